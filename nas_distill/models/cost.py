@@ -1,0 +1,51 @@
+"""What a network costs, known on the meta device before any training."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from nas_distill.models.student import build_student
+from nas_distill.records import Cost, StudentSpec
+
+
+def measure_cost(spec: StudentSpec, *, num_classes: int, channels: int, image_size: int) -> Cost:
+    """Returns the cost of a candidate without allocating its weights.
+
+    Args:
+        spec: The candidate.
+        num_classes: Outputs.
+        channels: Input channels.
+        image_size: Input height and width, pixels.
+
+    Raises:
+        SpaceError: The candidate cannot be built, or cannot take such images.
+    """
+    model = build_student(spec, num_classes=num_classes, channels=channels, image_size=image_size, device="meta")
+    return measure_module_cost(model, channels=channels, image_size=image_size)
+
+
+def measure_module_cost(model: nn.Module, *, channels: int, image_size: int) -> Cost:
+    """Returns the cost of a built network.
+
+    MACs are half of what `torch.utils.flop_counter` counts (matrix products, convolutions and attention; element-wise
+    work is not counted), for one image.
+
+    Args:
+        model: On any device; it is left in eval mode as it was or put back into training mode.
+        channels: Input channels.
+        image_size: Input height and width, pixels.
+    """
+    tensors = [*model.parameters(), *model.buffers()]
+    device = tensors[0].device
+    training = model.training
+    model.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, channels, image_size, image_size, device=device))
+    model.train(training)
+    return Cost(
+        num_params=sum(parameter.numel() for parameter in model.parameters()),
+        macs=counter.get_total_flops() // 2,
+        size_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
+    )

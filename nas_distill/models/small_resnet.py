@@ -1,0 +1,177 @@
+"""A ResNet for small images, registered with timm as `small_resnet`.
+
+ImageNet's stem (7x7 stride 2, then max-pooling) throws away three quarters of a 32x32 image before the first block.
+This one follows section 4.2 of He et al. 2015 (arXiv 1512.03385): a 3x3 stride-1 stem without pooling, then stages
+of residual blocks that halve the resolution at the start of every stage but the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Literal
+
+from timm.layers import DropPath, calculate_drop_path_rates, create_classifier
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models.resnet import BasicBlock, Bottleneck
+from torch import Tensor, nn
+
+_BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
+
+
+class SmallResNet(nn.Module):
+    """Residual network without early downsampling; speaks timm's model interface.
+
+    Shapes: images float [B, in_chans, H, W]; features [B, num_features, H/2^(S-1), W/2^(S-1)] rounded up, with S
+    the number of stages; logits [B, num_classes].
+
+    Args:
+        widths: Channels of each stage (before a bottleneck's expansion by 4).
+        depths: Blocks of each stage, as many as `widths`.
+        block: "basic" (two 3x3 convolutions) or "bottleneck" (1x1, 3x3, 1x1).
+        stem_stride: Stride of the 3x3 stem; 2 suits images of 64 pixels and more.
+        num_classes: Outputs; 0 leaves the pooled features.
+        in_chans: Input channels.
+        global_pool: timm's pooling name.
+        drop_rate: Dropout before the classifier.
+        drop_path_rate: Stochastic depth of the last block; earlier ones get a linear share.
+
+    Raises:
+        ValueError: `widths` and `depths` differ in length, are empty or hold a number below 1, or `block` is
+            unknown.
+    """
+
+    def __init__(
+        self,
+        *,
+        widths: Sequence[int] = (16, 32, 64),
+        depths: Sequence[int] = (1, 1, 1),
+        block: Literal["basic", "bottleneck"] = "basic",
+        stem_stride: int = 1,
+        num_classes: int = 10,
+        in_chans: int = 3,
+        global_pool: str = "avg",
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        _check_shape(widths, depths, block)
+        self.num_classes = num_classes
+        self.drop_rate = drop_rate
+        self.grad_checkpointing = False
+        self.conv1 = nn.Conv2d(in_chans, widths[0], 3, stride=stem_stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        self.act1 = nn.ReLU(inplace=True)
+
+        block_class = _BLOCKS[block]
+        drop_paths = calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True)
+        channels = [widths[0], *(width * block_class.expansion for width in widths)]
+        self.stages = nn.Sequential(
+            *(
+                _stage(block_class, inputs, width, stride=1 if index == 0 else 2, drop_paths=drop_paths[index])
+                for index, ((inputs, _), width) in enumerate(zip(pairwise(channels), widths, strict=True))
+            )
+        )
+        self.feature_info = [
+            {"num_chs": outputs, "reduction": stem_stride * 2**index, "module": f"stages.{index}"}
+            for index, outputs in enumerate(channels[1:])
+        ]
+        self.num_features = self.head_hidden_size = channels[-1]
+        self.global_pool, self.fc = create_classifier(self.num_features, num_classes, pool_type=global_pool)
+        self.apply(_initialise)
+
+    def get_classifier(self) -> nn.Module:
+        """Returns the classification layer."""
+        return self.fc
+
+    def reset_classifier(self, num_classes: int, global_pool: str = "avg") -> None:
+        """Replaces the classification layer by a fresh one with `num_classes` outputs."""
+        self.num_classes = num_classes
+        self.global_pool, self.fc = create_classifier(self.num_features, num_classes, pool_type=global_pool)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Returns the last stage's feature map, [B, num_features, h, w]."""
+        out: Tensor = self.stages(self.act1(self.bn1(self.conv1(x))))
+        return out
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Returns logits [B, num_classes], or pooled features [B, num_features] with `pre_logits`."""
+        x = self.global_pool(x)
+        if self.drop_rate > 0:
+            x = nn.functional.dropout(x, p=self.drop_rate, training=self.training)
+        return x if pre_logits else self.fc(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns logits [B, num_classes] for images [B, in_chans, H, W]."""
+        return self.forward_head(self.forward_features(x))
+
+
+def _check_shape(widths: Sequence[int], depths: Sequence[int], block: str) -> None:
+    if not widths or len(widths) != len(depths):
+        raise ValueError(f"small_resnet: widths {tuple(widths)} and depths {tuple(depths)} must be as many, at least 1")
+    if min(*widths, *depths) < 1:
+        raise ValueError(f"small_resnet: widths {tuple(widths)} and depths {tuple(depths)} must be 1 or more")
+    if block not in _BLOCKS:
+        raise ValueError(f"small_resnet: block '{block}' is none of {', '.join(_BLOCKS)}")
+
+
+def _stage(
+    block_class: type[BasicBlock] | type[Bottleneck],
+    inputs: int,
+    width: int,
+    *,
+    stride: int,
+    drop_paths: Sequence[float],
+) -> nn.Sequential:
+    outputs = width * block_class.expansion
+    blocks = []
+    for index, drop_path in enumerate(drop_paths):
+        first = index == 0
+        shortcut = None
+        if first and (stride != 1 or inputs != outputs):
+            shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs))
+        blocks.append(
+            block_class(
+                inputs if first else outputs,
+                width,
+                stride=stride if first else 1,
+                downsample=shortcut,
+                drop_path=DropPath(drop_path) if drop_path > 0 else None,
+            )
+        )
+    return nn.Sequential(*blocks)
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.ones_(module.weight)
+        nn.init.zeros_(module.bias)
+
+
+default_cfgs = generate_default_cfgs(
+    {
+        "small_resnet.untrained": {
+            "url": "",
+            "num_classes": 10,
+            "input_size": (3, 32, 32),
+            "pool_size": None,
+            "crop_pct": 1.0,
+            "interpolation": "bicubic",
+            "mean": (0.5, 0.5, 0.5),
+            "std": (0.25, 0.25, 0.25),
+            "first_conv": "conv1",
+            "classifier": "fc",
+        }
+    }
+)
+
+
+@register_model
+def small_resnet(pretrained: bool = False, **kwargs: Any) -> SmallResNet:
+    """Builds a `SmallResNet`; arguments as there, and those of every timm entrypoint."""
+    model: SmallResNet = build_model_with_cfg(SmallResNet, "small_resnet", pretrained, **kwargs)
+    return model
+
+

@@ -1,0 +1,100 @@
+"""From a `StudentSpec` to a module."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+from nas_distill.errors import SpaceError, nearest_names
+from nas_distill.records import StudentSpec
+
+_DECIDED_BY_DATA = ("num_classes", "in_chans")
+
+
+def build_student(
+    spec: StudentSpec,
+    *,
+    num_classes: int,
+    channels: int,
+    image_size: int,
+    drop_rate: float = 0.0,
+    drop_path_rate: float = 0.0,
+    device: torch.device | str = "cpu",
+) -> nn.Module:
+    """Builds a candidate with fresh weights from torch's current random state.
+
+    Args:
+        spec: The candidate; `img_size` is filled in for architectures that are known by timm to need it.
+        num_classes: Outputs.
+        channels: Input channels.
+        image_size: Input height and width, pixels; the network is tried on one such image on the meta device.
+        drop_rate: Dropout before the classifier; architectures without it are built without.
+        drop_path_rate: Stochastic depth; architectures without it are built without.
+        device: Where the weights live; "meta" allocates none.
+
+    Returns:
+        A module that maps float [B, channels, image_size, image_size] to logits [B, num_classes].
+
+    Raises:
+        SpaceError: timm has no such architecture, its constructor refuses the arguments, or the network cannot
+            take such images.
+    """
+    arguments = _arguments(spec, num_classes=num_classes, channels=channels, image_size=image_size)
+    optional: dict[str, Any] = {}
+    if drop_rate > 0:
+        optional["drop_rate"] = drop_rate
+    if drop_path_rate > 0:
+        optional["drop_path_rate"] = drop_path_rate
+    try:
+        with torch.device(device):
+            model = _create(spec.architecture, arguments, optional)
+    except Exception as error:  # noqa: BLE001 - a constructor may raise anything for a bad argument
+        raise SpaceError(_refusal(spec, f"cannot be built: {type(error).__name__}: {error}")) from error
+    if torch.device(device).type == "meta":
+        _try_on_one_image(model, spec, num_classes=num_classes, channels=channels, image_size=image_size)
+    return model
+
+
+def _arguments(spec: StudentSpec, *, num_classes: int, channels: int, image_size: int) -> dict[str, Any]:
+    if not timm.is_model(spec.architecture):
+        hint = nearest_names(spec.architecture, timm.list_models())
+        raise SpaceError(_refusal(spec, f"timm has no such architecture; {hint}"))
+    arguments = spec.keyword_arguments()
+    for name in _DECIDED_BY_DATA:
+        if name in arguments:
+            raise SpaceError(_refusal(spec, f"'{name}' is decided by the data; leave it out of the arguments"))
+    default_cfg = timm.get_pretrained_cfg(spec.architecture, allow_unregistered=True)
+    if default_cfg is not None and default_cfg.fixed_input_size:
+        arguments.setdefault("img_size", image_size)
+    return {**arguments, "num_classes": num_classes, "in_chans": channels}
+
+
+def _create(architecture: str, arguments: dict[str, Any], optional: dict[str, Any]) -> nn.Module:
+    """Creates the model, leaving out those optional arguments that its class does not take."""
+    if optional:
+        with torch.device("meta"):
+            accepted = inspect.signature(type(timm.create_model(architecture, **arguments)).__init__).parameters
+        optional = {name: value for name, value in optional.items() if name in accepted}
+    model: nn.Module = timm.create_model(architecture, **arguments, **optional)
+    return model
+
+
+def _try_on_one_image(model: nn.Module, spec: StudentSpec, *, num_classes: int, channels: int, image_size: int) -> None:
+    try:
+        with torch.no_grad():
+            logits = model.eval()(torch.zeros(1, channels, image_size, image_size, device="meta"))
+    except Exception as error:  # noqa: BLE001 - a forward may raise anything for a bad shape
+        raise SpaceError(
+            _refusal(spec, f"cannot take {channels}x{image_size}x{image_size} images: {error}")
+        ) from error
+    if tuple(logits.shape) != (1, num_classes):
+        raise SpaceError(_refusal(spec, f"gives an output of shape {tuple(logits.shape)}, not (1, {num_classes})"))
+
+
+def _refusal(spec: StudentSpec, reason: str) -> str:
+    first_line = reason.splitlines()[0]
+    return f"candidate {spec.architecture}({', '.join(f'{k}={v!r}' for k, v in spec.arguments.items())}): {first_line}"

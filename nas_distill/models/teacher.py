@@ -1,0 +1,282 @@
+"""The teacher: frozen and in eval mode from construction, and its way from and to disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import safetensors.torch
+import timm
+import timm.models
+import torch
+from timm.models._hub import save_config_for_hf
+from torch import Tensor, nn
+
+from nas_distill.errors import TeacherError, nearest_names
+from nas_distill.models.preprocess import Preprocess
+from nas_distill.store import write_atomic, write_text
+
+LOCAL_DIR = "local-dir:"
+_WEIGHTS = "model.safetensors"
+_CONFIG = "config.json"
+
+
+class Teacher(nn.Module):
+    """A network that answers and never learns.
+
+    Its parameters take no gradient, it stays in eval mode whatever `train()` says, and its forward pass runs without
+    autograd, so neither weights nor BatchNorm statistics can move.
+
+    Args:
+        network: A timm classifier.
+        architecture: Its timm name.
+        arguments: Constructor arguments that rebuild it, without `num_classes` and `in_chans`.
+        channels: Input channels of the network.
+        image_size: Input height and width of the network, pixels.
+        preprocess: From uint8 images of the data to the network's input.
+        class_names: In the order of the outputs, when the teacher knows them.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        architecture: str,
+        arguments: Mapping[str, Any],
+        channels: int,
+        image_size: int,
+        preprocess: Preprocess,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network.requires_grad_(False)
+        self.architecture = architecture
+        self.arguments = dict(arguments)
+        self.channels = channels
+        self.image_size = image_size
+        self.preprocess = preprocess
+        self.class_names = None if class_names is None else tuple(class_names)
+        self.eval()
+
+    @property
+    def num_classes(self) -> int:
+        """Number of outputs."""
+        return int(self.network.num_classes)  # type: ignore[arg-type]
+
+    def train(self, mode: bool = True) -> Self:
+        """Stays in eval mode, whatever `mode` says."""
+        del mode
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns logits float32 [B, num_classes] for images uint8 [B, C, H, W]."""
+        logits: Tensor = self.network(self.preprocess(images))
+        return logits.float()
+
+    def weights_sha256(self) -> str:
+        """Returns the SHA-256 of all parameters and buffers, names included."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.network.state_dict().items()):
+            digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+
+def load_teacher(
+    model: str,
+    *,
+    class_names: Sequence[str],
+    channels: int,
+    arguments: Mapping[str, Any] | None = None,
+    checkpoint: str | None = None,
+    trust_pickle: bool = False,
+    image_size: int | None = None,
+) -> Teacher:
+    """Loads a teacher and checks it against the data.
+
+    Args:
+        model: A timm name (with `checkpoint`), or `local-dir:PATH`.
+        class_names: The data's classes.
+        channels: The data's channels.
+        arguments: Constructor arguments, for a timm name.
+        checkpoint: Weights, for a timm name.
+        trust_pickle: Allow weights that are no safetensors file.
+        image_size: Input size; by default that of the teacher's own configuration.
+
+    Raises:
+        TeacherError: It cannot be found, read or built, or its classes or channels do not suit the data.
+    """
+    if model.startswith(LOCAL_DIR):
+        if checkpoint is not None or arguments:
+            raise TeacherError(
+                f"teacher.model: '{model}' brings its own weights and arguments; leave out teacher.checkpoint "
+                "and teacher.arguments"
+            )
+        network, arguments = _load_local_dir(Path(model.removeprefix(LOCAL_DIR)), trust_pickle=trust_pickle)
+    else:
+        network, arguments = _load_checkpoint(
+            model, dict(arguments or {}), checkpoint, num_classes=len(class_names), trust_pickle=trust_pickle
+        )
+    teacher = _wrap(network, arguments, image_size)
+    _check_against_data(teacher, class_names, channels)
+    return teacher
+
+
+def _load_local_dir(folder: Path, *, trust_pickle: bool) -> tuple[nn.Module, dict[str, Any]]:
+    if not (folder / _CONFIG).is_file():
+        raise TeacherError(
+            f"teacher.model: {folder} holds no {_CONFIG}; give a folder written by `nas_distill teacher` or timm's "
+            "save_for_hf"
+        )
+    if not (folder / _WEIGHTS).is_file() and not trust_pickle:
+        raise TeacherError(
+            f"teacher.model: {folder} holds no {_WEIGHTS}; pickled weights can run any code and are opened only "
+            "with --trust-pickle"
+        )
+    try:
+        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+        arguments = dict(config.get("model_args") or {})
+        network = timm.create_model(f"{LOCAL_DIR}{folder}", pretrained=True)
+    except Exception as error:  # noqa: BLE001 - foreign files fail in any way
+        raise TeacherError(f"teacher.model: {folder} cannot be loaded: {_first_line(error)}") from error
+    for decided in ("num_classes", "in_chans"):
+        arguments.pop(decided, None)
+    return network, arguments
+
+
+def _load_checkpoint(
+    model: str, arguments: dict[str, Any], checkpoint: str | None, *, num_classes: int, trust_pickle: bool
+) -> tuple[nn.Module, dict[str, Any]]:
+    if not timm.is_model(model):
+        raise TeacherError(f"teacher.model: timm has no '{model}'; {nearest_names(model, timm.list_models())}")
+    if checkpoint is None:
+        raise TeacherError(
+            f"teacher.model: '{model}' has no weights for these classes; give --teacher-checkpoint FILE, or train it "
+            f"with `nas_distill teacher --model {model}` and pass --teacher local-dir:PATH"
+        )
+    path = Path(checkpoint)
+    if not path.is_file():
+        raise TeacherError(f"teacher.checkpoint: {path} is no file")
+    if path.suffix != ".safetensors" and not trust_pickle:
+        raise TeacherError(
+            f"teacher.checkpoint: {path} is no .safetensors file; pickled weights can run any code and are opened "
+            "only with --trust-pickle"
+        )
+    try:
+        state = timm.models.load_state_dict(str(path), weights_only=not trust_pickle)
+        outputs, channels = _outputs_and_channels(model, arguments, state)
+        network = timm.create_model(
+            model, **{**arguments, "num_classes": outputs or num_classes, **({"in_chans": channels} if channels else {})}
+        )
+        network.load_state_dict(state)
+    except Exception as error:  # noqa: BLE001 - foreign files fail in any way
+        raise TeacherError(f"teacher.checkpoint: {path} does not fit {model}: {_first_line(error)}") from error
+    return network, arguments
+
+
+def _outputs_and_channels(
+    model: str, arguments: dict[str, Any], state: Mapping[str, Tensor]
+) -> tuple[int | None, int | None]:
+    """Reads the number of outputs and input channels off the checkpoint's classifier and first convolution."""
+    with torch.device("meta"):
+        config = timm.create_model(model, **arguments).pretrained_cfg
+    sizes: list[int | None] = []
+    for names, axis in ((config.get("classifier"), 0), (config.get("first_conv"), 1)):
+        name = names[0] if isinstance(names, list | tuple) else names
+        weight = state.get(f"{name}.weight")
+        sizes.append(None if weight is None else int(weight.shape[axis]))
+    return sizes[0], sizes[1]
+
+
+def _wrap(network: nn.Module, arguments: Mapping[str, Any], image_size: int | None) -> Teacher:
+    config: dict[str, Any] = dict(network.pretrained_cfg)  # type: ignore[arg-type]
+    weights = next(weight for weight in network.parameters() if weight.ndim >= 2)
+    channels = int(config["input_size"][0])
+    if weights.ndim == 4:
+        channels = int(weights.shape[1])
+    size = image_size or int(config["input_size"][-1])
+    labels = config.get("label_names")
+    mean, std = (tuple(float(value) for value in config[key]) for key in ("mean", "std"))
+    if len(mean) != channels:
+        mean, std = (tuple([sum(values) / len(values)] * channels) for values in (mean, std))
+    return Teacher(
+        network,
+        architecture=str(config["architecture"]),
+        arguments=arguments,
+        channels=channels,
+        image_size=size,
+        preprocess=Preprocess(mean=mean, std=std, image_size=size),
+        class_names=labels if isinstance(labels, list | tuple) and labels else None,
+    )
+
+
+def _check_against_data(teacher: Teacher, class_names: Sequence[str], channels: int) -> None:
+    known = teacher.class_names
+    mine = f"the teacher has {teacher.num_classes} classes{_listed(known)}"
+    theirs = f"the data have {len(class_names)}{_listed(class_names)}"
+    if teacher.num_classes != len(class_names):
+        raise TeacherError(f"teacher.model: {mine}, {theirs}; use a teacher fine-tuned on these classes")
+    if known is not None and tuple(known) != tuple(class_names):
+        raise TeacherError(f"teacher.model: {mine}, {theirs}; names and order must agree")
+    if teacher.channels < channels:
+        raise TeacherError(
+            f"teacher.model: the teacher takes {teacher.channels} channel, the data have {channels}; "
+            f"set data.channels={teacher.channels}"
+        )
+
+
+def _listed(names: Sequence[str] | None) -> str:
+    return f" ({', '.join(names)})" if names else ""
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def save_local_dir(
+    teacher_network: nn.Module,
+    folder: Path,
+    *,
+    arguments: Mapping[str, Any],
+    class_names: Sequence[str],
+    channels: int,
+    image_size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> None:
+    """Writes a network as timm's local-dir: `model.safetensors` first, then the `config.json` that names it.
+
+    `timm.create_model("local-dir:FOLDER", pretrained=True)` rebuilds it (after `import nas_distill.models` when it
+    is one of this project's entrypoints).
+
+    Args:
+        teacher_network: A timm model on any device.
+        folder: Made when missing; its files are replaced atomically.
+        arguments: Constructor arguments that rebuild the network.
+        class_names: In the order of the outputs.
+        channels: Input channels.
+        image_size: Input height and width, pixels.
+        mean: Normalisation per channel, 0 to 1 scale.
+        std: Normalisation per channel, 0 to 1 scale.
+
+    Raises:
+        RunError: The file system refused.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        described = Path(scratch) / _CONFIG
+        save_config_for_hf(
+            teacher_network, str(described), model_config={"label_names": list(class_names)}, model_args=dict(arguments)
+        )
+        config = json.loads(described.read_text(encoding="utf-8"))
+    # timm describes three channels and its own statistics, whatever the network was trained on.
+    config["pretrained_cfg"].update(
+        {"input_size": [channels, image_size, image_size], "mean": list(mean), "std": list(std), "crop_pct": 1.0}
+    )
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in teacher_network.state_dict().items()}
+    write_atomic(folder / _WEIGHTS, lambda path: safetensors.torch.save_file(tensors, path))
+    write_text(folder / _CONFIG, json.dumps(config, indent=1) + "\n")

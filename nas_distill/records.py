@@ -1,0 +1,358 @@
+"""The records that travel through the service and rest on disk: frozen, validated, JSON both ways.
+
+They are pydantic models rather than dataclasses so that what comes back from disk passes the same checks as what
+was made in memory: unknown fields, NaN and infinities are refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PlainSerializer,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from nas_distill.errors import NasDistillError, RunError
+
+SCHEMA_VERSION = 1
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+def _frozen_mapping(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    return MappingProxyType({key: _frozen(value[key]) for key in sorted(value)})
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return _frozen_mapping(value)
+    if isinstance(value, list | tuple):
+        return tuple(_frozen(item) for item in value)
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    raise ValueError(f"{value!r} is no JSON value (text, true/false, finite number, null, list or mapping of those)")
+
+
+def _thawed(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _thawed(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_thawed(item) for item in value]
+    return value
+
+
+FrozenArguments = Annotated[
+    Mapping[str, Any], AfterValidator(_frozen_mapping), PlainSerializer(_thawed, return_type=dict[str, Any])
+]
+FrozenFloats = Annotated[
+    Mapping[str, float], AfterValidator(_frozen_mapping), PlainSerializer(_thawed, return_type=dict[str, float])
+]
+FrozenLosses = Annotated[
+    Mapping[str, Mapping[str, float]],
+    AfterValidator(_frozen_mapping),
+    PlainSerializer(_thawed, return_type=dict[str, Any]),
+]
+
+
+class Record(BaseModel):
+    """Base of all records: immutable, strict about names, finite numbers only."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __reduce__(self) -> tuple[Callable[[str], Self], tuple[str]]:
+        # Frozen mappings (MappingProxyType) do not pickle; Ray moves records between processes.
+        return (type(self).model_validate_json, (self.model_dump_json(),))
+
+    def canonical_json(self) -> str:
+        """Returns JSON with sorted keys and no spaces, the same for equal records."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    def digest(self) -> str:
+        """Returns the first 12 hexadecimal digits of the SHA-256 of the canonical JSON."""
+        return hashlib.sha256(self.canonical_json().encode()).hexdigest()[:12]
+
+
+class StudentSpec(Record):
+    """A candidate: a timm architecture name and its constructor arguments.
+
+    Attributes:
+        architecture: A name that `timm.create_model` knows (`small_resnet` and what a space registers included).
+        arguments: Keyword arguments of the constructor, JSON values only. The data decide `num_classes`,
+            `in_chans` and, where the architecture takes it, `img_size`; the recipe decides the drop rates.
+        family: Group under which figures and diagnosis file the candidate; by default the architecture.
+    """
+
+    architecture: Annotated[str, Field(min_length=1)]
+    arguments: FrozenArguments = Field(default_factory=dict)
+    family: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_family(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not values.get("family"):
+            return {**values, "family": values.get("architecture", "")}
+        return values
+
+    @property
+    def spec_id(self) -> str:
+        """Hash of the canonical JSON, 12 hexadecimal digits."""
+        return self.digest()
+
+    def keyword_arguments(self) -> dict[str, Any]:
+        """Returns a mutable copy of `arguments`, sequences as tuples."""
+        return {key: dict(value) if isinstance(value, Mapping) else value for key, value in self.arguments.items()}
+
+    def __hash__(self) -> int:
+        return hash(self.spec_id)
+
+
+class Recipe(Record):
+    """How a student is distilled.
+
+    Attributes:
+        losses: The teacher's loss terms by registry name, each with its parameters (`weight` among them);
+            empty trains without the teacher (the control).
+        label_weight: Weight of cross-entropy with the labels.
+        label_smoothing: Smoothing of those labels, share of the mass spread over all classes.
+        epochs: Full fidelity, in passes over the training split.
+        batch_size: Images per step.
+        optimizer: A name that `timm.optim.create_optimizer_v2` knows.
+        learning_rate: Peak learning rate.
+        warmup_share: Share of all steps spent on linear warm-up, before the cosine.
+        min_learning_rate_share: Learning rate at the end, as a share of the peak.
+        weight_decay: Decoupled or L2, as the optimiser defines it; biases and norms are exempt.
+        dropout: Dropout before the classifier, where the architecture has it (`drop_rate`).
+        drop_path: Stochastic depth, where the architecture has it (`drop_path_rate`).
+        ema_decay: Decay per step of the weights' moving average that is evaluated; 0 evaluates the raw weights.
+        gradient_clip_norm: Largest L2 norm of the gradient; 0 is no clipping.
+        early_stopping_patience: Epochs without a better validation accuracy (ties: likelihood) before the training
+            ends and its best epoch is kept; 0 trains all epochs and keeps the last.
+    """
+
+    losses: FrozenLosses = Field(default_factory=lambda: {"kd": {"weight": 0.9, "temperature": 4.0}})
+    label_weight: NonNegativeFloat = 0.1
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    epochs: PositiveInt = 12
+    batch_size: PositiveInt = 64
+    optimizer: Annotated[str, Field(min_length=1)] = "adamw"
+    learning_rate: PositiveFloat = 4e-3
+    warmup_share: Share = 0.1
+    min_learning_rate_share: Share = 0.01
+    weight_decay: NonNegativeFloat = 0.02
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    drop_path: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.98
+    gradient_clip_norm: NonNegativeFloat = 1.0
+    early_stopping_patience: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _has_a_loss(self) -> Self:
+        if self.label_weight == 0 and not any(terms.get("weight", 1.0) > 0 for terms in self.losses.values()):
+            raise ValueError("label_weight is 0 and no teacher loss has a weight above 0: nothing would be learned")
+        return self
+
+
+class Cost(Record):
+    """What a network costs, all known before training.
+
+    Attributes:
+        num_params: Trainable and frozen parameters, without buffers.
+        macs: Multiply-accumulates of one forward pass of one image.
+        size_bytes: Parameters and buffers at their stored precision.
+    """
+
+    num_params: PositiveInt
+    macs: NonNegativeInt
+    size_bytes: PositiveInt
+
+
+class EpochMetrics(Record):
+    """One point of a learning curve; the teacher's columns are None when the teacher itself is trained.
+
+    Attributes:
+        epoch: Epochs finished, from 1.
+        train_loss: Mean weighted training loss of the epoch.
+        loss_parts: Mean of each named part before weighting; `label` is cross-entropy.
+        learning_rate: At the last step of the epoch.
+        top1: Validation accuracy of the evaluated weights, 0 to 1.
+        nll_nats: Mean negative log-likelihood of the labels on validation.
+        gap_points: 100 (teacher top-1 - student top-1), percentage points; negative when the student leads.
+        agreement: Share of validation images with the teacher's argmax.
+        divergence_nats: Mean KL(teacher || student) at temperature 1.
+        wall_time_s: Seconds for this epoch, evaluation included.
+    """
+
+    epoch: PositiveInt
+    train_loss: float
+    loss_parts: FrozenFloats
+    learning_rate: NonNegativeFloat
+    top1: Share
+    nll_nats: NonNegativeFloat
+    gap_points: float | None = None
+    agreement: Share | None = None
+    divergence_nats: NonNegativeFloat | None = None
+    wall_time_s: NonNegativeFloat
+
+
+class StudentMetrics(Record):
+    """What a trained student is worth, on validation unless the name says train (DESIGN section 3).
+
+    Attributes:
+        top1: Accuracy, 0 to 1.
+        nll_nats: Mean negative log-likelihood of the labels.
+        gap_points: 100 (teacher top-1 - student top-1); never clamped.
+        agreement: Share of images with the teacher's argmax (Stanton et al. 2021, arXiv 2106.05945).
+        divergence_nats: Mean KL(teacher || student) at temperature 1.
+        train_top1: Accuracy on a fixed training subset, in eval mode, without augmentation.
+        train_agreement: Agreement there.
+        train_divergence_nats: Divergence there.
+        generalisation_gap_points: 100 (train_top1 - top1).
+        capacity_ratio: Student parameters / teacher parameters.
+        class_gap_points: Gap per class, in the order of the data's classes; None for a class without images.
+        class_counts: Validation images per class.
+    """
+
+    top1: Share
+    nll_nats: NonNegativeFloat
+    gap_points: float
+    agreement: Share
+    divergence_nats: NonNegativeFloat
+    train_top1: Share
+    train_agreement: Share
+    train_divergence_nats: NonNegativeFloat
+    generalisation_gap_points: float
+    capacity_ratio: PositiveFloat
+    class_gap_points: tuple[float | None, ...]
+    class_counts: tuple[NonNegativeInt, ...]
+
+
+class TrialStatus(StrEnum):
+    """How a trial ended."""
+
+    COMPLETE = "complete"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class TrialRecord(Record):
+    """One finished trial: candidate, recipe, cost, curve and worth.
+
+    Attributes:
+        schema_version: Of this record on disk.
+        number: Optuna's trial number.
+        seed: Of initial weights, order of images and dropout.
+        spec: The candidate.
+        recipe: How it was distilled.
+        cost: What it costs.
+        status: "complete" at full fidelity (or by its own early stopping), "stopped" by a scheduler, "failed".
+        epochs: Epochs trained.
+        curve: One entry per epoch.
+        metrics: Worth of the kept weights; None when the trial failed.
+        error: One line, for a failed trial.
+        resumptions: How often the trial went on from a checkpoint.
+        wall_time_s: Training and evaluation, all resumptions together, without waiting.
+        device: Device that trained it, such as "cpu" or the accelerator's name.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    number: NonNegativeInt
+    seed: NonNegativeInt
+    spec: StudentSpec
+    recipe: Recipe
+    cost: Cost
+    status: TrialStatus
+    epochs: NonNegativeInt
+    curve: tuple[EpochMetrics, ...]
+    metrics: StudentMetrics | None
+    error: str | None = None
+    resumptions: NonNegativeInt = 0
+    wall_time_s: NonNegativeFloat
+    device: str
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.status is TrialStatus.COMPLETE) != (self.metrics is not None):
+            raise ValueError("a trial has metrics exactly when its status is 'complete'")
+        if (self.status is TrialStatus.FAILED) != (self.error is not None):
+            raise ValueError("a trial has an error exactly when its status is 'failed'")
+        return self
+
+
+class TeacherRecord(Record):
+    """The teacher as the search sees it; `teacher/metrics.json` of a run.
+
+    Attributes:
+        schema_version: Of this record on disk.
+        architecture: timm name.
+        weights_sha256: Digest of the teacher's tensors.
+        class_names: In the order of its outputs.
+        cost: At the data's (or its own) input size.
+        top1: Validation accuracy, 0 to 1.
+        nll_nats: Validation negative log-likelihood.
+        class_top1: Per class; None for a class without images.
+        class_counts: Validation images per class.
+        data_id: Digest of data and splits it was measured on.
+        trained_on_data_id: Digest of data and splits it was trained on by `nas_distill teacher`; None when
+            unknown (a downloaded teacher may have seen the validation images, which flatters it).
+        curve: Learning curve, when this product trained it.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    architecture: str
+    weights_sha256: str
+    class_names: tuple[str, ...]
+    cost: Cost
+    top1: Share
+    nll_nats: NonNegativeFloat
+    class_top1: tuple[Share | None, ...]
+    class_counts: tuple[NonNegativeInt, ...]
+    data_id: str
+    trained_on_data_id: str | None = None
+    curve: tuple[EpochMetrics, ...] = ()
+
+
+RecordT = TypeVar("RecordT", bound=Record)
+
+
+def parse_record(model: type[RecordT], text: str | bytes, *, origin: str) -> RecordT:
+    """Returns the record in `text`.
+
+    Args:
+        model: The record's class.
+        text: JSON.
+        origin: What to call the text in an error, such as its path.
+
+    Raises:
+        RunError: The text is no JSON, breaks a rule, or was written by a newer version.
+    """
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the whole text"
+        if field == "schema_version":
+            raise RunError(
+                f"{origin}: schema_version {first['input']!r} is not {SCHEMA_VERSION}; "
+                "it was written by another version of nas_distill, open it with that one"
+            ) from None
+        raise RunError(f"{origin}: {field}: {first['msg']} (found {first['input']!r:.80})") from None
+    except NasDistillError as error:
+        raise RunError(f"{origin}: {error}") from None

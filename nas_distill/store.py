@@ -1,0 +1,265 @@
+"""The run directory: paths, atomic writes, JSON records, the event log and the lock.
+
+Every write is temporary file, fsync, rename: a reader sees the old content or the new, never a torn one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from filelock import FileLock, Timeout
+
+from nas_distill.errors import RunError
+from nas_distill.records import EpochMetrics, Record, TeacherRecord, TrialRecord, parse_record
+
+RecordT = TypeVar("RecordT", bound=Record)
+
+
+def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
+    """Gives `path` new content, all or nothing.
+
+    Args:
+        path: The file to replace; its folder is made when missing.
+        write: Called with a temporary path beside it; must leave the whole content there.
+
+    Raises:
+        RunError: The file system refused (full disk, no permission).
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            write(temporary)
+            with temporary.open("rb+") as stream:
+                os.fsync(stream.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror or error}; free space or choose another --out") from error
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Makes a rename in the folder `path` durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def rename_durably(source: Path, target: Path) -> None:
+    """Moves a finished folder to where readers look for it, its files flushed first.
+
+    Raises:
+        OSError: The file system refused.
+    """
+    for file in source.iterdir():
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+    source.rename(target)
+    sync_directory(target.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 text atomically."""
+    write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Writes a record as indented JSON, atomically."""
+    write_text(path, record.model_dump_json(indent=1) + "\n")
+
+
+def read_record(path: Path, model: type[RecordT]) -> RecordT:
+    """Returns the record in the JSON file `path`.
+
+    Raises:
+        RunError: The file is missing or does not hold such a record.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return parse_record(model, text, origin=str(path))
+
+
+@dataclass(frozen=True, slots=True)
+class TrialFolder:
+    """`trials/NNNNN/`: one trial's share of the write-ahead log, written by its worker."""
+
+    path: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """Training state after the last finished epoch."""
+        return self.path / "checkpoint" / "state.safetensors"
+
+    @property
+    def weights(self) -> Path:
+        """The kept student's weights."""
+        return self.path / "student.safetensors"
+
+    @property
+    def result(self) -> Path:
+        """The trial's record, written last."""
+        return self.path / "result.json"
+
+    @property
+    def curve(self) -> Path:
+        """One line of JSON per finished epoch."""
+        return self.path / "epochs.jsonl"
+
+    def write_curve(self, curve: Sequence[EpochMetrics]) -> None:
+        """Writes the learning curve so far."""
+        write_text(self.curve, "".join(point.model_dump_json() + "\n" for point in curve))
+
+    def read_curve(self) -> tuple[EpochMetrics, ...]:
+        """Returns the learning curve so far; empty when no epoch was finished."""
+        if not self.curve.exists():
+            return ()
+        lines = self.curve.read_text(encoding="utf-8").splitlines()
+        return tuple(
+            parse_record(EpochMetrics, line, origin=f"{self.curve}:{number}") for number, line in enumerate(lines, 1)
+        )
+
+    def read_result(self) -> TrialRecord | None:
+        """Returns the trial's record, or None when the trial has not ended."""
+        return read_record(self.result, TrialRecord) if self.result.exists() else None
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """Paths and plain files of one run (DESIGN section 5)."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def events(self) -> Path:
+        """One line of JSON per event of the search."""
+        return self.path / "events.jsonl"
+
+    @property
+    def data_manifest(self) -> Path:
+        """What the images are: source, sizes, classes, counts, digests."""
+        return self.path / "data.json"
+
+    @property
+    def split(self) -> Path:
+        """Indices of the splits."""
+        return self.path / "split.npz"
+
+    @property
+    def images(self) -> Path:
+        """Decoded images, memory-mapped by all workers of a node."""
+        return self.path / "images"
+
+    @property
+    def teacher(self) -> Path:
+        """The teacher as a timm local-dir."""
+        return self.path / "teacher"
+
+    @property
+    def teacher_record(self) -> Path:
+        """The teacher as the search sees it."""
+        return self.teacher / "metrics.json"
+
+    @property
+    def knowledge(self) -> Path:
+        """The teacher's stored answers, one folder per digest."""
+        return self.path / "knowledge"
+
+    @property
+    def trials(self) -> Path:
+        """One folder per trial."""
+        return self.path / "trials"
+
+    @property
+    def tune(self) -> Path:
+        """Ray's own folder; never needed to resume."""
+        return self.path / "tune"
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.path / "report"
+
+    @property
+    def default_storage(self) -> str:
+        """URL of the run's own Optuna study."""
+        return f"sqlite:///{self.path.resolve() / 'study.db'}"
+
+    def trial(self, number: int) -> TrialFolder:
+        """Returns the folder of the trial with Optuna's number `number`."""
+        return TrialFolder(self.trials / f"{number:05d}")
+
+    def existing(self) -> RunDirectory:
+        """Returns itself.
+
+        Raises:
+            RunError: There is no run here.
+        """
+        if not self.config.exists():
+            raise RunError(
+                f"{self.path}: holds no run (no config.yaml); give the folder that `nas_distill search` printed"
+            )
+        return self
+
+    def read_teacher(self) -> TeacherRecord:
+        """Returns the record of the run's teacher.
+
+        Raises:
+            RunError: It is missing or damaged.
+        """
+        return read_record(self.teacher_record, TeacherRecord)
+
+    def finished_trials(self) -> Iterator[TrialRecord]:
+        """Yields the records of all ended trials, by number."""
+        for folder in sorted(self.trials.glob("[0-9]*")):
+            record = TrialFolder(folder).read_result()
+            if record is not None:
+                yield record
+
+    def log_event(self, kind: str, **fields: Any) -> None:
+        """Appends one line to the event log; a torn last line is the reader's to skip."""
+        line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": kind, **fields})
+        with self.events.open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the run for this process; the lock dies with the process.
+
+        Raises:
+            RunError: Another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / "lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RunError(
+                f"{self.path}: another process is searching in this run (it holds {lock.lock_file}); "
+                "wait for it or choose another --out"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()

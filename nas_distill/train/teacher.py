@@ -1,0 +1,216 @@
+"""Training a teacher with the same loop that distils students, and measuring one against the data."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nas_distill.config import DataConfig, ViewsConfig
+from nas_distill.data.prepare import prepare_data
+from nas_distill.data.splits import ImageSplit, open_split
+from nas_distill.data.views import plan_views
+from nas_distill.errors import ConfigError, RunError, SpaceError, TeacherError, TrialError
+from nas_distill.models.cost import measure_module_cost
+from nas_distill.models.preprocess import Preprocess
+from nas_distill.models.student import build_student
+from nas_distill.models.teacher import LOCAL_DIR, Teacher, load_teacher, save_local_dir
+from nas_distill.progress import Progress
+from nas_distill.records import EpochMetrics, Recipe, StudentSpec, TeacherRecord
+from nas_distill.store import TrialFolder, read_record, write_record
+from nas_distill.train.checkpoint import load_state, save_state
+from nas_distill.train.loop import Trainer, TrainingData
+from nas_distill.train.metrics import score
+
+METRICS = "metrics.json"
+_WORK = ".work"
+
+
+def train_teacher(
+    model: str,
+    out: Path,
+    *,
+    arguments: Mapping[str, Any],
+    recipe: Recipe,
+    data: DataConfig,
+    views: ViewsConfig,
+    seed: int,
+    device: torch.device,
+    progress: Progress,
+) -> TeacherRecord:
+    """Trains a teacher on its own and writes it to `out` as timm local-dir with `metrics.json`.
+
+    The data cache and a checkpoint after every epoch lie in `out/.work` until the end; the same command goes on from
+    there after an interruption.
+
+    Args:
+        model: A timm name.
+        out: Made when missing.
+        arguments: Constructor arguments.
+        recipe: Without teacher losses.
+        data: The images.
+        views: Augmentation.
+        seed: Of initial weights, order of images and dropout.
+        device: Where to train.
+        progress: Told after every epoch.
+
+    Raises:
+        DataError: The images cannot be read.
+        TeacherError: The model cannot be built, or its training went to NaN.
+        ConfigError: The recipe has teacher losses or an unknown optimiser.
+        RunError: `out` holds a teacher already, or cannot be written.
+    """
+    if (out / METRICS).exists():
+        raise RunError(f"{out}: holds a teacher already; choose another --out, or pass --teacher {LOCAL_DIR}{out}")
+    work = out / _WORK
+    prepare_data(data, work, progress)
+    splits = open_split(data, work, "train"), open_split(data, work, "validation")
+    record = fit_teacher(
+        model, out, arguments=arguments, recipe=recipe, splits=splits, views=views, seed=seed, device=device,
+        progress=progress,
+    )  # fmt: skip
+    shutil.rmtree(work, ignore_errors=True)
+    return record
+
+
+def fit_teacher(
+    model: str,
+    out: Path,
+    *,
+    arguments: Mapping[str, Any],
+    recipe: Recipe,
+    splits: tuple[ImageSplit, ImageSplit],
+    views: ViewsConfig,
+    seed: int,
+    device: torch.device,
+    progress: Progress,
+) -> TeacherRecord:
+    """Trains a teacher on opened `splits` (training, validation); otherwise as `train_teacher`."""
+    if recipe.losses:
+        raise ConfigError(
+            f"teacher.recipe.losses: {', '.join(recipe.losses)} need a teacher, and this is the teacher; leave it empty"
+        )
+    train, validation = splits
+    manifest = train.manifest
+    spec = StudentSpec(architecture=model, arguments=arguments)
+    torch.manual_seed(seed)
+    network = _build(spec, recipe, train)
+    preprocess = Preprocess(mean=manifest.mean, std=manifest.std)
+    plan = plan_views(views, manifest, epochs=recipe.epochs, online=True)
+    trainer = Trainer(
+        network,
+        recipe=recipe,
+        data=TrainingData(train=train, validation=validation, plan=plan, preprocess=preprocess),
+        targets=None,
+        reference=None,
+        seed=seed,
+        device=device,
+    )
+    identity = f"{spec.spec_id}-{recipe.digest()}-{plan.digest()}-{manifest.data_id}-{seed}"
+    curve = _train(trainer, recipe, identity, TrialFolder(out / _WORK), progress)
+    kept = trainer.keep()
+    save_local_dir(
+        kept,
+        out,
+        arguments=spec.keyword_arguments(),
+        class_names=manifest.class_names,
+        channels=manifest.channels,
+        image_size=manifest.image_size,
+        mean=manifest.mean,
+        std=manifest.std,
+    )
+    teacher = load_teacher(f"{LOCAL_DIR}{out}", class_names=manifest.class_names, channels=manifest.channels)
+    record = measure_teacher(teacher.to(device), validation, trained_on_data_id=manifest.data_id, curve=curve)
+    write_record(out / METRICS, record)
+    shutil.rmtree(out / _WORK / "checkpoint", ignore_errors=True)
+    progress.event(
+        "teacher", f"{model}: {100 * record.top1:.2f} % on validation, {record.cost.num_params:,} parameters, in {out}"
+    )
+    return record
+
+
+def measure_teacher(
+    teacher: Teacher,
+    validation: ImageSplit,
+    *,
+    trained_on_data_id: str | None,
+    curve: tuple[EpochMetrics, ...] = (),
+) -> TeacherRecord:
+    """Measures a teacher on the validation split.
+
+    Args:
+        teacher: On the device where it answers.
+        validation: The split.
+        trained_on_data_id: Digest of the data that it was trained on, if known.
+        curve: Its learning curve, if known.
+    """
+    device = next(teacher.parameters()).device
+    order = torch.arange(validation.num_images)
+    logits = torch.cat([teacher(batch.images).cpu() for batch in validation.batches(order, 512, device=device)])
+    answers = score(logits, validation.labels.cpu())
+    return TeacherRecord(
+        architecture=teacher.architecture,
+        weights_sha256=teacher.weights_sha256(),
+        class_names=validation.manifest.class_names,
+        cost=measure_module_cost(teacher.network, channels=teacher.channels, image_size=teacher.image_size),
+        top1=answers.top1,
+        nll_nats=answers.nll_nats,
+        class_top1=answers.class_top1,
+        class_counts=answers.class_counts,
+        data_id=validation.manifest.data_id,
+        trained_on_data_id=trained_on_data_id,
+        curve=curve,
+    )
+
+
+def read_provenance(folder: Path, teacher: Teacher) -> TeacherRecord | None:
+    """Returns the record beside a local-dir teacher if it is about these very weights, else None."""
+    path = folder / METRICS
+    if not path.is_file():
+        return None
+    try:
+        record = read_record(path, TeacherRecord)
+    except RunError:
+        return None  # somebody else's metrics.json says nothing about where the teacher was trained
+    return record if record.weights_sha256 == teacher.weights_sha256() else None
+
+
+def _build(spec: StudentSpec, recipe: Recipe, train: ImageSplit) -> torch.nn.Module:
+    manifest = train.manifest
+    try:
+        return build_student(
+            spec,
+            num_classes=manifest.num_classes,
+            channels=manifest.channels,
+            image_size=manifest.image_size,
+            drop_rate=recipe.dropout,
+            drop_path_rate=recipe.drop_path,
+        )
+    except SpaceError as error:
+        raise TeacherError(f"teacher.model: {error}") from error
+
+
+def _train(
+    trainer: Trainer, recipe: Recipe, identity: str, folder: TrialFolder, progress: Progress
+) -> tuple[EpochMetrics, ...]:
+    curve: list[EpochMetrics] = []
+    if folder.checkpoint.exists():
+        state = load_state(folder.checkpoint, torch.device("cpu"))
+        if state["identity"] == identity:
+            trainer.load(state)
+            curve = list(folder.read_curve()[: trainer.epochs_done])
+            progress.event("teacher", f"training goes on after epoch {trainer.epochs_done}")
+    while not trainer.finished:
+        try:
+            point = trainer.run_epoch()
+        except TrialError as error:
+            raise TeacherError(f"teacher.recipe: {error}") from error
+        curve.append(point)
+        folder.write_curve(curve)
+        save_state(folder.checkpoint, {"identity": identity} | trainer.state())
+        done = recipe.epochs if trainer.finished else point.epoch
+        progress.step("teacher", done, recipe.epochs, f"validation {100 * point.top1:.2f} %")
+    return tuple(curve)
