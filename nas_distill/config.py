@@ -5,12 +5,19 @@ Reading it from YAML, flags and `--set` is `config_io`'s job.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from nas_distill.objectives import check_objectives
 from nas_distill.records import FrozenArguments, Recipe, Record
+
+LOCAL_DIR = "local-dir:"
+"""Begins a teacher that is a folder of timm's making."""
+
+FOLDER = "folder:"
+"""Begins a data source that is a folder of images."""
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 
@@ -195,6 +202,29 @@ class SearchConfig(Record):
                 f"'{self.data.source}'); train one with `nas_distill teacher`, then pass --teacher local-dir:PATH"
             )
         return self
+
+    def anchored(self, base: Path) -> SearchConfig:
+        """Returns the configuration with its relative paths made absolute, so that it means the same from anywhere.
+
+        Args:
+            base: Folder to which the paths are relative.
+        """
+
+        def anchor(text: str | None, prefix: str = "") -> str | None:
+            if text is None or not text.startswith(prefix):
+                return text
+            return prefix + str((base / Path(text.removeprefix(prefix)).expanduser()).resolve())
+
+        data, teacher, name = self.data, self.teacher, self.space.name
+        return self.model_copy(
+            update={
+                "data": data.model_copy(update={"source": anchor(data.source, FOLDER), "root": anchor(data.root)}),
+                "teacher": teacher.model_copy(
+                    update={"model": anchor(teacher.model, LOCAL_DIR), "checkpoint": anchor(teacher.checkpoint)}
+                ),
+                "space": self.space.model_copy(update={"name": anchor(name) if ".py" in name else name}),
+            }
+        )
 
     @field_validator("objectives")
     @classmethod

@@ -201,10 +201,15 @@ class RunDirectory:
         """The report."""
         return self.path / "report"
 
-    @property
-    def default_storage(self) -> str:
-        """URL of the run's own Optuna study."""
-        return f"sqlite:///{self.path.resolve() / 'study.db'}"
+    def study_location(self, storage: str | None) -> tuple[str, str]:
+        """Returns URL and name of the run's Optuna study.
+
+        Args:
+            storage: A shared database, in which the run's folder names the study; None for the run's own SQLite file.
+        """
+        if storage is None:
+            return f"sqlite:///{self.path.resolve() / 'study.db'}", "nas_distill"
+        return storage, f"nas_distill-{self.path.resolve().name}"
 
     def trial(self, number: int) -> TrialFolder:
         """Returns the folder of the trial with Optuna's number `number`."""

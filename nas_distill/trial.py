@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from pydantic import NonNegativeInt
 
-from nas_distill.config import DataConfig
+from nas_distill.config import LOCAL_DIR, DataConfig
 from nas_distill.data.manifest import DataManifest
 from nas_distill.data.splits import open_split
 from nas_distill.errors import ConfigError, NasDistillError, RunError, SpaceError, TrialError
@@ -19,7 +19,7 @@ from nas_distill.knowledge.store import Knowledge, ReferenceAnswers
 from nas_distill.knowledge.targets import OnlineTargets, StoredTargets, Targets
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.student import build_student
-from nas_distill.models.teacher import LOCAL_DIR, load_teacher
+from nas_distill.models.teacher import load_teacher
 from nas_distill.records import (
     Cost,
     EpochMetrics,

@@ -16,11 +16,11 @@ import torch
 from timm.models._hub import save_config_for_hf
 from torch import Tensor, nn
 
+from nas_distill.config import LOCAL_DIR
 from nas_distill.errors import TeacherError, nearest_names
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.store import write_atomic, write_text
 
-LOCAL_DIR = "local-dir:"
 _WEIGHTS = "model.safetensors"
 _CONFIG = "config.json"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from nas_distill.config import DataConfig, ViewsConfig
+from nas_distill.config import LOCAL_DIR, DataConfig, ViewsConfig
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import ImageSplit, open_split
 from nas_distill.data.views import plan_views
@@ -17,7 +17,7 @@ from nas_distill.errors import ConfigError, RunError, SpaceError, TeacherError, 
 from nas_distill.models.cost import measure_module_cost
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.student import build_student
-from nas_distill.models.teacher import LOCAL_DIR, Teacher, load_teacher, save_local_dir
+from nas_distill.models.teacher import Teacher, load_teacher, save_local_dir
 from nas_distill.progress import Progress
 from nas_distill.records import EpochMetrics, Recipe, StudentSpec, TeacherRecord
 from nas_distill.store import TrialFolder, read_record, write_record

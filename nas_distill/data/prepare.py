@@ -1,0 +1,182 @@
+"""`prepare_data`: from a source to a run directory's `data.json`, `split.npz` and `images/`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from nas_distill.config import DataConfig
+from nas_distill.data.bulk import BulkReader, PixelMoments
+from nas_distill.data.kept import KEPT_SPLITS, are_images_kept, images_path, write_images
+from nas_distill.data.manifest import SPLIT_NAMES, DataManifest, SplitName, SplitSettings
+from nas_distill.data.partition import Split, partition, read_splits, write_splits
+from nas_distill.data.pixels import PixelFormat
+from nas_distill.data.sources import ImageSource, open_source
+from nas_distill.data.sources.base import content_digest
+from nas_distill.errors import RunError
+from nas_distill.progress import Progress
+from nas_distill.store import RunDirectory, read_record, write_record
+
+_SAMPLED_IMAGES = 10_000
+
+Splits = Mapping[SplitName, Split]
+
+
+def prepare_data(config: DataConfig, folder: Path, progress: Progress) -> DataManifest:
+    """Makes the splits of `config`'s images and keeps the decoded images where they fit the memory budget.
+
+    Writes `split.npz` (indices and labels of the three splits), `images/train.npy`, `images/validation.npy`
+    and, last, `data.json`. What is there already is checked and kept; what is lost of it is made again. Test
+    images are never decoded here.
+
+    Args:
+        config: The images.
+        folder: The run directory.
+        progress: Told about decoding.
+
+    Raises:
+        DataError: The images cannot be read or do not suit the request.
+        RunError: The folder holds other data, or cannot be written.
+    """
+    source = open_source(config)
+    reader = BulkReader(source=source, progress=progress)
+    run = RunDirectory(folder)
+    if run.data_manifest.exists():
+        manifest = read_record(run.data_manifest, DataManifest)
+        splits = _restored_splits(manifest, config, source, run)
+        if manifest.in_memory and not are_images_kept(folder, manifest):
+            _keep_images(reader, splits, stored_format(manifest), folder)
+        return manifest
+    splits = partition(source.labels, source.offered, source.class_names, SplitSettings.of(config))
+    looked_at = np.concatenate([splits[name].indices for name in KEPT_SPLITS])
+    pixels = reader.find_format(looked_at, image_size=config.image_size, channels=config.channels)
+    num_bytes = len(looked_at) * pixels.channels * pixels.image_size**2
+    in_memory = num_bytes <= config.memory_budget_mib * 2**20
+    write_splits(run.split, splits)
+    if in_memory:
+        moments = _keep_images(reader, splits, pixels, folder)
+    else:
+        moments = _sampled_moments(reader, splits["train"], pixels)
+    manifest = _describe(config, source, splits, pixels, moments, in_memory=in_memory)
+    write_record(run.data_manifest, manifest)
+    progress.event("data", _summary(manifest))
+    return manifest
+
+
+def stored_format(manifest: DataManifest) -> PixelFormat:
+    """Returns the shape that the images of `manifest` are brought to."""
+    return PixelFormat(image_size=manifest.image_size, channels=manifest.channels, resize=manifest.resize)
+
+
+def check_content(manifest: DataManifest, source: ImageSource, folder: Path) -> None:
+    """Checks that `source` still holds the images that `folder` was prepared from.
+
+    Raises:
+        RunError: It does not.
+    """
+    if source.class_names != manifest.class_names:
+        raise _other_data(folder, "classes", ", ".join(manifest.class_names), ", ".join(source.class_names))
+    if source.content_id != manifest.content_id:
+        raise _other_data(folder, "content (names, sizes and labels)", manifest.content_id, source.content_id)
+
+
+def _keep_images(reader: BulkReader, splits: Splits, pixels: PixelFormat, folder: Path) -> PixelMoments:
+    """Writes the decoded images; returns the moments of the training images."""
+    moments = {name: PixelMoments() for name in KEPT_SPLITS}
+    for name in KEPT_SPLITS:
+        indices = splits[name].indices
+        images = reader.decode(indices, pixels, f"decoding {name} images")
+        shape = (len(indices), pixels.channels, pixels.image_size, pixels.image_size)
+        write_images(images_path(folder, name), moments[name].watch(images), shape)
+    return moments["train"]
+
+
+def _sampled_moments(reader: BulkReader, train: Split, pixels: PixelFormat) -> PixelMoments:
+    size = min(_SAMPLED_IMAGES, len(train.indices))
+    sample = np.sort(np.random.default_rng(0).choice(train.indices, size=size, replace=False))
+    moments = PixelMoments()
+    for _ in moments.watch(reader.decode(sample, pixels, "measuring training images")):
+        pass
+    return moments
+
+
+def _describe(
+    config: DataConfig,
+    source: ImageSource,
+    splits: Splits,
+    pixels: PixelFormat,
+    moments: PixelMoments,
+    *,
+    in_memory: bool,
+) -> DataManifest:
+    mean, std = moments.statistics()
+    return DataManifest(
+        source=config.source,
+        class_names=source.class_names,
+        image_size=pixels.image_size,
+        channels=pixels.channels,
+        resize=pixels.resize,
+        num_train=len(splits["train"].indices),
+        num_validation=len(splits["validation"].indices),
+        num_test=len(splits["test"].indices),
+        mean=mean,
+        std=std,
+        in_memory=in_memory,
+        splits=SplitSettings.of(config),
+        content_id=source.content_id,
+        data_id=_data_id(source, splits, pixels.image_size, pixels.channels),
+    )
+
+
+def _data_id(source: ImageSource, splits: Splits, image_size: int, channels: int) -> str:
+    facts = {
+        "content": source.content_id,
+        "classes": source.class_names,
+        "image_size": image_size,
+        "channels": channels,
+    }
+    return content_digest(facts, *(splits[name].indices for name in SPLIT_NAMES))
+
+
+def _restored_splits(
+    manifest: DataManifest, config: DataConfig, source: ImageSource, run: RunDirectory
+) -> Splits:
+    """Returns the run's splits after checking that `config` asks for the same data."""
+    check_content(manifest, source, run.path)
+    asked = SplitSettings.of(config)
+    for name in SplitSettings.model_fields:
+        if getattr(asked, name) != getattr(manifest.splits, name):
+            raise _other_data(run.path, f"data.{name}", getattr(manifest.splits, name), getattr(asked, name))
+    for name in ("image_size", "channels"):
+        if getattr(config, name) not in {None, getattr(manifest, name)}:
+            raise _other_data(run.path, f"data.{name}", getattr(manifest, name), getattr(config, name))
+    # A lost split file is made again; should another scikit-learn split otherwise, the digest tells.
+    is_lost = not run.split.exists()
+    if is_lost:
+        splits = partition(source.labels, source.offered, source.class_names, manifest.splits)
+    else:
+        splits = read_splits(run.split)
+    data_id = _data_id(source, splits, manifest.image_size, manifest.channels)
+    if data_id != manifest.data_id:
+        raise _other_data(run.path, "data_id (content and splits)", manifest.data_id, data_id)
+    if is_lost:
+        write_splits(run.split, splits)
+    return splits
+
+
+def _other_data(folder: Path, what: str, stored: object, asked: object) -> RunError:
+    return RunError(
+        f"{folder}: was prepared from other data: {what} was {stored} and is now {asked}; "
+        "give the same data or choose another --out"
+    )
+
+
+def _summary(manifest: DataManifest) -> str:
+    place = "kept decoded" if manifest.in_memory else "over the memory budget, decoded by loader workers"
+    return (
+        f"{manifest.source}: {manifest.num_train} training, {manifest.num_validation} validation and "
+        f"{manifest.num_test} test images in {manifest.num_classes} classes, {manifest.image_size}x"
+        f"{manifest.image_size} pixels, {'grey' if manifest.channels == 1 else 'RGB'}, {place}"
+    )

@@ -1,0 +1,149 @@
+"""`open_split`: the images of one split, in batches on a device."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nas_distill.config import DataConfig
+from nas_distill.data.decoding import BatchDecoder, DecodingLoader
+from nas_distill.data.kept import KEPT_SPLITS, images_path, images_shape, map_images
+from nas_distill.data.manifest import DataManifest, SplitName
+from nas_distill.data.partition import read_splits
+from nas_distill.data.prepare import check_content, stored_format
+from nas_distill.data.sources import open_source
+from nas_distill.store import RunDirectory, read_record
+
+# A split over this share of a device's free memory stays on the host; models and other trials need the rest.
+_RESIDENT_SHARE = 0.25
+
+
+class ImageBatch(NamedTuple):
+    """Images on one device; B is at most the batch size asked for.
+
+    Attributes:
+        indices: int64 [B], positions in the split.
+        images: uint8 [B, C, H, W].
+        labels: int64 [B].
+    """
+
+    indices: Tensor
+    images: Tensor
+    labels: Tensor
+
+
+class ImageSplit(ABC):
+    """One split: labels at hand, images in batches.
+
+    Attributes:
+        manifest: What the images are.
+        labels: int64 [N], on the CPU.
+    """
+
+    def __init__(self, manifest: DataManifest, labels: Tensor) -> None:
+        self.manifest = manifest
+        self.labels = labels
+
+    @property
+    def num_images(self) -> int:
+        """N."""
+        return len(self.labels)
+
+    @abstractmethod
+    def batches(self, order: Tensor, batch_size: int, *, device: torch.device) -> Iterator[ImageBatch]:
+        """Yields the images at `order`, `batch_size` at a time; the last batch may be smaller.
+
+        Args:
+            order: int64 [M], positions in the split, 0 to N-1, in any order, repeats allowed.
+            batch_size: At least 1.
+            device: Where the batches are wanted.
+
+        Raises:
+            DataError: An image that was not decoded before is damaged.
+        """
+
+
+class MemorySplit(ImageSplit):
+    """A split whose decoded images are memory-mapped, and held on the device where there is room."""
+
+    def __init__(self, manifest: DataManifest, labels: Tensor, images: Tensor) -> None:
+        super().__init__(manifest, labels)
+        self._images = images
+        self._resident: dict[torch.device, tuple[Tensor, Tensor]] = {}
+
+    def batches(self, order: Tensor, batch_size: int, *, device: torch.device) -> Iterator[ImageBatch]:
+        """Yields the images at `order` by indexing alone (`ImageSplit.batches`)."""
+        images, labels = self._on(device)
+        home = images.device
+        for indices in _parts(order.to(home), batch_size):
+            batch = ImageBatch(indices, images.index_select(0, indices), labels.index_select(0, indices))
+            yield (
+                batch
+                if home == device
+                else ImageBatch(*(part.to(device, non_blocking=True) for part in batch))
+            )
+
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        if device not in self._resident:
+            if device.type == "cpu" or not _has_room(device, self._images.nbytes):
+                self._resident[device] = (self._images, self.labels)
+            else:
+                self._resident[device] = (self._images.to(device), self.labels.to(device))
+        return self._resident[device]
+
+
+class DecodedSplit(ImageSplit):
+    """A split over the memory budget: its images are decoded by loader workers, each time they are read."""
+
+    def __init__(self, manifest: DataManifest, labels: Tensor, decoder: BatchDecoder, workers: int) -> None:
+        super().__init__(manifest, labels)
+        self._loader = DecodingLoader(decoder, workers)
+
+    def batches(self, order: Tensor, batch_size: int, *, device: torch.device) -> Iterator[ImageBatch]:
+        """Yields the images at `order` as the workers deliver them (`ImageSplit.batches`)."""
+        parts = _parts(order.cpu(), batch_size)
+        for indices, images in zip(parts, self._loader.read(parts, pin=device.type == "cuda"), strict=True):
+            batch = ImageBatch(indices, images, self.labels[indices])
+            yield ImageBatch(*(part.to(device, non_blocking=True) for part in batch))
+
+
+def open_split(config: DataConfig, folder: Path, name: SplitName) -> ImageSplit:
+    """Returns the split `name` of the run directory `folder`.
+
+    Args:
+        config: The images, as `prepare_data` was given them.
+        folder: A folder that `prepare_data` prepared.
+        name: Which split; the images of "test" are always decoded from the source.
+
+    Raises:
+        RunError: The folder is not prepared or damaged, or the source has changed since.
+        DataError: The source cannot be read.
+    """
+    run = RunDirectory(folder)
+    manifest = read_record(run.data_manifest, DataManifest)
+    split = read_splits(run.split)[name]
+    labels = torch.from_numpy(split.labels)
+    if manifest.in_memory and name in KEPT_SPLITS:
+        images = map_images(images_path(folder, name), images_shape(manifest, name))
+        return MemorySplit(manifest, labels, torch.from_numpy(images))
+    source = open_source(config)
+    check_content(manifest, source, folder)
+    decoder = BatchDecoder(source, split.indices, stored_format(manifest))
+    return DecodedSplit(manifest, labels, decoder, config.workers)
+
+
+def _parts(order: Tensor, batch_size: int) -> tuple[Tensor, ...]:
+    # torch splits nothing into one empty part.
+    return torch.split(order, batch_size) if len(order) else ()
+
+
+def _has_room(device: torch.device, num_bytes: int) -> bool:
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return num_bytes <= _RESIDENT_SHARE * free

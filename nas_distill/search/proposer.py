@@ -1,0 +1,162 @@
+"""Turns a space into assignments: asks, prices, refuses what is over budget, unbuildable or known, and asks again."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from nas_distill.config import SpaceConfig
+from nas_distill.errors import SpaceError
+from nas_distill.models.cost import measure_cost
+from nas_distill.records import Cost, Recipe, StudentSpec
+from nas_distill.search.spaces import Space, propose
+from nas_distill.search.study import StudyLedger
+from nas_distill.trial import Assignment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Upper bounds that a candidate must keep before it is trained.
+
+    Attributes:
+        max_params: Parameters.
+        max_macs: Multiply-accumulates per image; None is no bound.
+        max_params_reason: What sets the bound on parameters.
+    """
+
+    max_params: int | None
+    max_macs: int | None
+    max_params_reason: str
+
+    def violations(self, cost: Cost) -> dict[str, float]:
+        """Returns log10(value / bound) per bound: above 0 where violated, comparable between bounds."""
+        bounds = {"num_params": (cost.num_params, self.max_params), "macs": (cost.macs, self.max_macs)}
+        return {
+            name: math.log10(max(value, 1) / bound) for name, (value, bound) in bounds.items() if bound is not None
+        }
+
+    def refusal(self, cost: Cost) -> str | None:
+        """Returns why a candidate of this cost is not trained, or None."""
+        if self.max_params is not None and cost.num_params > self.max_params:
+            return f"{cost.num_params:,} parameters, {self.max_params_reason} allows {self.max_params:,}"
+        if self.max_macs is not None and cost.macs > self.max_macs:
+            return f"{cost.macs:,} MACs, --max-macs allows {self.max_macs:,}"
+        return None
+
+
+def make_limits(config: SpaceConfig, teacher: Cost) -> Limits:
+    """Returns the bounds of `config`, and that of the teacher's size unless larger students were asked for."""
+    smaller_than_teacher = teacher.num_params - 1
+    if not config.allow_larger_than_teacher and (config.max_params or math.inf) > smaller_than_teacher:
+        return Limits(
+            max_params=smaller_than_teacher, max_macs=config.max_macs, max_params_reason="being smaller than the teacher"
+        )
+    return Limits(max_params=config.max_params, max_macs=config.max_macs, max_params_reason="--max-params")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputShape:
+    """What students take and give.
+
+    Attributes:
+        num_classes: Outputs.
+        channels: Input channels.
+        image_size: Input height and width, pixels.
+    """
+
+    num_classes: int
+    channels: int
+    image_size: int
+
+
+class Proposer:
+    """Proposes candidates that are worth training.
+
+    Args:
+        ledger: Where they are asked for and noted.
+        space: Where they come from.
+        limits: What they may cost.
+        shape: What they take and give.
+        recipe: How they will be distilled.
+        seed: The search's.
+        max_refusals: Refusals in a row before the space counts as exhausted.
+        known: Candidates that were assigned before.
+    """
+
+    def __init__(
+        self,
+        ledger: StudyLedger,
+        *,
+        space: Space,
+        limits: Limits,
+        shape: InputShape,
+        recipe: Recipe,
+        seed: int,
+        max_refusals: int,
+        known: Iterable[StudentSpec],
+    ) -> None:
+        self._ledger = ledger
+        self._space = space
+        self._limits = limits
+        self._shape = shape
+        self._recipe = recipe
+        self._seed = seed
+        self._max_refusals = max_refusals
+        self._known = {spec.spec_id for spec in known}
+        self.refused = ledger.refused()
+
+    def next(self) -> Assignment:
+        """Returns the next assignment, noted in the study.
+
+        Raises:
+            SpaceError: The space raised, returned no spec, or had `max_refusals` candidates refused in a row.
+            StudyError: The storage cannot be used.
+        """
+        reasons: Counter[str] = Counter()
+        last = ""
+        for _ in range(self._max_refusals):
+            assignment, kind, last = self._try_one()
+            if assignment is not None:
+                return assignment
+            reasons[kind] += 1
+            self.refused += 1
+        counts = ", ".join(f"{count} {kind}" for kind, count in reasons.most_common())
+        raise SpaceError(
+            f"space '{self._space.name}': {self._max_refusals} candidates in a row were refused ({counts}; the last: "
+            f"{last}); widen the space, raise --max-params or --max-macs, or lower --trials"
+        )
+
+    def _try_one(self) -> tuple[Assignment | None, str, str]:
+        """Returns an assignment, or None with the kind and the reason of the refusal."""
+        trial = self._ledger.ask()
+        try:
+            spec = propose(self._space, trial)
+        except SpaceError as error:
+            self._ledger.refuse(trial, str(error))
+            raise
+        try:
+            shape = self._shape
+            cost = measure_cost(
+                spec, num_classes=shape.num_classes, channels=shape.channels, image_size=shape.image_size
+            )
+        except SpaceError as error:
+            self._ledger.refuse(trial, str(error), spec=spec, violations={"buildable": 1.0})
+            return None, "unbuildable", str(error)
+        violations = self._limits.violations(cost)
+        over = self._limits.refusal(cost)
+        if over is not None:
+            self._ledger.refuse(trial, over, spec=spec, cost=cost, violations=violations)
+            return None, "over budget", over
+        if spec.spec_id in self._known:
+            reason = f"{spec.spec_id} was proposed before"
+            self._ledger.refuse(trial, reason, spec=spec, cost=cost)
+            return None, "repeated", reason
+        self._known.add(spec.spec_id)
+        seed = int(np.random.SeedSequence((self._seed, trial.number)).generate_state(1)[0])
+        assignment = Assignment(number=trial.number, seed=seed, spec=spec, recipe=self._recipe, cost=cost)
+        self._ledger.assign(trial, assignment, violations)
+        return assignment, "", ""

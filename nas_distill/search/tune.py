@@ -1,0 +1,196 @@
+"""Ray Tune's side of a search: three thin adapters around `SearchDriver` and `Trial`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.search import Searcher
+
+import nas_distill.models  # noqa: F401 - registers the entrypoints that specs name, in every worker
+from nas_distill.config import ResourcesConfig
+from nas_distill.records import parse_record
+from nas_distill.search.driver import SearchDriver
+from nas_distill.search.spaces import load_space
+from nas_distill.store import RunDirectory
+from nas_distill.trial import Assignment, Trial, Workplace, open_context
+
+_ASSIGNMENT = "assignment"
+_NUMBER = "number"
+_EPOCH = "epoch"
+
+_TUNE_SETTINGS = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the run directory holds every curve already
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours: see `_signals_as_keyboard_interrupt`
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+
+
+class DistillTrainable(tune.Trainable):
+    """A worker: opens the run once, then runs one assignment after another, one epoch per step."""
+
+    def setup(self, config: dict[str, Any], workplace: Workplace, space_name: str) -> None:  # type: ignore[override]
+        """Opens what all trials share."""
+        if space_name.partition(":")[0].endswith(".py"):
+            load_space(space_name)  # a space of one's own may register architectures with timm
+        self._run = RunDirectory(Path(workplace.run))
+        self._context = open_context(workplace)
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Takes the next assignment in the same process."""
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Trains one epoch; tells Tune when the trial has ended."""
+        point = self._job.advance()
+        epoch = {} if point is None else {_EPOCH: point.epoch}
+        return {**epoch, "done": self._job.record is not None}
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        assignment = parse_record(Assignment, config[_ASSIGNMENT], origin="assignment")
+        self._job = Trial(assignment, self._context, self._run.trial(assignment.number))
+
+
+class DriverSearcher(Searcher):
+    """Hands the driver's assignments to Tune. The study is its memory, so that Tune's snapshots hold nothing of it."""
+
+    def __init__(self, driver: SearchDriver | None) -> None:
+        super().__init__()
+        self._driver = driver
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        """Returns the next assignment, or that there is none."""
+        del trial_id
+        assignment = None if self._driver is None else self._driver.next_assignment()
+        if assignment is None:
+            return str(Searcher.FINISHED)
+        return {_NUMBER: assignment.number, _ASSIGNMENT: assignment.model_dump_json()}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Does nothing: `DriverCallback` hears of every end too, and of its reason."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Does nothing, see the class."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Does nothing, see the class."""
+
+    def __reduce__(self) -> tuple[type[DriverSearcher], tuple[None]]:
+        return (DriverSearcher, (None,))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> DriverSearcher:
+        return self
+
+
+class DriverCallback(tune.Callback):
+    """Tells the driver of epochs and ends."""
+
+    def __init__(self, driver: SearchDriver | None) -> None:
+        self._driver = driver
+
+    def on_trial_result(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Passes on a finished epoch."""
+        if self._driver is not None and _EPOCH in result:
+            self._driver.epoch_done(trial.config[_NUMBER], result[_EPOCH])
+
+    def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """Passes on an end."""
+        if self._driver is not None:
+            self._driver.trial_ended(trial.config[_NUMBER], None)
+
+    def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """Passes on a worker's last failure."""
+        if self._driver is not None:
+            self._driver.trial_ended(trial.config[_NUMBER], _reason(trial))
+
+    def __reduce__(self) -> tuple[type[DriverCallback], tuple[None]]:
+        return (DriverCallback, (None,))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> DriverCallback:
+        return self
+
+
+def run_tune(driver: SearchDriver, workplace: Workplace, resources: ResourcesConfig, *, space_name: str) -> bool:
+    """Runs the driver's assignments on the connected cluster until none is left.
+
+    Args:
+        driver: Hands out assignments and books their ends.
+        workplace: Where workers find what trials share.
+        resources: What a trial takes.
+        space_name: As `load_space` takes it.
+
+    Returns:
+        False when Ctrl-C or SIGTERM ended it early.
+    """
+    os.environ.update(_TUNE_SETTINGS)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the driver tells every end, and its reason
+    run = RunDirectory(Path(workplace.run))
+    trainable = tune.with_resources(
+        tune.with_parameters(DistillTrainable, workplace=workplace, space_name=space_name),
+        {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
+    )
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=DriverSearcher(driver),
+            num_samples=driver.remaining,
+            max_concurrent_trials=resources.max_parallel_trials,
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: f"{trial.config[_NUMBER]:05d}-{trial.trial_id}",
+        ),
+        run_config=tune.RunConfig(
+            name=_session_name(run),
+            storage_path=str(run.tune.resolve()),
+            callbacks=[DriverCallback(driver)],
+            # Tune saves nothing: `Trial` keeps its own checkpoints, and Tune's cannot be relied on after a kill.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            failure_config=tune.FailureConfig(max_failures=resources.max_failures),
+            verbose=0,
+        ),
+    )
+    with _signals_as_keyboard_interrupt():
+        try:
+            tuner.fit()
+        except KeyboardInterrupt:
+            return False
+    return True
+
+
+def _session_name(run: RunDirectory) -> str:
+    """Returns a fresh name, so that a resumed search never meets an earlier one's snapshot."""
+    run.tune.mkdir(parents=True, exist_ok=True)
+    return f"session-{len(list(run.tune.iterdir())):03d}"
+
+
+def _reason(trial: TuneTrial) -> str:
+    """Returns the last line of the worker's error, which names exception and message."""
+    error = trial.get_error()
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] if error else []
+    return f"worker: {lines[-1]:.300}" if lines else "the worker died"
+
+
+@contextmanager
+def _signals_as_keyboard_interrupt() -> Iterator[None]:
+    """Makes SIGTERM end the search as Ctrl-C does; Ray would abort the process on it."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

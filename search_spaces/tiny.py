@@ -1,0 +1,51 @@
+"""Tiny networks for grey images of 8 to 32 pixels: from about 1,000 to 200,000 parameters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nas_distill.records import StudentSpec
+
+if TYPE_CHECKING:
+    from optuna import Trial
+
+
+def space(trial: Trial) -> StudentSpec:
+    """Tiny convolutional and transformer students for grey images of 8 to 32 pixels, about 1k to 200k parameters.
+
+    Two families: `small_resnet` of two or three stages, and vision transformers on patches of 2 or 4 pixels (the
+    image size must divide by the patch).
+    """
+    if trial.suggest_categorical("family", ["resnet", "vit"]) == "resnet":
+        return _resnet(trial)
+    return _vit(trial)
+
+
+def _resnet(trial: Trial) -> StudentSpec:
+    stages = trial.suggest_int("resnet_stages", 2, 3)
+    width = trial.suggest_int("resnet_width", 4, 26, log=True)
+    growth = trial.suggest_float("resnet_growth", 1.0, 2.0, step=0.25)
+    depth = trial.suggest_int("resnet_depth", 1, 2)
+    return StudentSpec(
+        architecture="small_resnet",
+        arguments={
+            "widths": tuple(round(width * growth**stage) for stage in range(stages)),
+            "depths": (depth,) * stages,
+        },
+        family="resnet",
+    )
+
+
+def _vit(trial: Trial) -> StudentSpec:
+    heads = trial.suggest_int("vit_heads", 1, 4)
+    return StudentSpec(
+        architecture="vit_tiny_patch16_224",
+        arguments={
+            "patch_size": trial.suggest_categorical("vit_patch", [2, 4]),
+            "embed_dim": heads * trial.suggest_categorical("vit_head_width", [8, 16]),
+            "depth": trial.suggest_int("vit_depth", 1, 4),
+            "num_heads": heads,
+            "mlp_ratio": trial.suggest_categorical("vit_mlp_ratio", [1.0, 2.0, 4.0]),
+        },
+        family="vit",
+    )

@@ -1,0 +1,141 @@
+"""`folder:PATH` in its layouts, and what is refused, each with the name of what is wrong."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nas_distill.config import DataConfig
+from nas_distill.data.sources import ImageSource, open_source
+from nas_distill.errors import DataError
+from tests.data.files import random_pixels, write_class_folders, write_image
+
+
+def opened(root: Path) -> ImageSource:
+    return open_source(DataConfig(source=f"folder:{root}"))
+
+
+def test_classes_directly(tmp_path: Path) -> None:
+    write_class_folders(tmp_path, {"dog": 2, "cat": 3})
+    source = opened(tmp_path)
+    assert source.class_names == ("cat", "dog")
+    assert source.labels.tolist() == [0, 0, 0, 1, 1]
+    assert source.offered == {"train": range(5)}
+    assert source.name(3) == str(tmp_path / "dog" / "000.png")
+    assert np.array_equal(np.asarray(source.open(3)), random_pixels(0))
+
+
+@pytest.mark.parametrize("validation", ["val", "validation", "valid"])
+def test_split_folders(tmp_path: Path, validation: str) -> None:
+    for split, count in (("train", 4), (validation, 2), ("test", 1)):
+        write_class_folders(tmp_path / split, {"cat": count, "dog": count})
+    source = opened(tmp_path)
+    assert source.offered == {"train": range(8), "validation": range(8, 12), "test": range(12, 14)}
+    assert source.labels[8:].tolist() == [0, 0, 1, 1, 0, 1]
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    write_class_folders(tmp_path, {"car": 2, "train": 2})
+    assert opened(tmp_path).class_names == ("car", "train")
+
+
+def test_folders_within_a_class_are_searched_and_hidden_ones_are_not(tmp_path: Path) -> None:
+    write_class_folders(tmp_path, {"cat": 1, "dog": 1})
+    write_image(tmp_path / "cat" / "indoors" / "a.PNG", random_pixels(1))
+    write_image(tmp_path / "cat" / ".thumbnails" / "a.png", random_pixels(1))
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "cat" / "notes.txt").write_text("not an image")
+    source = opened(tmp_path)
+    assert [Path(source.name(i)).name for i in range(3)] == ["000.png", "a.PNG", "000.png"]
+
+
+def test_links_to_class_folders_are_followed(tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "elsewhere", {"cat": 2, "dog": 2})
+    (tmp_path / "here").mkdir()
+    for name in ("cat", "dog"):
+        (tmp_path / "here" / name).symlink_to(tmp_path / "elsewhere" / name)
+    assert len(opened(tmp_path / "here").labels) == 4
+
+
+def test_moved_data_are_the_same_data_and_changed_data_are_not(tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "one", {"cat": 2, "dog": 2})
+    content_id = opened(tmp_path / "one").content_id
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    assert opened(tmp_path / "two").content_id == content_id
+    write_image(tmp_path / "two" / "cat" / "001.png", random_pixels(9, 20, 20))
+    assert opened(tmp_path / "two").content_id != content_id
+    shutil.move(tmp_path / "one" / "cat" / "001.png", tmp_path / "one" / "dog" / "002.png")
+    assert opened(tmp_path / "one").content_id != content_id
+
+
+def test_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"folder .*/nowhere does not exist; give a folder"):
+        opened(tmp_path / "nowhere")
+
+
+def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "images").write_text("")
+    with pytest.raises(DataError, match="images is a file"):
+        opened(tmp_path / "images")
+
+
+def test_an_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is empty; put the images of each class in a folder"):
+        opened(tmp_path)
+
+
+def test_images_without_class_folders(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", random_pixels(0))
+    with pytest.raises(DataError, match="holds images but no class folders"):
+        opened(tmp_path)
+
+
+def test_a_single_class(tmp_path: Path) -> None:
+    write_class_folders(tmp_path, {"cat": 5})
+    with pytest.raises(DataError, match=r"has one class \(cat\); give at least two"):
+        opened(tmp_path)
+
+
+def test_a_class_without_images(tmp_path: Path) -> None:
+    write_class_folders(tmp_path, {"cat": 5, "dog": 0})
+    with pytest.raises(DataError, match="class 'dog' has no images"):
+        opened(tmp_path)
+
+
+def test_other_classes_in_validation_than_in_training(tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "train", {"cat": 2, "dog": 2})
+    write_class_folders(tmp_path / "val", {"cat": 2, "fox": 2})
+    with pytest.raises(
+        DataError, match=r"val: its classes \(cat, fox\) are not those of train/ \(cat, dog\)"
+    ):
+        opened(tmp_path)
+
+
+def test_validation_without_training(tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "val", {"cat": 2, "dog": 2})
+    with pytest.raises(DataError, match=r"holds val/ but no train/"):
+        opened(tmp_path)
+
+
+def test_two_validation_folders(tmp_path: Path) -> None:
+    for split in ("train", "val", "validation"):
+        write_class_folders(tmp_path / split, {"cat": 2, "dog": 2})
+    with pytest.raises(DataError, match="both val/ and validation/ hold classes"):
+        opened(tmp_path)
+
+
+def test_validation_folders_without_images(tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "train", {"cat": 2, "dog": 2})
+    write_class_folders(tmp_path / "val", {"cat": 0, "dog": 0})
+    with pytest.raises(DataError, match="val: holds no images"):
+        opened(tmp_path)
+
+
+def test_a_dangling_link(tmp_path: Path) -> None:
+    write_class_folders(tmp_path, {"cat": 2, "dog": 2})
+    (tmp_path / "cat" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(DataError, match=r"gone\.png: cannot be read: No such file"):
+        opened(tmp_path)
