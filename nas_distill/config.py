@@ -8,7 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from nas_distill.objectives import check_objectives
 from nas_distill.records import FrozenArguments, Recipe, Record
@@ -220,7 +228,10 @@ class SearchConfig(Record):
             update={
                 "data": data.model_copy(update={"source": anchor(data.source, FOLDER), "root": anchor(data.root)}),
                 "teacher": teacher.model_copy(
-                    update={"model": anchor(teacher.model, LOCAL_DIR), "checkpoint": anchor(teacher.checkpoint)}
+                    update={
+                        "model": anchor(teacher.model, LOCAL_DIR),
+                        "checkpoint": anchor(teacher.checkpoint),
+                    }
                 ),
                 "space": self.space.model_copy(update={"name": anchor(name) if ".py" in name else name}),
             }

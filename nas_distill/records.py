@@ -63,7 +63,9 @@ FrozenArguments = Annotated[
     Mapping[str, Any], AfterValidator(_frozen_mapping), PlainSerializer(_thawed, return_type=dict[str, Any])
 ]
 FrozenFloats = Annotated[
-    Mapping[str, float], AfterValidator(_frozen_mapping), PlainSerializer(_thawed, return_type=dict[str, float])
+    Mapping[str, float],
+    AfterValidator(_frozen_mapping),
+    PlainSerializer(_thawed, return_type=dict[str, float]),
 ]
 FrozenLosses = Annotated[
     Mapping[str, Mapping[str, float]],

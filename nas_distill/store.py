@@ -47,7 +47,9 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise RunError(f"{path}: cannot be written: {error.strerror or error}; free space or choose another --out") from error
+        raise RunError(
+            f"{path}: cannot be written: {error.strerror or error}; free space or choose another --out"
+        ) from error
     sync_directory(path.parent)
 
 

@@ -37,9 +37,7 @@ class BulkReader:
     source: ImageSource
     progress: Progress
 
-    def find_format(
-        self, indices: NDArray[np.int64], *, image_size: int | None, channels: int | None
-    ) -> PixelFormat:
+    def find_format(self, indices: NDArray[np.int64], *, image_size: int | None, channels: int | None) -> PixelFormat:
         """Returns the shape that the images are brought to, from their headers where the user left it open.
 
         Args:
@@ -58,9 +56,7 @@ class BulkReader:
         assert size is not None
         return PixelFormat(image_size=size, channels=1 if all_grey else 3, resize=image_size is not None)
 
-    def decode(
-        self, indices: NDArray[np.int64], pixels: PixelFormat, task: str
-    ) -> Iterator[NDArray[np.uint8]]:
+    def decode(self, indices: NDArray[np.int64], pixels: PixelFormat, task: str) -> Iterator[NDArray[np.uint8]]:
         """Yields each image, uint8 [C, H, W], in the order of `indices`.
 
         Args:
@@ -91,9 +87,7 @@ class BulkReader:
             all_grey = all_grey and header.grey
         return first, all_grey
 
-    def _each(
-        self, function: Callable[[int], ResultT], indices: NDArray[np.int64], task: str
-    ) -> Iterator[ResultT]:
+    def _each(self, function: Callable[[int], ResultT], indices: NDArray[np.int64], task: str) -> Iterator[ResultT]:
         window: deque[Future[ResultT]] = deque()
         remaining = iter(indices.tolist())
         with ThreadPoolExecutor(_THREADS) as pool:

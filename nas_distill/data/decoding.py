@@ -102,9 +102,7 @@ class DecodingLoader:
         return loader, batches
 
     @staticmethod
-    def _pass(
-        loader: DataLoader[Tensor | str], batches: _Batches, parts: Sequence[Tensor]
-    ) -> Iterator[Tensor]:
+    def _pass(loader: DataLoader[Tensor | str], batches: _Batches, parts: Sequence[Tensor]) -> Iterator[Tensor]:
         batches.parts = parts
         for images in loader:
             if isinstance(images, str):

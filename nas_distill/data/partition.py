@@ -110,9 +110,7 @@ def _capped(pool: Indices, labels: Indices, cap: int, field: str, seed: int) -> 
     shuffled = generator.permutation(pool)
     classes, members, counts = np.unique(labels[shuffled], return_inverse=True, return_counts=True)
     if cap < len(classes):
-        raise DataError(
-            f"{field}: {cap} is below the number of classes, {len(classes)}; give at least {len(classes)}"
-        )
+        raise DataError(f"{field}: {cap} is below the number of classes, {len(classes)}; give at least {len(classes)}")
     by_class = np.argsort(members, kind="stable")
     rank = np.empty(len(pool), dtype=np.int64)
     rank[by_class] = np.arange(len(pool)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -152,10 +150,6 @@ def read_splits(path: Path) -> dict[SplitName, Split]:
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return {
-                name: Split(indices=arrays[name], labels=arrays[f"{name}_labels"]) for name in SPLIT_NAMES
-            }
+            return {name: Split(indices=arrays[name], labels=arrays[f"{name}_labels"]) for name in SPLIT_NAMES}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise RunError(
-            f"{path}: is no readable split file ({error}); restore it or start a new run"
-        ) from error
+        raise RunError(f"{path}: is no readable split file ({error}); restore it or start a new run") from error

@@ -140,9 +140,7 @@ def _data_id(source: ImageSource, splits: Splits, image_size: int, channels: int
     return content_digest(facts, *(splits[name].indices for name in SPLIT_NAMES))
 
 
-def _restored_splits(
-    manifest: DataManifest, config: DataConfig, source: ImageSource, run: RunDirectory
-) -> Splits:
+def _restored_splits(manifest: DataManifest, config: DataConfig, source: ImageSource, run: RunDirectory) -> Splits:
     """Returns the run's splits after checking that `config` asks for the same data."""
     check_content(manifest, source, run.path)
     asked = SplitSettings.of(config)

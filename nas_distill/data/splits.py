@@ -82,11 +82,7 @@ class MemorySplit(ImageSplit):
         home = images.device
         for indices in _parts(order.to(home), batch_size):
             batch = ImageBatch(indices, images.index_select(0, indices), labels.index_select(0, indices))
-            yield (
-                batch
-                if home == device
-                else ImageBatch(*(part.to(device, non_blocking=True) for part in batch))
-            )
+            yield (batch if home == device else ImageBatch(*(part.to(device, non_blocking=True) for part in batch)))
 
     def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         if device not in self._resident:

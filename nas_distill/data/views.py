@@ -10,8 +10,6 @@ hash.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
@@ -94,36 +92,9 @@ def render_view(images: Tensor, indices: Tensor, view: int, plan: ViewPlan) -> T
     rows = torch.arange(height, device=images.device) + (down + padding)[:, None]
     columns = torch.arange(width, device=images.device).expand(count, width)
     columns = torch.where(mirrored[:, None], width - 1 - columns, columns) + (right + padding)[:, None]
-    pixels = (rows[:, :, None] * (width + 2 * padding) + columns[:, None, :]).reshape(
-        count, 1, height * width
-    )
+    pixels = (rows[:, :, None] * (width + 2 * padding) + columns[:, None, :]).reshape(count, 1, height * width)
     padded = functional.pad(images, (padding,) * 4).reshape(count, channels, -1)
     return padded.gather(2, pixels.expand(count, channels, height * width)).reshape(images.shape)
-
-
-def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """Returns (images / 255 - mean) / std.
-
-    Args:
-        images: uint8 [B, C, H, W].
-        mean: Per channel, on the 0 to 1 scale.
-        std: Per channel, on the 0 to 1 scale, above 0.
-
-    Returns:
-        float32 [B, C, H, W] on the device of `images`.
-    """
-    scale, shift = _affine(mean, std, images.device)
-    return torch.addcmul(shift, images.to(torch.float32), scale)
-
-
-@lru_cache(maxsize=32)
-def _affine(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    # Cached because a device tensor made from Python numbers waits for the device, at every step. Outside
-    # inference mode because a tensor made in it could not be used in training later.
-    with torch.inference_mode(mode=False):
-        scale = torch.tensor([1.0 / (255.0 * s) for s in std], dtype=torch.float32)
-        shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], dtype=torch.float32)
-        return scale.to(device)[:, None, None], shift.to(device)[:, None, None]
 
 
 def view_bits(indices: Tensor, view: int, seed: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,8 @@ def build_knowledge(
     partial.mkdir(parents=True)
     started = time.perf_counter()
     try:
-        rounding = _write_answers(teacher.to(device), train, validation, key, partial, device, progress)
+        asked = _Asked(teacher=teacher.to(device), train=train, validation=validation, device=device)
+        rounding = _write_answers(asked, key, partial, progress)
         manifest = KnowledgeManifest(
             key=key,
             num_images=train.num_images,
@@ -105,50 +107,50 @@ def _check_room(root: Path, needed: int) -> None:
         )
 
 
-def _write_answers(
-    teacher: Teacher,
-    train: ImageSplit,
-    validation: ImageSplit,
-    key: KnowledgeKey,
-    folder: Path,
-    device: torch.device,
-    progress: Progress,
-) -> float:
-    np.save(folder / "validation_logits.npy", _plain_answers(teacher, validation, None, device).numpy())
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """Who is asked about what, where."""
+
+    teacher: Teacher
+    train: ImageSplit
+    validation: ImageSplit
+    device: torch.device
+
+    def plain(self, split: ImageSplit, indices: Tensor | None = None) -> Tensor:
+        """Returns the answers to plain images, float32 [N, C] on the CPU."""
+        order = torch.arange(split.num_images) if indices is None else indices
+        batches = split.batches(order, _BATCH_SIZE, device=self.device)
+        return torch.cat([_checked(self.teacher(batch.images)) for batch in batches]).cpu()
+
+    def view(self, view: int, plan: ViewPlan) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields positions and answers, float32 [B, C], of one view of every training image, on the CPU."""
+        for batch in self.train.batches(torch.arange(self.train.num_images), _BATCH_SIZE, device=self.device):
+            images = render_view(batch.images, batch.indices, view, plan)
+            yield batch.indices.cpu(), _checked(self.teacher(images)).cpu()
+
+
+def _write_answers(asked: _Asked, key: KnowledgeKey, folder: Path, progress: Progress) -> float:
+    """Writes all arrays; returns the largest rounding error of a stored logit."""
+    train = asked.train
+    np.save(folder / "validation_logits.npy", asked.plain(asked.validation).numpy())
     # Enough images to measure to about a point, never more than needed: the subset is evaluated in every trial.
-    size = min(train.num_images, max(validation.num_images, _LEAST_SUBSET))
+    size = min(train.num_images, max(asked.validation.num_images, _LEAST_SUBSET))
     subset = np.sort(np.random.default_rng(0).permutation(train.num_images)[:size])
     np.save(folder / "subset_indices.npy", subset)
-    np.save(folder / "subset_logits.npy", _plain_answers(teacher, train, torch.from_numpy(subset), device).numpy())
+    np.save(folder / "subset_logits.npy", asked.plain(train, torch.from_numpy(subset)).numpy())
     if key.slabs == 0:
         return 0.0
-    shape = (key.slabs, train.num_images, teacher.num_classes)
+    shape = (key.slabs, train.num_images, asked.teacher.num_classes)
     slabs = np.lib.format.open_memmap(folder / "train_logits.npy", mode="w+", dtype=np.float16, shape=shape)
     rounding = 0.0
     for view in range(key.slabs):
-        for indices, logits in _view_answers(teacher, train, view, key.plan, device):
+        for indices, logits in asked.view(view, key.plan):
             stored = logits.half()
             rounding = max(rounding, (stored.float() - logits).abs().max().item())
             slabs[view, indices.numpy()] = stored.numpy()
         progress.step("teacher's answers", view + 1, key.slabs, "views")
     slabs.flush()
     return rounding
-
-
-def _plain_answers(teacher: Teacher, split: ImageSplit, indices: Tensor | None, device: torch.device) -> Tensor:
-    order = torch.arange(split.num_images) if indices is None else indices
-    answers = [
-        _checked(teacher(batch.images)) for batch in split.batches(order, _BATCH_SIZE, device=device)
-    ]
-    return torch.cat(answers).cpu()
-
-
-def _view_answers(
-    teacher: Teacher, train: ImageSplit, view: int, plan: ViewPlan, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    for batch in train.batches(torch.arange(train.num_images), _BATCH_SIZE, device=device):
-        images = render_view(batch.images, batch.indices, view, plan)
-        yield batch.indices.cpu(), _checked(teacher(images)).cpu()
 
 
 def _checked(logits: Tensor) -> Tensor:

@@ -61,7 +61,14 @@ class LossRegistry:
         self._entries: dict[str, LossEntry] = {}
 
     def register(
-        self, name: str, function: LossFunction, *, weight: float, positive: tuple[str, ...], equation: str, paper: str
+        self,
+        name: str,
+        function: LossFunction,
+        *,
+        weight: float,
+        positive: tuple[str, ...],
+        equation: str,
+        paper: str,
     ) -> None:
         """Adds a loss; its keyword-only parameters and their defaults are read off its signature.
 

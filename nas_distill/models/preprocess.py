@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -33,14 +33,21 @@ class Preprocess:
         Returns:
             float32 [B, len(mean), image_size, image_size], contiguous.
         """
-        scaled = images.to(torch.float32).div_(255.0)
-        if scaled.shape[1] != len(self.mean):
-            scaled = scaled.expand(-1, len(self.mean), -1, -1)
-        if self.image_size is not None and scaled.shape[-1] != self.image_size:
+        scale, shift = _affine(self.mean, self.std, images.device)
+        pixels = images.to(torch.float32)
+        if pixels.shape[1] != len(self.mean):
+            pixels = pixels.expand(-1, len(self.mean), -1, -1)
+        if self.image_size is not None and pixels.shape[-1] != self.image_size:
             size = (self.image_size, self.image_size)
-            scaled = interpolate(scaled, size=size, mode="bicubic", antialias=True, align_corners=False)
-        return scaled.sub(_column(self.mean, scaled)).div_(_column(self.std, scaled))
+            pixels = interpolate(pixels, size=size, mode="bicubic", antialias=True, align_corners=False)
+        return torch.addcmul(shift, pixels, scale)
 
 
-def _column(values: Sequence[float], like: Tensor) -> Tensor:
-    return torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, 1, 1)
+@lru_cache(maxsize=32)
+def _affine(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    # Cached because a device tensor made from Python numbers waits for the device, at every step. Outside
+    # inference mode because a tensor made in it could not be used in training later.
+    with torch.inference_mode(mode=False):
+        scale = torch.tensor([1.0 / (255.0 * s) for s in std], dtype=torch.float32)
+        shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], dtype=torch.float32)
+        return scale.to(device)[:, None, None], shift.to(device)[:, None, None]

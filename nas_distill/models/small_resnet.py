@@ -173,5 +173,3 @@ def small_resnet(pretrained: bool = False, **kwargs: Any) -> SmallResNet:
     """Builds a `SmallResNet`; arguments as there, and those of every timm entrypoint."""
     model: SmallResNet = build_model_with_cfg(SmallResNet, "small_resnet", pretrained, **kwargs)
     return model
-
-

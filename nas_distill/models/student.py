@@ -52,7 +52,7 @@ def build_student(
     try:
         with torch.device(device):
             model = _create(spec.architecture, arguments, optional)
-    except Exception as error:  # noqa: BLE001 - a constructor may raise anything for a bad argument
+    except Exception as error:
         raise SpaceError(_refusal(spec, f"cannot be built: {type(error).__name__}: {error}")) from error
     if torch.device(device).type == "meta":
         _try_on_one_image(model, spec, num_classes=num_classes, channels=channels, image_size=image_size)
@@ -87,10 +87,8 @@ def _try_on_one_image(model: nn.Module, spec: StudentSpec, *, num_classes: int, 
     try:
         with torch.no_grad():
             logits = model.eval()(torch.zeros(1, channels, image_size, image_size, device="meta"))
-    except Exception as error:  # noqa: BLE001 - a forward may raise anything for a bad shape
-        raise SpaceError(
-            _refusal(spec, f"cannot take {channels}x{image_size}x{image_size} images: {error}")
-        ) from error
+    except Exception as error:
+        raise SpaceError(_refusal(spec, f"cannot take {channels}x{image_size}x{image_size} images: {error}")) from error
     if tuple(logits.shape) != (1, num_classes):
         raise SpaceError(_refusal(spec, f"gives an output of shape {tuple(logits.shape)}, not (1, {num_classes})"))
 

@@ -142,7 +142,7 @@ def _load_local_dir(folder: Path, *, trust_pickle: bool) -> tuple[nn.Module, dic
         config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
         arguments = dict(config.get("model_args") or {})
         network = timm.create_model(f"{LOCAL_DIR}{folder}", pretrained=True)
-    except Exception as error:  # noqa: BLE001 - foreign files fail in any way
+    except Exception as error:
         raise TeacherError(f"teacher.model: {folder} cannot be loaded: {_first_line(error)}") from error
     for decided in ("num_classes", "in_chans"):
         arguments.pop(decided, None)
@@ -171,10 +171,15 @@ def _load_checkpoint(
         state = timm.models.load_state_dict(str(path), weights_only=not trust_pickle)
         outputs, channels = _outputs_and_channels(model, arguments, state)
         network = timm.create_model(
-            model, **{**arguments, "num_classes": outputs or num_classes, **({"in_chans": channels} if channels else {})}
+            model,
+            **{
+                **arguments,
+                "num_classes": outputs or num_classes,
+                **({"in_chans": channels} if channels else {}),
+            },
         )
         network.load_state_dict(state)
-    except Exception as error:  # noqa: BLE001 - foreign files fail in any way
+    except Exception as error:
         raise TeacherError(f"teacher.checkpoint: {path} does not fit {model}: {_first_line(error)}") from error
     return network, arguments
 
@@ -270,12 +275,20 @@ def save_local_dir(
     with tempfile.TemporaryDirectory() as scratch:
         described = Path(scratch) / _CONFIG
         save_config_for_hf(
-            teacher_network, str(described), model_config={"label_names": list(class_names)}, model_args=dict(arguments)
+            teacher_network,
+            str(described),
+            model_config={"label_names": list(class_names)},
+            model_args=dict(arguments),
         )
         config = json.loads(described.read_text(encoding="utf-8"))
     # timm describes three channels and its own statistics, whatever the network was trained on.
     config["pretrained_cfg"].update(
-        {"input_size": [channels, image_size, image_size], "mean": list(mean), "std": list(std), "crop_pct": 1.0}
+        {
+            "input_size": [channels, image_size, image_size],
+            "mean": list(mean),
+            "std": list(std),
+            "crop_pct": 1.0,
+        }
     )
     tensors = {name: tensor.cpu().contiguous() for name, tensor in teacher_network.state_dict().items()}
     write_atomic(folder / _WEIGHTS, lambda path: safetensors.torch.save_file(tensors, path))

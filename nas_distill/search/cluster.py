@@ -16,6 +16,9 @@ from nas_distill.errors import ClusterError
 _OBJECT_STORE_BYTES = 128 * 2**20
 """Workers read data and knowledge from memory-mapped files; next to nothing passes through the object store."""
 
+_ROUNDING = 1e-6
+"""Ten times a tenth of a GPU is one GPU."""
+
 
 @contextmanager
 def ray_cluster(resources: ResourcesConfig) -> Iterator[None]:
@@ -60,6 +63,20 @@ def _start_local() -> None:
         )
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = clusters_enabled
+
+
+def parallel_trials(resources: ResourcesConfig) -> int | None:
+    """Returns how many trials may be handed out at once; None leaves it to what a joined cluster grows to hold.
+
+    On a local cluster no more are handed out than fit, so that each proposal is made from all results so far.
+    """
+    if resources.address is not None:
+        return resources.max_parallel_trials
+    total = ray.cluster_resources()
+    slots = int(total.get("CPU", 0.0) / resources.cpus_per_trial + _ROUNDING)
+    if resources.gpus_per_trial > 0:
+        slots = min(slots, int(total.get("GPU", 0.0) / resources.gpus_per_trial + _ROUNDING))
+    return max(1, min(slots, resources.max_parallel_trials or slots))
 
 
 def _check_room(resources: ResourcesConfig) -> None:

@@ -35,9 +35,7 @@ class Limits:
     def violations(self, cost: Cost) -> dict[str, float]:
         """Returns log10(value / bound) per bound: above 0 where violated, comparable between bounds."""
         bounds = {"num_params": (cost.num_params, self.max_params), "macs": (cost.macs, self.max_macs)}
-        return {
-            name: math.log10(max(value, 1) / bound) for name, (value, bound) in bounds.items() if bound is not None
-        }
+        return {name: math.log10(max(value, 1) / bound) for name, (value, bound) in bounds.items() if bound is not None}
 
     def refusal(self, cost: Cost) -> str | None:
         """Returns why a candidate of this cost is not trained, or None."""
@@ -53,7 +51,9 @@ def make_limits(config: SpaceConfig, teacher: Cost) -> Limits:
     smaller_than_teacher = teacher.num_params - 1
     if not config.allow_larger_than_teacher and (config.max_params or math.inf) > smaller_than_teacher:
         return Limits(
-            max_params=smaller_than_teacher, max_macs=config.max_macs, max_params_reason="being smaller than the teacher"
+            max_params=smaller_than_teacher,
+            max_macs=config.max_macs,
+            max_params_reason="being smaller than the teacher",
         )
     return Limits(max_params=config.max_params, max_macs=config.max_macs, max_params_reason="--max-params")
 

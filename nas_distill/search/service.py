@@ -32,9 +32,7 @@ from nas_distill.train.optimisation import check_optimizer
 from nas_distill.train.teacher import fit_teacher, measure_teacher, read_provenance
 from nas_distill.trial import Workplace
 
-DIGITS_TEACHER = TeacherConfig(
-    model="small_resnet", arguments={"widths": (32, 64, 128), "depths": (2, 2, 2)}
-)
+DIGITS_TEACHER = TeacherConfig(model="small_resnet", arguments={"widths": (32, 64, 128), "depths": (2, 2, 2)})
 """Trained when `digits` is searched without a teacher."""
 
 
@@ -92,7 +90,11 @@ def start_search(config: SearchConfig, folder: Path, progress: Progress) -> Sear
 
 
 def resume_search(
-    folder: Path, progress: Progress, *, trials: int | None = None, resources: Mapping[str, object] | None = None
+    folder: Path,
+    progress: Progress,
+    *,
+    trials: int | None = None,
+    resources: Mapping[str, object] | None = None,
 ) -> SearchOutcome:
     """Goes on with a run: finished trials stay, those in flight go on from their checkpoints.
 
@@ -158,7 +160,9 @@ def _make_teacher(
     if not run.teacher_record.exists():
         if settings.model is None:
             assert DIGITS_TEACHER.model is not None
-            progress.event("teacher", f"no teacher given: training {DIGITS_TEACHER.model} on {config.data.source} first")
+            progress.event(
+                "teacher", f"no teacher given: training {DIGITS_TEACHER.model} on {config.data.source} first"
+            )
             fit_teacher(
                 DIGITS_TEACHER.model,
                 run.teacher,
@@ -199,7 +203,10 @@ def _adopt_teacher(
     provenance = read_provenance(Path(model.removeprefix(LOCAL_DIR)), teacher) if model.startswith(LOCAL_DIR) else None
     trained_on = provenance.trained_on_data_id if provenance is not None else None
     record = measure_teacher(
-        teacher, validation, trained_on_data_id=trained_on, curve=provenance.curve if provenance is not None else ()
+        teacher,
+        validation,
+        trained_on_data_id=trained_on,
+        curve=provenance.curve if provenance is not None else (),
     )
     save_local_dir(
         teacher.network,
@@ -281,4 +288,3 @@ def _run_on_cluster(
         finished = False
     run.log_event("end", interrupted=not finished)
     return not finished
-

@@ -64,8 +64,7 @@ def load_space(name: str) -> Space:
         known = list_spaces()
         if name not in known:
             raise SpaceError(
-                f"space '{name}' is not shipped; {nearest_names(name, known)}; "
-                "give your own as FILE.py[:function]"
+                f"space '{name}' is not shipped; {nearest_names(name, known)}; give your own as FILE.py[:function]"
             )
         module, wanted = _shipped(name), DEFAULT_FUNCTION
     else:
@@ -75,8 +74,7 @@ def load_space(name: str) -> Space:
     if not callable(function):
         own_functions = [key for key, value in vars(module).items() if _is_defined_in(value, module)]
         raise SpaceError(
-            f"{path}: has no function '{wanted}'; {nearest_names(wanted, own_functions)}; "
-            "name one as FILE.py:function"
+            f"{path}: has no function '{wanted}'; {nearest_names(wanted, own_functions)}; name one as FILE.py:function"
         )
     _check_signature(function, wanted, path)
     return Space(
@@ -116,9 +114,7 @@ def _import_file(path: Path) -> ModuleType:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise SpaceError(
-            f"{path}: cannot be read: {error.strerror or error}; give the path of a .py file"
-        ) from None
+        raise SpaceError(f"{path}: cannot be read: {error.strerror or error}; give the path of a .py file") from None
     resolved = path.resolve()
     digest = hashlib.sha256(str(resolved).encode() + b"\0" + content).hexdigest()[:16]
     name = f"nas_distill_space_{digest}"
@@ -158,9 +154,7 @@ def _where(error: BaseException, path: Path) -> str:
     """Returns `file:line` of the innermost line of `path` that led to `error`."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return f"{path}:{error.lineno}"
-    lines = [
-        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path
-    ]
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
     return f"{path}:{lines[-1]}" if lines else str(path)
 
 

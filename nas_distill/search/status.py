@@ -137,9 +137,5 @@ def _edge(band: int) -> str:
     value = 10 ** (band / 2)
     for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= scale * 0.999:
-            return (
-                f"{value / scale:.2g}{unit}"
-                if value / scale < 100
-                else f"{round(value / scale, -1):.0f}{unit}"
-            )
+            return f"{value / scale:.2g}{unit}" if value / scale < 100 else f"{round(value / scale, -1):.0f}{unit}"
     return f"{value:.2g}" if value < 100 else f"{round(value, -1):.0f}"

@@ -61,7 +61,8 @@ class StudyLedger:
                 self._study.set_user_attr("objectives", names)
             elif stored != names:
                 raise StudyError(
-                    f"study '{name}': was searched for {', '.join(stored)}, not {', '.join(names)}; choose another --out"
+                    f"study '{name}': was searched for {', '.join(stored)}, not {', '.join(names)}; "
+                    "choose another --out"
                 )
             self._study.sampler = _sampler(seed, len(self._study.trials))
 
@@ -138,7 +139,7 @@ class StudyLedger:
             for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 text = frozen.user_attrs.get("assignment")
                 if text is None:
-                    trial = Trial(self._study, frozen._trial_id)  # noqa: SLF001 - Optuna names no public way
+                    trial = Trial(self._study, frozen._trial_id)
                     self.refuse(trial, "the search was cut off before the candidate was assigned")
                 else:
                     assignments.append(parse_record(Assignment, text, origin=f"trial {frozen.number} of the study"))
@@ -148,7 +149,9 @@ class StudyLedger:
         """Returns the records of all acknowledged trials."""
         with self._storage_errors():
             texts = [
-                (frozen.number, frozen.user_attrs["record"]) for frozen in self._trials() if "record" in frozen.user_attrs
+                (frozen.number, frozen.user_attrs["record"])
+                for frozen in self._trials()
+                if "record" in frozen.user_attrs
             ]
         return [parse_record(TrialRecord, text, origin=f"trial {number} of the study") for number, text in texts]
 
@@ -174,10 +177,12 @@ class StudyLedger:
     def _running_trial(self, number: int) -> Trial | None:
         frozen = next((trial for trial in reversed(self._trials()) if trial.number == number), None)
         if frozen is None:
-            raise RunError(f"trials/{number:05d}: the study has no such trial; the run directory belongs to another study")
+            raise RunError(
+                f"trials/{number:05d}: the study has no such trial; the run directory belongs to another study"
+            )
         if frozen.state is not TrialState.RUNNING:
             return None
-        return Trial(self._study, frozen._trial_id)  # noqa: SLF001 - Optuna names no public way to reopen a trial
+        return Trial(self._study, frozen._trial_id)
 
     def _describe(self, trial: Trial, spec: StudentSpec, cost: Cost | None, violations: Mapping[str, float]) -> None:
         trial.set_user_attr("spec", spec.model_dump_json())
@@ -221,5 +226,7 @@ def _engine_arguments(storage: str) -> dict[str, object]:
     try:
         sqlite = make_url(storage).get_backend_name() == "sqlite"
     except SQLAlchemyError as error:
-        raise StudyError(f"--storage: '{storage}' is no database URL ({error}); give one such as sqlite:///study.db") from error
+        raise StudyError(
+            f"--storage: '{storage}' is no database URL ({error}); give one such as sqlite:///study.db"
+        ) from error
     return {"connect_args": {"timeout": _LOCK_TIMEOUT_S}} if sqlite else {}

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from ray import tune
@@ -18,6 +14,7 @@ from ray.tune.search import Searcher
 import nas_distill.models  # noqa: F401 - registers the entrypoints that specs name, in every worker
 from nas_distill.config import ResourcesConfig
 from nas_distill.records import parse_record
+from nas_distill.search.cluster import parallel_trials
 from nas_distill.search.driver import SearchDriver
 from nas_distill.search.spaces import load_space
 from nas_distill.store import RunDirectory
@@ -30,7 +27,7 @@ _EPOCH = "epoch"
 _TUNE_SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the run directory holds every curve already
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours: see `_signals_as_keyboard_interrupt`
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C must reach us, not end in a snapshot of Tune's
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
@@ -133,7 +130,7 @@ def run_tune(driver: SearchDriver, workplace: Workplace, resources: ResourcesCon
         space_name: As `load_space` takes it.
 
     Returns:
-        False when Ctrl-C or SIGTERM ended it early.
+        False when Ctrl-C (or SIGTERM, which the command line turns into the same) ended it early.
     """
     os.environ.update(_TUNE_SETTINGS)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the driver tells every end, and its reason
@@ -147,7 +144,7 @@ def run_tune(driver: SearchDriver, workplace: Workplace, resources: ResourcesCon
         tune_config=tune.TuneConfig(
             search_alg=DriverSearcher(driver),
             num_samples=driver.remaining,
-            max_concurrent_trials=resources.max_parallel_trials,
+            max_concurrent_trials=parallel_trials(resources),
             reuse_actors=True,
             trial_dirname_creator=lambda trial: f"{trial.config[_NUMBER]:05d}-{trial.trial_id}",
         ),
@@ -161,11 +158,10 @@ def run_tune(driver: SearchDriver, workplace: Workplace, resources: ResourcesCon
             verbose=0,
         ),
     )
-    with _signals_as_keyboard_interrupt():
-        try:
-            tuner.fit()
-        except KeyboardInterrupt:
-            return False
+    try:
+        tuner.fit()
+    except KeyboardInterrupt:
+        return False
     return True
 
 
@@ -180,17 +176,3 @@ def _reason(trial: TuneTrial) -> str:
     error = trial.get_error()
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] if error else []
     return f"worker: {lines[-1]:.300}" if lines else "the worker died"
-
-
-@contextmanager
-def _signals_as_keyboard_interrupt() -> Iterator[None]:
-    """Makes SIGTERM end the search as Ctrl-C does; Ray would abort the process on it."""
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

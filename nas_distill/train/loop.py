@@ -7,7 +7,6 @@ Randomness is a function of (seed, epoch), so no generator's state needs to be k
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -116,7 +115,9 @@ class Trainer:
             raise TrialError(f"the training loss became {loss} in epoch {epoch + 1}; lower recipe.learning_rate")
         logits = self.evaluate(self._data.validation)
         if not bool(logits.isfinite().all()):
-            raise TrialError(f"the network answered NaN or infinity after epoch {epoch + 1}; lower recipe.learning_rate")
+            raise TrialError(
+                f"the network answered NaN or infinity after epoch {epoch + 1}; lower recipe.learning_rate"
+            )
         self.epochs_done = epoch + 1
         return self._measure(logits, loss, parts, started)
 

@@ -62,10 +62,10 @@ def compare(student_logits: Tensor, teacher_logits: Tensor) -> Comparison:
     """Returns agreement and divergence of two networks' logits [N, C] for the same images."""
     student = log_softmax(student_logits.double(), dim=1)
     teacher = log_softmax(teacher_logits.double(), dim=1)
-    divergence = (teacher.exp() * (teacher - student)).sum(dim=1).mean().item()
+    divergence = (teacher.exp() * (teacher - student)).sum(dim=1).mean()
     return Comparison(
         agreement=(student_logits.argmax(dim=1) == teacher_logits.argmax(dim=1)).double().mean().item(),
-        divergence_nats=max(divergence, 0.0) if divergence == divergence else divergence,  # rounding below 0
+        divergence_nats=divergence.clamp(min=0.0).item(),  # rounding can take it below 0
     )
 
 

@@ -127,7 +127,8 @@ def fit_teacher(
     write_record(out / METRICS, record)
     shutil.rmtree(out / _WORK / "checkpoint", ignore_errors=True)
     progress.event(
-        "teacher", f"{model}: {100 * record.top1:.2f} % on validation, {record.cost.num_params:,} parameters, in {out}"
+        "teacher",
+        f"{model}: {100 * record.top1:.2f} % on validation, {record.cost.num_params:,} parameters, in {out}",
     )
     return record
 

@@ -43,9 +43,7 @@ def write_mnist(root: Path, *, train: int, test: int) -> dict[str, NDArray[np.ui
         labels = (np.arange(count) % 10).astype(np.uint8)
         header = struct.pack(">iiii", 0x803, count, 28, 28)
         _write_both(folder / f"{prefix}-images-idx3-ubyte", header + images.tobytes())
-        _write_both(
-            folder / f"{prefix}-labels-idx1-ubyte", struct.pack(">ii", 0x801, count) + labels.tobytes()
-        )
+        _write_both(folder / f"{prefix}-labels-idx1-ubyte", struct.pack(">ii", 0x801, count) + labels.tobytes())
         written[split] = images
     return written
 

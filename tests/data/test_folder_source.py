@@ -108,9 +108,7 @@ def test_a_class_without_images(tmp_path: Path) -> None:
 def test_other_classes_in_validation_than_in_training(tmp_path: Path) -> None:
     write_class_folders(tmp_path / "train", {"cat": 2, "dog": 2})
     write_class_folders(tmp_path / "val", {"cat": 2, "fox": 2})
-    with pytest.raises(
-        DataError, match=r"val: its classes \(cat, fox\) are not those of train/ \(cat, dog\)"
-    ):
+    with pytest.raises(DataError, match=r"val: its classes \(cat, fox\) are not those of train/ \(cat, dog\)"):
         opened(tmp_path)
 
 

@@ -33,12 +33,8 @@ def interleaved(count: int, classes: int) -> np.ndarray[Any, np.dtype[np.int64]]
 
 
 @settings(deadline=None, max_examples=60)
-@given(
-    counts=st.lists(st.integers(12, 60), min_size=2, max_size=6), seed=st.integers(0, 2**40), data=st.data()
-)
-def test_splits_are_disjoint_stratified_and_reproducible(
-    counts: list[int], seed: int, data: st.DataObject
-) -> None:
+@given(counts=st.lists(st.integers(12, 60), min_size=2, max_size=6), seed=st.integers(0, 2**40), data=st.data())
+def test_splits_are_disjoint_stratified_and_reproducible(counts: list[int], seed: int, data: st.DataObject) -> None:
     labels = np.repeat(np.arange(len(counts)), counts)
     labels = np.random.default_rng(0).permutation(labels)
     cap = data.draw(st.integers(len(counts), len(labels)))
@@ -107,9 +103,7 @@ def test_a_cap_below_the_number_of_classes_is_refused() -> None:
 @pytest.mark.parametrize("rare", [1, 2])
 def test_a_class_with_too_few_images_is_named(rare: int) -> None:
     labels = np.array([0] * 50 + [1] * rare + [2] * 50, dtype=np.int64)
-    with pytest.raises(
-        DataError, match=r"data\.\w+_fraction: class 'class1' has too few images left \([12]\)"
-    ):
+    with pytest.raises(DataError, match=r"data\.\w+_fraction: class 'class1' has too few images left \([12]\)"):
         partition(labels, {"train": range(len(labels))}, names(3), asked())
 
 

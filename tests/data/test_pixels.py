@@ -53,9 +53,7 @@ def test_a_palette_becomes_its_colours(tmp_path: Path) -> None:
     palette.info["transparency"] = 0
     source = source_of(palette, tmp_path)
     assert not read_header(source, 0).grey
-    assert np.array_equal(
-        decode(source, 0, RGB).transpose(1, 2, 0), np.asarray(palette.convert("RGBA"))[:, :, :3]
-    )
+    assert np.array_equal(decode(source, 0, RGB).transpose(1, 2, 0), np.asarray(palette.convert("RGBA"))[:, :, :3])
 
 
 def test_transparency_is_dropped(tmp_path: Path) -> None:

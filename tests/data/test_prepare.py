@@ -135,9 +135,7 @@ def test_torn_images_are_made_again(tmp_path: Path) -> None:
     [("validation_fraction", 0.3), ("test_fraction", 0.3), ("split_seed", 1), ("max_train_images", 100),
      ("max_validation_images", 100), ("image_size", 16), ("channels", 3)],
 )  # fmt: skip
-def test_other_settings_in_a_prepared_folder_are_refused_by_name(
-    tmp_path: Path, field: str, value: float
-) -> None:
+def test_other_settings_in_a_prepared_folder_are_refused_by_name(tmp_path: Path, field: str, value: float) -> None:
     prepare_data(DataConfig(), tmp_path, Silent())
     with pytest.raises(RunError, match=rf"prepared from other data: data\.{field} was .* and is now {value}"):
         prepare_data(DataConfig.model_validate({field: value}), tmp_path, Silent())
@@ -205,9 +203,7 @@ def test_a_damaged_image_is_named(tmp_path: Path, damage: str, image_size: int |
     content = {"truncated": path.read_bytes()[:200], "garbage": os.urandom(100), "empty": b""}[damage]
     path.write_bytes(content)
     config = folder_config(tmp_path / "data", image_size=image_size, test_fraction=0.1)
-    with pytest.raises(
-        DataError, match=r"train/a/000\.png: is no readable image \(.*\); repair or remove it"
-    ):
+    with pytest.raises(DataError, match=r"train/a/000\.png: is no readable image \(.*\); repair or remove it"):
         prepare_data(config, tmp_path / "run", Silent())
     assert not (tmp_path / "run" / "data.json").exists()
 
@@ -216,9 +212,7 @@ def test_mixed_sizes_name_two_files_and_the_flag(tmp_path: Path) -> None:
     write_class_folders(tmp_path / "data", {"a": 10, "b": 10}, size=12)
     for number in range(10):
         write_image(tmp_path / "data" / "b" / f"{number:03d}.png", random_pixels(number, 10, 12))
-    with pytest.raises(
-        DataError, match=r"sizes differ: .*a/.*png is 12x12 and .*b/.*png is 12x10; pass --image-size"
-    ):
+    with pytest.raises(DataError, match=r"sizes differ: .*a/.*png is 12x12 and .*b/.*png is 12x10; pass --image-size"):
         prepare_data(folder_config(tmp_path / "data"), tmp_path / "run", Silent())
     manifest = prepare_data(folder_config(tmp_path / "data", image_size=8), tmp_path / "run", Silent())
     assert (manifest.image_size, manifest.resize) == (8, True)

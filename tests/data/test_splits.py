@@ -31,9 +31,7 @@ def config_for(folder: Path, **changes: Any) -> DataConfig:
     return DataConfig(source=f"folder:{folder}", **changes)
 
 
-def everything(
-    split: ImageSplit, order: torch.Tensor, batch_size: int, device: torch.device = CPU
-) -> ImageBatch:
+def everything(split: ImageSplit, order: torch.Tensor, batch_size: int, device: torch.device = CPU) -> ImageBatch:
     batches = list(split.batches(order, batch_size, device=device))
     assert [len(batch.labels) for batch in batches] == [len(part) for part in torch.split(order, batch_size)]
     return ImageBatch(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
@@ -123,9 +121,7 @@ def test_kept_images_need_no_source(folder: Path, tmp_path: Path) -> None:
         open_split(gone, tmp_path, "test")
 
 
-def test_writing_into_a_batch_reaches_neither_the_file_nor_other_readers(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_writing_into_a_batch_reaches_neither_the_file_nor_other_readers(folder: Path, tmp_path: Path) -> None:
     config = config_for(folder)
     prepare_data(config, tmp_path, Silent())
     split, other = (open_split(config, tmp_path, "train") for _ in range(2))
@@ -176,9 +172,7 @@ def test_images_of_another_shape_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("workers", [0, 2])
-def test_batches_arrive_on_the_device(
-    folder: Path, tmp_path: Path, in_memory: ImageSplit, workers: int
-) -> None:
+def test_batches_arrive_on_the_device(folder: Path, tmp_path: Path, in_memory: ImageSplit, workers: int) -> None:
     device = torch.device("cuda", 0)
     order = torch.arange(in_memory.num_images).flip(0)
     expected = everything(in_memory, order, 4)

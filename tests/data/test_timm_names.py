@@ -33,9 +33,7 @@ def test_mnist_keeps_its_test_images_apart(tmp_path: Path) -> None:
 
 
 def test_missing_files_are_reported_with_the_way_out(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"'torch/mnist' cannot be opened: Dataset not found.*data\.download=true"
-    ):
+    with pytest.raises(DataError, match=r"'torch/mnist' cannot be opened: Dataset not found.*data\.download=true"):
         open_source(DataConfig(source="torch/mnist", root=str(tmp_path)))
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nas_distill.config import ViewsConfig
 from nas_distill.data.manifest import DataManifest, SplitSettings
-from nas_distill.data.views import ViewPlan, normalise, plan_views, render_view, view_bits
+from nas_distill.data.views import ViewPlan, plan_views, render_view, view_bits
 from nas_distill.errors import ConfigError
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -141,10 +141,7 @@ def test_views_and_seeds_differ() -> None:
 
 def test_a_plan_that_changes_nothing_returns_the_images_themselves() -> None:
     images = random_images(4)
-    assert (
-        render_view(images, torch.arange(4), 0, ViewPlan(count=1, crop_padding=0, flip=False, seed=0))
-        is images
-    )
+    assert render_view(images, torch.arange(4), 0, ViewPlan(count=1, crop_padding=0, flip=False, seed=0)) is images
 
 
 @pytest.mark.parametrize(
@@ -171,25 +168,3 @@ def test_defaults_follow_the_images() -> None:
 def test_padding_as_large_as_the_image_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"views\.crop_padding: 32 can shift .* at most 31"):
         plan_views(ViewsConfig(crop_padding=32), manifest(), epochs=1, online=False)
-
-
-def test_normalise_is_the_documented_formula() -> None:
-    images = random_images(6)
-    mean, std = (0.1, 0.5, 0.9), (0.2, 0.3, 1.0 / 255.0)
-    normalised = normalise(images, mean, std)
-    shape = (1, 3, 1, 1)
-    expected = (images.double() / 255 - torch.tensor(mean).double().view(shape)) / torch.tensor(std).view(
-        shape
-    )
-    assert normalised.dtype == torch.float32
-    torch.testing.assert_close(normalised.double(), expected, rtol=1e-5, atol=1e-4)
-
-
-def test_normalising_in_inference_mode_first_does_not_spoil_training_later() -> None:
-    mean, std = (0.123,), (0.456,)
-    images = random_images(2, channels=1)
-    with torch.inference_mode():
-        normalise(images, mean, std)
-    weight = torch.ones(1, requires_grad=True)
-    (gradient,) = torch.autograd.grad((normalise(images, mean, std) * weight).sum(), weight)
-    assert torch.isfinite(gradient).all()

@@ -19,9 +19,7 @@ def open_source(config: DataConfig) -> ImageSource:
     """
     source = _open(config)
     if len(source.class_names) < 2:
-        raise DataError(
-            f"data.source: '{config.source}' has one class ({source.class_names[0]}); give at least two"
-        )
+        raise DataError(f"data.source: '{config.source}' has one class ({source.class_names[0]}); give at least two")
     return source
 
 

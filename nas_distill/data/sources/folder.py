@@ -68,9 +68,7 @@ class FolderSource(ImageSource):
             for label, name in enumerate(class_names):
                 found = sorted(_image_files(part / name))
                 if not found and split == "train":
-                    raise DataError(
-                        f"{part / name}: class '{name}' has no images; add some or remove the folder"
-                    )
+                    raise DataError(f"{part / name}: class '{name}' has no images; add some or remove the folder")
                 files += [path.removeprefix(f"{root}{os.sep}") for path, _ in found]
                 sizes += [size for _, size in found]
                 labels += [label] * len(found)
@@ -109,9 +107,7 @@ def _split_folders(root: Path) -> dict[SplitName, Path]:
         # A folder called "train" that holds images, not folders, is a class (cars, ships, trains).
         matches = [root / name for name in names if (root / name).is_dir() and _subfolders(root / name)]
         if len(matches) > 1:
-            raise DataError(
-                f"{root}: both {matches[0].name}/ and {matches[1].name}/ hold classes; keep one of them"
-            )
+            raise DataError(f"{root}: both {matches[0].name}/ and {matches[1].name}/ hold classes; keep one of them")
         if matches:
             found[split] = matches[0]
     if found and "train" not in found:
@@ -132,9 +128,7 @@ def _class_folders(part: Path) -> list[str]:
     if not names:
         loose = next(_image_files(part), None)
         reason = "holds images but no class folders" if loose else "is empty"
-        raise DataError(
-            f"data.source: folder {part} {reason}; put the images of each class in a folder of their own"
-        )
+        raise DataError(f"data.source: folder {part} {reason}; put the images of each class in a folder of their own")
     return names
 
 

@@ -96,9 +96,7 @@ def open_timm(config: DataConfig) -> TimmSource:
 
 def _way_out(config: DataConfig) -> str:
     if config.source.lower().startswith("torch/") and not config.download:
-        return (
-            f" (data.root is {config.root}; give the right folder, or fetch it with --set data.download=true)"
-        )
+        return f" (data.root is {config.root}; give the right folder, or fetch it with --set data.download=true)"
     return ""
 
 
@@ -108,9 +106,7 @@ def _one_line(error: Exception) -> str:
 
 def _open_torchvision(config: DataConfig, name: str) -> tuple[dict[SplitName, Any], tuple[str, ...] | None]:
     if config.root is None:
-        raise DataError(
-            f"data.root: is not given, and '{config.source}' is read from a folder; pass --data-root"
-        )
+        raise DataError(f"data.root: is not given, and '{config.source}' is read from a folder; pass --data-root")
     splits: tuple[SplitName, ...]
     if name in _TRAIN_AND_TEST:
         splits = ("train", "test")
@@ -158,9 +154,7 @@ def _open_hub(config: DataConfig, name: str) -> tuple[dict[SplitName, Any], tupl
                 f"hfds/{name}", root=config.root, split=present, input_key=images[0], target_key=label
             )
     if "train" not in found:
-        raise DataError(
-            f"data.source: '{config.source}' has no labelled train split (splits: {', '.join(loaded)})"
-        )
+        raise DataError(f"data.source: '{config.source}' has no labelled train split (splits: {', '.join(loaded)})")
     return found, tuple(features[label].names)
 
 
@@ -170,9 +164,7 @@ def _is_labelled(dataset: Any, label: str) -> bool:
     return bool(labels.size and np.all(labels >= 0))
 
 
-def _in_sequence(
-    source: str, datasets: dict[SplitName, Any], class_names: tuple[str, ...] | None
-) -> TimmSource:
+def _in_sequence(source: str, datasets: dict[SplitName, Any], class_names: tuple[str, ...] | None) -> TimmSource:
     parts = {split: _labels(dataset) for split, dataset in datasets.items()}
     offered: dict[SplitName, range] = {}
     start = 0

@@ -1,0 +1,51 @@
+# make demo | test | test-slow | lint | bench
+#   VENV=path        environment to use; made when missing
+#   PYTHON=python3   interpreter that makes it
+#   TORCH_INDEX=url  index for torch and torchvision (both must come from one build), such as that of the CPU builds
+VENV ?= .venv
+PYTHON ?= python3
+TORCH_INDEX ?=
+DEMO_OUT ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
+
+RUN := $(VENV)/bin/python -m
+STAMP := $(VENV)/.nas-distill-installed
+
+.DELETE_ON_ERROR:
+.PHONY: demo test test-slow lint bench install
+
+install: $(STAMP)
+
+$(VENV)/bin/python:
+	@echo "== environment $(VENV)"
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): pyproject.toml | $(VENV)/bin/python
+	@echo "== install"
+	$(if $(TORCH_INDEX),$(RUN) pip install --quiet --index-url "$(TORCH_INDEX)" torch torchvision)
+	$(RUN) pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP)
+	@echo "== demo: a search on the digits data, two trials at a time"
+	$(RUN) nas_distill search --data digits --trials 16 --seed 0 --max-parallel 2 --out $(DEMO_OUT)
+
+lint: $(STAMP)
+	@echo "== ruff check"
+	@$(RUN) ruff check .
+	@echo "== ruff format"
+	@$(RUN) ruff format --check .
+
+test: lint
+	@echo "== mypy"
+	@$(RUN) mypy
+	@echo "== import-linter"
+	@$(VENV)/bin/lint-imports
+	@echo "== pytest (without the slow ones)"
+	@$(RUN) pytest -m "not slow"
+
+test-slow: $(STAMP)
+	@echo "== pytest (the slow ones)"
+	@$(RUN) pytest -m slow
+
+bench: $(STAMP)
+	@set -e; for program in benchmarks/[!_]*.py; do echo "== $$program"; $(VENV)/bin/python "$$program"; done

@@ -1,0 +1,144 @@
+"""Pareto arithmetic on arrays: everything is minimised, equal rows stay together, rows with NaN never win."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import moocore
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from nas_distill.objectives import Objective
+from nas_distill.records import TeacherRecord
+
+Floats = NDArray[np.float64]
+
+
+def axes(frame: pd.DataFrame, objectives: Sequence[Objective]) -> Floats:
+    """Returns the objectives of a table of trials as minimised coordinates.
+
+    Args:
+        frame: Table with one column per objective, N rows.
+        objectives: M objectives; maximised ones are negated, those on a log10 scale are returned as log10
+            (of at least 1, so that a network without multiply-accumulates has a place).
+
+    Returns:
+        Array [N, M]; NaN where a value is missing.
+    """
+    columns = [
+        coordinates(frame[objective.name].to_numpy(dtype=np.float64, na_value=np.nan), objective)
+        for objective in objectives
+    ]
+    return np.column_stack(columns)
+
+
+def coordinates(values: Floats, objective: Objective) -> Floats:
+    """Returns values of one objective, in its own unit, as minimised coordinates (see `axes`)."""
+    if objective.scale == "log10":
+        values = np.log10(np.maximum(values, 1.0))
+    return -values if objective.direction == "maximize" else values
+
+
+def reference_point(teacher: TeacherRecord, objectives: Sequence[Objective]) -> tuple[float, ...]:
+    """Returns the point that bounds the hypervolume, in the objectives' own units.
+
+    It depends on the teacher and the data alone, so hypervolumes of searches with the same teacher, data and
+    objectives compare. Costs are the teacher's. Qualities are those of a student that guesses uniformly among
+    the C classes: top-1 and agreement 1/C, negative log-likelihood ln C; its divergence from the teacher is
+    ln C minus the teacher's entropy, bounded here by ln C.
+    """
+    classes = len(teacher.class_names)
+    chance = 1.0 / classes
+    worst = {
+        "gap_points": 100.0 * (teacher.top1 - chance),
+        "divergence_nats": float(np.log(classes)),
+        "nll_nats": float(np.log(classes)),
+        "agreement": chance,
+        **{name: float(value) for name, value in teacher.cost.model_dump().items()},
+    }
+    return tuple(worst[objective.name] for objective in objectives)
+
+
+def non_dominated_mask(values: Floats) -> NDArray[np.bool_]:
+    """Marks the rows that no other row dominates.
+
+    A row dominates another when it is nowhere larger and somewhere smaller. Equal rows do not dominate each
+    other, so ties stay.
+
+    Args:
+        values: Minimised values [N, M].
+
+    Returns:
+        Mask [N]; False for rows that hold a NaN, which dominate nothing either.
+    """
+    values = _matrix(values)
+    known = ~np.isnan(values).any(axis=1)
+    mask = np.zeros(len(values), dtype=np.bool_)
+    if known.any():
+        mask[known] = moocore.is_nondominated(values[known], keep_weakly=True)
+    return mask
+
+
+def hypervolume(values: Floats, reference: Sequence[float] | Floats) -> float:
+    """Returns the volume that a set dominates within a reference point.
+
+    Args:
+        values: Minimised values [N, M]; rows with NaN and rows outside the reference add nothing.
+        reference: Upper corner [M].
+
+    Returns:
+        Volume in the product of the axes' units; 0 for an empty set.
+    """
+    values = _matrix(values)
+    known = values[~np.isnan(values).any(axis=1)]
+    return float(moocore.hypervolume(known, ref=np.asarray(reference, dtype=np.float64))) if len(known) else 0.0
+
+
+def knee_index(values: Floats) -> int:
+    """Returns the row at the knee of a front: where giving up more on one objective stops paying on another.
+
+    The knee is the row farthest below the hyperplane (the chord, for two objectives) through the front's
+    extreme points, after each objective is scaled to [0, 1] over the front (Das 1999, "On characterizing the
+    'knee' of the Pareto curve based on normal-boundary intersection", Structural Optimization 18; Branke et
+    al. 2004, "Finding knees in multi-objective optimization", PPSN VIII). When the extreme points span no
+    hyperplane that faces the ideal point, as they may with three or more objectives, the one with equal
+    weights stands in. Rows at equal distance (all of a front of two points, say) are told apart by the first
+    objective, then the next.
+
+    Args:
+        values: A front's minimised values [N, M], N >= 1, finite, with logarithms already taken where
+            distances are ratios.
+
+    Raises:
+        ValueError: There is no row, or one holds a NaN or an infinity.
+    """
+    values = _matrix(values)
+    if not len(values) or not np.isfinite(values).all():
+        raise ValueError("a knee needs at least one row, and finite values")
+    low = values.min(axis=0)
+    span = values.max(axis=0) - low
+    scaled = (values - low) / np.where(span > 0.0, span, 1.0)
+    depth = -(scaled @ _facing_normal(scaled))
+    # Rounding keeps rows that lie on the chord from being told apart by the last bit.
+    order = np.lexsort((*values.T[::-1], -np.round(depth, 12)))
+    return int(order[0])
+
+
+def _facing_normal(scaled: Floats) -> Floats:
+    """Returns the unit normal [M], away from the ideal, of the hyperplane through the extreme points."""
+    width = scaled.shape[1]
+    equal = np.full(width, width**-0.5)
+    # An extreme point is best in one objective and, among those, best in the others.
+    extremes = np.array([scaled[np.lexsort((scaled.sum(axis=1), scaled[:, axis]))[0]] for axis in range(width)])
+    if np.linalg.matrix_rank(extremes) < width:
+        return equal
+    normal: Floats = np.linalg.solve(extremes, np.ones(width))
+    return normal / np.linalg.norm(normal) if (normal > 0.0).all() else equal
+
+
+def _matrix(values: Floats) -> Floats:
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 2 or values.shape[1] == 0:
+        raise ValueError(f"values have shape {values.shape}; one row per point and one column per objective is needed")
+    return values

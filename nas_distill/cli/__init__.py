@@ -1,0 +1,87 @@
+"""The command line: one module per verb, which parses, calls one function and prints.
+
+Nothing here imports torch, ray, timm, optuna or pandas before a verb needs it: `--help` must answer at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import threading
+from collections.abc import Sequence
+from types import FrameType
+
+import click
+
+from nas_distill import __version__
+from nas_distill.errors import EXIT_INTERRUPTED, NasDistillError
+
+VERBS = ("search", "teacher", "spaces", "report", "doctor")
+"""Verbs in the order of `--help`; each is the click command called `command` in the module of its name."""
+
+
+class _Verbs(click.Group):
+    """A group that imports a verb's module when the verb is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in VERBS:
+            return None
+        command = importlib.import_module(f"{__name__}.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(
+    name="nas-distill",
+    cls=_Verbs,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start with: python -m nas_distill search --data digits",
+)
+@click.version_option(__version__, prog_name="nas_distill")
+@click.pass_context
+def command(context: click.Context) -> None:
+    """Finds the student: searches architectures that distil a fixed teacher well at a small size."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code (the table is in docs/cli.md).
+
+    Args:
+        arguments: What follows the program's name; `sys.argv` by default.
+    """
+    _interrupt_on_sigterm()
+    try:
+        outcome = command.main(args=None if arguments is None else list(arguments), standalone_mode=False)
+    except NasDistillError as error:
+        _print_error(str(error))
+        return error.exit_code
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        help_hint = f"; see `{context.command_path} --help`" if isinstance(context, click.Context) else ""
+        _print_error(error.format_message().rstrip(".") + help_hint)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        _print_error("interrupted")
+        return EXIT_INTERRUPTED
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _print_error(message: str) -> None:
+    for line in message.splitlines():
+        click.secho(f"error: {line}", fg="red", err=True)
+
+
+def _interrupt_on_sigterm() -> None:
+    """Makes a scheduler's polite stop take the same way out as Ctrl-C: state saved, exit code 130."""
+
+    def interrupt(_signum: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, interrupt)

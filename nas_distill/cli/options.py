@@ -1,0 +1,85 @@
+"""Flags that stand for one configuration key each, and the options that several verbs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import click
+
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFlag:
+    """A flag that sets one configuration key.
+
+    Attributes:
+        name: Such as "--image-size".
+        key: Dotted path in `SearchConfig`.
+        help: One line; the default is appended.
+        kind: Click's type, or `bool` for a switch that sets the key to true.
+        default: What the configuration says without the flag, as shown; empty shows nothing.
+    """
+
+    name: str
+    key: str
+    help: str
+    kind: Any = field(default=str, kw_only=True)
+    default: str = field(default="", kw_only=True)
+
+    @property
+    def parameter(self) -> str:
+        """Name of the verb's parameter."""
+        return self.name.removeprefix("--").replace("-", "_")
+
+
+DATA_FLAGS = (
+    ConfigFlag(
+        "--data",
+        "data.source",
+        "digits, folder:PATH, or a data set name of timm (torch/cifar10, hfds/...).",
+        default="digits",
+    ),
+    ConfigFlag("--data-root", "data.root", "Folder of timm's data sets."),
+    ConfigFlag("--image-size", "data.image_size", "Height and width, pixels.", kind=int),
+    ConfigFlag("--max-train-images", "data.max_train_images", "Stratified cap on training images.", kind=int),
+)
+
+
+def config_flags(flags: Sequence[ConfigFlag]) -> Callable[[CommandT], CommandT]:
+    """Returns a decorator that adds `flags` to a click command, in that order."""
+
+    def decorate(function: CommandT) -> CommandT:
+        for flag in reversed(flags):
+            text = f"{flag.help}  [default: {flag.default}]" if flag.default else flag.help
+            if flag.kind is bool:
+                option = click.option(flag.name, flag.parameter, is_flag=True, default=None, help=text)
+            else:
+                option = click.option(flag.name, flag.parameter, type=flag.kind, default=None, help=text)
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def file_and_set(function: CommandT) -> CommandT:
+    """Adds `--config FILE` and `--set KEY=VALUE`."""
+    function = click.option(
+        "--set", "overrides", multiple=True, metavar="KEY=VALUE",
+        help="Set any key, such as recipe.losses.kd.temperature=2 (repeatable; wins over flags).",
+    )(function)  # fmt: skip
+    return click.option(
+        "--config",
+        "config_file",
+        type=click.Path(),
+        metavar="FILE",
+        help="YAML configuration; flags win over it.",
+    )(function)
+
+
+def given_values(flags: Iterable[ConfigFlag], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the dotted keys and values of the flags that the user gave."""
+    values = {flag.key: parameters[flag.parameter] for flag in flags}
+    return {key: value for key, value in values.items() if value is not None}

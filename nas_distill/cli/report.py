@@ -1,0 +1,60 @@
+"""`nas_distill report RUN`: writes the report of a run and prints its front."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from nas_distill.report import ReportContent, ReportPaths
+
+
+@click.command(short_help="Write a run's report and print its Pareto front.")
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+def command(run: Path) -> None:
+    """Writes RUN/report/ and prints the Pareto front, the picks and the page's path.
+
+    RUN is the folder of a search, finished or not. Only its configuration, data manifest and study are read,
+    so images, teacher weights and knowledge may be gone.
+    """
+    from nas_distill.report import load_content, write_report
+    from nas_distill.store import RunDirectory
+
+    directory = RunDirectory(run).existing()
+    content = load_content(directory)
+    print_report(content, write_report(content, directory.report))
+
+
+def print_report(content: ReportContent, paths: ReportPaths) -> None:
+    """Prints a report's front, picks and path to standard output.
+
+    Args:
+        content: What the report says.
+        paths: Where it lies.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from nas_distill.analysis.picks import describe
+    from nas_distill.report import front_table, headline
+
+    # A pipe has no width: wide enough that no line of the table is folded there.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    console.print(Text(headline(content), style="bold"))
+    front = front_table(content)
+    if front:
+        table = Table(title=f"Pareto front: {len(front)} of {content.counts.complete} students", title_justify="left")
+        for title in front[0]:
+            table.add_column(title, justify="left" if title in {"Student", "Picked as"} else "right")
+        for row in front:
+            table.add_row(*(Text(cell) for cell in row.values()), style="bold" if row["Picked as"] else None)
+        console.print(table)
+        for pick in content.picks:
+            text = Text.assemble((pick.title, "bold"), f": {describe(pick, content.front)}. {pick.sentence}")
+            console.print(text)
+    console.print(Text(content.counts.sentence()))
+    click.echo(f"report: {paths.html}")

@@ -1,0 +1,184 @@
+"""`nas_distill search`: flags to a configuration, one call, the front on the screen."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nas_distill.cli.options import DATA_FLAGS, ConfigFlag, config_flags, file_and_set, given_values
+from nas_distill.errors import EXIT_INTERRUPTED, ConfigError, NoStudentError, RunError
+
+if TYPE_CHECKING:
+    from nas_distill.search.service import SearchOutcome
+
+TRIALS_FLAG = ConfigFlag("--trials", "budget.trials", "Trials to train; with --resume, in all.", kind=int, default="16")
+
+RESOURCE_FLAGS = (
+    ConfigFlag(
+        "--cpus-per-trial",
+        "resources.cpus_per_trial",
+        "CPU slots and torch threads.",
+        kind=float,
+        default="1.0",
+    ),
+    ConfigFlag(
+        "--gpus-per-trial",
+        "resources.gpus_per_trial",
+        "GPUs; a fraction packs several trials on one.",
+        kind=float,
+        default="0.0",
+    ),
+    ConfigFlag("--max-parallel", "resources.max_parallel_trials", "Trials at once, at most.", kind=int),
+    ConfigFlag("--address", "resources.address", "Ray cluster to join: auto, or HOST:PORT."),
+)
+
+FLAGS = (
+    *DATA_FLAGS,
+    ConfigFlag("--teacher", "teacher.model", "timm name, or local-dir:PATH of `nas_distill teacher`."),
+    ConfigFlag("--teacher-checkpoint", "teacher.checkpoint", "Weights for a timm name (.safetensors)."),
+    ConfigFlag(
+        "--trust-pickle",
+        "teacher.trust_pickle",
+        "Open a pickled checkpoint; a pickle can run any code.",
+        kind=bool,
+    ),
+    ConfigFlag(
+        "--online-teacher",
+        "teacher.online",
+        "Ask the teacher at every step instead of storing its answers.",
+        kind=bool,
+    ),
+    ConfigFlag("--space", "space.name", "Shipped search space, or FILE.py[:function].", default="tiny"),
+    ConfigFlag("--objectives", "objectives", "Two to four, comma separated.", default="gap_points,num_params"),
+    TRIALS_FLAG,
+    ConfigFlag("--epochs", "recipe.epochs", "Epochs per student.", kind=int, default="12"),
+    ConfigFlag("--batch-size", "recipe.batch_size", "Images per step.", kind=int, default="64"),
+    ConfigFlag("--learning-rate", "recipe.learning_rate", "Peak learning rate.", kind=float, default="0.004"),
+    ConfigFlag("--max-params", "space.max_params", "Refuse larger candidates.", kind=int),
+    ConfigFlag("--max-macs", "space.max_macs", "Refuse candidates with more MACs.", kind=int),
+    ConfigFlag(
+        "--gap-tolerance",
+        "picks.gap_tolerance_points",
+        "Gap up to which the smallest student is picked, percentage points.",
+        kind=float,
+        default="1.0",
+    ),
+    *RESOURCE_FLAGS,
+    ConfigFlag("--storage", "resources.storage", "Optuna storage URL; SQLite in the run by default."),
+    ConfigFlag("--seed", "seed", "Of proposals, weights and image order.", kind=int, default="0"),
+)
+
+
+@click.command(short_help="Search for students, distil them, write the report.")
+@config_flags(FLAGS)
+@file_and_set
+@click.option("--out", type=click.Path(), metavar="DIR", help="Run directory.  [default: runs/<data>-<time>]")
+@click.option(
+    "--resume", type=click.Path(), metavar="RUN", help="Go on with a run (takes --trials and resource flags)."
+)
+def command(
+    config_file: str | None,
+    overrides: tuple[str, ...],
+    out: str | None,
+    resume: str | None,
+    **parameters: Any,
+) -> None:
+    """Searches for students of a teacher, distils them, and writes the report.
+
+    \b
+    Examples:
+      python -m nas_distill search --data digits
+      python -m nas_distill search --data folder:photos --teacher local-dir:runs/teacher --space resnet
+      python -m nas_distill search --resume runs/digits-20260101-120000 --trials 32
+    """  # noqa: D301 - \b is click's mark for a block that is not rewrapped
+    from nas_distill.cli.progress import make_progress
+
+    if resume is not None:
+        others: dict[str, object] = {"--config": config_file, "--set": overrides or None, "--out": out}
+        values = _resume_values(parameters, others)
+        with make_progress(sys.stderr) as progress:
+            from nas_distill.search.service import resume_search
+
+            outcome = resume_search(
+                Path(resume), progress, trials=values.pop(TRIALS_FLAG.key, None), resources=values or None
+            )
+    else:
+        config = _config(config_file, overrides, parameters)
+        folder = Path(out) if out is not None else _default_folder(config.data.source)
+        _check_folder(folder)
+        with make_progress(sys.stderr) as progress:
+            from nas_distill.search.service import start_search
+
+            outcome = start_search(config, folder, progress)
+    _finish(outcome)
+
+
+def _config(config_file: str | None, overrides: tuple[str, ...], parameters: dict[str, Any]) -> Any:
+    from nas_distill.config_io import load_config
+
+    values = given_values(FLAGS, parameters)
+    if "objectives" in values:
+        values["objectives"] = tuple(name.strip() for name in values["objectives"].split(","))
+    return load_config(
+        None if config_file is None else Path(config_file),
+        overrides,
+        values,
+        flag_names={flag.key: flag.name for flag in FLAGS},
+    )
+
+
+def _resume_values(parameters: dict[str, Any], others: dict[str, object]) -> dict[str, Any]:
+    """Returns what --resume may change.
+
+    Raises:
+        ConfigError: A flag was given that a run in progress cannot change.
+    """
+    changeable = (TRIALS_FLAG, *RESOURCE_FLAGS)
+    fixed = [flag for flag in FLAGS if flag not in changeable]
+    refused = [flag.name for flag in fixed if parameters[flag.parameter] is not None]
+    refused += [name for name, value in others.items() if value is not None]
+    if refused:
+        raise ConfigError(
+            f"{', '.join(refused)}: cannot be given with --resume, a run keeps its configuration; "
+            f"only {', '.join(flag.name for flag in changeable)} can change"
+        )
+    return given_values(changeable, parameters)
+
+
+def _default_folder(source: str) -> Path:
+    name = re.sub(r"[^\w.-]+", "-", Path(source.rpartition(":")[2]).name).strip("-.") or "data"
+    return Path("runs") / f"{name}-{datetime.now(UTC).astimezone():%Y%m%d-%H%M%S}"
+
+
+def _check_folder(folder: Path) -> None:
+    from nas_distill.store import RunDirectory
+
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"--out {folder}: is a file; give the name of a folder")
+    if RunDirectory(folder).config.exists():
+        raise RunError(
+            f"--out {folder}: already holds a run; go on with it by `--resume {folder}` or choose another folder"
+        )
+
+
+def _finish(outcome: SearchOutcome) -> None:
+    """Prints what was found, or how to go on."""
+    if outcome.interrupted:
+        click.echo(f"resume with: python -m nas_distill search --resume {shlex.quote(str(outcome.run.path))}")
+        raise click.exceptions.Exit(EXIT_INTERRUPTED)
+    from nas_distill.cli.report import print_report
+    from nas_distill.report import load_content, write_report
+
+    content = load_content(outcome.run)
+    paths = write_report(content, outcome.run.report)
+    print_report(content, paths)
+    if content.counts.complete == 0:
+        raise NoStudentError(
+            f"{outcome.run.path}: no student was trained to the end; {paths.html} lists the trials and their errors"
+        )

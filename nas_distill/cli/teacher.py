@@ -1,0 +1,67 @@
+"""`nas_distill teacher`: trains a teacher on labels and writes it as a timm local-dir."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nas_distill.cli.options import DATA_FLAGS, ConfigFlag, config_flags, file_and_set, given_values
+
+FLAGS = (
+    *DATA_FLAGS,
+    ConfigFlag("--epochs", "teacher.recipe.epochs", "Passes over the training images.", kind=int, default="30"),
+    ConfigFlag("--batch-size", "teacher.recipe.batch_size", "Images per step.", kind=int, default="64"),
+    ConfigFlag("--learning-rate", "teacher.recipe.learning_rate", "Peak learning rate.", kind=float, default="0.003"),
+    ConfigFlag("--seed", "seed", "Of initial weights and order of images.", kind=int, default="0"),
+)
+
+
+@click.command(short_help="Train a teacher on the labels alone.")
+@click.option("--model", required=True, help="timm architecture, such as resnet18.")
+@click.option(
+    "--model-arg",
+    "model_arguments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Constructor argument with a JSON value, such as layers=[2,2,2,2] (repeatable).",
+)
+@click.option("--out", required=True, type=click.Path(), metavar="DIR", help="Folder for the teacher.")
+@config_flags(FLAGS)
+@file_and_set
+def command(
+    model: str,
+    model_arguments: tuple[str, ...],
+    out: str,
+    config_file: str | None,
+    overrides: tuple[str, ...],
+    **parameters: Any,
+) -> None:
+    """Trains a teacher on the labels alone and writes it as a timm local-dir.
+
+    \b
+    Example:
+      python -m nas_distill teacher --data folder:photos --model resnet34 --out runs/teacher
+      python -m nas_distill search --data folder:photos --teacher local-dir:runs/teacher
+    """  # noqa: D301 - \b is click's mark for a block that is not rewrapped
+    from nas_distill.cli.progress import make_progress
+    from nas_distill.config_io import load_config, parse_assignment
+
+    # A configuration with any data but digits must name its teacher; here that is the one to be trained.
+    values: dict[str, object] = {"teacher.model": model, **given_values(FLAGS, parameters)}
+    names = {"teacher.model": "--model", **{flag.key: flag.name for flag in FLAGS}}
+    for text in model_arguments:
+        path, value = parse_assignment(text, flag="--model-arg")
+        key = ".".join(("teacher", "arguments", *path))
+        values[key], names[key] = value, f"--model-arg {text}"
+    config = load_config(None if config_file is None else Path(config_file), overrides, values, flag_names=names)
+    with make_progress(sys.stderr) as progress:
+        from nas_distill.search.teacher_job import train_teacher
+
+        record = train_teacher(config, model, Path(out), progress)
+    click.echo(
+        f"{record.architecture}: {100 * record.top1:.2f} % top-1 on validation, {record.cost.num_params:,} parameters"
+    )
+    click.echo(f"use it with: --teacher local-dir:{out}")

@@ -1,0 +1,45 @@
+"""Checks of a machine and its installation, for `nas_distill doctor`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from nas_distill.diagnostics.check import Check, Verdict
+from nas_distill.diagnostics.machine import (
+    check_cpus,
+    check_disk,
+    check_memory,
+    check_shared_memory,
+    check_sqlite,
+)
+from nas_distill.diagnostics.packages import (
+    check_packages,
+    check_python,
+    check_ray,
+    check_ray_task,
+    check_torch,
+)
+
+__all__ = ["Check", "Verdict", "examine"]
+
+
+def examine(folder: Path, *, with_ray: bool) -> Iterator[Check]:
+    """Yields all checks, quick ones first.
+
+    Args:
+        folder: Where runs will lie.
+        with_ray: Also start a local Ray and run one task.
+    """
+    yield check_python()
+    yield check_packages()
+    yield check_cpus()
+    yield check_memory()
+    yield check_disk(folder)
+    yield check_shared_memory(Path("/dev/shm"))  # noqa: S108 - the mount itself is what is examined
+    yield check_sqlite(folder)
+    yield from check_torch(driver=shutil.which("nvidia-smi") is not None)
+    yield check_ray()
+    if with_ray:
+        yield check_ray_task()

@@ -1,0 +1,132 @@
+"""Everything a report says, as one value; nothing here draws."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from math import nan
+from typing import Any
+
+import pandas as pd
+
+from nas_distill.analysis.frame import Refusal, read_study
+from nas_distill.analysis.front import ParetoFront, pareto_front
+from nas_distill.analysis.picks import Pick, pick_students
+from nas_distill.config import SearchConfig
+from nas_distill.config_io import read_run_config
+from nas_distill.data.manifest import DataManifest
+from nas_distill.records import TeacherRecord, TrialStatus
+from nas_distill.store import RunDirectory, read_record
+
+Row = dict[str, Any]
+"""A trial with missing numbers as NaN and missing texts as ""; keys as in `frame.COLUMNS`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialCounts:
+    """Trials by how they ended.
+
+    Attributes:
+        planned: Trials that the search was asked to train.
+        complete: Trained to full fidelity.
+        stopped: Stopped early by a scheduler.
+        failed: Ended with an error.
+        running: In flight when the study was read.
+        refused: Candidates refused before training; they are not among the planned.
+    """
+
+    planned: int
+    complete: int
+    stopped: int
+    failed: int
+    running: int
+    refused: int
+
+    def sentence(self) -> str:
+        """Returns the counts as text; what did not happen is left out."""
+        parts = [f"{self.complete} of {self.planned} trials complete"]
+        for name in ("stopped", "failed", "running", "refused"):
+            count = getattr(self, name)
+            if count:
+                parts.append(f"{count} {name}{' before training' if name == 'refused' else ''}")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportContent:
+    """What a report says.
+
+    Attributes:
+        name: Of the run's folder.
+        config: Of the search.
+        data: The images.
+        teacher: The fixed network.
+        trials: One row per ended trial, by number; columns as in `frame.COLUMNS`.
+        front: Of the fully trained students.
+        picks: Chosen from the front.
+        counts: Trials by how they ended.
+        refusals: Candidates refused before training.
+    """
+
+    name: str
+    config: SearchConfig
+    data: DataManifest
+    teacher: TeacherRecord
+    trials: pd.DataFrame
+    front: ParetoFront
+    picks: tuple[Pick, ...]
+    counts: TrialCounts
+    refusals: tuple[Refusal, ...]
+
+    def picked_as(self, number: int) -> str:
+        """Returns the titles of the rules that chose a trial, or an empty text."""
+        return ", ".join(pick.title for pick in self.picks if pick.number == number)
+
+
+def load_content(run: RunDirectory) -> ReportContent:
+    """Returns what the report of a run says; reads configuration, data manifest and study, and no weights.
+
+    Raises:
+        RunError: There is no run, or one of its files is missing or damaged.
+        StudyError: The study is missing, unreachable or damaged.
+    """
+    config = read_run_config(run)
+    data = read_record(run.data_manifest, DataManifest)
+    study = read_study(run)
+    front = pareto_front(study.trials, study.objectives, study.teacher)
+    status = study.trials["status"].value_counts()
+    return ReportContent(
+        name=run.path.resolve().name,
+        config=config,
+        data=data,
+        teacher=study.teacher,
+        trials=study.trials,
+        front=front,
+        picks=pick_students(front, gap_tolerance_points=config.picks.gap_tolerance_points),
+        counts=TrialCounts(
+            planned=config.budget.trials,
+            complete=int(status.get(TrialStatus.COMPLETE, 0)),
+            stopped=int(status.get(TrialStatus.STOPPED, 0)),
+            failed=int(status.get(TrialStatus.FAILED, 0)),
+            running=study.running,
+            refused=len(study.refusals),
+        ),
+        refusals=study.refusals,
+    )
+
+
+def rows(trials: pd.DataFrame) -> list[Row]:
+    """Returns the trials as plain Python values, in order."""
+    return [
+        {
+            str(key): ("" if isinstance(trials[key].dtype, pd.StringDtype) else nan) if pd.isna(value) else value
+            for key, value in record.items()
+        }
+        for record in trials.to_dict("records")
+    ]
+
+
+def arguments_text(arguments: str) -> str:
+    """Returns a candidate's arguments, given as JSON, as a call has them: "width=8, depths=[1, 2]"."""
+    values = json.loads(arguments) if arguments else {}
+    return ", ".join(f"{name}={json.dumps(value)}" for name, value in values.items())

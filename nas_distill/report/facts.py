@@ -1,0 +1,144 @@
+"""The plain statements around the picks: what was searched, on what, how far to trust a difference."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import sqrt
+
+from nas_distill.analysis.picks import Pick
+from nas_distill.analysis.quantities import duration, percent, quantity, short_bytes, short_count, signed
+from nas_distill.objectives import OBJECTIVES
+from nas_distill.report.content import ReportContent, Row, rows
+
+_PARAMS = OBJECTIVES["num_params"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One line of the run's description.
+
+    Attributes:
+        term: What is described.
+        text: The description.
+        note: What it means, in smaller print; may be empty.
+    """
+
+    term: str
+    text: str
+    note: str = ""
+
+
+def headline(content: ReportContent) -> str:
+    """Returns the report in one sentence."""
+    if not len(content.front.members):
+        return "No student has been fully trained."
+    smallest, *_, best = content.picks
+    pick = best if smallest.number is None else smallest
+    row = _student(content, pick)
+    size = f"{percent(row['capacity_ratio'])} of the teacher's parameters"
+    gap = float(row["gap_points"])
+    if round(gap, 2) == 0.0:
+        standing = "level with the teacher"
+    else:
+        standing = f"{abs(gap):.2f} points {'behind' if gap > 0 else 'ahead of'} the teacher"
+    lead = "" if pick is smallest else f"{smallest.title}: none. "
+    return f"{lead}{pick.title}: trial {pick.number}, {row['architecture']}, with {size}, {standing}."
+
+
+def run_facts(content: ReportContent) -> tuple[Fact, ...]:
+    """Returns what was searched, on which images, with which teacher, and what came of it."""
+    config, data = content.config, content.data
+    recipe = config.recipe
+    losses = ", ".join(_loss(name, terms) for name, terms in recipe.losses.items()) or "none (control)"
+    time = float(content.trials["wall_time_s"].sum())
+    trained = f"{short_count(recipe.epochs)} epochs, {recipe.optimizer}, learning rate {recipe.learning_rate:g}"
+    return (
+        Fact(
+            "Data",
+            f"{data.source}: {len(data.class_names)} classes, {data.image_size}x{data.image_size} px, "
+            f"{'grey' if data.channels == 1 else 'RGB'}",
+            f"{data.num_train} training, {data.num_validation} validation and {data.num_test} test images; "
+            "the test images were not touched",
+        ),
+        _teacher(content),
+        Fact("Space", config.space.name, _budget(content)),
+        Fact("Recipe", trained, f"losses: {losses}; label weight {recipe.label_weight:g}"),
+        Fact("Trials", content.counts.sentence(), f"{duration(time)} of training in all; seed {config.seed}"),
+        _hypervolume(content),
+        _resolution(content),
+    )
+
+
+def _loss(name: str, terms: Mapping[str, float]) -> str:
+    return f"{name}({', '.join(f'{key}={value:g}' for key, value in terms.items())})"
+
+
+def _teacher(content: ReportContent) -> Fact:
+    teacher = content.teacher
+    origin = "trained on the same training images"
+    if teacher.trained_on_data_id != teacher.data_id:
+        origin = "its own training images are unknown: if it saw the validation images, gaps look larger"
+    cost = teacher.cost
+    return Fact(
+        "Teacher",
+        f"{teacher.architecture}: top-1 {100.0 * teacher.top1:.2f} %, {quantity(_PARAMS, cost.num_params)}",
+        f"{short_count(cost.macs)} MACs, {short_bytes(cost.size_bytes)}; {origin}",
+    )
+
+
+def _budget(content: ReportContent) -> str:
+    space = content.config.space
+    limits = [
+        f"at most {short_count(limit)} {unit}"
+        for limit, unit in ((space.max_params, "parameters"), (space.max_macs, "MACs"))
+        if limit is not None
+    ]
+    if not space.allow_larger_than_teacher:
+        limits.append("smaller than the teacher")
+    return "candidates " + ", ".join(limits) if limits else "candidates of any size"
+
+
+def _hypervolume(content: ReportContent) -> Fact:
+    front = content.front
+    units = " x ".join("decades" if one.scale == "log10" else one.unit or "1" for one in front.objectives)
+    bounds = ", ".join(
+        quantity(objective, value) for objective, value in zip(front.objectives, front.reference, strict=True)
+    )
+    return Fact(
+        "Hypervolume",
+        f"{front.hypervolume:.2f} {units}",
+        f"within {bounds}: a student that guesses uniformly, at the teacher's cost; "
+        "compares searches with the same teacher, data and objectives",
+    )
+
+
+def _resolution(content: ReportContent) -> Fact:
+    images, top1 = content.data.num_validation, content.teacher.top1
+    error = 100.0 * sqrt(top1 * (1.0 - top1) / images)
+    return Fact(
+        "Resolution",
+        f"one validation image is {100.0 / images:.2f} points",
+        f"standard error of the teacher's top-1: {error:.2f} points; one run does not tell apart "
+        "students that are closer than that",
+    )
+
+
+def _student(content: ReportContent, pick: Pick) -> Row:
+    return next(row for row in rows(content.front.members) if row["number"] == pick.number)
+
+
+def hardest_class(content: ReportContent, pick: Pick) -> str:
+    """Returns the class on which a pick falls farthest behind, or an empty text when there is none."""
+    text = _student(content, pick)["class_gap_points"]
+    gaps = {
+        name: gap
+        for name, gap in zip(content.teacher.class_names, json.loads(text or "[]"), strict=False)
+        if gap is not None
+    }
+    if not gaps:
+        return ""
+    name = max(gaps, key=lambda name: gaps[name])
+    count = content.teacher.class_counts[content.teacher.class_names.index(name)]
+    return f"{name}, {signed(gaps[name])} points on {count} images"

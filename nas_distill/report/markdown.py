@@ -1,0 +1,52 @@
+"""The report as text: what fits into an issue, a mail or a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from nas_distill.analysis.picks import describe
+from nas_distill.report.columns import FRONT_COLUMNS, Column, with_objectives
+from nas_distill.report.content import ReportContent, Row, rows
+from nas_distill.report.facts import headline, run_facts
+
+
+def render_markdown(content: ReportContent) -> str:
+    """Returns the report as GitHub-flavoured Markdown."""
+    parts = [f"# {_escaped(content.name)}", _escaped(headline(content)), "## Picks"]
+    parts.append(
+        "\n".join(
+            f"- **{_escaped(pick.title)}**: {_escaped(f'{describe(pick, content.front)}. {pick.sentence}')}"
+            for pick in content.picks
+        )
+    )
+    if len(content.front.members):
+        columns = with_objectives(FRONT_COLUMNS, content)
+        parts += ["## Pareto front", _table(columns, rows(content.front.members))]
+    facts = (
+        f"- **{fact.term}**: {_escaped(fact.text)}" + (f"; {_escaped(fact.note)}" if fact.note else "")
+        for fact in run_facts(content)
+    )
+    parts += ["## Run", "\n".join(facts)]
+    failed = [row for row in rows(content.trials) if row["error"]]
+    if failed:
+        lines = (f"- trial {row['number']}: {_escaped(row['error'])}" for row in failed)
+        parts += ["## Failed trials", "\n".join(lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(columns: Sequence[Column], lines: Iterable[Row]) -> str:
+    head = _line(_escaped(column.title) for column in columns)
+    rule = _line("---:" if column.numeric else ":---" for column in columns)
+    return "\n".join([head, rule, *(_line(_escaped(column.text(row)) for column in columns) for row in lines)])
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _escaped(text: str) -> str:
+    """Returns text that Markdown shows as it is."""
+    flat = " ".join(text.split())
+    for sign in "\\`*_[]<>|":
+        flat = flat.replace(sign, f"\\{sign}")
+    return flat

@@ -1,0 +1,175 @@
+"""The report's page: one self-contained HTML file that asks for nothing from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from nas_distill import __version__
+from nas_distill.analysis.picks import Pick
+from nas_distill.analysis.quantities import number_text, percent, quantity
+from nas_distill.report.columns import FRONT_COLUMNS, TRIAL_COLUMNS, Column, with_objectives
+from nas_distill.report.content import ReportContent, Row, arguments_text, rows
+from nas_distill.report.curve_figure import curve_figure
+from nas_distill.report.facts import hardest_class, headline, run_facts
+from nas_distill.report.front_figure import FamilyStyle, family_styles, front_figure
+
+_WIDE, _NARROW = (1080.0, 460.0), (372.0, 380.0)
+_MOST_REFUSALS = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """A cell of a table.
+
+    Attributes:
+        text: What it says.
+        value: What it sorts by.
+        numeric: Whether it is aligned and sorted as a number.
+        key: Of its column.
+    """
+
+    text: str
+    value: str
+    numeric: bool
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableRow:
+    """A row of a table of trials.
+
+    Attributes:
+        number: Trial number.
+        cells: One per column.
+        architecture: Of the candidate; empty when it is not known.
+        arguments: Of the candidate, as text.
+        style: Of its family; None for a student that is not drawn.
+        role: "pick", "front" or empty.
+        picked_as: Titles of the rules that chose it.
+    """
+
+    number: int
+    cells: tuple[Cell, ...]
+    architecture: str
+    arguments: str
+    style: FamilyStyle | None
+    role: str
+    picked_as: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """A pick as the page shows it.
+
+    Attributes:
+        pick: The rule and its choice.
+        row: The student; None when no student satisfies the rule.
+        figures: The front's objectives, value and unit apart, for the large print.
+        facts: Term and text of each further line.
+    """
+
+    pick: Pick
+    row: TableRow | None
+    figures: tuple[tuple[str, str], ...]
+    facts: tuple[tuple[str, str], ...]
+
+
+def render_page(content: ReportContent) -> str:
+    """Returns the page as HTML; every text from outside is escaped."""
+    front_columns, trial_columns = (with_objectives(columns, content) for columns in (FRONT_COLUMNS, TRIAL_COLUMNS))
+    figures = {"wide": _WIDE, "narrow": _NARROW} if len(content.front.members) else {}
+    sized = [(key, width, height) for key, (width, height) in figures.items()]
+    curves = [curve_figure(content, key=key, width=width, height=height) for key, width, height in sized]
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            content=content,
+            version=__version__,
+            headline=headline(content),
+            facts=run_facts(content),
+            cards=[_card(content, pick) for pick in content.picks],
+            families=list(family_styles(content).values()),
+            fronts=[front_figure(content, key=key, width=width, height=height) for key, width, height in sized],
+            curves=[figure for figure in curves if figure is not None],
+            front_columns=front_columns,
+            front_rows=_table(content, front_columns, rows(content.front.members)),
+            trial_columns=trial_columns,
+            trial_rows=_table(content, trial_columns, rows(content.trials)),
+            failures=[row for row in rows(content.trials) if row["error"]],
+            refusals=content.refusals[:_MOST_REFUSALS],
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("nas_distill.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _table(content: ReportContent, columns: Sequence[Column], lines: Sequence[Row]) -> list[TableRow]:
+    styles = family_styles(content)
+    return [_table_row(content, columns, row, styles) for row in lines]
+
+
+def _table_row(content: ReportContent, columns: Sequence[Column], row: Row, styles: dict[str, FamilyStyle]) -> TableRow:
+    number = int(row["number"])
+    picked_as = content.picked_as(number)
+    cells = tuple(
+        Cell(
+            text=column.text(row),
+            value=_sortable(row[column.key]) if column.numeric else "",
+            numeric=column.numeric,
+            key=column.key,
+        )
+        for column in columns
+    )
+    return TableRow(
+        number=number,
+        cells=cells,
+        architecture=row["architecture"],
+        arguments=arguments_text(row["arguments"]),
+        style=styles.get(row["family"]) if row["status"] == "complete" else None,
+        role="pick" if picked_as else "front" if number in content.front.numbers else "",
+        picked_as=picked_as,
+    )
+
+
+def _sortable(value: float) -> str:
+    """Returns a number to sort by, in few characters; empty when it is missing."""
+    return "" if value != value else f"{value:.5g}"  # noqa: PLR0124 - NaN alone differs from itself
+
+
+def _card(content: ReportContent, pick: Pick) -> Card:
+    if pick.number is None:
+        return Card(pick=pick, row=None, figures=(), facts=())
+    front = content.front
+    row = next(row for row in rows(front.members) if row["number"] == pick.number)
+    figures = []
+    for objective in (front.cost, front.quality):
+        text = quantity(objective, pick.values[objective.name])
+        number = number_text(objective, pick.values[objective.name])
+        figures.append((number, text.removeprefix(number).strip() or objective.label.lower()))
+    by_key = {column.key: column for column in with_objectives(FRONT_COLUMNS, content)}
+    large = {front.cost.name, front.quality.name}
+    facts = [("Of the teacher's parameters", percent(float(row["capacity_ratio"])))]
+    facts.extend(
+        (by_key[key].title, by_key[key].text(row))
+        for key in ("num_params", "macs", "size_bytes", "gap_points", "top1", "agreement", "wall_time_s")
+        if key not in large
+    )
+    hardest = hardest_class(content, pick)
+    if hardest:
+        facts.append(("Hardest class", hardest))
+    table_row = _table_row(content, (), row, family_styles(content))
+    return Card(pick=pick, row=table_row, figures=tuple(figures), facts=tuple(facts))

@@ -1,0 +1,69 @@
+"use strict";
+(() => {
+  const sortValue = (cell) => cell.dataset.v ?? cell.textContent.trim();
+
+  function sortBy(head) {
+    const table = head.closest("table");
+    const body = table.tBodies[0];
+    const column = head.cellIndex;
+    const numeric = head.classList.contains("n");
+    const descending = head.getAttribute("aria-sort") === "ascending";
+    const compare = (a, b) => {
+      const [x, y] = [sortValue(a.cells[column]), sortValue(b.cells[column])];
+      if (x === "" || y === "") return (x === "") - (y === ""); // what is missing stays last
+      const order = numeric ? x - y : x.localeCompare(y);
+      return descending ? -order : order;
+    };
+    for (const other of table.querySelectorAll("th[aria-sort]")) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", descending ? "descending" : "ascending");
+    body.append(...[...body.rows].sort(compare));
+  }
+  for (const head of document.querySelectorAll(".sortable thead th")) {
+    head.firstElementChild.addEventListener("click", () => sortBy(head));
+  }
+
+  const tip = document.getElementById("tip");
+  const texts = new Map(); // trial number to text; the wide figure holds it for both
+  for (const title of document.querySelectorAll(".p > title")) {
+    texts.set(title.parentElement.dataset.trial, title.textContent);
+    title.remove(); // the browser's own tooltip would come on top of ours
+  }
+  for (const point of document.querySelectorAll(".p")) {
+    point.setAttribute("aria-label", texts.get(point.dataset.trial));
+  }
+
+  function light(number, on) {
+    for (const one of document.querySelectorAll(`[data-trial="${number}"]`)) one.classList.toggle("lit", on);
+  }
+
+  function showTip(point) {
+    tip.textContent = texts.get(point.dataset.trial);
+    tip.hidden = false;
+    const [box, own] = [point.getBoundingClientRect(), tip.getBoundingClientRect()];
+    const left = Math.min(Math.max(box.left + box.width / 2 - own.width / 2, 8), innerWidth - own.width - 8);
+    const above = box.top - own.height - 8;
+    tip.style.left = `${left}px`;
+    tip.style.top = `${above < 8 ? box.bottom + 8 : above}px`;
+  }
+
+  let current = null;
+  function enter(event) {
+    const found = event.target.closest?.("[data-trial]") ?? null;
+    if (found === current) return;
+    leave();
+    if (!found) return;
+    current = found;
+    light(found.dataset.trial, true);
+    if (found.matches(".p")) showTip(found);
+  }
+  function leave() {
+    if (current) light(current.dataset.trial, false);
+    current = null;
+    tip.hidden = true;
+  }
+  document.addEventListener("pointerover", enter);
+  document.addEventListener("focusin", enter);
+  document.addEventListener("focusout", leave);
+  document.addEventListener("scroll", leave, { passive: true });
+  document.addEventListener("keydown", (event) => event.key === "Escape" && leave());
+})();

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import pty
+import re
+from collections.abc import Callable
+
+import pytest
+from rich.console import Console
+
+from nas_distill.cli import wording
+from nas_distill.cli.live import search_view
+from nas_distill.cli.progress import LINE_INTERVAL_S, make_progress
+from nas_distill.progress import Progress, SearchStatus, SizeBand
+
+
+def make_status(complete: int = 3, failed: int = 1, remaining_s: float | None = 75.0) -> SearchStatus:
+    return SearchStatus(
+        total=16, complete=complete, stopped=0, failed=failed, running={7: (2, 12), 5: (11, 12)}, refused=2,
+        bands=(
+            SizeBand(label="10k-32k", best_quality=1.234, number=3),
+            SizeBand(label="32k-100k", best_quality=None, number=None),
+            SizeBand(label="100k-320k", best_quality=-0.5, number=1),
+        ),
+        quality="gap_points", elapsed_s=30.0, remaining_s=remaining_s,
+    )  # fmt: skip
+
+
+def plain(work: Callable[[Progress], None]) -> list[str]:
+    stream = io.StringIO()
+    with make_progress(stream) as progress:
+        work(progress)
+    lines = stream.getvalue().splitlines()
+    assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in lines)
+    assert "\x1b" not in stream.getvalue()
+    return [line[9:] for line in lines]
+
+
+def test_events_are_one_line_each() -> None:
+    def work(progress: Progress) -> None:
+        progress.event("data", "1797 images\nof 10 classes")
+        progress.event("data", "again")
+
+    assert plain(work) == ["data: 1797 images of 10 classes", "data: again"]
+
+
+def test_quick_work_is_one_line() -> None:
+    def work(progress: Progress) -> None:
+        for _ in range(2):
+            for done in range(101):
+                progress.step("teacher", done, 100, f"loss {done}")
+            progress.step("teacher", 100, 100, "told before")
+
+    assert plain(work) == ["teacher: 100/100, loss 100"] * 2
+
+
+def test_a_step_that_is_done_at_once_is_told() -> None:
+    assert plain(lambda progress: progress.step("data", 5, 5)) == ["data: 5/5"]
+
+
+def test_steps_are_told_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, LINE_INTERVAL_S - 1, LINE_INTERVAL_S, LINE_INTERVAL_S + 1])
+    monkeypatch.setattr("nas_distill.cli.progress.time.monotonic", lambda: next(clock))
+
+    def work(progress: Progress) -> None:
+        for done in range(4):
+            progress.step("teacher", done, 100)
+
+    assert plain(work) == ["teacher: 2/100"]
+
+
+def test_the_state_of_a_search_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(progress: Progress) -> None:
+        progress.status(make_status())
+        progress.status(make_status())
+        progress.status(make_status(complete=15, remaining_s=0.0))
+
+    clock = iter([0.0, LINE_INTERVAL_S, LINE_INTERVAL_S + 1])
+    monkeypatch.setattr("nas_distill.cli.progress.time.monotonic", lambda: next(clock))
+    during, end = plain(work)
+    assert during == (
+        "search: 4/16 ended, 2 running, 1 failed, 2 refused; "
+        "best gap_points: 10k-32k +1.23 points, 100k-320k -0.50 points; about 1 min left"
+    )
+    assert end.startswith("search: 16/16 ended")
+    assert end.endswith("-0.50 points")
+
+
+def test_the_view_of_a_search_shows_all_of_it() -> None:
+    console = Console(file=io.StringIO(), width=120)
+    console.print(search_view(make_status()))
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    for part in (
+        "4/16 ended",
+        "1 failed",
+        "2 refused",
+        "about 1 min left",
+        "trial 5",
+        "11/12 epochs",
+        "Capacity gap",
+    ):
+        assert part in text
+    assert re.search(r"10k-32k +\+1.23 points +3", text)
+    assert re.search(r"32k-100k +- ", text)
+
+
+def test_a_crowd_of_trials_is_cut() -> None:
+    status = make_status()
+    console = Console(file=io.StringIO(), width=120)
+    console.print(search_view(dataclasses.replace(status, running=dict.fromkeys(range(40), (1, 12)))))
+    assert isinstance(console.file, io.StringIO)
+    assert "and 28 more" in console.file.getvalue()
+
+
+def on_a_terminal(work: Callable[[Progress], None], monkeypatch: pytest.MonkeyPatch, term: str) -> str:
+    monkeypatch.setenv("TERM", term)
+    master, slave = pty.openpty()
+    with os.fdopen(slave, "w", encoding="utf-8") as stream:
+        with make_progress(stream) as progress:
+            work(progress)
+        os.set_blocking(master, False)
+        text = os.read(master, 1_000_000).decode()
+    os.close(master)
+    return text
+
+
+def work_on_everything(progress: Progress) -> None:
+    progress.event("data", "1797 images [not markup]")
+    progress.step("teacher", 3, 30, "[bold]loss 0.1")
+    progress.status(make_status())
+
+
+def test_a_terminal_gets_a_live_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = on_a_terminal(work_on_everything, monkeypatch, "xterm-256color")
+    assert "1797 images [not markup]" in text
+    assert "4/16 ended" in text
+    assert "[bold]loss 0.1" in text
+    assert "\x1b[" in text
+
+
+def test_a_full_bar_becomes_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(progress: Progress) -> None:
+        progress.step("teacher", 3, 30)
+        progress.step("teacher", 30, 30, "97 %")
+
+    assert re.search(r"teacher.*30/30, 97 %", on_a_terminal(work, monkeypatch, "xterm-256color"))
+
+
+def test_a_dumb_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = on_a_terminal(work_on_everything, monkeypatch, "dumb")
+    assert "\x1b" not in text
+    assert "data: 1797 images" in text
+
+
+def test_the_view_is_taken_down_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(progress: Progress) -> None:
+        progress.step("teacher", 3, 30)
+        raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        on_a_terminal(fail, monkeypatch, "xterm-256color")
+    assert "goes on" in on_a_terminal(
+        lambda progress: progress.event("after", "goes on"), monkeypatch, "xterm-256color"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.2, "0 s"),
+        (59.4, "59 s"),
+        (59.9, "1 min"),
+        (100, "2 min"),
+        (3599, "1 h 00 min"),
+        (5000, "1 h 23 min"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert wording.duration(seconds) == text
+
+
+def test_qualities_carry_their_units() -> None:
+    assert wording.quality("gap_points", 1.0) == "+1.00 points"
+    assert wording.quality("divergence_nats", 0.1234) == "0.123 nats"
+    assert wording.quality("agreement", 0.91) == "0.910"

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from nas_distill.cli import main, search, teacher
+from nas_distill.cli.options import ConfigFlag
+from nas_distill.config import SearchConfig
+from nas_distill.config_io import dump_config
+from nas_distill.errors import ConfigError, RunError
+
+DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
+
+SEARCH_OPTIONS = [
+    "--address",
+    "--batch-size",
+    "--config",
+    "--cpus-per-trial",
+    "--data",
+    "--data-root",
+    "--epochs",
+    "--gap-tolerance",
+    "--gpus-per-trial",
+    "--image-size",
+    "--learning-rate",
+    "--max-macs",
+    "--max-parallel",
+    "--max-params",
+    "--max-train-images",
+    "--objectives",
+    "--online-teacher",
+    "--out",
+    "--resume",
+    "--seed",
+    "--set",
+    "--space",
+    "--storage",
+    "--teacher",
+    "--teacher-checkpoint",
+    "--trials",
+    "--trust-pickle",
+]
+TEACHER_OPTIONS = [
+    "--batch-size",
+    "--config",
+    "--data",
+    "--data-root",
+    "--epochs",
+    "--image-size",
+    "--learning-rate",
+    "--max-train-images",
+    "--model",
+    "--model-arg",
+    "--out",
+    "--seed",
+    "--set",
+]
+
+
+def options_of(command: click.Command) -> list[str]:
+    return sorted(name for parameter in command.params for name in parameter.opts)
+
+
+def default_of(flag: ConfigFlag) -> object:
+    value: object = SearchConfig()
+    for part in flag.key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def test_the_surface_is_frozen() -> None:
+    assert options_of(search.command) == SEARCH_OPTIONS
+    assert options_of(teacher.command) == TEACHER_OPTIONS
+
+
+@pytest.mark.parametrize("flag", {*search.FLAGS, *teacher.FLAGS}, ids=lambda flag: f"{flag.name}={flag.key}")
+def test_the_defaults_in_help_are_those_of_the_configuration(flag: ConfigFlag) -> None:
+    default = default_of(flag)
+    if default is None or default is False:
+        assert flag.default == ""
+    else:
+        assert flag.default == (",".join(default) if isinstance(default, tuple) else str(default))
+
+
+def test_the_documented_flags_are_those_that_exist() -> None:
+    text = DOCS.read_text(encoding="utf-8")
+    table = text.partition("## `search`")[2].partition("## `teacher`")[0]
+    rows = re.findall(r"^\| `(--[\w-]+)` \| `([\w.]+)` \| (.*?) ?\|$", table, re.MULTILINE)
+    assert {(name, key) for name, key, _ in rows} == {(flag.name, flag.key) for flag in search.FLAGS}
+    shown = {flag.name: flag.default for flag in search.FLAGS if flag.default}
+    documented = {name: default for name, _, default in rows if name in shown}
+    assert {**documented, "--data": "digits"} == shown
+    for option in SEARCH_OPTIONS:
+        assert f"`{option}" in table
+
+
+def test_flags_reach_their_keys() -> None:
+    parameters = {flag.parameter: None for flag in search.FLAGS}
+    given = {"objectives": "agreement, macs", "trials": 3, "trust_pickle": True, "gap_tolerance": -0.5}
+    config = search._config(None, ("recipe.losses.kd.temperature=2",), {**parameters, **given})
+    assert config == SearchConfig.model_validate({
+        "objectives": ["agreement", "macs"],
+        "budget": {"trials": 3},
+        "teacher": {"trust_pickle": True},
+        "picks": {"gap_tolerance_points": -0.5},
+        "recipe": {"losses": {"kd": {"weight": 0.9, "temperature": 2}}},
+    })  # fmt: skip
+
+
+def test_a_folder_with_a_run_is_refused_with_the_way_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yaml").write_text(dump_config(SearchConfig()), encoding="utf-8")
+    assert main(["search", "--out", str(tmp_path)]) == RunError.exit_code
+    assert capsys.readouterr().err == (
+        f"error: --out {tmp_path}: already holds a run; "
+        f"go on with it by `--resume {tmp_path}` or choose another folder\n"
+    )
+
+
+def test_a_file_as_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert main(["search", "--out", str(tmp_path / "file")]) == RunError.exit_code
+    assert "is a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["--seed", "1"], "--seed"),
+        (["--data", "digits", "--trials", "9", "--epochs", "2"], "--data, --epochs"),
+        (["--storage", "sqlite:///x"], "--storage"),
+        (["--online-teacher"], "--online-teacher"),
+        (["--set", "seed=1", "--out", "x", "--config", "y"], "--config, --set, --out"),
+    ],
+)
+def test_resume_refuses_what_a_run_keeps(arguments: list[str], names: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "--resume", "somewhere", *arguments]) == ConfigError.exit_code
+    assert capsys.readouterr().err.startswith(f"error: {names}: cannot be given with --resume")
+
+
+def test_resume_takes_trials_and_resources() -> None:
+    parameters = {flag.parameter: None for flag in search.FLAGS}
+    given = {"trials": 32, "gpus_per_trial": 0.25, "max_parallel": 2}
+    assert search._resume_values({**parameters, **given}, {"--out": None}) == {
+        "budget.trials": 32,
+        "resources.gpus_per_trial": 0.25,
+        "resources.max_parallel_trials": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("digits", "digits"),
+        ("folder:/data/my photos", "my-photos"),
+        ("folder:photos/", "photos"),
+        ("torch/cifar10", "cifar10"),
+        ("folder:..", "data"),
+    ],
+)
+def test_the_default_folder_names_the_data(source: str, name: str) -> None:
+    folder = search._default_folder(source)
+    assert folder.parent == Path("runs")
+    assert re.fullmatch(rf"{name}-\d{{8}}-\d{{6}}", folder.name)
+
+
+def test_model_arguments_are_checked_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["teacher", "--model", "resnet18", "--out", "x", "--model-arg", "layers=[1"]) == 2
+    assert capsys.readouterr().err.startswith("error: --model-arg layers=[1: the value is no YAML")

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nas_distill.cli import main
+from nas_distill.errors import SpaceError
+from nas_distill.search.spaces import list_spaces, load_space
+
+HALF_UNBUILDABLE = """
+from nas_distill.records import StudentSpec
+
+def space(trial):
+    name = trial.suggest_categorical("name", ["resnet18", "no_such_architecture"])
+    return StudentSpec(architecture=name)
+"""
+
+
+def test_list_shows_each_space_with_its_first_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["spaces", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(list_spaces())
+    for line in lines:
+        name, _, summary = line.partition(" ")
+        assert summary.strip() == load_space(name).doc.splitlines()[0]
+
+
+def test_show_prints_the_source(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["spaces", "show", "tiny"]) == 0
+    source = load_space("tiny").source_path
+    assert capsys.readouterr().out == f"# {source}\n{source.read_text(encoding='utf-8')}"
+
+
+def test_sample_prints_candidates_with_their_costs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    arguments = ["spaces", "sample", "tiny", "-n", "3", "--image-size", "8", "--channels", "1"]
+    assert main(arguments) == 0
+    first = capsys.readouterr().out
+    assert first.splitlines()[0].split() == ["candidate", "parameters", "MACs"]
+    rows = first.splitlines()[1:]
+    assert len(rows) == 3
+    for row in rows:
+        parameters, macs = row.split()[-2:]
+        assert int(parameters.replace(",", "")) > 0
+        assert int(macs.replace(",", "")) > 0
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == first
+    assert main([*arguments, "--seed", "1"]) == 0
+    assert capsys.readouterr().out != first
+
+
+def test_candidates_that_cannot_be_used_are_shown_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "half.py"
+    path.write_text(HALF_UNBUILDABLE, encoding="utf-8")
+    assert main(["spaces", "sample", str(path), "-n", "8"]) == 0
+    captured = capsys.readouterr()
+    refused = captured.out.count("cannot be used:")
+    assert 0 < refused < 8
+    assert captured.out.count("11,181,642") == 8 - refused
+    assert captured.err == f"{refused} of 8 cannot be used with these images\n"
+
+
+def test_an_unknown_space_is_a_space_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["spaces", "sample", "tinny"]) == SpaceError.exit_code
+    assert capsys.readouterr().err.startswith("error: space 'tinny' is not shipped; did you mean 'tiny'?")

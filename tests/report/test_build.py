@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from nas_distill.analysis.frame import COLUMNS
+from nas_distill.config import BudgetConfig, SearchConfig
+from nas_distill.errors import RunError
+from nas_distill.records import StudentSpec, TrialRecord
+from nas_distill.report import build_report, front_table, headline, load_content
+from nas_distill.report.build import PicksFile
+from nas_distill.store import RunDirectory, read_record
+from tests.report.factory import make_record, make_records, make_run
+
+_VOID = {"meta", "link", "br", "img"}
+
+
+class _Page(HTMLParser):
+    """Checks that elements nest, and gathers ids, links and rows."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.stack: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.words = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.ids += [values["id"]] if values.get("id") else []  # type: ignore[list-item]  # narrowed by get
+        self.links += [value for name in ("href", "src") if (value := values.get(name))]
+        if tag not in _VOID:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in _VOID:
+            self.stack.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def _run(path: Path, records: list[TrialRecord], **arguments: object) -> RunDirectory:
+    config = SearchConfig(budget=BudgetConfig(trials=max(len(records), 1)))
+    return make_run(path, records, config=config, **arguments)  # type: ignore[arg-type]  # handed on as given
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 16, 200])
+def test_the_page_is_whole_and_asks_for_nothing(tmp_path: Path, count: int) -> None:
+    run = _run(tmp_path, make_records(count, families=9), refusals=["too large"] * 3, running=1, lost=2)
+    text = build_report(run).html.read_text()
+    page = _Page(text)
+    assert page.stack == []
+    assert len(page.ids) == len(set(page.ids))
+    assert all(link.startswith(("#", "data:")) for link in page.links)
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+    assert not re.search(r"https?:|@import|url\(", text)
+    assert len(text.encode()) < 300_000
+
+
+def test_the_report_of_one_run_is_the_same_twice(tmp_path: Path) -> None:
+    run = _run(tmp_path, make_records(16, failed=2))
+    first = {path.name: path.read_bytes() for path in sorted(build_report(run).html.parent.iterdir())}
+    second = {path.name: path.read_bytes() for path in sorted(build_report(run).html.parent.iterdir())}
+    assert first == second
+    assert set(first) == {
+        "index.html",
+        "report.md",
+        "trials.csv",
+        "trials.parquet",
+        "pareto.csv",
+        "picks.json",
+    }
+
+
+def test_text_from_outside_is_escaped(tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>|*x*"
+    spec = StudentSpec(architecture=evil, family=evil, arguments={"a": evil})
+    run = _run(tmp_path, [make_record(0, gap_points=1.0, num_params=1000, spec=spec)], refusals=[evil])
+    paths = build_report(run)
+    assert "<script>alert" not in paths.html.read_text()
+    assert r"\<script\>alert(1)\</script\>\|\*x\*" in paths.markdown.read_text()
+
+
+def test_a_run_without_a_complete_trial_says_so(tmp_path: Path) -> None:
+    run = _run(tmp_path, make_records(2, failed=2), refusals=["too large"])
+    paths = build_report(run)
+    page = _Page(paths.html.read_text())
+    assert "No student has been fully trained." in page.words
+    assert "0 of 2 trials complete, 2 failed, 1 refused before training" in page.words
+    assert "the training loss is NaN" in page.words
+    assert "No student has been fully trained." in paths.markdown.read_text()
+    assert front_table(load_content(run)) == ()
+    assert read_record(paths.picks, PicksFile).front == ()
+
+
+def test_the_page_states_what_was_searched(tmp_path: Path) -> None:
+    words = _Page(build_report(_run(tmp_path, make_records(16))).html.read_text()).words
+    for statement in (
+        "digits: 10 classes, 8x8 px, grey",
+        "1149 training, 288 validation and 360 test images",
+        "small_resnet: top-1 98.00 %, 1.24M parameters",
+        "kd(temperature=4, weight=0.9)",
+        "seed 0",
+        "16 of 16 trials complete",
+        "points x decades",
+        "within +88.00 points, 1.24M parameters",
+        "one validation image is 0.35 points",
+    ):
+        assert statement in words
+
+
+def test_tables_hold_all_trials_and_the_front(tmp_path: Path) -> None:
+    run = _run(tmp_path, make_records(16, failed=2))
+    content, paths = load_content(run), build_report(run)
+    parquet = pd.read_parquet(paths.trials_parquet)
+    assert list(parquet.columns) == list(COLUMNS)
+    assert parquet["gap_points"].equals(content.trials["gap_points"])
+    assert pd.read_csv(paths.trials_csv)["number"].tolist() == list(range(16))
+    assert tuple(pd.read_csv(paths.pareto_csv)["number"]) == content.front.numbers
+    picks = read_record(paths.picks, PicksFile)
+    assert picks.picks == content.picks
+    assert picks.reference == {"gap_points": pytest.approx(88.0), "num_params": 1_240_000}
+
+
+def test_the_terminals_table(tmp_path: Path) -> None:
+    records = [
+        make_record(0, gap_points=0.83, num_params=24_310),
+        make_record(1, gap_points=5.0, num_params=50_000),
+    ]
+    content = load_content(_run(tmp_path, records))
+    assert front_table(content) == (
+        {
+            "Trial": "0",
+            "Student": 'small_resnet(depths=[1, 2, 1], stem_type="deep", width=8)',
+            "Parameters": "24.3k",
+            "MACs": "754k",
+            "Gap, points": "+0.83",
+            "Top-1": "97.17 %",
+            "Agreement": "96.7 %",
+            "Picked as": "Smallest within +1.00 points, Knee, Smallest gap",
+        },
+    )
+    assert headline(content) == (
+        "Smallest within +1.00 points: trial 0, small_resnet, with 1.96 % of the teacher's parameters, 0.83 "
+        "points behind the teacher."
+    )
+
+
+def test_other_objectives_are_shown(tmp_path: Path) -> None:
+    config = SearchConfig(objectives=("agreement", "size_bytes", "nll_nats"))
+    run = make_run(tmp_path, make_records(16), config=config)
+    words = _Page(build_report(run).html.read_text()).words
+    assert "Highest agreement" in words
+    assert "% " in words
+    assert {"Size", "NLL, nats"} <= set(front_table(load_content(run))[0])
+
+
+def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
+    run = _run(tmp_path, [])
+    run.data_manifest.unlink()
+    with pytest.raises(RunError, match=r"data\.json: cannot be read"):
+        build_report(run)
+
+
+def test_a_report_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    run = _run(tmp_path, [])
+    run.report.write_text("in the way")
+    with pytest.raises(RunError, match="cannot be written"):
+        build_report(run)
