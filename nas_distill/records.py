@@ -36,6 +36,9 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 def _frozen_mapping(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    for key in value:
+        if not isinstance(key, str):
+            raise ValueError(f"the key {key!r} is no text, and JSON has no other keys")
     return MappingProxyType({key: _frozen(value[key]) for key in sorted(value)})
 
 
@@ -122,6 +125,10 @@ class StudentSpec(Record):
         """Returns a mutable copy of `arguments`, sequences as tuples."""
         return {key: dict(value) if isinstance(value, Mapping) else value for key, value in self.arguments.items()}
 
+    def __eq__(self, other: object) -> bool:
+        # By digest, as the hash: Python's 1, 1.0 and True are equal, but three candidates in JSON.
+        return isinstance(other, StudentSpec) and self.spec_id == other.spec_id
+
     def __hash__(self) -> int:
         return hash(self.spec_id)
 
@@ -152,7 +159,7 @@ class Recipe(Record):
     losses: FrozenLosses = Field(default_factory=lambda: {"kd": {"weight": 0.9, "temperature": 4.0}})
     label_weight: NonNegativeFloat = 0.1
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    epochs: PositiveInt = 12
+    epochs: PositiveInt = 30
     batch_size: PositiveInt = 64
     optimizer: Annotated[str, Field(min_length=1)] = "adamw"
     learning_rate: PositiveFloat = 4e-3
@@ -274,7 +281,7 @@ class TrialRecord(Record):
         device: Device that trained it, such as "cpu" or the accelerator's name.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     number: NonNegativeInt
     seed: NonNegativeInt
     spec: StudentSpec
@@ -317,7 +324,7 @@ class TeacherRecord(Record):
         curve: Learning curve, when this product trained it.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     architecture: str
     weights_sha256: str
     class_names: tuple[str, ...]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 
 from nas_distill.errors import RunError
 from nas_distill.records import EpochMetrics, Record, TeacherRecord, TrialRecord, parse_record
@@ -46,10 +47,9 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise RunError(
-            f"{path}: cannot be written: {error.strerror or error}; free space or choose another --out"
-        ) from error
+    except (OSError, SafetensorError) as error:  # safetensors wraps what the file system told it
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(f"{path}: cannot be written: {reason}; free space or choose another --out") from error
     sync_directory(path.parent)
 
 
@@ -132,7 +132,8 @@ class TrialFolder:
         """Returns the learning curve so far; empty when no epoch was finished."""
         if not self.curve.exists():
             return ()
-        lines = self.curve.read_text(encoding="utf-8").splitlines()
+        # Bytes, so that damage is met by the parser and only a line feed ends a line.
+        lines = self.curve.read_bytes().splitlines()
         return tuple(
             parse_record(EpochMetrics, line, origin=f"{self.curve}:{number}") for number, line in enumerate(lines, 1)
         )
@@ -255,17 +256,21 @@ class RunDirectory:
         """Holds the run for this process; the lock dies with the process.
 
         Raises:
-            RunError: Another process holds it.
+            RunError: Another process holds it, or the folder cannot be made or written.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / "lock", timeout=0)
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         except Timeout:
             raise RunError(
                 f"{self.path}: another process is searching in this run (it holds {lock.lock_file}); "
                 "wait for it or choose another --out"
             ) from None
+        except OSError as error:
+            raise RunError(
+                f"{self.path}: cannot be a run directory: {error.strerror or error}; choose another --out"
+            ) from error
         try:
             yield
         finally:

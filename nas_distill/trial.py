@@ -179,7 +179,7 @@ class Trial:
         if self.record is not None:
             return None
         point = None
-        if not self._trainer.finished:
+        if not self._trainer.is_finished():
             try:
                 point = self._trainer.run_epoch()
             except TrialError as error:
@@ -187,7 +187,7 @@ class Trial:
                 return None
             self._curve.append(point)
             self._folder.write_curve(self._curve)
-        if self._trainer.finished:
+        if self._trainer.is_finished():
             self._complete()
         else:
             own = {"assignment": self._assignment.digest(), "resumptions": self._resumptions}

@@ -57,7 +57,7 @@ FLAGS = (
     ConfigFlag("--space", "space.name", "Shipped search space, or FILE.py[:function].", default="tiny"),
     ConfigFlag("--objectives", "objectives", "Two to four, comma separated.", default="gap_points,num_params"),
     TRIALS_FLAG,
-    ConfigFlag("--epochs", "recipe.epochs", "Epochs per student.", kind=int, default="12"),
+    ConfigFlag("--epochs", "recipe.epochs", "Epochs per student.", kind=int, default="30"),
     ConfigFlag("--batch-size", "recipe.batch_size", "Images per step.", kind=int, default="64"),
     ConfigFlag("--learning-rate", "recipe.learning_rate", "Peak learning rate.", kind=float, default="0.004"),
     ConfigFlag("--max-params", "space.max_params", "Refuse larger candidates.", kind=int),

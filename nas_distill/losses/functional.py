@@ -22,13 +22,13 @@ def kd(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 4
 
     Args:
         student_logits: [B, C].
-        teacher_logits: [B, C].
+        teacher_logits: [B, C]; no gradient flows to them.
         temperature: Above 0.
 
     Returns:
         A scalar of at least 0 (up to rounding).
     """
     student = log_softmax(_wide(student_logits) / temperature, dim=1)
-    teacher = log_softmax(_wide(teacher_logits) / temperature, dim=1)
+    teacher = log_softmax(_wide(teacher_logits.detach()) / temperature, dim=1)
     divergence = (teacher.exp() * (teacher - student)).sum(dim=1).mean()
     return divergence * temperature**2

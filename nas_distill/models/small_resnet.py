@@ -17,6 +17,7 @@ from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 
 _BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
+_WIDTHS = (16, 32, 64)
 
 
 class SmallResNet(nn.Module):
@@ -44,7 +45,7 @@ class SmallResNet(nn.Module):
     def __init__(
         self,
         *,
-        widths: Sequence[int] = (16, 32, 64),
+        widths: Sequence[int] = _WIDTHS,
         depths: Sequence[int] = (1, 1, 1),
         block: Literal["basic", "bottleneck"] = "basic",
         stem_stride: int = 1,
@@ -82,7 +83,8 @@ class SmallResNet(nn.Module):
 
     def get_classifier(self) -> nn.Module:
         """Returns the classification layer."""
-        return self.fc
+        head: nn.Module = self.fc
+        return head
 
     def reset_classifier(self, num_classes: int, global_pool: str = "avg") -> None:
         """Replaces the classification layer by a fresh one with `num_classes` outputs."""
@@ -168,8 +170,15 @@ default_cfgs = generate_default_cfgs(
 )
 
 
-@register_model
+@register_model  # type: ignore[untyped-decorator]
 def small_resnet(pretrained: bool = False, **kwargs: Any) -> SmallResNet:
     """Builds a `SmallResNet`; arguments as there, and those of every timm entrypoint."""
-    model: SmallResNet = build_model_with_cfg(SmallResNet, "small_resnet", pretrained, **kwargs)
+    stages = range(len(kwargs.get("widths", _WIDTHS)))
+    model: SmallResNet = build_model_with_cfg(
+        SmallResNet,
+        "small_resnet",
+        pretrained,
+        feature_cfg={"flatten_sequential": True, "out_indices": tuple(stages)},
+        **kwargs,
+    )
     return model

@@ -77,10 +77,21 @@ def _create(architecture: str, arguments: dict[str, Any], optional: dict[str, An
     """Creates the model, leaving out those optional arguments that its class does not take."""
     if optional:
         with torch.device("meta"):
-            accepted = inspect.signature(type(timm.create_model(architecture, **arguments)).__init__).parameters
+            accepted = _constructor_arguments(type(timm.create_model(architecture, **arguments)))
         optional = {name: value for name, value in optional.items() if name in accepted}
     model: nn.Module = timm.create_model(architecture, **arguments, **optional)
     return model
+
+
+def _constructor_arguments(model_class: type[nn.Module]) -> set[str]:
+    """Returns the names that a class's constructor takes, those that it hands on to its bases included."""
+    names: set[str] = set()
+    for base in model_class.__mro__:
+        parameters = inspect.signature(base.__init__).parameters.values()
+        names |= {parameter.name for parameter in parameters}
+        if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return names
 
 
 def _try_on_one_image(model: nn.Module, spec: StudentSpec, *, num_classes: int, channels: int, image_size: int) -> None:

@@ -124,6 +124,7 @@ def load_teacher(
         )
     teacher = _wrap(network, arguments, image_size)
     _check_against_data(teacher, class_names, channels)
+    _check_one_answer(teacher, channels)
     return teacher
 
 
@@ -200,11 +201,10 @@ def _outputs_and_channels(
 
 def _wrap(network: nn.Module, arguments: Mapping[str, Any], image_size: int | None) -> Teacher:
     config: dict[str, Any] = dict(network.pretrained_cfg)  # type: ignore[arg-type]
-    weights = next(weight for weight in network.parameters() if weight.ndim >= 2)
-    channels = int(config["input_size"][0])
-    if weights.ndim == 4:
-        channels = int(weights.shape[1])
-    size = image_size or int(config["input_size"][-1])
+    # Of a checkpoint the configuration is timm's, three channels whatever the weights; the first convolution knows.
+    stem = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
+    channels = int(config["input_size"][0]) if stem is None else stem.in_channels
+    size = image_size or _own_image_size(config, arguments)
     labels = config.get("label_names")
     mean, std = (tuple(float(value) for value in config[key]) for key in ("mean", "std"))
     if len(mean) != channels:
@@ -220,6 +220,11 @@ def _wrap(network: nn.Module, arguments: Mapping[str, Any], image_size: int | No
     )
 
 
+def _own_image_size(config: Mapping[str, Any], arguments: Mapping[str, Any]) -> int:
+    asked = arguments.get("img_size") or config["input_size"][-1]
+    return int(asked[-1] if isinstance(asked, list | tuple) else asked)
+
+
 def _check_against_data(teacher: Teacher, class_names: Sequence[str], channels: int) -> None:
     known = teacher.class_names
     mine = f"the teacher has {teacher.num_classes} classes{_listed(known)}"
@@ -233,6 +238,17 @@ def _check_against_data(teacher: Teacher, class_names: Sequence[str], channels: 
             f"teacher.model: the teacher takes {teacher.channels} channel, the data have {channels}; "
             f"set data.channels={teacher.channels}"
         )
+
+
+def _check_one_answer(teacher: Teacher, channels: int) -> None:
+    size = teacher.image_size
+    try:
+        teacher(torch.zeros(1, channels, size, size, dtype=torch.uint8))
+    except Exception as error:
+        raise TeacherError(
+            f"teacher.image_size: {teacher.architecture} cannot take {size}x{size} images: {_first_line(error)}; "
+            "give the size that it was made for"
+        ) from error
 
 
 def _listed(names: Sequence[str] | None) -> str:

@@ -132,12 +132,12 @@ class SearchDriver:
         for record in self._ledger.ended():
             self._book(record, epochs_here=0)
         for assignment in self._ledger.unfinished():
-            record = self._run.trial(assignment.number).read_result()
-            if record is None:
+            result = self._run.trial(assignment.number).read_result()
+            if result is None:
                 self._queue.append(assignment)
             else:
-                self._ledger.tell(record)
-                self._book(record, epochs_here=0)
+                self._ledger.tell(result)
+                self._book(result, epochs_here=0)
         if self._queue:
             numbers = ", ".join(str(assignment.number) for assignment in self._queue)
             self._progress.event("resume", f"going on with trials in flight: {numbers}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.engine import make_url
@@ -216,7 +216,7 @@ def objective_value(record: TrialRecord, objective: Objective) -> float:
 
 def _sampler(seed: int, num_trials: int) -> optuna.samplers.BaseSampler:
     # A sampler's random state is not stored: with the bare seed, a reopened study would propose its first trials again.
-    mixed = int.from_bytes(json.dumps([seed, num_trials]).encode(), "big") % (2**32)
+    mixed = int(np.random.SeedSequence((seed, num_trials)).generate_state(1)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `group` has been since 2020
         return optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=mixed)

@@ -32,10 +32,10 @@ _TUNE_SETTINGS = {
 }
 
 
-class DistillTrainable(tune.Trainable):
+class DistillTrainable(tune.Trainable):  # type: ignore[misc]
     """A worker: opens the run once, then runs one assignment after another, one epoch per step."""
 
-    def setup(self, config: dict[str, Any], workplace: Workplace, space_name: str) -> None:  # type: ignore[override]
+    def setup(self, config: dict[str, Any], workplace: Workplace, space_name: str) -> None:
         """Opens what all trials share."""
         if space_name.partition(":")[0].endswith(".py"):
             load_space(space_name)  # a space of one's own may register architectures with timm
@@ -59,7 +59,7 @@ class DistillTrainable(tune.Trainable):
         self._job = Trial(assignment, self._context, self._run.trial(assignment.number))
 
 
-class DriverSearcher(Searcher):
+class DriverSearcher(Searcher):  # type: ignore[misc]
     """Hands the driver's assignments to Tune. The study is its memory, so that Tune's snapshots hold nothing of it."""
 
     def __init__(self, driver: SearchDriver | None) -> None:
@@ -90,7 +90,7 @@ class DriverSearcher(Searcher):
         return self
 
 
-class DriverCallback(tune.Callback):
+class DriverCallback(tune.Callback):  # type: ignore[misc]
     """Tells the driver of epochs and ends."""
 
     def __init__(self, driver: SearchDriver | None) -> None:

@@ -94,8 +94,7 @@ class Trainer:
         self._best_weights: dict[str, Tensor] | None = None
         assert targets is not None or not self._loss.needs_teacher
 
-    @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether all epochs are trained, or early stopping ended the training."""
         patience = self._recipe.early_stopping_patience
         lost_patience = patience > 0 and self.epochs_done - self._best_epoch >= patience

@@ -29,12 +29,15 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> Optimizer:
     """Returns the recipe's optimiser over `network`; biases and norms take no weight decay.
 
     Raises:
-        ConfigError: timm does not know it.
+        ConfigError: timm does not know it, or it cannot be made here (some ask for CUDA or another package).
     """
     check_optimizer(recipe.optimizer)
-    optimizer: Optimizer = timm.optim.create_optimizer_v2(
-        network, opt=recipe.optimizer, lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-    )
+    try:
+        optimizer: Optimizer = timm.optim.create_optimizer_v2(
+            network, opt=recipe.optimizer, lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+    except Exception as error:
+        raise ConfigError(f"recipe.optimizer: '{recipe.optimizer}' cannot be made here: {error}") from error
     return optimizer
 
 

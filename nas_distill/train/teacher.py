@@ -204,7 +204,7 @@ def _train(
             trainer.load(state)
             curve = list(folder.read_curve()[: trainer.epochs_done])
             progress.event("teacher", f"training goes on after epoch {trainer.epochs_done}")
-    while not trainer.finished:
+    while not trainer.is_finished():
         try:
             point = trainer.run_epoch()
         except TrialError as error:
@@ -212,6 +212,6 @@ def _train(
         curve.append(point)
         folder.write_curve(curve)
         save_state(folder.checkpoint, {"identity": identity} | trainer.state())
-        done = recipe.epochs if trainer.finished else point.epoch
+        done = recipe.epochs if trainer.is_finished() else point.epoch
         progress.step("teacher", done, recipe.epochs, f"validation {100 * point.top1:.2f} %")
     return tuple(curve)

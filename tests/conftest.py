@@ -1,0 +1,26 @@
+"""Fixtures that are dear to make, made once."""
+
+from __future__ import annotations
+
+import os
+
+# Before torch is imported: tests share two cores with Ray's workers.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.helpers import SmallRun, make_small_run
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
+    """A shared run; tests write into folders of their own, never into it."""
+    return make_small_run(Path(tmp_path_factory.mktemp("small-run")))

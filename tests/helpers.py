@@ -1,0 +1,116 @@
+"""Small real things that many tests need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+import nas_distill.models  # noqa: F401 - registers the entrypoints
+from nas_distill.config import LOCAL_DIR, DataConfig, ViewsConfig
+from nas_distill.data.prepare import prepare_data
+from nas_distill.data.splits import ImageSplit, open_split
+from nas_distill.data.views import ViewPlan, plan_views
+from nas_distill.knowledge.build import build_knowledge
+from nas_distill.models.cost import measure_cost
+from nas_distill.models.teacher import Teacher, load_teacher
+from nas_distill.progress import SearchStatus, Silent
+from nas_distill.records import Recipe, StudentSpec
+from nas_distill.store import RunDirectory
+from nas_distill.train.teacher import fit_teacher
+from nas_distill.trial import Assignment, Workplace
+
+CPU = torch.device("cpu")
+SMALL_DATA = DataConfig(max_train_images=320, max_validation_images=160)
+SMALL_TEACHER = {"widths": (12, 24), "depths": (1, 1)}
+TINY_SPEC = StudentSpec(architecture="small_resnet", arguments={"widths": (4, 6), "depths": (1, 1)})
+
+
+@dataclass
+class Heard(Silent):
+    """A watcher that remembers events and the last status."""
+
+    events: list[tuple[str, str]] = field(default_factory=list)
+    last_status: SearchStatus | None = None
+
+    def event(self, kind: str, message: str) -> None:
+        self.events.append((kind, message))
+
+    def status(self, status: SearchStatus) -> None:
+        self.last_status = status
+
+    def texts(self, kind: str) -> list[str]:
+        return [message for heard, message in self.events if heard == kind]
+
+
+@dataclass(frozen=True)
+class SmallRun:
+    """A run directory with real digits, a real (briefly trained) teacher and its stored answers to four views."""
+
+    run: RunDirectory
+    data: DataConfig
+    train: ImageSplit
+    validation: ImageSplit
+    teacher: Teacher
+    plan: ViewPlan
+    knowledge_id: str
+
+    def workplace(self, knowledge_id: str | None = None) -> Workplace:
+        return Workplace(
+            run=str(self.run.path),
+            data=self.data,
+            knowledge_id=knowledge_id or self.knowledge_id,
+            threads=1,
+            cuda=False,
+        )
+
+
+def make_small_run(folder: Path, data: DataConfig = SMALL_DATA) -> SmallRun:
+    run = RunDirectory(folder)
+    manifest = prepare_data(data, run.path, Silent())
+    train, validation = open_split(data, run.path, "train"), open_split(data, run.path, "validation")
+    fit_teacher(
+        "small_resnet",
+        run.teacher,
+        arguments=SMALL_TEACHER,
+        recipe=Recipe(losses={}, label_weight=1.0, epochs=6, batch_size=32, learning_rate=1e-2),
+        splits=(train, validation),
+        views=ViewsConfig(),
+        seed=0,
+        device=CPU,
+        progress=Silent(),
+    )
+    teacher = load_teacher(f"{LOCAL_DIR}{run.teacher}", class_names=manifest.class_names, channels=manifest.channels)
+    plan = plan_views(ViewsConfig(count=4), manifest, epochs=4, online=False)
+    knowledge = build_knowledge(
+        teacher,
+        train=train,
+        validation=validation,
+        plan=plan,
+        online=False,
+        root=run.knowledge,
+        device=CPU,
+        progress=Silent(),
+    )
+    return SmallRun(
+        run=run,
+        data=data,
+        train=train,
+        validation=validation,
+        teacher=teacher,
+        plan=plan,
+        knowledge_id=knowledge.folder.name,
+    )
+
+
+def make_assignment(
+    number: int = 0, *, spec: StudentSpec = TINY_SPEC, recipe: Recipe | None = None, seed: int = 7
+) -> Assignment:
+    return Assignment(
+        number=number,
+        seed=seed,
+        spec=spec,
+        recipe=recipe or Recipe(epochs=4, batch_size=32, learning_rate=1e-2),
+        cost=measure_cost(spec, num_classes=10, channels=1, image_size=8),
+    )

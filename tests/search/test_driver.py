@@ -1,0 +1,198 @@
+"""The search's bookkeeping with real trials and a real study, and no Ray."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna import Trial as OptunaTrial
+from optuna.trial import TrialState
+
+from nas_distill.config import SpaceConfig
+from nas_distill.errors import SpaceError
+from nas_distill.objectives import check_objectives
+from nas_distill.records import Recipe, StudentSpec, TrialStatus
+from nas_distill.search.driver import SearchDriver
+from nas_distill.search.proposer import InputShape, Proposer, make_limits
+from nas_distill.search.spaces import Space
+from nas_distill.search.study import StudyLedger
+from nas_distill.store import RunDirectory
+from nas_distill.trial import Trial, TrialContext, open_context, run_trial
+from tests.helpers import Heard, SmallRun
+
+OBJECTIVES = check_objectives(("gap_points", "num_params"))
+RECIPE = Recipe(epochs=2, batch_size=64)
+
+
+def widths(trial: OptunaTrial) -> StudentSpec:
+    width = trial.suggest_int("width", 2, 12)
+    return StudentSpec(architecture="small_resnet", arguments={"widths": (width, width), "depths": (1, 1)})
+
+
+@pytest.fixture(scope="module")
+def context(small_run: SmallRun) -> TrialContext:
+    return open_context(small_run.workplace())
+
+
+def open_driver(
+    folder: Path, small: SmallRun, *, total: int = 3, function: Callable[[OptunaTrial], StudentSpec] = widths
+) -> tuple[SearchDriver, Heard]:
+    run = RunDirectory(folder)
+    storage, name = run.study_location(None)
+    ledger = StudyLedger(storage, name, OBJECTIVES, 0)
+    proposer = Proposer(
+        ledger,
+        space=Space(name="widths", function=function, source_path=Path(__file__), doc=""),
+        limits=make_limits(SpaceConfig(), small.run.read_teacher().cost),
+        shape=InputShape(num_classes=10, channels=1, image_size=8),
+        recipe=RECIPE,
+        seed=0,
+        max_refusals=20,
+        known=ledger.assigned_specs(),
+    )
+    heard = Heard()
+    return SearchDriver(run, ledger, proposer, objectives=OBJECTIVES, total=total, progress=heard), heard
+
+
+def work(driver: SearchDriver, folder: Path, context: TrialContext, *, at_most: int = 100) -> list[int]:
+    """Does what a worker would: takes assignments, trains them, reports."""
+    numbers = []
+    while len(numbers) < at_most and (assignment := driver.next_assignment()) is not None:
+        run_trial(assignment, context, RunDirectory(folder).trial(assignment.number))
+        driver.trial_ended(assignment.number, None)
+        numbers.append(assignment.number)
+    return numbers
+
+
+def rows(folder: Path) -> list[optuna.trial.FrozenTrial]:
+    storage, name = RunDirectory(folder).study_location(None)
+    return optuna.load_study(study_name=name, storage=storage).trials
+
+
+def trained(folder: Path) -> list[int]:
+    return [row.number for row in rows(folder) if row.state is TrialState.COMPLETE]
+
+
+def test_a_search_hands_out_its_total_and_books_every_end(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext
+) -> None:
+    driver, heard = open_driver(tmp_path, small_run)
+    numbers = work(driver, tmp_path, context)
+    assert len(numbers) == 3
+    assert trained(tmp_path) == numbers
+    assert driver.new_trials == 3
+    assert driver.unfinished == 0
+    assert heard.last_status is not None
+    assert (heard.last_status.complete, heard.last_status.running) == (3, {})
+    events = [json.loads(line) for line in RunDirectory(tmp_path).events.read_text().splitlines()]
+    assert [event["number"] for event in events if event["event"] == "trial"] == numbers
+
+
+def test_a_crash_between_result_and_acknowledgement_loses_nothing(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext
+) -> None:
+    driver, _ = open_driver(tmp_path, small_run)
+    first = driver.next_assignment()
+    assert first is not None
+    record = run_trial(first, context, RunDirectory(tmp_path).trial(first.number))  # and the driver dies here
+    again, _ = open_driver(tmp_path, small_run)
+    assert trained(tmp_path) == [first.number]
+    numbers = work(again, tmp_path, context)
+    assert first.number not in numbers
+    assert len(numbers) == 2
+    assert RunDirectory(tmp_path).trial(first.number).read_result() == record
+
+
+def test_trials_in_flight_are_handed_out_first_and_go_on(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext
+) -> None:
+    driver, _ = open_driver(tmp_path, small_run)
+    flying = driver.next_assignment()
+    assert flying is not None
+    Trial(flying, context, RunDirectory(tmp_path).trial(flying.number)).advance()  # one of two epochs, then kill -9
+    again, heard = open_driver(tmp_path, small_run)
+    assert heard.texts("resume") == [f"going on with trials in flight: {flying.number}"]
+    numbers = work(again, tmp_path, context)
+    assert numbers[0] == flying.number
+    record = RunDirectory(tmp_path).trial(flying.number).read_result()
+    assert record is not None
+    assert record.resumptions == 1
+    assert trained(tmp_path) == sorted(numbers)
+    assert not [row for row in rows(tmp_path) if row.state is TrialState.RUNNING]
+
+
+def test_a_finished_run_can_be_extended(tmp_path: Path, small_run: SmallRun, context: TrialContext) -> None:
+    first = work(open_driver(tmp_path, small_run, total=2)[0], tmp_path, context)
+    second = work(open_driver(tmp_path, small_run, total=4)[0], tmp_path, context)
+    assert len(second) == 2
+    assert trained(tmp_path) == sorted(first + second)
+
+
+def test_a_dead_worker_fails_its_trial_and_keeps_its_curve(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext
+) -> None:
+    driver, heard = open_driver(tmp_path, small_run)
+    assignment = driver.next_assignment()
+    assert assignment is not None
+    folder = RunDirectory(tmp_path).trial(assignment.number)
+    Trial(assignment, context, folder).advance()
+    driver.trial_ended(assignment.number, "worker: ActorDiedError: killed")
+    record = folder.read_result()
+    assert record is not None
+    assert record.status is TrialStatus.FAILED
+    assert record.error == "worker: ActorDiedError: killed"
+    assert len(record.curve) == 1
+    assert "ActorDiedError" in heard.texts("trial")[0]
+    assert [row.state for row in rows(tmp_path)] == [TrialState.FAIL]
+
+
+def test_a_broken_space_stops_proposals_but_not_the_bookkeeping(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext
+) -> None:
+    def breaks_later(trial: OptunaTrial) -> StudentSpec:
+        if trial.number >= 1:
+            raise ValueError("broken")
+        return widths(trial)
+
+    driver, heard = open_driver(tmp_path, small_run, function=breaks_later)
+    first = driver.next_assignment()
+    assert first is not None
+    assert driver.next_assignment() is None
+    assert isinstance(driver.failure, SpaceError)
+    run_trial(first, context, RunDirectory(tmp_path).trial(first.number))
+    driver.trial_ended(first.number, None)
+    assert trained(tmp_path) == [first.number]
+    assert len(heard.texts("error")) == 1
+
+
+def test_a_damaged_result_stops_the_search_with_its_path(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext
+) -> None:
+    driver, _ = open_driver(tmp_path, small_run)
+    assignment = driver.next_assignment()
+    assert assignment is not None
+    folder = RunDirectory(tmp_path).trial(assignment.number)
+    run_trial(assignment, context, folder)
+    folder.result.write_text("{}")
+    driver.trial_ended(assignment.number, None)
+    assert "result.json" in str(driver.failure)
+
+
+def test_an_end_heard_twice_counts_once(tmp_path: Path, small_run: SmallRun, context: TrialContext) -> None:
+    driver, _ = open_driver(tmp_path, small_run, total=1)
+    (number,) = work(driver, tmp_path, context)
+    driver.trial_ended(number, None)
+    assert driver.new_trials == 1
+
+
+def test_lost_trial_folders_are_trained_again(tmp_path: Path, small_run: SmallRun, context: TrialContext) -> None:
+    driver, _ = open_driver(tmp_path, small_run, total=1)
+    flying = driver.next_assignment()
+    assert flying is not None
+    shutil.rmtree(RunDirectory(tmp_path).trials, ignore_errors=True)
+    again, _ = open_driver(tmp_path, small_run, total=1)
+    assert work(again, tmp_path, context) == [flying.number]

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from optuna import Trial
+
+from nas_distill.config import SpaceConfig
+from nas_distill.errors import SpaceError
+from nas_distill.objectives import check_objectives
+from nas_distill.records import Cost, Recipe, StudentSpec
+from nas_distill.search.proposer import InputShape, Limits, Proposer, make_limits
+from nas_distill.search.spaces import Space
+from nas_distill.search.study import StudyLedger
+
+TEACHER = Cost(num_params=10_000, macs=1_000_000, size_bytes=40_000)
+SHAPE = InputShape(num_classes=10, channels=1, image_size=8)
+OPEN = Limits(max_params=None, max_macs=None, max_params_reason="")
+
+
+def widths(trial: Trial) -> StudentSpec:
+    width = trial.suggest_int("width", 2, 24)
+    return StudentSpec(architecture="small_resnet", arguments={"widths": (width, width), "depths": (1, 1)})
+
+
+def make_proposer(
+    folder: Path,
+    function: Callable[[Trial], StudentSpec],
+    *,
+    limits: Limits = OPEN,
+    max_refusals: int = 50,
+    known: tuple[StudentSpec, ...] = (),
+) -> tuple[Proposer, StudyLedger]:
+    ledger = StudyLedger(
+        f"sqlite:///{folder / 'study.db'}", "nas_distill", check_objectives(("gap_points", "num_params")), 0
+    )
+    space = Space(name="mine", function=function, source_path=Path(__file__), doc="")
+    proposer = Proposer(
+        ledger,
+        space=space,
+        limits=limits,
+        shape=SHAPE,
+        recipe=Recipe(),
+        seed=0,
+        max_refusals=max_refusals,
+        known=known,
+    )
+    return proposer, ledger
+
+
+def test_assignments_keep_the_limits(tmp_path: Path) -> None:
+    limits = Limits(max_params=3000, max_macs=100_000, max_params_reason="--max-params")
+    proposer, ledger = make_proposer(tmp_path, widths, limits=limits)
+    for _ in range(4):
+        cost = proposer.next().cost
+        assert cost.num_params <= 3000
+        assert cost.macs <= 100_000
+    assert proposer.refused == ledger.refused()
+
+
+def test_the_same_candidate_is_not_assigned_twice(tmp_path: Path) -> None:
+    proposer, _ = make_proposer(tmp_path, widths, max_refusals=500)
+    specs = [proposer.next().spec.spec_id for _ in range(20)]
+    assert len(set(specs)) == 20
+    assert proposer.refused > 0
+
+
+def test_candidates_of_earlier_sessions_count_as_known(tmp_path: Path) -> None:
+    only = StudentSpec(architecture="small_resnet", arguments={"widths": (4, 4), "depths": (1, 1)})
+    proposer, _ = make_proposer(tmp_path, lambda trial: only, known=(only,), max_refusals=3)
+    with pytest.raises(SpaceError, match=r"3 candidates in a row were refused \(3 repeated"):
+        proposer.next()
+
+
+def test_a_space_without_a_feasible_candidate_says_what_to_change(tmp_path: Path) -> None:
+    limits = Limits(max_params=10, max_macs=None, max_params_reason="--max-params")
+    proposer, ledger = make_proposer(tmp_path, widths, limits=limits, max_refusals=5)
+    with pytest.raises(SpaceError, match=r"5 over budget; the last: .* --max-params allows 10\); widen the space"):
+        proposer.next()
+    assert ledger.unfinished() == []
+
+
+def test_unbuildable_candidates_are_refused_not_fatal(tmp_path: Path) -> None:
+    def often_bad(trial: Trial) -> StudentSpec:
+        depths = (1, 1) if trial.suggest_categorical("good", [True, False]) else (1,)
+        return StudentSpec(
+            architecture="small_resnet",
+            arguments={"widths": (trial.suggest_int("width", 2, 200), 8), "depths": depths},
+        )
+
+    proposer, _ = make_proposer(tmp_path, often_bad)
+    assert [len(proposer.next().spec.keyword_arguments()["depths"]) for _ in range(6)] == [2] * 6
+    assert proposer.refused > 0
+
+
+def test_a_space_that_raises_ends_the_search_and_leaves_nothing_running(tmp_path: Path) -> None:
+    def broken(trial: Trial) -> StudentSpec:
+        trial.suggest_int("x", 0, 3)
+        raise ZeroDivisionError("my own mistake")
+
+    proposer, ledger = make_proposer(tmp_path, broken)
+    with pytest.raises(SpaceError, match=r"test_proposer\.py:\d+: space 'mine' raised ZeroDivisionError"):
+        proposer.next()
+    assert ledger.unfinished() == []
+
+
+def test_students_must_be_smaller_than_the_teacher_unless_asked_for() -> None:
+    limits = make_limits(SpaceConfig(), TEACHER)
+    assert limits.refusal(Cost(num_params=9_999, macs=1, size_bytes=1)) is None
+    reason = limits.refusal(TEACHER)
+    assert reason == "10,000 parameters, being smaller than the teacher allows 9,999"
+    assert limits.violations(TEACHER)["num_params"] > 0
+    assert make_limits(SpaceConfig(allow_larger_than_teacher=True), TEACHER).refusal(TEACHER) is None
+
+
+def test_the_tighter_bound_on_parameters_holds() -> None:
+    assert make_limits(SpaceConfig(max_params=500), TEACHER).max_params == 500
+    assert make_limits(SpaceConfig(max_params=10**9), TEACHER).max_params == 9_999
+    relaxed = SpaceConfig(max_params=10**9, allow_larger_than_teacher=True)
+    assert make_limits(relaxed, TEACHER).max_params == 10**9
+
+
+def test_violations_are_feasible_exactly_up_to_the_bound() -> None:
+    limits = Limits(max_params=100, max_macs=1000, max_params_reason="")
+    at = limits.violations(Cost(num_params=100, macs=1000, size_bytes=1))
+    over = limits.violations(Cost(num_params=101, macs=1001, size_bytes=1))
+    assert all(value <= 0 for value in at.values())
+    assert all(value > 0 for value in over.values())
+
+
+def test_seeds_differ_between_trials_and_repeat_between_searches(tmp_path: Path) -> None:
+    seeds = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        proposer, _ = make_proposer(tmp_path / name, widths)
+        seeds.append([proposer.next().seed for _ in range(3)])
+    assert seeds[0] == seeds[1]
+    assert len(set(seeds[0])) == 3

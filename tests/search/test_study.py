@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from nas_distill.errors import RunError, StudyError
+from nas_distill.objectives import check_objectives
+from nas_distill.records import StudentMetrics, TeacherRecord, TrialRecord, TrialStatus
+from nas_distill.search.study import StudyLedger
+from tests.helpers import SmallRun, make_assignment
+
+OBJECTIVES = check_objectives(("gap_points", "num_params"))
+
+
+def url(folder: Path) -> str:
+    return f"sqlite:///{folder / 'study.db'}"
+
+
+def open_ledger(folder: Path, seed: int = 0, names: tuple[str, ...] = ("gap_points", "num_params")) -> StudyLedger:
+    return StudyLedger(url(folder), "nas_distill", check_objectives(names), seed)
+
+
+def stored(folder: Path) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name="nas_distill", storage=url(folder)).trials
+
+
+def complete(number: int, gap: float = 1.5) -> TrialRecord:
+    assignment = make_assignment(number)
+    metrics = StudentMetrics(
+        top1=0.9, nll_nats=0.3, gap_points=gap, agreement=0.9, divergence_nats=0.1, train_top1=0.95,
+        train_agreement=0.95, train_divergence_nats=0.05, generalisation_gap_points=5.0, capacity_ratio=0.1,
+        class_gap_points=(gap,), class_counts=(10,),
+    )  # fmt: skip
+    return TrialRecord(
+        number=number, seed=assignment.seed, spec=assignment.spec, recipe=assignment.recipe, cost=assignment.cost,
+        status=TrialStatus.COMPLETE, epochs=0, curve=(), metrics=metrics, wall_time_s=1.0, device="cpu",
+    )  # fmt: skip
+
+
+def failed(number: int) -> TrialRecord:
+    changes = {"status": TrialStatus.FAILED, "metrics": None, "error": "NaN"}
+    return complete(number).model_copy(update=changes)
+
+
+def ask_and_assign(ledger: StudyLedger) -> int:
+    trial = ledger.ask()
+    trial.suggest_float("x", 0, 1)
+    ledger.assign(trial, make_assignment(trial.number), {"num_params": -1.0})
+    return trial.number
+
+
+def test_a_complete_trial_is_told_with_its_values_and_its_whole_record(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    number = ask_and_assign(ledger)
+    record = complete(number)
+    ledger.tell(record)
+    (trial,) = stored(tmp_path)
+    assert trial.state is TrialState.COMPLETE
+    assert trial.values == [1.5, float(record.cost.num_params)]
+    assert TrialRecord.model_validate_json(trial.user_attrs["record"]) == record
+    assert ledger.ended() == [record]
+
+
+def test_telling_twice_changes_nothing(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    number = ask_and_assign(ledger)
+    ledger.tell(complete(number, gap=1.0))
+    ledger.tell(complete(number, gap=9.0))
+    assert [record.metrics and record.metrics.gap_points for record in ledger.ended()] == [1.0]
+
+
+def test_a_failed_trial_is_told_as_failed(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.tell(failed(ask_and_assign(ledger)))
+    (trial,) = stored(tmp_path)
+    assert trial.state is TrialState.FAIL
+    assert ledger.ended()[0].error == "NaN"
+
+
+def test_a_refused_candidate_is_pruned_with_its_constraints(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    trial = ledger.ask()
+    trial.suggest_float("x", 0, 1)
+    assignment = make_assignment()
+    ledger.refuse(trial, "too big", spec=assignment.spec, cost=assignment.cost, violations={"num_params": 0.5})
+    (frozen,) = stored(tmp_path)
+    assert frozen.state is TrialState.PRUNED
+    assert frozen.user_attrs["refusal"] == "too big"
+    assert any("constraints" in key for key in frozen.system_attrs)
+    assert ledger.refused() == 1
+    assert ledger.ended() == []
+
+
+def test_the_sampler_learns_the_size_limit(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    feasible = []
+    for _ in range(60):
+        trial = ledger.ask()
+        x = trial.suggest_float("x", 0, 1)
+        if x > 0.3:
+            ledger.refuse(trial, "too big", spec=make_assignment().spec, violations={"num_params": x - 0.3})
+        else:
+            ledger.assign(trial, make_assignment(trial.number), {"num_params": x - 0.3})
+            ledger.tell(complete(trial.number))  # equal values: only the constraint tells candidates apart
+        feasible.append(x <= 0.3)
+    assert sum(feasible[20:]) / 40 > 0.6  # 0.3 by chance
+
+
+def test_after_reopening_only_assigned_trials_are_in_flight(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    done, flying = ask_and_assign(ledger), ask_and_assign(ledger)
+    ledger.ask()  # the process died before this candidate was assigned
+    ledger.tell(complete(done))
+    ledger.close()
+    again = open_ledger(tmp_path)
+    assert [assignment.number for assignment in again.unfinished()] == [flying]
+    again.tell(complete(flying))
+    assert not [trial for trial in stored(tmp_path) if trial.state is TrialState.RUNNING]
+
+
+def test_a_reopened_study_does_not_repeat_its_proposals(tmp_path: Path) -> None:
+    def propose() -> list[float]:
+        ledger = open_ledger(tmp_path, seed=5)
+        values = []
+        for _ in range(3):
+            trial = ledger.ask()
+            values.append(trial.suggest_float("x", 0, 1))
+            ledger.refuse(trial, "for the test")
+        ledger.close()
+        return values
+
+    first, second = propose(), propose()
+    assert not set(first) & set(second)
+
+
+def test_equal_seeds_propose_equally_and_others_otherwise(tmp_path: Path) -> None:
+    values = []
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        (tmp_path / name).mkdir()
+        values.append(open_ledger(tmp_path / name, seed=seed).ask().suggest_float("x", 0, 1))
+    assert values[0] == values[1] != values[2]
+
+
+def test_other_objectives_are_refused_with_both_lists(tmp_path: Path) -> None:
+    open_ledger(tmp_path)
+    with pytest.raises(StudyError, match="searched for gap_points, num_params, not gap_points, macs"):
+        open_ledger(tmp_path, names=("gap_points", "macs"))
+
+
+def test_another_teacher_is_refused(tmp_path: Path, small_run: SmallRun) -> None:
+    teacher = small_run.run.read_teacher()
+    ledger = open_ledger(tmp_path)
+    ledger.set_teacher(teacher)
+    ledger.set_teacher(teacher)
+    other = TeacherRecord.model_validate(teacher.model_dump() | {"weights_sha256": "0" * 64})
+    with pytest.raises(StudyError, match="another teacher"):
+        ledger.set_teacher(other)
+
+
+def test_a_result_that_the_study_does_not_know_is_a_run_error(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="trials/00041"):
+        open_ledger(tmp_path).tell(complete(41))
+
+
+@pytest.mark.parametrize(
+    ("storage", "message"),
+    [
+        ("not a url", "no database URL"),
+        ("sqlite:////nowhere/at/all/study.db", "unable to open database file"),
+        ("postgresql+nodriver://u:secret@h/db", "nodriver"),
+    ],
+)
+def test_a_storage_that_cannot_be_used_is_one_line(storage: str, message: str) -> None:
+    with pytest.raises(StudyError, match=message) as caught:
+        StudyLedger(storage, "nas_distill", OBJECTIVES, 0)
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_damaged_database_is_a_study_error(tmp_path: Path) -> None:
+    (tmp_path / "study.db").write_bytes(b"no database at all" * 100)
+    with pytest.raises(StudyError, match="not a database"):
+        open_ledger(tmp_path)
+
+
+def test_a_briefly_locked_database_is_waited_for(tmp_path: Path) -> None:
+    import threading
+
+    ledger = open_ledger(tmp_path)
+    locker = sqlite3.connect(tmp_path / "study.db", check_same_thread=False)
+    locker.execute("BEGIN EXCLUSIVE")
+    timer = threading.Timer(1.0, locker.rollback)
+    timer.start()
+    try:
+        number = ask_and_assign(ledger)
+    finally:
+        timer.join()
+        locker.close()
+    assert [assignment.number for assignment in ledger.unfinished()] == [number]

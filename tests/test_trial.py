@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from nas_distill.models.student import build_student
+from nas_distill.records import Recipe, StudentSpec, TrialRecord, TrialStatus
+from nas_distill.store import TrialFolder
+from nas_distill.trial import Assignment, Trial, TrialContext, open_context, run_trial
+from tests.helpers import TINY_SPEC, SmallRun, make_assignment
+
+UNTIMED = {"wall_time_s": True, "resumptions": True, "curve": {"__all__": {"wall_time_s"}}}
+
+
+@pytest.fixture(scope="module")
+def context(small_run: SmallRun) -> TrialContext:
+    return open_context(small_run.workplace())
+
+
+def untimed(record: TrialRecord) -> dict[str, object]:
+    return record.model_dump(exclude=UNTIMED)
+
+
+def test_a_trial_leaves_its_whole_log(context: TrialContext, tmp_path: Path) -> None:
+    folder = TrialFolder(tmp_path / "00000")
+    assignment = make_assignment()
+    record = run_trial(assignment, context, folder)
+    assert record.status is TrialStatus.COMPLETE
+    assert folder.read_result() == record
+    assert {path.name for path in folder.path.iterdir()} == {
+        "spec.json", "recipe.json", "epochs.jsonl", "result.json", "student.safetensors",
+    }  # fmt: skip
+    assert folder.read_curve() == record.curve
+    assert [point.epoch for point in record.curve] == [1, 2, 3, 4]
+    assert StudentSpec.model_validate_json((folder.path / "spec.json").read_text()) == TINY_SPEC
+
+
+def test_the_stored_weights_are_those_that_were_measured(context: TrialContext, tmp_path: Path) -> None:
+    folder = TrialFolder(tmp_path / "00000")
+    record = run_trial(make_assignment(), context, folder)
+    network = build_student(TINY_SPEC, num_classes=10, channels=1, image_size=8).eval()
+    network.load_state_dict(safetensors.torch.load_file(folder.weights))
+    validation = context.data.validation
+    (batch,) = validation.batches(torch.arange(validation.num_images), 512, device=context.device)
+    with torch.no_grad():
+        logits = network(context.data.preprocess(batch.images))
+    assert record.metrics is not None
+    assert record.metrics.top1 == pytest.approx((logits.argmax(1) == batch.labels).float().mean().item())
+    teacher_top1 = (context.reference.validation.argmax(1) == batch.labels).float().mean().item()
+    assert record.metrics.gap_points == pytest.approx(100 * (teacher_top1 - record.metrics.top1), abs=1e-4)
+    assert record.metrics.gap_points == pytest.approx(record.curve[-1].gap_points)
+
+
+def test_metrics_fit_together(context: TrialContext, tmp_path: Path) -> None:
+    record = run_trial(make_assignment(), context, TrialFolder(tmp_path / "00000"))
+    metrics = record.metrics
+    assert metrics is not None
+    assert sum(metrics.class_counts) == 160
+    weighted = sum(
+        gap * count
+        for gap, count in zip(metrics.class_gap_points, metrics.class_counts, strict=True)
+        if gap is not None
+    )
+    assert weighted / 160 == pytest.approx(metrics.gap_points)
+    assert metrics.generalisation_gap_points == pytest.approx(100 * (metrics.train_top1 - metrics.top1))
+    assert 0 < metrics.capacity_ratio < 1
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_a_trial_cut_off_anywhere_ends_as_if_it_had_not_been(
+    context: TrialContext, tmp_path: Path, cut: int
+) -> None:
+    assignment = make_assignment(recipe=Recipe(epochs=4, batch_size=32, dropout=0.1, early_stopping_patience=3))
+    straight = run_trial(assignment, context, TrialFolder(tmp_path / "straight"))
+    folder = TrialFolder(tmp_path / "cut")
+    first = Trial(assignment, context, folder)
+    for _ in range(cut):
+        first.advance()
+    second = run_trial(assignment, context, folder)
+    assert untimed(second) == untimed(straight)
+    assert second.resumptions == 1
+    assert folder.weights.read_bytes() == TrialFolder(tmp_path / "straight").weights.read_bytes()
+
+
+def test_a_curve_ahead_of_its_checkpoint_is_cut_back(context: TrialContext, tmp_path: Path) -> None:
+    folder = TrialFolder(tmp_path / "00000")
+    trial = Trial(make_assignment(), context, folder)
+    trial.advance()
+    checkpoint = folder.checkpoint.read_bytes()
+    trial.advance()
+    folder.checkpoint.write_bytes(checkpoint)  # killed between the curve's write and the checkpoint's
+    record = run_trial(make_assignment(), context, folder)
+    assert [point.epoch for point in record.curve] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("content", [b"", b"torn", b"\x10\x00\x00\x00\x00\x00\x00\x00{}"])
+def test_a_damaged_checkpoint_costs_its_epochs_not_the_trial(
+    context: TrialContext, tmp_path: Path, content: bytes
+) -> None:
+    folder = TrialFolder(tmp_path / "00000")
+    Trial(make_assignment(), context, folder).advance()
+    folder.checkpoint.write_bytes(content)
+    record = run_trial(make_assignment(), context, folder)
+    assert record.status is TrialStatus.COMPLETE
+    assert record.resumptions == 0
+    assert len(record.curve) == 4
+
+
+def test_a_checkpoint_of_another_assignment_is_not_used(context: TrialContext, tmp_path: Path) -> None:
+    folder = TrialFolder(tmp_path / "00000")
+    Trial(make_assignment(seed=1), context, folder).advance()
+    record = run_trial(make_assignment(seed=2), context, folder)
+    assert record.resumptions == 0
+    assert untimed(record) == untimed(
+        run_trial(make_assignment(seed=2), context, TrialFolder(tmp_path / "fresh"))
+    )
+
+
+def test_an_ended_trial_is_not_trained_again(context: TrialContext, tmp_path: Path) -> None:
+    folder = TrialFolder(tmp_path / "00000")
+    first = run_trial(make_assignment(), context, folder)
+    written = folder.result.stat().st_mtime_ns
+    assert run_trial(make_assignment(), context, folder) == first
+    assert folder.result.stat().st_mtime_ns == written
+
+
+def failing(spec: StudentSpec = TINY_SPEC, **recipe: object) -> Assignment:
+    good = make_assignment()
+    base = json.loads(good.recipe.model_dump_json())
+    return good.model_copy(update={"spec": spec, "recipe": Recipe.model_validate(base | recipe)})
+
+
+@pytest.mark.parametrize(
+    ("assignment", "reason"),
+    [
+        (
+            failing(learning_rate=1e30, optimizer="sgd", gradient_clip_norm=0.0),
+            r"(training loss became (nan|inf)|answered NaN or infinity)",
+        ),
+        (failing(StudentSpec(architecture="no_such_net")), "timm has no such architecture"),
+        (failing(optimizer="adamm"), "timm has no optimiser 'adamm'"),
+        (failing(losses={"kdd": {}}), r"no loss is called 'kdd'; did you mean 'kd'\?"),
+    ],
+    ids=["NaN", "architecture", "optimiser", "loss"],
+)
+def test_a_trial_that_cannot_go_on_is_recorded_as_failed(
+    context: TrialContext, tmp_path: Path, assignment: Assignment, reason: str
+) -> None:
+    folder = TrialFolder(tmp_path / "00000")
+    record = run_trial(assignment, context, folder)
+    assert record.status is TrialStatus.FAILED
+    assert record.metrics is None
+    assert record.error is not None
+    assert "\n" not in record.error
+    assert re.search(reason, record.error)
+    assert folder.read_result() == record
+    assert not folder.checkpoint.exists()
+    assert not folder.weights.exists()
+
+
+def test_a_stopped_trial_keeps_its_curve(context: TrialContext, tmp_path: Path) -> None:
+    folder = TrialFolder(tmp_path / "00000")
+    trial = Trial(make_assignment(), context, folder)
+    trial.advance()
+    trial.stop()
+    assert trial.record is not None
+    assert trial.record.status is TrialStatus.STOPPED
+    assert len(trial.record.curve) == 1
+    assert trial.advance() is None
+
+
+def test_the_room_needs_neither_ray_nor_optuna() -> None:
+
+    code = "import sys, nas_distill.trial; print(sorted({'ray', 'optuna'} & {m.split('.')[0] for m in sys.modules}))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

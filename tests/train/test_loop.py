@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from nas_distill.errors import TrialError
+from nas_distill.models.student import build_student
+from nas_distill.records import EpochMetrics, Recipe, StudentSpec
+from nas_distill.train.checkpoint import load_state, save_state
+from nas_distill.train.loop import Trainer
+from nas_distill.trial import TrialContext, open_context
+from tests.helpers import CPU, TINY_SPEC, SmallRun
+
+VIT_SPEC = StudentSpec(
+    architecture="vit_tiny_patch16_224",
+    arguments={"patch_size": 4, "embed_dim": 16, "depth": 1, "num_heads": 2},
+)
+
+
+@pytest.fixture(scope="module")
+def context(small_run: SmallRun) -> TrialContext:
+    return open_context(small_run.workplace())
+
+
+def make_trainer(context: TrialContext, recipe: Recipe, spec: StudentSpec = TINY_SPEC, seed: int = 3) -> Trainer:
+    torch.manual_seed(seed)
+    network = build_student(
+        spec, num_classes=10, channels=1, image_size=8, drop_rate=recipe.dropout, drop_path_rate=recipe.drop_path
+    )
+    return Trainer(
+        network,
+        recipe=recipe,
+        data=context.data,
+        targets=context.targets,
+        reference=context.reference,
+        seed=seed,
+        device=CPU,
+    )
+
+
+def run_to_end(trainer: Trainer) -> list[EpochMetrics]:
+    curve = []
+    while not trainer.is_finished():
+        curve.append(trainer.run_epoch())
+    return curve
+
+
+def without_time(curve: list[EpochMetrics]) -> list[dict[str, Any]]:
+    return [point.model_dump(exclude={"wall_time_s"}) for point in curve]
+
+
+def assert_same_weights(one: nn.Module, other: nn.Module) -> None:
+    for (name, mine), (_, theirs) in zip(one.state_dict().items(), other.state_dict().items(), strict=True):
+        assert torch.equal(mine, theirs), name
+
+
+RECIPES = {
+    "default": Recipe(epochs=4, batch_size=32),
+    "every random part": Recipe(epochs=4, batch_size=32, dropout=0.2, drop_path=0.2, early_stopping_patience=3),
+    "raw weights, sgd": Recipe(epochs=4, batch_size=32, ema_decay=0.0, optimizer="momentum", learning_rate=0.05),
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())
+@pytest.mark.parametrize("spec", [TINY_SPEC, VIT_SPEC], ids=["resnet", "vit"])
+@pytest.mark.parametrize("cut", [1, 3])
+def test_going_on_from_a_checkpoint_is_bit_identical(
+    context: TrialContext, tmp_path: Path, recipe: Recipe, spec: StudentSpec, cut: int
+) -> None:
+    straight = make_trainer(context, recipe, spec)
+    expected = run_to_end(straight)
+
+    first = make_trainer(context, recipe, spec)
+    curve = [first.run_epoch() for _ in range(cut)]
+    save_state(tmp_path / "state.safetensors", first.state())
+    torch.rand(17)  # whatever another trial did to the process's random numbers
+    second = make_trainer(context, recipe, spec, seed=3)
+    second.load(load_state(tmp_path / "state.safetensors", CPU))
+    curve += run_to_end(second)
+
+    assert without_time(curve) == without_time(expected)
+    assert_same_weights(second.keep(), straight.keep())
+
+
+def test_other_seeds_train_otherwise(context: TrialContext) -> None:
+    recipe = Recipe(epochs=1, batch_size=32)
+    one, other = make_trainer(context, recipe, seed=1), make_trainer(context, recipe, seed=2)
+    assert one.run_epoch().train_loss != other.run_epoch().train_loss
+
+
+def test_a_student_learns_from_the_teacher_alone(context: TrialContext) -> None:
+    recipe = Recipe(epochs=16, batch_size=16, learning_rate=2e-2, label_weight=0.0)
+    spec = StudentSpec(architecture="small_resnet", arguments={"widths": (8, 16), "depths": (1, 1)})
+    curve = run_to_end(make_trainer(context, recipe, spec))
+    assert curve[-1].agreement is not None
+    assert curve[-1].agreement > 0.75
+    assert curve[-1].divergence_nats is not None
+    assert curve[0].divergence_nats is not None
+    assert curve[-1].divergence_nats < 0.6 * curve[0].divergence_nats
+
+
+def test_loss_parts_add_up(context: TrialContext) -> None:
+    recipe = Recipe(epochs=1, batch_size=32, label_weight=0.3, losses={"kd": {"weight": 0.7, "temperature": 2.0}})
+    point = make_trainer(context, recipe).run_epoch()
+    assert set(point.loss_parts) == {"label", "kd"}
+    assert point.train_loss == pytest.approx(0.3 * point.loss_parts["label"] + 0.7 * point.loss_parts["kd"], rel=1e-5)
+
+
+def test_the_control_never_asks_the_teacher(context: TrialContext) -> None:
+    class Refusing:
+        def logits(self, view: int, indices: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+            raise AssertionError("the control asked the teacher")
+
+    recipe = Recipe(epochs=1, batch_size=32, losses={}, label_weight=1.0)
+    torch.manual_seed(0)
+    trainer = Trainer(
+        build_student(TINY_SPEC, num_classes=10, channels=1, image_size=8),
+        recipe=recipe,
+        data=context.data,
+        targets=Refusing(),
+        reference=context.reference,
+        seed=0,
+        device=CPU,
+    )
+    point = trainer.run_epoch()
+    assert set(point.loss_parts) == {"label"}
+    assert point.gap_points is not None
+
+
+def test_metrics_are_of_the_average_not_of_the_raw_weights(context: TrialContext) -> None:
+    trainer = make_trainer(context, Recipe(epochs=2, batch_size=32, learning_rate=3e-2, ema_decay=0.999))
+    point = trainer.run_epoch()
+    logits = trainer.evaluate(context.data.validation)
+    labels = context.data.validation.labels
+    assert point.top1 == pytest.approx((logits.argmax(1) == labels).float().mean().item())
+    raw = trainer.state()["network"]
+    average = trainer.state()["average"]
+    assert not torch.equal(raw["fc.weight"], average["fc.weight"])
+    assert torch.equal(trainer.keep().state_dict()["fc.weight"], average["fc.weight"])
+
+
+def test_early_stopping_keeps_the_best_epoch(context: TrialContext) -> None:
+    # A learning rate this high makes later epochs worse than the best one.
+    recipe = Recipe(
+        epochs=40, batch_size=32, learning_rate=0.2, optimizer="momentum", early_stopping_patience=2, ema_decay=0.0,
+        gradient_clip_norm=0.0, warmup_share=0.0,
+    )  # fmt: skip
+    trainer = make_trainer(context, recipe)
+    curve = run_to_end(trainer)
+    assert len(curve) < 40
+    best = max(range(len(curve)), key=lambda i: (curve[i].top1, -curve[i].nll_nats))
+    assert len(curve) - 1 - best == 2
+    trainer.keep()
+    labels = context.data.validation.labels
+    kept = (trainer.evaluate(context.data.validation).argmax(1) == labels).float().mean().item()
+    assert kept == pytest.approx(curve[best].top1)
+
+
+def test_a_diverging_training_ends_with_the_reason(context: TrialContext) -> None:
+    recipe = Recipe(epochs=3, batch_size=32, learning_rate=1e30, optimizer="sgd", gradient_clip_norm=0.0)
+    trainer = make_trainer(context, recipe)
+    with pytest.raises(TrialError, match=r"lower recipe\.learning_rate"):
+        run_to_end(trainer)
+
+
+def test_the_learning_rate_warms_up_and_comes_down(context: TrialContext) -> None:
+    recipe = Recipe(epochs=6, batch_size=32, learning_rate=1e-2, warmup_share=0.2, min_learning_rate_share=0.05)
+    rates = [point.learning_rate for point in run_to_end(make_trainer(context, recipe))]
+    assert max(rates) <= 1e-2
+    assert rates[1:] == sorted(rates[1:], reverse=True)
+    assert rates[-1] == pytest.approx(5e-4, rel=0.2)
+
+
+def test_fewer_images_than_a_batch_make_one_step(context: TrialContext) -> None:
+    point = make_trainer(context, Recipe(epochs=1, batch_size=4096)).run_epoch()
+    assert point.epoch == 1
+
+
+def test_the_teacher_does_not_move_in_training(small_run: SmallRun) -> None:
+    online = open_context(small_run.workplace(_online_knowledge(small_run)))
+    before = small_run.teacher.weights_sha256()
+    teacher = online.targets._teacher  # type: ignore[attr-defined]
+    assert teacher.weights_sha256() == before
+    point = make_trainer(online, Recipe(epochs=2, batch_size=32)).run_epoch()
+    assert point.loss_parts["kd"] > 0
+    assert teacher.weights_sha256() == before
+    assert not any(module.training for module in teacher.modules())
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+def test_online_and_stored_answers_train_the_same_student(small_run: SmallRun, context: TrialContext) -> None:
+    online = open_context(small_run.workplace(_online_knowledge(small_run)))
+    recipe = Recipe(epochs=4, batch_size=32)
+    stored_curve = run_to_end(make_trainer(context, recipe))
+    online_curve = run_to_end(make_trainer(online, recipe))
+    for mine, theirs in zip(stored_curve, online_curve, strict=True):
+        assert mine.train_loss == pytest.approx(theirs.train_loss, rel=1e-3)
+
+
+def _online_knowledge(small: SmallRun) -> str:
+    from nas_distill.knowledge.build import build_knowledge
+    from nas_distill.progress import Silent
+
+    return build_knowledge(
+        small.teacher,
+        train=small.train,
+        validation=small.validation,
+        plan=small.plan,
+        online=True,
+        root=small.run.knowledge,
+        device=CPU,
+        progress=Silent(),
+    ).folder.name
