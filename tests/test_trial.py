@@ -74,9 +74,7 @@ def test_metrics_fit_together(context: TrialContext, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3])
-def test_a_trial_cut_off_anywhere_ends_as_if_it_had_not_been(
-    context: TrialContext, tmp_path: Path, cut: int
-) -> None:
+def test_a_trial_cut_off_anywhere_ends_as_if_it_had_not_been(context: TrialContext, tmp_path: Path, cut: int) -> None:
     assignment = make_assignment(recipe=Recipe(epochs=4, batch_size=32, dropout=0.1, early_stopping_patience=3))
     straight = run_trial(assignment, context, TrialFolder(tmp_path / "straight"))
     folder = TrialFolder(tmp_path / "cut")
@@ -118,9 +116,7 @@ def test_a_checkpoint_of_another_assignment_is_not_used(context: TrialContext, t
     Trial(make_assignment(seed=1), context, folder).advance()
     record = run_trial(make_assignment(seed=2), context, folder)
     assert record.resumptions == 0
-    assert untimed(record) == untimed(
-        run_trial(make_assignment(seed=2), context, TrialFolder(tmp_path / "fresh"))
-    )
+    assert untimed(record) == untimed(run_trial(make_assignment(seed=2), context, TrialFolder(tmp_path / "fresh")))
 
 
 def test_an_ended_trial_is_not_trained_again(context: TrialContext, tmp_path: Path) -> None:

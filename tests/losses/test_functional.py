@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax
 from torch import Tensor
@@ -53,6 +53,7 @@ def test_variants_that_disagree_do_so_by_the_factor_we_know(record: dict[str, An
     assert close(value * record["times_the_paper"], record["value"])
 
 
+@settings(deadline=None)
 @given(
     seed=st.integers(0, 2**31),
     images=st.integers(1, 6),
@@ -68,6 +69,7 @@ def test_it_is_the_equation(seed: int, images: int, classes: int, temperature: f
     np.testing.assert_allclose(gradient, temperature / images * (np.exp(log_q) - np.exp(log_p)), atol=1e-12)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**31), temperature=st.floats(0.5, 20.0), shift=st.floats(-50.0, 50.0))
 def test_only_differences_of_logits_count(seed: int, temperature: float, shift: float) -> None:
     student, teacher = random_logits(seed, 3, 5)

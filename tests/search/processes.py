@@ -1,0 +1,114 @@
+"""A search as its own process, looked at from outside through /proc."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+LOOPBACK = ("0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000")
+_LISTEN = "0A"
+
+
+def start(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
+    """Starts a search in a process group of its own, as a terminal does."""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    with log.open("ab") as stream:
+        return subprocess.Popen(
+            [sys.executable, "-m", "nas_distill", "search", *arguments],
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=environment,
+        )
+
+
+def wait_for(
+    condition: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, timeout_s: float = 180
+) -> None:
+    """Waits until `condition` holds.
+
+    Raises:
+        AssertionError: The process ended, or time ran out, first.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        ended = process.poll() is not None
+        if ended or time.monotonic() > deadline:
+            raise AssertionError(f"{'the process ended' if ended else 'time ran out'} first:\n{log.read_text()}")
+        time.sleep(0.05)
+
+
+def descendants(pid: int) -> set[int]:
+    """Returns the running processes below `pid`, itself included."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+    found = {pid}
+    while grown := {child for child, parent in parents.items() if parent in found} - found:
+        found |= grown
+    return found
+
+
+def workers(pid: int) -> list[int]:
+    """Returns the processes below `pid` that run a trial."""
+    # Ray titles an idle actor by the class that `with_resources` made, a busy one by its own class and method.
+    titles = (b"ray::ResourceTrainable", b"ray::DistillTrainable")
+    return [child for child in descendants(pid) if _command(child).startswith(titles)]
+
+
+def outward_listeners(pid: int) -> list[str]:
+    """Returns the addresses beyond loopback on which processes below `pid` listen."""
+    sockets = {name for child in descendants(pid) for name in _sockets(child)}
+    lines = [
+        line.split() for kind in ("tcp", "tcp6") for line in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]
+    ]
+    return [
+        fields[1]
+        for fields in lines
+        if fields[3] == _LISTEN and fields[9] in sockets and fields[1].partition(":")[0] not in LOOPBACK
+    ]
+
+
+def listeners(pid: int) -> int:
+    """Returns on how many addresses processes below `pid` listen."""
+    sockets = {name for child in descendants(pid) for name in _sockets(child)}
+    lines = [
+        line.split() for kind in ("tcp", "tcp6") for line in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]
+    ]
+    return sum(fields[3] == _LISTEN and fields[9] in sockets for fields in lines)
+
+
+def kill_all(process: subprocess.Popen[bytes]) -> None:
+    """Ends whatever a test left of the process group and its children."""
+    for pid in descendants(process.pid):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except OSError:
+            continue
+    process.wait()
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _sockets(pid: int) -> Iterator[str]:
+    try:
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            target = str(descriptor.readlink())
+            if target.startswith("socket:["):
+                yield target[8:-1]
+    except OSError:
+        return

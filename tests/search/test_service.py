@@ -1,0 +1,239 @@
+"""Whole searches: real Ray, real Optuna storage, real timm models, real images; faults made on purpose."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from nas_distill.analysis.frame import load_frame
+from nas_distill.config import LOCAL_DIR, BudgetConfig, ResourcesConfig, SearchConfig, SpaceConfig, TeacherConfig
+from nas_distill.errors import ClusterError, ConfigError, RunError, SpaceError, TeacherError
+from nas_distill.records import Recipe
+from nas_distill.search.service import resume_search, start_search
+from nas_distill.store import RunDirectory
+from tests.helpers import SMALL_DATA, Heard, SmallRun
+from tests.search import processes
+
+RECIPE = Recipe(epochs=2, batch_size=64)
+
+
+def make_config(small: SmallRun, **parts: object) -> SearchConfig:
+    return SearchConfig.model_validate(
+        {
+            "data": SMALL_DATA,
+            "teacher": TeacherConfig(model=f"{LOCAL_DIR}{small.run.teacher}"),
+            "budget": BudgetConfig(trials=3),
+            "recipe": RECIPE,
+        }
+        | parts
+    )
+
+
+def states(run: RunDirectory) -> list[TrialState]:
+    storage, name = run.study_location(None)
+    return [trial.state for trial in optuna.load_study(study_name=name, storage=storage).trials]
+
+
+def test_a_search_from_a_given_teacher_to_the_front(small_run: SmallRun, tmp_path: Path) -> None:
+    before = small_run.teacher.weights_sha256()
+    heard = Heard()
+    outcome = start_search(make_config(small_run), tmp_path / "run", heard)
+    assert (outcome.interrupted, outcome.new_trials) == (False, 3)
+
+    frame = load_frame(outcome.run)
+    assert (frame["status"] == "complete").all()
+    assert (frame["num_params"] < small_run.run.read_teacher().cost.num_params).all()
+    assert sorted(frame["number"]) == sorted(record.number for record in outcome.run.finished_trials())
+    for record in outcome.run.finished_trials():
+        folder = outcome.run.trial(record.number)
+        assert folder.weights.exists()
+        assert len(folder.read_curve()) == RECIPE.epochs
+    assert TrialState.RUNNING not in states(outcome.run)
+
+    teacher = outcome.run.read_teacher()
+    assert teacher.weights_sha256 == before
+    assert teacher.trained_on_data_id == teacher.data_id
+    assert not heard.texts("warning")
+
+    again = resume_search(outcome.run.path, heard, trials=4)
+    assert again.new_trials == 1
+    assert len(load_frame(outcome.run)) == 4
+    assert resume_search(outcome.run.path, heard).new_trials == 0
+
+
+def test_a_space_of_ones_own_with_its_own_architecture_and_an_online_teacher(
+    small_run: SmallRun, tmp_path: Path
+) -> None:
+    file = tmp_path / "my_space.py"
+    file.write_text(
+        textwrap.dedent("""
+        from timm.models import register_model
+        from nas_distill.models.small_resnet import small_resnet
+        from nas_distill.records import StudentSpec
+
+        @register_model
+        def my_own_net(pretrained=False, width=4, **kwargs):
+            return small_resnet(pretrained, widths=(width, width), depths=(1, 1), **kwargs)
+
+        def wide(trial):
+            return StudentSpec(architecture="my_own_net", arguments={"width": trial.suggest_int("width", 3, 12)})
+        """)
+    )
+    config = make_config(
+        small_run,
+        space=SpaceConfig(name=f"{file}:wide", max_params=2000),
+        teacher=TeacherConfig(model=f"{LOCAL_DIR}{small_run.run.teacher}", online=True),
+        objectives=("divergence_nats", "macs", "agreement"),
+        budget=BudgetConfig(trials=2),
+    )
+    outcome = start_search(config, tmp_path / "run", Heard())
+    frame = load_frame(outcome.run)
+    assert list(frame["architecture"]) == ["my_own_net"] * 2
+    assert (frame["num_params"] <= 2000).all()
+    assert not list(outcome.run.knowledge.glob("*/train_logits.npy"))
+
+
+def test_a_teacher_that_saw_other_splits_is_told(small_run: SmallRun, tmp_path: Path) -> None:
+    data = SMALL_DATA.model_copy(update={"split_seed": 1})
+    heard = Heard()
+    start_search(make_config(small_run, data=data, budget=BudgetConfig(trials=1)), tmp_path / "run", heard)
+    assert "may have seen these validation images" in heard.texts("warning")[0]
+
+
+@pytest.mark.parametrize(
+    ("parts", "error", "message"),
+    [
+        ({"teacher": TeacherConfig(model="local-dir:/no/such/folder")}, TeacherError, "holds no config.json"),
+        ({"space": SpaceConfig(name="tinny")}, SpaceError, "did you mean 'tiny'"),
+        ({"recipe": RECIPE.model_copy(update={"optimizer": "adamm"})}, ConfigError, "timm has no optimiser"),
+        (
+            {"recipe": Recipe(losses={"kd": {"temperature": 0.0}})},
+            ConfigError,
+            r"kd\.temperature: 0\.0 must be above 0",
+        ),
+        ({"resources": ResourcesConfig(cpus_per_trial=4096)}, ClusterError, "lower --cpus-per-trial"),
+        ({"space": SpaceConfig(max_params=10)}, SpaceError, "raise --max-params"),
+    ],
+    ids=["teacher", "space", "optimiser", "loss", "resources", "limits"],
+)
+def test_what_cannot_work_is_said_in_one_line(
+    small_run: SmallRun, tmp_path: Path, parts: dict[str, object], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message) as caught:
+        start_search(make_config(small_run, **parts), tmp_path / "run", Heard())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_corrected_command_takes_the_same_folder(small_run: SmallRun, tmp_path: Path) -> None:
+    wrong = make_config(small_run, teacher=TeacherConfig(model="local-dir:/no/such/folder"))
+    with pytest.raises(TeacherError):
+        start_search(wrong, tmp_path / "run", Heard())
+    right = make_config(small_run, budget=BudgetConfig(trials=1))
+    assert start_search(right, tmp_path / "run", Heard()).new_trials == 1
+
+
+def test_a_run_is_not_begun_twice(small_run: SmallRun, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("")
+    with pytest.raises(RunError, match="--resume"):
+        start_search(make_config(small_run), tmp_path, Heard())
+
+
+@pytest.fixture
+def searches(tmp_path: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
+    started: list[subprocess.Popen[bytes]] = []
+    yield started
+    for process in started:
+        if process.poll() is None:
+            processes.kill_all(process)
+
+
+def results(run: RunDirectory) -> dict[str, int]:
+    return {path.parent.name: path.stat().st_mtime_ns for path in run.trials.glob("*/result.json")}
+
+
+def in_flight(run: RunDirectory) -> dict[str, int]:
+    """Epochs on disk of every trial that has a checkpoint."""
+    return {
+        path.parent.parent.name: len((path.parent.parent / "epochs.jsonl").read_text().splitlines())
+        for path in run.trials.glob("*/checkpoint/state.safetensors")
+    }
+
+
+@pytest.mark.timeout(600)
+def test_killed_worker_interrupted_driver_resume(
+    small_run: SmallRun, tmp_path: Path, searches: list[subprocess.Popen[bytes]]
+) -> None:
+    run, log = RunDirectory(tmp_path / "run"), tmp_path / "log"
+    arguments = [
+        "--data", "digits", "--teacher", f"{LOCAL_DIR}{small_run.run.teacher}", "--trials", "5", "--epochs", "50",
+        "--batch-size", "16", "--max-train-images", "320", "--set", "data.max_validation_images=160",
+        "--cpus-per-trial", "0.5", "--max-parallel", "2", "--out", str(run.path),
+    ]  # fmt: skip
+    search = processes.start(arguments, log)
+    searches.append(search)
+
+    # kill -9 of all workers: their trials go on from their checkpoints in new ones.
+    processes.wait_for(lambda: any(epochs >= 3 for epochs in in_flight(run).values()), search, log)
+    assert processes.listeners(search.pid) > 0
+    assert processes.outward_listeners(search.pid) == []
+    killed = set(in_flight(run))
+    workers = processes.workers(search.pid)
+    assert workers
+    for worker in workers:
+        os.kill(worker, signal.SIGKILL)
+    processes.wait_for(lambda: killed <= set(results(run)) and bool(in_flight(run)), search, log)
+    for name in killed:
+        record = run.trial(int(name)).read_result()
+        assert record is not None
+        assert record.resumptions == 1
+        assert [point.epoch for point in record.curve] == list(range(1, 51))
+
+    # Ctrl-C of the driver: ends soon, cleanly, and says how to go on.
+    os.killpg(search.pid, signal.SIGINT)
+    assert search.wait(timeout=60) == 130
+    assert f"--resume {run.path}" in log.read_text()
+    assert "Traceback" not in log.read_text()
+    assert processes.descendants(search.pid) == {search.pid}
+    before, flying = results(run), set(in_flight(run))
+    assert len(before) < 5
+
+    resumed = processes.start(["--resume", str(run.path)], log)
+    searches.append(resumed)
+    assert resumed.wait(timeout=300) == 0, log.read_text()
+    after = results(run)
+    assert len(after) == 5
+    assert {name: after[name] for name in before} == before  # none trained again
+    for name in flying:
+        record = run.trial(int(name)).read_result()
+        assert record is not None
+        assert record.resumptions >= 1
+        assert len(record.curve) == 50
+    frame = load_frame(run)
+    assert sorted(frame["number"]) == sorted(int(name) for name in after)
+    assert TrialState.RUNNING not in states(run)
+    assert (run.report / "index.html").exists()
+
+
+@pytest.mark.timeout(300)
+def test_digits_without_a_teacher_trains_one_first(tmp_path: Path, searches: list[subprocess.Popen[bytes]]) -> None:
+    run, log = RunDirectory(tmp_path / "run"), tmp_path / "log"
+    search = processes.start(
+        [
+            "--data", "digits", "--trials", "2", "--epochs", "1", "--max-train-images", "200",
+            "--set", "teacher.recipe.epochs=2", "--out", str(run.path),
+        ],
+        log,
+    )  # fmt: skip
+    searches.append(search)
+    assert search.wait(timeout=240) == 0, log.read_text()
+    assert "no teacher given: training small_resnet on digits first" in log.read_text()
+    assert run.read_teacher().curve[-1].epoch == 2
+    assert "Pareto front" in log.read_text()

@@ -1,0 +1,132 @@
+"""`SearchConfig` on its own; reading it from files and flags is tested with `config_io`."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from nas_distill.config import (
+    BudgetConfig,
+    DataConfig,
+    PicksConfig,
+    ResourcesConfig,
+    SearchConfig,
+    SpaceConfig,
+    TeacherConfig,
+    ViewsConfig,
+    default_teacher_recipe,
+)
+from nas_distill.errors import ConfigError
+
+
+def full_config() -> SearchConfig:
+    return SearchConfig(
+        data=DataConfig(source="folder:images", root="downloads"),
+        teacher=TeacherConfig(model="local-dir:teacher", checkpoint="weights/w.safetensors"),
+        space=SpaceConfig(name="spaces/own.py:mine"),
+    )
+
+
+def test_relative_paths_are_anchored(tmp_path: Path) -> None:
+    config = full_config().anchored(tmp_path)
+    assert config.data.source == f"folder:{tmp_path}/images"
+    assert config.data.root == f"{tmp_path}/downloads"
+    assert config.teacher.model == f"local-dir:{tmp_path}/teacher"
+    assert config.teacher.checkpoint == f"{tmp_path}/weights/w.safetensors"
+    assert config.space.name == f"{tmp_path}/spaces/own.py:mine"
+
+
+def test_anchored_paths_stay_where_they_are(tmp_path: Path) -> None:
+    once = full_config().anchored(tmp_path)
+    assert once.anchored(tmp_path / "elsewhere") == once
+    assert full_config().anchored(tmp_path / "a" / "..") == once
+
+
+def test_home_and_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    config = SearchConfig(
+        data=DataConfig(source="folder:~/images", root="/data"), teacher=TeacherConfig(model="local-dir:/teacher")
+    ).anchored(tmp_path)
+    assert config.data.source == f"folder:{tmp_path}/home/images"
+    assert config.data.root == "/data"
+    assert config.teacher.model == "local-dir:/teacher"
+
+
+def test_names_are_no_paths(tmp_path: Path) -> None:
+    config = SearchConfig(
+        data=DataConfig(source="torch/cifar10"),
+        teacher=TeacherConfig(model="resnet34"),
+        space=SpaceConfig(name="tiny"),
+    )
+    assert config.anchored(tmp_path) == config
+    assert SearchConfig().anchored(tmp_path) == SearchConfig()
+
+
+def test_anchoring_changes_nothing_else(tmp_path: Path) -> None:
+    config = full_config().model_copy(update={"seed": 3})
+    anchored = config.anchored(tmp_path)
+    for section in ("views", "objectives", "budget", "recipe", "resources", "picks", "seed"):
+        assert getattr(anchored, section) == getattr(config, section)
+
+
+def test_a_configuration_survives_json_and_pickle(tmp_path: Path) -> None:
+    config = full_config().anchored(tmp_path)
+    assert SearchConfig.model_validate_json(config.model_dump_json()) == config
+    assert pickle.loads(pickle.dumps(config)) == config
+
+
+def test_only_digits_come_with_a_teacher() -> None:
+    assert SearchConfig().teacher.model is None
+    with pytest.raises(ValidationError, match=r"teacher\.model is not given, .*data\.source is 'folder:images'"):
+        SearchConfig(data=DataConfig(source="folder:images"))
+
+
+def test_objectives_are_checked() -> None:
+    with pytest.raises(ConfigError, match="is no trade-off"):
+        SearchConfig(objectives=("macs", "num_params"))
+
+
+def test_the_default_teacher_learns_from_labels_alone() -> None:
+    recipe = default_teacher_recipe()
+    assert not recipe.losses
+    assert recipe.label_weight == 1.0
+    assert TeacherConfig().recipe == recipe
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "field"),
+    [
+        (DataConfig, {"channels": 2}, "channels"),
+        (DataConfig, {"channels": 4}, "channels"),
+        (DataConfig, {"source": ""}, "source"),
+        (DataConfig, {"image_size": 3}, "image_size"),
+        (DataConfig, {"validation_fraction": 0.0}, "validation_fraction"),
+        (DataConfig, {"test_fraction": 1.0}, "test_fraction"),
+        (DataConfig, {"max_train_images": 0}, "max_train_images"),
+        (DataConfig, {"workers": -1}, "workers"),
+        (DataConfig, {"sauce": "digits"}, "sauce"),
+        (ViewsConfig, {"count": 0}, "count"),
+        (ViewsConfig, {"crop_padding": -1}, "crop_padding"),
+        (TeacherConfig, {"image_size": 0}, "image_size"),
+        (TeacherConfig, {"arguments": {"a": float("nan")}}, "arguments"),
+        (SpaceConfig, {"name": ""}, "name"),
+        (SpaceConfig, {"max_params": 0}, "max_params"),
+        (BudgetConfig, {"trials": 0}, "trials"),
+        (BudgetConfig, {"max_refusals": 0}, "max_refusals"),
+        (ResourcesConfig, {"cpus_per_trial": 0}, "cpus_per_trial"),
+        (ResourcesConfig, {"gpus_per_trial": -0.5}, "gpus_per_trial"),
+        (ResourcesConfig, {"gpus_per_trial": float("inf")}, "gpus_per_trial"),
+        (ResourcesConfig, {"max_parallel_trials": 0}, "max_parallel_trials"),
+        (PicksConfig, {"gap_tolerance_points": float("nan")}, "gap_tolerance_points"),
+        (SearchConfig, {"seed": -1}, "seed"),
+    ],
+)
+def test_a_value_out_of_range_is_named(section: Callable[..., Any], values: dict[str, Any], field: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        section(**values)
+    assert [error["loc"][0] for error in caught.value.errors()] == [field]

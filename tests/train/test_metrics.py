@@ -1,0 +1,125 @@
+"""Metrics against scikit-learn, scipy and the original authors' code."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import softmax
+from scipy.stats import entropy
+from sklearn.metrics import accuracy_score, log_loss, recall_score
+from torch import Tensor
+
+from nas_distill.train.metrics import Answers, class_gaps, compare, gap_points, score
+from tests.losses.reference import REFERENCE, logits
+
+Split = tuple[Tensor, Tensor, Tensor]
+
+
+@st.composite
+def splits(draw: st.DrawFn) -> Split:
+    """Draws student logits, teacher logits [N, C] and labels [N], classes without images among them."""
+    images, classes = draw(st.integers(1, 30)), draw(st.integers(2, 8))
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    scale = draw(st.sampled_from([0.1, 1.0, 3.0]))  # beyond, scikit-learn clips
+    student, teacher = scale * generator.standard_normal((2, images, classes))
+    labels = generator.integers(0, classes, images)
+    return torch.from_numpy(student), torch.from_numpy(teacher), torch.from_numpy(labels)
+
+
+@settings(deadline=None, max_examples=50)
+@given(splits())
+def test_score_agrees_with_scikit_learn(split: Split) -> None:
+    student, _, labels = split
+    images, classes = student.shape
+    answers = score(student, labels)
+    predicted = student.numpy().argmax(axis=1)
+    assert answers.top1 == pytest.approx(accuracy_score(labels.numpy(), predicted))
+    expected = log_loss(labels.numpy(), softmax(student.numpy(), axis=1), labels=np.arange(classes))
+    assert answers.nll_nats == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    recalls = recall_score(labels.numpy(), predicted, labels=np.arange(classes), average=None, zero_division=np.nan)
+    assert sum(answers.class_counts) == images
+    assert len(answers.class_counts) == len(answers.class_top1) == classes
+    for found, recall, count in zip(answers.class_top1, recalls, answers.class_counts, strict=True):
+        assert found == (None if count == 0 else pytest.approx(recall))
+
+
+@settings(deadline=None, max_examples=50)
+@given(splits())
+def test_compare_agrees_with_scipy(split: Split) -> None:
+    student, teacher, _ = split
+    comparison = compare(student, teacher)
+    expected = np.mean(entropy(softmax(teacher.numpy(), axis=1), softmax(student.numpy(), axis=1), axis=1))
+    assert comparison.divergence_nats == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    same = accuracy_score(teacher.numpy().argmax(axis=1), student.numpy().argmax(axis=1))
+    assert comparison.agreement == pytest.approx(same)
+
+
+@settings(deadline=None, max_examples=50)
+@given(splits())
+def test_a_network_agrees_with_itself(split: Split) -> None:
+    _, teacher, _ = split
+    comparison = compare(teacher + 3.0, teacher)
+    assert comparison.agreement == 1.0
+    assert 0.0 <= comparison.divergence_nats < 1e-12
+
+
+@settings(deadline=None, max_examples=50)
+@given(splits())
+def test_class_gaps_average_to_the_gap(split: Split) -> None:
+    student, teacher, labels = split
+    theirs, mine = score(teacher, labels), score(student, labels)
+    gaps = class_gaps(theirs, mine)
+    weighted = [count * gap for gap, count in zip(gaps, mine.class_counts, strict=True) if gap is not None]
+    assert sum(weighted) / len(labels) == pytest.approx(gap_points(theirs.top1, mine.top1), abs=1e-9)
+    assert [gap is None for gap in gaps] == [count == 0 for count in mine.class_counts]
+
+
+@pytest.mark.parametrize("record", REFERENCE["fidelity"], ids=lambda r: r["input"])
+def test_compare_agrees_with_the_paper_it_cites(record: dict[str, Any]) -> None:
+    comparison = compare(*logits(record["input"]))
+    assert comparison.agreement == record["agreement"]
+    if record["divergence_nats"] == "inf":
+        assert math.isfinite(comparison.divergence_nats)
+    else:
+        assert comparison.divergence_nats == pytest.approx(record["divergence_nats"], rel=1e-9, abs=1e-13)
+
+
+def test_by_hand() -> None:
+    student = torch.tensor([[0.0, math.log(3.0)], [0.0, 0.0], [math.log(3.0), 0.0]])
+    answers = score(student, torch.tensor([1, 1, 1]))
+    # The tie goes to the first class; probabilities of the label are 3/4, 1/2 and 1/4.
+    assert answers == Answers(
+        top1=pytest.approx(1 / 3),
+        nll_nats=pytest.approx(-math.log(0.75 * 0.5 * 0.25) / 3, rel=1e-6),
+        class_counts=(0, 3),
+        class_top1=(None, pytest.approx(1 / 3)),
+    )
+    comparison = compare(student[:1], torch.zeros(1, 2))
+    assert comparison.agreement == 0.0
+    assert comparison.divergence_nats == pytest.approx(0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75))
+
+
+def test_gaps_keep_their_sign() -> None:
+    assert gap_points(0.9, 0.875) == pytest.approx(2.5)
+    assert gap_points(0.9, 0.95) == pytest.approx(-5.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_narrow_logits_are_measured_wide(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 50, 10, generator=generator).to(dtype)
+    labels = torch.randint(10, (50,), generator=generator)
+    assert score(student, labels) == score(student.double(), labels)
+    assert compare(student, teacher) == compare(student.double(), teacher.double())
+
+
+def test_sure_and_wrong_is_finite() -> None:
+    logits_ = torch.tensor([[1e4, -1e4]])
+    assert score(logits_, torch.tensor([1])).nll_nats == pytest.approx(2e4)
+    assert compare(logits_, -logits_).divergence_nats == pytest.approx(2e4)

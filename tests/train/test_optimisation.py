@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import timm
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import nas_distill.models
+from nas_distill.errors import ConfigError
+from nas_distill.records import Recipe
+from nas_distill.train.optimisation import (
+    check_optimizer,
+    make_average,
+    make_optimizer,
+    make_schedule,
+    steps_per_epoch,
+)
+
+assert nas_distill.models
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    model: nn.Module = timm.create_model("small_resnet", widths=(4, 6), depths=(1, 1), in_chans=1)
+    return model
+
+
+def learning_rates(recipe: Recipe, steps: int) -> list[float]:
+    optimizer = make_optimizer(nn.Linear(2, 2), recipe)
+    schedule = make_schedule(optimizer, recipe, steps=steps)
+    found = []
+    for step in range(steps + 1):
+        schedule.step_update(step)
+        found.append(optimizer.param_groups[0]["lr"])
+    return found
+
+
+def test_weight_decay_spares_biases_and_norms() -> None:
+    model = network()
+    optimizer = make_optimizer(model, Recipe(weight_decay=0.05))
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert len(decay) == len(list(model.parameters()))
+    for name, parameter in model.named_parameters():
+        assert decay[id(parameter)] == (0.05 if parameter.ndim > 1 else 0.0), name
+    assert {group["lr"] for group in optimizer.param_groups} == {Recipe().learning_rate}
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "lamb", "lion", "adafactor"])
+def test_optimisers_of_timm_take_a_step(name: str) -> None:
+    model = network()
+    before = [parameter.clone() for parameter in model.parameters()]
+    optimizer = make_optimizer(model, Recipe(optimizer=name))
+    model(torch.rand(4, 1, 8, 8)).square().mean().backward()
+    optimizer.step()
+    assert any(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+
+
+def test_an_unknown_optimiser_names_the_nearest() -> None:
+    for refuse in (lambda: check_optimizer("adamv"), lambda: make_optimizer(network(), Recipe(optimizer="adamv"))):
+        with pytest.raises(ConfigError, match=r"recipe\.optimizer: timm has no optimiser 'adamv'; did you mean 'adam"):
+            refuse()
+    check_optimizer("adamw")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a machine without CUDA")
+def test_an_optimiser_that_asks_for_more_than_there_is_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"recipe\.optimizer: 'bnbadamw' cannot be made here"):
+        make_optimizer(network(), Recipe(optimizer="bnbadamw"))
+
+
+@settings(deadline=None)
+@given(
+    steps=st.integers(1, 300),
+    warmup_share=st.floats(0.0, 1.0),
+    end_share=st.floats(0.0, 1.0),
+    peak=st.floats(1e-4, 1.0),
+)
+def test_the_schedule_is_warm_up_then_cosine(steps: int, warmup_share: float, end_share: float, peak: float) -> None:
+    recipe = Recipe(learning_rate=peak, warmup_share=warmup_share, min_learning_rate_share=end_share)
+    warmup = min(round(warmup_share * steps), steps - 1)
+    end = end_share * peak
+    for step, found in enumerate(learning_rates(recipe, steps)):
+        if step < warmup:
+            start = peak / warmup
+            expected = start + (peak - start) * step / warmup
+        else:
+            expected = end + (peak - end) / 2 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
+        assert found == pytest.approx(expected, rel=1e-9, abs=1e-15), step
+
+
+def test_the_schedule_reaches_its_peak_and_its_end() -> None:
+    recipe = Recipe(learning_rate=0.1, warmup_share=0.25, min_learning_rate_share=0.01)
+    rates = learning_rates(recipe, 40)
+    assert rates[0] == pytest.approx(0.01)
+    assert max(rates) == rates[10] == pytest.approx(0.1)
+    assert rates[-1] == pytest.approx(0.001)
+    assert learning_rates(Recipe(learning_rate=0.1, warmup_share=0.0), 1)[0] == pytest.approx(0.1)
+
+
+def test_the_schedule_depends_on_the_step_alone() -> None:
+    recipe = Recipe(learning_rate=0.1)
+    optimizer = make_optimizer(nn.Linear(2, 2), recipe)
+    make_schedule(optimizer, recipe, steps=50).step_update(33)
+    assert optimizer.param_groups[0]["lr"] == learning_rates(recipe, 50)[33]
+
+
+def test_no_average_without_a_decay() -> None:
+    assert make_average(network(), Recipe(ema_decay=0.0)) is None
+
+
+def test_the_average_moves_by_its_decay_which_warms_up() -> None:
+    model = network()
+    average = make_average(model, Recipe(ema_decay=0.9))
+    assert average is not None
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(1.0)
+    average.update(model, 0)
+    assert all(bool((parameter == 1).all()) for parameter in average.module.parameters())
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(2.0)
+    decays = []
+    for step in (2, 10, 10_000):
+        before = next(average.module.parameters()).flatten()[0].item()
+        average.update(model, step)
+        after = next(average.module.parameters()).flatten()[0].item()
+        decays.append((2.0 - after) / (2.0 - before))
+    assert decays == sorted(decays)
+    assert decays[0] < 0.9
+    assert decays[-1] == pytest.approx(0.9, rel=1e-4)
+
+
+def test_the_average_takes_batch_norm_statistics_along() -> None:
+    model = network()
+    average = make_average(model, Recipe(ema_decay=0.5))
+    assert average is not None
+    model.train()(torch.rand(8, 1, 8, 8))
+    average.update(model, 0)
+    for name, buffer in model.named_buffers():
+        assert torch.allclose(average.module.get_buffer(name).double(), buffer.double()), name
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "steps"), [(64, 64, 1), (63, 64, 1), (1, 64, 1), (65, 64, 1), (128, 64, 2), (200, 64, 3)]
+)
+def test_steps_per_epoch(images: int, batch: int, steps: int) -> None:
+    assert steps_per_epoch(images, batch) == steps
