@@ -1,4 +1,4 @@
-# make demo | test | test-slow | lint | bench
+# make demo | test | lint | bench
 #   VENV=path        environment to use; made when missing
 #   PYTHON=python3   interpreter that makes it
 #   TORCH_INDEX=url  index for torch and torchvision (both must come from one build), such as that of the CPU builds
@@ -11,7 +11,7 @@ RUN := $(VENV)/bin/python -m
 STAMP := $(VENV)/.nas-distill-installed
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow lint bench install
+.PHONY: demo test lint bench install
 
 install: $(STAMP)
 
@@ -40,12 +40,8 @@ test: lint
 	@$(RUN) mypy
 	@echo "== import-linter"
 	@$(VENV)/bin/lint-imports
-	@echo "== pytest (without the slow ones)"
-	@$(RUN) pytest -m "not slow"
-
-test-slow: $(STAMP)
-	@echo "== pytest (the slow ones)"
-	@$(RUN) pytest -m slow
+	@echo "== pytest"
+	@$(RUN) pytest
 
 bench: $(STAMP)
 	@set -e; for program in benchmarks/[!_]*.py; do echo "== $$program"; $(VENV)/bin/python "$$program"; done

@@ -18,8 +18,9 @@ from pydantic import (
     model_validator,
 )
 
+from nas_distill.frozen import FrozenArguments, Record
 from nas_distill.objectives import check_objectives
-from nas_distill.records import FrozenArguments, Recipe, Record
+from nas_distill.records import Recipe
 
 LOCAL_DIR = "local-dir:"
 """Begins a teacher that is a folder of timm's making."""

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from nas_distill.config import SearchConfig
 from nas_distill.errors import ConfigError, RunError, nearest_names
-from nas_distill.records import Record
+from nas_distill.frozen import Record
 from nas_distill.store import RunDirectory
 
 if TYPE_CHECKING:

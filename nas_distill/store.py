@@ -19,7 +19,8 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from nas_distill.errors import RunError
-from nas_distill.records import EpochMetrics, Record, TeacherRecord, TrialRecord, parse_record
+from nas_distill.frozen import Record, parse_record
+from nas_distill.records import EpochMetrics, TeacherRecord, TrialRecord
 
 RecordT = TypeVar("RecordT", bound=Record)
 

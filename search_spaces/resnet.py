@@ -1,4 +1,4 @@
-"""Residual networks for images of about 24 to 96 pixels: from about 5,000 to 12 million parameters."""
+"""Residual networks for images of about 24 to 96 pixels: from about 3,000 to 9 million parameters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def space(trial: Trial) -> StudentSpec:
-    """Small-image ResNets: width, growth, stages, depth per stage and block, about 5k to 12M parameters.
+    """Small-image ResNets: width, growth, stages, depth per stage and block, about 3k to 9M parameters.
 
     The stem keeps the resolution (3x3, stride 1, no pooling), as images of 24 to 96 pixels need it.
     """

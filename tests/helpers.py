@@ -19,7 +19,7 @@ from nas_distill.progress import SearchStatus, Silent
 from nas_distill.records import Recipe, StudentSpec
 from nas_distill.store import RunDirectory
 from nas_distill.train.teacher import fit_teacher
-from nas_distill.trial import Assignment, Workplace
+from nas_distill.workplace import Assignment, Workplace
 
 CPU = torch.device("cpu")
 SMALL_DATA = DataConfig(max_train_images=320, max_validation_images=160)

@@ -15,17 +15,16 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from nas_distill.errors import RunError
+from nas_distill.frozen import Record, parse_record
 from nas_distill.records import (
     Cost,
     EpochMetrics,
     Recipe,
-    Record,
     StudentMetrics,
     StudentSpec,
     TeacherRecord,
     TrialRecord,
     TrialStatus,
-    parse_record,
 )
 
 NAMES = st.text(string.ascii_letters + string.digits + "_.", min_size=1, max_size=8)

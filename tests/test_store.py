@@ -122,7 +122,7 @@ def _write_pages(path: str) -> None:
 def test_a_reader_never_sees_a_torn_file(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     write_text(path, "0" * 20_000)
-    writer = multiprocessing.get_context("fork").Process(target=_write_pages, args=(str(path),))
+    writer = multiprocessing.get_context("spawn").Process(target=_write_pages, args=(str(path),))
     writer.start()
     reads = 0
     while writer.is_alive():

@@ -13,10 +13,9 @@ import torch
 from nas_distill.models.student import build_student
 from nas_distill.records import Recipe, StudentSpec, TrialRecord, TrialStatus
 from nas_distill.store import TrialFolder
-from nas_distill.trial import Assignment, Trial, TrialContext, open_context, run_trial
+from nas_distill.trial import Trial, run_trial
+from nas_distill.workplace import Assignment, TrialContext, open_context
 from tests.helpers import TINY_SPEC, SmallRun, make_assignment
-
-UNTIMED = {"wall_time_s": True, "resumptions": True, "curve": {"__all__": {"wall_time_s"}}}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +24,7 @@ def context(small_run: SmallRun) -> TrialContext:
 
 
 def untimed(record: TrialRecord) -> dict[str, object]:
-    return record.model_dump(exclude=UNTIMED)
+    return record.model_dump(exclude={"wall_time_s": True, "resumptions": True, "curve": {"__all__": {"wall_time_s"}}})
 
 
 def test_a_trial_leaves_its_whole_log(context: TrialContext, tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from nas_distill.config_io import read_run_config
 from nas_distill.errors import StudyError
+from nas_distill.frozen import SCHEMA_VERSION, parse_record
 from nas_distill.objectives import Objective, check_objectives
-from nas_distill.records import SCHEMA_VERSION, StudentSpec, TeacherRecord, parse_record
+from nas_distill.records import StudentSpec, TeacherRecord
 from nas_distill.store import RunDirectory
 
 _SCALARS = (

@@ -9,8 +9,8 @@ from pydantic import NonNegativeInt
 from nas_distill.analysis.front import ParetoFront
 from nas_distill.analysis.pareto import knee_index
 from nas_distill.analysis.quantities import quantity, signed
+from nas_distill.frozen import FrozenFloats, Record
 from nas_distill.objectives import Objective
-from nas_distill.records import FrozenFloats, Record
 
 RuleName = Literal["smallest_within_tolerance", "knee", "best_quality"]
 

@@ -18,7 +18,7 @@ from torch.nn import functional
 from nas_distill.config import ViewsConfig
 from nas_distill.data.manifest import DataManifest
 from nas_distill.errors import ConfigError
-from nas_distill.records import Record
+from nas_distill.frozen import Record
 
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15

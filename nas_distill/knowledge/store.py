@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nas_distill.data.views import ViewPlan
 from nas_distill.errors import RunError
-from nas_distill.records import Record
+from nas_distill.frozen import Record
 from nas_distill.store import read_record
 
 MANIFEST = "manifest.json"

@@ -86,8 +86,8 @@ def _create(architecture: str, arguments: dict[str, Any], optional: dict[str, An
 def _constructor_arguments(model_class: type[nn.Module]) -> set[str]:
     """Returns the names that a class's constructor takes, those that it hands on to its bases included."""
     names: set[str] = set()
-    for base in model_class.__mro__:
-        parameters = inspect.signature(base.__init__).parameters.values()
+    for base in model_class.__mro__:  # object's constructor stands for none of its own, and hands everything on
+        parameters = inspect.signature(vars(base).get("__init__", object.__init__)).parameters.values()
         names |= {parameter.name for parameter in parameters}
         if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
             break

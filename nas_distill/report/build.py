@@ -9,7 +9,7 @@ from typing import Literal
 import pandas as pd
 
 from nas_distill.analysis.picks import Pick
-from nas_distill.records import FrozenFloats, Record
+from nas_distill.frozen import FrozenFloats, Record
 from nas_distill.report.content import ReportContent, load_content
 from nas_distill.report.markdown import render_markdown
 from nas_distill.report.page import render_page

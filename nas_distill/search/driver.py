@@ -16,7 +16,8 @@ from nas_distill.search.proposer import Proposer
 from nas_distill.search.status import EndedTrial, search_status
 from nas_distill.search.study import StudyLedger
 from nas_distill.store import RunDirectory
-from nas_distill.trial import Assignment, end_trial
+from nas_distill.trial import end_trial
+from nas_distill.workplace import Assignment
 
 
 class SearchDriver:

@@ -15,7 +15,7 @@ from nas_distill.models.cost import measure_cost
 from nas_distill.records import Cost, Recipe, StudentSpec
 from nas_distill.search.spaces import Space, propose
 from nas_distill.search.study import StudyLedger
-from nas_distill.trial import Assignment
+from nas_distill.workplace import Assignment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,7 @@ from nas_distill.search.tune import run_tune
 from nas_distill.store import RunDirectory, write_record, write_text
 from nas_distill.train.optimisation import check_optimizer
 from nas_distill.train.teacher import fit_teacher, measure_teacher, read_provenance
-from nas_distill.trial import Workplace
+from nas_distill.workplace import Workplace
 
 DIGITS_TEACHER = TeacherConfig(model="small_resnet", arguments={"widths": (32, 64, 128), "depths": (2, 2, 2)})
 """Trained when `digits` is searched without a teacher."""

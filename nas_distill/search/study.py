@@ -14,9 +14,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from nas_distill.errors import RunError, StudyError
+from nas_distill.frozen import parse_record
 from nas_distill.objectives import Objective
-from nas_distill.records import Cost, StudentSpec, TeacherRecord, TrialRecord, TrialStatus, parse_record
-from nas_distill.trial import Assignment
+from nas_distill.records import Cost, StudentSpec, TeacherRecord, TrialRecord, TrialStatus
+from nas_distill.workplace import Assignment
 
 _LOCK_TIMEOUT_S = 60
 _STATES = {

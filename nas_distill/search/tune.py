@@ -13,12 +13,13 @@ from ray.tune.search import Searcher
 
 import nas_distill.models  # noqa: F401 - registers the entrypoints that specs name, in every worker
 from nas_distill.config import ResourcesConfig
-from nas_distill.records import parse_record
+from nas_distill.frozen import parse_record
 from nas_distill.search.cluster import parallel_trials
 from nas_distill.search.driver import SearchDriver
 from nas_distill.search.spaces import load_space
 from nas_distill.store import RunDirectory
-from nas_distill.trial import Assignment, Trial, Workplace, open_context
+from nas_distill.trial import Trial
+from nas_distill.workplace import Assignment, Workplace, open_context
 
 _ASSIGNMENT = "assignment"
 _NUMBER = "number"

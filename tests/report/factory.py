@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from nas_distill.config import DataConfig, SearchConfig
 from nas_distill.config_io import dump_config
 from nas_distill.data.manifest import DataManifest, SplitSettings
-from nas_distill.records import (
+from nas_distill.records import (  # fmt: skip
     Cost,
     EpochMetrics,
     Recipe,
@@ -22,7 +22,7 @@ from nas_distill.records import (
     TeacherRecord,
     TrialRecord,
     TrialStatus,
-)  # fmt: skip
+)
 from nas_distill.store import RunDirectory, write_record, write_text
 
 FAMILIES = (

@@ -21,7 +21,8 @@ from nas_distill.search.proposer import InputShape, Proposer, make_limits
 from nas_distill.search.spaces import Space
 from nas_distill.search.study import StudyLedger
 from nas_distill.store import RunDirectory
-from nas_distill.trial import Trial, TrialContext, open_context, run_trial
+from nas_distill.trial import Trial, run_trial
+from nas_distill.workplace import TrialContext, open_context
 from tests.helpers import Heard, SmallRun
 
 OBJECTIVES = check_objectives(("gap_points", "num_params"))
@@ -60,7 +61,7 @@ def open_driver(
 
 def work(driver: SearchDriver, folder: Path, context: TrialContext, *, at_most: int = 100) -> list[int]:
     """Does what a worker would: takes assignments, trains them, reports."""
-    numbers = []
+    numbers: list[int] = []
     while len(numbers) < at_most and (assignment := driver.next_assignment()) is not None:
         run_trial(assignment, context, RunDirectory(folder).trial(assignment.number))
         driver.trial_ended(assignment.number, None)

@@ -8,6 +8,7 @@ import optuna
 import pytest
 
 from nas_distill.errors import SpaceError
+from nas_distill.models.cost import measure_cost
 from nas_distill.records import StudentSpec
 from nas_distill.search.sampling import sample_space
 from nas_distill.search.spaces import Space, list_spaces, load_space, propose
@@ -171,3 +172,19 @@ def test_samples_repeat_with_the_seed_and_leave_optunas_log_alone(tmp_path: Path
     assert sample_space(space, 5, seed=3) == sample_space(space, 5, seed=3)
     assert sample_space(space, 5, seed=3) != sample_space(space, 5, seed=4)
     assert optuna.logging.get_verbosity() == verbosity
+
+
+@pytest.mark.parametrize(("name", "channels", "image_size"), [("tiny", 1, 8), ("tiny", 1, 32), ("resnet", 3, 32)])
+def test_every_candidate_of_a_shipped_space_can_be_built(name: str, channels: int, image_size: int) -> None:
+    for spec in sample_space(load_space(name), 25, seed=0):
+        cost = measure_cost(spec, num_classes=10, channels=channels, image_size=image_size)
+        assert cost.macs > 0
+
+
+def test_tiny_spans_what_it_says() -> None:
+    sizes = [
+        measure_cost(spec, num_classes=10, channels=1, image_size=8).num_params
+        for spec in sample_space(load_space("tiny"), 150, seed=0)
+    ]
+    assert min(sizes) < 1_500
+    assert 100_000 < max(sizes) < 250_000

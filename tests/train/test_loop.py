@@ -12,7 +12,7 @@ from nas_distill.models.student import build_student
 from nas_distill.records import EpochMetrics, Recipe, StudentSpec
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.loop import Trainer
-from nas_distill.trial import TrialContext, open_context
+from nas_distill.workplace import TrialContext, open_context
 from tests.helpers import CPU, TINY_SPEC, SmallRun
 
 VIT_SPEC = StudentSpec(

@@ -1,0 +1,348 @@
+"""The teacher: it never learns, it comes back bit for bit, and what does not suit is told."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import timm
+import torch
+from torch import Tensor, nn
+
+from nas_distill.config import LOCAL_DIR
+from nas_distill.errors import TeacherError
+from nas_distill.models.preprocess import Preprocess
+from nas_distill.models.teacher import Teacher, load_teacher, save_local_dir
+
+CLASSES = ("ant", "bee", "cat")
+SMALL: dict[str, Any] = {"widths": (4, 6), "depths": (1, 1)}
+
+
+class Touched:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
+        return (_touch, (str(self._path), "touched"))
+
+
+def _touch(path: str, text: str) -> Tensor:
+    Path(path).write_text(text)
+    return torch.zeros(1)
+
+
+def make_network(
+    architecture: str = "small_resnet", arguments: dict[str, Any] | None = None, *, channels: int = 1, classes: int = 3
+) -> nn.Module:
+    """Makes a network whose BatchNorm statistics have been moved by real batches."""
+    torch.manual_seed(0)
+    arguments = SMALL if arguments is None else arguments
+    network: nn.Module = timm.create_model(architecture, num_classes=classes, in_chans=channels, **arguments)
+    network.train()
+    with torch.no_grad():
+        network(torch.rand(8, channels, 32, 32))
+    return network.eval()
+
+
+def make_folder(folder: Path, network: nn.Module, **changes: Any) -> str:
+    settings: dict[str, Any] = {
+        "arguments": SMALL, "class_names": CLASSES, "channels": 1, "image_size": 8, "mean": (0.3,), "std": (0.2,),
+    }  # fmt: skip
+    save_local_dir(network, folder, **{**settings, **changes})
+    return f"{LOCAL_DIR}{folder}"
+
+
+def images(count: int = 4, channels: int = 1, size: int = 8) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(256, (count, channels, size, size), dtype=torch.uint8, generator=generator)
+
+
+def load(model: str, **changes: Any) -> Teacher:
+    return load_teacher(model, **{"class_names": CLASSES, "channels": 1, **changes})
+
+
+def refusal(model: str, **changes: Any) -> str:
+    with pytest.raises(TeacherError) as caught:
+        load(model, **changes)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make_folder(tmp_path / "teacher", make_network())
+    return tmp_path / "teacher"
+
+
+@pytest.fixture
+def teacher(folder: Path) -> Teacher:
+    return load(f"{LOCAL_DIR}{folder}")
+
+
+def test_it_is_frozen_and_cannot_be_woken(teacher: Teacher) -> None:
+    for wake in (teacher.train, lambda: teacher.train(True), lambda: nn.Sequential(teacher).train(), teacher.eval):
+        wake()
+        assert not any(module.training for module in teacher.modules())
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+
+
+def test_a_network_in_training_falls_asleep() -> None:
+    network = make_network().train()
+    teacher = Teacher(
+        network, architecture="small_resnet", arguments=SMALL, channels=1, image_size=8,
+        preprocess=Preprocess(mean=(0.5,), std=(0.5,)),
+    )  # fmt: skip
+    assert not any(module.training for module in teacher.modules())
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_asking_moves_nothing_and_builds_no_graph(teacher: Teacher) -> None:
+    before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
+    digest = teacher.weights_sha256()
+    teacher.train()
+    for _ in range(3):
+        logits = teacher(images())
+    assert logits.dtype == torch.float32
+    assert not logits.requires_grad
+    assert logits.grad_fn is None
+    assert all(torch.equal(before[name], tensor) for name, tensor in teacher.state_dict().items())
+    assert any("running_mean" in name for name in before)
+    assert teacher.weights_sha256() == digest
+
+
+def test_even_thawed_weights_get_no_graph(teacher: Teacher) -> None:
+    teacher.network.requires_grad_(True)
+    assert not teacher(images()).requires_grad
+
+
+def test_an_optimiser_cannot_move_it(teacher: Teacher) -> None:
+    digest = teacher.weights_sha256()
+    student = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    both = nn.ModuleList([teacher, student])
+    optimizer = torch.optim.SGD(both.parameters(), lr=1.0, weight_decay=0.1)
+    loss = (student(images().float() / 255) - teacher(images())).square().mean()
+    loss.backward()
+    optimizer.step()
+    assert teacher.weights_sha256() == digest
+
+
+def test_the_digest_sees_every_tensor(teacher: Teacher) -> None:
+    digests = {teacher.weights_sha256()}
+    for tensor in teacher.network.state_dict().values():
+        with torch.no_grad():
+            tensor.view(-1)[0] += 1
+        digests.add(teacher.weights_sha256())
+    assert len(digests) == 1 + len(teacher.network.state_dict())
+
+
+def test_a_folder_brings_back_the_same_bits(tmp_path: Path) -> None:
+    network = make_network()
+    teacher = load(make_folder(tmp_path / "t", network))
+    expected = network(Preprocess(mean=(0.3,), std=(0.2,))(images())).detach()
+    assert torch.equal(teacher(images()), expected)
+    assert teacher.architecture == "small_resnet"
+    assert teacher.class_names == CLASSES
+    assert (teacher.num_classes, teacher.channels, teacher.image_size) == (3, 1, 8)
+    assert teacher.preprocess == Preprocess(mean=(0.3,), std=(0.2,), image_size=8)
+    again = make_folder(
+        tmp_path / "again", teacher.network, arguments=teacher.arguments, mean=teacher.preprocess.mean,
+        std=teacher.preprocess.std,
+    )  # fmt: skip
+    copy = load(again)
+    assert torch.equal(copy(images()), expected)
+    assert copy.weights_sha256() == teacher.weights_sha256()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "arguments", "channels"),
+    [("test_resnet", {}, 3), ("test_vit", {"img_size": 32}, 1), ("test_convnext", {}, 3)],
+)
+def test_other_families_come_back_too(
+    tmp_path: Path, architecture: str, arguments: dict[str, Any], channels: int
+) -> None:
+    network = make_network(architecture, arguments, channels=channels)
+    statistics = ((0.5,) * channels, (0.2,) * channels)
+    model = make_folder(
+        tmp_path / "t", network, arguments=arguments, channels=channels, image_size=32,
+        mean=statistics[0], std=statistics[1],
+    )  # fmt: skip
+    teacher = load(model, channels=channels)
+    batch = images(channels=channels, size=32)
+    assert torch.equal(teacher(batch), network(Preprocess(mean=statistics[0], std=statistics[1])(batch)))
+    assert timm.create_model(model, pretrained=True).num_classes == 3
+
+
+def test_channels_last_weights_can_be_saved(tmp_path: Path) -> None:
+    network = make_network().to(memory_format=torch.channels_last)
+    teacher = load(make_folder(tmp_path / "t", network))
+    torch.testing.assert_close(teacher(images()), network(Preprocess(mean=(0.3,), std=(0.2,))(images())))
+
+
+def test_images_of_another_size_are_brought_to_the_teacher_s(teacher: Teacher, folder: Path) -> None:
+    assert teacher(images(size=5)).shape == (4, 3)
+    larger = load(f"{LOCAL_DIR}{folder}", image_size=16)
+    assert larger.image_size == larger.preprocess.image_size == 16
+    assert larger(images()).shape == (4, 3)
+
+
+def test_a_teacher_of_three_channels_takes_grey(tmp_path: Path) -> None:
+    model = make_folder(tmp_path / "t", make_network(channels=3), channels=3, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    teacher = load(model, channels=1)
+    assert teacher.channels == 3
+    assert torch.equal(teacher(images()), teacher(images().repeat(1, 3, 1, 1)))
+
+
+def test_a_grey_teacher_refuses_colour(folder: Path) -> None:
+    message = refusal(f"{LOCAL_DIR}{folder}", channels=3)
+    assert message.endswith("the teacher takes 1 channel, the data have 3; set data.channels=1")
+
+
+def test_a_wrong_number_of_classes_lists_both(folder: Path) -> None:
+    assert refusal(f"{LOCAL_DIR}{folder}", class_names=("ant", "bee")) == (
+        "teacher.model: the teacher has 3 classes (ant, bee, cat), the data have 2 (ant, bee); "
+        "use a teacher fine-tuned on these classes"
+    )
+
+
+@pytest.mark.parametrize("names", [("ant", "cat", "bee"), ("ant", "bee", "cow")])
+def test_other_class_names_or_another_order_list_both(folder: Path, names: tuple[str, ...]) -> None:
+    assert refusal(f"{LOCAL_DIR}{folder}", class_names=names) == (
+        f"teacher.model: the teacher has 3 classes (ant, bee, cat), the data have 3 ({', '.join(names)}); "
+        "names and order must agree"
+    )
+
+
+def test_a_folder_brings_its_own_weights_and_arguments(folder: Path) -> None:
+    for extra in ({"checkpoint": "w.safetensors"}, {"arguments": {"depths": (1, 1)}}):
+        assert "brings its own weights and arguments" in refusal(f"{LOCAL_DIR}{folder}", **extra)
+
+
+def test_an_empty_folder_is_told(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "missing"):
+        assert f"{path} holds no config.json" in refusal(f"{LOCAL_DIR}{path}")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"architecture": "no_such_model"}', "\x00"])
+def test_a_damaged_description_is_told(folder: Path, text: str) -> None:
+    (folder / "config.json").write_text(text)
+    assert f"{folder} cannot be loaded: " in refusal(f"{LOCAL_DIR}{folder}")
+
+
+@pytest.mark.parametrize("keep", [0, 5, 100, -1])
+def test_damaged_weights_are_told(folder: Path, keep: int) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:keep])
+    assert f"{folder} cannot be loaded: " in refusal(f"{LOCAL_DIR}{folder}")
+
+
+def test_weights_of_another_network_are_told(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["model_args"]["widths"] = [8, 8]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert "cannot be loaded: " in refusal(f"{LOCAL_DIR}{folder}")
+
+
+def to_pickle(folder: Path) -> None:
+    torch.save(safetensors.torch.load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+def test_a_pickled_folder_is_opened_only_when_trusted(folder: Path) -> None:
+    expected = load(f"{LOCAL_DIR}{folder}")(images())
+    to_pickle(folder)
+    message = refusal(f"{LOCAL_DIR}{folder}")
+    assert "holds no model.safetensors; pickled weights can run any code" in message
+    assert "--trust-pickle" in message
+    assert torch.equal(load(f"{LOCAL_DIR}{folder}", trust_pickle=True)(images()), expected)
+
+
+def test_a_pickle_beside_the_weights_is_not_opened(folder: Path, tmp_path: Path) -> None:
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"x": Touched(tmp_path / "evidence")}))
+    load(f"{LOCAL_DIR}{folder}")
+    assert not (tmp_path / "evidence").exists()
+
+
+def checkpoint_of(tmp_path: Path, network: nn.Module) -> str:
+    path = tmp_path / "weights.safetensors"
+    safetensors.torch.save_file(network.state_dict(), path)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "arguments", "channels", "size"),
+    [
+        ("small_resnet", SMALL, 1, 32),
+        ("small_resnet", SMALL, 3, 32),
+        ("test_resnet", {}, 1, 160),
+        ("test_vit", {}, 1, 160),
+        ("vit_tiny_patch16_224", {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 2}, 1, 32),
+    ],
+)
+def test_a_checkpoint_of_a_timm_name(
+    tmp_path: Path, architecture: str, arguments: dict[str, Any], channels: int, size: int
+) -> None:
+    network = make_network(architecture, arguments, channels=channels)
+    teacher = load(architecture, checkpoint=checkpoint_of(tmp_path, network), arguments=arguments)
+    assert (teacher.channels, teacher.num_classes, teacher.image_size) == (channels, 3, size)
+    assert teacher.class_names is None
+    assert teacher.arguments == arguments
+    batch = images(channels=1, size=8)
+    assert torch.equal(teacher(batch), network(teacher.preprocess(batch)))
+
+
+def test_a_checkpoint_of_other_classes_is_told(tmp_path: Path) -> None:
+    path = checkpoint_of(tmp_path, make_network(classes=4))
+    message = refusal("small_resnet", checkpoint=path, arguments=SMALL)
+    assert "the teacher has 4 classes, the data have 3 (ant, bee, cat)" in message
+
+
+def test_an_image_size_that_the_network_refuses_is_told(tmp_path: Path) -> None:
+    arguments = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 2}
+    path = checkpoint_of(tmp_path, make_network("vit_tiny_patch16_224", arguments))
+    message = refusal("vit_tiny_patch16_224", checkpoint=path, arguments=arguments, image_size=48)
+    assert message.startswith("teacher.image_size: vit_tiny_patch16_224 cannot take 48x48 images: ")
+
+
+def test_a_pickled_checkpoint_is_opened_only_when_trusted(tmp_path: Path) -> None:
+    network = make_network()
+    path = tmp_path / "weights.pt"
+    torch.save({"state_dict": network.state_dict(), "extra": Touched(tmp_path / "evidence")}, path)
+    message = refusal("small_resnet", checkpoint=str(path), arguments=SMALL)
+    assert "is no .safetensors file; pickled weights can run any code" in message
+    assert not (tmp_path / "evidence").exists()
+    teacher = load("small_resnet", checkpoint=str(path), arguments=SMALL, trust_pickle=True)
+    assert (tmp_path / "evidence").exists()
+    assert torch.equal(teacher(images()), network(teacher.preprocess(images())))
+
+
+def test_a_pickle_under_another_name_is_not_opened(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(pickle.dumps(Touched(tmp_path / "evidence")))
+    assert "does not fit small_resnet: " in refusal("small_resnet", checkpoint=str(path), arguments=SMALL)
+    assert not (tmp_path / "evidence").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "expected"),
+    [
+        ("small_resnt", {}, "teacher.model: timm has no 'small_resnt'; did you mean 'small_resnet'?"),
+        ("small_resnet", {}, "give --teacher-checkpoint FILE, or train it with `nas_distill teacher"),
+        ("small_resnet", {"checkpoint": "missing.safetensors"}, "teacher.checkpoint: missing.safetensors is no file"),
+    ],
+)
+def test_what_is_missing_is_told(model: str, changes: dict[str, Any], expected: str) -> None:
+    assert expected in refusal(model, **changes)
+
+
+def test_a_checkpoint_that_does_not_fit_is_told(tmp_path: Path) -> None:
+    path = checkpoint_of(tmp_path, make_network())
+    assert "does not fit small_resnet: " in refusal("small_resnet", checkpoint=path)
+    assert "does not fit test_resnet: " in refusal("test_resnet", checkpoint=path)
+    Path(path).write_bytes(Path(path).read_bytes()[:50])
+    assert "does not fit small_resnet: " in refusal("small_resnet", checkpoint=path, arguments=SMALL)
