@@ -5,6 +5,7 @@ Reading it from YAML, flags and `--set` is `config_io`'s job.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -27,6 +28,9 @@ LOCAL_DIR = "local-dir:"
 
 FOLDER = "folder:"
 """Begins a data source that is a folder of images."""
+
+_SQLITE_FILE = "sqlite:///"
+_OWN_SPACE = re.compile(r".+\.py(:\w+)?")
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 
@@ -222,9 +226,11 @@ class SearchConfig(Record):
         def anchor(text: str | None, prefix: str = "") -> str | None:
             if text is None or not text.startswith(prefix):
                 return text
-            return prefix + str((base / Path(text.removeprefix(prefix)).expanduser()).resolve())
+            path = text.removeprefix(prefix)
+            # SQLite's other names for databases, such as :memory:, are no paths.
+            return prefix + str((base / Path(path).expanduser()).resolve()) if path[:1] != ":" else text
 
-        data, teacher, name = self.data, self.teacher, self.space.name
+        data, teacher, name, resources = self.data, self.teacher, self.space.name, self.resources
         return self.model_copy(
             update={
                 "data": data.model_copy(update={"source": anchor(data.source, FOLDER), "root": anchor(data.root)}),
@@ -234,7 +240,8 @@ class SearchConfig(Record):
                         "checkpoint": anchor(teacher.checkpoint),
                     }
                 ),
-                "space": self.space.model_copy(update={"name": anchor(name) if ".py" in name else name}),
+                "space": self.space.model_copy(update={"name": anchor(name) if _OWN_SPACE.fullmatch(name) else name}),
+                "resources": resources.model_copy(update={"storage": anchor(resources.storage, _SQLITE_FILE)}),
             }
         )
 

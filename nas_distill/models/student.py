@@ -12,7 +12,12 @@ from torch import nn
 from nas_distill.errors import SpaceError, nearest_names
 from nas_distill.records import StudentSpec
 
-_DECIDED_BY_DATA = ("num_classes", "in_chans")
+_DECIDED_ELSEWHERE = {
+    "num_classes": "the data",
+    "in_chans": "the data",
+    "drop_rate": "recipe.dropout",
+    "drop_path_rate": "recipe.drop_path",
+}
 
 
 def build_student(
@@ -64,9 +69,9 @@ def _arguments(spec: StudentSpec, *, num_classes: int, channels: int, image_size
         hint = nearest_names(spec.architecture, timm.list_models())
         raise SpaceError(_refusal(spec, f"timm has no such architecture; {hint}"))
     arguments = spec.keyword_arguments()
-    for name in _DECIDED_BY_DATA:
+    for name, decider in _DECIDED_ELSEWHERE.items():
         if name in arguments:
-            raise SpaceError(_refusal(spec, f"'{name}' is decided by the data; leave it out of the arguments"))
+            raise SpaceError(_refusal(spec, f"'{name}' is decided by {decider}; leave it out of the arguments"))
     default_cfg = timm.get_pretrained_cfg(spec.architecture, allow_unregistered=True)
     if default_cfg is not None and default_cfg.fixed_input_size:
         arguments.setdefault("img_size", image_size)
