@@ -159,7 +159,9 @@ class ResourcesConfig(Record):
         max_parallel_trials: Upper bound on trials at once; by default what the cluster holds.
         address: A running Ray cluster to join (`auto`, or `HOST:PORT`); by default a local one is started.
         max_failures: How often a trial is started again after its worker died.
-        storage: Optuna storage URL; by default SQLite in the run directory.
+        storage: Optuna storage URL; by default SQLite in the run directory. It stands in the run's configuration in
+            clear text: leave a password to the database's own means, such as PGPASSFILE.
+        study_name: Name of the study there; by default one that no other run has.
     """
 
     cpus_per_trial: PositiveFloat = 1.0
@@ -168,6 +170,14 @@ class ResourcesConfig(Record):
     address: str | None = None
     max_failures: NonNegativeInt = 2
     storage: str | None = None
+    study_name: Annotated[str, Field(min_length=1)] = "nas_distill"
+
+    @field_validator("cpus_per_trial", "gpus_per_trial")
+    @classmethod
+    def _whole_above_one(cls, value: float) -> float:
+        if value > 1 and value != int(value):
+            raise ValueError("must be a whole number above 1, or a fraction below it: Ray divides nothing else")
+        return value
 
 
 class PicksConfig(Record):

@@ -72,7 +72,7 @@ class StudyError(NasDistillError):
 
 
 class NoStudentError(NasDistillError):
-    """A search or report without one fully trained student."""
+    """A search without one fully trained student."""
 
     exit_code = 10
 

@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,9 @@ from safetensors import SafetensorError
 from nas_distill.errors import RunError
 from nas_distill.frozen import Record, parse_record
 from nas_distill.records import EpochMetrics, TeacherRecord, TrialRecord
+
+_UMASK = os.umask(0)
+os.umask(_UMASK)
 
 RecordT = TypeVar("RecordT", bound=Record)
 
@@ -44,7 +47,7 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
             write(temporary)
             with temporary.open("rb+") as stream:
                 os.fsync(stream.fileno())
-            temporary.chmod(0o644)
+            temporary.chmod(0o666 & ~_UMASK)  # as `open` would have made it; mkstemp is stricter
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -205,15 +208,10 @@ class RunDirectory:
         """The report."""
         return self.path / "report"
 
-    def study_location(self, storage: str | None) -> tuple[str, str]:
-        """Returns URL and name of the run's Optuna study.
-
-        Args:
-            storage: A shared database, in which the run's folder names the study; None for the run's own SQLite file.
-        """
-        if storage is None:
-            return f"sqlite:///{self.path.resolve() / 'study.db'}", "nas_distill"
-        return storage, f"nas_distill-{self.path.resolve().name}"
+    @property
+    def own_storage(self) -> str:
+        """URL of the run's own SQLite file, which holds the study unless a shared database does."""
+        return f"sqlite:///{self.path.resolve() / 'study.db'}"
 
     def trial(self, number: int) -> TrialFolder:
         """Returns the folder of the trial with Optuna's number `number`."""
@@ -239,17 +237,11 @@ class RunDirectory:
         """
         return read_record(self.teacher_record, TeacherRecord)
 
-    def finished_trials(self) -> Iterator[TrialRecord]:
-        """Yields the records of all ended trials, by number."""
-        for folder in sorted(self.trials.glob("[0-9]*")):
-            record = TrialFolder(folder).read_result()
-            if record is not None:
-                yield record
-
     def log_event(self, kind: str, **fields: Any) -> None:
         """Appends one line to the event log; a torn last line is the reader's to skip."""
         line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": kind, **fields})
-        with self.events.open("a", encoding="utf-8") as stream:
+        # A log on a full disk is no reason to end a search.
+        with suppress(OSError), self.events.open("a", encoding="utf-8") as stream:
             stream.write(line + "\n")
 
     @contextmanager

@@ -40,7 +40,7 @@ class Trial:
             an unknown loss, and training that goes to NaN end it as failed.
 
     Raises:
-        RunError: The folder cannot be written, or its result cannot be read.
+        RunError: The folder cannot be written, or holds a result that is damaged or another candidate's.
     """
 
     def __init__(self, assignment: Assignment, context: TrialContext, folder: TrialFolder) -> None:
@@ -49,7 +49,7 @@ class Trial:
         self._folder = folder
         self._curve: list[EpochMetrics] = []
         self._resumptions = 0
-        self.record = folder.read_result()
+        self.record = read_own_result(assignment, folder)
         if self.record is not None:
             return
         write_record(folder.path / "spec.json", assignment.spec)
@@ -115,7 +115,7 @@ class Trial:
         if not self._folder.checkpoint.exists():
             return
         try:
-            state = load_state(self._folder.checkpoint, self._context.device)
+            state = load_state(self._folder.checkpoint)
         except RunError:
             return  # a damaged checkpoint costs its epochs, not the trial
         if state["assignment"] != self._assignment.digest():
@@ -166,6 +166,23 @@ class Trial:
             resumptions=self._resumptions,
             device=device_name(self._context.device),
         )
+
+
+def read_own_result(assignment: Assignment, folder: TrialFolder) -> TrialRecord | None:
+    """Returns the record of the assignment's trial, or None when it has not ended.
+
+    Raises:
+        RunError: The record is damaged, or of another candidate, recipe or seed: the folder belongs to another study.
+    """
+    record = folder.read_result()
+    if record is None:
+        return None
+    if (record.spec, record.recipe, record.seed) != (assignment.spec, assignment.recipe, assignment.seed):
+        raise RunError(
+            f"{folder.result}: is of another candidate, recipe or seed than the study's trial {assignment.number}; the "
+            "study and the run directory do not belong together: restore the one that does, or choose another --out"
+        )
+    return record
 
 
 def run_trial(assignment: Assignment, context: TrialContext, folder: TrialFolder) -> TrialRecord:

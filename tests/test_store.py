@@ -203,19 +203,6 @@ def test_line_separators_in_text_end_no_line(tmp_path: Path) -> None:
     assert folder.read_curve() == (epoch, epoch)
 
 
-def test_finished_trials_by_number(tmp_path: Path) -> None:
-    run = RunDirectory(tmp_path)
-    assert list(run.finished_trials()) == []
-    for number in (10, 2, 0):
-        write_record(run.trial(number).result, make_trial(number))
-    run.trial(5).write_curve([make_epoch()])
-    (run.trials / "notes.txt").write_text("mine")
-    assert [trial.number for trial in run.finished_trials()] == [0, 2, 10]
-    run.trial(2).result.write_text("{")
-    with pytest.raises(RunError, match=r"00002/result\.json: "):
-        list(run.finished_trials())
-
-
 def test_a_folder_without_a_run(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"holds no run \(no config\.yaml\)"):
         RunDirectory(tmp_path).existing()
@@ -237,9 +224,7 @@ def test_the_teacher_of_a_run(tmp_path: Path) -> None:
 
 
 def test_where_the_study_lives(tmp_path: Path) -> None:
-    run = RunDirectory(tmp_path / "run")
-    assert run.study_location(None) == (f"sqlite:///{tmp_path}/run/study.db", "nas_distill")
-    assert run.study_location("postgresql://host/db") == ("postgresql://host/db", "nas_distill-run")
+    assert RunDirectory(tmp_path / "run").own_storage == f"sqlite:///{tmp_path}/run/study.db"
 
 
 def test_events_are_lines(tmp_path: Path) -> None:

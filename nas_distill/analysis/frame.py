@@ -113,7 +113,7 @@ def read_study(run: RunDirectory) -> StudySnapshot:
         StudyError: The study is missing, unreachable or damaged.
     """
     config = read_run_config(run.existing())
-    url, name = run.study_location(config.resources.storage)
+    url, name = config.resources.storage or run.own_storage, config.resources.study_name
     with _opened(url, name) as study:
         attributes = study.user_attrs
         trials = study.get_trials(deepcopy=False)

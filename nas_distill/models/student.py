@@ -36,7 +36,7 @@ def build_student(
         spec: The candidate; `img_size` is filled in for architectures that are known by timm to need it.
         num_classes: Outputs.
         channels: Input channels.
-        image_size: Input height and width, pixels; the network is tried on one such image on the meta device.
+        image_size: Input height and width, pixels; on the meta device the network is tried on one such image.
         drop_rate: Dropout before the classifier; architectures without it are built without.
         drop_path_rate: Stochastic depth; architectures without it are built without.
         device: Where the weights live; "meta" allocates none.

@@ -22,6 +22,7 @@ from nas_distill.models.preprocess import Preprocess
 from nas_distill.store import write_atomic, write_text
 
 _WEIGHTS = "model.safetensors"
+_PICKLED_WEIGHTS = "pytorch_model.bin"
 _CONFIG = "config.json"
 
 
@@ -134,7 +135,8 @@ def _load_local_dir(folder: Path, *, trust_pickle: bool) -> tuple[nn.Module, dic
             f"teacher.model: {folder} holds no {_CONFIG}; give a folder written by `nas_distill teacher` or timm's "
             "save_for_hf"
         )
-    if not (folder / _WEIGHTS).is_file() and not trust_pickle:
+    safe = (folder / _WEIGHTS).is_file()
+    if not safe and not trust_pickle:
         raise TeacherError(
             f"teacher.model: {folder} holds no {_WEIGHTS}; pickled weights can run any code and are opened only "
             "with --trust-pickle"
@@ -142,7 +144,9 @@ def _load_local_dir(folder: Path, *, trust_pickle: bool) -> tuple[nn.Module, dic
     try:
         config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
         arguments = dict(config.get("model_args") or {})
-        network = timm.create_model(f"{LOCAL_DIR}{folder}", pretrained=True)
+        network = timm.create_model(f"{LOCAL_DIR}{folder}", pretrained=safe)
+        if not safe:
+            network.load_state_dict(timm.models.load_state_dict(str(folder / _PICKLED_WEIGHTS), weights_only=False))
     except Exception as error:
         raise TeacherError(f"teacher.model: {folder} cannot be loaded: {_first_line(error)}") from error
     for decided in ("num_classes", "in_chans"):

@@ -7,17 +7,29 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from dataclasses import dataclass
 
-from nas_distill.errors import NasDistillError
+from nas_distill.errors import ClusterError, NasDistillError
 from nas_distill.objectives import Objective
 from nas_distill.progress import Progress
 from nas_distill.records import TrialRecord, TrialStatus
-from nas_distill.search.proposer import Proposer
+from nas_distill.search.proposer import ExhaustedSpaceError, Proposer
 from nas_distill.search.status import EndedTrial, search_status
 from nas_distill.search.study import StudyLedger
 from nas_distill.store import RunDirectory
-from nas_distill.trial import end_trial
+from nas_distill.trial import end_trial, read_own_result
 from nas_distill.workplace import Assignment
+
+_DEATHS_BEFORE_GIVING_UP = 3
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A trial with a worker: epochs on disk when it was handed out, and now."""
+
+    assignment: Assignment
+    before: int
+    done: int
 
 
 class SearchDriver:
@@ -52,7 +64,8 @@ class SearchDriver:
         self._total = total
         self._progress = progress
         self._started = time.monotonic()
-        self._running: dict[int, tuple[Assignment, int, int]] = {}
+        self._running: dict[int, _Flight] = {}
+        self._dead_at_start: list[tuple[_Flight, str]] = []
         self._queue: deque[Assignment] = deque()
         self._ended: list[EndedTrial] = []
         self._new = 0
@@ -64,7 +77,7 @@ class SearchDriver:
         """Trials that are not handed out yet."""
         if self.failure is not None:
             return 0
-        return max(self._total - len(self._ended) - len(self._running), 0)
+        return max(self._total - len(self._ended) - len(self._running) - len(self._dead_at_start), 0)
 
     @property
     def unfinished(self) -> int:
@@ -82,19 +95,26 @@ class SearchDriver:
             return None
         try:
             assignment = self._queue.popleft() if self._queue else self._proposer.next()
+            done = len(self._run.trial(assignment.number).read_curve())
+        except ExhaustedSpaceError as error:
+            if not self._ended and not self._running:
+                self._fail(error)
+                return None
+            self._total = len(self._ended) + len(self._running) + len(self._dead_at_start)
+            self._progress.event("exhausted", f"the search ends with {self._total} trials: {error}")
+            return None
         except NasDistillError as error:
             self._fail(error)
             return None
-        done = len(self._run.trial(assignment.number).read_curve())
-        self._running[assignment.number] = (assignment, done, done)
+        self._running[assignment.number] = _Flight(assignment, before=done, done=done)
         self._say_status()
         return assignment
 
     def epoch_done(self, number: int, epoch: int) -> None:
         """Notes that a running trial has trained `epoch` epochs."""
         if number in self._running:
-            assignment, _, before = self._running[number]
-            self._running[number] = (assignment, epoch, before)
+            self._running[number].done = epoch
+            self.settle()
             self._say_status()
 
     def trial_ended(self, number: int, error: str | None) -> None:
@@ -106,26 +126,61 @@ class SearchDriver:
         """
         if number not in self._running:
             return
-        assignment, _, before = self._running[number]
-        folder = self._run.trial(number)
+        flight = self._running[number]
         try:
-            record = folder.read_result()
-            if record is None:
-                record = end_trial(
-                    assignment,
-                    folder,
-                    status=TrialStatus.FAILED,
-                    curve=folder.read_curve(),
-                    error=error or "the worker ended without a result",
-                    device="unknown",
-                )
+            record = read_own_result(flight.assignment, self._run.trial(number))
+            if record is None and flight.done == flight.before:
+                self._hold(self._running.pop(number), error or "the worker ended without a result")
+                return
+            record = record or self._failed(flight, error or "the worker ended without a result")
             self._ledger.tell(record)
         except NasDistillError as problem:
             self._fail(problem)
             return
         del self._running[number]
+        self._acknowledged(record, flight)
+
+    def settle(self) -> None:
+        """Books trials whose workers died at the start as failed: since others train, the fault was theirs."""
+        while self._dead_at_start and self.failure is None:
+            flight, error = self._dead_at_start.pop()
+            try:
+                record = self._failed(flight, error)
+                self._ledger.tell(record)
+            except NasDistillError as problem:
+                self._fail(problem)
+                return
+            self._acknowledged(record, flight)
+
+    def _hold(self, flight: _Flight, error: str) -> None:
+        """Waits with a trial whose worker died before its first epoch.
+
+        One may be the candidate's fault; several in a row are the machine's or the cluster's, and then no trial is
+        booked as failed: they stay in flight, and a resumed search hands them out again.
+        """
+        self._dead_at_start.append((flight, error))
+        if len(self._dead_at_start) >= _DEATHS_BEFORE_GIVING_UP:
+            self._fail(
+                ClusterError(
+                    f"resources: {len(self._dead_at_start)} workers in a row died before their first epoch (the last: "
+                    f"{error}); see `nas_distill doctor`, then go on with --resume {self._run.path}"
+                )
+            )
+
+    def _failed(self, flight: _Flight, error: str) -> TrialRecord:
+        folder = self._run.trial(flight.assignment.number)
+        return end_trial(
+            flight.assignment,
+            folder,
+            status=TrialStatus.FAILED,
+            curve=folder.read_curve(),
+            error=error,
+            device="unknown",
+        )
+
+    def _acknowledged(self, record: TrialRecord, flight: _Flight) -> None:
         self._new += 1
-        self._book(record, epochs_here=max(record.epochs - before, 0))
+        self._book(record, epochs_here=max(record.epochs - flight.before, 0))
         self._say_end(record)
 
     def _reconcile(self) -> None:
@@ -133,7 +188,7 @@ class SearchDriver:
         for record in self._ledger.ended():
             self._book(record, epochs_here=0)
         for assignment in self._ledger.unfinished():
-            result = self._run.trial(assignment.number).read_result()
+            result = read_own_result(assignment, self._run.trial(assignment.number))
             if result is None:
                 self._queue.append(assignment)
             else:
@@ -165,13 +220,14 @@ class SearchDriver:
         self._say_status()
 
     def _say_status(self) -> None:
-        running = {number: (done, a.recipe.epochs) for number, (a, done, _) in self._running.items()}
+        running = {number: (f.done, f.assignment.recipe.epochs) for number, f in self._running.items()}
         self._progress.status(
             search_status(
                 total=self._total,
                 quality=self._quality.name,
                 ended=self._ended,
                 running=running,
+                inherited=sum(flight.before for flight in self._running.values()),
                 refused=self._proposer.refused,
                 elapsed_s=time.monotonic() - self._started,
             )

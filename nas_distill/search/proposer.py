@@ -17,6 +17,9 @@ from nas_distill.search.spaces import Space, propose
 from nas_distill.search.study import StudyLedger
 from nas_distill.workplace import Assignment
 
+_REPEATED = "repeated"
+_REPEATS_BEFORE_CHANCE = 10
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -73,6 +76,10 @@ class InputShape:
     image_size: int
 
 
+class ExhaustedSpaceError(SpaceError):
+    """A space that has, as far as sampling can tell, no candidate left that was not tried."""
+
+
 class Proposer:
     """Proposes candidates that are worth training.
 
@@ -113,26 +120,29 @@ class Proposer:
         """Returns the next assignment, noted in the study.
 
         Raises:
-            SpaceError: The space raised, returned no spec, or had `max_refusals` candidates refused in a row.
+            ExhaustedSpaceError: `max_refusals` candidates in a row were refused, some because they were known.
+            SpaceError: The space raised, returned no spec, or had `max_refusals` unsuitable candidates in a row.
             StudyError: The storage cannot be used.
         """
         reasons: Counter[str] = Counter()
         last = ""
         for _ in range(self._max_refusals):
-            assignment, kind, last = self._try_one()
+            # A sampler that has settled proposes the same again and again; chance finds what is left of a small space.
+            assignment, kind, last = self._try_one(at_random=reasons[_REPEATED] >= _REPEATS_BEFORE_CHANCE)
             if assignment is not None:
                 return assignment
             reasons[kind] += 1
             self.refused += 1
+        error_class = ExhaustedSpaceError if reasons[_REPEATED] else SpaceError
         counts = ", ".join(f"{count} {kind}" for kind, count in reasons.most_common())
-        raise SpaceError(
+        raise error_class(
             f"space '{self._space.name}': {self._max_refusals} candidates in a row were refused ({counts}; the last: "
             f"{last}); widen the space, raise --max-params or --max-macs, or lower --trials"
         )
 
-    def _try_one(self) -> tuple[Assignment | None, str, str]:
+    def _try_one(self, *, at_random: bool) -> tuple[Assignment | None, str, str]:
         """Returns an assignment, or None with the kind and the reason of the refusal."""
-        trial = self._ledger.ask()
+        trial = self._ledger.ask(at_random=at_random)
         try:
             spec = propose(self._space, trial)
         except SpaceError as error:
@@ -154,7 +164,7 @@ class Proposer:
         if spec.spec_id in self._known:
             reason = f"{spec.spec_id} was proposed before"
             self._ledger.refuse(trial, reason, spec=spec, cost=cost)
-            return None, "repeated", reason
+            return None, _REPEATED, reason
         self._known.add(spec.spec_id)
         seed = int(np.random.SeedSequence((self._seed, trial.number)).generate_state(1)[0])
         assignment = Assignment(number=trial.number, seed=seed, spec=spec, recipe=self._recipe, cost=cost)

@@ -59,6 +59,7 @@ def search_status(
     running: Mapping[int, tuple[int, int]],
     refused: int,
     elapsed_s: float,
+    inherited: int = 0,
 ) -> SearchStatus:
     """Returns where the search stands.
 
@@ -69,6 +70,7 @@ def search_status(
         running: Number of each trial in flight with epochs done and epochs in all.
         refused: Candidates refused before training.
         elapsed_s: Seconds since this process began searching.
+        inherited: Epochs of the running trials that earlier processes trained.
     """
     count = {status: sum(trial.status is status for trial in ended) for status in TrialStatus}
     return SearchStatus(
@@ -81,7 +83,9 @@ def search_status(
         bands=size_bands(ended, quality=quality),
         quality=quality,
         elapsed_s=elapsed_s,
-        remaining_s=remaining_seconds(total=total, ended=ended, running=running, elapsed_s=elapsed_s),
+        remaining_s=remaining_seconds(
+            total=total, ended=ended, running=running, elapsed_s=elapsed_s, inherited=inherited
+        ),
     )
 
 
@@ -112,7 +116,12 @@ def size_bands(ended: Iterable[EndedTrial], *, quality: str) -> tuple[SizeBand, 
 
 
 def remaining_seconds(
-    *, total: int, ended: Sequence[EndedTrial], running: Mapping[int, tuple[int, int]], elapsed_s: float
+    *,
+    total: int,
+    ended: Sequence[EndedTrial],
+    running: Mapping[int, tuple[int, int]],
+    elapsed_s: float,
+    inherited: int = 0,
 ) -> float | None:
     """Returns an estimate of the seconds left; None before the first trial of this process ends.
 
@@ -125,7 +134,7 @@ def remaining_seconds(
     expected = sum(trial.epochs for trial in here) / len(here)
     waiting = max(0, total - len(ended) - len(running))
     in_flight = sum(max(0, epochs - done) for done, epochs in running.values())
-    trained = sum(trial.epochs_here for trial in here) + sum(done for done, _ in running.values())
+    trained = sum(trial.epochs_here for trial in here) + sum(done for done, _ in running.values()) - inherited
     return (waiting * expected + in_flight) * elapsed_s / trained
 
 

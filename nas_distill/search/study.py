@@ -65,7 +65,9 @@ class StudyLedger:
                     f"study '{name}': was searched for {', '.join(stored)}, not {', '.join(names)}; "
                     "choose another --out"
                 )
-            self._study.sampler = _sampler(seed, len(self._study.trials))
+            mixed = _mixed_seed(seed, len(self._study.trials))
+            self._sampler = _tpe_sampler(mixed)
+            self._random_sampler = optuna.samplers.RandomSampler(seed=mixed)
 
     def set_teacher(self, teacher: TeacherRecord) -> None:
         """Notes the teacher that the study's values are measured against.
@@ -85,9 +87,20 @@ class StudyLedger:
                 f"{known.weights_sha256[:12]}, now {teacher.weights_sha256[:12]}); choose another --out"
             )
 
-    def ask(self) -> Trial:
-        """Returns a new trial to be asked for choices."""
+    @property
+    def num_trials(self) -> int:
+        """Trials of the study, refused ones included."""
         with self._storage_errors():
+            return len(self._trials())
+
+    def ask(self, *, at_random: bool = False) -> Trial:
+        """Returns a new trial to be asked for choices.
+
+        Args:
+            at_random: Draw its choices uniformly, whatever the sampler has learnt.
+        """
+        with self._storage_errors():
+            self._study.sampler = self._random_sampler if at_random else self._sampler
             return self._study.ask()
 
     def assign(self, trial: Trial, assignment: Assignment, violations: Mapping[str, float]) -> None:
@@ -152,7 +165,7 @@ class StudyLedger:
             texts = [
                 (frozen.number, frozen.user_attrs["record"])
                 for frozen in self._trials()
-                if "record" in frozen.user_attrs
+                if "record" in frozen.user_attrs and frozen.state.is_finished()
             ]
         return [parse_record(TrialRecord, text, origin=f"trial {number} of the study") for number, text in texts]
 
@@ -199,7 +212,9 @@ class StudyLedger:
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError) as error:
             cause = next(iter(str(error.__cause__ or error).splitlines()), type(error).__name__)
             shown = make_url(self._url).render_as_string(hide_password=True)
-            raise StudyError(f"{shown}: {cause}; check --storage, then go on with --resume") from error
+            raise StudyError(
+                f"{shown}: {cause}; check --storage (or resources.storage in the run's config.yaml)"
+            ) from error
 
 
 def objective_value(record: TrialRecord, objective: Objective) -> float:
@@ -215,12 +230,15 @@ def objective_value(record: TrialRecord, objective: Objective) -> float:
     return value
 
 
-def _sampler(seed: int, num_trials: int) -> optuna.samplers.BaseSampler:
+def _mixed_seed(seed: int, num_trials: int) -> int:
     # A sampler's random state is not stored: with the bare seed, a reopened study would propose its first trials again.
-    mixed = int(np.random.SeedSequence((seed, num_trials)).generate_state(1)[0])
+    return int(np.random.SeedSequence((seed, num_trials)).generate_state(1)[0])
+
+
+def _tpe_sampler(seed: int) -> optuna.samplers.BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `group` has been since 2020
-        return optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=mixed)
+        return optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
 
 
 def _engine_arguments(storage: str) -> dict[str, object]:

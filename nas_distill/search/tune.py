@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.exceptions import RayError
+from ray.tune.error import TuneError
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import Searcher
 
 import nas_distill.models  # noqa: F401 - registers the entrypoints that specs name, in every worker
 from nas_distill.config import ResourcesConfig
+from nas_distill.errors import ClusterError
 from nas_distill.frozen import parse_record
 from nas_distill.search.cluster import parallel_trials
 from nas_distill.search.driver import SearchDriver
@@ -132,6 +135,9 @@ def run_tune(driver: SearchDriver, workplace: Workplace, resources: ResourcesCon
 
     Returns:
         False when Ctrl-C (or SIGTERM, which the command line turns into the same) ended it early.
+
+    Raises:
+        ClusterError: Ray itself failed; what ended before is booked, the rest is in flight.
     """
     os.environ.update(_TUNE_SETTINGS)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the driver tells every end, and its reason
@@ -163,6 +169,9 @@ def run_tune(driver: SearchDriver, workplace: Workplace, resources: ResourcesCon
         tuner.fit()
     except KeyboardInterrupt:
         return False
+    except (RayError, TuneError) as error:
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ClusterError(f"Ray ended the search: {reason}; go on with --resume {run.path}") from error
     return True
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
-import torch
 from torch import Tensor
 
 from nas_distill.errors import RunError
@@ -35,14 +34,16 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
     write_atomic(path, lambda temporary: safetensors.torch.save_file(tensors, temporary, metadata=header))
 
 
-def load_state(path: Path, device: torch.device) -> dict[str, Any]:
-    """Returns the state that `save_state` wrote, its tensors on `device`.
+def load_state(path: Path) -> dict[str, Any]:
+    """Returns the state that `save_state` wrote, its tensors on the CPU.
+
+    `load_state_dict` moves them on; AdamW wants its step counts to stay where they are.
 
     Raises:
         RunError: The file is damaged.
     """
     try:
-        with safetensors.safe_open(path, framework="pt", device=str(device)) as stored:
+        with safetensors.safe_open(path, framework="pt", device="cpu") as stored:
             skeleton = json.loads(stored.metadata()["state"])
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a mapping
         state: dict[str, Any] = _put_back(skeleton, tensors)

@@ -104,11 +104,17 @@ class Trainer:
         """Trains one epoch and measures the weights that would be kept.
 
         Raises:
-            TrialError: The loss, a weight or an answer became NaN or infinite.
+            TrialError: The loss, a weight or an answer became NaN or infinite, the memory does not suffice, or the
+                network cannot train on such batches.
         """
         started = time.perf_counter()
         epoch = self.epochs_done
-        parts = self._train_epoch(epoch)
+        try:
+            parts = self._train_epoch(epoch)
+        except (ValueError, RuntimeError) as error:
+            if "CUDA error" in str(error):
+                raise  # the process's GPU context is lost: a new worker must go on
+            raise TrialError(f"epoch {epoch + 1} failed: {type(error).__name__}: {_first_line(error)}") from error
         loss = parts.pop("total")
         if not math.isfinite(loss):
             raise TrialError(f"the training loss became {loss} in epoch {epoch + 1}; lower recipe.learning_rate")
@@ -236,3 +242,7 @@ class Trainer:
 
 def _derived_seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")

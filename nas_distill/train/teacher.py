@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 
 from nas_distill.config import LOCAL_DIR, DataConfig, ViewsConfig
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import ImageSplit, open_split
 from nas_distill.data.views import plan_views
-from nas_distill.errors import ConfigError, RunError, SpaceError, TeacherError, TrialError
-from nas_distill.models.cost import measure_module_cost
+from nas_distill.errors import ConfigError, RunError, SpaceError, TeacherError, TrialError, nearest_names
+from nas_distill.models.cost import measure_cost, measure_module_cost
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.student import build_student
 from nas_distill.models.teacher import Teacher, load_teacher, save_local_dir
@@ -63,17 +64,17 @@ def train_teacher(
         ConfigError: The recipe has teacher losses or an unknown optimiser.
         RunError: `out` holds a teacher already, or cannot be written.
     """
+    if not timm.is_model(model):
+        raise TeacherError(f"teacher.model: timm has no '{model}'; {nearest_names(model, timm.list_models())}")
     if (out / METRICS).exists():
         raise RunError(f"{out}: holds a teacher already; choose another --out, or pass --teacher {LOCAL_DIR}{out}")
     work = out / _WORK
     prepare_data(data, work, progress)
     splits = open_split(data, work, "train"), open_split(data, work, "validation")
-    record = fit_teacher(
+    return fit_teacher(
         model, out, arguments=arguments, recipe=recipe, splits=splits, views=views, seed=seed, device=device,
         progress=progress,
     )  # fmt: skip
-    shutil.rmtree(work, ignore_errors=True)
-    return record
 
 
 def fit_teacher(
@@ -125,7 +126,7 @@ def fit_teacher(
     teacher = load_teacher(f"{LOCAL_DIR}{out}", class_names=manifest.class_names, channels=manifest.channels)
     record = measure_teacher(teacher.to(device), validation, trained_on_data_id=manifest.data_id, curve=curve)
     write_record(out / METRICS, record)
-    shutil.rmtree(out / _WORK / "checkpoint", ignore_errors=True)
+    shutil.rmtree(out / _WORK, ignore_errors=True)
     progress.event(
         "teacher",
         f"{model}: {100 * record.top1:.2f} % on validation, {record.cost.num_params:,} parameters, in {out}",
@@ -182,6 +183,9 @@ def read_provenance(folder: Path, teacher: Teacher) -> TeacherRecord | None:
 def _build(spec: StudentSpec, recipe: Recipe, train: ImageSplit) -> torch.nn.Module:
     manifest = train.manifest
     try:
+        measure_cost(
+            spec, num_classes=manifest.num_classes, channels=manifest.channels, image_size=manifest.image_size
+        )  # tries one image, on the meta device
         return build_student(
             spec,
             num_classes=manifest.num_classes,
@@ -199,7 +203,7 @@ def _train(
 ) -> tuple[EpochMetrics, ...]:
     curve: list[EpochMetrics] = []
     if folder.checkpoint.exists():
-        state = load_state(folder.checkpoint, torch.device("cpu"))
+        state = load_state(folder.checkpoint)
         if state["identity"] == identity:
             trainer.load(state)
             curve = list(folder.read_curve()[: trainer.epochs_done])

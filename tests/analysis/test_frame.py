@@ -51,7 +51,7 @@ def test_refused_and_running_trials_are_counted_and_no_rows(tmp_path: Path) -> N
 
 def test_a_refusal_told_as_failure_is_a_refusal(tmp_path: Path) -> None:
     run = make_run(tmp_path)
-    url, name = run.study_location(None)
+    url, name = run.own_storage, "nas_distill"
     study = optuna.load_study(study_name=name, storage=url)
     trial = study.ask()
     trial.set_user_attr("refusal", "was trained before, as trial 0")
@@ -122,7 +122,7 @@ def test_passwords_stay_out_of_errors(tmp_path: Path) -> None:
 )
 def test_a_damaged_record_is_named_by_its_trial(tmp_path: Path, record: str, message: str) -> None:
     run = make_run(tmp_path)
-    url, name = run.study_location(None)
+    url, name = run.own_storage, "nas_distill"
     study = optuna.load_study(study_name=name, storage=url)
     study.add_trial(optuna.trial.create_trial(values=[1.0, 2.0], user_attrs={"record": record}))
     with pytest.raises(StudyError, match=f"trial 0: .*{message}"):

@@ -153,7 +153,7 @@ def make_run(
     write_text(run.config, dump_config(config))
     write_record(run.teacher_record, teacher)
     write_record(run.data_manifest, make_manifest(teacher))
-    url, name = run.study_location(config.resources.storage)
+    url, name = config.resources.storage or run.own_storage, config.resources.study_name
     study = optuna.create_study(
         study_name=name, storage=url,
         directions=["minimize"] * len(config.objectives), load_if_exists=True,

@@ -43,7 +43,7 @@ def open_driver(
     folder: Path, small: SmallRun, *, total: int = 3, function: Callable[[OptunaTrial], StudentSpec] = widths
 ) -> tuple[SearchDriver, Heard]:
     run = RunDirectory(folder)
-    storage, name = run.study_location(None)
+    storage, name = run.own_storage, "nas_distill"
     ledger = StudyLedger(storage, name, OBJECTIVES, 0)
     proposer = Proposer(
         ledger,
@@ -70,7 +70,7 @@ def work(driver: SearchDriver, folder: Path, context: TrialContext, *, at_most: 
 
 
 def rows(folder: Path) -> list[optuna.trial.FrozenTrial]:
-    storage, name = RunDirectory(folder).study_location(None)
+    storage, name = RunDirectory(folder).own_storage, "nas_distill"
     return optuna.load_study(study_name=name, storage=storage).trials
 
 

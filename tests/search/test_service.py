@@ -38,7 +38,7 @@ def make_config(small: SmallRun, **parts: object) -> SearchConfig:
 
 
 def states(run: RunDirectory) -> list[TrialState]:
-    storage, name = run.study_location(None)
+    storage, name = run.own_storage, "nas_distill"
     return [trial.state for trial in optuna.load_study(study_name=name, storage=storage).trials]
 
 
@@ -51,9 +51,9 @@ def test_a_search_from_a_given_teacher_to_the_front(small_run: SmallRun, tmp_pat
     frame = load_frame(outcome.run)
     assert (frame["status"] == "complete").all()
     assert (frame["num_params"] < small_run.run.read_teacher().cost.num_params).all()
-    assert sorted(frame["number"]) == sorted(record.number for record in outcome.run.finished_trials())
-    for record in outcome.run.finished_trials():
-        folder = outcome.run.trial(record.number)
+    assert len(frame) == 3
+    for number in frame["number"]:
+        folder = outcome.run.trial(number)
         assert folder.weights.exists()
         assert len(folder.read_curve()) == RECIPE.epochs
     assert TrialState.RUNNING not in states(outcome.run)
@@ -173,7 +173,7 @@ def test_killed_worker_interrupted_driver_resume(
 ) -> None:
     run, log = RunDirectory(tmp_path / "run"), tmp_path / "log"
     arguments = [
-        "--data", "digits", "--teacher", f"{LOCAL_DIR}{small_run.run.teacher}", "--trials", "5", "--epochs", "50",
+        "--data", "digits", "--teacher", f"{LOCAL_DIR}{small_run.run.teacher}", "--trials", "8", "--epochs", "100",
         "--batch-size", "16", "--max-train-images", "320", "--set", "data.max_validation_images=160",
         "--cpus-per-trial", "0.5", "--max-parallel", "2", "--out", str(run.path),
     ]  # fmt: skip
@@ -194,7 +194,7 @@ def test_killed_worker_interrupted_driver_resume(
         record = run.trial(int(name)).read_result()
         assert record is not None
         assert record.resumptions == 1
-        assert [point.epoch for point in record.curve] == list(range(1, 51))
+        assert [point.epoch for point in record.curve] == list(range(1, 101))
 
     # Ctrl-C of the driver: ends soon, cleanly, and says how to go on.
     os.killpg(search.pid, signal.SIGINT)
@@ -203,19 +203,19 @@ def test_killed_worker_interrupted_driver_resume(
     assert "Traceback" not in log.read_text()
     assert processes.descendants(search.pid) == {search.pid}
     before, flying = results(run), set(in_flight(run))
-    assert len(before) < 5
+    assert len(before) < 8
 
     resumed = processes.start(["--resume", str(run.path)], log)
     searches.append(resumed)
     assert resumed.wait(timeout=300) == 0, log.read_text()
     after = results(run)
-    assert len(after) == 5
+    assert len(after) == 8
     assert {name: after[name] for name in before} == before  # none trained again
     for name in flying:
         record = run.trial(int(name)).read_result()
         assert record is not None
         assert record.resumptions >= 1
-        assert len(record.curve) == 50
+        assert len(record.curve) == 100
     frame = load_frame(run)
     assert sorted(frame["number"]) == sorted(int(name) for name in after)
     assert TrialState.RUNNING not in states(run)

@@ -69,13 +69,13 @@ def same(one: Any, other: Any) -> bool:
 def test_what_goes_in_comes_out(tmp_path_factory: pytest.TempPathFactory, state: dict[Any, Any]) -> None:
     path = tmp_path_factory.mktemp("state") / "state.safetensors"
     save_state(path, state)
-    assert same(state, load_state(path, CPU))
+    assert same(state, load_state(path))
 
 
 def test_keys_that_look_like_the_format_are_safe(tmp_path: Path) -> None:
     state = {"map": {"list": [1, {"\x00tensor": "0"}]}, "\x00tensor": torch.ones(1)}
     save_state(tmp_path / "s", state)
-    assert same(state, load_state(tmp_path / "s", CPU))
+    assert same(state, load_state(tmp_path / "s"))
 
 
 def test_awkward_tensors(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_awkward_tensors(tmp_path: Path) -> None:
         "not a number": torch.tensor([float("nan")]),
     }
     save_state(tmp_path / "s", state)
-    loaded = load_state(tmp_path / "s", CPU)
+    loaded = load_state(tmp_path / "s")
     assert bool(loaded.pop("not a number").isnan())
     del state["not a number"]
     assert same(state, loaded)
@@ -116,7 +116,7 @@ def test_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
     straight, resumed = fresh(0), fresh(1)
     train(straight, range(3))
     save_state(tmp_path / "s", {name: part.state_dict() for name, part in straight.items()})
-    for name, state in load_state(tmp_path / "s", CPU).items():
+    for name, state in load_state(tmp_path / "s").items():
         resumed[name].load_state_dict(state)
     for parts in (straight, resumed):
         train(parts, range(3, 6))
@@ -131,7 +131,7 @@ def test_a_torn_file_is_told(tmp_path: Path, keep: int) -> None:
     save_state(path, {"a": torch.ones(3), "b": [1, 2]})
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(RunError, match=r"s: is no checkpoint of nas_distill: .*; delete it to train again"):
-        load_state(path, CPU)
+        load_state(path)
 
 
 @pytest.mark.parametrize(
@@ -149,15 +149,15 @@ def test_a_torn_file_is_told(tmp_path: Path, keep: int) -> None:
 def test_another_safetensors_file_is_no_checkpoint(tmp_path: Path, header: dict[str, str] | None) -> None:
     safetensors.torch.save_file({"0": torch.ones(1)}, tmp_path / "s", metadata=header)
     with pytest.raises(RunError, match="is no checkpoint of nas_distill"):
-        load_state(tmp_path / "s", CPU)
+        load_state(tmp_path / "s")
 
 
 def test_a_missing_file_and_a_pickle_are_told(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is no checkpoint"):
-        load_state(tmp_path / "missing", CPU)
+        load_state(tmp_path / "missing")
     (tmp_path / "pickle").write_bytes(pickle.dumps({"a": 1}))
     with pytest.raises(RunError, match="is no checkpoint"):
-        load_state(tmp_path / "pickle", CPU)
+        load_state(tmp_path / "pickle")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -165,7 +165,7 @@ def test_numbers_that_json_lacks_are_refused_and_the_old_state_stays(tmp_path: P
     save_state(tmp_path / "s", {"a": 1})
     with pytest.raises(ValueError, match="JSON"):
         save_state(tmp_path / "s", {"a": value})
-    assert load_state(tmp_path / "s", CPU) == {"a": 1}
+    assert load_state(tmp_path / "s") == {"a": 1}
 
 
 def test_a_full_disk_keeps_the_old_state(tmp_path: Path) -> None:
@@ -179,4 +179,4 @@ def test_a_full_disk_keeps_the_old_state(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(tmp_path.iterdir()) == [path]
-    assert same({"a": torch.ones(3)}, load_state(path, CPU))
+    assert same({"a": torch.ones(3)}, load_state(path))

@@ -79,7 +79,7 @@ def test_going_on_from_a_checkpoint_is_bit_identical(
     save_state(tmp_path / "state.safetensors", first.state())
     torch.rand(17)  # whatever another trial did to the process's random numbers
     second = make_trainer(context, recipe, spec, seed=3)
-    second.load(load_state(tmp_path / "state.safetensors", CPU))
+    second.load(load_state(tmp_path / "state.safetensors"))
     curve += run_to_end(second)
 
     assert without_time(curve) == without_time(expected)
