@@ -66,7 +66,7 @@ class SmallRun:
         )
 
 
-def make_small_run(folder: Path, data: DataConfig = SMALL_DATA) -> SmallRun:
+def make_small_run(folder: Path, data: DataConfig = SMALL_DATA, *, seed: int = 0) -> SmallRun:
     run = RunDirectory(folder)
     manifest = prepare_data(data, run.path, Silent())
     train, validation = open_split(data, run.path, "train"), open_split(data, run.path, "validation")
@@ -77,7 +77,7 @@ def make_small_run(folder: Path, data: DataConfig = SMALL_DATA) -> SmallRun:
         recipe=Recipe(losses={}, label_weight=1.0, epochs=6, batch_size=32, learning_rate=1e-2),
         splits=(train, validation),
         views=ViewsConfig(),
-        seed=0,
+        seed=seed,
         device=CPU,
         progress=Silent(),
     )

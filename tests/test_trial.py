@@ -10,6 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from nas_distill.errors import RunError
 from nas_distill.models.student import build_student
 from nas_distill.records import Recipe, StudentSpec, TrialRecord, TrialStatus
 from nas_distill.store import TrialFolder
@@ -176,3 +177,19 @@ def test_the_room_needs_neither_ray_nor_optuna() -> None:
     code = "import sys, nas_distill.trial; print(sorted({'ray', 'optuna'} & {m.split('.')[0] for m in sys.modules}))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_a_result_of_another_candidate_is_refused_not_returned(context: TrialContext, tmp_path: Path) -> None:
+    folder = TrialFolder(tmp_path / "00000")
+    run_trial(make_assignment(seed=1), context, folder)
+    with pytest.raises(RunError, match="is of another candidate, recipe or seed than the study's trial 0"):
+        run_trial(make_assignment(seed=2), context, folder)
+
+
+def test_a_batch_that_a_network_cannot_train_on_fails_the_trial(context: TrialContext, tmp_path: Path) -> None:
+    spec = StudentSpec(architecture="small_resnet", arguments={"widths": (4, 4, 4, 4), "depths": (1, 1, 1, 1)})
+    assignment = make_assignment(spec=spec, recipe=Recipe(epochs=1, batch_size=1))
+    record = run_trial(assignment, context, TrialFolder(tmp_path / "00000"))
+    assert record.status is TrialStatus.FAILED
+    assert record.error is not None
+    assert "epoch 1 failed: ValueError: Expected more than 1 value per channel" in record.error

@@ -86,13 +86,15 @@ def test_a_missing_study_is_named_and_not_made(tmp_path: Path) -> None:
     assert not (tmp_path / "study.db").exists()
 
 
-def test_a_study_of_another_name_is_no_study(tmp_path: Path) -> None:
+def test_a_run_in_a_shared_database_is_found_by_its_study_name(tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path / 'shared.db'}"
-    config = SearchConfig(resources=ResourcesConfig(storage=storage))
-    make_run(tmp_path / "one", config=config)
-    renamed = (tmp_path / "one").rename(tmp_path / "two")
-    with pytest.raises(StudyError, match="no study called 'nas_distill-two'"):
-        load_frame(RunDirectory(renamed))
+    config = SearchConfig(resources=ResourcesConfig(storage=storage, study_name="one"))
+    make_run(tmp_path / "one", [make_record(0, gap_points=1.0, num_params=1000)], config=config)
+    moved = RunDirectory((tmp_path / "one").rename(tmp_path / "two"))
+    assert len(load_frame(moved)) == 1
+    moved.config.write_text(moved.config.read_text().replace("study_name: one", "study_name: other"))
+    with pytest.raises(StudyError, match="no study called 'other'"):
+        load_frame(moved)
 
 
 def test_a_damaged_database_is_named(tmp_path: Path) -> None:

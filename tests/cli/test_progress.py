@@ -6,6 +6,7 @@ import os
 import pty
 import re
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from rich.console import Console
@@ -118,13 +119,14 @@ def test_a_crowd_of_trials_is_cut() -> None:
 def on_a_terminal(work: Callable[[Progress], None], monkeypatch: pytest.MonkeyPatch, term: str) -> str:
     monkeypatch.setenv("TERM", term)
     master, slave = pty.openpty()
-    with os.fdopen(slave, "w", encoding="utf-8") as stream:
-        with make_progress(stream) as progress:
-            work(progress)
-        os.set_blocking(master, False)
-        text = os.read(master, 1_000_000).decode()
+    with os.fdopen(slave, "w", encoding="utf-8") as stream, make_progress(stream) as progress:
+        work(progress)
+    chunks = []
+    with suppress(OSError):  # what Linux says at the end of a pseudo-terminal
+        while chunk := os.read(master, 65536):
+            chunks.append(chunk)
     os.close(master)
-    return text
+    return b"".join(chunks).decode()
 
 
 def work_on_everything(progress: Progress) -> None:

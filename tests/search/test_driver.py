@@ -13,7 +13,7 @@ from optuna import Trial as OptunaTrial
 from optuna.trial import TrialState
 
 from nas_distill.config import SpaceConfig
-from nas_distill.errors import SpaceError
+from nas_distill.errors import ClusterError, SpaceError
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Recipe, StudentSpec, TrialStatus
 from nas_distill.search.driver import SearchDriver
@@ -141,6 +141,7 @@ def test_a_dead_worker_fails_its_trial_and_keeps_its_curve(
     assert assignment is not None
     folder = RunDirectory(tmp_path).trial(assignment.number)
     Trial(assignment, context, folder).advance()
+    driver.epoch_done(assignment.number, 1)
     driver.trial_ended(assignment.number, "worker: ActorDiedError: killed")
     record = folder.read_result()
     assert record is not None
@@ -181,6 +182,57 @@ def test_a_damaged_result_stops_the_search_with_its_path(
     folder.result.write_text("{}")
     driver.trial_ended(assignment.number, None)
     assert "result.json" in str(driver.failure)
+
+
+def test_workers_that_die_before_their_first_epoch_end_the_search_not_its_trials(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext
+) -> None:
+    driver, heard = open_driver(tmp_path, small_run, total=6)
+    numbers = []
+    while (assignment := driver.next_assignment()) is not None:
+        numbers.append(assignment.number)
+        driver.trial_ended(assignment.number, "worker: OSError: the path is not shared")
+    assert len(numbers) == 3
+    assert isinstance(driver.failure, ClusterError)
+    assert "the path is not shared" in str(driver.failure)
+    driver.settle()
+    assert [row.state for row in rows(tmp_path) if row.number in numbers] == [TrialState.RUNNING] * 3
+    assert not heard.texts("trial")
+
+    again, _ = open_driver(tmp_path, small_run, total=6)
+    assert set(numbers) <= set(work(again, tmp_path, context))
+    assert len(trained(tmp_path)) == 6
+
+
+def test_one_worker_that_dies_at_the_start_fails_its_trial_once_others_train(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext
+) -> None:
+    driver, _ = open_driver(tmp_path, small_run, total=2)
+    first, second = driver.next_assignment(), driver.next_assignment()
+    assert first is not None
+    assert second is not None
+    driver.trial_ended(first.number, "worker: segmentation fault")
+    run_trial(second, context, RunDirectory(tmp_path).trial(second.number))
+    driver.epoch_done(second.number, 1)
+    driver.trial_ended(second.number, None)
+    record = RunDirectory(tmp_path).trial(first.number).read_result()
+    assert record is not None
+    assert record.error == "worker: segmentation fault"
+    assert driver.unfinished == 0
+
+
+def test_an_exhausted_space_ends_the_search_in_peace(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext
+) -> None:
+    def two(trial: OptunaTrial) -> StudentSpec:
+        width = trial.suggest_int("width", 4, 5)
+        return StudentSpec(architecture="small_resnet", arguments={"widths": (width, 4), "depths": (1, 1)})
+
+    driver, heard = open_driver(tmp_path, small_run, total=5, function=two)
+    assert len(work(driver, tmp_path, context)) == 2
+    assert driver.failure is None
+    assert driver.unfinished == 0
+    assert heard.texts("exhausted")[0].startswith("the search ends with 2 trials: space 'widths'")
 
 
 def test_an_end_heard_twice_counts_once(tmp_path: Path, small_run: SmallRun, context: TrialContext) -> None:

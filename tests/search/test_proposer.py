@@ -10,7 +10,7 @@ from nas_distill.config import SpaceConfig
 from nas_distill.errors import SpaceError
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Cost, Recipe, StudentSpec
-from nas_distill.search.proposer import InputShape, Limits, Proposer, make_limits
+from nas_distill.search.proposer import ExhaustedSpaceError, InputShape, Limits, Proposer, make_limits
 from nas_distill.search.spaces import Space
 from nas_distill.search.study import StudyLedger
 
@@ -137,3 +137,17 @@ def test_seeds_differ_between_trials_and_repeat_between_searches(tmp_path: Path)
         seeds.append([proposer.next().seed for _ in range(3)])
     assert seeds[0] == seeds[1]
     assert len(set(seeds[0])) == 3
+
+
+def test_a_small_space_is_tried_to_its_last_candidate(tmp_path: Path) -> None:
+    def eight(trial: Trial) -> StudentSpec:
+        return StudentSpec(
+            architecture="small_resnet",
+            arguments={"widths": (trial.suggest_int("width", 4, 11), 8), "depths": (1, 1)},
+        )
+
+    proposer, _ = make_proposer(tmp_path, eight, max_refusals=200)
+    widths_seen = {proposer.next().spec.keyword_arguments()["widths"][0] for _ in range(8)}
+    assert widths_seen == set(range(4, 12))
+    with pytest.raises(ExhaustedSpaceError, match="200 repeated"):
+        proposer.next()

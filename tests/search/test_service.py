@@ -14,12 +14,20 @@ import pytest
 from optuna.trial import TrialState
 
 from nas_distill.analysis.frame import load_frame
-from nas_distill.config import LOCAL_DIR, BudgetConfig, ResourcesConfig, SearchConfig, SpaceConfig, TeacherConfig
-from nas_distill.errors import ClusterError, ConfigError, RunError, SpaceError, TeacherError
+from nas_distill.config import (
+    LOCAL_DIR,
+    BudgetConfig,
+    ResourcesConfig,
+    SearchConfig,
+    SpaceConfig,
+    TeacherConfig,
+    ViewsConfig,
+)
+from nas_distill.errors import ClusterError, ConfigError, RunError, SpaceError, StudyError, TeacherError
 from nas_distill.records import Recipe
 from nas_distill.search.service import resume_search, start_search
 from nas_distill.store import RunDirectory
-from tests.helpers import SMALL_DATA, Heard, SmallRun
+from tests.helpers import SMALL_DATA, Heard, SmallRun, make_small_run
 from tests.search import processes
 
 RECIPE = Recipe(epochs=2, batch_size=64)
@@ -138,6 +146,37 @@ def test_a_corrected_command_takes_the_same_folder(small_run: SmallRun, tmp_path
         start_search(wrong, tmp_path / "run", Heard())
     right = make_config(small_run, budget=BudgetConfig(trials=1))
     assert start_search(right, tmp_path / "run", Heard()).new_trials == 1
+
+
+def test_a_storage_that_cannot_be_used_is_said_before_anything_is_computed(small_run: SmallRun, tmp_path: Path) -> None:
+    wrong = make_config(small_run, resources=ResourcesConfig(storage="notaurl"))
+    with pytest.raises(StudyError, match="no database URL"):
+        start_search(wrong, tmp_path / "run", Heard())
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"lock"}
+
+
+def test_a_corrected_command_takes_the_corrected_teacher(small_run: SmallRun, tmp_path: Path) -> None:
+    other = make_small_run(tmp_path / "other", seed=1)
+    views = ViewsConfig(crop_padding=9)  # more than the image: refused after the teacher was adopted
+    with pytest.raises(ConfigError, match="crop_padding"):
+        start_search(make_config(small_run, views=views), tmp_path / "run", Heard())
+    right = make_config(other, budget=BudgetConfig(trials=1))
+    outcome = start_search(right, tmp_path / "run", Heard())
+    assert outcome.run.read_teacher().weights_sha256 == other.teacher.weights_sha256()
+
+
+def test_fewer_trials_than_there_are_is_refused(small_run: SmallRun, tmp_path: Path) -> None:
+    start_search(make_config(small_run, budget=BudgetConfig(trials=2)), tmp_path / "run", Heard())
+    with pytest.raises(ConfigError, match=r"budget\.trials: 1 is fewer than the 2 trials"):
+        resume_search(tmp_path / "run", Heard(), trials=1)
+
+
+def test_runs_in_one_database_keep_apart(small_run: SmallRun, tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path / 'shared.db'}"
+    for name in ("a", "b"):
+        config = make_config(small_run, budget=BudgetConfig(trials=1), resources=ResourcesConfig(storage=storage))
+        outcome = start_search(config, tmp_path / name / "run", Heard())
+        assert len(load_frame(outcome.run)) == 1
 
 
 def test_a_run_is_not_begun_twice(small_run: SmallRun, tmp_path: Path) -> None:

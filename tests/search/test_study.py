@@ -73,6 +73,18 @@ def test_telling_twice_changes_nothing(tmp_path: Path) -> None:
     assert [record.metrics and record.metrics.gap_points for record in ledger.ended()] == [1.0]
 
 
+def test_a_trial_cut_off_while_it_was_told_counts_once(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    number = ask_and_assign(ledger)
+    trial = optuna.trial.Trial(ledger._study, stored(tmp_path)[0]._trial_id)
+    trial.set_user_attr("record", complete(number).model_dump_json())  # and killed before `tell`
+    assert ledger.ended() == []
+    assert [assignment.number for assignment in ledger.unfinished()] == [number]
+    ledger.tell(complete(number))
+    assert len(ledger.ended()) == 1
+    assert ledger.unfinished() == []
+
+
 def test_a_failed_trial_is_told_as_failed(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     ledger.tell(failed(ask_and_assign(ledger)))
