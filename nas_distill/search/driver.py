@@ -6,7 +6,7 @@ Ray's adapters (`tune`) only pass on what they hear: that a worker is free, that
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 
 from nas_distill.errors import ClusterError, NasDistillError
@@ -41,6 +41,7 @@ class SearchDriver:
         proposer: Where new assignments come from.
         objectives: For the events and the status.
         total: Trials to train, those of earlier sessions included.
+        max_failures: How often a trial is handed out again after its worker died.
         progress: Told of everything.
 
     Attributes:
@@ -55,6 +56,7 @@ class SearchDriver:
         *,
         objectives: tuple[Objective, ...],
         total: int,
+        max_failures: int,
         progress: Progress,
     ) -> None:
         self._run = run
@@ -62,6 +64,8 @@ class SearchDriver:
         self._proposer = proposer
         self._quality = next(objective for objective in objectives if objective.kind == "quality")
         self._total = total
+        self._max_failures = max_failures
+        self._deaths: Counter[int] = Counter()
         self._progress = progress
         self._started = time.monotonic()
         self._running: dict[int, _Flight] = {}
@@ -78,6 +82,11 @@ class SearchDriver:
         if self.failure is not None:
             return 0
         return max(self._total - len(self._ended) - len(self._running) - len(self._dead_at_start), 0)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether trials are out; one whose worker dies is handed out again."""
+        return bool(self._running)
 
     @property
     def unfinished(self) -> int:
@@ -129,6 +138,9 @@ class SearchDriver:
         flight = self._running[number]
         try:
             record = read_own_result(flight.assignment, self._run.trial(number))
+            if record is None and self._deaths[number] < self._max_failures and self.failure is None:
+                self._hand_out_again(self._running.pop(number), error)
+                return
             if record is None and flight.done == flight.before:
                 self._hold(self._running.pop(number), error or "the worker ended without a result")
                 return
@@ -151,6 +163,13 @@ class SearchDriver:
                 self._fail(problem)
                 return
             self._acknowledged(record, flight)
+
+    def _hand_out_again(self, flight: _Flight, error: str | None) -> None:
+        # Not left to Tune: the death of a reused worker counts there as two failures, of which the second is final.
+        number = flight.assignment.number
+        self._deaths[number] += 1
+        self._queue.appendleft(flight.assignment)
+        self._progress.event("retry", f"trial {number} goes on in another worker: {error or 'no result'}")
 
     def _hold(self, flight: _Flight, error: str) -> None:
         """Waits with a trial whose worker died before its first epoch.

@@ -190,6 +190,7 @@ def _search(
         proposer,
         objectives=check_objectives(config.objectives),
         total=config.budget.trials,
+        max_failures=config.resources.max_failures,
         progress=progress,
     )
     finished = _run_on_cluster(driver, run, config, prepared, progress)

@@ -70,11 +70,13 @@ class DriverSearcher(Searcher):  # type: ignore[misc]
         super().__init__()
         self._driver = driver
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """Returns the next assignment, or that there is none."""
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Returns the next assignment, None while there may be one later, or that there will be none."""
         del trial_id
         assignment = None if self._driver is None else self._driver.next_assignment()
         if assignment is None:
+            if self._driver is not None and self._driver.waiting:
+                return None
             return str(Searcher.FINISHED)
         return {_NUMBER: assignment.number, _ASSIGNMENT: assignment.model_dump_json()}
 
@@ -150,7 +152,7 @@ def run_tune(driver: SearchDriver, workplace: Workplace, resources: ResourcesCon
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=DriverSearcher(driver),
-            num_samples=driver.remaining,
+            num_samples=-1,  # until the driver has no more
             max_concurrent_trials=parallel_trials(resources),
             reuse_actors=True,
             trial_dirname_creator=lambda trial: f"{trial.config[_NUMBER]:05d}-{trial.trial_id}",
@@ -161,7 +163,7 @@ def run_tune(driver: SearchDriver, workplace: Workplace, resources: ResourcesCon
             callbacks=[DriverCallback(driver)],
             # Tune saves nothing: `Trial` keeps its own checkpoints, and Tune's cannot be relied on after a kill.
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-            failure_config=tune.FailureConfig(max_failures=resources.max_failures),
+            failure_config=tune.FailureConfig(max_failures=0),  # the driver hands out again
             verbose=0,
         ),
     )

@@ -40,7 +40,12 @@ def context(small_run: SmallRun) -> TrialContext:
 
 
 def open_driver(
-    folder: Path, small: SmallRun, *, total: int = 3, function: Callable[[OptunaTrial], StudentSpec] = widths
+    folder: Path,
+    small: SmallRun,
+    *,
+    total: int = 3,
+    max_failures: int = 0,
+    function: Callable[[OptunaTrial], StudentSpec] = widths,
 ) -> tuple[SearchDriver, Heard]:
     run = RunDirectory(folder)
     storage, name = run.own_storage, "nas_distill"
@@ -56,7 +61,9 @@ def open_driver(
         known=ledger.assigned_specs(),
     )
     heard = Heard()
-    return SearchDriver(run, ledger, proposer, objectives=OBJECTIVES, total=total, progress=heard), heard
+    return SearchDriver(
+        run, ledger, proposer, objectives=OBJECTIVES, total=total, max_failures=max_failures, progress=heard
+    ), heard
 
 
 def work(driver: SearchDriver, folder: Path, context: TrialContext, *, at_most: int = 100) -> list[int]:
@@ -182,6 +189,36 @@ def test_a_damaged_result_stops_the_search_with_its_path(
     folder.result.write_text("{}")
     driver.trial_ended(assignment.number, None)
     assert "result.json" in str(driver.failure)
+
+
+def test_a_trial_whose_worker_died_is_handed_out_again_and_goes_on(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext
+) -> None:
+    driver, heard = open_driver(tmp_path, small_run, total=1, max_failures=2)
+    assignment = driver.next_assignment()
+    assert assignment is not None
+    assert driver.waiting
+    assert driver.next_assignment() is None
+    Trial(assignment, context, RunDirectory(tmp_path).trial(assignment.number)).advance()
+    driver.epoch_done(assignment.number, 1)
+    driver.trial_ended(assignment.number, "the worker died")
+    assert heard.texts("retry") == [f"trial {assignment.number} goes on in another worker: the worker died"]
+    assert work(driver, tmp_path, context) == [assignment.number]
+    record = RunDirectory(tmp_path).trial(assignment.number).read_result()
+    assert record is not None
+    assert (record.status, record.resumptions) == (TrialStatus.COMPLETE, 1)
+
+
+def test_a_trial_is_handed_out_again_only_so_often(tmp_path: Path, small_run: SmallRun, context: TrialContext) -> None:
+    driver, _ = open_driver(tmp_path, small_run, total=1, max_failures=2)
+    attempts = 0
+    while (assignment := driver.next_assignment()) is not None:
+        attempts += 1
+        driver.trial_ended(assignment.number, "the worker died")
+    driver.settle()
+    assert attempts == 3
+    assert [row.state for row in rows(tmp_path)] == [TrialState.FAIL]
+    assert not driver.waiting
 
 
 def test_workers_that_die_before_their_first_epoch_end_the_search_not_its_trials(

@@ -257,6 +257,7 @@ def test_killed_worker_interrupted_driver_resume(
         assert len(record.curve) == 100
     frame = load_frame(run)
     assert sorted(frame["number"]) == sorted(int(name) for name in after)
+    assert (frame["status"] == "complete").all()
     assert TrialState.RUNNING not in states(run)
     assert (run.report / "index.html").exists()
 
