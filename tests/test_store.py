@@ -264,7 +264,7 @@ def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     with holder(run.path) as child:
         os.kill(child.pid, signal.SIGKILL)
-        child.wait(timeout=60)
+        assert child.wait(timeout=60) == -signal.SIGKILL
         take(run)
 
 
