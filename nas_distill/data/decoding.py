@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,13 +46,10 @@ class _Batches(Sampler[list[int]]):
     """
 
     def __init__(self) -> None:
-        self.parts: Sequence[Tensor] = ()
+        self.parts: Iterable[Tensor] = ()
 
     def __iter__(self) -> Iterator[list[int]]:
         return (part.tolist() for part in self.parts)
-
-    def __len__(self) -> int:
-        return len(self.parts)
 
 
 class DecodingLoader:
@@ -64,11 +61,11 @@ class DecodingLoader:
         self._kept: dict[bool, tuple[DataLoader[Tensor | str], _Batches]] = {}
         self._busy: set[bool] = set()
 
-    def read(self, parts: Sequence[Tensor], *, pin: bool) -> Iterator[Tensor]:
+    def read(self, parts: Iterable[Tensor], *, pin: bool) -> Iterator[Tensor]:
         """Yields the images at each of `parts`.
 
         Args:
-            parts: int64 [B], positions in the split, one tensor per batch.
+            parts: int64 [B], positions in the split, one tensor per batch; taken a few ahead.
             pin: Whether the images are wanted in page-locked memory.
 
         Returns:
@@ -102,7 +99,7 @@ class DecodingLoader:
         return loader, batches
 
     @staticmethod
-    def _pass(loader: DataLoader[Tensor | str], batches: _Batches, parts: Sequence[Tensor]) -> Iterator[Tensor]:
+    def _pass(loader: DataLoader[Tensor | str], batches: _Batches, parts: Iterable[Tensor]) -> Iterator[Tensor]:
         batches.parts = parts
         for images in loader:
             if isinstance(images, str):

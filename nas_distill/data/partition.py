@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 
 from nas_distill.data.manifest import SPLIT_NAMES, SplitName, SplitSettings
 from nas_distill.errors import DataError, RunError
@@ -89,6 +88,8 @@ def _set_aside(
     counts = np.bincount(labels[pool], minlength=len(class_names))
     if counts.min() < 2:
         _refuse_small_class(counts, class_names, field, fraction)
+    from sklearn.model_selection import train_test_split  # a second of importing that no worker needs
+
     kept, held = train_test_split(pool, test_size=aside, stratify=labels[pool], random_state=seed % 2**32)
     for part in (kept, held):
         if np.bincount(labels[part], minlength=len(class_names)).min() == 0:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nas_distill.config import DataConfig
+from nas_distill.data.budget import check_room, default_budget
 from nas_distill.data.bulk import BulkReader, PixelMoments
 from nas_distill.data.kept import KEPT_SPLITS, are_images_kept, images_path, write_images
 from nas_distill.data.manifest import SPLIT_NAMES, DataManifest, SplitName, SplitSettings
@@ -52,8 +53,8 @@ def prepare_data(config: DataConfig, folder: Path, progress: Progress) -> DataMa
     splits = partition(source.labels, source.offered, source.class_names, SplitSettings.of(config))
     looked_at = np.concatenate([splits[name].indices for name in KEPT_SPLITS])
     pixels = reader.find_format(looked_at, image_size=config.image_size, channels=config.channels)
-    num_bytes = len(looked_at) * pixels.channels * pixels.image_size**2
-    in_memory = num_bytes <= config.memory_budget_mib * 2**20
+    budget = default_budget(folder) if config.memory_budget_mib is None else config.memory_budget_mib * 2**20
+    in_memory = _num_bytes(splits, pixels) <= budget
     write_splits(run.split, splits)
     if in_memory:
         moments = _keep_images(reader, splits, pixels, folder)
@@ -83,7 +84,12 @@ def check_content(manifest: DataManifest, source: ImageSource, folder: Path) -> 
 
 
 def _keep_images(reader: BulkReader, splits: Splits, pixels: PixelFormat, folder: Path) -> PixelMoments:
-    """Writes the decoded images; returns the moments of the training images."""
+    """Writes the decoded images; returns the moments of the training images.
+
+    Raises:
+        RunError: The disk has no room for them.
+    """
+    check_room(folder, _num_bytes(splits, pixels))
     moments = {name: PixelMoments() for name in KEPT_SPLITS}
     for name in KEPT_SPLITS:
         indices = splits[name].indices
@@ -91,6 +97,10 @@ def _keep_images(reader: BulkReader, splits: Splits, pixels: PixelFormat, folder
         shape = (len(indices), pixels.channels, pixels.image_size, pixels.image_size)
         write_images(images_path(folder, name), moments[name].watch(images), shape)
     return moments["train"]
+
+
+def _num_bytes(splits: Splits, pixels: PixelFormat) -> int:
+    return sum(len(splits[name].indices) for name in KEPT_SPLITS) * pixels.channels * pixels.image_size**2
 
 
 def _sampled_moments(reader: BulkReader, train: Split, pixels: PixelFormat) -> PixelMoments:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from nas_distill.data.manifest import DataManifest, SplitName
 from nas_distill.data.partition import read_splits
 from nas_distill.data.prepare import check_content, stored_format
 from nas_distill.data.sources import open_source
+from nas_distill.data.upload import Uploader
 from nas_distill.store import RunDirectory, read_record
 
 # A split over this share of a device's free memory stays on the host; models and other trials need the rest.
@@ -48,13 +49,37 @@ class ImageSplit(ABC):
     def __init__(self, manifest: DataManifest, labels: Tensor) -> None:
         self.manifest = manifest
         self.labels = labels
+        self._labels_on: dict[torch.device, Tensor] = {}
 
     @property
     def num_images(self) -> int:
         """N."""
         return len(self.labels)
 
+    def labels_on(self, device: torch.device) -> Tensor:
+        """Returns the labels, int64 [N], on `device`, where they stay."""
+        if device not in self._labels_on:
+            self._labels_on[device] = self.labels.to(device)
+        return self._labels_on[device]
+
+    def resident(self, device: torch.device) -> Tensor | None:
+        """Returns all images, uint8 [N, C, H, W], where they are held on `device`; they are not to be written to."""
+        del device
+        return None
+
     @abstractmethod
+    def read(self, parts: Iterable[Tensor], *, device: torch.device) -> Iterator[Tensor]:
+        """Yields the images at each of `parts`, uint8 [B, C, H, W] on `device`, in the order of the parts.
+
+        Args:
+            parts: int64 [B], positions in the split, on `device` where all images are `resident`, else on the CPU;
+                taken a few ahead.
+            device: Where the images are wanted.
+
+        Raises:
+            DataError: An image that was not decoded before is damaged.
+        """
+
     def batches(self, order: Tensor, batch_size: int, *, device: torch.device) -> Iterator[ImageBatch]:
         """Yields the images at `order`, `batch_size` at a time; the last batch may be smaller.
 
@@ -66,6 +91,10 @@ class ImageSplit(ABC):
         Raises:
             DataError: An image that was not decoded before is damaged.
         """
+        labels, parts = self.labels_on(device), split_order(order.to(device), batch_size)
+        asked = parts if self.resident(device) is not None else split_order(order.cpu(), batch_size)
+        for indices, images in zip(parts, self.read(asked, device=device), strict=True):
+            yield ImageBatch(indices, images, labels.index_select(0, indices))
 
 
 class MemorySplit(ImageSplit):
@@ -74,23 +103,25 @@ class MemorySplit(ImageSplit):
     def __init__(self, manifest: DataManifest, labels: Tensor, images: Tensor) -> None:
         super().__init__(manifest, labels)
         self._images = images
-        self._resident: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._resident: dict[torch.device, Tensor | None] = {torch.device("cpu"): images}
 
-    def batches(self, order: Tensor, batch_size: int, *, device: torch.device) -> Iterator[ImageBatch]:
-        """Yields the images at `order` by indexing alone (`ImageSplit.batches`)."""
-        images, labels = self._on(device)
-        home = images.device
-        for indices in _parts(order.to(home), batch_size):
-            batch = ImageBatch(indices, images.index_select(0, indices), labels.index_select(0, indices))
-            yield (batch if home == device else ImageBatch(*(part.to(device, non_blocking=True) for part in batch)))
-
-    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+    def resident(self, device: torch.device) -> Tensor | None:
+        """Returns all images where the device has room for them (`ImageSplit.resident`)."""
         if device not in self._resident:
-            if device.type == "cpu" or not _has_room(device, self._images.nbytes):
-                self._resident[device] = (self._images, self.labels)
-            else:
-                self._resident[device] = (self._images.to(device), self.labels.to(device))
+            has_room = _has_room(device, self._images.nbytes)
+            self._resident[device] = self._images.to(device) if has_room else None
         return self._resident[device]
+
+    def read(self, parts: Iterable[Tensor], *, device: torch.device) -> Iterator[Tensor]:
+        """Yields the images at each part by indexing alone (`ImageSplit.read`)."""
+        images = self.resident(device)
+        if images is not None:
+            yield from (images.index_select(0, part) for part in parts)
+            return
+        upload = Uploader(device)
+        for part in parts:
+            staged = upload.staging((len(part), *self._images.shape[1:]))
+            yield upload(torch.index_select(self._images, 0, part, out=staged))
 
 
 class DecodedSplit(ImageSplit):
@@ -100,12 +131,11 @@ class DecodedSplit(ImageSplit):
         super().__init__(manifest, labels)
         self._loader = DecodingLoader(decoder, workers)
 
-    def batches(self, order: Tensor, batch_size: int, *, device: torch.device) -> Iterator[ImageBatch]:
-        """Yields the images at `order` as the workers deliver them (`ImageSplit.batches`)."""
-        parts = _parts(order.cpu(), batch_size)
-        for indices, images in zip(parts, self._loader.read(parts, pin=device.type == "cuda"), strict=True):
-            batch = ImageBatch(indices, images, self.labels[indices])
-            yield ImageBatch(*(part.to(device, non_blocking=True) for part in batch))
+    def read(self, parts: Iterable[Tensor], *, device: torch.device) -> Iterator[Tensor]:
+        """Yields the images at each part as the workers deliver them (`ImageSplit.read`)."""
+        upload = Uploader(device)
+        for images in self._loader.read(parts, pin=device.type == "cuda"):
+            yield upload(images)
 
 
 def open_split(config: DataConfig, folder: Path, name: SplitName) -> ImageSplit:
@@ -133,9 +163,10 @@ def open_split(config: DataConfig, folder: Path, name: SplitName) -> ImageSplit:
     return DecodedSplit(manifest, labels, decoder, config.workers)
 
 
-def _parts(order: Tensor, batch_size: int) -> tuple[Tensor, ...]:
+def split_order(order: Tensor, size: int) -> tuple[Tensor, ...]:
+    """Returns `order` in parts of `size`; the last may be smaller."""
     # torch splits nothing into one empty part.
-    return torch.split(order, batch_size) if len(order) else ()
+    return torch.split(order, size) if len(order) else ()
 
 
 def _has_room(device: torch.device, num_bytes: int) -> bool:

@@ -8,7 +8,6 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from nas_distill.data.sources.base import ImageSource, content_digest
 
@@ -26,6 +25,8 @@ class DigitsSource(ImageSource):
     @classmethod
     def load(cls) -> Self:
         """Returns the source."""
+        from sklearn.datasets import load_digits  # a second of importing that only this source needs
+
         digits = load_digits()
         pixels = np.rint(digits.images * (255.0 / 16.0)).astype(np.uint8)
         labels = digits.target.astype(np.int64)

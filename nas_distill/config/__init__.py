@@ -1,0 +1,25 @@
+"""`SearchConfig` and its parts: everything that decides a search, validated when it is built.
+
+Reading it from YAML, flags and `--set` is `config_io`'s job.
+"""
+
+from nas_distill.config.data import FOLDER, Augmentation, DataConfig, ViewsConfig
+from nas_distill.config.resources import ExecutionConfig, ResourcesConfig
+from nas_distill.config.search import BudgetConfig, PicksConfig, SearchConfig, SpaceConfig
+from nas_distill.config.teacher import LOCAL_DIR, TeacherConfig, default_teacher_recipe
+
+__all__ = [
+    "FOLDER",
+    "LOCAL_DIR",
+    "Augmentation",
+    "BudgetConfig",
+    "DataConfig",
+    "ExecutionConfig",
+    "PicksConfig",
+    "ResourcesConfig",
+    "SearchConfig",
+    "SpaceConfig",
+    "TeacherConfig",
+    "ViewsConfig",
+    "default_teacher_recipe",
+]

@@ -1,0 +1,69 @@
+"""Where and how wide the trials run, and how their networks are run there."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+
+from nas_distill.frozen import Record
+
+
+class ExecutionConfig(Record):
+    """How networks are run in training; "auto" times a few steps of each candidate and takes the fastest.
+
+    A timing decides, so that two runs of one search may decide differently and end with slightly different weights;
+    fix both to repeat a training bit by bit.
+
+    Attributes:
+        precision: Of activations in training; measurements are always made in float32.
+        memory_format: Of weights and activations.
+    """
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+
+
+class ResourcesConfig(Record):
+    """Where and how wide the trials run.
+
+    Attributes:
+        cpus_per_trial: CPU slots (and torch threads) per trial.
+        gpus_per_trial: GPUs per trial; a fraction packs several trials on one. "auto" is 0 on a cluster without GPUs;
+            on one with GPUs it packs as many trials as the memory that candidates need, which is measured, allows.
+        max_parallel_trials: Upper bound on trials at once; by default what the cluster holds.
+        address: A running Ray cluster to join (`auto`, or `HOST:PORT`); by default a local one is started.
+        max_failures: How often a trial is started again after its worker died.
+        storage: Optuna storage URL; by default SQLite in the run directory. It stands in the run's configuration in
+            clear text: leave a password to the database's own means, such as PGPASSFILE.
+        study_name: Name of the study there; by default one that no other run has.
+        execution: How networks are run in training.
+        checkpoint_interval_s: Seconds of training between checkpoints of a trial, at most its loss when its worker
+            dies; an epoch is never cut in two. 0 writes one after every epoch.
+    """
+
+    cpus_per_trial: PositiveFloat = 1.0
+    gpus_per_trial: Literal["auto"] | NonNegativeFloat = "auto"
+    max_parallel_trials: PositiveInt | None = None
+    address: str | None = None
+    max_failures: NonNegativeInt = 2
+    storage: str | None = None
+    study_name: Annotated[str, Field(min_length=1)] = "nas_distill"
+    execution: ExecutionConfig = Field(default_factory=ExecutionConfig)
+    checkpoint_interval_s: NonNegativeFloat = 5.0
+
+    @field_validator("gpus_per_trial", mode="before")
+    @classmethod
+    def _auto_or_a_number(cls, value: Any) -> Any:
+        number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+        if value != "auto" and not number:
+            raise ValueError("must be auto, or a number of at least 0")
+        return value
+
+    @field_validator("cpus_per_trial", "gpus_per_trial")
+    @classmethod
+    def _whole_above_one(cls, value: float | str) -> float | str:
+        if isinstance(value, float) and value > 1 and value != int(value):
+            raise ValueError("must be a whole number above 1, or a fraction below it: Ray divides nothing else")
+        return value

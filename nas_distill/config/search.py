@@ -1,0 +1,129 @@
+"""Everything that decides a search."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+
+from nas_distill.config.data import FOLDER, DataConfig, ViewsConfig
+from nas_distill.config.resources import ResourcesConfig
+from nas_distill.config.teacher import LOCAL_DIR, TeacherConfig
+from nas_distill.frozen import Record
+from nas_distill.objectives import check_objectives
+from nas_distill.records import Recipe
+
+_SQLITE_FILE = "sqlite:///"
+_OWN_SPACE = re.compile(r".+\.py(:\w+)?")
+
+
+class SpaceConfig(Record):
+    """The candidates.
+
+    Attributes:
+        name: A shipped space, or `FILE.py[:function]`.
+        max_params: Candidates with more parameters are refused before training.
+        max_macs: Candidates with more multiply-accumulates per image are refused before training.
+        allow_larger_than_teacher: Train students with a capacity ratio of 1 or more.
+    """
+
+    name: Annotated[str, Field(min_length=1)] = "tiny"
+    max_params: PositiveInt | None = None
+    max_macs: PositiveInt | None = None
+    allow_larger_than_teacher: bool = False
+
+
+class BudgetConfig(Record):
+    """How much is tried.
+
+    Attributes:
+        trials: Trials to train, refused candidates not counted.
+        max_refusals: Candidates refused in a row before the space is declared infeasible.
+    """
+
+    trials: PositiveInt = 16
+    max_refusals: PositiveInt = 200
+
+
+class PicksConfig(Record):
+    """How students are picked from the front.
+
+    Attributes:
+        gap_tolerance_points: The smallest student with a gap up to this is picked, percentage points.
+    """
+
+    gap_tolerance_points: float = 1.0
+
+
+class SearchConfig(Record):
+    """Everything that decides a search.
+
+    Attributes:
+        data: The images.
+        views: Deterministic augmentation.
+        teacher: The fixed network.
+        space: The candidates.
+        objectives: Two to four names; see `objectives`.
+        budget: How much is tried.
+        recipe: How each student is distilled.
+        resources: Where and how wide.
+        picks: How students are picked.
+        seed: Of proposals, initial weights and order of images.
+    """
+
+    data: DataConfig = Field(default_factory=DataConfig)
+    views: ViewsConfig = Field(default_factory=ViewsConfig)
+    teacher: TeacherConfig = Field(default_factory=TeacherConfig)
+    space: SpaceConfig = Field(default_factory=SpaceConfig)
+    objectives: tuple[str, ...] = ("gap_points", "num_params")
+    budget: BudgetConfig = Field(default_factory=BudgetConfig)
+    recipe: Recipe = Field(default_factory=Recipe)
+    resources: ResourcesConfig = Field(default_factory=ResourcesConfig)
+    picks: PicksConfig = Field(default_factory=PicksConfig)
+    seed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _teacher_is_known(self) -> Self:
+        if self.teacher.model is None and self.data.source != "digits":
+            raise ValueError(
+                f"teacher.model is not given, and only 'digits' comes with a teacher recipe (data.source is "
+                f"'{self.data.source}'); train one with `nas_distill teacher`, then pass --teacher local-dir:PATH"
+            )
+        return self
+
+    def anchored(self, base: Path) -> SearchConfig:
+        """Returns the configuration with its relative paths made absolute, so that it means the same from anywhere.
+
+        Args:
+            base: Folder to which the paths are relative.
+        """
+
+        def anchor(text: str | None, prefix: str = "") -> str | None:
+            if text is None or not text.startswith(prefix):
+                return text
+            path = text.removeprefix(prefix)
+            # SQLite's other names for databases, such as :memory:, are no paths.
+            return prefix + str((base / Path(path).expanduser()).resolve()) if path[:1] != ":" else text
+
+        data, teacher, name, resources = self.data, self.teacher, self.space.name, self.resources
+        return self.model_copy(
+            update={
+                "data": data.model_copy(update={"source": anchor(data.source, FOLDER), "root": anchor(data.root)}),
+                "teacher": teacher.model_copy(
+                    update={
+                        "model": anchor(teacher.model, LOCAL_DIR),
+                        "checkpoint": anchor(teacher.checkpoint),
+                    }
+                ),
+                "space": self.space.model_copy(update={"name": anchor(name) if _OWN_SPACE.fullmatch(name) else name}),
+                "resources": resources.model_copy(update={"storage": anchor(resources.storage, _SQLITE_FILE)}),
+            }
+        )
+
+    @field_validator("objectives")
+    @classmethod
+    def _a_trade_off(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        check_objectives(value)
+        return value
