@@ -4,25 +4,39 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from nas_distill.data.splits import ImageSplit
-from nas_distill.data.views import ViewPlan, render_view
-from nas_distill.errors import RunError, TeacherError
-from nas_distill.knowledge.store import MANIFEST, Knowledge, KnowledgeKey, KnowledgeManifest
+from nas_distill.data.viewing import view_batches
+from nas_distill.data.views import ViewPlan
+from nas_distill.errors import RunError
+from nas_distill.knowledge.arrays import remove_leftovers
+from nas_distill.knowledge.asking import Asker
+from nas_distill.knowledge.inspection import inspect
+from nas_distill.knowledge.layout import (
+    AnswerStorage,
+    KnowledgeFolder,
+    KnowledgeKey,
+    KnowledgeManifest,
+    SlabReceipt,
+    SlabShape,
+    merged,
+)
+from nas_distill.knowledge.pool import SlabJob, SlabPool
+from nas_distill.knowledge.store import Knowledge
+from nas_distill.knowledge.writing import storing, write_reference, write_slab
 from nas_distill.models.teacher import Teacher
 from nas_distill.progress import Progress
-from nas_distill.store import rename_durably, write_record
+from nas_distill.store import read_record, write_record
 
-_BATCH_SIZE = 512
-_LEAST_SUBSET = 1000
-_FLOAT16_MAX = 65504.0
+_WORTH_WORKERS_S = 20.0
+"""Workers take about ten seconds to import and to open data and teacher."""
+
+_TASK = "teacher's answers"
 
 
 def build_knowledge(
@@ -35,12 +49,13 @@ def build_knowledge(
     root: Path,
     device: torch.device,
     progress: Progress,
+    storage: AnswerStorage | None = None,
+    pool: SlabPool | None = None,
 ) -> Knowledge:
     """Stores the teacher's answers, or opens them when they are stored already.
 
-    The folder `root/ID` appears in one rename when it is whole; ID is the digest of teacher, data and views. It holds
-    `train_logits.npy` float16 [K, N, C] (view-major: one slab is one epoch), `validation_logits.npy` and
-    `subset_logits.npy` float32 (plain images, against which students are measured) and `subset_indices.npy`.
+    They lie in `root/ID` (see `layout`); ID is the digest of teacher, data, views and storage. What an earlier build
+    finished is checked against its checksums and kept, the rest is written, and the manifest comes last.
 
     Args:
         teacher: Moved to `device`.
@@ -49,115 +64,192 @@ def build_knowledge(
         plan: K views.
         online: Store no views, only the answers to plain images.
         root: The run's knowledge folder.
-        device: Where the teacher answers.
-        progress: Told after every batch.
+        device: Where the teacher answers in this process.
+        progress: Told of sizes, of what is damaged, and after every batch.
+        storage: How much of an answer is stored.
+        pool: Shares the slabs among processes when they would keep this one busy for long.
 
     Raises:
-        TeacherError: The teacher answers NaN, infinities, or numbers beyond float16.
-        RunError: The disk is full or the file system refuses.
+        TeacherError: The teacher answers NaN, infinities, numbers beyond float16 or differently when asked twice, or
+            gives no embedding.
+        RunError: The disk lacks room, or the file system refuses.
     """
-    key = KnowledgeKey(
+    key = _make_key(teacher, train, plan, AnswerStorage() if storage is None else storage, online=online)
+    folder = KnowledgeFolder(root / key.digest())
+    found = inspect(folder.path, key)
+    for fault in found.faults:
+        progress.event("warning", f"{fault}; it is made again")
+    if found.manifest is not None and not found.faults:
+        progress.event("knowledge", f"the teacher's answers are stored already ({folder.path.name})")
+        return Knowledge(folder.path)
+    started = time.perf_counter()
+    missing = [view for view in range(key.slabs) if view not in found.slabs]
+    with storing(folder.path):
+        _clear(folder, key, missing)
+    asker = Asker(teacher, device, embeddings=key.embeddings)
+    tried = _try_out(asker, train, plan)
+    shape = SlabShape(
+        num_images=train.num_images,
+        num_classes=teacher.num_classes,
+        top_k=key.top_k,
+        embedding_size=tried.embedding_size,
+    )
+    job = SlabJob(folder=str(folder.path), key=key, shape=shape)
+    _check_room(job, missing, progress)
+    if not found.reference:
+        write_reference(job, asker, train, validation)
+    _write_slabs(
+        job,
+        missing,
+        lambda view, tell: write_slab(job, view, asker, train, tell),
+        pool if tried.seconds(job, missing) > _WORTH_WORKERS_S else None,
+        progress,
+    )
+    with storing(folder.path):
+        remove_leftovers(folder.views)  # of workers that died
+    written = [read_record(folder.receipt(view), SlabReceipt).errors for view in missing]
+    manifest = KnowledgeManifest(
+        key=key,
+        shape=shape,
+        errors=merged([*found.slabs.values(), *written]),
+        build_time_s=round(time.perf_counter() - started, 3),
+    )
+    write_record(folder.manifest, manifest)
+    progress.event("knowledge", _summary(manifest))
+    return Knowledge(folder.path)
+
+
+def _make_key(
+    teacher: Teacher, train: ImageSplit, plan: ViewPlan, storage: AnswerStorage, *, online: bool
+) -> KnowledgeKey:
+    return KnowledgeKey(
         teacher_sha256=teacher.weights_sha256(),
+        teacher_architecture=teacher.architecture,
+        teacher_arguments=teacher.arguments,
         teacher_image_size=teacher.image_size,
+        teacher_mean=teacher.preprocess.mean,
+        teacher_std=teacher.preprocess.std,
         data_id=train.manifest.data_id,
         plan=plan,
         slabs=0 if online else plan.count,
+        top_k=0 if online else storage.stored_top_k(teacher.num_classes),
+        embeddings=storage.embeddings and not online,
     )
-    folder = root / key.digest()
-    if (folder / MANIFEST).exists():
-        progress.event("knowledge", f"the teacher's answers are stored already ({folder.name})")
-        return Knowledge(folder)
-    _check_room(root, key.slabs * train.num_images * teacher.num_classes * 2)
-    partial = root / f".{folder.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    started = time.perf_counter()
-    try:
-        asked = _Asked(teacher=teacher.to(device), train=train, validation=validation, device=device)
-        rounding = _write_answers(asked, key, partial, progress)
-        manifest = KnowledgeManifest(
-            key=key,
-            num_images=train.num_images,
-            num_classes=teacher.num_classes,
-            max_rounding_error=rounding,
-            build_time_s=round(time.perf_counter() - started, 3),
-        )
-        write_record(partial / MANIFEST, manifest)
-        shutil.rmtree(folder, ignore_errors=True)
-        rename_durably(partial, folder)
-    except OSError as error:
-        raise RunError(f"{folder}: the teacher's answers cannot be stored: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    progress.event(
-        "knowledge",
-        f"stored the teacher's answers to {key.slabs} views of {train.num_images} images in "
-        f"{manifest.build_time_s:.1f} s (largest float16 rounding {rounding:.1e})",
-    )
-    return Knowledge(folder)
 
 
-def _check_room(root: Path, needed: int) -> None:
-    root.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(root).free
-    if needed > free:
-        raise RunError(
-            f"{root}: the teacher's answers need {needed / 2**20:.0f} MiB, {free / 2**20:.0f} MiB are free; lower "
-            "views.count, use --online-teacher, or choose another --out"
-        )
+def _clear(folder: KnowledgeFolder, key: KnowledgeKey, missing: Sequence[int]) -> None:
+    """Removes the manifest, so that nobody uses the folder while it is mended, and what is not whole."""
+    folder.views.mkdir(parents=True, exist_ok=True)
+    folder.manifest.unlink(missing_ok=True)
+    for view in missing:
+        folder.receipt(view).unlink(missing_ok=True)
+        for name in key.slab_arrays:
+            folder.array(view, name).unlink(missing_ok=True)
+    remove_leftovers(folder.path)
+    remove_leftovers(folder.views)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """Who is asked about what, where."""
+class _TryOut:
+    """What one batch showed.
 
-    teacher: Teacher
-    train: ImageSplit
-    validation: ImageSplit
-    device: torch.device
+    Attributes:
+        embedding_size: Width of the embeddings to be stored, 0 for none.
+        image_s: Seconds per image, in this process.
+    """
 
-    def plain(self, split: ImageSplit, indices: Tensor | None = None) -> Tensor:
-        """Returns the answers to plain images, float32 [N, C] on the CPU."""
-        order = torch.arange(split.num_images) if indices is None else indices
-        batches = split.batches(order, _BATCH_SIZE, device=self.device)
-        return torch.cat([_checked(self.teacher(batch.images)) for batch in batches]).cpu()
+    embedding_size: int
+    image_s: float
 
-    def view(self, view: int, plan: ViewPlan) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields positions and answers, float32 [B, C], of one view of every training image, on the CPU."""
-        for batch in self.train.batches(torch.arange(self.train.num_images), _BATCH_SIZE, device=self.device):
-            images = render_view(batch.images, batch.indices, view, plan)
-            yield batch.indices.cpu(), _checked(self.teacher(images)).cpu()
+    def seconds(self, job: SlabJob, views: Sequence[int]) -> float:
+        """Returns about how long this process alone would take for `views`."""
+        return self.image_s * job.shape.num_images * len(views)
 
 
-def _write_answers(asked: _Asked, key: KnowledgeKey, folder: Path, progress: Progress) -> float:
-    """Writes all arrays; returns the largest rounding error of a stored logit."""
-    train = asked.train
-    np.save(folder / "validation_logits.npy", asked.plain(asked.validation).numpy())
-    # Enough images to measure to about a point, never more than needed: the subset is evaluated in every trial.
-    size = min(train.num_images, max(asked.validation.num_images, _LEAST_SUBSET))
-    subset = np.sort(np.random.default_rng(0).permutation(train.num_images)[:size])
-    np.save(folder / "subset_indices.npy", subset)
-    np.save(folder / "subset_logits.npy", asked.plain(train, torch.from_numpy(subset)).numpy())
-    if key.slabs == 0:
-        return 0.0
-    shape = (key.slabs, train.num_images, asked.teacher.num_classes)
-    slabs = np.lib.format.open_memmap(folder / "train_logits.npy", mode="w+", dtype=np.float16, shape=shape)
-    rounding = 0.0
-    for view in range(key.slabs):
-        for indices, logits in asked.view(view, key.plan):
-            stored = logits.half()
-            rounding = max(rounding, (stored.float() - logits).abs().max().item())
-            slabs[view, indices.numpy()] = stored.numpy()
-        progress.step("teacher's answers", view + 1, key.slabs, "views")
-    slabs.flush()
-    return rounding
+def _try_out(asker: Asker, train: ImageSplit, plan: ViewPlan) -> _TryOut:
+    order = torch.arange(min(asker.batch_size, train.num_images))
+    started = time.perf_counter()
+    (batch,) = view_batches(train, order, len(order), view=0, plan=plan, device=asker.device)
+    loading_s = time.perf_counter() - started
+    asker.check_repeatable(batch.images)
+    embedding_size = asker.embedding_size(batch.images)
+    # Last, when the device is warm.
+    started = time.perf_counter()
+    asker.ask(batch.images)
+    return _TryOut(embedding_size=embedding_size, image_s=(loading_s + time.perf_counter() - started) / len(order))
 
 
-def _checked(logits: Tensor) -> Tensor:
-    largest = logits.abs().max().item()
-    if not largest <= _FLOAT16_MAX:
-        raise TeacherError(
-            f"teacher.model: the teacher answered {largest} for a logit; finite values up to {_FLOAT16_MAX:.0f} "
-            "are needed (is its normalisation the one it was trained with?)"
+def _check_room(job: SlabJob, missing: Sequence[int], progress: Progress) -> None:
+    """Tells what will be written.
+
+    Raises:
+        RunError: The disk lacks room for it.
+    """
+    folder, shape = Path(job.folder), job.shape
+    needed = len(missing) * shape.num_images * shape.row_bytes
+    free = shutil.disk_usage(folder).free
+    kept = job.key.slabs - len(missing)
+    sizes = (
+        f"{_views(len(missing))} x {shape.num_images:,} images x {shape.row_bytes:,} bytes = {_size(needed)}, "
+        f"{_size(free)} are free"
+    )
+    if needed > free:
+        raise RunError(
+            f"{folder}: the teacher's answers need {sizes}; lower views.count or teacher.top_k, use --online-teacher, "
+            "or choose another --out"
         )
-    return logits
+    if missing:
+        earlier = f"{_views(kept)} stored already; " if kept else ""
+        progress.event("knowledge", f"{earlier}asking the teacher about {sizes}")
+
+
+def _write_slabs(
+    job: SlabJob,
+    missing: Sequence[int],
+    write: Callable[[int, Callable[[int], None]], None],
+    pool: SlabPool | None,
+    progress: Progress,
+) -> None:
+    """Writes the slabs of `missing` by `write(view, tell)`, or by the pool when it has workers enough."""
+    num_images = job.shape.num_images
+    total = job.key.slabs * num_images
+    done = total - len(missing) * num_images
+
+    def tell(images: int) -> None:
+        nonlocal done
+        done += images
+        progress.step(_TASK, done, total, "images")
+
+    workers = 0 if pool is None else pool.workers(len(missing))
+    if pool is None or workers < 2:
+        for view in missing:
+            write(view, tell)
+        return
+    progress.event("knowledge", f"{workers} workers share the views")
+    for _ in pool.write(job, missing):
+        tell(num_images)
+
+
+def _summary(manifest: KnowledgeManifest) -> str:
+    key, shape, errors = manifest.key, manifest.shape, manifest.errors
+    lost = ", ".join(
+        f"{part.mean_nats:.1e} nats (at most {part.max_nats:.1e}) at T={part.temperature:g}"
+        for part in errors.divergence
+    )
+    kept = f"; keeping the {shape.top_k} largest of {shape.num_classes} logits costs {lost}" if lost else ""
+    return (
+        f"stored the teacher's answers to {_views(key.slabs)} of {shape.num_images:,} images in "
+        f"{manifest.build_time_s:.1f} s (largest float16 rounding {errors.max_rounding:.1e}{kept})"
+    )
+
+
+def _views(count: int) -> str:
+    return "1 view" if count == 1 else f"{count} views"
+
+
+def _size(num_bytes: float) -> str:
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if num_bytes < 1024:
+            return f"{num_bytes:.0f} {unit}" if unit == "bytes" else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1024
+    return f"{num_bytes:.1f} TiB"

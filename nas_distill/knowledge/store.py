@@ -1,65 +1,27 @@
-"""The knowledge folder: a manifest and NumPy arrays, opened as memory maps so that processes share their pages."""
+"""The knowledge folder as trials read it: a manifest and arrays, opened as memory maps that processes share."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nas_distill.data.views import ViewPlan
 from nas_distill.errors import RunError
-from nas_distill.frozen import Record
+from nas_distill.knowledge.arrays import WAY_OUT, map_array
+from nas_distill.knowledge.inspection import check_reference, check_slab
+from nas_distill.knowledge.layout import KnowledgeFolder, KnowledgeManifest
+from nas_distill.knowledge.slab import Slab
 from nas_distill.store import read_record
-
-MANIFEST = "manifest.json"
-
-
-class KnowledgeKey(Record):
-    """What stored answers depend on; its digest is their ID.
-
-    Attributes:
-        schema_version: Of the folder's layout.
-        teacher_sha256: Of the teacher's tensors.
-        teacher_image_size: Pixels at which it was asked.
-        data_id: Of the data and splits.
-        plan: The views.
-        slabs: Views that are stored; 0 when the teacher is asked online.
-    """
-
-    schema_version: Literal[1] = 1
-    teacher_sha256: str
-    teacher_image_size: int
-    data_id: str
-    plan: ViewPlan
-    slabs: int
-
-
-class KnowledgeManifest(Record):
-    """`manifest.json` of a knowledge folder.
-
-    Attributes:
-        key: What the answers depend on.
-        num_images: Training images N.
-        num_classes: Classes C.
-        max_rounding_error: Largest absolute difference that float16 made to a logit.
-        build_time_s: Seconds it took.
-    """
-
-    key: KnowledgeKey
-    num_images: int
-    num_classes: int
-    max_rounding_error: float
-    build_time_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceAnswers:
-    """The teacher's logits for plain images, against which students are measured.
+    """The teacher's logits for plain images, against which students are measured; memory-mapped.
 
     Attributes:
         validation: float32 [N_validation, C].
@@ -73,48 +35,58 @@ class ReferenceAnswers:
 
 
 class Knowledge:
-    """An opened knowledge folder.
+    """An opened knowledge folder. Every file is compared with its checksum before it is first read.
 
     Args:
         folder: As `build_knowledge` wrote it.
 
     Raises:
-        RunError: It is missing, damaged or incomplete.
+        RunError: It is half-built, or its manifest is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.manifest = read_record(folder / MANIFEST, KnowledgeManifest)
-        shape = (self.manifest.key.slabs, self.manifest.num_images, self.manifest.num_classes)
-        self._slabs = self._open("train_logits", shape) if self.manifest.key.slabs else None
+        self._paths = KnowledgeFolder(folder)
+        try:
+            self.manifest = read_record(self._paths.manifest, KnowledgeManifest)
+        except RunError as error:
+            raise RunError(f"{error}; {WAY_OUT}") from error
+        self._checked: set[int] = set()
 
     def reference(self) -> ReferenceAnswers:
-        """Returns the teacher's answers to plain images, copied into memory."""
-        classes = self.manifest.num_classes
-        indices = np.array(self._open("subset_indices", (None,)))
+        """Returns the teacher's answers to plain images.
+
+        Raises:
+            RunError: They are damaged.
+        """
+        try:
+            check_reference(self._paths, self.manifest.key)
+        except RunError as error:
+            raise RunError(f"{error}; {WAY_OUT}") from error
+        logits, classes = np.dtype(np.float32), self.manifest.shape.num_classes
+        indices = self._reference_array("subset_indices", np.dtype(np.int64), (None,))
         return ReferenceAnswers(
-            validation=torch.from_numpy(np.array(self._open("validation_logits", (None, classes)))),
+            validation=torch.from_numpy(self._reference_array("validation_logits", logits, (None, classes))),
             subset_indices=torch.from_numpy(indices),
-            subset=torch.from_numpy(np.array(self._open("subset_logits", (len(indices), classes)))),
+            subset=torch.from_numpy(self._reference_array("subset_logits", logits, (len(indices), classes))),
         )
 
-    def slab(self, view: int) -> Tensor:
-        """Returns the stored logits of one view of every training image, float16 [N, C].
+    def slab(self, view: int, device: torch.device) -> Slab:
+        """Returns the stored answers to one view, for use on `device`.
 
         Raises:
             IndexError: The view is not stored.
+            RunError: Its files are damaged.
         """
-        if self._slabs is None or not 0 <= view < len(self._slabs):
+        if not 0 <= view < self.manifest.key.slabs:
             raise IndexError(f"view {view} is not stored in {self.folder}")
-        return torch.from_numpy(np.array(self._slabs[view]))
+        if view not in self._checked:
+            try:
+                check_slab(self._paths, view, self.manifest.key)
+            except RunError as error:
+                raise RunError(f"{error}; {WAY_OUT}") from error
+            self._checked.add(view)
+        return Slab(self._paths, view, self.manifest.shape, device)
 
-    def _open(self, name: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
-        path = self.folder / f"{name}.npy"
-        way_out = f"delete {self.folder} and resume: it is built again"
-        try:
-            array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path}: cannot be read: {error}; {way_out}") from error
-        if len(shape) != array.ndim or any(w not in (None, h) for w, h in zip(shape, array.shape, strict=True)):
-            raise RunError(f"{path}: has shape {array.shape}, its manifest says {shape}; {way_out}")
-        return array
+    def _reference_array(self, name: str, dtype: np.dtype[Any], shape: tuple[int | None, ...]) -> NDArray[Any]:
+        return map_array(self._paths.reference_array(name), dtype, shape)

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from nas_distill.knowledge.slab import Slab
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.models.teacher import Teacher
 
@@ -25,7 +26,7 @@ class Targets(Protocol):
 
 
 class StoredTargets:
-    """Looks the answers up; one view's slab is on the device at a time.
+    """Looks the answers up; one view's slab is open at a time.
 
     Args:
         knowledge: With stored slabs.
@@ -36,15 +37,31 @@ class StoredTargets:
         self._knowledge = knowledge
         self._device = device
         self._view: int | None = None
-        self._slab = torch.empty(0)
+        self._slab: Slab | None = None
 
     def logits(self, view: int, indices: Tensor, images: Tensor) -> Tensor:
-        """Returns the stored logits, float32 [B, C]; the images are not looked at."""
+        """Returns the stored logits, float32 [B, C]; the images are not looked at.
+
+        Raises:
+            RunError: The view's files are damaged.
+        """
         del images
-        if view != self._view:
-            self._slab = self._knowledge.slab(view).to(self._device)
-            self._view = view
-        return self._slab[indices].float()
+        return self._opened(view).logits(indices)
+
+    def embeddings(self, view: int, indices: Tensor) -> Tensor:
+        """Returns the stored embeddings, float32 [B, D].
+
+        Raises:
+            ConfigError: They are not stored.
+            RunError: The view's files are damaged.
+        """
+        return self._opened(view).embeddings(indices)
+
+    def _opened(self, view: int) -> Slab:
+        if self._slab is None or view != self._view:
+            self._slab = None  # gives its memory back before the next one asks for some
+            self._slab, self._view = self._knowledge.slab(view, self._device), view
+        return self._slab
 
 
 class OnlineTargets:
@@ -55,7 +72,7 @@ class OnlineTargets:
     """
 
     def __init__(self, teacher: Teacher) -> None:
-        self._teacher = teacher
+        self._teacher = teacher.settle(next(teacher.parameters()).device)
 
     def logits(self, view: int, indices: Tensor, images: Tensor) -> Tensor:
         """Returns the teacher's logits for the images, float32 [B, C]."""

@@ -1,13 +1,12 @@
-"""The teacher: frozen and in eval mode from construction, and its way from and to disk."""
+"""The teacher's way from and to disk."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import safetensors.torch
 import timm
@@ -19,73 +18,14 @@ from torch import Tensor, nn
 from nas_distill.config import LOCAL_DIR
 from nas_distill.errors import TeacherError, nearest_names
 from nas_distill.models.preprocess import Preprocess
+from nas_distill.models.teacher_network import Teacher
 from nas_distill.store import write_atomic, write_text
+
+__all__ = ["Teacher", "load_teacher", "save_local_dir"]
 
 _WEIGHTS = "model.safetensors"
 _PICKLED_WEIGHTS = "pytorch_model.bin"
 _CONFIG = "config.json"
-
-
-class Teacher(nn.Module):
-    """A network that answers and never learns.
-
-    Its parameters take no gradient, it stays in eval mode whatever `train()` says, and its forward pass runs without
-    autograd, so neither weights nor BatchNorm statistics can move.
-
-    Args:
-        network: A timm classifier.
-        architecture: Its timm name.
-        arguments: Constructor arguments that rebuild it, without `num_classes` and `in_chans`.
-        channels: Input channels of the network.
-        image_size: Input height and width of the network, pixels.
-        preprocess: From uint8 images of the data to the network's input.
-        class_names: In the order of the outputs, when the teacher knows them.
-    """
-
-    def __init__(
-        self,
-        network: nn.Module,
-        *,
-        architecture: str,
-        arguments: Mapping[str, Any],
-        channels: int,
-        image_size: int,
-        preprocess: Preprocess,
-        class_names: Sequence[str] | None = None,
-    ) -> None:
-        super().__init__()
-        self.network = network.requires_grad_(False)
-        self.architecture = architecture
-        self.arguments = dict(arguments)
-        self.channels = channels
-        self.image_size = image_size
-        self.preprocess = preprocess
-        self.class_names = None if class_names is None else tuple(class_names)
-        self.eval()
-
-    @property
-    def num_classes(self) -> int:
-        """Number of outputs."""
-        return int(self.network.num_classes)  # type: ignore[arg-type]
-
-    def train(self, mode: bool = True) -> Self:
-        """Stays in eval mode, whatever `mode` says."""
-        del mode
-        return super().train(False)
-
-    @torch.no_grad()
-    def forward(self, images: Tensor) -> Tensor:
-        """Returns logits float32 [B, num_classes] for images uint8 [B, C, H, W]."""
-        logits: Tensor = self.network(self.preprocess(images))
-        return logits.float()
-
-    def weights_sha256(self) -> str:
-        """Returns the SHA-256 of all parameters and buffers, names included."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.network.state_dict().items()):
-            digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
 
 
 def load_teacher(

@@ -15,6 +15,8 @@ from nas_distill.data.splits import ImageSplit, open_split
 from nas_distill.data.views import plan_views
 from nas_distill.errors import RunError
 from nas_distill.knowledge.build import build_knowledge
+from nas_distill.knowledge.layout import AnswerStorage
+from nas_distill.knowledge.pool import SlabPool
 from nas_distill.models.teacher import Teacher, load_teacher, save_local_dir
 from nas_distill.progress import Progress
 from nas_distill.records import TeacherRecord
@@ -41,8 +43,15 @@ class Prepared:
     knowledge_id: str
 
 
-def prepare(run: RunDirectory, config: SearchConfig, progress: Progress) -> Prepared:
-    """Makes data, teacher and knowledge, or finds them made."""
+def prepare(run: RunDirectory, config: SearchConfig, progress: Progress, pool: SlabPool | None = None) -> Prepared:
+    """Makes data, teacher and knowledge, or finds them made.
+
+    Args:
+        run: Where.
+        config: What.
+        progress: Told of everything.
+        pool: Shares the teacher's answers among processes when there is much to ask.
+    """
     manifest = prepare_data(config.data, run.path, progress)
     splits = open_split(config.data, run.path, "train"), open_split(config.data, run.path, "validation")
     teacher, record = _make_teacher(run, config, splits, progress)
@@ -55,6 +64,8 @@ def prepare(run: RunDirectory, config: SearchConfig, progress: Progress) -> Prep
         root=run.knowledge,
         device=driver_device(),
         progress=progress,
+        storage=AnswerStorage(top_k=config.teacher.top_k, embeddings=config.teacher.embeddings),
+        pool=pool,
     )
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # what the driver's allocator keeps, trials on the same GPU would lack

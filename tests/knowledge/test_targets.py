@@ -1,0 +1,134 @@
+"""Looking stored answers up, whole or by their largest logits, and asking online."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from nas_distill.data.viewing import view_batches
+from nas_distill.errors import ConfigError
+from nas_distill.knowledge.encoding import keep_top, spread_tail
+from nas_distill.knowledge.layout import AnswerStorage, SlabShape
+from nas_distill.knowledge.store import Knowledge
+from nas_distill.knowledge.targets import OnlineTargets, StoredTargets
+from tests.helpers import CPU, SmallRun
+from tests.knowledge.helpers import HALF_ULP, build, build_computed
+from tests.knowledge.synthetic import make_split, make_teacher
+
+
+@pytest.mark.parametrize("view", range(4))
+def test_stored_and_online_targets_agree_for_the_same_views(small_run: SmallRun, view: int) -> None:
+    order = torch.randperm(small_run.train.num_images, generator=torch.Generator().manual_seed(view))
+    stored = StoredTargets(Knowledge(small_run.run.knowledge / small_run.knowledge_id), CPU)
+    online = OnlineTargets(small_run.teacher)
+    for batch in view_batches(small_run.train, order, 50, view=view, plan=small_run.plan, device=CPU):
+        expected = online.logits(view, batch.indices, batch.images)
+        torch.testing.assert_close(
+            stored.logits(view, batch.indices, batch.images), expected, rtol=HALF_ULP, atol=2e-5
+        )  # atol: the teacher's own batch-size dependent rounding near zero
+
+
+@pytest.mark.parametrize(("num_classes", "dtype"), [(300, "uint16"), (70_000, "int32")])
+def test_the_largest_logits_come_back_and_the_others_share_their_mass(
+    tmp_path: Path, num_classes: int, dtype: str
+) -> None:
+    knowledge = build_computed(tmp_path, num_images=60, num_classes=num_classes)
+    assert str(knowledge.manifest.shape.arrays["top_classes"].dtype) == dtype
+    targets, teacher, plan = StoredTargets(knowledge, CPU), make_teacher(num_classes), knowledge.manifest.key.plan
+    order = torch.randperm(60)
+    for batch in view_batches(make_split(60, num_classes), order, 25, view=3, plan=plan, device=CPU):
+        answered, exact = targets.logits(3, batch.indices, batch.images), teacher(batch.images)
+        assert answered.shape == exact.shape
+        assert answered.dtype == torch.float32
+        top, classes = exact.topk(32)
+        torch.testing.assert_close(answered.gather(1, classes), top, rtol=2 * HALF_ULP, atol=1e-5)
+        others = answered.scatter(1, classes, math.nan)
+        for row in others:
+            assert len(row[~row.isnan()].unique()) == 1
+        torch.testing.assert_close(answered.softmax(1).gather(1, classes), exact.softmax(1).gather(1, classes),
+                                   rtol=2e-2, atol=1e-6)  # fmt: skip
+        assert torch.equal(answered.argmax(1), exact.argmax(1))
+
+
+def test_keeping_all_but_one_loses_nothing() -> None:
+    logits = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(spread_tail(keep_top(logits, 4), 5), logits)
+
+
+@pytest.mark.parametrize(
+    ("asked", "num_classes", "stored"),
+    [
+        (None, 100, 0),
+        (None, 128, 0),
+        (None, 129, 32),
+        (None, 1000, 32),
+        (0, 1000, 0),
+        (5, 10, 5),
+        (10, 10, 0),
+        (9, 5, 0),
+    ],
+)
+def test_how_many_logits_are_stored(asked: int | None, num_classes: int, stored: int) -> None:
+    assert AnswerStorage(top_k=asked).stored_top_k(num_classes) == stored
+
+
+def test_bytes_per_image() -> None:
+    shape = SlabShape(num_images=1, num_classes=1000, top_k=32, embedding_size=512)
+    assert shape.row_bytes == 32 * (2 + 2) + 4 + 2 * 512
+
+
+@pytest.mark.parametrize("top_k", [0, 3])
+def test_embeddings_lead_to_the_logits(small_run: SmallRun, tmp_path: Path, top_k: int) -> None:
+    knowledge = build(small_run, tmp_path, storage=AnswerStorage(top_k=top_k, embeddings=True))
+    targets = StoredTargets(knowledge, CPU)
+    indices = torch.tensor([300, 2, 2, 17])
+    embeddings = targets.embeddings(1, indices)
+    assert (embeddings.shape, embeddings.dtype) == ((4, 24), torch.float32)
+    plain = StoredTargets(build(small_run, tmp_path), CPU)
+    classifier = small_run.teacher.network.get_submodule("fc")
+    torch.testing.assert_close(classifier(embeddings), plain.logits(1, indices, indices), rtol=5e-3, atol=5e-3)
+
+
+def test_embeddings_that_were_not_stored_are_told(small_run: SmallRun) -> None:
+    knowledge = Knowledge(small_run.run.knowledge / small_run.knowledge_id)
+    with pytest.raises(ConfigError, match=r"teacher\.embeddings: .* holds no embeddings; set teacher\.embeddings=true"):
+        StoredTargets(knowledge, CPU).embeddings(0, torch.arange(3))
+
+
+def test_what_is_read_can_be_written_to_and_stays_as_it_was_on_disk(small_run: SmallRun, tmp_path: Path) -> None:
+    knowledge = build(small_run, tmp_path)
+    before = knowledge.reference().validation.clone()
+    knowledge.reference().validation.zero_()
+    assert torch.equal(Knowledge(knowledge.folder).reference().validation, before)
+
+
+def test_tensors_are_mapped_and_not_copied(small_run: SmallRun) -> None:
+    reference = Knowledge(small_run.run.knowledge / small_run.knowledge_id).reference()
+    maps = Path("/proc/self/maps").read_text()
+    for name, tensor in (("validation_logits", reference.validation), ("subset_logits", reference.subset)):
+        (line,) = (line for line in maps.splitlines() if _holds(line, tensor))
+        assert line.endswith(f"{small_run.knowledge_id}/{name}.npy")
+
+
+def _holds(line: str, tensor: Tensor) -> bool:
+    start, _, end = line.split(maxsplit=1)[0].partition("-")
+    return int(start, 16) <= tensor.data_ptr() < int(end, 16)
+
+
+def test_a_million_images_of_a_thousand_classes_stay_under_a_gigabyte(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.knowledge.million", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    measured = json.loads(ended.stdout)
+    assert measured["stored_mib"] > 120
+    assert measured["read_mib"] < 1e9 / 2**20
+    # Most of that are torch and timm; dense answers alone would take 4 GB.
+    assert measured["read_mib"] - measured["imported_mib"] < 200
