@@ -10,6 +10,9 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from nas_distill.frozen import FrozenArguments, FrozenFloats, FrozenLosses, Record, Share
 
+Precision = Literal["float32", "bfloat16"]
+MemoryFormat = Literal["contiguous", "channels_last"]
+
 
 class StudentSpec(Record):
     """A candidate: a timm architecture name and its constructor arguments.
@@ -109,6 +112,21 @@ class Cost(Record):
     size_bytes: PositiveInt
 
 
+class Execution(Record):
+    """How a network was run while it was trained: what may differ between devices for one recipe.
+
+    Attributes:
+        precision: Of activations in training. Weights, losses, gradients of weights and all measurements are float32.
+        memory_format: Of weights and activations; "channels_last" keeps the channels of a pixel together.
+        micro_batch_size: Images per forward pass where memory did not hold the recipe's batch; the gradients of a
+            batch's passes are summed. None when it did.
+    """
+
+    precision: Precision = "float32"
+    memory_format: MemoryFormat = "contiguous"
+    micro_batch_size: PositiveInt | None = None
+
+
 class EpochMetrics(Record):
     """One point of a learning curve; the teacher's columns are None when the teacher itself is trained.
 
@@ -195,6 +213,7 @@ class TrialRecord(Record):
         resumptions: How often the trial went on from a checkpoint.
         wall_time_s: Training and evaluation, all resumptions together, without waiting.
         device: Device that trained it, such as "cpu" or the accelerator's name.
+        execution: How it was run there.
     """
 
     schema_version: Literal[1] = 1
@@ -211,6 +230,7 @@ class TrialRecord(Record):
     resumptions: NonNegativeInt = 0
     wall_time_s: NonNegativeFloat
     device: str
+    execution: Execution = Field(default_factory=Execution)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

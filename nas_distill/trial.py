@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import safetensors.torch
 import torch
@@ -12,6 +14,7 @@ from nas_distill.errors import ConfigError, NasDistillError, RunError, SpaceErro
 from nas_distill.models.student import build_student
 from nas_distill.records import (
     EpochMetrics,
+    Execution,
     StudentMetrics,
     TrialRecord,
     TrialStatus,
@@ -19,16 +22,18 @@ from nas_distill.records import (
 from nas_distill.store import TrialFolder, write_atomic, write_record
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.loop import Trainer
-from nas_distill.train.metrics import class_gaps, compare, gap_points, score
+from nas_distill.train.metrics import class_gaps, gap_points
 from nas_distill.workplace import Assignment, TrialContext
+
+_REHEARSAL_STEPS = 3
 
 
 class Trial:
     """One trial in progress: call `advance()` until `record` is there.
 
-    The folder is the trial's log: `spec.json` and `recipe.json` first, the curve and a checkpoint after every epoch,
-    the student's weights and `result.json` last. A trial whose folder holds a checkpoint of the same assignment goes
-    on from it; one whose folder holds a result has ended and is not trained again.
+    The folder is the trial's log: `spec.json` and `recipe.json` first, the curve and a checkpoint every so many
+    seconds, the student's weights and `result.json` last. A trial whose folder holds a checkpoint of the same
+    assignment goes on from it; one whose folder holds a result has ended and is not trained again.
 
     Args:
         assignment: What to do.
@@ -49,20 +54,21 @@ class Trial:
         self._folder = folder
         self._curve: list[EpochMetrics] = []
         self._resumptions = 0
+        self._saved_at = time.monotonic()
         self.record = read_own_result(assignment, folder)
         if self.record is not None:
             return
         write_record(folder.path / "spec.json", assignment.spec)
         write_record(folder.path / "recipe.json", assignment.recipe)
         try:
-            self._trainer = self._fresh_trainer()
+            self._trainer = make_trainer(assignment, context)
         except (SpaceError, ConfigError) as error:
             self._end(TrialStatus.FAILED, error=one_line(error))
             return
         self._go_on_from_checkpoint()
 
     def advance(self) -> EpochMetrics | None:
-        """Trains one epoch and returns its metrics once its checkpoint is on disk; None when there was none to train.
+        """Trains one epoch and returns its metrics; None when there was none to train.
 
         Raises:
             RunError: The folder cannot be written.
@@ -74,42 +80,19 @@ class Trial:
             try:
                 point = self._trainer.run_epoch()
             except TrialError as error:
-                self._end(TrialStatus.FAILED, error=one_line(error))
+                self._end(TrialStatus.FAILED, execution=self._trainer.execution, error=one_line(error))
                 return None
             self._curve.append(point)
-            self._folder.write_curve(self._curve)
         if self._trainer.is_finished():
             self._complete()
-        else:
-            own = {"assignment": self._assignment.digest(), "resumptions": self._resumptions}
-            save_state(self._folder.checkpoint, own | self._trainer.state())
+        elif time.monotonic() - self._saved_at >= self._context.checkpoint_interval_s:
+            self._save()
         return point
 
     def stop(self) -> None:
         """Records that a scheduler ended the trial; nothing when it has ended."""
         if self.record is None:
-            self._end(TrialStatus.STOPPED)
-
-    def _fresh_trainer(self) -> Trainer:
-        recipe, context = self._assignment.recipe, self._context
-        torch.manual_seed(self._assignment.seed)
-        network = build_student(
-            self._assignment.spec,
-            num_classes=context.manifest.num_classes,
-            channels=context.manifest.channels,
-            image_size=context.manifest.image_size,
-            drop_rate=recipe.dropout,
-            drop_path_rate=recipe.drop_path,
-        )
-        return Trainer(
-            network,
-            recipe=recipe,
-            data=context.data,
-            targets=context.targets,
-            reference=context.reference,
-            seed=self._assignment.seed,
-            device=context.device,
-        )
+            self._end(TrialStatus.STOPPED, execution=self._trainer.execution)
 
     def _go_on_from_checkpoint(self) -> None:
         if not self._folder.checkpoint.exists():
@@ -125,21 +108,23 @@ class Trial:
         # The curve is written before the checkpoint, so it may be one epoch ahead, never behind.
         self._curve = list(self._folder.read_curve()[: self._trainer.epochs_done])
 
+    def _save(self) -> None:
+        self._folder.write_curve(self._curve)
+        own = {"assignment": self._assignment.digest(), "resumptions": self._resumptions}
+        save_state(self._folder.checkpoint, own | self._trainer.state())
+        self._saved_at = time.monotonic()
+
     def _complete(self) -> None:
         network = self._trainer.keep()
         weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
         write_atomic(self._folder.weights, lambda path: safetensors.torch.save_file(weights, path))
-        self._end(TrialStatus.COMPLETE, metrics=self._measure())
+        self._end(TrialStatus.COMPLETE, execution=self._trainer.execution, metrics=self._measure())
 
     def _measure(self) -> StudentMetrics:
-        data, reference = self._context.data, self._context.reference
-        labels = data.validation.labels.cpu()
-        logits = self._trainer.evaluate(data.validation)
-        subset_logits = self._trainer.evaluate(data.train, reference.subset_indices)
-        student, teacher = score(logits, labels), score(reference.validation, labels)
-        subset = score(subset_logits, data.train.labels.cpu()[reference.subset_indices])
-        comparison = compare(logits, reference.validation)
-        subset_comparison = compare(subset_logits, reference.subset)
+        teacher = self._context.reference.teacher
+        on_validation, on_subset = self._trainer.measure(), self._trainer.measure_subset()
+        student, comparison = on_validation.answers(), on_validation.comparison()
+        subset, subset_comparison = on_subset.answers(), on_subset.comparison()
         return StudentMetrics(
             top1=student.top1,
             nll_nats=student.nll_nats,
@@ -155,7 +140,14 @@ class Trial:
             class_counts=student.class_counts,
         )
 
-    def _end(self, status: TrialStatus, *, metrics: StudentMetrics | None = None, error: str | None = None) -> None:
+    def _end(
+        self,
+        status: TrialStatus,
+        *,
+        execution: Execution | None = None,
+        metrics: StudentMetrics | None = None,
+        error: str | None = None,
+    ) -> None:
         self.record = end_trial(
             self._assignment,
             self._folder,
@@ -165,6 +157,7 @@ class Trial:
             error=error,
             resumptions=self._resumptions,
             device=device_name(self._context.device),
+            execution=execution,
         )
 
 
@@ -183,6 +176,62 @@ def read_own_result(assignment: Assignment, folder: TrialFolder) -> TrialRecord 
             "study and the run directory do not belong together: restore the one that does, or choose another --out"
         )
     return record
+
+
+def make_trainer(assignment: Assignment, context: TrialContext) -> Trainer:
+    """Returns a trainer of the assignment's student with fresh weights.
+
+    Raises:
+        SpaceError: The student cannot be built.
+        ConfigError: The recipe names something unknown.
+    """
+    recipe = assignment.recipe
+    torch.manual_seed(assignment.seed)
+    network = build_student(
+        assignment.spec,
+        num_classes=context.manifest.num_classes,
+        channels=context.manifest.channels,
+        image_size=context.manifest.image_size,
+        drop_rate=recipe.dropout,
+        drop_path_rate=recipe.drop_path,
+    )
+    return Trainer(
+        network,
+        recipe=recipe,
+        data=context.data,
+        targets=context.targets,
+        reference=context.reference,
+        seed=assignment.seed,
+        device=context.device,
+        execution=context.execution,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peak:
+    """Memory that a rehearsal took.
+
+    Attributes:
+        peak_bytes: Most that was reserved on the GPU by this process, its share of the data included.
+        device_bytes: The GPU's memory.
+    """
+
+    peak_bytes: int
+    device_bytes: int
+
+
+def rehearse(assignment: Assignment, context: TrialContext) -> Peak:
+    """Takes a few steps of a trial on the GPU and an evaluation, writes nothing, and returns what it took.
+
+    Raises:
+        ConfigError, SpaceError, TrialError: As the trial itself would have failed.
+    """
+    torch.cuda.reset_peak_memory_stats(context.device)
+    make_trainer(assignment, context).rehearse(_REHEARSAL_STEPS)
+    return Peak(
+        peak_bytes=torch.cuda.max_memory_reserved(context.device),
+        device_bytes=torch.cuda.get_device_properties(context.device).total_memory,
+    )
 
 
 def run_trial(assignment: Assignment, context: TrialContext, folder: TrialFolder) -> TrialRecord:
@@ -207,8 +256,10 @@ def end_trial(
     metrics: StudentMetrics | None = None,
     error: str | None = None,
     resumptions: int = 0,
+    execution: Execution | None = None,
 ) -> TrialRecord:
-    """Writes `result.json`, removes the checkpoint, and returns the record; fields as in `TrialRecord`."""
+    """Writes curve and record, removes the checkpoint, and returns the record; fields as in `TrialRecord`."""
+    folder.write_curve(curve)
     record = TrialRecord(
         number=assignment.number,
         seed=assignment.seed,
@@ -223,6 +274,7 @@ def end_trial(
         resumptions=resumptions,
         wall_time_s=sum(point.wall_time_s for point in curve),
         device=device,
+        execution=execution or Execution(),
     )
     write_record(folder.result, record)
     shutil.rmtree(folder.checkpoint.parent, ignore_errors=True)

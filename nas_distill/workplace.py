@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pydantic import NonNegativeInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt
 
-from nas_distill.config import LOCAL_DIR, DataConfig
+from nas_distill.config import LOCAL_DIR, DataConfig, ExecutionConfig
 from nas_distill.data.manifest import DataManifest
 from nas_distill.data.splits import open_split
 from nas_distill.frozen import Record
-from nas_distill.knowledge.store import Knowledge, ReferenceAnswers
+from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.targets import OnlineTargets, StoredTargets, Targets
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.teacher import load_teacher
@@ -23,6 +23,7 @@ from nas_distill.records import (
     TeacherRecord,
 )
 from nas_distill.store import RunDirectory
+from nas_distill.train.evaluation import Reference
 from nas_distill.train.loop import TrainingData
 
 
@@ -53,6 +54,8 @@ class Workplace(Record):
         knowledge_id: Folder name of the teacher's stored answers.
         threads: Threads that torch may use.
         cuda: Train on the first visible GPU.
+        execution: How networks are run in training.
+        checkpoint_interval_s: Seconds of training between a trial's checkpoints.
     """
 
     run: str
@@ -60,6 +63,8 @@ class Workplace(Record):
     knowledge_id: str
     threads: int
     cuda: bool
+    execution: ExecutionConfig = Field(default_factory=ExecutionConfig)
+    checkpoint_interval_s: NonNegativeFloat = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,14 +78,18 @@ class TrialContext:
         reference: The teacher's answers to plain images.
         teacher: The teacher's record.
         device: Where to train.
+        execution: How networks are run there.
+        checkpoint_interval_s: Seconds of training between a trial's checkpoints.
     """
 
     manifest: DataManifest
     data: TrainingData
     targets: Targets
-    reference: ReferenceAnswers
+    reference: Reference
     teacher: TeacherRecord
     device: torch.device
+    execution: ExecutionConfig
+    checkpoint_interval_s: float
 
 
 def open_context(workplace: Workplace) -> TrialContext:
@@ -92,6 +101,7 @@ def open_context(workplace: Workplace) -> TrialContext:
     run = RunDirectory(Path(workplace.run))
     device = torch.device("cuda" if workplace.cuda else "cpu")
     torch.set_num_threads(workplace.threads)
+    torch.backends.cudnn.benchmark = True  # shapes hardly change within a trial
     train = open_split(workplace.data, run.path, "train")
     manifest = train.manifest
     knowledge = Knowledge(run.knowledge / workplace.knowledge_id)
@@ -106,16 +116,19 @@ def open_context(workplace: Workplace) -> TrialContext:
             image_size=knowledge.manifest.key.teacher_image_size,
         )
         targets = OnlineTargets(teacher.to(device))
+    validation = open_split(workplace.data, run.path, "validation")
     return TrialContext(
         manifest=manifest,
         data=TrainingData(
             train=train,
-            validation=open_split(workplace.data, run.path, "validation"),
+            validation=validation,
             plan=knowledge.manifest.key.plan,
             preprocess=Preprocess(mean=manifest.mean, std=manifest.std),
         ),
         targets=targets,
-        reference=knowledge.reference(),
+        reference=Reference.of(knowledge.reference(), validation.labels, device),
         teacher=run.read_teacher(),
         device=device,
+        execution=workplace.execution,
+        checkpoint_interval_s=workplace.checkpoint_interval_s,
     )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -96,6 +97,19 @@ def test_a_curve_ahead_of_its_checkpoint_is_cut_back(context: TrialContext, tmp_
     folder.checkpoint.write_bytes(checkpoint)  # killed between the curve's write and the checkpoint's
     record = run_trial(make_assignment(), context, folder)
     assert [point.epoch for point in record.curve] == [1, 2, 3, 4]
+
+
+def test_checkpoints_are_written_no_oftener_than_asked(context: TrialContext, tmp_path: Path) -> None:
+    seldom = dataclasses.replace(context, checkpoint_interval_s=1000.0)
+    folder = TrialFolder(tmp_path / "00000")
+    trial = Trial(make_assignment(), seldom, folder)
+    trial.advance()
+    assert not folder.checkpoint.exists()
+    assert folder.read_curve() == ()  # what stands there is what a resumed trial goes on from
+    record = run_trial(make_assignment(), seldom, folder)
+    assert record.resumptions == 0
+    assert [point.epoch for point in record.curve] == [1, 2, 3, 4]
+    assert folder.read_curve() == record.curve
 
 
 @pytest.mark.parametrize("content", [b"", b"torn", b"\x10\x00\x00\x00\x00\x00\x00\x00{}"])

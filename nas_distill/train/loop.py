@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,18 +17,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nas_distill.config import ExecutionConfig
 from nas_distill.data.splits import ImageSplit
-from nas_distill.data.views import ViewPlan, render_view
+from nas_distill.data.viewing import view_batches
+from nas_distill.data.views import ViewPlan
 from nas_distill.errors import TrialError
-from nas_distill.knowledge.store import ReferenceAnswers
 from nas_distill.knowledge.targets import Targets
 from nas_distill.losses.registry import DistillationLoss
 from nas_distill.models.preprocess import Preprocess
-from nas_distill.records import EpochMetrics, Recipe
-from nas_distill.train.metrics import compare, gap_points, score
+from nas_distill.records import EpochMetrics, Execution, Recipe
+from nas_distill.train.evaluation import Reference, evaluate
+from nas_distill.train.execution import byte_format, choose_execution
+from nas_distill.train.metrics import Tally, gap_points
 from nas_distill.train.optimisation import make_average, make_optimizer, make_schedule, steps_per_epoch
-
-_EVALUATION_BATCH = 512
+from nas_distill.train.step import Stepper
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,7 @@ class Trainer:
             teacher to compare with.
         seed: Of the order of images and of dropout.
         device: Where.
+        execution: How it is run there; what it leaves open is found by a probe before the first step.
 
     Raises:
         ConfigError: The recipe names an unknown loss, loss parameter or optimiser.
@@ -72,9 +75,10 @@ class Trainer:
         recipe: Recipe,
         data: TrainingData,
         targets: Targets | None,
-        reference: ReferenceAnswers | None,
+        reference: Reference | None,
         seed: int,
         device: torch.device,
+        execution: ExecutionConfig | None = None,
     ) -> None:
         self._network = network.to(device)
         self._recipe = recipe
@@ -84,6 +88,7 @@ class Trainer:
         self._seed = seed
         self._device = device
         self._loss = DistillationLoss(recipe)
+        self._wanted = execution or ExecutionConfig()
         self._steps = steps_per_epoch(data.train.num_images, recipe.batch_size)
         self._optimizer = make_optimizer(network, recipe)
         self._schedule = make_schedule(self._optimizer, recipe, steps=self._steps * recipe.epochs)
@@ -92,6 +97,8 @@ class Trainer:
         self._best_epoch = 0
         self._best_score = (-math.inf, -math.inf)
         self._best_weights: dict[str, Tensor] | None = None
+        self._stepper: Stepper | None = None
+        self._measured: Tally | None = None
         assert targets is not None or not self._loss.needs_teacher
 
     def is_finished(self) -> bool:
@@ -109,6 +116,7 @@ class Trainer:
         """
         started = time.perf_counter()
         epoch = self.epochs_done
+        self._measured = None
         try:
             parts = self._train_epoch(epoch)
         except (ValueError, RuntimeError) as error:
@@ -118,35 +126,49 @@ class Trainer:
         loss = parts.pop("total")
         if not math.isfinite(loss):
             raise TrialError(f"the training loss became {loss} in epoch {epoch + 1}; lower recipe.learning_rate")
-        logits = self.evaluate(self._data.validation)
-        if not bool(logits.isfinite().all()):
+        self._measured = self.measure()
+        if not self._measured.finite:
             raise TrialError(
                 f"the network answered NaN or infinity after epoch {epoch + 1}; lower recipe.learning_rate"
             )
         self.epochs_done = epoch + 1
-        return self._measure(logits, loss, parts, started)
+        return self._describe(self._measured, loss, parts, started)
 
-    def evaluate(self, split: ImageSplit, indices: Tensor | None = None) -> Tensor:
-        """Returns the logits of the evaluated weights for plain images, float32 [N, C] on the CPU.
+    def rehearse(self, steps: int) -> None:
+        """Takes a few steps of the first epoch and measures once, to see what it takes; the trainer is spent then."""
+        self._steps = min(steps, self._steps)
+        self._train_epoch(0)
+        self.measure()
 
-        Args:
-            split: The images.
-            indices: int64 positions in the split; all by default.
-        """
-        network = self._evaluated().eval()
-        order = torch.arange(split.num_images) if indices is None else indices
-        with torch.inference_mode():
-            answers = [
-                network(self._data.preprocess(batch.images)).float()
-                for batch in split.batches(order, _EVALUATION_BATCH, device=self._device)
-            ]
-        return torch.cat(answers).cpu()
+    @property
+    def execution(self) -> Execution:
+        """How the network was run so far; the plainest way before the first epoch."""
+        return Execution() if self._stepper is None else self._stepper.execution
+
+    def measure(self) -> Tally:
+        """Measures the evaluated weights on validation, in float32."""
+        if self._measured is not None:
+            return self._measured
+        teacher_logits = None if self._reference is None else self._reference.validation
+        return evaluate(self._answering(), self._data.validation, device=self._device, teacher_logits=teacher_logits)
+
+    def measure_subset(self) -> Tally:
+        """Measures the evaluated weights on the fixed training subset, in eval mode and without augmentation."""
+        assert self._reference is not None
+        return evaluate(
+            self._answering(),
+            self._data.train,
+            device=self._device,
+            indices=self._reference.subset_indices,
+            teacher_logits=self._reference.subset,
+        )
 
     def keep(self) -> nn.Module:
-        """Ends the training: returns the network with the weights that are kept, which `evaluate` then uses too."""
+        """Ends the training: returns the network with the weights that are kept, which are measured from then on."""
         network = self._evaluated()
-        if self._best_weights is not None:
+        if self._best_weights is not None and self._best_epoch != self.epochs_done:
             network.load_state_dict(self._best_weights)
+            self._measured = None
         return network.eval()
 
     def state(self) -> dict[str, Any]:
@@ -159,6 +181,7 @@ class Trainer:
             "best_epoch": self._best_epoch,
             "best_score": [None if math.isinf(value) else value for value in self._best_score],
             "best_weights": self._best_weights,
+            "execution": None if self._stepper is None else self._stepper.execution.model_dump(),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -176,55 +199,76 @@ class Trainer:
         top1, likelihood = (-math.inf if value is None else float(value) for value in state["best_score"])
         self._best_score = (top1, likelihood)
         self._best_weights = state["best_weights"]
+        self._measured = None
+        self._stepper = None
+        if state["execution"] is not None:
+            self._stepper = self._make_stepper(Execution(**state["execution"]))
 
     def _evaluated(self) -> nn.Module:
         return self._network if self._average is None else self._average.module
 
+    def _answering(self) -> Callable[[Tensor], Tensor]:
+        network, layout = self._evaluated().eval(), byte_format(self.execution)
+
+        def answer(images: Tensor) -> Tensor:
+            logits: Tensor = network(self._data.preprocess(images.contiguous(memory_format=layout)))
+            return logits
+
+        return answer
+
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         """Returns the epoch's mean of every loss part."""
-        torch.manual_seed(_derived_seed(self._seed, epoch))
-        view = epoch % self._data.plan.count
-        sums: dict[str, Tensor] = {}
+        data, size = self._data, self._recipe.batch_size
+        seed = _derived_seed(self._seed, epoch)
+        order = torch.randperm(data.train.num_images, generator=torch.Generator().manual_seed(seed))
+        order = order[: self._steps * size]
         self._network.train()
-        for step, parts in enumerate(self._losses(epoch, view), start=epoch * self._steps):
+        if self._stepper is None:
+            self._stepper = self._make_stepper(self._choose_execution(order[:size]))
+        torch.manual_seed(seed)
+        view = epoch % data.plan.count
+        sums: dict[str, Tensor] = {}
+        batches = view_batches(data.train, order, size, view=view, plan=data.plan, device=self._device)
+        for step, batch in enumerate(batches, start=epoch * self._steps):
             self._schedule.step_update(step)
-            self._optimizer.zero_grad(set_to_none=True)
-            parts["total"].backward()  # type: ignore[no-untyped-call]
-            if self._recipe.gradient_clip_norm > 0:
-                nn.utils.clip_grad_norm_(self._network.parameters(), self._recipe.gradient_clip_norm)
-            self._optimizer.step()
-            if self._average is not None:
-                self._average.update(self._network, step=step)
-            for name, value in parts.items():
-                # Summed on the device: reading a value here would make the host wait at every step.
-                sums[name] = sums.get(name, torch.zeros((), device=self._device)) + value.detach()
+            # Summed on the device: reading a value here would make the host wait at every step.
+            for name, value in self._stepper.step(step, batch, view).items():
+                sums[name] = sums[name] + value if name in sums else value
         return {name: (total / self._steps).item() for name, total in sums.items()}
 
-    def _losses(self, epoch: int, view: int) -> Iterator[dict[str, Tensor]]:
-        """Yields the loss parts of every step of the epoch."""
-        data, size = self._data, self._recipe.batch_size
-        shuffle = torch.Generator().manual_seed(_derived_seed(self._seed, epoch))
-        order = torch.randperm(data.train.num_images, generator=shuffle)[: self._steps * size]
-        for batch in data.train.batches(order, size, device=self._device):
-            images = render_view(batch.images, batch.indices, view, data.plan)
-            teacher_logits = None
-            if self._targets is not None and self._loss.needs_teacher:
-                teacher_logits = self._targets.logits(view, batch.indices, images)
-            yield self._loss(self._network(data.preprocess(images)), teacher_logits, batch.labels)
+    def _choose_execution(self, indices: Tensor) -> Execution:
+        def batch() -> tuple[Tensor, Tensor]:
+            (images,) = self._data.train.batches(indices, len(indices), device=self._device)
+            return self._data.preprocess(images.images), images.labels
 
-    def _measure(self, logits: Tensor, loss: float, parts: dict[str, float], started: float) -> EpochMetrics:
-        labels = self._data.validation.labels.cpu()
-        answers = score(logits, labels)
+        return choose_execution(self._network, batch, self._wanted, steps=self._steps * self._recipe.epochs)
+
+    def _make_stepper(self, execution: Execution) -> Stepper:
+        for network in (self._network, self._evaluated()):
+            network.to(memory_format=byte_format(execution))
+        return Stepper(
+            self._network,
+            loss=self._loss,
+            optimizer=self._optimizer,
+            average=self._average,
+            preprocess=self._data.preprocess,
+            targets=self._targets,
+            recipe=self._recipe,
+            execution=execution,
+            device=self._device,
+        )
+
+    def _describe(self, measured: Tally, loss: float, parts: dict[str, float], started: float) -> EpochMetrics:
+        answers = measured.answers()
         if (answers.top1, -answers.nll_nats) > self._best_score and self._recipe.early_stopping_patience > 0:
             self._best_score = (answers.top1, -answers.nll_nats)
             self._best_epoch = self.epochs_done
             self._best_weights = {name: value.clone() for name, value in self._evaluated().state_dict().items()}
         against: dict[str, float] = {}
         if self._reference is not None:
-            comparison = compare(logits, self._reference.validation)
-            teacher_top1 = score(self._reference.validation, labels).top1
+            comparison = measured.comparison()
             against = {
-                "gap_points": gap_points(teacher_top1, answers.top1),
+                "gap_points": gap_points(self._reference.teacher.top1, answers.top1),
                 "agreement": comparison.agreement,
                 "divergence_nats": comparison.divergence_nats,
             }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from typing import Any
 
 import timm.optim
 from timm.scheduler.cosine_lr import CosineLRScheduler
@@ -33,12 +35,19 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> Optimizer:
     """
     check_optimizer(recipe.optimizer)
     try:
+        # One kernel for all weights, where the optimiser has one.
+        options: dict[str, Any] = {"fused": True} if _can_fuse(recipe.optimizer) else {}
         optimizer: Optimizer = timm.optim.create_optimizer_v2(
-            network, opt=recipe.optimizer, lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+            network, opt=recipe.optimizer, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, **options
         )
     except Exception as error:
         raise ConfigError(f"recipe.optimizer: '{recipe.optimizer}' cannot be made here: {error}") from error
     return optimizer
+
+
+def _can_fuse(name: str) -> bool:
+    optimizer_class = timm.optim.get_optimizer_class(name, bind_defaults=False)
+    return "fused" in inspect.signature(optimizer_class).parameters
 
 
 def make_schedule(optimizer: Optimizer, recipe: Recipe, *, steps: int) -> CosineLRScheduler:

@@ -23,8 +23,8 @@ from nas_distill.progress import Progress
 from nas_distill.records import EpochMetrics, Recipe, StudentSpec, TeacherRecord
 from nas_distill.store import TrialFolder, read_record, write_record
 from nas_distill.train.checkpoint import load_state, save_state
+from nas_distill.train.evaluation import evaluate
 from nas_distill.train.loop import Trainer, TrainingData
-from nas_distill.train.metrics import score
 
 METRICS = "metrics.json"
 _WORK = ".work"
@@ -150,9 +150,7 @@ def measure_teacher(
         curve: Its learning curve, if known.
     """
     device = next(teacher.parameters()).device
-    order = torch.arange(validation.num_images)
-    logits = torch.cat([teacher(batch.images).cpu() for batch in validation.batches(order, 512, device=device)])
-    answers = score(logits, validation.labels.cpu())
+    answers = evaluate(teacher, validation, device=device).answers()
     return TeacherRecord(
         architecture=teacher.architecture,
         weights_sha256=teacher.weights_sha256(),

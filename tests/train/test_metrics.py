@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -15,10 +17,18 @@ from scipy.stats import entropy
 from sklearn.metrics import accuracy_score, log_loss, recall_score
 from torch import Tensor
 
-from nas_distill.train.metrics import Answers, class_gaps, compare, gap_points, score
+from nas_distill.train.metrics import Answers, Comparison, class_gaps, gap_points, tally
 from tests.losses.reference import REFERENCE, logits
 
 Split = tuple[Tensor, Tensor, Tensor]
+
+
+def score(student: Tensor, labels: Tensor) -> Answers:
+    return tally(student, labels).answers()
+
+
+def compare(student: Tensor, teacher: Tensor) -> Comparison:
+    return tally(student, torch.zeros(len(student), dtype=torch.int64), teacher).comparison()
 
 
 @st.composite
@@ -78,6 +88,28 @@ def test_class_gaps_average_to_the_gap(split: Split) -> None:
     weighted = [count * gap for gap, count in zip(gaps, mine.class_counts, strict=True) if gap is not None]
     assert sum(weighted) / len(labels) == pytest.approx(gap_points(theirs.top1, mine.top1), abs=1e-9)
     assert [gap is None for gap in gaps] == [count == 0 for count in mine.class_counts]
+
+
+@settings(deadline=None, max_examples=50)
+@given(splits(), st.integers(1, 7))
+def test_tallies_of_batches_add_up_to_that_of_the_split(split: Split, size: int) -> None:
+    student, teacher, labels = split
+    whole = tally(student, labels, teacher)
+    batches = zip(*(torch.split(part, size) for part in (student, labels, teacher)), strict=True)
+    total = reduce(add, (tally(*batch) for batch in batches))
+    assert total.answers().class_top1 == whole.answers().class_top1
+    assert total.answers().nll_nats == pytest.approx(whole.answers().nll_nats, rel=1e-12, abs=1e-15)
+    assert total.comparison().agreement == whole.comparison().agreement
+    assert total.comparison().divergence_nats == pytest.approx(whole.comparison().divergence_nats, rel=1e-12, abs=1e-14)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_one_answer_that_is_no_number_is_noticed(bad: float) -> None:
+    logits_ = torch.zeros(4, 3)
+    labels = torch.zeros(4, dtype=torch.int64)
+    assert tally(logits_, labels).finite
+    logits_[2, 1] = bad
+    assert not (tally(logits_[:2], labels[:2]) + tally(logits_[2:], labels[2:])).finite
 
 
 @pytest.mark.parametrize("record", REFERENCE["fidelity"], ids=lambda r: r["input"])

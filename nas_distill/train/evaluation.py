@@ -1,0 +1,115 @@
+"""Measuring a network on a split, in one pass that yields every metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+
+import torch
+from torch import Tensor
+
+from nas_distill.data.splits import ImageBatch, ImageSplit
+from nas_distill.knowledge.store import ReferenceAnswers
+from nas_distill.train.execution import is_out_of_memory
+from nas_distill.train.metrics import Answers, Tally, tally
+
+_PIXELS = 2**20
+_LARGEST_BATCH = 512
+_RESIDENT_BYTES = 2**28
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """What students are measured against: the teacher's answers to plain images.
+
+    Attributes:
+        validation: float32 [N_validation, C].
+        teacher: The teacher's own worth on validation.
+        subset_indices: int64 [M], positions in the training split: the fixed training subset.
+        subset: float32 [M, C].
+    """
+
+    validation: Tensor
+    teacher: Answers
+    subset_indices: Tensor
+    subset: Tensor
+
+    @classmethod
+    def of(cls, stored: ReferenceAnswers, labels: Tensor, device: torch.device) -> Reference:
+        """Takes the stored answers, to the device where they are small.
+
+        Args:
+            stored: The answers.
+            labels: int64 [N_validation], on the CPU.
+            device: Where students are measured.
+        """
+
+        def near(logits: Tensor) -> Tensor:
+            return logits.to(device) if logits.nbytes <= _RESIDENT_BYTES else logits
+
+        answers = torch.split(stored.validation, _LARGEST_BATCH)
+        parts = zip(answers, torch.split(labels, _LARGEST_BATCH), strict=True)
+        return cls(
+            validation=near(stored.validation),
+            teacher=_total(tally(logits, truth) for logits, truth in parts).answers(),
+            subset_indices=stored.subset_indices,
+            subset=near(stored.subset),
+        )
+
+
+def evaluate(
+    network: Callable[[Tensor], Tensor],
+    split: ImageSplit,
+    *,
+    device: torch.device,
+    indices: Tensor | None = None,
+    teacher_logits: Tensor | None = None,
+) -> Tally:
+    """Measures the answers of a network to plain images; nothing waits for the device before the end.
+
+    Args:
+        network: From uint8 images [B, C, H, W] on `device` to logits [B, K]; in eval mode.
+        split: The images.
+        device: Where the network is.
+        indices: int64 [M], positions in the split; all by default.
+        teacher_logits: float32 [M, K], the teacher's answers to the same images.
+    """
+    order = torch.arange(split.num_images) if indices is None else indices
+    size = _batch_size(split.manifest.image_size)
+    while True:
+        try:
+            batches = split.batches(order, size, device=device)
+            return _pass(network, batches, size, teacher_logits)
+        except RuntimeError as error:
+            if size == 1 or not is_out_of_memory(error):
+                raise
+        # Outside the handler, which holds the failed pass's tensors.
+        size //= 2
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _pass(
+    network: Callable[[Tensor], Tensor], batches: Iterable[ImageBatch], size: int, teacher_logits: Tensor | None
+) -> Tally:
+    tallies = []
+    with torch.inference_mode():
+        for number, batch in enumerate(batches):
+            rows = slice(number * size, number * size + len(batch.labels))
+            teacher = None if teacher_logits is None else teacher_logits[rows].to(batch.labels.device)
+            tallies.append(tally(network(batch.images).float(), batch.labels, teacher))
+    return _total(tallies)
+
+
+def _total(tallies: Iterable[Tally]) -> Tally:
+    return reduce(add, tallies)
+
+
+def _batch_size(image_size: int) -> int:
+    """Returns a batch whose activations stay small whatever the image size: a power of 2."""
+    batch = _LARGEST_BATCH
+    while batch > 1 and batch * image_size**2 > _PIXELS:
+        batch //= 2
+    return batch

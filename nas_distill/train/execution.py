@@ -1,0 +1,192 @@
+"""How a network is run on this device: precision and memory format, chosen by timing a few steps of each.
+
+The fastest choice depends on architecture, size and device (bfloat16 doubles the speed of one network and slows
+another), so it is measured per candidate, never assumed.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity, cross_entropy
+
+from nas_distill.config import ExecutionConfig
+from nas_distill.records import Execution, MemoryFormat, Precision
+
+_ROUNDS = 3
+_WARM_UP = 2
+_LEAST_STEPS = 100 * (_ROUNDS + _WARM_UP)
+"""Below this many steps of training the probe would cost more than a few percent of them."""
+
+_CLEAR_WIN = 0.9
+"""An option must take at most this share of plain eager float32: a tie is no reason to change the arithmetic."""
+
+ANSWER_TOLERANCE = 0.05
+"""Largest relative error (L2 norm over a batch of logits) that an option may make against plain float32."""
+
+GRADIENT_TOLERANCE = 0.9
+"""Smallest cosine between an option's gradient and that of plain float32."""
+
+_PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+_BYTE_FORMATS: dict[MemoryFormat, torch.memory_format] = {
+    "contiguous": torch.contiguous_format,
+    "channels_last": torch.channels_last,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """What the probe found of one option.
+
+    Attributes:
+        execution: The option.
+        step_s: Seconds of a forward and backward pass, the fastest of the rounds: other processes only add to it.
+        answer_error: Relative error of its logits against the first option.
+        gradient_cosine: Of its gradient with that of the first option.
+    """
+
+    execution: Execution
+    step_s: float
+    answer_error: float
+    gradient_cosine: float
+
+    @property
+    def correct(self) -> bool:
+        """Whether it computes what the first option does, within the tolerances."""
+        return self.answer_error <= ANSWER_TOLERANCE and self.gradient_cosine >= GRADIENT_TOLERANCE
+
+
+def options(config: ExecutionConfig) -> list[Execution]:
+    """Returns what `config` leaves open, plainest first."""
+    return [
+        Execution(precision=precision, memory_format=memory_format)
+        for precision in _PRECISIONS
+        for memory_format in _BYTE_FORMATS
+        if config.precision in ("auto", precision) and config.memory_format in ("auto", memory_format)
+    ]
+
+
+def choose_execution(
+    network: nn.Module, batch: Callable[[], tuple[Tensor, Tensor]], config: ExecutionConfig, *, steps: int
+) -> Execution:
+    """Returns how to run `network` here; network, random state and gradients stay as they are.
+
+    Args:
+        network: In training mode, on its device.
+        batch: Returns images float32 [B, C, H, W] and labels int64 [B], as in training.
+        config: What is fixed and what is left open.
+        steps: How many steps the training will take; short trainings are not probed.
+    """
+    open_options = options(config)
+    if len(open_options) == 1 or steps < _LEAST_STEPS:
+        return open_options[0]
+    try:
+        return fastest(probe(network, *batch(), open_options))
+    except (RuntimeError, ValueError):
+        return open_options[0]  # what is wrong with the network, training itself will say
+
+
+def fastest(probed: Sequence[Probed]) -> Execution:
+    """Returns the fastest correct option that clearly beats the first, or the first."""
+    plain = probed[0]
+    best = min((found for found in probed if found.correct), key=lambda found: found.step_s, default=plain)
+    return best.execution if best.step_s <= _CLEAR_WIN * plain.step_s else plain.execution
+
+
+def probe(network: nn.Module, images: Tensor, labels: Tensor, among: Sequence[Execution]) -> list[Probed]:
+    """Times forward and backward passes of every option, in turns, on copies of `network`.
+
+    Args:
+        network: As for `choose_execution`.
+        images: float32 [B, C, H, W].
+        labels: int64 [B].
+        among: The options; the first is what the others are compared with.
+    """
+    with _random_state_kept(images.device):
+        contenders = [_Contender(network, images, labels, execution) for execution in among]
+        answers = [contender.answer() for contender in contenders]
+        seconds = [[contender.timed_step() for contender in contenders] for _ in range(_ROUNDS + _WARM_UP - 1)]
+    logits, gradient = answers[0]
+    return [
+        Probed(
+            execution=contender.execution,
+            step_s=min(row[position] for row in seconds[_WARM_UP - 1 :]),
+            answer_error=_ratio((answers[position][0] - logits).norm(), logits.norm()),
+            gradient_cosine=_cosine(answers[position][1], gradient),
+        )
+        for position, contender in enumerate(contenders)
+    ]
+
+
+def autocast(execution: Execution, device: torch.device) -> torch.autocast:
+    """Returns the context in which the network's forward pass runs in training."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=execution.precision == "bfloat16")
+
+
+def byte_format(execution: Execution) -> torch.memory_format:
+    """Returns torch's name of the memory format."""
+    return _BYTE_FORMATS[execution.memory_format]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the device, or the host, has no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+class _Contender:
+    """One option at work on its own copy of the network."""
+
+    def __init__(self, network: nn.Module, images: Tensor, labels: Tensor, execution: Execution) -> None:
+        self.execution = execution
+        self._network = copy.deepcopy(network).to(memory_format=byte_format(execution))
+        self._images = images.contiguous(memory_format=byte_format(execution))
+        self._labels = labels
+
+    def answer(self) -> tuple[Tensor, Tensor]:
+        """Returns logits and gradient of one step, float32, under the same random numbers for every contender."""
+        torch.manual_seed(0)
+        logits = self._step()
+        gradients = [p.grad.float().flatten() for p in self._network.parameters() if p.grad is not None]
+        return logits.detach(), torch.cat(gradients)
+
+    def timed_step(self) -> float:
+        """Returns the seconds of one step."""
+        _wait_for(self._images.device)
+        started = time.perf_counter()
+        self._step()
+        _wait_for(self._images.device)
+        return time.perf_counter() - started
+
+    def _step(self) -> Tensor:
+        self._network.zero_grad(set_to_none=True)
+        with autocast(self.execution, self._images.device):
+            logits: Tensor = self._network(self._images)
+        logits = logits.float()
+        cross_entropy(logits, self._labels).backward()  # type: ignore[no-untyped-call]
+        return logits
+
+
+@contextmanager
+def _random_state_kept(device: torch.device) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _ratio(part: Tensor, whole: Tensor) -> float:
+    return (part / whole.clamp(min=torch.finfo(torch.float32).tiny)).item()
+
+
+def _cosine(one: Tensor, other: Tensor) -> float:
+    # In float64: in float32 the sum over millions of weights is off by a percent.
+    return cosine_similarity(one.double(), other.double(), dim=0).item()

@@ -1,0 +1,123 @@
+"""One optimiser step, whatever the memory: a batch that does not fit is passed in parts whose gradients are summed."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from nas_distill.data.viewing import ViewBatch
+from nas_distill.errors import TrialError
+from nas_distill.knowledge.targets import Targets
+from nas_distill.losses.registry import DistillationLoss
+from nas_distill.models.preprocess import Preprocess
+from nas_distill.records import Execution, Recipe
+from nas_distill.train.execution import autocast, byte_format, is_out_of_memory
+
+_LEAST_PART = 2
+"""Batch normalisation cannot be trained on a single image."""
+
+
+class Stepper:
+    """Takes steps with one network.
+
+    Args:
+        network: In training mode, on its device.
+        loss: What is minimised.
+        optimizer: Over the network.
+        average: The moving average that follows it, if any.
+        preprocess: From uint8 images to the network's input.
+        targets: The teacher's answers; None when the loss does not need them.
+        recipe: Its `gradient_clip_norm` is used.
+        execution: How the network is run.
+        device: Where it is.
+
+    Attributes:
+        execution: As given, until memory does not suffice: then its `micro_batch_size` is halved as often as needed.
+            Losses and batch normalisation see the parts, not the whole batch.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        loss: DistillationLoss,
+        optimizer: Optimizer,
+        average: ModelEmaV3 | None,
+        preprocess: Preprocess,
+        targets: Targets | None,
+        recipe: Recipe,
+        execution: Execution,
+        device: torch.device,
+    ) -> None:
+        self._network = network
+        self._loss = loss
+        self._optimizer = optimizer
+        self._average = average
+        self._preprocess = preprocess
+        self._targets = targets if loss.needs_teacher else None
+        self._clip_norm = recipe.gradient_clip_norm
+        self._device = device
+        self.execution = execution
+
+    def step(self, number: int, batch: ViewBatch, view: int) -> dict[str, Tensor]:
+        """Takes step `number` on one batch of view `view`; returns the loss parts, scalars on the device.
+
+        Raises:
+            TrialError: Memory does not suffice for the smallest part of a batch.
+        """
+        parts = self._gradient(batch, view)
+        if self._clip_norm > 0:
+            nn.utils.clip_grad_norm_(self._network.parameters(), self._clip_norm)
+        self._optimizer.step()
+        if self._average is not None:
+            self._average.update(self._network, step=number)
+        return parts
+
+    def _gradient(self, batch: ViewBatch, view: int) -> dict[str, Tensor]:
+        """Puts the gradient of a batch into the network; returns the loss parts."""
+        while True:
+            try:
+                self._optimizer.zero_grad(set_to_none=True)
+                return self._accumulate(batch, view)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                reason = str(error).splitlines()[0]
+            # Outside the handler, which holds the failed pass's tensors.
+            self._halve(len(batch.indices), reason)
+
+    def _accumulate(self, batch: ViewBatch, view: int) -> dict[str, Tensor]:
+        count = len(batch.indices)
+        pieces = math.ceil(count / (self.execution.micro_batch_size or count))
+        if pieces == 1:
+            parts = self._losses(batch, view)
+            parts["total"].backward()  # type: ignore[no-untyped-call]
+            return {name: part.detach() for name, part in parts.items()}
+        sums: dict[str, Tensor] = {}
+        for piece in zip(*(field.tensor_split(pieces) for field in batch), strict=True):
+            share = len(piece[0]) / count
+            parts = {name: share * part for name, part in self._losses(ViewBatch(*piece), view).items()}
+            parts["total"].backward()  # type: ignore[no-untyped-call]
+            sums = {name: sums.get(name, 0.0) + part.detach() for name, part in parts.items()}
+        return sums
+
+    def _losses(self, batch: ViewBatch, view: int) -> dict[str, Tensor]:
+        images = batch.images.contiguous(memory_format=byte_format(self.execution))
+        with autocast(self.execution, self._device):
+            logits = self._network(self._preprocess(images))
+        teacher_logits = None
+        if self._targets is not None:
+            teacher_logits = self._targets.logits(view, batch.indices, batch.images)
+        return self._loss(logits.float(), teacher_logits, batch.targets)
+
+    def _halve(self, count: int, reason: str) -> None:
+        smaller = (self.execution.micro_batch_size or count) // 2
+        if smaller < _LEAST_PART:
+            raise TrialError(f"memory does not suffice for a batch of {_LEAST_PART} images ({reason})")
+        self.execution = self.execution.model_copy(update={"micro_batch_size": smaller})
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()

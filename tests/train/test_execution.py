@@ -1,0 +1,105 @@
+"""The probe: what it measures, what it decides, what it leaves alone."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nas_distill.config import ExecutionConfig
+from nas_distill.models.student import build_student
+from nas_distill.records import Execution, StudentSpec
+from nas_distill.train.execution import Probed, choose_execution, fastest, options, probe
+from tests.helpers import TINY_SPEC
+
+PLAIN = Execution()
+BFLOAT16 = Execution(precision="bfloat16")
+CHANNELS_LAST = Execution(memory_format="channels_last")
+VIT = StudentSpec(
+    architecture="vit_tiny_patch16_224",
+    arguments={"img_size": 8, "patch_size": 2, "embed_dim": 24, "depth": 2, "num_heads": 3},
+)
+
+
+def probed(execution: Execution, step_s: float, *, error: float = 0.0, cosine: float = 1.0) -> Probed:
+    return Probed(execution=execution, step_s=step_s, answer_error=error, gradient_cosine=cosine)
+
+
+def make_batch(channels: int = 1) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(32, channels, 8, 8, generator=generator), torch.randint(10, (32,), generator=generator)
+
+
+def make_network(spec: StudentSpec = TINY_SPEC, *, dropout: float = 0.0) -> nn.Module:
+    torch.manual_seed(0)
+    return build_student(spec, num_classes=10, channels=1, image_size=8, drop_rate=dropout).train()
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({}, [PLAIN, CHANNELS_LAST, BFLOAT16, Execution(precision="bfloat16", memory_format="channels_last")]),
+        ({"precision": "float32"}, [PLAIN, CHANNELS_LAST]),
+        ({"precision": "bfloat16", "memory_format": "contiguous"}, [BFLOAT16]),
+    ],
+)
+def test_options_are_what_the_configuration_leaves_open(config: dict[str, str], expected: list[Execution]) -> None:
+    assert options(ExecutionConfig.model_validate(config)) == expected
+
+
+def test_the_fastest_option_that_clearly_wins_is_taken() -> None:
+    assert fastest([probed(PLAIN, 1.0), probed(CHANNELS_LAST, 0.7), probed(BFLOAT16, 0.5)]) == BFLOAT16
+
+
+@pytest.mark.parametrize("step_s", [0.95, 1.0, 3.0])
+def test_a_tie_or_a_loss_leaves_plain_float32(step_s: float) -> None:
+    assert fastest([probed(PLAIN, 1.0), probed(BFLOAT16, step_s)]) == PLAIN
+
+
+@pytest.mark.parametrize("wrong", [{"error": 0.06}, {"cosine": 0.8}, {"error": float("nan")}])
+def test_an_option_that_computes_something_else_is_never_taken(wrong: dict[str, float]) -> None:
+    found = [probed(PLAIN, 1.0), probed(BFLOAT16, 0.1, **wrong), probed(CHANNELS_LAST, 0.8)]
+    assert fastest(found) == CHANNELS_LAST
+
+
+@pytest.mark.parametrize("spec", [TINY_SPEC, VIT], ids=["resnet", "vit"])
+def test_every_option_computes_the_same_within_the_tolerances(spec: StudentSpec) -> None:
+    images, labels = make_batch()
+    found = probe(make_network(spec, dropout=0.1), images, labels, options(ExecutionConfig()))
+    assert all(option.correct for option in found), found
+    assert all(option.step_s > 0 for option in found)
+    assert found[0].answer_error == 0.0
+    assert found[2].answer_error > 1e-4  # bfloat16 has 8 bits: an error of 0 would mean that it was not tried
+
+
+def test_the_probe_leaves_network_gradients_and_random_numbers_alone() -> None:
+    network = make_network(dropout=0.2)
+    before = copy.deepcopy(network.state_dict())
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    choose_execution(network, make_batch, ExecutionConfig(), steps=100_000)
+    assert torch.equal(torch.rand(3), expected)
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_short_trainings_and_fixed_options_are_not_probed() -> None:
+    class Untouchable(nn.Module):
+        def __deepcopy__(self, memo: object) -> nn.Module:
+            raise AssertionError("the network was probed")
+
+    assert choose_execution(Untouchable(), make_batch, ExecutionConfig(), steps=100) == PLAIN
+    fixed = ExecutionConfig(precision="bfloat16", memory_format="channels_last")
+    chosen = choose_execution(Untouchable(), make_batch, fixed, steps=10**6)
+    assert (chosen.precision, chosen.memory_format) == ("bfloat16", "channels_last")
+
+
+def test_a_network_that_cannot_be_run_is_left_to_the_training() -> None:
+    class Broken(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            raise RuntimeError("no such shape")
+
+    assert choose_execution(Broken(), make_batch, ExecutionConfig(), steps=10**6) == PLAIN

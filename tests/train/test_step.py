@@ -1,0 +1,136 @@
+"""Steps under memory pressure: a batch that does not fit is passed in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nas_distill.errors import TrialError
+from nas_distill.models.student import build_student
+from nas_distill.records import Execution, Recipe, StudentSpec
+from nas_distill.train.checkpoint import load_state, save_state
+from nas_distill.train.evaluation import evaluate
+from nas_distill.train.execution import is_out_of_memory
+from nas_distill.train.loop import Trainer
+from nas_distill.workplace import TrialContext, open_context
+from tests.helpers import CPU, TINY_SPEC, SmallRun
+
+# Without batch normalisation, dropout or clipping a batch in parts is the same sum as the batch whole.
+PLAIN_VIT = StudentSpec(
+    architecture="vit_tiny_patch16_224",
+    arguments={"patch_size": 4, "embed_dim": 16, "depth": 1, "num_heads": 2},
+)
+
+
+@pytest.fixture(scope="module")
+def context(small_run: SmallRun) -> TrialContext:
+    return open_context(small_run.workplace())
+
+
+def make_trainer(
+    context: TrialContext, spec: StudentSpec, *, holds: int | None, epochs: int = 2, seen: list[int] | None = None
+) -> Trainer:
+    """A trainer whose device holds at most `holds` images in a training pass; notes the sizes that were passed."""
+    torch.manual_seed(3)
+    network = build_student(spec, num_classes=10, channels=1, image_size=8)
+    if holds is not None:
+        network.register_forward_pre_hook(_out_of_memory_beyond(holds, [] if seen is None else seen))
+    return Trainer(
+        network,
+        recipe=Recipe(epochs=epochs, batch_size=32),
+        data=context.data,
+        targets=context.targets,
+        reference=context.reference,
+        seed=3,
+        device=CPU,
+    )
+
+
+def _out_of_memory_beyond(holds: int, seen: list[int]) -> Callable[[nn.Module, tuple[Tensor]], None]:
+    def hook(module: nn.Module, arguments: tuple[Tensor]) -> None:
+        if module.training and len(arguments[0]) > holds:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")
+        if module.training:
+            seen.append(len(arguments[0]))
+
+    return hook
+
+
+def test_a_batch_in_parts_gives_the_gradient_of_the_batch(context: TrialContext) -> None:
+    whole = make_trainer(context, PLAIN_VIT, holds=None)
+    parted = make_trainer(context, PLAIN_VIT, holds=9)
+    expected, found = whole.run_epoch(), parted.run_epoch()
+    assert parted.execution == Execution(micro_batch_size=8)
+    assert whole.execution == Execution()
+    assert found.train_loss == pytest.approx(expected.train_loss, rel=1e-5)
+    assert found.loss_parts == pytest.approx(expected.loss_parts, rel=1e-5)
+    for mine, theirs in zip(parted.keep().parameters(), whole.keep().parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_parts_are_nearly_equal_and_never_single_images(context: TrialContext) -> None:
+    seen: list[int] = []
+    trainer = make_trainer(context, TINY_SPEC, holds=7, seen=seen)
+    trainer.run_epoch()
+    assert trainer.execution.micro_batch_size == 4
+    assert set(seen) == {4}
+    assert len(seen) == 10 * 8  # ten batches of 32
+
+
+def test_a_device_that_holds_nothing_fails_the_trial_with_the_reason(context: TrialContext) -> None:
+    trainer = make_trainer(context, TINY_SPEC, holds=1)
+    with pytest.raises(TrialError, match=r"memory does not suffice for a batch of 2 images \(CUDA out of memory"):
+        trainer.run_epoch()
+
+
+def test_a_resumed_trial_does_not_run_out_of_memory_again(context: TrialContext, tmp_path: Path) -> None:
+    first = make_trainer(context, TINY_SPEC, holds=8)
+    first.run_epoch()
+    save_state(tmp_path / "state.safetensors", first.state())
+    second = make_trainer(context, TINY_SPEC, holds=8)
+    second.load(load_state(tmp_path / "state.safetensors"))
+    assert second.execution == Execution(micro_batch_size=8)
+    assert second.run_epoch() == first.run_epoch().model_copy(update={"wall_time_s": pytest.approx(0, abs=60)})
+
+
+def test_evaluation_shrinks_its_batch(context: TrialContext) -> None:
+    sizes: list[int] = []
+
+    def network(images: Tensor) -> Tensor:
+        sizes.append(len(images))
+        if len(images) > 50:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory")
+        return torch.zeros(len(images), 10)
+
+    tally = evaluate(network, context.data.validation, device=CPU, teacher_logits=context.reference.validation)
+    assert int(tally.counts.sum()) == 160
+    assert max(sizes[-5:]) <= 50
+
+
+def test_other_errors_of_evaluation_are_not_swallowed(context: TrialContext) -> None:
+    def network(images: Tensor) -> Tensor:
+        raise RuntimeError("shapes do not agree")
+
+    with pytest.raises(RuntimeError, match="shapes do not agree"):
+        evaluate(network, context.data.validation, device=CPU)
+
+
+def test_evaluation_compares_each_image_with_its_own_answer(context: TrialContext, small_run: SmallRun) -> None:
+    tally = evaluate(
+        small_run.teacher, context.data.validation, device=CPU, teacher_logits=context.reference.validation
+    )
+    assert tally.comparison().agreement == 1.0
+    assert tally.comparison().divergence_nats < 1e-8
+    assert tally.answers() == context.reference.teacher
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [(torch.OutOfMemoryError("CUDA out of memory"), True), (RuntimeError("mat1 and mat2 shapes"), False)],
+)
+def test_what_counts_as_out_of_memory(error: RuntimeError, expected: bool) -> None:
+    assert is_out_of_memory(error) is expected
