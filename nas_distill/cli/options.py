@@ -11,6 +11,22 @@ import click
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 
+class _NumberOrAuto(click.ParamType[float | str]):
+    """A number, or the word "auto"."""
+
+    name = "float|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        """Returns the number, or "auto"."""
+        if value == "auto":
+            return "auto"
+        number: float = click.FLOAT.convert(value, param, ctx)
+        return number
+
+
+NUMBER_OR_AUTO = _NumberOrAuto()
+
+
 @dataclass(frozen=True, slots=True)
 class ConfigFlag:
     """A flag that sets one configuration key.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nas_distill.cli.options import DATA_FLAGS, ConfigFlag, config_flags, file_and_set, given_values
+from nas_distill.cli.options import DATA_FLAGS, NUMBER_OR_AUTO, ConfigFlag, config_flags, file_and_set, given_values
 from nas_distill.errors import EXIT_INTERRUPTED, ConfigError, NoStudentError, RunError
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ RESOURCE_FLAGS = (
     ConfigFlag(
         "--gpus-per-trial",
         "resources.gpus_per_trial",
-        "GPUs; a fraction packs several trials on one.",
-        kind=float,
-        default="0.0",
+        "GPUs, or auto; a fraction packs several trials on one.",
+        kind=NUMBER_OR_AUTO,
+        default="auto",
     ),
     ConfigFlag("--max-parallel", "resources.max_parallel_trials", "Trials at once, at most.", kind=int),
     ConfigFlag("--address", "resources.address", "Ray cluster to join: auto, or HOST:PORT."),

@@ -66,6 +66,11 @@ def _start_local() -> None:
         ray_constants.ENABLE_RAY_CLUSTER = clusters_enabled
 
 
+def has_gpus() -> bool:
+    """Whether the connected cluster has a GPU."""
+    return bool(ray.cluster_resources().get("GPU", 0.0) > 0)
+
+
 def parallel_trials(resources: ResourcesConfig) -> int | None:
     """Returns how many trials may be handed out at once; None leaves it to what a joined cluster grows to hold.
 
@@ -75,13 +80,16 @@ def parallel_trials(resources: ResourcesConfig) -> int | None:
         return resources.max_parallel_trials
     total = ray.cluster_resources()
     slots = int(total.get("CPU", 0.0) / resources.cpus_per_trial + _ROUNDING)
-    if resources.gpus_per_trial > 0:
-        slots = min(slots, int(total.get("GPU", 0.0) / resources.gpus_per_trial + _ROUNDING))
+    gpus = resources.gpus_per_trial
+    assert gpus != "auto"
+    if gpus > 0:
+        slots = min(slots, int(total.get("GPU", 0.0) / gpus + _ROUNDING))
     return max(1, min(slots, resources.max_parallel_trials or slots))
 
 
 def _check_room(resources: ResourcesConfig) -> None:
-    wanted = {"CPU": resources.cpus_per_trial, "GPU": resources.gpus_per_trial}
+    gpus = resources.gpus_per_trial
+    wanted = {"CPU": resources.cpus_per_trial, "GPU": 0.0 if gpus == "auto" else gpus}
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if any(all(node.get(kind, 0.0) >= amount for kind, amount in wanted.items()) for node in nodes):
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +16,14 @@ from nas_distill.errors import ConfigError, NasDistillError, RunError, StudyErro
 from nas_distill.losses.registry import DistillationLoss
 from nas_distill.objectives import check_objectives
 from nas_distill.progress import Progress
-from nas_distill.search.cluster import ray_cluster
+from nas_distill.search.cluster import has_gpus, ray_cluster
 from nas_distill.search.driver import SearchDriver
+from nas_distill.search.packing import choose_gpus_per_trial
 from nas_distill.search.preparation import Prepared, prepare
 from nas_distill.search.proposer import InputShape, Proposer, make_limits
+from nas_distill.search.slab_pool import RaySlabPool
 from nas_distill.search.spaces import load_space
 from nas_distill.search.study import StudyLedger
-from nas_distill.search.teacher_job import driver_device
 from nas_distill.search.tune import run_tune
 from nas_distill.store import RunDirectory, write_text
 from nas_distill.train.optimisation import check_optimizer
@@ -69,17 +70,20 @@ def start_search(config: SearchConfig, folder: Path, progress: Progress) -> Sear
                     "directory lacks its config.yaml; restore it, or choose another --out"
                 )
             write_text(run.config, dump_config(config))
+            prepared = None
             try:
-                prepared = prepare(run, config, progress)
+                with ray_cluster(config.resources):
+                    prepared = prepare(run, config, progress, _slab_pool(run, config))
+                    return _search(run, config, prepared, ledger, progress)
             except NasDistillError:
-                # Nothing was searched yet: the same --out takes the corrected command. The data stay, they are
-                # checked against it; a teacher is not.
-                run.config.unlink()
-                shutil.rmtree(run.teacher, ignore_errors=True)
+                if prepared is None:
+                    # Nothing was searched yet: the same --out takes the corrected command. The data stay, they are
+                    # checked against it; a teacher is not.
+                    run.config.unlink()
+                    shutil.rmtree(run.teacher, ignore_errors=True)
                 raise
             except KeyboardInterrupt:
                 return SearchOutcome(run=run, interrupted=True, new_trials=0)
-            return _search(run, config, prepared, ledger, progress)
 
 
 def resume_search(
@@ -113,13 +117,15 @@ def resume_search(
                     f"budget.trials: {session.budget.trials} is fewer than the {assigned} trials that the run has "
                     "already; --trials counts them too"
                 )
+            left = session.budget.trials > assigned or bool(ledger.unfinished())
             try:
-                prepared = prepare(run, session, progress)
+                with ray_cluster(session.resources) if left else nullcontext():
+                    prepared = prepare(run, session, progress, _slab_pool(run, session) if left else None)
+                    if extended != config:
+                        write_text(run.config, dump_config(extended))
+                    return _search(run, session, prepared, ledger, progress)
             except KeyboardInterrupt:
                 return SearchOutcome(run=run, interrupted=True, new_trials=0)
-            if extended != config:
-                write_text(run.config, dump_config(extended))
-            return _search(run, session, prepared, ledger, progress)
 
 
 def _check_path(run: RunDirectory) -> None:
@@ -174,11 +180,7 @@ def _search(
         ledger,
         space=load_space(config.space.name),
         limits=make_limits(config.space, prepared.teacher.cost),
-        shape=InputShape(
-            num_classes=prepared.manifest.num_classes,
-            channels=prepared.manifest.channels,
-            image_size=prepared.manifest.image_size,
-        ),
+        shape=_input_shape(prepared),
         recipe=config.recipe,
         seed=config.seed,
         max_refusals=config.budget.max_refusals,
@@ -208,22 +210,45 @@ def _run_on_cluster(
     if driver.remaining == 0:
         progress.event("search", "all trials have ended already; extend the run with --trials")
         return True
-    resources = config.resources
-    if driver_device().type == "cuda" and resources.gpus_per_trial == 0:
-        progress.event("warning", "this machine has a GPU, and trials will train on CPUs; see --gpus-per-trial")
     workplace = Workplace(
         run=str(run.path),
         data=config.data,
         knowledge_id=prepared.knowledge_id,
-        threads=max(1, int(resources.cpus_per_trial)),
-        cuda=resources.gpus_per_trial > 0,
+        threads=max(1, int(config.resources.cpus_per_trial)),
+        cuda=False,
+        execution=config.resources.execution,
+        checkpoint_interval_s=config.resources.checkpoint_interval_s,
     )
     run.log_event("search", trials=config.budget.trials, left=driver.remaining)
-    progress.event("search", f"{driver.remaining} trials to run in {run.path}; starting Ray")
+    progress.event("search", f"{driver.remaining} trials to run in {run.path}")
     try:
-        with ray_cluster(resources):
-            finished = run_tune(driver, workplace, resources, space_name=config.space.name)
+        gpus = choose_gpus_per_trial(
+            config.resources,
+            workplace,
+            space=load_space(config.space.name),
+            shape=_input_shape(prepared),
+            limits=make_limits(config.space, prepared.teacher.cost),
+            recipe=config.recipe,
+            seed=config.seed,
+            progress=progress,
+        )
+        resources = config.resources.model_copy(update={"gpus_per_trial": gpus})
+        workplace = workplace.model_copy(update={"cuda": gpus > 0})
+        finished = run_tune(driver, workplace, resources, space_name=config.space.name)
     except KeyboardInterrupt:
         finished = False
     run.log_event("end", interrupted=not finished)
     return finished
+
+
+def _input_shape(prepared: Prepared) -> InputShape:
+    manifest = prepared.manifest
+    return InputShape(num_classes=manifest.num_classes, channels=manifest.channels, image_size=manifest.image_size)
+
+
+def _slab_pool(run: RunDirectory, config: SearchConfig) -> RaySlabPool:
+    resources = config.resources
+    gpus = resources.gpus_per_trial
+    if gpus == "auto":
+        gpus = 1.0 if has_gpus() else 0.0
+    return RaySlabPool(run.path, config.data, cpus=resources.cpus_per_trial, gpus=gpus)

@@ -1,4 +1,4 @@
-"""Ray Tune's side of a search: three thin adapters around `SearchDriver` and `Trial`."""
+"""Ray Tune's side of a search: thin adapters around `SearchDriver`; the worker's is in `worker`."""
 
 from __future__ import annotations
 
@@ -13,20 +13,13 @@ from ray.tune.error import TuneError
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import Searcher
 
-import nas_distill.models  # noqa: F401 - registers the entrypoints that specs name, in every worker
 from nas_distill.config import ResourcesConfig
 from nas_distill.errors import ClusterError
-from nas_distill.frozen import parse_record
 from nas_distill.search.cluster import parallel_trials
 from nas_distill.search.driver import SearchDriver
-from nas_distill.search.spaces import load_space
+from nas_distill.search.worker import ASSIGNMENT, EPOCH, NUMBER, DistillTrainable
 from nas_distill.store import RunDirectory
-from nas_distill.trial import Trial
-from nas_distill.workplace import Assignment, Workplace, open_context
-
-_ASSIGNMENT = "assignment"
-_NUMBER = "number"
-_EPOCH = "epoch"
+from nas_distill.workplace import Workplace
 
 _TUNE_SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -34,33 +27,6 @@ _TUNE_SETTINGS = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C must reach us, not end in a snapshot of Tune's
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
-
-
-class DistillTrainable(tune.Trainable):  # type: ignore[misc]
-    """A worker: opens the run once, then runs one assignment after another, one epoch per step."""
-
-    def setup(self, config: dict[str, Any], workplace: Workplace, space_name: str) -> None:
-        """Opens what all trials share."""
-        if space_name.partition(":")[0].endswith(".py"):
-            load_space(space_name)  # a space of one's own may register architectures with timm
-        self._run = RunDirectory(Path(workplace.run))
-        self._context = open_context(workplace)
-        self._begin(config)
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Takes the next assignment in the same process."""
-        self._begin(new_config)
-        return True
-
-    def step(self) -> dict[str, Any]:
-        """Trains one epoch; tells Tune when the trial has ended."""
-        point = self._job.advance()
-        epoch = {} if point is None else {_EPOCH: point.epoch}
-        return {**epoch, "done": self._job.record is not None}
-
-    def _begin(self, config: dict[str, Any]) -> None:
-        assignment = parse_record(Assignment, config[_ASSIGNMENT], origin="assignment")
-        self._job = Trial(assignment, self._context, self._run.trial(assignment.number))
 
 
 class DriverSearcher(Searcher):  # type: ignore[misc]
@@ -78,7 +44,7 @@ class DriverSearcher(Searcher):  # type: ignore[misc]
             if self._driver is not None and self._driver.waiting:
                 return None
             return str(Searcher.FINISHED)
-        return {_NUMBER: assignment.number, _ASSIGNMENT: assignment.model_dump_json()}
+        return {NUMBER: assignment.number, ASSIGNMENT: assignment.model_dump_json()}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Does nothing: `DriverCallback` hears of every end too, and of its reason."""
@@ -106,18 +72,18 @@ class DriverCallback(tune.Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
     ) -> None:
         """Passes on a finished epoch."""
-        if self._driver is not None and _EPOCH in result:
-            self._driver.epoch_done(trial.config[_NUMBER], result[_EPOCH])
+        if self._driver is not None and EPOCH in result:
+            self._driver.epoch_done(trial.config[NUMBER], result[EPOCH])
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Passes on an end."""
         if self._driver is not None:
-            self._driver.trial_ended(trial.config[_NUMBER], None)
+            self._driver.trial_ended(trial.config[NUMBER], None)
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Passes on a worker's last failure."""
         if self._driver is not None:
-            self._driver.trial_ended(trial.config[_NUMBER], _reason(trial))
+            self._driver.trial_ended(trial.config[NUMBER], _reason(trial))
 
     def __reduce__(self) -> tuple[type[DriverCallback], tuple[None]]:
         return (DriverCallback, (None,))
@@ -155,7 +121,7 @@ def run_tune(driver: SearchDriver, workplace: Workplace, resources: ResourcesCon
             num_samples=-1,  # until the driver has no more
             max_concurrent_trials=parallel_trials(resources),
             reuse_actors=True,
-            trial_dirname_creator=lambda trial: f"{trial.config[_NUMBER]:05d}-{trial.trial_id}",
+            trial_dirname_creator=lambda trial: f"{trial.config[NUMBER]:05d}-{trial.trial_id}",
         ),
         run_config=tune.RunConfig(
             name=_session_name(run),

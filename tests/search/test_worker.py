@@ -1,0 +1,71 @@
+"""A worker: what it imports, and how it reports."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nas_distill.records import Recipe
+from nas_distill.search import worker
+from nas_distill.search.worker import ASSIGNMENT, EPOCH, NUMBER, DistillTrainable
+from nas_distill.workplace import Workplace
+from tests.helpers import SmallRun, make_assignment
+
+EPOCHS = 4
+
+
+@pytest.fixture
+def workplace(small_run: SmallRun, tmp_path: Path) -> Workplace:
+    """The shared run's data, teacher and knowledge; trials in a folder of its own."""
+    for part in small_run.run.path.iterdir():
+        if part.name != "trials":
+            (tmp_path / part.name).symlink_to(part)
+    return small_run.workplace().model_copy(update={"run": str(tmp_path)})
+
+
+def make_worker(workplace: Workplace, number: int = 0) -> DistillTrainable:
+    class Worker(DistillTrainable):
+        """With what Tune's `with_parameters` would pass."""
+
+        def setup(self, config: dict[str, object]) -> None:  # type: ignore[override]
+            super().setup(config, workplace=workplace, space_name="tiny")
+
+    return Worker(assignment(number))
+
+
+def assignment(number: int) -> dict[str, object]:
+    recipe = Recipe(epochs=EPOCHS, batch_size=32)
+    return {NUMBER: number, ASSIGNMENT: make_assignment(number, recipe=recipe).model_dump_json()}
+
+
+def test_a_worker_imports_nothing_that_only_the_driver_needs() -> None:
+    code = "import sys, nas_distill.search.worker; print(sorted({'optuna', 'sklearn', 'moocore'} & set(sys.modules)))"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert child.stdout.strip() == "[]"
+
+
+def test_short_epochs_share_a_report(workplace: Workplace) -> None:
+    report = make_worker(workplace).train()
+    assert report["done"]
+    assert report[EPOCH] == EPOCHS  # all of them take far less than a second
+
+
+def test_long_epochs_are_reported_one_by_one(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_REPORT_EVERY_S", 0.0)
+    busy = make_worker(workplace)
+    reports = [busy.train() for _ in range(EPOCHS)]
+    assert [report[EPOCH] for report in reports] == [1, 2, 3, 4]
+    assert [report["done"] for report in reports] == [False, False, False, True]
+
+
+def test_one_worker_serves_one_trial_after_another(workplace: Workplace) -> None:
+    busy = make_worker(workplace, 0)
+    busy.train()
+    context = busy._context
+    assert busy.reset_config(assignment(1))
+    assert busy.train()["done"]
+    assert busy._context is context
+    assert sorted(path.parent.name for path in Path(workplace.run).glob("trials/*/result.json")) == ["00000", "00001"]
