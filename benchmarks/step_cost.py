@@ -1,178 +1,194 @@
-"""What a distillation step costs: the bare student step against ours with stored and with online answers.
+"""What a distillation step costs: the bare student step, ours with stored and online answers, and two peers.
 
-Floor: forward, cross-entropy, backward, optimiser on tensors already on the device, same batches and thread count.
-Ours: `Trainer.run_epoch` on the digits at 32x32, views, distillation loss, moving average and all, less its
-evaluation, which is timed apart. Median of interleaved rounds in one run.
+Floor: forward, cross-entropy, backward, optimiser on tensors already on the device, same batches, thread count and
+precision. Ours: an epoch of `Trainer`, views, distillation loss, moving average and all, less its evaluation. Peers:
+torchdistill's box and a plain loop around timm, both with torchvision's transforms in a loader with workers. One round
+is an epoch of every contender, in turns; the first round (which decodes, probes and warms up) is thrown away.
 
-    python benchmarks/step_cost.py [--rounds 5] [--threads 1]
+    python benchmarks/step_cost.py [--rounds 5] [--threads 1] [--device cuda]
+    python benchmarks/step_cost.py --image-size 224     # an image folder made on the spot: floor and stored answers
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
-import statistics
-import subprocess
+import os
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
-from torch.nn.functional import cross_entropy
+from _common import (
+    Column,
+    Report,
+    Table,
+    Verdict,
+    add_common_arguments,
+    conditions,
+    interleaved,
+    median,
+    publish,
+)
+from _epochs import PLAIN, SEED, TEACHERS, Bench, Contender
+from _materials import (
+    SMALL_TEACHER,
+    STUDENTS,
+    STUDENTS_OF_LARGE_IMAGES,
+    Material,
+    make_image_folder,
+)
 
-from nas_distill.config import DataConfig, ViewsConfig
-from nas_distill.data.prepare import prepare_data
-from nas_distill.data.splits import ImageSplit, open_split
-from nas_distill.data.views import plan_views
-from nas_distill.knowledge.build import build_knowledge
-from nas_distill.knowledge.targets import OnlineTargets, StoredTargets, Targets
-from nas_distill.models.cost import measure_module_cost
-from nas_distill.models.preprocess import Preprocess
-from nas_distill.models.student import build_student
-from nas_distill.models.teacher import Teacher
-from nas_distill.progress import Silent
+from nas_distill.config import DataConfig, ExecutionConfig
+from nas_distill.knowledge.targets import StoredTargets
 from nas_distill.records import Recipe, StudentSpec
-from nas_distill.train.loop import Trainer, TrainingData
-from nas_distill.train.optimisation import make_optimizer
 
-SEED = 0
-STUDENT = StudentSpec(architecture="small_resnet", arguments={"widths": (16, 32, 64), "depths": (1, 1, 1)})
-TEACHERS = {
-    "small teacher": {"widths": (32, 64, 128), "depths": (2, 2, 2)},
-    "large teacher": {"widths": (64, 128, 256), "depths": (3, 4, 6)},
-}
-RECIPE = Recipe(epochs=100, batch_size=64)
+VIEWS = 2
+FLOOR_TARGET = 1.05
+PEER_TARGET = 8.0
+COLUMNS = (
+    Column("name", ""),
+    Column("execution", "precision"),
+    Column("ms_per_step", "ms per step", "{:.2f}"),
+    Column("times_floor", "times the floor of its precision", "{:.2f}"),
+    Column("least_ms", "fastest round", "{:.2f}"),
+    Column("most_ms", "slowest round", "{:.2f}"),
+)
 
 
 def main() -> None:
+    arguments = parse()
+    torch.set_num_threads(arguments.threads)
+    with tempfile.TemporaryDirectory() as scratch:
+        report = measure(arguments, Path(scratch))
+    publish(report, arguments)
+
+
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--image-size", type=int, default=32, help="above 64: floor and stored answers only")
+    parser.add_argument("--images", type=int, help="per epoch  [default: 512 on a CPU, 8192 on a GPU]")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--workers", type=int, default=min(8, os.cpu_count() or 1), help="of the peers' loaders")
+    parser.add_argument("--students", nargs="+", choices=tuple(STUDENTS), default=list(STUDENTS))
+    parser.add_argument("--teachers", nargs="+", choices=tuple(TEACHERS), default=list(TEACHERS))
+    add_common_arguments(parser)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    with tempfile.TemporaryDirectory() as scratch:
-        table = measure(Path(scratch), arguments.rounds)
-    console = Console(width=120)
-    console.print(table)
-    console.print(
-        f"{processor()}, {arguments.threads} thread(s), torch {torch.__version__}, commit {commit()}, seed {SEED}, "
-        f"median of {arguments.rounds} interleaved rounds"
+    if arguments.quick:
+        arguments.rounds, arguments.images, arguments.batch_size = 1, 64, 16
+    if arguments.images is None:
+        arguments.images = 512 if arguments.device == "cpu" else 8192
+    return arguments
+
+
+def measure(arguments: argparse.Namespace, folder: Path) -> Report:
+    source = make_image_folder(folder / "images", images=arguments.images, image_size=arguments.image_size)
+    material = Material.prepare(DataConfig(source=f"folder:{source}"), folder / "run")
+    students = STUDENTS_OF_LARGE_IMAGES if large_images(arguments) else STUDENTS
+    tables, verdicts = [], []
+    for name in arguments.students:
+        contenders = gather(arguments, material, students[name])
+        rows = measured_rows(contenders, arguments)
+        title = (
+            f"One step, {name} student ({material.parameters(students[name]):,} parameters), batch "
+            f"{arguments.batch_size} of 3x{arguments.image_size}x{arguments.image_size}"
+        )
+        tables.append(Table(title=title, columns=COLUMNS, rows=tuple(rows)))
+        verdicts += judge(name, rows)
+    size = f"-{arguments.image_size}" if large_images(arguments) else ""
+    return Report(
+        name=f"step_cost{size}-{arguments.device}",
+        tables=tuple(tables),
+        verdicts=tuple(verdicts),
+        conditions=conditions(
+            seed=SEED,
+            threads=arguments.threads,
+            device=arguments.device,
+            rounds=arguments.rounds,
+            steps_per_epoch=arguments.images // arguments.batch_size,
+            loader_workers_of_peers=arguments.workers,
+            **{
+                name.replace(" ", "_"): f"{material.parameters(TEACHERS[name]):,} parameters"
+                for name in ([] if large_images(arguments) else arguments.teachers)
+            },
+        ),
     )
 
 
-def measure(folder: Path, rounds: int) -> Table:
-    config = DataConfig(image_size=32, max_train_images=512, max_validation_images=40)
-    manifest = prepare_data(config, folder, Silent())
-    train, validation = open_split(config, folder, "train"), open_split(config, folder, "validation")
-    preprocess = Preprocess(mean=manifest.mean, std=manifest.std)
-    steps = train.num_images // RECIPE.batch_size
-    contenders: dict[str, Callable[[], float]] = {"floor": floor(train, preprocess)}
-    for name, arguments in TEACHERS.items():
-        torch.manual_seed(SEED)
-        spec = StudentSpec(architecture="small_resnet", arguments=arguments)
-        network = build_student(spec, num_classes=10, channels=1, image_size=32)
-        size = measure_module_cost(network, channels=1, image_size=32).num_params
-        teacher = Teacher(
-            network,
-            architecture="small_resnet",
-            arguments=arguments,
-            channels=1,
-            image_size=32,
-            preprocess=preprocess,
-        )
-        plan = plan_views(ViewsConfig(count=2), manifest, epochs=RECIPE.epochs, online=False)
-        knowledge = build_knowledge(
-            teacher, train=train, validation=validation, plan=plan, online=False, root=folder / "knowledge",
-            device=torch.device("cpu"), progress=Silent(),
-        )  # fmt: skip
-        data = TrainingData(train=train, validation=validation, plan=plan, preprocess=preprocess)
-        for kind, targets in {
-            "stored": StoredTargets(knowledge, torch.device("cpu")),
-            "online": OnlineTargets(teacher),
-        }.items():
-            contenders[f"{kind} answers, {name} ({size:,} parameters)"] = ours(data, targets)
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(rounds + 1):
-        for name, contender in contenders.items():
-            seconds[name].append(contender())
-    medians = {name: statistics.median(times[1:]) for name, times in seconds.items()}  # the first round warms up
-    table = Table(title="Cost of one step, batch 64 of 1x32x32, student small_resnet (16, 32, 64)")
-    for column in ("", "ms per step", "times the floor", "range of rounds, ms"):
-        table.add_column(column, justify="left" if not column else "right")
-    for name, median in medians.items():
-        times = [1000 * value / steps for value in seconds[name][1:]]
-        table.add_row(
-            name,
-            f"{1000 * median / steps:.2f}",
-            f"{median / medians['floor']:.2f}",
-            f"{min(times):.2f} to {max(times):.2f}",
-        )
-    return table
+def large_images(arguments: argparse.Namespace) -> bool:
+    return bool(arguments.image_size > 64)
 
 
-def floor(train: ImageSplit, preprocess: Preprocess) -> Callable[[], float]:
-    torch.manual_seed(SEED)
-    network = build_student(STUDENT, num_classes=10, channels=1, image_size=32).train()
-    optimizer = make_optimizer(network, RECIPE)
-    order = torch.arange(train.num_images)
-    batches = [
-        (preprocess(batch.images), batch.labels)
-        for batch in train.batches(order, RECIPE.batch_size, device=torch.device("cpu"))
+def gather(arguments: argparse.Namespace, material: Material, spec: StudentSpec) -> dict[str, Contender]:
+    """Returns the contenders by name, the floors first."""
+    device = torch.device(arguments.device)
+    recipe = Recipe(epochs=1000, batch_size=arguments.batch_size)  # long enough for the probe to pay
+    first = material.untrained_teacher(spec if large_images(arguments) else SMALL_TEACHER)
+    knowledge, plan = material.knowledge(first.to(device), views=VIEWS, device=device)
+    bench = Bench(material=material, spec=spec, recipe=recipe, plan=plan, device=device)
+    stored = StoredTargets(knowledge, device)
+    trainer, epoch = bench.ours(stored, ExecutionConfig())
+    epoch()  # the probe chooses; its choice is the precision of the floor
+    chosen = trainer.execution
+    contenders = {"floor": Contender(epoch=bench.floor(PLAIN), execution=PLAIN, role="floor")}
+    if chosen != PLAIN:
+        contenders["floor, as ours is run"] = Contender(epoch=bench.floor(chosen), execution=chosen, role="floor")
+        plain = ExecutionConfig(precision="float32", memory_format="contiguous")
+        contenders["ours, stored answers, not probed"] = Contender(
+            epoch=bench.ours(stored, plain)[1], execution=PLAIN, role="stored"
+        )
+    contenders["ours, stored answers"] = Contender(epoch=epoch, execution=chosen, role="stored")
+    for name in [] if large_images(arguments) else arguments.teachers:
+        contenders |= bench.with_teacher(name, workers=arguments.workers)
+    return contenders
+
+
+def measured_rows(contenders: dict[str, Contender], arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    # The short epochs three times a round: their ratio is what the tightest target is about.
+    repeats = {name: 3 for name, contender in contenders.items() if contender.role in {"floor", "stored"}}
+    epochs = {name: contender.epoch for name, contender in contenders.items()}
+    seconds = interleaved(epochs, arguments.rounds, repeats=repeats)
+    steps = arguments.images // arguments.batch_size
+    floors = {c.execution: median(seconds[name]) for name, c in contenders.items() if c.role == "floor"}
+    return [
+        {
+            "name": name,
+            "execution": f"{contender.execution.precision}, {contender.execution.memory_format}",
+            "ms_per_step": 1000 * median(times) / steps,
+            "times_floor": median(times) / floors[contender.execution] if contender.execution in floors else None,
+            "least_ms": 1000 * min(times) / steps,
+            "most_ms": 1000 * max(times) / steps,
+            "role": contender.role,
+            "teacher": contender.teacher,
+        }
+        for name, contender in contenders.items()
+        for times in (seconds[name],)
     ]
 
-    def epoch() -> float:
-        started = time.perf_counter()
-        for images, labels in batches:
-            loss = cross_entropy(network(images), labels)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-        return time.perf_counter() - started
 
-    return epoch
-
-
-def ours(data: TrainingData, targets: Targets) -> Callable[[], float]:
-    torch.manual_seed(SEED)
-    trainer = Trainer(
-        build_student(STUDENT, num_classes=10, channels=1, image_size=32),
-        recipe=RECIPE,
-        data=data,
-        targets=targets,
-        reference=None,
-        seed=SEED,
-        device=torch.device("cpu"),
-    )
-
-    def epoch() -> float:
-        started = time.perf_counter()
-        trainer.evaluate(data.validation)
-        evaluation = time.perf_counter() - started
-        started = time.perf_counter()
-        trainer.run_epoch()
-        return time.perf_counter() - started - evaluation
-
-    return epoch
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def commit() -> str:
-    run = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parent,
-    )
-    return run.stdout.strip() or "unknown"
+def judge(student: str, rows: list[dict[str, Any]]) -> list[Verdict]:
+    stored = next(row for row in rows if row["name"] == "ours, stored answers")
+    verdicts = [
+        Verdict(
+            text=f"{student}: stored answers cost {stored['times_floor']:.3f} times the floor in {stored['execution']} "
+            f"(target: at most {FLOOR_TARGET})",
+            met=stored["times_floor"] <= FLOOR_TARGET,
+        )
+    ]
+    for row in rows:
+        if row["role"] in {"torchdistill", "timm"}:
+            ratio = row["ms_per_step"] / stored["ms_per_step"]
+            is_target = row["role"] == "torchdistill" and row["teacher"] == "large teacher"
+            text = f"{student}: stored answers are {ratio:.1f} times faster than {row['name']}"
+            if is_target:
+                text += f" (target: at least {PEER_TARGET:.0f})"
+            verdicts.append(Verdict(text=text, met=ratio >= PEER_TARGET if is_target else None))
+    online = any(row["role"] == "online" for row in rows)
+    if online and not any(row["role"] == "torchdistill" for row in rows):
+        verdicts.append(Verdict(text=f"{student}: torchdistill was not measured; it comes with pip install '.[bench]'"))
+    return verdicts
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ from torch.nn.functional import cosine_similarity, cross_entropy
 from nas_distill.config import ExecutionConfig
 from nas_distill.records import Execution, MemoryFormat, Precision
 
-_ROUNDS = 3
-_WARM_UP = 2
-_LEAST_STEPS = 100 * (_ROUNDS + _WARM_UP)
-"""Below this many steps of training the probe would cost more than a few percent of them."""
+_ROUNDS = 2
+_WARM_UP = 1
+_LEAST_STEPS = 40 * (_ROUNDS + _WARM_UP)
+"""Below this many steps of training the probe, as many of each option, would cost more than a tenth of them."""
 
 _CLEAR_WIN = 0.9
 """An option must take at most this share of plain eager float32: a tie is no reason to change the arithmetic."""

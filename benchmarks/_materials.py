@@ -1,0 +1,175 @@
+"""What benchmark programs work on: images made on the spot, students, teachers, and the data as a loader sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from nas_distill.config import DataConfig, ViewsConfig
+from nas_distill.data.manifest import DataManifest
+from nas_distill.data.prepare import prepare_data
+from nas_distill.data.splits import ImageSplit, open_split
+from nas_distill.data.views import ViewPlan, plan_views
+from nas_distill.knowledge.build import build_knowledge
+from nas_distill.knowledge.store import Knowledge
+from nas_distill.models.cost import measure_cost
+from nas_distill.models.preprocess import Preprocess
+from nas_distill.models.student import build_student
+from nas_distill.models.teacher import Teacher
+from nas_distill.progress import Silent
+from nas_distill.records import StudentSpec
+from nas_distill.train.loop import TrainingData
+
+CLASSES = 10
+CNN = "CNN"
+VIT = "ViT"
+
+STUDENTS = {
+    CNN: StudentSpec(architecture="small_resnet", arguments={"widths": (16, 32, 64), "depths": (1, 1, 1)}),
+    VIT: StudentSpec(
+        architecture="vit_tiny_patch16_224",
+        arguments={"patch_size": 4, "embed_dim": 64, "depth": 4, "num_heads": 2},
+    ),
+}
+"""Two families, about 13 million multiply-accumulates each."""
+STUDENTS_OF_LARGE_IMAGES = {
+    CNN: StudentSpec(
+        architecture="resnet18",
+        arguments={"layers": (1, 1, 1, 1), "channels": (32, 64, 128, 256), "stem_type": "deep", "stem_width": 16},
+    ),
+    VIT: StudentSpec(architecture="vit_tiny_patch16_224", arguments={"embed_dim": 96, "depth": 6, "num_heads": 3}),
+}
+SMALL_TEACHER = StudentSpec(architecture="small_resnet", arguments={"widths": (32, 64, 128), "depths": (2, 2, 2)})
+LARGE_TEACHER = StudentSpec(
+    architecture="small_resnet", arguments={"widths": (64, 128, 256, 512), "depths": (3, 4, 6, 3)}
+)
+"""The blocks and widths of ResNet-34, with a stem for small images."""
+
+
+def make_image_folder(folder: Path, *, images: int, image_size: int, seed: int = 0) -> Path:
+    """Writes train/, val/ and test/ of ten classes: stripes of a class's own direction and colour under noise.
+
+    Args:
+        folder: Made when missing.
+        images: Training images, a multiple of the classes at least; the other splits get one per class.
+        image_size: Pixels; large images are written as JPEG, as photographs are, small ones as PNG.
+        seed: Of noise and phases.
+    """
+    random = np.random.default_rng(seed)
+    suffix = "jpg" if image_size > 64 else "png"
+    for split, count in (("train", images), ("val", CLASSES), ("test", CLASSES)):
+        for number in range(count):
+            place = folder / split / f"class{number % CLASSES}"
+            place.mkdir(parents=True, exist_ok=True)
+            pixels = _striped(random, number % CLASSES, image_size)
+            Image.fromarray(pixels).save(place / f"{number:06d}.{suffix}")
+    return folder
+
+
+def _striped(random: np.random.Generator, label: int, size: int) -> NDArray[np.uint8]:
+    angle, phase = np.pi * label / CLASSES, random.uniform(0, 2 * np.pi)
+    rows, columns = np.mgrid[0:size, 0:size] * (2 * np.pi / size)
+    wave = np.sin(3 * (np.cos(angle) * columns + np.sin(angle) * rows) + phase)
+    colour = np.array([1.0 + label % 2, 1.0 + label % 3, 1.0 + label % 5])
+    noise = random.normal(scale=40.0, size=(size, size, 3))
+    return np.clip(128 + 50 * wave[:, :, None] * colour / colour.mean() + noise, 0, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """Prepared data."""
+
+    folder: Path
+    manifest: DataManifest
+    train: ImageSplit
+    validation: ImageSplit
+    preprocess: Preprocess
+
+    @classmethod
+    def prepare(cls, config: DataConfig, folder: Path) -> Material:
+        """Prepares `config`'s images in the run directory `folder`."""
+        manifest = prepare_data(config, folder, Silent())
+        return cls(
+            folder=folder,
+            manifest=manifest,
+            train=open_split(config, folder, "train"),
+            validation=open_split(config, folder, "validation"),
+            preprocess=Preprocess(mean=manifest.mean, std=manifest.std),
+        )
+
+    def training_data(self, plan: ViewPlan) -> TrainingData:
+        """Returns what a `Trainer` takes."""
+        return TrainingData(train=self.train, validation=self.validation, plan=plan, preprocess=self.preprocess)
+
+    def network(self, spec: StudentSpec, seed: int = 0) -> torch.nn.Module:
+        """Returns a network for these images with fresh weights."""
+        torch.manual_seed(seed)
+        return build_student(spec, **self._shape())
+
+    def parameters(self, spec: StudentSpec) -> int:
+        """Returns its number of parameters."""
+        return measure_cost(spec, **self._shape()).num_params
+
+    def untrained_teacher(self, spec: StudentSpec) -> Teacher:
+        """Returns a teacher whose answers cost what a trained one's do."""
+        return Teacher(
+            self.network(spec),
+            architecture=spec.architecture,
+            arguments=spec.keyword_arguments(),
+            channels=self.manifest.channels,
+            image_size=self.manifest.image_size,
+            preprocess=self.preprocess,
+        )
+
+    def knowledge(self, teacher: Teacher, *, views: int, device: torch.device) -> tuple[Knowledge, ViewPlan]:
+        """Stores the teacher's answers to `views` views."""
+        plan = plan_views(ViewsConfig(count=views), self.manifest, epochs=views, online=False)
+        knowledge = build_knowledge(
+            teacher, train=self.train, validation=self.validation, plan=plan, online=False,
+            root=self.folder / "knowledge", device=device, progress=Silent(),
+        )  # fmt: skip
+        return knowledge, plan
+
+    def _shape(self) -> dict[str, Any]:
+        manifest = self.manifest
+        return {
+            "num_classes": manifest.num_classes,
+            "channels": manifest.channels,
+            "image_size": manifest.image_size,
+        }
+
+
+class PicturesInMemory(Dataset[tuple[Any, int]]):
+    """Images as torchvision's CIFAR-10 holds them: an array in memory, each made a PIL image and transformed."""
+
+    def __init__(self, pictures: NDArray[np.uint8], labels: Sequence[int], transform: Any) -> None:
+        self._pictures = pictures
+        self._labels = list(labels)
+        self._transform = transform
+
+    @classmethod
+    def of(cls, split: ImageSplit, transform: Any) -> PicturesInMemory:
+        """Takes all images of a split."""
+        batches = split.batches(torch.arange(split.num_images), 1024, device=torch.device("cpu"))
+        return cls(pictures(torch.cat([batch.images for batch in batches])), split.labels.tolist(), transform)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return self._transform(Image.fromarray(self._pictures[index])), self._labels[index]
+
+
+def pictures(images: Tensor) -> NDArray[np.uint8]:
+    """Returns uint8 [N, C, H, W] as PIL wants them: [N, H, W, 3], or [N, H, W] for grey ones."""
+    array = np.ascontiguousarray(images.permute(0, 2, 3, 1).numpy())
+    return array[..., 0] if array.shape[-1] == 1 else array

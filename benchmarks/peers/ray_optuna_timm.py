@@ -1,0 +1,221 @@
+"""The search that a competent user writes today: Ray Tune, OptunaSearch, an online timm teacher, torch loaders.
+
+It is written as well as we know how: workers are reused and load teacher and data once, arrays are shared through Ray's
+object store, the teacher stays in eval mode and outside autograd, loader workers outlive an epoch, one torch thread
+per trial, no checkpoints, no logs. Student space, optimiser, schedule, batch size, epochs and teacher are those of the
+search that it is measured against; `nas_distill.models` is imported for the architecture `small_resnet` alone.
+
+Prints one line of JSON: when the first training began and the last ended, and what every trial came to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import timm
+import timm.optim
+import torch
+from optuna.trial import Trial
+from PIL import Image
+from ray import tune
+from ray.tune.search.optuna import OptunaSearch
+from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+TEMPERATURE, LABEL_WEIGHT = 4.0, 0.1
+LEARNING_RATE, WEIGHT_DECAY, WARMUP_SHARE = 4e-3, 0.02, 0.1
+
+
+def space(trial: Trial) -> dict[str, Any]:
+    """The shipped space `tiny`: small residual networks and vision transformers."""
+    if trial.suggest_categorical("family", ["resnet", "vit"]) == "resnet":
+        stages = trial.suggest_int("resnet_stages", 2, 3)
+        width = trial.suggest_int("resnet_width", 4, 26, log=True)
+        growth = trial.suggest_float("resnet_growth", 1.0, 2.0, step=0.25)
+        depth = trial.suggest_int("resnet_depth", 1, 2)
+        widths = [round(width * growth**stage) for stage in range(stages)]
+        return {"student": ["small_resnet", {"widths": widths, "depths": [depth] * stages}]}
+    heads = trial.suggest_int("vit_heads", 1, 4)
+    arguments = {
+        "patch_size": trial.suggest_categorical("vit_patch", [2, 4]),
+        "embed_dim": heads * trial.suggest_categorical("vit_head_width", [8, 16]),
+        "depth": trial.suggest_int("vit_depth", 1, 4),
+        "num_heads": heads,
+        "mlp_ratio": trial.suggest_categorical("vit_mlp_ratio", [1.0, 2.0, 4.0]),
+    }
+    return {"student": ["vit_tiny_patch16_224", arguments]}
+
+
+def listed(trial: Trial, students: list[Any]) -> dict[str, Any]:
+    """Candidate number n of a list to trial number n; the sampler has one number to choose, which nothing uses."""
+    trial.suggest_float("unused", 0.0, 1.0)
+    return {"student": students[trial.number % len(students)]}
+
+
+class Pictures(Dataset[tuple[torch.Tensor, int]]):
+    """Arrays as PIL images, as torchvision's own data sets hand them out."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, transform: Any) -> None:
+        self.images, self.labels, self.transform = images, labels, transform
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return self.transform(Image.fromarray(self.images[index])), int(self.labels[index])
+
+
+class Distillation(tune.Trainable):
+    """One trial: an epoch per step."""
+
+    def setup(self, config: dict[str, Any], data: dict[str, np.ndarray], options: dict[str, Any]) -> None:
+        """Loads teacher and data once per worker."""
+        import nas_distill.models  # noqa: F401 - registers small_resnet with timm, in this process
+
+        torch.set_num_threads(1)
+        self.options = options
+        self.device = torch.device("cuda" if options["gpus"] > 0 else "cpu")
+        self.teacher = timm.create_model(f"local-dir:{options['teacher']}", pretrained=True)
+        self.teacher = self.teacher.to(self.device).eval().requires_grad_(False)
+        described = self.teacher.pretrained_cfg
+        self.image_size, self.channels = data["train_images"].shape[1], described["input_size"][0]
+        normalise = [transforms.ToTensor(), transforms.Normalize(described["mean"], described["std"])]
+        crop = transforms.RandomCrop(self.image_size, padding=self.image_size // 8)
+        shared = {
+            "num_workers": options["loader_workers"],
+            "persistent_workers": options["loader_workers"] > 0,
+            "pin_memory": self.device.type == "cuda",
+        }
+        train = Pictures(data["train_images"], data["train_labels"], transforms.Compose([crop, *normalise]))
+        held_out = Pictures(data["val_images"], data["val_labels"], transforms.Compose(normalise))
+        self.loader = DataLoader(train, options["batch_size"], shuffle=True, drop_last=True, **shared)
+        # Never augmented, so it is transformed once and kept.
+        pairs = [held_out[index] for index in range(len(held_out))]
+        self.val_images = torch.stack([image for image, _ in pairs]).to(self.device)
+        self.val_labels = torch.tensor([label for _, label in pairs], device=self.device)
+        self.teacher_top1 = self.top1(self.teacher)
+        self.begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Takes the next trial in the same process."""
+        self.begin(new_config)
+        return True
+
+    def begin(self, config: dict[str, Any]) -> None:
+        """Builds student, optimiser and schedule."""
+        self.began_at = time.time()
+        architecture, arguments = config["student"]
+        if architecture.startswith("vit"):
+            arguments = {**arguments, "img_size": self.image_size}
+        classes = int(self.teacher.num_classes)
+        self.student = timm.create_model(architecture, num_classes=classes, in_chans=self.channels, **arguments)
+        self.student.to(self.device)
+        self.num_params = sum(weight.numel() for weight in self.student.parameters())
+        self.optimizer = timm.optim.create_optimizer_v2(
+            self.student, opt="adamw", lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY
+        )
+        steps = len(self.loader) * self.options["epochs"]
+        self.schedule = LambdaLR(self.optimizer, lambda step: scheduled(step, steps))
+        self.epoch = 0
+
+    def step(self) -> dict[str, Any]:
+        """Trains an epoch and measures the student."""
+        self.student.train()
+        for images, labels in self.loader:
+            self.train_on(images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True))
+        self.epoch += 1
+        return {
+            "gap": 100 * (self.teacher_top1 - self.top1(self.student)),
+            "num_params": self.num_params,
+            "began_at": self.began_at,
+            "ended_at": time.time(),
+            "done": self.epoch == self.options["epochs"],
+        }
+
+    def train_on(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """Takes one step."""
+        with torch.inference_mode():
+            answers = softmax(self.teacher(images) / TEMPERATURE, dim=1)
+        logits = self.student(images)
+        divergence = kl_div(log_softmax(logits / TEMPERATURE, dim=1), answers.clone(), reduction="batchmean")
+        loss = (1 - LABEL_WEIGHT) * TEMPERATURE**2 * divergence + LABEL_WEIGHT * cross_entropy(logits, labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.schedule.step()
+
+    @torch.inference_mode()
+    def top1(self, network: torch.nn.Module) -> float:
+        """Returns the accuracy on validation."""
+        network.eval()
+        answers = torch.cat([network(part).argmax(dim=1) for part in self.val_images.split(512)])
+        return float((answers == self.val_labels).double().mean())
+
+
+def scheduled(step: int, steps: int) -> float:
+    """Returns the share of the peak learning rate: linear warm-up, then a cosine."""
+    warmup = max(1, round(WARMUP_SHARE * steps))
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, help="NPZ of train_images, train_labels, val_images, val_labels")
+    parser.add_argument("--teacher", required=True, help="a timm local-dir")
+    parser.add_argument("--candidates", type=Path, help="JSON list of students to hand out, instead of the space")
+    parser.add_argument("--trials", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--workers", type=int, default=2, help="trials at once")
+    parser.add_argument("--loader-workers", type=int, default=0, help="per trial")
+    parser.add_argument("--gpus", type=float, default=0.0, help="per trial")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", required=True, help="folder for Ray Tune's files")
+    arguments = parser.parse_args()
+    with np.load(arguments.data) as stored:
+        data = dict(stored)
+    proposals = space
+    if arguments.candidates is not None:
+        # Not a function made here: OptunaSearch pickles its space.
+        proposals = partial(listed, students=json.loads(arguments.candidates.read_text()))
+    options = {**vars(arguments), "teacher": str(Path(arguments.teacher).resolve())}
+    ray.init(address="local", num_cpus=arguments.workers, include_dashboard=False, log_to_driver=False)
+    tuner = tune.Tuner(
+        tune.with_resources(
+            tune.with_parameters(Distillation, data=data, options=options), {"cpu": 1, "gpu": arguments.gpus}
+        ),
+        tune_config=tune.TuneConfig(
+            search_alg=OptunaSearch(proposals, metric=["gap", "num_params"], mode=["min", "min"], seed=arguments.seed),
+            num_samples=arguments.trials,
+            max_concurrent_trials=arguments.workers,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(storage_path=str(Path(arguments.out).resolve()), verbose=0),
+    )
+    results = tuner.fit()
+    ray.shutdown()
+    trials = [
+        {
+            **{key: result.metrics[key] for key in ("gap", "num_params", "began_at", "ended_at")},
+            "epochs": result.metrics["training_iteration"],
+            "student": result.config["student"],
+        }
+        for result in results
+    ]
+    print(json.dumps({"trials": trials}))
+
+
+if __name__ == "__main__":
+    main()
