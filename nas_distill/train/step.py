@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -16,6 +15,7 @@ from nas_distill.losses.registry import DistillationLoss
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.records import Execution, Recipe
 from nas_distill.train.execution import autocast, byte_format, is_out_of_memory
+from nas_distill.train.optimisation import Average
 
 _LEAST_PART = 2
 """Batch normalisation cannot be trained on a single image."""
@@ -46,7 +46,7 @@ class Stepper:
         *,
         loss: DistillationLoss,
         optimizer: Optimizer,
-        average: ModelEmaV3 | None,
+        average: Average | None,
         preprocess: Preprocess,
         targets: Targets | None,
         recipe: Recipe,
@@ -54,6 +54,7 @@ class Stepper:
         device: torch.device,
     ) -> None:
         self._network = network
+        self._weights = list(network.parameters())
         self._loss = loss
         self._optimizer = optimizer
         self._average = average
@@ -71,7 +72,7 @@ class Stepper:
         """
         parts = self._gradient(batch, view)
         if self._clip_norm > 0:
-            nn.utils.clip_grad_norm_(self._network.parameters(), self._clip_norm)
+            nn.utils.clip_grad_norm_(self._weights, self._clip_norm)
         self._optimizer.step()
         if self._average is not None:
             self._average.update(self._network, step=number)

@@ -7,6 +7,7 @@ import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from timm.utils import ModelEmaV3
 from torch import nn
 
 import nas_distill.models  # noqa: F401 - registers the entrypoints
@@ -148,3 +149,41 @@ def test_the_average_takes_batch_norm_statistics_along() -> None:
 )
 def test_steps_per_epoch(images: int, batch: int, steps: int) -> None:
     assert steps_per_epoch(images, batch) == steps
+
+
+def test_the_average_is_timms_own() -> None:
+    torch.manual_seed(0)
+    model = network().train()
+    mine = make_average(model, Recipe(ema_decay=0.9))
+    assert mine is not None
+    theirs = ModelEmaV3(model, decay=0.9, use_warmup=True)
+    optimizer = make_optimizer(model, Recipe(learning_rate=0.05))
+    for step in range(12):
+        model(torch.randn(8, 1, 8, 8)).square().mean().backward()
+        optimizer.step()
+        for average in (mine, theirs):
+            average.update(model, step=step)
+    expected = theirs.module.state_dict()
+    for name, value in mine.module.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+    assert any(not torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+
+
+def test_tied_weights_move_once() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one = nn.Linear(3, 3)
+            self.other = nn.Linear(3, 3)
+            self.other.weight = self.one.weight
+
+    model = Tied()
+    average = make_average(model, Recipe(ema_decay=0.5))
+    assert average is not None
+    average.update(model, step=0)
+    with torch.no_grad():
+        model.one.weight += 1.0
+    before = average.module.one.weight.clone()
+    decay = average.get_decay(100)
+    average.update(model, step=100)
+    torch.testing.assert_close(average.module.one.weight, before + (1 - decay))
