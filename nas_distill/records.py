@@ -6,12 +6,21 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from nas_distill.frozen import FrozenArguments, FrozenFloats, FrozenLosses, Record, Share
 
 Precision = Literal["float32", "bfloat16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
+Attention = Literal["fused", "plain"]
 
 
 class StudentSpec(Record):
@@ -57,7 +66,7 @@ class Recipe(Record):
 
     Attributes:
         losses: The teacher's loss terms by registry name, each with its parameters (`weight` among them);
-            empty trains without the teacher (the control).
+            empty, or `none`, trains without the teacher (the control).
         label_weight: Weight of cross-entropy with the labels.
         label_smoothing: Smoothing of those labels, share of the mass spread over all classes.
         epochs: Full fidelity, in passes over the training split.
@@ -91,6 +100,11 @@ class Recipe(Record):
     gradient_clip_norm: NonNegativeFloat = 1.0
     early_stopping_patience: NonNegativeInt = 0
 
+    @field_validator("losses", mode="before")
+    @classmethod
+    def _control_by_name(cls, value: Any) -> Any:
+        return {} if isinstance(value, Mapping) and value == {"none": {}} else value
+
     @model_validator(mode="after")
     def _has_a_loss(self) -> Self:
         if self.label_weight == 0 and not any(terms.get("weight", 1.0) > 0 for terms in self.losses.values()):
@@ -118,12 +132,14 @@ class Execution(Record):
     Attributes:
         precision: Of activations in training. Weights, losses, gradients of weights and all measurements are float32.
         memory_format: Of weights and activations; "channels_last" keeps the channels of a pixel together.
+        attention: torch's fused kernel, or "plain" matrix products and softmax, where timm's architecture has both.
         micro_batch_size: Images per forward pass where memory did not hold the recipe's batch; the gradients of a
             batch's passes are summed. None when it did.
     """
 
     precision: Precision = "float32"
     memory_format: MemoryFormat = "contiguous"
+    attention: Attention = "fused"
     micro_batch_size: PositiveInt | None = None
 
 

@@ -1,130 +1,238 @@
-"""`kd` against the original authors' code and its own equation, and where numbers get hard."""
+"""The other losses against their equations, written down a second time in NumPy, and their rules for labels."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.special import log_softmax
+from numpy.typing import NDArray
+from scipy.special import log_softmax, logsumexp, softmax
+from scipy.stats import pearsonr, zscore
 from torch import Tensor
 
-from nas_distill.losses.functional import kd
-from tests.losses.reference import REFERENCE, logits
-
-
-def close(ours: float, theirs: float, relative: float = 1e-9) -> bool:
-    return abs(ours - theirs) <= 1e-13 + relative * abs(theirs)
-
-
-def random_logits(seed: int, images: int, classes: int, scale: float = 3.0) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    student, teacher = scale * torch.randn(2, images, classes, dtype=torch.float64, generator=generator)
-    return student, teacher
-
-
-def value_and_gradient(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    student = student.clone().requires_grad_()
-    value = kd(student, teacher, temperature=temperature)
-    value.backward()  # type: ignore[no-untyped-call]
-    assert student.grad is not None
-    return value.detach(), student.grad
-
-
-@pytest.mark.parametrize("record", REFERENCE["equal"], ids=lambda r: f"{r['variant']}-{r['input']}-T{r['temperature']}")
-def test_the_original_authors_code_gives_the_same(record: dict[str, Any]) -> None:
-    student, teacher = logits(record["input"])
-    value, gradient = value_and_gradient(student, teacher, record["temperature"])
-    assert close(value.item(), record["value"])
-    relative = 1e-6 if record["input"].startswith("EDGE") else 1e-9
-    flat = gradient.flatten()
-    dot = (flat * torch.cos(0.5 * torch.arange(flat.numel(), dtype=torch.float64))).sum().item()
-    assert close(flat.norm().item(), record["grad_l2"], relative)
-    assert close(dot, record["grad_dot"], relative)
-
-
-@pytest.mark.parametrize("record", REFERENCE["disagreeing"], ids=lambda r: f"{r['variant']}-{r['hyper']}")
-def test_variants_that_disagree_do_so_by_the_factor_we_know(record: dict[str, Any]) -> None:
-    value = kd(*logits(record["input"]), temperature=record["temperature"]).item()
-    assert close(value * record["times_the_paper"], record["value"])
-
-
-@settings(deadline=None)
-@given(
-    seed=st.integers(0, 2**31),
-    images=st.integers(1, 6),
-    classes=st.integers(2, 12),
-    temperature=st.floats(0.25, 50.0),
+from nas_distill.errors import TeacherError
+from nas_distill.losses.functional import (
+    at,
+    between_classes,
+    between_images,
+    cc,
+    dist,
+    dkd,
+    hint,
+    kd,
+    kernel_matrix,
+    mlkd,
+    nkd,
+    pkt,
+    rkd,
+    simkd,
+    sp,
+    standardise,
+    wsld,
 )
-def test_it_is_the_equation(seed: int, images: int, classes: int, temperature: float) -> None:
-    student, teacher = random_logits(seed, images, classes)
-    log_q, log_p = (log_softmax(np.asarray(values) / temperature, axis=1) for values in (student, teacher))
-    expected = temperature**2 * np.mean(np.sum(np.exp(log_p) * (log_p - log_q), axis=1))
-    value, gradient = value_and_gradient(student, teacher, temperature)
-    assert value.item() == pytest.approx(expected, rel=1e-9, abs=1e-11)
-    np.testing.assert_allclose(gradient, temperature / images * (np.exp(log_q) - np.exp(log_p)), atol=1e-12)
+
+Array = NDArray[np.float64]
+LABELS = torch.tensor([3, 0, 9, 9, 1, 4])
 
 
-@settings(deadline=None)
-@given(seed=st.integers(0, 2**31), temperature=st.floats(0.5, 20.0), shift=st.floats(-50.0, 50.0))
-def test_only_differences_of_logits_count(seed: int, temperature: float, shift: float) -> None:
-    student, teacher = random_logits(seed, 3, 5)
-    plain = kd(student, teacher, temperature=temperature).item()
-    shifted = kd(student + shift, teacher - 2 * shift, temperature=temperature).item()
-    assert shifted == pytest.approx(plain, rel=1e-9, abs=1e-9)
-    assert plain >= -1e-12
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return 3 * torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def test_a_perfect_student_has_no_loss_and_no_gradient() -> None:
-    _, teacher = random_logits(0, 4, 10)
-    value, gradient = value_and_gradient(teacher, teacher, 4.0)
-    assert abs(value.item()) < 1e-12
-    assert gradient.abs().max().item() < 1e-12
+@pytest.fixture
+def student() -> Tensor:
+    return drawn(6, 10, seed=1)
 
 
-def test_at_high_temperature_it_matches_zero_mean_logits() -> None:
-    # Section 2.1 of the paper: T^2 KL tends to the mean squared difference of zero-mean logits over 2 C.
-    student, teacher = random_logits(1, 4, 10)
-    student, teacher = (values - values.mean(dim=1, keepdim=True) for values in (student, teacher))
-    expected = (student - teacher).square().mean().item() / 2
-    assert kd(student, teacher, temperature=1e4).item() == pytest.approx(expected, rel=1e-3)
+@pytest.fixture
+def teacher() -> Tensor:
+    return drawn(6, 10, seed=2)
 
 
-def test_no_gradient_flows_to_the_teacher() -> None:
-    student, teacher = (values.requires_grad_() for values in random_logits(0, 4, 10))
-    kd(student, teacher).backward()  # type: ignore[no-untyped-call]
-    assert student.grad is not None
-    assert teacher.grad is None
+def expect(value: Tensor, expected: float | np.floating[Any]) -> None:
+    assert value.item() == pytest.approx(float(expected), rel=1e-9, abs=1e-12)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_narrow_logits_are_computed_wide(dtype: torch.dtype) -> None:
-    student, teacher = (values.to(dtype) for values in random_logits(0, 4, 10))
-    narrow, gradient = value_and_gradient(student, teacher, 4.0)
-    wide = kd(student.float(), teacher.float(), temperature=4.0)
-    assert narrow.dtype == torch.float32
-    assert torch.equal(narrow, wide)
-    assert gradient.dtype == dtype
+def divergence(p: Array, q: Array) -> float:
+    return float(np.sum(p * np.log(p / q)))
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0, 20.0])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("case", ["constant", "huge", "one image", "two classes", "zero", "largest half"])
-def test_it_stays_finite(case: str, dtype: torch.dtype, temperature: float) -> None:
-    student, teacher = random_logits(0, 4, 10)
-    student, teacher = {
-        "constant": (torch.full_like(student, 1.5), teacher),
-        "huge": (1e4 * student, -1e4 * teacher),
-        "one image": (student[:1], teacher[:1]),
-        "two classes": (student[:, :2], teacher[:, :2]),
-        "zero": (torch.zeros_like(student), torch.zeros_like(teacher)),
-        "largest half": (65504.0 * student.sign(), 65504.0 * teacher.sign()),
-    }[case]
-    student, teacher = (values.clamp(-65504.0, 65504.0).to(dtype) for values in (student, teacher))
-    value, gradient = value_and_gradient(student, teacher, temperature)
-    assert math.isfinite(value.item())
-    assert bool(gradient.isfinite().all())
+def split(logits: Tensor, label: int, temperature: float) -> tuple[Array, Array]:
+    """Returns (label, others) as two probabilities, and the probabilities among the others."""
+    row = logits.numpy() / temperature
+    rest = np.delete(row, label)
+    return softmax(np.array([row[label], logsumexp(rest)])), softmax(rest)
+
+
+def test_dkd_is_its_two_parts(student: Tensor, teacher: Tensor) -> None:
+    parts = []
+    for s, t, label in zip(student, teacher, LABELS.tolist(), strict=True):
+        (pair_s, rest_s), (pair_t, rest_t) = split(s, label, 2.0), split(t, label, 2.0)
+        parts.append((divergence(pair_t, pair_s), divergence(rest_t, rest_s)))
+    target, others = 4 * np.mean(parts, axis=0)
+    expect(dkd(student, teacher, LABELS, alpha=0.5, beta=3.0, temperature=2.0), 0.5 * target + 3 * others)
+
+
+def test_dkd_reassembles_hintons_loss(student: Tensor, teacher: Tensor) -> None:
+    # Equation 6 of the paper: KD = TCKD + (1 - p_y) NCKD, image by image.
+    total = 0.0
+    for row, label in enumerate(LABELS):
+        one = slice(row, row + 1)
+        rest = 1 - (teacher[row] / 4).softmax(dim=0)[label].item()
+        total += dkd(student[one], teacher[one], LABELS[one], alpha=1.0, beta=rest, temperature=4.0).item() / 6
+    expect(kd(student, teacher, temperature=4.0), total)
+
+
+def test_dist_is_pearsons_correlation(student: Tensor, teacher: Tensor) -> None:
+    q, p = (softmax(values.numpy() / 4, axis=1) for values in (student, teacher))
+    rows = np.mean([1 - pearsonr(a, b).statistic for a, b in zip(q, p, strict=True)])
+    columns = np.mean([1 - pearsonr(a, b).statistic for a, b in zip(q.T, p.T, strict=True)])
+    value = dist(student, teacher, beta=2.0, gamma=3.0, temperature=4.0).item()
+    assert value == pytest.approx(16 * (2 * rows + 3 * columns), rel=1e-5), "but for 1e-8 in the denominator"
+
+
+def test_nkd_is_its_equation(student: Tensor, teacher: Tensor) -> None:
+    total = 0.0
+    for s, t, label in zip(student, teacher, LABELS.tolist(), strict=True):
+        (_, rest_s), (_, rest_t) = split(s, label, 2.0), split(t, label, 2.0)
+        first = -softmax(t.numpy())[label] * log_softmax(s.numpy())[label]
+        total += (first - 1.5 * 4 * np.sum(rest_t * np.log(rest_s))) / 6
+    expect(nkd(student, teacher, LABELS, gamma=1.5, temperature=2.0), total)
+
+
+def test_wsld_weighs_image_by_image(student: Tensor, teacher: Tensor) -> None:
+    losses = [-log_softmax(v.numpy(), axis=1)[np.arange(6), LABELS.numpy()] for v in (student, teacher)]
+    weights = 1 - np.exp(-losses[0] / (losses[1] + 1e-7))
+    soft = -(softmax(teacher.numpy() / 4, axis=1) * log_softmax(student.numpy() / 4, axis=1)).sum(axis=1)
+    expect(wsld(student, teacher, LABELS, temperature=4.0), 16 * np.mean(weights * soft))
+
+
+def test_mlkd_adds_up_levels_and_temperatures(student: Tensor, teacher: Tensor) -> None:
+    total = 0.0
+    for temperature in (2.0, 3.0, 4.0, 5.0, 6.0):
+        q, p = (values.div(temperature).softmax(dim=1) for values in (student, teacher))
+        total += kd(student, teacher, temperature=temperature).item()
+        total += 0.5 * between_images(q, p).item() + 0.25 * between_classes(q, p).item()
+    expect(mlkd(student, teacher, images=0.5, classes=0.25, temperature=4.0), total)
+
+
+def test_scores_are_those_of_scipy(student: Tensor) -> None:
+    np.testing.assert_allclose(standardise(student), zscore(student.numpy(), axis=1, ddof=1), rtol=1e-6)
+
+
+def one_hot(labels: Tensor) -> Tensor:
+    return torch.nn.functional.one_hot(labels, 10).float()
+
+
+@pytest.mark.parametrize("loss", [dkd, nkd, wsld])
+def test_whole_shares_are_labels(loss: object, student: Tensor, teacher: Tensor) -> None:
+    assert callable(loss)
+    expect(loss(student, teacher, one_hot(LABELS)), loss(student, teacher, LABELS).item())
+
+
+@pytest.mark.parametrize("loss", [dkd, nkd])
+def test_of_a_mixed_image_the_largest_share_counts(loss: object, student: Tensor, teacher: Tensor) -> None:
+    assert callable(loss)
+    other = torch.tensor([0, 1, 2, 3, 4, 5])
+    mixed = 0.6 * one_hot(LABELS) + 0.4 * one_hot(other)
+    expect(loss(student, teacher, mixed), loss(student, teacher, LABELS).item())
+    even = 0.5 * one_hot(LABELS) + 0.5 * one_hot(other)
+    expect(loss(student, teacher, even), loss(student, teacher, torch.minimum(LABELS, other)).item())
+
+
+def test_wsld_takes_the_cross_entropy_of_shares(student: Tensor, teacher: Tensor) -> None:
+    mixed = 0.6 * one_hot(LABELS) + 0.4 * one_hot(LABELS.flip(0))
+    losses = [-(log_softmax(v.numpy(), axis=1) * mixed.double().numpy()).sum(axis=1) for v in (student, teacher)]
+    soft = -(softmax(teacher.numpy() / 4, axis=1) * log_softmax(student.numpy() / 4, axis=1)).sum(axis=1)
+    expected = 16 * np.mean((1 - np.exp(-losses[0] / (losses[1] + 1e-7))) * soft)
+    assert wsld(student, teacher, mixed).item() == pytest.approx(expected, rel=1e-6)
+
+
+def attention(features: Tensor, power: int) -> Array:
+    energy = (np.abs(features.numpy()) ** power).sum(axis=1).reshape(len(features), -1)
+    unit: Array = energy / np.linalg.norm(energy, axis=1, keepdims=True)
+    return unit
+
+
+@pytest.mark.parametrize("power", [1, 2, 3])
+def test_attention_is_where_magnitudes_are(power: int) -> None:
+    student, teacher = drawn(4, 3, 5, 5), drawn(4, 7, 5, 5, seed=1)
+    difference = attention(student, power) - attention(teacher, power)
+    expect(at(student, teacher, power=power), np.linalg.norm(difference, axis=1).mean())
+    expect(at(student, teacher, power=power, squared=1.0), np.mean(difference**2))
+    expect(at(-student, teacher, power=power), at(student, teacher, power=power).item())
+
+
+def test_relations_are_loops_over_pairs_and_triplets() -> None:
+    student, teacher = drawn(5, 4), drawn(5, 7, seed=1)
+
+    def relations(values: Array) -> tuple[Array, Array]:
+        distances = np.array([[np.linalg.norm(a - b) for b in values] for a in values])
+        cosines = np.zeros((5, 5, 5))
+        for i, j, k in itertools.product(range(5), repeat=3):
+            if i not in (j, k):
+                cosines[i, j, k] = (values[j] - values[i]) @ (values[k] - values[i]) / distances[i, j] / distances[i, k]
+        return distances / distances[distances > 0].mean(), cosines
+
+    def huber(difference: Array) -> float:
+        size = np.abs(difference)
+        return float(np.where(size < 1, size**2 / 2, size - 0.5).mean())
+
+    (ds, cs), (dt, ct) = relations(student.numpy()), relations(teacher.numpy())
+    expect(rkd(student, teacher, distance=25.0, angle=50.0), 25 * huber(ds - dt) + 50 * huber(cs - ct))
+    expect(rkd(student, teacher, distance=0.0, angle=1.0), huber(cs - ct))
+
+
+@pytest.mark.parametrize(("apart", "relative"), [(None, 1e-5), (1.0, 1e-5), (0.1, 1e-4), (0.01, 1e-2)])
+def test_relations_hold_in_single_precision_far_from_the_origin(apart: float | None, relative: float) -> None:
+    student, teacher = drawn(16, 8) + 1e3, drawn(16, 12, seed=1)
+    if apart is not None:
+        student[1] = student[0] + apart
+    student, teacher = student.float(), teacher.float()
+    exact = rkd(student.double(), teacher.double()).item()
+    assert rkd(student, teacher).item() == pytest.approx(exact, rel=relative)
+
+
+def test_similarities_have_rows_of_length_one() -> None:
+    student, teacher = drawn(5, 4, 3, 3), drawn(5, 7, seed=1)
+    grams = [values.flatten(1).numpy() @ values.flatten(1).numpy().T for values in (student, teacher)]
+    rows = [gram / np.linalg.norm(gram, axis=1, keepdims=True) for gram in grams]
+    expect(sp(student, teacher), ((rows[0] - rows[1]) ** 2).sum() / 25)
+
+
+def test_neighbours_are_probabilities() -> None:
+    student, teacher = drawn(5, 4), drawn(5, 7, seed=1)
+    shares = []
+    for values in (student.numpy(), teacher.numpy()):
+        unit = values / np.linalg.norm(values, axis=1, keepdims=True)
+        closeness = (unit @ unit.T + 1) / 2
+        shares.append(closeness / closeness.sum(axis=1, keepdims=True))
+    assert pkt(student, teacher).item() == pytest.approx(divergence(shares[1], shares[0]) / 25, rel=1e-4)
+
+
+def test_the_kernel_is_the_series_of_the_gaussian() -> None:
+    unit = torch.nn.functional.normalize(drawn(5, 4), dim=1)
+    gaussian = torch.exp(-0.4 * torch.cdist(unit, unit).square())
+    torch.testing.assert_close(kernel_matrix(unit, gamma=0.4, order=20), gaussian, rtol=1e-9, atol=1e-12)
+    products = unit @ unit.T
+    second = math.exp(-0.8) * (1 + 0.8 * products + 0.8**2 / 2 * products**2)
+    torch.testing.assert_close(kernel_matrix(unit, gamma=0.4, order=2), second)
+
+
+def test_correlation_congruence_ignores_the_lengths_of_embeddings() -> None:
+    student, teacher = drawn(5, 4), drawn(5, 7, seed=1)
+    kernels = [kernel_matrix(torch.nn.functional.normalize(v, dim=1), gamma=0.4, order=2) for v in (student, teacher)]
+    expect(cc(student, teacher), (kernels[0] - kernels[1]).square().sum().item() / 25)
+    expect(cc(student * torch.tensor([[1.0], [2.0], [3.0], [4.0], [5.0]]), teacher), cc(student, teacher).item())
+
+
+@pytest.mark.parametrize("loss", [hint, simkd])
+def test_a_regression_wants_one_shape(loss: object) -> None:
+    assert callable(loss)
+    with pytest.raises(TeacherError, match=r"\[4, 3, 5, 5\] against teacher features of shape \[4, 7, 5, 5\]"):
+        loss(drawn(4, 3, 5, 5), drawn(4, 7, 5, 5))
+    expect(loss(drawn(4, 3), drawn(4, 3) + 2), 4.0)

@@ -1,0 +1,43 @@
+"""Distillation losses as pure functions: tensors in, a scalar out.
+
+All compute in float32 or better whatever they are given, send no gradient to the teacher and stay finite, values and
+gradients, for constant rows, huge logits, a single image and two classes. One module per family.
+"""
+
+from nas_distill.losses.functional.attention import at
+from nas_distill.losses.functional.correlation import cc, kernel_matrix
+from nas_distill.losses.functional.decoupled import dkd
+from nas_distill.losses.functional.hinton import ctkd, kd
+from nas_distill.losses.functional.information import vid
+from nas_distill.losses.functional.multilevel import between_classes, between_images, mlkd
+from nas_distill.losses.functional.normalised import nkd
+from nas_distill.losses.functional.pearson import dist
+from nas_distill.losses.functional.probabilities import pkt
+from nas_distill.losses.functional.regression import hint, simkd
+from nas_distill.losses.functional.relations import rkd
+from nas_distill.losses.functional.similarity import sp
+from nas_distill.losses.functional.standardised import standardise, standardised
+from nas_distill.losses.functional.weighted import wsld
+
+__all__ = [
+    "at",
+    "between_classes",
+    "between_images",
+    "cc",
+    "ctkd",
+    "dist",
+    "dkd",
+    "hint",
+    "kd",
+    "kernel_matrix",
+    "mlkd",
+    "nkd",
+    "pkt",
+    "rkd",
+    "simkd",
+    "sp",
+    "standardise",
+    "standardised",
+    "vid",
+    "wsld",
+]

@@ -1,0 +1,45 @@
+"""WSLD: soft labels weighted image by image.
+
+Shapes: B images, C classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, log_softmax, softmax
+
+from nas_distill.losses.functional.numerics import like_logits, logit_loss
+
+_EPSILON = 1e-7
+"""Added to the teacher's loss, as the authors' code does."""
+
+
+@logit_loss
+def wsld(student_logits: Tensor, teacher_logits: Tensor, targets: Tensor, *, temperature: float = 4.0) -> Tensor:
+    """Weighted soft-label distillation, nats.
+
+    T^2 mean_i w_i H(softmax(t_i / T), softmax(s_i / T)) with w_i = 1 - exp(-CE(s_i, y_i) / CE(t_i, y_i)), a constant
+    to the gradient: images that the student already answers better than the teacher count less (Zhou et al. 2021,
+    arXiv 2102.00650). H is a cross-entropy: the least value is not 0.
+
+    Args:
+        student_logits: [B, C].
+        teacher_logits: [B, C]; no gradient flows to them.
+        targets: int64 [B], or float [B, C] shares of mixed images, with which both CE are taken.
+        temperature: T, above 0.
+
+    Returns:
+        A scalar of at least 0; the paper's alpha is the weight of this term.
+
+    Raises:
+        TeacherError: The shapes differ.
+    """
+    with torch.no_grad():
+        targets = like_logits(targets, student_logits)
+        of_student = cross_entropy(student_logits, targets, reduction="none")
+        of_teacher = cross_entropy(teacher_logits, targets, reduction="none")
+        weights = 1 - torch.exp(-of_student / (of_teacher + _EPSILON))
+    soft_labels = softmax(teacher_logits / temperature, dim=1)
+    soft = -(soft_labels * log_softmax(student_logits / temperature, dim=1)).sum(dim=1)
+    return (weights * soft).mean() * temperature**2

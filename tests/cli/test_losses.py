@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+
+from nas_distill.cli import main
+from nas_distill.errors import ConfigError
+from nas_distill.losses.registry import LOSSES, SERVED, DistillationLoss
+from nas_distill.records import Recipe
+
+NAMES = ["none", *LOSSES.names()]
+
+
+def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(["losses", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_list_is_a_table_of_name_needs_and_paper(capsys: pytest.CaptureFixture[str]) -> None:
+    header, *rows = output(capsys, "list").splitlines()
+    assert header.split() == ["name", "needs", "paper"]
+    assert [row.split()[0] for row in rows] == NAMES
+    for row in rows[1:]:
+        name, needs, paper = re.split(r"  +", row)
+        assert set(needs.split(", ")) == set(LOSSES.get(name).needs)
+        assert paper == LOSSES.get(name).paper
+
+
+@pytest.mark.parametrize("name", LOSSES.names())
+def test_show_tells_all_of_a_loss(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    entry, shown = LOSSES.get(name), output(capsys, "show", name)
+    lines = shown.splitlines()
+    assert lines[0] == f"{name}: {entry.equation}"
+    assert entry.paper in shown
+    for need in entry.needs:
+        assert need.meaning in shown
+    assert ("a search does not provide this yet" in shown) == (not entry.needs <= SERVED)
+    start = next(number for number, line in enumerate(lines) if line.startswith("parameter "))
+    assert re.split(r"  +", lines[start]) == ["parameter", "default", "must be", "meaning"]
+    shown_parameters = [re.split(r"  +", line) for line in lines[start + 1 :]]
+    assert [row[0] for row in shown_parameters] == list(entry.defaults)
+    for parameter, default, rule, meaning in shown_parameters:
+        assert float(default) == entry.defaults[parameter]
+        assert rule == entry.rules[parameter].text
+        assert meaning.endswith(".")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_example_is_a_recipe(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    example = re.search(r"--set 'recipe\.losses=(.*)' --set recipe\.label_weight=(.*)", output(capsys, "show", name))
+    assert example is not None
+    recipe = Recipe(losses=yaml.safe_load(example[1]), label_weight=float(example[2]))
+    assert list(recipe.losses) == ([] if name == "none" else [name])
+    if name == "none" or LOSSES.get(name).needs <= SERVED:
+        DistillationLoss(recipe)
+
+
+def test_an_unknown_loss_is_a_config_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["losses", "show", "hinton"]) == ConfigError.exit_code
+    assert capsys.readouterr().err.startswith("error: recipe.losses: no loss is called 'hinton'; did you mean 'hint'?")
+
+
+def test_no_verb_is_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "list" in output(capsys)

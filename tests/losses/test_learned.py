@@ -1,0 +1,69 @@
+"""The parts of losses that are trained along with the student."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn.functional import softplus
+
+from nas_distill.errors import ConfigError
+from nas_distill.losses.learned import HintRegressor, LearnedLoss, Shape, SimKDProjector, VariationalRegressor
+
+PAIRS: list[tuple[Shape, Shape]] = [
+    ((4, 8, 8), (6, 8, 8)),
+    ((4, 8, 8), (6, 4, 4)),
+    ((4, 4, 4), (6, 8, 8)),
+    ((4, 7, 7), (6, 4, 4)),
+    ((4, 3, 3), (6, 8, 8)),
+    ((4, 6, 8), (6, 3, 4)),
+    ((4, 2, 8), (6, 4, 4)),
+]
+
+
+@pytest.mark.parametrize("kind", [HintRegressor, SimKDProjector, VariationalRegressor])
+@pytest.mark.parametrize(("student", "teacher"), PAIRS)
+def test_any_two_maps_can_be_compared(kind: type[LearnedLoss], student: Shape, teacher: Shape) -> None:
+    torch.manual_seed(0)
+    loss = kind(student, teacher)
+    features, target = torch.randn(5, *student, requires_grad=True), torch.randn(5, *teacher)
+    value = loss(features, target)
+    value.backward()  # type: ignore[no-untyped-call]
+    assert features.grad is not None
+    assert features.grad.abs().sum() > 0
+    assert all(weight.grad is not None for weight in loss.parameters())
+
+
+@pytest.mark.parametrize("kind", [HintRegressor, SimKDProjector, VariationalRegressor])
+def test_training_the_part_lowers_the_loss_and_its_state_can_be_kept(kind: type[LearnedLoss]) -> None:
+    torch.manual_seed(0)
+    loss, again = (kind((4, 8, 8), (6, 4, 4)) for _ in range(2))
+    features, target = torch.randn(8, 4, 8, 8), torch.randn(8, 6, 4, 4).relu()
+    optimizer = torch.optim.Adam(loss.parameters(), lr=1e-2)
+    values = []
+    for _ in range(10):
+        optimizer.zero_grad()
+        values.append(loss(features, target))
+        values[-1].backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    assert values[-1] < values[0]
+    again.load_state_dict(loss.state_dict())
+    assert torch.equal(again(features, target), loss(features, target))
+
+
+@pytest.mark.parametrize("variance", [0.1, 5.0, 200.0])
+def test_the_variance_starts_where_it_is_told(variance: float) -> None:
+    loss = VariationalRegressor((4, 8, 8), (6, 4, 4), variance=variance, floor=1e-3)
+    torch.testing.assert_close(softplus(loss.log_scale) + 1e-3, torch.full((6,), variance), rtol=1e-5, atol=0.0)
+
+
+def test_what_cannot_be_made_is_a_config_error() -> None:
+    for kind, name in ((HintRegressor, "hint"), (SimKDProjector, "simkd"), (VariationalRegressor, "vid")):
+        with pytest.raises(ConfigError, match=rf"recipe\.losses\.{name}: features of shape \[16\] are no feature map"):
+            kind((16,), (6, 4, 4))
+    with pytest.raises(ConfigError, match=r"simkd\.factor: 7 leaves nothing of the teacher's 6 channels"):
+        SimKDProjector((4, 8, 8), (6, 4, 4), factor=7.0)
+    with pytest.raises(ConfigError, match=r"vid\.variance: 0\.1 must be above floor, 0\.1"):
+        VariationalRegressor((4, 8, 8), (6, 4, 4), variance=0.1, floor=0.1)
+    assert math.isfinite(VariationalRegressor((4, 8, 8), (6, 4, 4), variance=1e4).log_scale[0].item())
