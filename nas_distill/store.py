@@ -66,19 +66,6 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def rename_durably(source: Path, target: Path) -> None:
-    """Moves a finished folder to where readers look for it, its files flushed first.
-
-    Raises:
-        OSError: The file system refused.
-    """
-    for file in source.iterdir():
-        with file.open("rb") as stream:
-            os.fsync(stream.fileno())
-    source.rename(target)
-    sync_directory(target.parent)
-
-
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text atomically."""
     write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
@@ -110,7 +97,7 @@ class TrialFolder:
 
     @property
     def checkpoint(self) -> Path:
-        """Training state after the last finished epoch."""
+        """Training state after a finished epoch, written every so many seconds."""
         return self.path / "checkpoint" / "state.safetensors"
 
     @property
@@ -125,7 +112,7 @@ class TrialFolder:
 
     @property
     def curve(self) -> Path:
-        """One line of JSON per finished epoch."""
+        """One line of JSON per epoch, written before each checkpoint."""
         return self.path / "epochs.jsonl"
 
     def write_curve(self, curve: Sequence[EpochMetrics]) -> None:

@@ -99,14 +99,19 @@ class Trial:
             return
         try:
             state = load_state(self._folder.checkpoint)
-        except RunError:
-            return  # a damaged checkpoint costs its epochs, not the trial
-        if state["assignment"] != self._assignment.digest():
+            if state["assignment"] != self._assignment.digest():
+                return
+            self._trainer.load(state)
+            # The curve is written before the checkpoint, so it may be ahead, never behind.
+            curve = self._folder.read_curve()[: self._trainer.epochs_done]
+            if len(curve) < self._trainer.epochs_done:
+                raise RunError(f"{self._folder.curve}: lacks epochs that were trained")
+        except (RunError, KeyError, RuntimeError, ValueError):
+            # A checkpoint that is damaged or of another version costs its epochs, not the trial.
+            self._trainer = make_trainer(self._assignment, self._context)
             return
+        self._curve = list(curve)
         self._resumptions = state["resumptions"] + 1
-        self._trainer.load(state)
-        # The curve is written before the checkpoint, so it may be one epoch ahead, never behind.
-        self._curve = list(self._folder.read_curve()[: self._trainer.epochs_done])
 
     def _save(self) -> None:
         self._folder.write_curve(self._curve)
@@ -213,7 +218,7 @@ class Peak:
 
     Attributes:
         peak_bytes: Most that was reserved on the GPU by this process, its share of the data included.
-        device_bytes: The GPU's memory.
+        device_bytes: What this process could have had of the GPU.
     """
 
     peak_bytes: int
@@ -227,11 +232,10 @@ def rehearse(assignment: Assignment, context: TrialContext) -> Peak:
         ConfigError, SpaceError, TrialError: As the trial itself would have failed.
     """
     torch.cuda.reset_peak_memory_stats(context.device)
+    reserved = torch.cuda.memory_reserved(context.device)
+    free, _ = torch.cuda.mem_get_info(context.device)
     make_trainer(assignment, context).rehearse(_REHEARSAL_STEPS)
-    return Peak(
-        peak_bytes=torch.cuda.max_memory_reserved(context.device),
-        device_bytes=torch.cuda.get_device_properties(context.device).total_memory,
-    )
+    return Peak(peak_bytes=torch.cuda.max_memory_reserved(context.device), device_bytes=free + reserved)
 
 
 def run_trial(assignment: Assignment, context: TrialContext, folder: TrialFolder) -> TrialRecord:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -114,3 +117,14 @@ def make_assignment(
         recipe=recipe or Recipe(epochs=4, batch_size=32, learning_rate=1e-2),
         cost=measure_cost(spec, num_classes=10, channels=1, image_size=8),
     )
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """Lets the kernel refuse every byte of a file beyond `size`, as a full disk does."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)

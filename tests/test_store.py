@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -23,11 +22,11 @@ from nas_distill.store import (
     RunDirectory,
     TrialFolder,
     read_record,
-    rename_durably,
     write_atomic,
     write_record,
     write_text,
 )
+from tests.helpers import file_size_limit
 
 HOLD = """
 import sys
@@ -54,17 +53,6 @@ def make_trial(number: int = 0) -> TrialRecord:
     )  # fmt: skip
 
 
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Lets the kernel refuse every byte beyond `size`, as a full disk does."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
 def test_writing_makes_folders_and_replaces(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "file.txt"
     write_text(path, "old")
@@ -77,7 +65,10 @@ def test_writing_makes_folders_and_replaces(tmp_path: Path) -> None:
 def test_a_full_disk_half_way_keeps_the_old_content(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     write_text(path, "old")
-    with largest_file(4096), pytest.raises(RunError, match=r"file\.txt: cannot be written: File too large; free space"):
+    with (
+        file_size_limit(4096),
+        pytest.raises(RunError, match=r"file\.txt: cannot be written: File too large; free space"),
+    ):
         write_text(path, "n" * 100_000)
     assert path.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
@@ -164,16 +155,6 @@ def test_a_torn_record_is_told_wherever_it_was_torn(tmp_path: Path) -> None:
         path.write_bytes(whole[:keep])
         with pytest.raises(RunError, match=r"r\.json: "):
             read_record(path, TrialRecord)
-
-
-def test_a_finished_folder_moves_whole(tmp_path: Path) -> None:
-    (tmp_path / "part").mkdir()
-    (tmp_path / "part" / "a").write_text("a")
-    rename_durably(tmp_path / "part", tmp_path / "whole")
-    assert [path.name for path in tmp_path.iterdir()] == ["whole"]
-    assert (tmp_path / "whole" / "a").read_text() == "a"
-    with pytest.raises(OSError, match="No such file"):
-        rename_durably(tmp_path / "part", tmp_path / "other")
 
 
 def test_a_trial_folder_before_and_after(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from nas_distill.errors import RunError
 from nas_distill.models.student import build_student
 from nas_distill.records import Recipe, StudentSpec, TrialRecord, TrialStatus
 from nas_distill.store import TrialFolder
+from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.trial import Trial, run_trial
 from nas_distill.workplace import Assignment, TrialContext, open_context
 from tests.helpers import TINY_SPEC, SmallRun, make_assignment
@@ -110,6 +111,26 @@ def test_checkpoints_are_written_no_oftener_than_asked(context: TrialContext, tm
     assert record.resumptions == 0
     assert [point.epoch for point in record.curve] == [1, 2, 3, 4]
     assert folder.read_curve() == record.curve
+
+
+@pytest.mark.parametrize("fault", ["another version", "lost curve", "torn curve"])
+def test_a_checkpoint_that_does_not_suit_costs_its_epochs(context: TrialContext, tmp_path: Path, fault: str) -> None:
+    folder = TrialFolder(tmp_path / "00000")
+    trial = Trial(make_assignment(), context, folder)
+    trial.advance()
+    trial.advance()
+    if fault == "another version":
+        state = load_state(folder.checkpoint)
+        del state["execution"]
+        save_state(folder.checkpoint, state)
+    elif fault == "lost curve":
+        folder.curve.unlink()
+    else:
+        folder.curve.write_bytes(folder.curve.read_bytes()[:40])
+    record = run_trial(make_assignment(), context, folder)
+    assert record.resumptions == 0
+    assert [point.epoch for point in record.curve] == [1, 2, 3, 4]
+    assert untimed(record) == untimed(run_trial(make_assignment(), context, TrialFolder(tmp_path / "straight")))
 
 
 @pytest.mark.parametrize("content", [b"", b"torn", b"\x10\x00\x00\x00\x00\x00\x00\x00{}"])

@@ -19,10 +19,20 @@ class ExecutionConfig(Record):
     Attributes:
         precision: Of activations in training; measurements are always made in float32.
         memory_format: Of weights and activations.
+        attention: "fused" kernels or "plain" matrix products.
     """
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    attention: Literal["auto", "fused", "plain"] = "auto"
+
+    def without_probe(self) -> ExecutionConfig:
+        """Returns the same with float32, contiguous memory and fused attention where a probe would decide."""
+        return ExecutionConfig(
+            precision="float32" if self.precision == "auto" else self.precision,
+            memory_format="contiguous" if self.memory_format == "auto" else self.memory_format,
+            attention="fused" if self.attention == "auto" else self.attention,
+        )
 
 
 class ResourcesConfig(Record):

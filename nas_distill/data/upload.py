@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -18,7 +20,7 @@ class Uploader:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+        self._stream = _copy_stream(device) if device.type == "cuda" else None
 
     def staging(self, shape: tuple[int, ...]) -> Tensor:
         """Returns host memory to fill and upload, uint8 of this shape; page-locked where that makes copies overlap.
@@ -42,3 +44,9 @@ class Uploader:
         # Allocated for the copying stream: its memory may be given away only once the computing one is done with it.
         copy.record_stream(current)
         return copy
+
+
+@lru_cache(maxsize=32)
+def _copy_stream(device: torch.device) -> torch.cuda.Stream:
+    # One for all passes: the allocator keeps the memory of each stream apart.
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nas_distill.errors import TeacherError
 from nas_distill.knowledge.encoding import check_range
+from nas_distill.models.memory import is_out_of_memory
 from nas_distill.models.teacher import Teacher
 
 # Input pixels per batch (on a CPU: for each thread), and most images. On a CPU larger batches leave its caches and are
@@ -66,7 +67,9 @@ class Asker:
             try:
                 parts = [self._forward(part) for part in torch.split(images, self._part)]
                 break
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 if self._part == 1:
                     raise TeacherError(
                         f"teacher.model: {self.device} has no room for {self.teacher.architecture} and one image of "

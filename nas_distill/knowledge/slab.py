@@ -48,6 +48,8 @@ class Slab:
     def logits(self, indices: Tensor) -> Tensor:
         """Returns the logits at `indices`, int64 [B], as float32 [B, C] on the device."""
         rows = self._rows
+        if not all(array.at_hand for array in rows.values()):
+            indices = indices.cpu()  # once for all arrays: the host waits for the device here
         if not self._shape.top_k:
             return rows["logits"].at(indices).float()
         classes = rows["top_classes"].at(indices).long()
@@ -77,15 +79,15 @@ class _Rows:
         # torch gathers no uint16; the bits are the same.
         self._tensor = torch.from_numpy(array.view(np.int16) if self.is_uint16 else array)
         self._device = device
-        self._at_hand = device.type == "cpu"
+        self.at_hand = device.type == "cpu"
         if device.type == "cuda" and array.nbytes <= _RESIDENT_SHARE * _free_memory(device):
             self._tensor = self._tensor.to(device)
-            self._at_hand = True
+            self.at_hand = True
 
     def at(self, indices: Tensor) -> Tensor:
         """Returns the rows at `indices`, int64 [B], on the device."""
-        if self._at_hand:
-            return self._tensor.index_select(0, indices)
+        if self.at_hand:
+            return self._tensor.index_select(0, indices.to(self._tensor.device))
         rows = torch.empty((len(indices), *self._tensor.shape[1:]), dtype=self._tensor.dtype, pin_memory=True)
         torch.index_select(self._tensor, 0, indices.cpu(), out=rows)
         # The caching allocator gives a pinned block out again only when the copy is done.

@@ -145,7 +145,13 @@ def _full_float32(device: torch.device) -> Iterator[None]:
         if device.type != "cuda":
             yield
             return
-        convolutions, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+        try:
+            convolutions, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+        except RuntimeError as error:
+            raise TeacherError(
+                "teacher: its answers need full float32, and something set torch's `fp32_precision`, which shuts the "
+                "other way of asking for it; use torch.set_float32_matmul_precision and cudnn.allow_tf32 instead"
+            ) from error
         torch.backends.cudnn.allow_tf32 = False
         torch.set_float32_matmul_precision("highest")
         try:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 import ray
 from pydantic import PositiveInt
 
 from nas_distill.config import ResourcesConfig
-from nas_distill.errors import ClusterError, SpaceError
+from nas_distill.errors import ClusterError, ConfigError, SpaceError, TrialError
 from nas_distill.frozen import Record
 from nas_distill.models.cost import measure_cost
 from nas_distill.progress import Progress
@@ -25,6 +26,7 @@ _DRAWN = 64
 _REHEARSED = 3
 _MOST_PER_GPU = 8
 _MARGIN = 1.25
+_PATIENCE_S = 600.0
 _PROCESS_BYTES = 700 * 2**20
 """What a process holds on a GPU before its first tensor: CUDA's context and its libraries' handles."""
 
@@ -59,7 +61,7 @@ def share_of_gpu(trials: int) -> float:
 
 
 def hungriest(
-    specs: Iterable[StudentSpec], shape: InputShape, limits: Limits, recipe: Recipe, *, count: int = _REHEARSED
+    specs: Iterable[StudentSpec], shape: InputShape, limits: Limits, recipe: Recipe, *, count: int = 2 * _REHEARSED
 ) -> list[Assignment]:
     """Returns the `count` candidates with the most multiply-accumulates within the limits, as assignments.
 
@@ -107,23 +109,29 @@ def choose_gpus_per_trial(
     assignments = hungriest(sample_space(space, _DRAWN, seed), shape, limits, recipe)
     if not assignments:
         return 1.0  # the proposer will say what is wrong
+    progress.event("packing", "measuring on a GPU how much memory a trial needs")
     appetite = _rehearsed(assignments, workplace.model_copy(update={"cuda": True}), space.name)
-    trials = min(
-        trials_per_gpu(appetite, cpus_per_gpu=node["CPU"] / node["GPU"], cpus_per_trial=resources.cpus_per_trial)
-        for node in gpu_nodes
-    )
+    if appetite is None:
+        return 1.0  # none of them can be trained: the search will say why
+    cpus_per_gpu = min(node.get("CPU", 0.0) / node["GPU"] for node in gpu_nodes)
+    trials = trials_per_gpu(appetite, cpus_per_gpu=cpus_per_gpu, cpus_per_trial=resources.cpus_per_trial)
     progress.event(
         "packing",
-        f"{trials} trials per GPU: the largest of {len(assignments)} rehearsed candidates takes "
+        f"{trials} trials per GPU: the largest of the rehearsed candidates takes "
         f"{appetite.peak_bytes / 2**20:,.0f} MiB of {appetite.gpu_bytes / 2**20:,.0f} MiB",
     )
     return share_of_gpu(trials)
 
 
-def _rehearsed(assignments: Sequence[Assignment], workplace: Workplace, space_name: str) -> Appetite:
+def _rehearsed(assignments: Sequence[Assignment], workplace: Workplace, space_name: str) -> Appetite | None:
     remote = ray.remote(num_gpus=1, num_cpus=1, max_calls=1)(_rehearse)
     try:
-        appetite: Appetite = ray.get(remote.remote(assignments, workplace, space_name))
+        appetite: Appetite | None = ray.get(remote.remote(assignments, workplace, space_name), timeout=_PATIENCE_S)
+    except ray.exceptions.GetTimeoutError as error:
+        raise ClusterError(
+            f"resources.gpus_per_trial: no GPU came free within {_PATIENCE_S:.0f} s to measure a trial's memory; free "
+            "one, or give --gpus-per-trial a number"
+        ) from error
     except ray.exceptions.RayError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise ClusterError(
@@ -133,9 +141,18 @@ def _rehearsed(assignments: Sequence[Assignment], workplace: Workplace, space_na
     return appetite
 
 
-def _rehearse(assignments: Sequence[Assignment], workplace: Workplace, space_name: str) -> Appetite:
+def _rehearse(assignments: Sequence[Assignment], workplace: Workplace, space_name: str) -> Appetite | None:
     if space_name.partition(":")[0].endswith(".py"):
         load_space(space_name)
     context = open_context(workplace)
-    peaks = [rehearse(assignment, context) for assignment in assignments]
-    return Appetite(peak_bytes=max(peak.peak_bytes for peak in peaks), gpu_bytes=peaks[0].device_bytes)
+    peaks = []
+    for assignment in assignments:
+        with suppress(SpaceError, ConfigError, TrialError):  # a candidate that cannot be trained needs no room
+            peaks.append(rehearse(assignment, context))
+        if len(peaks) == _REHEARSED:
+            break
+    if not peaks:
+        return None
+    return Appetite(
+        peak_bytes=max(peak.peak_bytes for peak in peaks), gpu_bytes=min(peak.device_bytes for peak in peaks)
+    )

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 import nas_distill.models  # noqa: F401 - registers this project's entrypoints with timm
 from nas_distill.config import LOCAL_DIR, SearchConfig, TeacherConfig
 from nas_distill.data.manifest import DataManifest
@@ -67,8 +65,6 @@ def prepare(run: RunDirectory, config: SearchConfig, progress: Progress, pool: S
         storage=AnswerStorage(top_k=config.teacher.top_k, embeddings=config.teacher.embeddings),
         pool=pool,
     )
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()  # what the driver's allocator keeps, trials on the same GPU would lack
     return Prepared(manifest=manifest, teacher=record, knowledge_id=knowledge.folder.name)
 
 
@@ -93,6 +89,7 @@ def _make_teacher(
                 views=config.views,
                 seed=config.seed,
                 device=driver_device(),
+                execution=config.resources.execution.without_probe(),
                 progress=progress,
             )
         else:

@@ -9,10 +9,12 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 import nas_distill.models  # noqa: F401 - registers this project's entrypoints with timm
 from nas_distill.config import SearchConfig
 from nas_distill.config_io import dump_config, load_config, read_run_config
-from nas_distill.errors import ConfigError, NasDistillError, RunError, StudyError
+from nas_distill.errors import ClusterError, ConfigError, NasDistillError, RunError, StudyError
 from nas_distill.losses.registry import DistillationLoss
 from nas_distill.objectives import check_objectives
 from nas_distill.progress import Progress
@@ -73,12 +75,14 @@ def start_search(config: SearchConfig, folder: Path, progress: Progress) -> Sear
             prepared = None
             try:
                 with ray_cluster(config.resources):
-                    prepared = prepare(run, config, progress, _slab_pool(run, config))
+                    prepared = _prepare(run, config, progress)
                     return _search(run, config, prepared, ledger, progress)
-            except NasDistillError:
-                if prepared is None:
-                    # Nothing was searched yet: the same --out takes the corrected command. The data stay, they are
-                    # checked against it; a teacher is not.
+            except NasDistillError as error:
+                cut_short = run.teacher_record.exists() and isinstance(error, RunError | ClusterError)
+                if prepared is None and not cut_short:
+                    # It is the command that is wrong, and nothing was searched yet: the same --out takes the corrected
+                    # one. The data stay, they are checked against it; a teacher is not. (What a full disk or dying
+                    # workers cut short after that goes on with --resume.)
                     run.config.unlink()
                     shutil.rmtree(run.teacher, ignore_errors=True)
                 raise
@@ -120,7 +124,7 @@ def resume_search(
             left = session.budget.trials > assigned or bool(ledger.unfinished())
             try:
                 with ray_cluster(session.resources) if left else nullcontext():
-                    prepared = prepare(run, session, progress, _slab_pool(run, session) if left else None)
+                    prepared = _prepare(run, session, progress, alone=not left)
                     if extended != config:
                         write_text(run.config, dump_config(extended))
                     return _search(run, session, prepared, ledger, progress)
@@ -166,6 +170,13 @@ def _check(config: SearchConfig) -> None:
     check_optimizer(config.recipe.optimizer)
     check_optimizer(config.teacher.recipe.optimizer)
     load_space(config.space.name)
+
+
+def _prepare(run: RunDirectory, config: SearchConfig, progress: Progress, *, alone: bool = False) -> Prepared:
+    """Prepares, with the connected cluster's help unless `alone`."""
+    prepared = prepare(run, config, progress, None if alone else _slab_pool(run, config))
+    torch.cuda.empty_cache()  # what the driver's allocator keeps, trials on the same GPU would lack
+    return prepared
 
 
 def _search(

@@ -28,5 +28,6 @@ def train_teacher(config: SearchConfig, model: str, out: Path, progress: Progres
         views=config.views,
         seed=config.seed,
         device=driver_device(),
+        execution=config.resources.execution.without_probe(),
         progress=progress,
     )

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from ray.tune import Trainable
 
 import nas_distill.models  # noqa: F401 - registers the entrypoints that specs name, in every worker
@@ -53,4 +54,6 @@ class DistillTrainable(Trainable):  # type: ignore[misc]
 
     def _begin(self, config: dict[str, Any]) -> None:
         assignment = parse_record(Assignment, config[ASSIGNMENT], origin="assignment")
+        self.__dict__.pop("_job", None)  # the last trial's networks go before the next one's come
+        torch.cuda.empty_cache()
         self._job = Trial(assignment, self._context, self._run.trial(assignment.number))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nas_distill.data.splits import ImageBatch, ImageSplit
 from nas_distill.knowledge.store import ReferenceAnswers
-from nas_distill.train.execution import is_out_of_memory
+from nas_distill.models.memory import is_out_of_memory
 from nas_distill.train.metrics import Answers, Tally, tally
 
 _PIXELS = 2**20
@@ -94,13 +94,15 @@ def evaluate(
 def _pass(
     network: Callable[[Tensor], Tensor], batches: Iterable[ImageBatch], size: int, teacher_logits: Tensor | None
 ) -> Tally:
-    tallies = []
+    total: Tally | None = None
     with torch.inference_mode():
         for number, batch in enumerate(batches):
             rows = slice(number * size, number * size + len(batch.labels))
             teacher = None if teacher_logits is None else teacher_logits[rows].to(batch.labels.device)
-            tallies.append(tally(network(batch.images).float(), batch.labels, teacher))
-    return _total(tallies)
+            found = tally(network(batch.images).float(), batch.labels, teacher)
+            total = found if total is None else total + found
+    assert total is not None
+    return total
 
 
 def _total(tallies: Iterable[Tally]) -> Tally:

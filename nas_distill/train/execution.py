@@ -1,4 +1,4 @@
-"""How a network is run on this device: precision and memory format, chosen by timing a few steps of each.
+"""How a network is run on this device: precision, memory format and attention, chosen by timing a few steps of each.
 
 The fastest choice depends on architecture, size and device (bfloat16 doubles the speed of one network and slows
 another), so it is measured per candidate, never assumed.
@@ -9,19 +9,23 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 
 from nas_distill.config import ExecutionConfig
-from nas_distill.records import Execution, MemoryFormat, Precision
+from nas_distill.records import Attention, Execution, MemoryFormat, Precision
+
+ChoiceT = TypeVar("ChoiceT", bound=str)
 
 _ROUNDS = 2
-_WARM_UP = 1
-_LEAST_STEPS = 40 * (_ROUNDS + _WARM_UP)
+"""After one pass that warms up, and shows whether the option computes the right thing."""
+
+_LEAST_STEPS = 40 * (_ROUNDS + 1)
 """Below this many steps of training the probe, as many of each option, would cost more than a tenth of them."""
 
 _CLEAR_WIN = 0.9
@@ -34,6 +38,7 @@ GRADIENT_TOLERANCE = 0.9
 """Smallest cosine between an option's gradient and that of plain float32."""
 
 _PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+_ATTENTIONS: tuple[Attention, ...] = ("fused", "plain")
 _BYTE_FORMATS: dict[MemoryFormat, torch.memory_format] = {
     "contiguous": torch.contiguous_format,
     "channels_last": torch.channels_last,
@@ -62,14 +67,24 @@ class Probed:
         return self.answer_error <= ANSWER_TOLERANCE and self.gradient_cosine >= GRADIENT_TOLERANCE
 
 
-def options(config: ExecutionConfig) -> list[Execution]:
-    """Returns what `config` leaves open, plainest first."""
+def options(config: ExecutionConfig, network: nn.Module) -> list[Execution]:
+    """Returns what `config` leaves open and makes a difference to `network`, plainest first."""
+    convolutions = sum(isinstance(module, nn.Conv2d) for module in network.modules())
+    formats = _open(config.memory_format, tuple(_BYTE_FORMATS), matters=convolutions > 1)
+    attentions = _open(config.attention, _ATTENTIONS, matters=any(True for _ in _attentions(network)))
     return [
-        Execution(precision=precision, memory_format=memory_format)
-        for precision in _PRECISIONS
-        for memory_format in _BYTE_FORMATS
-        if config.precision in ("auto", precision) and config.memory_format in ("auto", memory_format)
+        Execution(precision=precision, memory_format=memory_format, attention=attention)
+        for precision in _open(config.precision, _PRECISIONS)
+        for memory_format in formats
+        for attention in attentions
     ]
+
+
+def settle(network: nn.Module, execution: Execution) -> nn.Module:
+    """Brings `network` into the memory format and to the attention of `execution`; returns it."""
+    for module in _attentions(network):
+        module.fused_attn = execution.attention == "fused"  # type: ignore[assignment]
+    return network.to(memory_format=byte_format(execution))
 
 
 def choose_execution(
@@ -83,13 +98,15 @@ def choose_execution(
         config: What is fixed and what is left open.
         steps: How many steps the training will take; short trainings are not probed.
     """
-    open_options = options(config)
+    open_options = options(config, network)
     if len(open_options) == 1 or steps < _LEAST_STEPS:
         return open_options[0]
     try:
-        return fastest(probe(network, *batch(), open_options))
+        chosen = fastest(probe(network, *batch(), open_options))
     except (RuntimeError, ValueError):
-        return open_options[0]  # what is wrong with the network, training itself will say
+        chosen = open_options[0]  # what is wrong with the network, training itself will say
+    torch.cuda.empty_cache()  # several copies of the network were there, which training does not need
+    return chosen
 
 
 def fastest(probed: Sequence[Probed]) -> Execution:
@@ -100,7 +117,7 @@ def fastest(probed: Sequence[Probed]) -> Execution:
 
 
 def probe(network: nn.Module, images: Tensor, labels: Tensor, among: Sequence[Execution]) -> list[Probed]:
-    """Times forward and backward passes of every option, in turns, on copies of `network`.
+    """Times forward and backward passes of every option that works here, in turns, on copies of `network`.
 
     Args:
         network: As for `choose_execution`.
@@ -109,18 +126,16 @@ def probe(network: nn.Module, images: Tensor, labels: Tensor, among: Sequence[Ex
         among: The options; the first is what the others are compared with.
     """
     with _random_state_kept(images.device):
-        contenders = [_Contender(network, images, labels, execution) for execution in among]
-        answers = [contender.answer() for contender in contenders]
-        seconds = [[contender.timed_step() for contender in contenders] for _ in range(_ROUNDS + _WARM_UP - 1)]
-    logits, gradient = answers[0]
+        plain, *others = [_Contender(network, images, labels, execution) for execution in among]
+        plain_answer = plain.answer()
+        found = [(plain, 0.0, 1.0)]
+        for contender in others:
+            with suppress(RuntimeError):  # an option that an operation lacks, or memory, is no option
+                found.append((contender, *_compared(contender.answer(), plain_answer)))
+        rounds = [[contender.timed_step() for contender, _, _ in found] for _ in range(_ROUNDS)]
     return [
-        Probed(
-            execution=contender.execution,
-            step_s=min(row[position] for row in seconds[_WARM_UP - 1 :]),
-            answer_error=_ratio((answers[position][0] - logits).norm(), logits.norm()),
-            gradient_cosine=_cosine(answers[position][1], gradient),
-        )
-        for position, contender in enumerate(contenders)
+        Probed(execution=contender.execution, step_s=min(seconds), answer_error=error, gradient_cosine=cosine)
+        for (contender, error, cosine), seconds in zip(found, zip(*rounds, strict=True), strict=True)
     ]
 
 
@@ -134,9 +149,16 @@ def byte_format(execution: Execution) -> torch.memory_format:
     return _BYTE_FORMATS[execution.memory_format]
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the device, or the host, has no memory left."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+def _open(chosen: str, known: tuple[ChoiceT, ...], *, matters: bool = True) -> tuple[ChoiceT, ...]:
+    """Returns what `chosen` leaves of the known choices, plainest first."""
+    if chosen == "auto":
+        return known if matters else known[:1]
+    return tuple(choice for choice in known if choice == chosen)
+
+
+def _attentions(network: nn.Module) -> Iterator[nn.Module]:
+    """Yields the modules that timm can compute with a fused kernel or without."""
+    return (module for module in network.modules() if hasattr(module, "fused_attn"))
 
 
 class _Contender:
@@ -144,7 +166,7 @@ class _Contender:
 
     def __init__(self, network: nn.Module, images: Tensor, labels: Tensor, execution: Execution) -> None:
         self.execution = execution
-        self._network = copy.deepcopy(network).to(memory_format=byte_format(execution))
+        self._network = settle(copy.deepcopy(network), execution)
         self._images = images.contiguous(memory_format=byte_format(execution))
         self._labels = labels
 
@@ -183,8 +205,11 @@ def _wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _ratio(part: Tensor, whole: Tensor) -> float:
-    return (part / whole.clamp(min=torch.finfo(torch.float32).tiny)).item()
+def _compared(found: tuple[Tensor, Tensor], plain: tuple[Tensor, Tensor]) -> tuple[float, float]:
+    """Returns the relative error of the logits and the cosine of the gradients."""
+    logits, gradient = plain
+    tiny = torch.finfo(torch.float32).tiny
+    return ((found[0] - logits).norm() / logits.norm().clamp(min=tiny)).item(), _cosine(found[1], gradient)
 
 
 def _cosine(one: Tensor, other: Tensor) -> float:

@@ -27,9 +27,9 @@ from nas_distill.losses.registry import DistillationLoss
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.records import EpochMetrics, Execution, Recipe
 from nas_distill.train.evaluation import Reference, evaluate
-from nas_distill.train.execution import byte_format, choose_execution
+from nas_distill.train.execution import byte_format, choose_execution, settle
 from nas_distill.train.metrics import Tally, gap_points
-from nas_distill.train.optimisation import make_average, make_optimizer, make_schedule, steps_per_epoch
+from nas_distill.train.optimisation import align_state, make_average, make_optimizer, make_schedule, steps_per_epoch
 from nas_distill.train.step import Stepper
 
 
@@ -87,10 +87,10 @@ class Trainer:
         self._reference = reference
         self._seed = seed
         self._device = device
-        self._loss = DistillationLoss(recipe)
+        self._loss = DistillationLoss(recipe).to(device)
         self._wanted = execution or ExecutionConfig()
         self._steps = steps_per_epoch(data.train.num_images, recipe.batch_size)
-        self._optimizer = make_optimizer(network, recipe)
+        self._optimizer = make_optimizer(network, recipe, learned=list(self._loss.parameters()))
         self._schedule = make_schedule(self._optimizer, recipe, steps=self._steps * recipe.epochs)
         self._average = make_average(network, recipe)
         self.epochs_done = 0
@@ -135,9 +135,15 @@ class Trainer:
         return self._describe(self._measured, loss, parts, started)
 
     def rehearse(self, steps: int) -> None:
-        """Takes a few steps of the first epoch and measures once, to see what it takes; the trainer is spent then."""
-        self._steps = min(steps, self._steps)
-        self._train_epoch(0)
+        """Takes a few steps of the first epoch and measures once, to see what it takes; the trainer is spent then.
+
+        Raises:
+            TrialError: As from `run_epoch`.
+        """
+        try:
+            self._train_epoch(0, limit=steps)
+        except (ValueError, RuntimeError) as error:
+            raise TrialError(f"the first steps failed: {type(error).__name__}: {_first_line(error)}") from error
         self.measure()
 
     @property
@@ -177,11 +183,13 @@ class Trainer:
             "epochs_done": self.epochs_done,
             "network": self._network.state_dict(),
             "average": None if self._average is None else self._average.module.state_dict(),
+            "loss": self._loss.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "best_epoch": self._best_epoch,
             "best_score": [None if math.isinf(value) else value for value in self._best_score],
             "best_weights": self._best_weights,
             "execution": None if self._stepper is None else self._stepper.execution.model_dump(),
+            "device": self._device.type,
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -193,6 +201,7 @@ class Trainer:
         self._network.load_state_dict(state["network"])
         if self._average is not None:
             self._average.module.load_state_dict(state["average"])
+        self._loss.load_state_dict(state["loss"])
         self._optimizer.load_state_dict(state["optimizer"])
         self.epochs_done = int(state["epochs_done"])
         self._best_epoch = int(state["best_epoch"])
@@ -201,7 +210,7 @@ class Trainer:
         self._best_weights = state["best_weights"]
         self._measured = None
         self._stepper = None
-        if state["execution"] is not None:
+        if state["execution"] is not None and state["device"] == self._device.type:
             self._stepper = self._make_stepper(Execution(**state["execution"]))
 
     def _evaluated(self) -> nn.Module:
@@ -216,13 +225,15 @@ class Trainer:
 
         return answer
 
-    def _train_epoch(self, epoch: int) -> dict[str, float]:
-        """Returns the epoch's mean of every loss part."""
+    def _train_epoch(self, epoch: int, limit: int | None = None) -> dict[str, float]:
+        """Returns the mean of every loss part over the epoch, or over its first `limit` steps."""
         data, size = self._data, self._recipe.batch_size
         seed = _derived_seed(self._seed, epoch)
         order = torch.randperm(data.train.num_images, generator=torch.Generator().manual_seed(seed))
-        order = order[: self._steps * size]
+        steps = self._steps if limit is None else min(limit, self._steps)
+        order = order[: steps * size]
         self._network.train()
+        self._loss.begin_epoch(epoch)
         if self._stepper is None:
             self._stepper = self._make_stepper(self._choose_execution(order[:size]))
         torch.manual_seed(seed)
@@ -234,7 +245,7 @@ class Trainer:
             # Summed on the device: reading a value here would make the host wait at every step.
             for name, value in self._stepper.step(step, batch, view).items():
                 sums[name] = sums[name] + value if name in sums else value
-        return {name: (total / self._steps).item() for name, total in sums.items()}
+        return {name: (total / steps).item() for name, total in sums.items()}
 
     def _choose_execution(self, indices: Tensor) -> Execution:
         def batch() -> tuple[Tensor, Tensor]:
@@ -244,8 +255,9 @@ class Trainer:
         return choose_execution(self._network, batch, self._wanted, steps=self._steps * self._recipe.epochs)
 
     def _make_stepper(self, execution: Execution) -> Stepper:
-        for network in (self._network, self._evaluated()):
-            network.to(memory_format=byte_format(execution))
+        self._evaluated().to(memory_format=byte_format(execution))
+        settle(self._network, execution)
+        align_state(self._optimizer)
         return Stepper(
             self._network,
             loss=self._loss,

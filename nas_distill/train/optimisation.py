@@ -29,8 +29,13 @@ def check_optimizer(name: str) -> None:
         raise ConfigError(f"recipe.optimizer: timm has no optimiser '{name}'; {nearest_names(name, known)}")
 
 
-def make_optimizer(network: nn.Module, recipe: Recipe) -> Optimizer:
+def make_optimizer(network: nn.Module, recipe: Recipe, learned: Sequence[nn.Parameter] = ()) -> Optimizer:
     """Returns the recipe's optimiser over `network`; biases and norms take no weight decay.
+
+    Args:
+        network: What is trained.
+        recipe: How.
+        learned: Parameters of losses, trained along without weight decay.
 
     Raises:
         ConfigError: timm does not know it, or it cannot be made here (some ask for CUDA or another package).
@@ -44,7 +49,21 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> Optimizer:
         )
     except Exception as error:
         raise ConfigError(f"recipe.optimizer: '{recipe.optimizer}' cannot be made here: {error}") from error
+    if learned:
+        optimizer.add_param_group({"params": list(learned), "weight_decay": 0.0})
     return optimizer
+
+
+def align_state(optimizer: Optimizer) -> None:
+    """Lays the optimiser's state out as the weights are.
+
+    A checkpoint holds plain contiguous tensors, and the fused kernels walk weights and state side by side in memory,
+    whatever their strides.
+    """
+    for weight, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == weight.shape and value.stride() != weight.stride():
+                state[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 def _can_fuse(name: str) -> bool:
@@ -86,9 +105,9 @@ class Average(ModelEmaV3):  # type: ignore[misc]
     def apply_update_(self, model: nn.Module, decay: float) -> None:
         """Moves floating-point tensors by 1 - decay towards the network's; takes the others (counters) over."""
         if self._pairs is None:
-            # Not the state dictionaries: they name tied weights twice, and twice moved would be too far.
-            tensors = ([*module.parameters(), *module.buffers()] for module in (self.module, model))
-            pairs = list(zip(*tensors, strict=True))
+            mine, theirs = self.module.state_dict(keep_vars=True), model.state_dict(keep_vars=True)
+            # By identity, since tied weights have two names, and twice moved would be too far.
+            pairs = list({id(tensor): (tensor, theirs[name]) for name, tensor in mine.items()}.values())
             moving = [pair for pair in pairs if pair[0].is_floating_point()]
             counting = [pair for pair in pairs if not pair[0].is_floating_point()]
             self._pairs = (*_columns(moving), *_columns(counting))

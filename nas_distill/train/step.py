@@ -12,13 +12,14 @@ from nas_distill.data.viewing import ViewBatch
 from nas_distill.errors import TrialError
 from nas_distill.knowledge.targets import Targets
 from nas_distill.losses.registry import DistillationLoss
+from nas_distill.models.memory import is_out_of_memory
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.records import Execution, Recipe
-from nas_distill.train.execution import autocast, byte_format, is_out_of_memory
+from nas_distill.train.execution import autocast, byte_format
 from nas_distill.train.optimisation import Average
 
-_LEAST_PART = 2
-"""Batch normalisation cannot be trained on a single image."""
+_LEAST_PART = 3
+"""Batch normalisation cannot be trained on a single image, and parts are nearly equal: with 2, one could be 1."""
 
 
 class Stepper:
@@ -116,9 +117,9 @@ class Stepper:
         return self._loss(logits.float(), teacher_logits, batch.targets)
 
     def _halve(self, count: int, reason: str) -> None:
-        smaller = (self.execution.micro_batch_size or count) // 2
-        if smaller < _LEAST_PART:
+        size = min(self.execution.micro_batch_size or count, count)
+        if size <= _LEAST_PART:
             raise TrialError(f"memory does not suffice for a batch of {_LEAST_PART} images ({reason})")
-        self.execution = self.execution.model_copy(update={"micro_batch_size": smaller})
+        self.execution = self.execution.model_copy(update={"micro_batch_size": max(_LEAST_PART, math.ceil(size / 2))})
         if self._device.type == "cuda":
             torch.cuda.empty_cache()

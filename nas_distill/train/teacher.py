@@ -10,7 +10,7 @@ from typing import Any
 import timm
 import torch
 
-from nas_distill.config import LOCAL_DIR, DataConfig, ViewsConfig
+from nas_distill.config import LOCAL_DIR, DataConfig, ExecutionConfig, ViewsConfig
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import ImageSplit, open_split
 from nas_distill.data.views import plan_views
@@ -41,6 +41,7 @@ def train_teacher(
     seed: int,
     device: torch.device,
     progress: Progress,
+    execution: ExecutionConfig | None = None,
 ) -> TeacherRecord:
     """Trains a teacher on its own and writes it to `out` as timm local-dir with `metrics.json`.
 
@@ -57,6 +58,7 @@ def train_teacher(
         seed: Of initial weights, order of images and dropout.
         device: Where to train.
         progress: Told after every epoch.
+        execution: How it is run; plain float32 by default, as a teacher must not depend on a timing.
 
     Raises:
         DataError: The images cannot be read.
@@ -73,7 +75,7 @@ def train_teacher(
     splits = open_split(data, work, "train"), open_split(data, work, "validation")
     return fit_teacher(
         model, out, arguments=arguments, recipe=recipe, splits=splits, views=views, seed=seed, device=device,
-        progress=progress,
+        progress=progress, execution=execution,
     )  # fmt: skip
 
 
@@ -88,6 +90,7 @@ def fit_teacher(
     seed: int,
     device: torch.device,
     progress: Progress,
+    execution: ExecutionConfig | None = None,
 ) -> TeacherRecord:
     """Trains a teacher on opened `splits` (training, validation); otherwise as `train_teacher`."""
     if recipe.losses:
@@ -109,6 +112,7 @@ def fit_teacher(
         reference=None,
         seed=seed,
         device=device,
+        execution=execution or ExecutionConfig().without_probe(),
     )
     identity = f"{spec.spec_id}-{recipe.digest()}-{plan.digest()}-{manifest.data_id}-{seed}"
     curve = _train(trainer, recipe, identity, TrialFolder(out / _WORK), progress)

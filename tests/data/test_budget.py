@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,17 +15,7 @@ from nas_distill.data.budget import check_room, default_budget
 from nas_distill.data.prepare import prepare_data
 from nas_distill.errors import RunError
 from nas_distill.progress import Silent
-
-
-@contextmanager
-def file_size_limit(size: int) -> Iterator[None]:
-    """Lets the kernel refuse every byte beyond `size`, as a full disk does."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+from tests.helpers import file_size_limit
 
 
 @contextmanager

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +24,7 @@ from nas_distill.knowledge.pool import SlabJob
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.writing import write_slab
 from nas_distill.models.preprocess import Preprocess
-from tests.helpers import CPU, Heard, SmallRun
+from tests.helpers import CPU, Heard, SmallRun, file_size_limit
 from tests.knowledge.helpers import HALF_ULP, Cramped, Cut, Noisy, build, build_computed, other_bias, times
 from tests.knowledge.synthetic import make_split, make_teacher
 
@@ -173,20 +171,12 @@ def test_a_disk_without_room_is_refused_for_what_is_missing(
     build(small_run, tmp_path)
 
 
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Lets the kernel refuse every byte beyond `size`, as a full disk does."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
 @pytest.mark.parametrize("size", [64, 2000, 20_000])
 def test_a_disk_that_fills_up_while_building_is_told_and_loses_nothing(tmp_path: Path, size: int) -> None:
-    with largest_file(size), pytest.raises(RunError, match="cannot be stored: File too large; free space and resume"):
+    with (
+        file_size_limit(size),
+        pytest.raises(RunError, match="cannot be stored: File too large; free space and resume"),
+    ):
         build_computed(tmp_path, num_images=4000)
     assert not list(tmp_path.rglob("*.tmp"))
     assert not list(tmp_path.rglob("manifest.json"))

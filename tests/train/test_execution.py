@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from nas_distill.config import ExecutionConfig
 from nas_distill.models.student import build_student
 from nas_distill.records import Execution, StudentSpec
-from nas_distill.train.execution import Probed, choose_execution, fastest, options, probe
+from nas_distill.train.execution import Probed, choose_execution, fastest, options, probe, settle
 from tests.helpers import TINY_SPEC
 
 PLAIN = Execution()
 BFLOAT16 = Execution(precision="bfloat16")
 CHANNELS_LAST = Execution(memory_format="channels_last")
+PLAIN_ATTENTION = Execution(attention="plain")
+LAST_AND_PLAIN = Execution(memory_format="channels_last", attention="plain")
 VIT = StudentSpec(
     architecture="vit_tiny_patch16_224",
     arguments={"img_size": 8, "patch_size": 2, "embed_dim": 24, "depth": 2, "num_heads": 3},
@@ -46,7 +48,34 @@ def make_network(spec: StudentSpec = TINY_SPEC, *, dropout: float = 0.0) -> nn.M
     ],
 )
 def test_options_are_what_the_configuration_leaves_open(config: dict[str, str], expected: list[Execution]) -> None:
-    assert options(ExecutionConfig.model_validate(config)) == expected
+    assert options(ExecutionConfig.model_validate(config), make_network()) == expected
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({}, [PLAIN, PLAIN_ATTENTION, BFLOAT16, Execution(precision="bfloat16", attention="plain")]),
+        ({"precision": "float32", "memory_format": "channels_last"}, [CHANNELS_LAST, LAST_AND_PLAIN]),
+        ({"attention": "plain", "precision": "float32"}, [PLAIN_ATTENTION]),
+    ],
+)
+def test_a_transformer_has_attention_to_choose_and_no_memory_format(
+    config: dict[str, str], expected: list[Execution]
+) -> None:
+    assert options(ExecutionConfig.model_validate(config), make_network(VIT)) == expected
+
+
+def fusing(network: nn.Module) -> list[bool]:
+    return [bool(module.fused_attn) for module in network.modules() if hasattr(module, "fused_attn")]
+
+
+def test_attention_is_switched_and_back() -> None:
+    network = make_network(VIT)
+    images, _ = make_batch()
+    fused = network.eval()(images)
+    assert fusing(settle(network, PLAIN_ATTENTION)) == [False, False]
+    torch.testing.assert_close(network(images), fused, rtol=1e-4, atol=1e-5)
+    assert fusing(settle(network, PLAIN)) == [True, True]
 
 
 def test_the_fastest_option_that_clearly_wins_is_taken() -> None:
@@ -67,7 +96,9 @@ def test_an_option_that_computes_something_else_is_never_taken(wrong: dict[str, 
 @pytest.mark.parametrize("spec", [TINY_SPEC, VIT], ids=["resnet", "vit"])
 def test_every_option_computes_the_same_within_the_tolerances(spec: StudentSpec) -> None:
     images, labels = make_batch()
-    found = probe(make_network(spec, dropout=0.1), images, labels, options(ExecutionConfig()))
+    network = make_network(spec, dropout=0.1)
+    found = probe(network, images, labels, options(ExecutionConfig(), network))
+    assert len(found) == 4
     assert all(option.correct for option in found), found
     assert all(option.step_s > 0 for option in found)
     assert found[0].answer_error == 0.0

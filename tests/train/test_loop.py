@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from nas_distill.config import ExecutionConfig
 from nas_distill.errors import TrialError
 from nas_distill.models.student import build_student
-from nas_distill.records import EpochMetrics, Recipe, StudentSpec
+from nas_distill.records import EpochMetrics, Execution, Recipe, StudentSpec
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.loop import Trainer
 from nas_distill.workplace import TrialContext, open_context
@@ -27,7 +28,13 @@ def context(small_run: SmallRun) -> TrialContext:
     return open_context(small_run.workplace())
 
 
-def make_trainer(context: TrialContext, recipe: Recipe, spec: StudentSpec = TINY_SPEC, seed: int = 3) -> Trainer:
+def make_trainer(
+    context: TrialContext,
+    recipe: Recipe,
+    spec: StudentSpec = TINY_SPEC,
+    seed: int = 3,
+    execution: ExecutionConfig | None = None,
+) -> Trainer:
     torch.manual_seed(seed)
     network = build_student(
         spec, num_classes=10, channels=1, image_size=8, drop_rate=recipe.dropout, drop_path_rate=recipe.drop_path
@@ -40,6 +47,7 @@ def make_trainer(context: TrialContext, recipe: Recipe, spec: StudentSpec = TINY
         reference=context.reference,
         seed=seed,
         device=CPU,
+        execution=execution,
     )
 
 
@@ -62,6 +70,7 @@ def assert_same_weights(one: nn.Module, other: nn.Module) -> None:
 RECIPES = {
     "default": Recipe(epochs=4, batch_size=32),
     "every random part": Recipe(epochs=4, batch_size=32, dropout=0.2, drop_path=0.2, early_stopping_patience=3),
+    "a loss that learns": Recipe(epochs=4, batch_size=32, losses={"ctkd": {"curriculum_epochs": 2.0}}),
     "raw weights, sgd": Recipe(epochs=4, batch_size=32, ema_decay=0.0, optimizer="momentum", learning_rate=0.05),
 }
 
@@ -85,6 +94,44 @@ def test_going_on_from_a_checkpoint_is_bit_identical(
 
     assert without_time(curve) == without_time(expected)
     assert_same_weights(second.keep(), straight.keep())
+
+
+EXECUTIONS = [
+    ExecutionConfig(precision=precision, memory_format=memory_format)
+    for precision in ("float32", "bfloat16")
+    for memory_format in ("contiguous", "channels_last")
+]
+
+
+@pytest.mark.parametrize("execution", EXECUTIONS, ids=lambda e: f"{e.precision}-{e.memory_format}")
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "momentum"])
+def test_going_on_is_bit_identical_however_the_network_is_run(
+    context: TrialContext, tmp_path: Path, execution: ExecutionConfig, optimizer: str
+) -> None:
+    # Wide enough for weights whose layout differs between the two memory formats.
+    spec = StudentSpec(architecture="small_resnet", arguments={"widths": (8, 12), "depths": (1, 1)})
+    recipe = Recipe(epochs=4, batch_size=32, optimizer=optimizer, learning_rate=1e-2)
+    straight = make_trainer(context, recipe, spec, execution=execution)
+    expected = run_to_end(straight)
+    assert straight.execution.memory_format == execution.memory_format
+
+    first = make_trainer(context, recipe, spec, execution=execution)
+    curve = [first.run_epoch() for _ in range(2)]
+    save_state(tmp_path / "state.safetensors", first.state())
+    second = make_trainer(context, recipe, spec, execution=execution)
+    second.load(load_state(tmp_path / "state.safetensors"))
+    curve += run_to_end(second)
+    assert without_time(curve) == without_time(expected)
+    assert_same_weights(second.keep(), straight.keep())
+
+
+def test_the_choice_of_another_kind_of_device_is_not_taken_over(context: TrialContext) -> None:
+    first = make_trainer(context, Recipe(epochs=2, batch_size=32), execution=EXECUTIONS[-1])
+    first.run_epoch()
+    second = make_trainer(context, Recipe(epochs=2, batch_size=32))
+    second.load({**first.state(), "device": "cuda"})
+    second.run_epoch()
+    assert second.execution == Execution()
 
 
 def test_other_seeds_train_otherwise(context: TrialContext) -> None:

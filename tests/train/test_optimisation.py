@@ -187,3 +187,13 @@ def test_tied_weights_move_once() -> None:
     decay = average.get_decay(100)
     average.update(model, step=100)
     torch.testing.assert_close(average.module.one.weight, before + (1 - decay))
+
+
+def test_buffers_that_a_network_makes_when_it_is_first_run_are_left_alone() -> None:
+    model = timm.create_model("convit_tiny", img_size=16, patch_size=8, embed_dim=4, in_chans=1, num_classes=3)
+    average = make_average(model, Recipe(ema_decay=0.9))
+    assert average is not None
+    model(torch.zeros(2, 1, 16, 16))  # replaces a buffer that no state dictionary names
+    average.update(model, step=0)
+    average.update(model, step=1)
+    assert torch.equal(average.module.head.weight, model.head.weight)

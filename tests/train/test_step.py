@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from nas_distill.errors import TrialError
+from nas_distill.models.memory import is_out_of_memory
 from nas_distill.models.student import build_student
 from nas_distill.records import Execution, Recipe, StudentSpec
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.evaluation import evaluate
-from nas_distill.train.execution import is_out_of_memory
 from nas_distill.train.loop import Trainer
 from nas_distill.workplace import TrialContext, open_context
 from tests.helpers import CPU, TINY_SPEC, SmallRun
@@ -32,7 +32,7 @@ def context(small_run: SmallRun) -> TrialContext:
 
 
 def make_trainer(
-    context: TrialContext, spec: StudentSpec, *, holds: int | None, epochs: int = 2, seen: list[int] | None = None
+    context: TrialContext, spec: StudentSpec, *, holds: int | None, seen: list[int] | None = None, batch_size: int = 32
 ) -> Trainer:
     """A trainer whose device holds at most `holds` images in a training pass; notes the sizes that were passed."""
     torch.manual_seed(3)
@@ -41,7 +41,7 @@ def make_trainer(
         network.register_forward_pre_hook(_out_of_memory_beyond(holds, [] if seen is None else seen))
     return Trainer(
         network,
-        recipe=Recipe(epochs=epochs, batch_size=32),
+        recipe=Recipe(epochs=2, batch_size=batch_size),
         data=context.data,
         targets=context.targets,
         reference=context.reference,
@@ -81,9 +81,17 @@ def test_parts_are_nearly_equal_and_never_single_images(context: TrialContext) -
     assert len(seen) == 10 * 8  # ten batches of 32
 
 
+@pytest.mark.parametrize("batch_size", [5, 7, 33])
+def test_no_part_of_an_odd_batch_is_a_single_image(context: TrialContext, batch_size: int) -> None:
+    seen: list[int] = []
+    trainer = make_trainer(context, TINY_SPEC, holds=4, seen=seen, batch_size=batch_size)
+    trainer.run_epoch()
+    assert min(seen) >= 2
+
+
 def test_a_device_that_holds_nothing_fails_the_trial_with_the_reason(context: TrialContext) -> None:
-    trainer = make_trainer(context, TINY_SPEC, holds=1)
-    with pytest.raises(TrialError, match=r"memory does not suffice for a batch of 2 images \(CUDA out of memory"):
+    trainer = make_trainer(context, TINY_SPEC, holds=2)
+    with pytest.raises(TrialError, match=r"memory does not suffice for a batch of 3 images \(CUDA out of memory"):
         trainer.run_epoch()
 
 
