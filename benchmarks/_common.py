@@ -24,6 +24,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from scipy import stats
 
+from nas_distill.records import Execution
+
 RESULTS = Path(__file__).parent / "results"
 EXIT_NO_CUDA = 2
 EXIT_MISSED = 1
@@ -184,6 +186,12 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         help="small sizes, to see that the program works; its numbers mean nothing and are not kept",
     )
     parser.add_argument("--out", type=Path, help=f"folder for the results  [default: {RESULTS.name}/, quick: none]")
+
+
+def describe(execution: Execution) -> str:
+    """Returns how a network was run, in words."""
+    attention = ", plain attention" if execution.attention == "plain" else ""
+    return f"{execution.precision}, {execution.memory_format}{attention}"
 
 
 def _results_folder(arguments: argparse.Namespace) -> Path | None:

@@ -17,7 +17,7 @@ from nas_distill.config import ExecutionConfig
 from nas_distill.data.views import ViewPlan
 from nas_distill.knowledge.targets import OnlineTargets, Targets
 from nas_distill.records import Execution, Recipe, StudentSpec
-from nas_distill.train.execution import autocast, byte_format
+from nas_distill.train.execution import autocast, byte_format, settle
 from nas_distill.train.loop import Trainer
 from nas_distill.train.metrics import Tally
 from nas_distill.train.optimisation import make_optimizer
@@ -60,7 +60,7 @@ class Bench:
         """Returns the bare student's epoch."""
         train, preprocess = self.material.train, self.material.preprocess
         layout = byte_format(execution)
-        network = self.material.network(self.spec, SEED).to(self.device).to(memory_format=layout).train()
+        network = settle(self.material.network(self.spec, SEED).to(self.device), execution).train()
         optimizer = make_optimizer(network, self.recipe)
         size = self.recipe.batch_size
         order = torch.randperm(train.num_images)[: train.num_images // size * size]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _common import Column, Report, Table, Verdict, add_common_arguments, conditions, median, publish
+from _common import Column, Report, Table, Verdict, add_common_arguments, conditions, describe, median, publish
 from _materials import SMALL_TEACHER, STUDENTS, Material
 from _stopwatch import EVALUATION, Stopwatch
 from torch.profiler import ProfilerActivity, profile
@@ -96,7 +96,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Report:
             seed=SEED,
             threads=arguments.threads,
             device=arguments.device,
-            **({} if execution is None else {"execution": f"{execution.precision} {execution.memory_format}"}),
+            **({} if execution is None else {"execution": describe(execution)}),
         ),
     )
 

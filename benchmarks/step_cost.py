@@ -25,6 +25,7 @@ from _common import (
     Verdict,
     add_common_arguments,
     conditions,
+    describe,
     interleaved,
     median,
     publish,
@@ -135,7 +136,7 @@ def gather(arguments: argparse.Namespace, material: Material, spec: StudentSpec)
     contenders = {"floor": Contender(epoch=bench.floor(PLAIN), execution=PLAIN, role="floor")}
     if chosen != PLAIN:
         contenders["floor, as ours is run"] = Contender(epoch=bench.floor(chosen), execution=chosen, role="floor")
-        plain = ExecutionConfig(precision="float32", memory_format="contiguous")
+        plain = ExecutionConfig().without_probe()
         contenders["ours, stored answers, not probed"] = Contender(
             epoch=bench.ours(stored, plain)[1], execution=PLAIN, role="stored"
         )
@@ -155,7 +156,7 @@ def measured_rows(contenders: dict[str, Contender], arguments: argparse.Namespac
     return [
         {
             "name": name,
-            "execution": f"{contender.execution.precision}, {contender.execution.memory_format}",
+            "execution": describe(contender.execution),
             "ms_per_step": 1000 * median(times) / steps,
             "times_floor": median(times) / floors[contender.execution] if contender.execution in floors else None,
             "least_ms": 1000 * min(times) / steps,

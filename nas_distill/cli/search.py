@@ -55,6 +55,7 @@ FLAGS = (
         kind=bool,
     ),
     ConfigFlag("--space", "space.name", "Shipped search space, or FILE.py[:function].", default="tiny"),
+    ConfigFlag("--recipe", "space.recipe", "fixed, search, or FILE.py[:function].", default="fixed"),
     ConfigFlag("--objectives", "objectives", "Two to four, comma separated.", default="gap_points,num_params"),
     TRIALS_FLAG,
     ConfigFlag("--epochs", "recipe.epochs", "Epochs per student.", kind=int, default="30"),

@@ -5,12 +5,21 @@ Reading it from YAML, flags and `--set` is `config_io`'s job.
 
 from nas_distill.config.data import FOLDER, Augmentation, DataConfig, ViewsConfig
 from nas_distill.config.resources import ExecutionConfig, ResourcesConfig
-from nas_distill.config.search import BudgetConfig, PicksConfig, SearchConfig, SpaceConfig
+from nas_distill.config.search import (
+    FIXED_RECIPE,
+    SEARCHED_RECIPE,
+    BudgetConfig,
+    PicksConfig,
+    SearchConfig,
+    SpaceConfig,
+)
 from nas_distill.config.teacher import LOCAL_DIR, TeacherConfig, default_teacher_recipe
 
 __all__ = [
+    "FIXED_RECIPE",
     "FOLDER",
     "LOCAL_DIR",
+    "SEARCHED_RECIPE",
     "Augmentation",
     "BudgetConfig",
     "DataConfig",

@@ -15,6 +15,12 @@ from nas_distill.frozen import Record
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Recipe
 
+FIXED_RECIPE = "fixed"
+"""Every candidate is distilled by the configuration's recipe."""
+
+SEARCHED_RECIPE = "search"
+"""Recipes come from the shipped recipe space."""
+
 _SQLITE_FILE = "sqlite:///"
 _OWN_SPACE = re.compile(r".+\.py(:\w+)?")
 
@@ -24,12 +30,15 @@ class SpaceConfig(Record):
 
     Attributes:
         name: A shipped space, or `FILE.py[:function]`.
+        recipe: "fixed" distils every candidate by the `recipe` section; "search" lets the sampler choose losses, their
+            parameters and regularisation too; or `FILE.py[:function]`, called with Optuna's trial and that section.
         max_params: Candidates with more parameters are refused before training.
         max_macs: Candidates with more multiply-accumulates per image are refused before training.
         allow_larger_than_teacher: Train students with a capacity ratio of 1 or more.
     """
 
     name: Annotated[str, Field(min_length=1)] = "tiny"
+    recipe: Annotated[str, Field(min_length=1)] = FIXED_RECIPE
     max_params: PositiveInt | None = None
     max_macs: PositiveInt | None = None
     allow_larger_than_teacher: bool = False
@@ -107,7 +116,10 @@ class SearchConfig(Record):
             # SQLite's other names for databases, such as :memory:, are no paths.
             return prefix + str((base / Path(path).expanduser()).resolve()) if path[:1] != ":" else text
 
-        data, teacher, name, resources = self.data, self.teacher, self.space.name, self.resources
+        def anchor_file(name: str) -> str | None:
+            return anchor(name) if _OWN_SPACE.fullmatch(name) else name
+
+        data, teacher, resources = self.data, self.teacher, self.resources
         return self.model_copy(
             update={
                 "data": data.model_copy(update={"source": anchor(data.source, FOLDER), "root": anchor(data.root)}),
@@ -117,7 +129,9 @@ class SearchConfig(Record):
                         "checkpoint": anchor(teacher.checkpoint),
                     }
                 ),
-                "space": self.space.model_copy(update={"name": anchor(name) if _OWN_SPACE.fullmatch(name) else name}),
+                "space": self.space.model_copy(
+                    update={"name": anchor_file(self.space.name), "recipe": anchor_file(self.space.recipe)}
+                ),
                 "resources": resources.model_copy(update={"storage": anchor(resources.storage, _SQLITE_FILE)}),
             }
         )

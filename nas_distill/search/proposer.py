@@ -13,6 +13,7 @@ from nas_distill.config import SpaceConfig
 from nas_distill.errors import SpaceError
 from nas_distill.models.cost import measure_cost
 from nas_distill.records import Cost, Recipe, StudentSpec
+from nas_distill.search.recipes import RecipeSpace, propose_recipe
 from nas_distill.search.spaces import Space, propose
 from nas_distill.search.study import StudyLedger
 from nas_distill.workplace import Assignment
@@ -88,10 +89,11 @@ class Proposer:
         space: Where they come from.
         limits: What they may cost.
         shape: What they take and give.
-        recipe: How they will be distilled.
+        recipe: How they will be distilled, or what `recipes` starts from.
+        recipes: Where recipes come from.
         seed: The search's.
         max_refusals: Refusals in a row before the space counts as exhausted.
-        known: Candidates that were assigned before.
+        known: What was assigned before: the same candidate is not distilled by the same recipe twice.
     """
 
     def __init__(
@@ -102,18 +104,20 @@ class Proposer:
         limits: Limits,
         shape: InputShape,
         recipe: Recipe,
+        recipes: RecipeSpace,
         seed: int,
         max_refusals: int,
-        known: Iterable[StudentSpec],
+        known: Iterable[Assignment],
     ) -> None:
         self._ledger = ledger
         self._space = space
         self._limits = limits
         self._shape = shape
         self._recipe = recipe
+        self._recipes = recipes
         self._seed = seed
         self._max_refusals = max_refusals
-        self._known = {spec.spec_id for spec in known}
+        self._known = {_key(assignment.spec, assignment.recipe) for assignment in known}
         self.refused = ledger.refused()
 
     def next(self) -> Assignment:
@@ -161,12 +165,21 @@ class Proposer:
         if over is not None:
             self._ledger.refuse(trial, over, spec=spec, cost=cost, violations=violations)
             return None, "over budget", over
-        if spec.spec_id in self._known:
+        try:
+            recipe = propose_recipe(self._recipes, trial, self._recipe)
+        except SpaceError as error:
+            self._ledger.refuse(trial, str(error), spec=spec, cost=cost)
+            raise
+        if _key(spec, recipe) in self._known:
             reason = f"{spec.spec_id} was proposed before"
             self._ledger.refuse(trial, reason, spec=spec, cost=cost)
             return None, _REPEATED, reason
-        self._known.add(spec.spec_id)
+        self._known.add(_key(spec, recipe))
         seed = int(np.random.SeedSequence((self._seed, trial.number)).generate_state(1)[0])
-        assignment = Assignment(number=trial.number, seed=seed, spec=spec, recipe=self._recipe, cost=cost)
+        assignment = Assignment(number=trial.number, seed=seed, spec=spec, recipe=recipe, cost=cost)
         self._ledger.assign(trial, assignment, violations)
         return assignment, "", ""
+
+
+def _key(spec: StudentSpec, recipe: Recipe) -> tuple[str, str]:
+    return spec.spec_id, recipe.digest()

@@ -23,6 +23,7 @@ from nas_distill.search.driver import SearchDriver
 from nas_distill.search.packing import choose_gpus_per_trial
 from nas_distill.search.preparation import Prepared, prepare
 from nas_distill.search.proposer import InputShape, Proposer, make_limits
+from nas_distill.search.recipes import load_recipe_space
 from nas_distill.search.slab_pool import RaySlabPool
 from nas_distill.search.spaces import load_space
 from nas_distill.search.study import StudyLedger
@@ -115,7 +116,7 @@ def resume_search(
         session = load_config(run.config, (), {**(resources or {}), "budget.trials": extended.budget.trials})
         _check(session)
         with _opened_ledger(run, session) as ledger:
-            assigned = len(ledger.assigned_specs())
+            assigned = len(ledger.assigned())
             if session.budget.trials < assigned:
                 raise ConfigError(
                     f"budget.trials: {session.budget.trials} is fewer than the {assigned} trials that the run has "
@@ -170,6 +171,7 @@ def _check(config: SearchConfig) -> None:
     check_optimizer(config.recipe.optimizer)
     check_optimizer(config.teacher.recipe.optimizer)
     load_space(config.space.name)
+    load_recipe_space(config.space.recipe)
 
 
 def _prepare(run: RunDirectory, config: SearchConfig, progress: Progress, *, alone: bool = False) -> Prepared:
@@ -193,9 +195,10 @@ def _search(
         limits=make_limits(config.space, prepared.teacher.cost),
         shape=_input_shape(prepared),
         recipe=config.recipe,
+        recipes=load_recipe_space(config.space.recipe),
         seed=config.seed,
         max_refusals=config.budget.max_refusals,
-        known=ledger.assigned_specs(),
+        known=ledger.assigned(),
     )
     driver = SearchDriver(
         run,

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import importlib.util
 import inspect
 import pkgutil
 import re
-import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +15,7 @@ from typing import TYPE_CHECKING
 import search_spaces
 from nas_distill.errors import SpaceError, nearest_names
 from nas_distill.records import StudentSpec
+from nas_distill.search.files import import_file, one_line, where
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -68,7 +65,7 @@ def load_space(name: str) -> Space:
             )
         module, wanted = _shipped(name), DEFAULT_FUNCTION
     else:
-        module, wanted = _import_file(Path(own["file"])), own["function"] or DEFAULT_FUNCTION
+        module, wanted = import_file(Path(own["file"])), own["function"] or DEFAULT_FUNCTION
     path = Path(module.__file__ or name)
     function = getattr(module, wanted, None)
     if not callable(function):
@@ -94,9 +91,7 @@ def propose(space: Space, trial: Trial) -> StudentSpec:
     try:
         spec = space.function(trial)
     except Exception as error:
-        raise SpaceError(
-            f"{_where(error, space.source_path)}: space '{space.name}' raised {_one_line(error)}"
-        ) from error
+        raise SpaceError(f"{where(error, space.source_path)}: space '{space.name}' raised {one_line(error)}") from error
     if not isinstance(spec, StudentSpec):
         raise SpaceError(
             f"{space.source_path}: space '{space.name}' returned {spec!r:.80} ({type(spec).__name__}); "
@@ -107,30 +102,6 @@ def propose(space: Space, trial: Trial) -> StudentSpec:
 
 def _shipped(name: str) -> ModuleType:
     return importlib.import_module(f"{search_spaces.__name__}.{name}")
-
-
-def _import_file(path: Path) -> ModuleType:
-    """Imports a file under a name of its content's own, so that two files called alike never meet."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise SpaceError(f"{path}: cannot be read: {error.strerror or error}; give the path of a .py file") from None
-    resolved = path.resolve()
-    digest = hashlib.sha256(str(resolved).encode() + b"\0" + content).hexdigest()[:16]
-    name = f"nas_distill_space_{digest}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, resolved)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
-        raise SpaceError(f"{_where(error, resolved)}: does not import: {_one_line(error)}") from error
-    return module
 
 
 def _is_defined_in(value: object, module: ModuleType) -> bool:
@@ -148,16 +119,3 @@ def _check_signature(function: Callable[..., object], name: str, path: Path) -> 
         raise SpaceError(
             f"{path}: '{name}{signature}' cannot be called with a trial alone; write `def {name}(trial)`"
         ) from None
-
-
-def _where(error: BaseException, path: Path) -> str:
-    """Returns `file:line` of the innermost line of `path` that led to `error`."""
-    if isinstance(error, SyntaxError) and error.filename == str(path):
-        return f"{path}:{error.lineno}"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
-    return f"{path}:{lines[-1]}" if lines else str(path)
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text:.300}" if text else type(error).__name__

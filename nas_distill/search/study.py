@@ -169,11 +169,15 @@ class StudyLedger:
             ]
         return [parse_record(TrialRecord, text, origin=f"trial {number} of the study") for number, text in texts]
 
-    def assigned_specs(self) -> list[StudentSpec]:
-        """Returns every candidate that was handed out, whatever became of it."""
+    def assigned(self) -> list[Assignment]:
+        """Returns everything that was handed out, whatever became of it."""
         with self._storage_errors():
-            texts = [frozen.user_attrs["spec"] for frozen in self._trials() if "assignment" in frozen.user_attrs]
-        return [parse_record(StudentSpec, text, origin="a candidate of the study") for text in texts]
+            texts = [(trial.number, trial.user_attrs.get("assignment")) for trial in self._trials()]
+        return [
+            parse_record(Assignment, text, origin=f"trial {number} of the study")
+            for number, text in texts
+            if text is not None
+        ]
 
     def refused(self) -> int:
         """Returns how many candidates were refused."""

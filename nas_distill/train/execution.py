@@ -94,7 +94,7 @@ def choose_execution(
 
     Args:
         network: In training mode, on its device.
-        batch: Returns images float32 [B, C, H, W] and labels int64 [B], as in training.
+        batch: Returns images float32 [B, C, H, W] and labels int64 [B], as in training but perhaps fewer.
         config: What is fixed and what is left open.
         steps: How many steps the training will take; short trainings are not probed.
     """

@@ -33,6 +33,7 @@ SEARCH_OPTIONS = [
     "--objectives",
     "--online-teacher",
     "--out",
+    "--recipe",
     "--resume",
     "--seed",
     "--set",

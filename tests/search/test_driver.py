@@ -18,6 +18,7 @@ from nas_distill.objectives import check_objectives
 from nas_distill.records import Recipe, StudentSpec, TrialStatus
 from nas_distill.search.driver import SearchDriver
 from nas_distill.search.proposer import InputShape, Proposer, make_limits
+from nas_distill.search.recipes import load_recipe_space
 from nas_distill.search.spaces import Space
 from nas_distill.search.study import StudyLedger
 from nas_distill.store import RunDirectory
@@ -58,7 +59,8 @@ def open_driver(
         recipe=RECIPE,
         seed=0,
         max_refusals=20,
-        known=ledger.assigned_specs(),
+        known=ledger.assigned(),
+        recipes=load_recipe_space("fixed"),
     )
     heard = Heard()
     return SearchDriver(

@@ -11,8 +11,11 @@ from nas_distill.errors import SpaceError
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Cost, Recipe, StudentSpec
 from nas_distill.search.proposer import ExhaustedSpaceError, InputShape, Limits, Proposer, make_limits
+from nas_distill.search.recipes import load_recipe_space
 from nas_distill.search.spaces import Space
 from nas_distill.search.study import StudyLedger
+from nas_distill.workplace import Assignment
+from tests.helpers import make_assignment
 
 TEACHER = Cost(num_params=10_000, macs=1_000_000, size_bytes=40_000)
 SHAPE = InputShape(num_classes=10, channels=1, image_size=8)
@@ -30,7 +33,8 @@ def make_proposer(
     *,
     limits: Limits = OPEN,
     max_refusals: int = 50,
-    known: tuple[StudentSpec, ...] = (),
+    known: tuple[Assignment, ...] = (),
+    recipes: str = "fixed",
 ) -> tuple[Proposer, StudyLedger]:
     ledger = StudyLedger(
         f"sqlite:///{folder / 'study.db'}", "nas_distill", check_objectives(("gap_points", "num_params")), 0
@@ -42,6 +46,7 @@ def make_proposer(
         limits=limits,
         shape=SHAPE,
         recipe=Recipe(),
+        recipes=load_recipe_space(recipes),
         seed=0,
         max_refusals=max_refusals,
         known=known,
@@ -68,9 +73,19 @@ def test_the_same_candidate_is_not_assigned_twice(tmp_path: Path) -> None:
 
 def test_candidates_of_earlier_sessions_count_as_known(tmp_path: Path) -> None:
     only = StudentSpec(architecture="small_resnet", arguments={"widths": (4, 4), "depths": (1, 1)})
-    proposer, _ = make_proposer(tmp_path, lambda trial: only, known=(only,), max_refusals=3)
+    known = make_assignment(spec=only, recipe=Recipe())
+    proposer, _ = make_proposer(tmp_path, lambda trial: only, known=(known,), max_refusals=3)
     with pytest.raises(SpaceError, match=r"3 candidates in a row were refused \(3 repeated"):
         proposer.next()
+
+
+def test_a_candidate_may_come_again_with_another_recipe(tmp_path: Path) -> None:
+    only = StudentSpec(architecture="small_resnet", arguments={"widths": (4, 4), "depths": (1, 1)})
+    proposer, ledger = make_proposer(tmp_path, lambda trial: only, recipes="search")
+    assignments = [proposer.next() for _ in range(12)]
+    assert len({assignment.recipe.digest() for assignment in assignments}) == 12
+    assert len({next(iter(assignment.recipe.losses), "none") for assignment in assignments}) > 2
+    assert [assignment.recipe for assignment in ledger.assigned()] == [assignment.recipe for assignment in assignments]
 
 
 def test_a_space_without_a_feasible_candidate_says_what_to_change(tmp_path: Path) -> None:

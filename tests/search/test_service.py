@@ -17,6 +17,7 @@ from nas_distill.analysis.frame import load_frame
 from nas_distill.config import (
     LOCAL_DIR,
     BudgetConfig,
+    ExecutionConfig,
     ResourcesConfig,
     SearchConfig,
     SpaceConfig,
@@ -163,6 +164,37 @@ def test_a_corrected_command_takes_the_corrected_teacher(small_run: SmallRun, tm
     right = make_config(other, budget=BudgetConfig(trials=1))
     outcome = start_search(right, tmp_path / "run", Heard())
     assert outcome.run.read_teacher().weights_sha256 == other.teacher.weights_sha256()
+
+
+def test_what_a_full_disk_cuts_short_goes_on_with_resume(small_run: SmallRun, tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.path.mkdir()
+    run.knowledge.write_text("a file where the folder should be: the file system refuses, as on a full disk")
+    config = make_config(small_run, budget=BudgetConfig(trials=1))
+    with pytest.raises(RunError, match=r"cannot be stored.*resume"):
+        start_search(config, run.path, Heard())
+    teacher = (run.teacher / "model.safetensors").stat().st_mtime_ns
+    run.knowledge.unlink()
+    assert resume_search(run.path, Heard()).new_trials == 1
+    assert (run.teacher / "model.safetensors").stat().st_mtime_ns == teacher
+
+
+def test_a_teacher_is_trained_without_a_probe(tmp_path: Path) -> None:
+    runs = []
+    for name, execution in {"probing": ExecutionConfig(), "fixed": ExecutionConfig().without_probe()}.items():
+        config = SearchConfig.model_validate(
+            {
+                "data": SMALL_DATA,
+                "budget": BudgetConfig(trials=1),
+                "recipe": RECIPE,
+                # Many steps, of which a probe would be worth its while.
+                "teacher": TeacherConfig(recipe=Recipe(losses={}, label_weight=1.0, epochs=4, batch_size=8)),
+                "resources": ResourcesConfig(execution=execution),
+            }
+        )
+        start_search(config, tmp_path / name, Heard())
+        runs.append(RunDirectory(tmp_path / name))
+    assert runs[0].read_teacher().weights_sha256 == runs[1].read_teacher().weights_sha256
 
 
 def test_fewer_trials_than_there_are_is_refused(small_run: SmallRun, tmp_path: Path) -> None:
