@@ -106,7 +106,7 @@ class Trial:
             curve = self._folder.read_curve()[: self._trainer.epochs_done]
             if len(curve) < self._trainer.epochs_done:
                 raise RunError(f"{self._folder.curve}: lacks epochs that were trained")
-        except (RunError, KeyError, RuntimeError, ValueError):
+        except (RunError, AttributeError, KeyError, RuntimeError, TypeError, ValueError):
             # A checkpoint that is damaged or of another version costs its epochs, not the trial.
             self._trainer = make_trainer(self._assignment, self._context)
             return

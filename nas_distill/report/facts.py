@@ -9,6 +9,7 @@ from math import sqrt
 
 from nas_distill.analysis.picks import Pick
 from nas_distill.analysis.quantities import duration, percent, quantity, short_bytes, short_count, signed
+from nas_distill.config import FIXED_RECIPE, SearchConfig
 from nas_distill.objectives import OBJECTIVES
 from nas_distill.report.content import ReportContent, Row, rows
 
@@ -50,10 +51,7 @@ def headline(content: ReportContent) -> str:
 def run_facts(content: ReportContent) -> tuple[Fact, ...]:
     """Returns what was searched, on which images, with which teacher, and what came of it."""
     config, data = content.config, content.data
-    recipe = config.recipe
-    losses = ", ".join(_loss(name, terms) for name, terms in recipe.losses.items()) or "none (control)"
     time = float(content.trials["wall_time_s"].sum())
-    trained = f"{short_count(recipe.epochs)} epochs, {recipe.optimizer}, learning rate {recipe.learning_rate:g}"
     return (
         Fact(
             "Data",
@@ -64,10 +62,27 @@ def run_facts(content: ReportContent) -> tuple[Fact, ...]:
         ),
         _teacher(content),
         Fact("Space", config.space.name, _budget(content)),
-        Fact("Recipe", trained, f"losses: {losses}; label weight {recipe.label_weight:g}"),
+        _recipe(config),
         Fact("Trials", content.counts.sentence(), f"{duration(time)} of training in all; seed {config.seed}"),
         _hypervolume(content),
         _resolution(content),
+    )
+
+
+def _recipe(config: SearchConfig) -> Fact:
+    recipe = config.recipe
+    epochs = f"{short_count(recipe.epochs)} epochs"
+    if config.space.recipe != FIXED_RECIPE:
+        return Fact(
+            "Recipe",
+            f"{epochs}, the rest searched per trial ({config.space.recipe})",
+            "losses, learning rate and regularisation differ between trials: see the column `recipe` of trials.csv",
+        )
+    losses = ", ".join(_loss(name, terms) for name, terms in recipe.losses.items()) or "none (control)"
+    return Fact(
+        "Recipe",
+        f"{epochs}, {recipe.optimizer}, learning rate {recipe.learning_rate:g}",
+        f"losses: {losses}; label weight {recipe.label_weight:g}",
     )
 
 

@@ -129,8 +129,8 @@ def _rehearsed(assignments: Sequence[Assignment], workplace: Workplace, space_na
         appetite: Appetite | None = ray.get(remote.remote(assignments, workplace, space_name), timeout=_PATIENCE_S)
     except ray.exceptions.GetTimeoutError as error:
         raise ClusterError(
-            f"resources.gpus_per_trial: no GPU came free within {_PATIENCE_S:.0f} s to measure a trial's memory; free "
-            "one, or give --gpus-per-trial a number"
+            f"resources.gpus_per_trial: a trial's memory was not measured within {_PATIENCE_S:.0f} s (is a whole GPU "
+            "free?); free one, or give --gpus-per-trial a number"
         ) from error
     except ray.exceptions.RayError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from optuna import Trial
 
 _FUNCTION = "recipe"
-_SAME_FOR_ALL = ("epochs",)
-"""Students are compared at the same fidelity, and the teacher's answers are stored for so many epochs."""
+_SAME_FOR_ALL = ("epochs", "batch_size")
+"""Students are compared at the same fidelity, the teacher's answers are stored for so many epochs, and how many trials
+share a GPU was measured at this batch size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,12 @@ def load_recipe_space(name: str) -> RecipeSpace:
     function = getattr(import_file(path), wanted, None)
     if not callable(function):
         raise SpaceError(f"{path}: has no function '{wanted}'; write `def {wanted}(trial, base)`")
+    try:
+        inspect.signature(function).bind(None, None)
+    except (TypeError, ValueError):
+        raise SpaceError(
+            f"{path}: '{wanted}' cannot be called with a trial and a recipe; write `def {wanted}(trial, base)`"
+        ) from None
     return RecipeSpace(name=name, function=function, source_path=path.resolve())
 
 

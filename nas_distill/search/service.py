@@ -79,7 +79,7 @@ def start_search(config: SearchConfig, folder: Path, progress: Progress) -> Sear
                     prepared = _prepare(run, config, progress)
                     return _search(run, config, prepared, ledger, progress)
             except NasDistillError as error:
-                cut_short = run.teacher_record.exists() and isinstance(error, RunError | ClusterError)
+                cut_short = run.teacher.exists() and isinstance(error, RunError | ClusterError)
                 if prepared is None and not cut_short:
                     # It is the command that is wrong, and nothing was searched yet: the same --out takes the corrected
                     # one. The data stay, they are checked against it; a teacher is not. (What a full disk or dying

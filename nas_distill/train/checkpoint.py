@@ -9,12 +9,14 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from nas_distill.errors import RunError
 from nas_distill.store import write_atomic
 
 _TENSOR = "\x00tensor"
+_DTYPE = "\x00dtype"
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
@@ -47,7 +49,7 @@ def load_state(path: Path) -> dict[str, Any]:
             skeleton = json.loads(stored.metadata()["state"])
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a mapping
         state: dict[str, Any] = _put_back(skeleton, tensors)
-    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (OSError, safetensors.SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{path}: is no checkpoint of nas_distill: {error}; delete it to train again") from error
     return state
 
@@ -62,7 +64,10 @@ def _take_out(value: Any, tensors: dict[str, Tensor]) -> Any:
         # JSON keys are text, an optimiser's are numbers: pairs keep both.
         return {"map": [[key, _take_out(item, tensors)] for key, item in value.items()]}
     if isinstance(value, list | tuple):
-        return {"list": [_take_out(item, tensors) for item in value]}
+        kind = "tuple" if isinstance(value, tuple) else "list"
+        return {kind: [_take_out(item, tensors) for item in value]}
+    if isinstance(value, torch.dtype):
+        return {_DTYPE: str(value).removeprefix("torch.")}
     return value
 
 
@@ -71,6 +76,10 @@ def _put_back(value: Any, tensors: Mapping[str, Tensor]) -> Any:
         return value
     if _TENSOR in value:
         return tensors[value[_TENSOR]]
+    if _DTYPE in value:
+        return getattr(torch, value[_DTYPE])
+    if "tuple" in value:
+        return tuple(_put_back(item, tensors) for item in value["tuple"])
     if "map" in value:
         return {key: _put_back(item, tensors) for key, item in value["map"]}
     return [_put_back(item, tensors) for item in value["list"]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -126,11 +126,12 @@ def probe(network: nn.Module, images: Tensor, labels: Tensor, among: Sequence[Ex
         among: The options; the first is what the others are compared with.
     """
     with _random_state_kept(images.device):
-        plain, *others = [_Contender(network, images, labels, execution) for execution in among]
+        plain = _Contender(network, images, labels, among[0])
         plain_answer = plain.answer()
         found = [(plain, 0.0, 1.0)]
-        for contender in others:
-            with suppress(RuntimeError):  # an option that an operation lacks, or memory, is no option
+        for execution in among[1:]:
+            with _no_option():
+                contender = _Contender(network, images, labels, execution)
                 found.append((contender, *_compared(contender.answer(), plain_answer)))
         rounds = [[contender.timed_step() for contender, _, _ in found] for _ in range(_ROUNDS)]
     return [
@@ -192,6 +193,16 @@ class _Contender:
         logits = logits.float()
         cross_entropy(logits, self._labels).backward()  # type: ignore[no-untyped-call]
         return logits
+
+
+@contextmanager
+def _no_option() -> Iterator[None]:
+    """Passes over an option that lacks an operation, or memory, here; a lost GPU context is the process's end."""
+    try:
+        yield
+    except Exception as error:
+        if "CUDA error" in str(error):
+            raise
 
 
 @contextmanager

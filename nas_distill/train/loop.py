@@ -142,9 +142,11 @@ class Trainer:
         """
         try:
             self._train_epoch(0, limit=steps)
+            self.measure()
         except (ValueError, RuntimeError) as error:
+            if "CUDA error" in str(error):
+                raise
             raise TrialError(f"the first steps failed: {type(error).__name__}: {_first_line(error)}") from error
-        self.measure()
 
     @property
     def execution(self) -> Execution:

@@ -28,6 +28,8 @@ from nas_distill.train.loop import Trainer, TrainingData
 
 METRICS = "metrics.json"
 _WORK = ".work"
+_CHECKPOINT_VERSION = 2
+"""Of what a checkpoint holds; one of another version is not gone on from."""
 
 
 def train_teacher(
@@ -97,6 +99,7 @@ def fit_teacher(
         raise ConfigError(
             f"teacher.recipe.losses: {', '.join(recipe.losses)} need a teacher, and this is the teacher; leave it empty"
         )
+    execution = execution or ExecutionConfig().without_probe()
     train, validation = splits
     manifest = train.manifest
     spec = StudentSpec(architecture=model, arguments=arguments)
@@ -112,9 +115,11 @@ def fit_teacher(
         reference=None,
         seed=seed,
         device=device,
-        execution=execution or ExecutionConfig().without_probe(),
+        execution=execution,
     )
-    identity = f"{spec.spec_id}-{recipe.digest()}-{plan.digest()}-{manifest.data_id}-{seed}"
+    records = (spec, recipe, plan, execution)
+    parts = [_CHECKPOINT_VERSION, *(record.digest() for record in records), manifest.data_id, seed]
+    identity = "-".join(str(part) for part in parts)
     curve = _train(trainer, recipe, identity, TrialFolder(out / _WORK), progress)
     kept = trainer.keep()
     save_local_dir(

@@ -13,6 +13,7 @@ from nas_distill.errors import RunError
 from nas_distill.records import StudentSpec, TrialRecord
 from nas_distill.report import build_report, front_table, headline, load_content
 from nas_distill.report.build import PicksFile
+from nas_distill.report.facts import run_facts
 from nas_distill.store import RunDirectory, read_record
 from tests.report.factory import make_record, make_records, make_run
 
@@ -178,3 +179,11 @@ def test_a_report_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     run.report.write_text("in the way")
     with pytest.raises(RunError, match="cannot be written"):
         build_report(run)
+
+
+def test_a_searched_recipe_is_not_told_as_that_of_the_configuration(tmp_path: Path) -> None:
+    config = SearchConfig.model_validate({"space": {"recipe": "search"}})
+    content = load_content(make_run(tmp_path, make_records(4), config=config))
+    (fact,) = [fact for fact in run_facts(content) if fact.term == "Recipe"]
+    assert fact.text.endswith("searched per trial (search)")
+    assert "kd" not in fact.note

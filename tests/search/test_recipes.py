@@ -88,3 +88,6 @@ def test_a_file_without_the_function_is_told(tmp_path: Path) -> None:
     file = own_space(tmp_path, "return base")
     with pytest.raises(SpaceError, match=r"has no function 'other'; write `def other\(trial, base\)`"):
         load_recipe_space(f"{file}:other")
+    Path(file).write_text("def recipe(trial):\n    return None\n")
+    with pytest.raises(SpaceError, match=r"'recipe' cannot be called with a trial and a recipe; write `def recipe"):
+        load_recipe_space(file)

@@ -180,3 +180,9 @@ def test_a_full_disk_keeps_the_old_state(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(tmp_path.iterdir()) == [path]
     assert same({"a": torch.ones(3)}, load_state(path))
+
+
+def test_dtypes_and_tuples_come_back_as_they_were(tmp_path: Path) -> None:
+    state = {"a": torch.bfloat16, "b": (1, (2.5, None)), "c": [(3,), []]}
+    save_state(tmp_path / "state.safetensors", state)
+    assert load_state(tmp_path / "state.safetensors") == state
