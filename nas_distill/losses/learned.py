@@ -9,6 +9,7 @@ Shapes: B images; C channels of H x W positions.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ Shape = tuple[int, ...]
 """Of one image's features: (C, H, W)."""
 
 
-class LearnedLoss(nn.Module):
+class LearnedLoss(nn.Module, ABC):
     """A loss with parameters of its own; they belong into the optimiser and into the checkpoint."""
 
     def __call__(self, student: Tensor, teacher: Tensor) -> Tensor:
@@ -35,9 +36,9 @@ class LearnedLoss(nn.Module):
         with torch.autocast(student.device.type, enabled=False):
             return self.compute(wide(student), wide(teacher.detach()))
 
+    @abstractmethod
     def compute(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Returns the loss of wide tensors."""
-        raise NotImplementedError
 
     def begin_epoch(self, epoch: int) -> None:
         """Is told the number of each epoch, from 0, before its first step."""
