@@ -12,11 +12,27 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    field_validator,
     model_validator,
 )
 
-from nas_distill.frozen import FrozenArguments, FrozenFloats, FrozenLosses, Record, Share
+from nas_distill.frozen import FrozenArguments, FrozenFloats, Record, Share
+from nas_distill.recipe import Recipe
+
+__all__ = [
+    "Attention",
+    "Cost",
+    "EpochMetrics",
+    "Execution",
+    "Fold",
+    "MemoryFormat",
+    "Precision",
+    "Recipe",
+    "StudentMetrics",
+    "StudentSpec",
+    "TeacherRecord",
+    "TrialRecord",
+    "TrialStatus",
+]
 
 Precision = Literal["float32", "bfloat16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
@@ -59,57 +75,6 @@ class StudentSpec(Record):
 
     def __hash__(self) -> int:
         return hash(self.spec_id)
-
-
-class Recipe(Record):
-    """How a student is distilled.
-
-    Attributes:
-        losses: The teacher's loss terms by registry name, each with its parameters (`weight` among them);
-            empty, or `none`, trains without the teacher (the control).
-        label_weight: Weight of cross-entropy with the labels.
-        label_smoothing: Smoothing of those labels, share of the mass spread over all classes.
-        epochs: Full fidelity, in passes over the training split.
-        batch_size: Images per step.
-        optimizer: A name that `timm.optim.create_optimizer_v2` knows.
-        learning_rate: Peak learning rate.
-        warmup_share: Share of all steps spent on linear warm-up, before the cosine.
-        min_learning_rate_share: Learning rate at the end, as a share of the peak.
-        weight_decay: Decoupled or L2, as the optimiser defines it; biases and norms are exempt.
-        dropout: Dropout before the classifier, where the architecture has it (`drop_rate`).
-        drop_path: Stochastic depth, where the architecture has it (`drop_path_rate`).
-        ema_decay: Decay per step of the weights' moving average that is evaluated; 0 evaluates the raw weights.
-        gradient_clip_norm: Largest L2 norm of the gradient; 0 is no clipping.
-        early_stopping_patience: Epochs without a better validation accuracy (ties: likelihood) before the training
-            ends and its best epoch is kept; 0 trains all epochs and keeps the last.
-    """
-
-    losses: FrozenLosses = Field(default_factory=lambda: {"kd": {"weight": 0.9, "temperature": 4.0}})
-    label_weight: NonNegativeFloat = 0.1
-    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    epochs: PositiveInt = 30
-    batch_size: PositiveInt = 64
-    optimizer: Annotated[str, Field(min_length=1)] = "adamw"
-    learning_rate: PositiveFloat = 4e-3
-    warmup_share: Share = 0.1
-    min_learning_rate_share: Share = 0.01
-    weight_decay: NonNegativeFloat = 0.02
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    drop_path: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.98
-    gradient_clip_norm: NonNegativeFloat = 1.0
-    early_stopping_patience: NonNegativeInt = 0
-
-    @field_validator("losses", mode="before")
-    @classmethod
-    def _control_by_name(cls, value: Any) -> Any:
-        return {} if isinstance(value, Mapping) and value == {"none": {}} else value
-
-    @model_validator(mode="after")
-    def _has_a_loss(self) -> Self:
-        if self.label_weight == 0 and not any(terms.get("weight", 1.0) > 0 for terms in self.losses.values()):
-            raise ValueError("label_weight is 0 and no teacher loss has a weight above 0: nothing would be learned")
-        return self
 
 
 class Cost(Record):
@@ -203,6 +168,24 @@ class StudentMetrics(Record):
     class_counts: tuple[NonNegativeInt, ...]
 
 
+class Fold(Record):
+    """One part of the training split, on which a student is scored that was trained on the other parts.
+
+    Attributes:
+        number: Which part, from 0.
+        of: How many parts.
+    """
+
+    number: NonNegativeInt
+    of: Annotated[int, Field(ge=2)]
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if self.number >= self.of:
+            raise ValueError(f"fold {self.number} of {self.of} does not exist; the last is {self.of - 1}")
+        return self
+
+
 class TrialStatus(StrEnum):
     """How a trial ended."""
 
@@ -230,6 +213,8 @@ class TrialRecord(Record):
         wall_time_s: Training and evaluation, all resumptions together, without waiting.
         device: Device that trained it, such as "cpu" or the accelerator's name.
         execution: How it was run there.
+        assistant: Number of the trial whose student taught this one; None when the teacher did.
+        fold: Part of the training split on which it was scored instead of validation, which took no part; or None.
     """
 
     schema_version: Literal[1] = 1
@@ -247,6 +232,8 @@ class TrialRecord(Record):
     wall_time_s: NonNegativeFloat
     device: str
     execution: Execution = Field(default_factory=Execution)
+    assistant: NonNegativeInt | None = None
+    fold: Fold | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
