@@ -39,18 +39,22 @@ class Column:
         key: In the rows and in the JSON.
         title: Heading.
         spec: Format of a number; text is written as it is, None as a dash.
+        interval: Key of the half-width of the value's interval, which is written after it where there is one.
     """
 
     key: str
     title: str
     spec: str = "{}"
+    interval: str = ""
 
     def text(self, row: Mapping[str, Any]) -> str:
         """Returns the cell as it is printed."""
         value = row.get(self.key)
         if value is None:
             return "-"
-        return value if isinstance(value, str) else self.spec.format(value)
+        written = value if isinstance(value, str) else self.spec.format(value)
+        half_width = row.get(self.interval)
+        return written if half_width is None else f"{written} +- {self.spec.replace('+', '').format(half_width)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,14 +20,16 @@ from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import ImageSplit, open_split
 from nas_distill.data.views import ViewPlan, plan_views
 from nas_distill.knowledge.build import build_knowledge
+from nas_distill.knowledge.layout import AnswerStorage
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.models.cost import measure_cost
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.student import build_student
 from nas_distill.models.teacher import Teacher
+from nas_distill.models.through_teacher import TeacherHead
 from nas_distill.progress import Silent
 from nas_distill.records import StudentSpec
-from nas_distill.train.loop import TrainingData
+from nas_distill.train.training_data import TrainingData
 
 CLASSES = 10
 CNN = "CNN"
@@ -97,23 +99,29 @@ class Material:
     @classmethod
     def prepare(cls, config: DataConfig, folder: Path) -> Material:
         """Prepares `config`'s images in the run directory `folder`."""
-        manifest = prepare_data(config, folder, Silent())
+        prepare_data(config, folder, Silent())
+        return cls.open(config, folder)
+
+    @classmethod
+    def open(cls, config: DataConfig, folder: Path) -> Material:
+        """Opens what `prepare` made of `config`'s images, in this process or another."""
+        train = open_split(config, folder, "train")
         return cls(
             folder=folder,
-            manifest=manifest,
-            train=open_split(config, folder, "train"),
+            manifest=train.manifest,
+            train=train,
             validation=open_split(config, folder, "validation"),
-            preprocess=Preprocess(mean=manifest.mean, std=manifest.std),
+            preprocess=Preprocess(mean=train.manifest.mean, std=train.manifest.std),
         )
 
     def training_data(self, plan: ViewPlan) -> TrainingData:
         """Returns what a `Trainer` takes."""
         return TrainingData(train=self.train, validation=self.validation, plan=plan, preprocess=self.preprocess)
 
-    def network(self, spec: StudentSpec, seed: int = 0) -> torch.nn.Module:
-        """Returns a network for these images with fresh weights."""
+    def network(self, spec: StudentSpec, seed: int = 0, through: TeacherHead | None = None) -> torch.nn.Module:
+        """Returns a network for these images with fresh weights, that answers through a teacher's head if any."""
         torch.manual_seed(seed)
-        return build_student(spec, **self._shape())
+        return build_student(spec, **self._shape(), through=through)
 
     def parameters(self, spec: StudentSpec) -> int:
         """Returns its number of parameters."""
@@ -130,12 +138,14 @@ class Material:
             preprocess=self.preprocess,
         )
 
-    def knowledge(self, teacher: Teacher, *, views: int, device: torch.device) -> tuple[Knowledge, ViewPlan]:
+    def knowledge(
+        self, teacher: Teacher, *, views: int, device: torch.device, storage: AnswerStorage | None = None
+    ) -> tuple[Knowledge, ViewPlan]:
         """Stores the teacher's answers to `views` views."""
         plan = plan_views(ViewsConfig(count=views), self.manifest, epochs=views, online=False)
         knowledge = build_knowledge(
             teacher, train=self.train, validation=self.validation, plan=plan, online=False,
-            root=self.folder / "knowledge", device=device, progress=Silent(),
+            root=self.folder / "knowledge", device=device, progress=Silent(), storage=storage,
         )  # fmt: skip
         return knowledge, plan
 

@@ -46,7 +46,7 @@ from nas_distill.records import Recipe, StudentSpec
 from nas_distill.store import RunDirectory
 from nas_distill.train.teacher import fit_teacher
 from nas_distill.trial import run_trial
-from nas_distill.workplace import Assignment, Workplace, open_context
+from nas_distill.workplace import Assignment, Workplace, open_context, source_name
 
 SMALL, LARGE = "100k", "2M"
 STUDENTS = {
@@ -166,7 +166,7 @@ def prepare(arguments: argparse.Namespace, folder: Path) -> Workplace:
     return Workplace(
         run=str(run.path),
         data=config,
-        knowledge_id=knowledge.folder.name,
+        knowledge={source_name(None, "none"): knowledge.folder.name},
         threads=1,
         cuda=device.type == "cuda",
     )

@@ -57,6 +57,9 @@ FrozenFloats = Annotated[
     AfterValidator(_frozen_mapping),
     PlainSerializer(_thawed, return_type=dict[str, float]),
 ]
+FrozenTexts = Annotated[
+    Mapping[str, str], AfterValidator(_frozen_mapping), PlainSerializer(_thawed, return_type=dict[str, str])
+]
 FrozenLosses = Annotated[
     Mapping[str, Mapping[str, float]],
     AfterValidator(_frozen_mapping),

@@ -29,6 +29,8 @@ __all__ = [
     "Recipe",
     "StudentMetrics",
     "StudentSpec",
+    "TeacherLink",
+    "TeacherLink",
     "TeacherRecord",
     "TrialRecord",
     "TrialStatus",
@@ -215,6 +217,7 @@ class TrialRecord(Record):
         execution: How it was run there.
         assistant: Number of the trial whose student taught this one; None when the teacher did.
         fold: Part of the training split on which it was scored instead of validation, which took no part; or None.
+        released_classes: Those for which the teacher's terms were dropped (`Adaptation.release`).
     """
 
     schema_version: Literal[1] = 1
@@ -234,6 +237,7 @@ class TrialRecord(Record):
     execution: Execution = Field(default_factory=Execution)
     assistant: NonNegativeInt | None = None
     fold: Fold | None = None
+    released_classes: tuple[NonNegativeInt, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -242,6 +246,42 @@ class TrialRecord(Record):
         if (self.status is TrialStatus.FAILED) != (self.error is not None):
             raise ValueError("a trial has an error exactly when its status is 'failed'")
         return self
+
+
+class TeacherLink(Record):
+    """One network of the chain that leads to a teacher which was a student itself.
+
+    Attributes:
+        run: Name of the run in which it taught, or was taught.
+        trial: Number of the trial there whose student it is; None for that run's teacher.
+        architecture: timm name.
+        num_params: Its parameters.
+        top1: Accuracy on that run's validation images, 0 to 1.
+    """
+
+    run: str
+    trial: NonNegativeInt | None
+    architecture: str
+    num_params: PositiveInt
+    top1: Share
+
+
+class TeacherLink(Record):
+    """One network of the line that led to a teacher which is itself the student of a trial.
+
+    Attributes:
+        run: Name of the run's folder.
+        trial: Number of the trial whose student it is; None for the run's teacher.
+        architecture: timm name.
+        num_params: Its size.
+        top1: Validation accuracy in that run, 0 to 1.
+    """
+
+    run: str
+    trial: NonNegativeInt | None = None
+    architecture: str
+    num_params: PositiveInt
+    top1: Share
 
 
 class TeacherRecord(Record):
@@ -261,6 +301,7 @@ class TeacherRecord(Record):
         trained_on_data_id: Digest of data and splits it was trained on by `nas_distill teacher`; None when
             unknown (a downloaded teacher may have seen the validation images, which flatters it).
         curve: Learning curve, when this product trained it.
+        lineage: When it was a student in another run: who taught whom, oldest first, from the original teacher to itself.
     """
 
     schema_version: Literal[1] = 1
@@ -275,3 +316,4 @@ class TeacherRecord(Record):
     data_id: str
     trained_on_data_id: str | None = None
     curve: tuple[EpochMetrics, ...] = ()
+    lineage: tuple[TeacherLink, ...] = ()

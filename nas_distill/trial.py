@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import safetensors.torch
 import torch
 
-from nas_distill.errors import ConfigError, NasDistillError, RunError, SpaceError, TrialError
+from nas_distill.errors import ConfigError, NasDistillError, RunError, SpaceError, TeacherError, TrialError
+from nas_distill.losses.registry import through_teacher
 from nas_distill.models.student import build_student
 from nas_distill.records import (
     EpochMetrics,
@@ -23,7 +24,7 @@ from nas_distill.store import TrialFolder, write_atomic, write_record
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.loop import Trainer
 from nas_distill.train.metrics import class_gaps, gap_points
-from nas_distill.workplace import Assignment, TrialContext
+from nas_distill.workplace import Assignment, Lesson, TrialContext
 
 _REHEARSAL_STEPS = 3
 
@@ -61,8 +62,9 @@ class Trial:
         write_record(folder.path / "spec.json", assignment.spec)
         write_record(folder.path / "recipe.json", assignment.recipe)
         try:
-            self._trainer = make_trainer(assignment, context)
-        except (SpaceError, ConfigError) as error:
+            self._lesson = context.lesson(assignment)
+            self._trainer = make_trainer(assignment, context, self._lesson)
+        except (SpaceError, ConfigError, TeacherError) as error:
             self._end(TrialStatus.FAILED, error=one_line(error))
             return
         self._go_on_from_checkpoint()
@@ -108,7 +110,7 @@ class Trial:
                 raise RunError(f"{self._folder.curve}: lacks epochs that were trained")
         except (RunError, AttributeError, KeyError, RuntimeError, TypeError, ValueError):
             # A checkpoint that is damaged or of another version costs its epochs, not the trial.
-            self._trainer = make_trainer(self._assignment, self._context)
+            self._trainer = make_trainer(self._assignment, self._context, self._lesson)
             return
         self._curve = list(curve)
         self._resumptions = state["resumptions"] + 1
@@ -123,10 +125,15 @@ class Trial:
         network = self._trainer.keep()
         weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
         write_atomic(self._folder.weights, lambda path: safetensors.torch.save_file(weights, path))
-        self._end(TrialStatus.COMPLETE, execution=self._trainer.execution, metrics=self._measure())
+        self._end(
+            TrialStatus.COMPLETE,
+            execution=self._trainer.execution,
+            metrics=self._measure(),
+            released_classes=self._trainer.released_classes,
+        )
 
     def _measure(self) -> StudentMetrics:
-        teacher = self._context.reference.teacher
+        teacher = self._lesson.reference.teacher
         on_validation, on_subset = self._trainer.measure(), self._trainer.measure_subset()
         student, comparison = on_validation.answers(), on_validation.comparison()
         subset, subset_comparison = on_subset.answers(), on_subset.comparison()
@@ -140,7 +147,7 @@ class Trial:
             train_agreement=subset_comparison.agreement,
             train_divergence_nats=subset_comparison.divergence_nats,
             generalisation_gap_points=gap_points(subset.top1, student.top1),
-            capacity_ratio=self._assignment.cost.num_params / self._context.teacher.cost.num_params,
+            capacity_ratio=self._assignment.cost.num_params / self._context.teacher_params,
             class_gap_points=class_gaps(teacher, student),
             class_counts=student.class_counts,
         )
@@ -152,6 +159,7 @@ class Trial:
         execution: Execution | None = None,
         metrics: StudentMetrics | None = None,
         error: str | None = None,
+        released_classes: tuple[int, ...] = (),
     ) -> None:
         self.record = end_trial(
             self._assignment,
@@ -163,6 +171,7 @@ class Trial:
             resumptions=self._resumptions,
             device=device_name(self._context.device),
             execution=execution,
+            released_classes=released_classes,
         )
 
 
@@ -170,25 +179,29 @@ def read_own_result(assignment: Assignment, folder: TrialFolder) -> TrialRecord 
     """Returns the record of the assignment's trial, or None when it has not ended.
 
     Raises:
-        RunError: The record is damaged, or of another candidate, recipe or seed: the folder belongs to another study.
+        RunError: The record is damaged, or of another candidate, recipe, seed or teacher: the folder belongs to another
+            study.
     """
     record = folder.read_result()
     if record is None:
         return None
-    if (record.spec, record.recipe, record.seed) != (assignment.spec, assignment.recipe, assignment.seed):
+    mine = (assignment.spec, assignment.recipe, assignment.seed, assignment.assistant, assignment.fold)
+    if (record.spec, record.recipe, record.seed, record.assistant, record.fold) != mine:
         raise RunError(
-            f"{folder.result}: is of another candidate, recipe or seed than the study's trial {assignment.number}; the "
-            "study and the run directory do not belong together: restore the one that does, or choose another --out"
+            f"{folder.result}: is of another candidate, recipe, seed or teacher than the study's trial "
+            f"{assignment.number}; the study and the run directory do not belong together: restore the one that does, or "
+            "choose another --out"
         )
     return record
 
 
-def make_trainer(assignment: Assignment, context: TrialContext) -> Trainer:
+def make_trainer(assignment: Assignment, context: TrialContext, lesson: Lesson) -> Trainer:
     """Returns a trainer of the assignment's student with fresh weights.
 
     Raises:
-        SpaceError: The student cannot be built.
-        ConfigError: The recipe names something unknown.
+        SpaceError: The student cannot be built, or has no such signals as its recipe compares.
+        ConfigError: The recipe names something unknown, or asks for what is not stored.
+        TeacherError: The teacher has no such signals.
     """
     recipe = assignment.recipe
     torch.manual_seed(assignment.seed)
@@ -199,13 +212,14 @@ def make_trainer(assignment: Assignment, context: TrialContext) -> Trainer:
         image_size=context.manifest.image_size,
         drop_rate=recipe.dropout,
         drop_path_rate=recipe.drop_path,
+        through=context.teacher.head() if through_teacher(recipe) else None,
     )
     return Trainer(
         network,
         recipe=recipe,
-        data=context.data,
-        targets=context.targets,
-        reference=context.reference,
+        data=lesson.data,
+        targets=lesson.targets,
+        reference=lesson.reference,
         seed=assignment.seed,
         device=context.device,
         execution=context.execution,
@@ -229,12 +243,12 @@ def rehearse(assignment: Assignment, context: TrialContext) -> Peak:
     """Takes a few steps of a trial on the GPU and an evaluation, writes nothing, and returns what it took.
 
     Raises:
-        ConfigError, SpaceError, TrialError: As the trial itself would have failed.
+        ConfigError, SpaceError, TeacherError, TrialError: As the trial itself would have failed.
     """
     torch.cuda.reset_peak_memory_stats(context.device)
     reserved = torch.cuda.memory_reserved(context.device)
     free, _ = torch.cuda.mem_get_info(context.device)
-    make_trainer(assignment, context).rehearse(_REHEARSAL_STEPS)
+    make_trainer(assignment, context, context.lesson(assignment)).rehearse(_REHEARSAL_STEPS)
     return Peak(peak_bytes=torch.cuda.max_memory_reserved(context.device), device_bytes=free + reserved)
 
 
@@ -261,6 +275,7 @@ def end_trial(
     error: str | None = None,
     resumptions: int = 0,
     execution: Execution | None = None,
+    released_classes: tuple[int, ...] = (),
 ) -> TrialRecord:
     """Writes curve and record, removes the checkpoint, and returns the record; fields as in `TrialRecord`."""
     folder.write_curve(curve)
@@ -279,6 +294,9 @@ def end_trial(
         wall_time_s=sum(point.wall_time_s for point in curve),
         device=device,
         execution=execution or Execution(),
+        assistant=assignment.assistant,
+        fold=assignment.fold,
+        released_classes=released_classes,
     )
     write_record(folder.result, record)
     shutil.rmtree(folder.checkpoint.parent, ignore_errors=True)

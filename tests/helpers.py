@@ -22,7 +22,7 @@ from nas_distill.progress import SearchStatus, Silent
 from nas_distill.records import Recipe, StudentSpec
 from nas_distill.store import RunDirectory
 from nas_distill.train.teacher import fit_teacher
-from nas_distill.workplace import Assignment, Workplace
+from nas_distill.workplace import Assignment, Lesson, Workplace, open_context, source_name
 
 CPU = torch.device("cpu")
 SMALL_DATA = DataConfig(max_train_images=320, max_validation_images=160)
@@ -63,7 +63,7 @@ class SmallRun:
         return Workplace(
             run=str(self.run.path),
             data=self.data,
-            knowledge_id=knowledge_id or self.knowledge_id,
+            knowledge={source_name(None, "none"): knowledge_id or self.knowledge_id},
             threads=1,
             cuda=False,
         )
@@ -117,6 +117,10 @@ def make_assignment(
         recipe=recipe or Recipe(epochs=4, batch_size=32, learning_rate=1e-2),
         cost=measure_cost(spec, num_classes=10, channels=1, image_size=8),
     )
+
+
+def open_lesson(workplace: Workplace) -> Lesson:
+    return open_context(workplace).lesson(make_assignment())
 
 
 @contextmanager

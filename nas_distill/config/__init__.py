@@ -3,6 +3,7 @@
 Reading it from YAML, flags and `--set` is `config_io`'s job.
 """
 
+from nas_distill.config.assistants import AssistantsConfig
 from nas_distill.config.data import FOLDER, Augmentation, DataConfig, ViewsConfig
 from nas_distill.config.resources import ExecutionConfig, ResourcesConfig
 from nas_distill.config.search import (
@@ -13,13 +14,15 @@ from nas_distill.config.search import (
     SearchConfig,
     SpaceConfig,
 )
-from nas_distill.config.teacher import LOCAL_DIR, TeacherConfig, default_teacher_recipe
+from nas_distill.config.teacher import LOCAL_DIR, RUN, TeacherConfig, default_teacher_recipe, split_run
 
 __all__ = [
     "FIXED_RECIPE",
     "FOLDER",
     "LOCAL_DIR",
+    "RUN",
     "SEARCHED_RECIPE",
+    "AssistantsConfig",
     "Augmentation",
     "BudgetConfig",
     "DataConfig",
@@ -31,4 +34,5 @@ __all__ = [
     "TeacherConfig",
     "ViewsConfig",
     "default_teacher_recipe",
+    "split_run",
 ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from nas_distill.frozen import Record, Share
+from nas_distill.recipe import Mix
 
 FOLDER = "folder:"
 """Begins a data source that is a folder of images."""
@@ -70,10 +71,9 @@ class Augmentation(Record):
         brightness: Largest change of the brightness factor: 0.4 draws from 0.6 to 1.4, as torchvision's ColorJitter.
         contrast: Likewise, about the image's mean grey.
         saturation: Likewise, about each pixel's grey; without effect on grey images.
-        mix: Mix images and labels with those of a partner: "mixup" (Zhang et al. 2018, arXiv 1710.09412) averages
-            the two, "cutmix" (Yun et al. 2019, arXiv 1905.04899) puts a box of one into the other.
-        mix_alpha: The image's own share is drawn from Beta(mix_alpha, mix_alpha).
-        mix_share: Share of the images that are mixed.
+        mix_alpha: Where a recipe mixes images (`recipe.mix`): the image's own share is drawn from
+            Beta(mix_alpha, mix_alpha).
+        mix_share: Share of the images that are mixed there.
     """
 
     rotate_degrees: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
@@ -82,7 +82,6 @@ class Augmentation(Record):
     brightness: Share = 0.0
     contrast: Share = 0.0
     saturation: Share = 0.0
-    mix: Literal["none", "mixup", "cutmix"] = "none"
     mix_alpha: PositiveFloat = 1.0
     mix_share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
 
@@ -95,9 +94,12 @@ class ViewsConfig(Augmentation):
         crop_padding: Largest shift of the random crop, pixels; by default an eighth of the image size.
         flip: Mirror half of the views; by default for RGB images only (letters and digits do not mirror).
         seed: Seed of the views; apart from the search's, so that all searches share the teacher's answers.
+        mixes: Ways of mixing images that recipes of a searched space may choose besides `recipe.mix`. The teacher is
+            asked about each, and its answers stored.
     """
 
     count: PositiveInt | None = None
     crop_padding: NonNegativeInt | None = None
     flip: bool | None = None
     seed: NonNegativeInt = 0
+    mixes: tuple[Mix, ...] = ()

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from nas_distill.frozen import FrozenArguments, Record
 from nas_distill.records import Recipe
 
 LOCAL_DIR = "local-dir:"
 """Begins a teacher that is a folder of timm's making."""
+
+RUN = "run:"
+"""Begins a teacher that is the student of another run's trial: run:RUN/TRIAL."""
+
+
+def split_run(model: str) -> tuple[Path, int]:
+    """Returns the run directory and the trial number in `run:RUN/TRIAL`.
+
+    Raises:
+        ValueError: It names no trial.
+    """
+    folder, slash, trial = model.removeprefix(RUN).rpartition("/")
+    if not slash or not folder or not (trial.isascii() and trial.isdigit()):
+        raise ValueError(f"'{model}' names no trial; give {RUN}RUN/TRIAL, such as {RUN}runs/digits/12")
+    return Path(folder), int(trial)
 
 
 def default_teacher_recipe() -> Recipe:
@@ -25,7 +41,8 @@ class TeacherConfig(Record):
     """The fixed network that is distilled.
 
     Attributes:
-        model: A timm name (give `checkpoint` too), or `local-dir:PATH`. With `digits` only, none trains one first.
+        model: A timm name (give `checkpoint` too), `local-dir:PATH`, or `run:RUN/TRIAL`, the student of a trial of
+            another run. With `digits` only, none trains one first.
         arguments: Constructor arguments for a timm name.
         checkpoint: Weights for a timm name: `.safetensors`, or a pickle with `trust_pickle`.
         trust_pickle: Open pickled weights; a pickle can run any code.
@@ -33,7 +50,7 @@ class TeacherConfig(Record):
         online: Ask the teacher at every step instead of storing its answers.
         top_k: Logits stored per view and image, the largest; of the others only their joint mass. 0 stores all; by
             default all of up to 128 classes, the 32 largest of more.
-        embeddings: Store the teacher's penultimate embedding of every view too.
+        embeddings: Store the teacher's penultimate embedding of every view too; done anyway where `recipe` compares it.
         recipe: How a teacher is trained, when one is.
     """
 
@@ -46,6 +63,13 @@ class TeacherConfig(Record):
     top_k: NonNegativeInt | None = None
     embeddings: bool = False
     recipe: Recipe = Field(default_factory=default_teacher_recipe)
+
+    @field_validator("model")
+    @classmethod
+    def _names_a_trial(cls, value: str | None) -> str | None:
+        if value is not None and value.startswith(RUN):
+            split_run(value)
+        return value
 
     @model_validator(mode="after")
     def _embeddings_are_stored(self) -> Self:

@@ -9,6 +9,7 @@ from pydantic import NonNegativeInt, PositiveInt, SerializerFunctionWrapHandler,
 from nas_distill.config import Augmentation, ViewsConfig
 from nas_distill.data.manifest import DataManifest
 from nas_distill.errors import ConfigError
+from nas_distill.recipe import Mix
 
 _MIXING = ("mix_alpha", "mix_share")
 
@@ -24,16 +25,18 @@ class ViewPlan(Augmentation):
         crop_padding: Largest shift in each direction, pixels; what is shifted in is black.
         flip: Mirror half of the views, left to right.
         seed: Of everything that is drawn.
+        mix: How images are mixed with partners.
     """
 
     count: PositiveInt
     crop_padding: NonNegativeInt
     flip: bool
     seed: NonNegativeInt
+    mix: Mix = "none"
 
     @model_serializer(mode="wrap")
     def _without_what_is_off(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        defaults = {name: field.default for name, field in Augmentation.model_fields.items()}
+        defaults = {name: field.default for name, field in Augmentation.model_fields.items()} | {"mix": "none"}
         values: dict[str, Any] = handler(self)
         return {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
 
@@ -58,7 +61,9 @@ class ViewPlan(Augmentation):
         return self.crop_padding == 0 and not (self.flip or self.warps or self.recolours)
 
 
-def plan_views(config: ViewsConfig, manifest: DataManifest, *, epochs: int, online: bool) -> ViewPlan:
+def plan_views(
+    config: ViewsConfig, manifest: DataManifest, *, epochs: int, online: bool, mix: Mix = "none"
+) -> ViewPlan:
     """Returns the plan of `config`, with the defaults that suit the data and the length of the training.
 
     Args:
@@ -67,6 +72,7 @@ def plan_views(config: ViewsConfig, manifest: DataManifest, *, epochs: int, onli
         epochs: Full fidelity; training uses one view per epoch, round robin.
         online: Whether the teacher is asked at every step; views then cost nothing to keep, so that each
             epoch gets its own by default.
+        mix: The recipe's way of mixing images.
 
     Raises:
         ConfigError: The padding is not below the image size.
@@ -79,12 +85,13 @@ def plan_views(config: ViewsConfig, manifest: DataManifest, *, epochs: int, onli
         )
     shared = min(epochs, 8 * -(-epochs // 24))
     # What has no effect is left at its default, so that plans that make equal pixels are equal.
-    idle = {*(() if manifest.channels == 3 else ("saturation",)), *(_MIXING if config.mix == "none" else ())}
+    idle = {*(() if manifest.channels == 3 else ("saturation",)), *(_MIXING if mix == "none" else ())}
     asked = {name: getattr(config, name) for name in Augmentation.model_fields if name not in idle}
     return ViewPlan(
         count=config.count or (epochs if online else shared),
         crop_padding=padding,
         flip=manifest.channels == 3 if config.flip is None else config.flip,
         seed=config.seed,
+        mix=mix,
         **asked,
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
@@ -11,6 +9,7 @@ from nas_distill.errors import TeacherError
 from nas_distill.knowledge.encoding import check_range
 from nas_distill.models.memory import is_out_of_memory
 from nas_distill.models.teacher import Teacher
+from nas_distill.signals import Signals, Wanted
 
 # Input pixels per batch (on a CPU: for each thread), and most images. On a CPU larger batches leave its caches and are
 # slower; a GPU needs them to be busy.
@@ -21,18 +20,6 @@ _SMALLEST_BATCH = 16
 _SAME = 2.0**-11
 """Largest difference between two answers to the same batch, relative to the largest logit: float16's own rounding, so
 that no stored answer could tell them apart by more."""
-
-
-class Answers(NamedTuple):
-    """What the teacher says of B images.
-
-    Attributes:
-        logits: float32 [B, C].
-        embedding: float32 [B, D], when asked for.
-    """
-
-    logits: Tensor
-    embedding: Tensor | None
 
 
 class Asker:
@@ -55,9 +42,9 @@ class Asker:
         self.device = device
         self.batch_size = _fitting_batch(teacher.image_size, device)
         self._part = self.batch_size
-        self._embeddings = embeddings
+        self._wanted = Wanted(embedding=embeddings)
 
-    def ask(self, images: Tensor) -> Answers:
+    def ask(self, images: Tensor) -> Signals:
         """Returns the answers to uint8 images [B, C, H, W].
 
         Raises:
@@ -65,7 +52,7 @@ class Asker:
         """
         while True:
             try:
-                parts = [self._forward(part) for part in torch.split(images, self._part)]
+                parts = [self.teacher.signals(part, self._wanted) for part in torch.split(images, self._part)]
                 break
             except RuntimeError as error:
                 if not is_out_of_memory(error):
@@ -80,7 +67,7 @@ class Asker:
             torch.cuda.empty_cache()
         logits = torch.cat([part.logits for part in parts])
         embeddings = [part.embedding for part in parts if part.embedding is not None]
-        return Answers(check_range(logits, "a logit"), torch.cat(embeddings) if embeddings else None)
+        return Signals(check_range(logits, "a logit"), torch.cat(embeddings) if embeddings else None)
 
     def check_repeatable(self, images: Tensor) -> None:
         """Asks twice about the same batch.
@@ -103,12 +90,10 @@ class Asker:
         Raises:
             TeacherError: The teacher gives no embedding that leads to its logits.
         """
-        return self.teacher.check_embedding(images) if self._embeddings else 0
-
-    def _forward(self, images: Tensor) -> Answers:
-        if self._embeddings:
-            return Answers(*self.teacher.answer_with_embedding(images))
-        return Answers(self.teacher(images), None)
+        if not self._wanted.embedding:
+            return 0
+        (size,) = self.teacher.check_signals(images, self._wanted).embedding or (0,)
+        return size
 
 
 def _fitting_batch(image_size: int, device: torch.device) -> int:

@@ -7,21 +7,36 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from nas_distill.errors import ConfigError
 from nas_distill.knowledge.slab import Slab
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.models.teacher import Teacher
+from nas_distill.signals import Signals, SignalShapes, Wanted
 
 
 class Targets(Protocol):
-    """The teacher's logits for a batch of views."""
+    """What the teacher says of views."""
 
-    def logits(self, view: int, indices: Tensor, images: Tensor) -> Tensor:
-        """Returns float32 [B, C].
+    def signals(self, view: int, indices: Tensor, images: Tensor, wanted: Wanted) -> Signals:
+        """Returns the teacher's signals, float32, on the device of the training.
 
         Args:
             view: Which view was rendered.
             indices: int64 [B], positions in the training split.
             images: uint8 [B, channels, H, W], the rendered views.
+            wanted: Which; `shapes` has accepted it.
+        """
+
+    def shapes(self, images: Tensor, wanted: Wanted) -> SignalShapes:
+        """Returns the shapes of the signals of one image.
+
+        Args:
+            images: uint8 [B, channels, H, W], some to try it on.
+            wanted: Which.
+
+        Raises:
+            ConfigError: They are not stored.
+            TeacherError: The teacher has none.
         """
 
 
@@ -39,23 +54,35 @@ class StoredTargets:
         self._view: int | None = None
         self._slab: Slab | None = None
 
-    def logits(self, view: int, indices: Tensor, images: Tensor) -> Tensor:
-        """Returns the stored logits, float32 [B, C]; the images are not looked at.
+    def signals(self, view: int, indices: Tensor, images: Tensor, wanted: Wanted) -> Signals:
+        """Returns the stored signals (`Targets.signals`); the images are not looked at.
 
         Raises:
             RunError: The view's files are damaged.
         """
         del images
-        return self._opened(view).logits(indices)
+        slab = self._opened(view)
+        return Signals(slab.logits(indices), slab.embeddings(indices) if wanted.embedding else None)
 
-    def embeddings(self, view: int, indices: Tensor) -> Tensor:
-        """Returns the stored embeddings, float32 [B, D].
+    def shapes(self, images: Tensor, wanted: Wanted) -> SignalShapes:
+        """Returns the shapes of the stored signals (`Targets.shapes`).
 
         Raises:
             ConfigError: They are not stored.
-            RunError: The view's files are damaged.
         """
-        return self._opened(view).embeddings(indices)
+        del images
+        size = self._knowledge.manifest.shape.embedding_size
+        if wanted.depths:
+            raise ConfigError(
+                "recipe.losses: feature maps of the teacher are wanted, which are not stored; set teacher.online=true "
+                "(--online-teacher)"
+            )
+        if wanted.embedding and not size:
+            raise ConfigError(
+                "recipe.losses: the teacher's embeddings are wanted, which were not stored; set "
+                "teacher.embeddings=true, or teacher.online=true"
+            )
+        return SignalShapes((size,) if wanted.embedding else None)
 
     def _opened(self, view: int) -> Slab:
         if self._slab is None or view != self._view:
@@ -74,8 +101,15 @@ class OnlineTargets:
     def __init__(self, teacher: Teacher) -> None:
         self._teacher = teacher.settle(next(teacher.parameters()).device)
 
-    def logits(self, view: int, indices: Tensor, images: Tensor) -> Tensor:
-        """Returns the teacher's logits for the images, float32 [B, C]."""
+    def signals(self, view: int, indices: Tensor, images: Tensor, wanted: Wanted) -> Signals:
+        """Returns the teacher's signals of the images (`Targets.signals`)."""
         del view, indices
-        answers: Tensor = self._teacher(images)
-        return answers
+        return self._teacher.signals(images, wanted)
+
+    def shapes(self, images: Tensor, wanted: Wanted) -> SignalShapes:
+        """Returns the shapes of the teacher's signals (`Targets.shapes`).
+
+        Raises:
+            TeacherError: It has no such signals.
+        """
+        return self._teacher.check_signals(images, wanted)

@@ -52,7 +52,8 @@ def write_slab(
             for name, array in job.shape.arrays.items()
         }
         for batch in view_batches(train, order, asker.batch_size, view=view, plan=job.key.plan, device=asker.device):
-            for name, rows in encoder.encode(*asker.ask(batch.images)).items():
+            said = asker.ask(batch.images)
+            for name, rows in encoder.encode(said.logits, said.embedding).items():
                 writers[name].append(rows)
             on_images(len(batch.indices))
         files = tuple(writer.finish() for writer in writers.values())
@@ -78,7 +79,7 @@ def write_reference(job: SlabJob, asker: Asker, train: ImageSplit, validation: I
         for name, split, positions in (("validation_logits", validation, everything), ("subset_logits", train, subset)):
             shape = (len(positions), job.shape.num_classes)
             with ArrayWriter(folder.reference_array(name), _SINGLE, shape) as writer:
-                for logits in _plain_answers(asker, split, torch.from_numpy(positions)):
+                for logits in plain_answers(asker, split, torch.from_numpy(positions)):
                     writer.append(logits.cpu().numpy())
                 files.append(writer.finish())
         with ArrayWriter(folder.reference_array("subset_indices"), subset.dtype, subset.shape) as writer:
@@ -113,6 +114,16 @@ def storing(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _plain_answers(asker: Asker, split: ImageSplit, positions: Tensor) -> Iterator[Tensor]:
+def plain_answers(asker: Asker, split: ImageSplit, positions: Tensor) -> Iterator[Tensor]:
+    """Yields the teacher's logits for plain images, float32 [B, C] a batch on its device.
+
+    Args:
+        asker: Asks it.
+        split: The images.
+        positions: int64 [M], which of them.
+
+    Raises:
+        TeacherError: It answers NaN, infinities, or numbers beyond float16.
+    """
     for batch in split.batches(positions, asker.batch_size, device=asker.device):
         yield asker.ask(batch.images).logits

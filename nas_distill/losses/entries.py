@@ -16,6 +16,8 @@ from nas_distill.losses.learned import LearnedLoss
 LossFunction = Callable[..., Tensor]
 WEIGHT = "weight"
 STANDARDISE = "standardise"
+DEPTH = "depth"
+TEMPERATURE_NAME = "temperature"
 
 
 class Need(StrEnum):
@@ -59,6 +61,7 @@ AT_LEAST_0 = Rule("at least 0", lambda value: value >= 0)
 ABOVE_0 = Rule("above 0", lambda value: value > 0)
 AT_LEAST_1 = Rule("at least 1", lambda value: value >= 1)
 TEMPERATURE = Rule("above 0 (0.01 to 1000)", lambda value: 0.01 <= value <= 1000)
+DEPTH_RULE = Rule("above 0, at most 1", lambda value: 0 < value <= 1)
 SWITCH = Rule("0 or 1", lambda value: value in (0, 1))
 WHOLE = Rule("a whole number of at least 0", lambda value: value >= 0 and value == int(value))
 COUNT = Rule("a whole number of at least 1", lambda value: value >= 1 and value == int(value))
@@ -80,6 +83,7 @@ class LossEntry:
         equation: For people.
         paper: Authors, year, arXiv number or doi.
         label_weight: Weight of cross-entropy with the labels beside the default weight, in the literature.
+        through_teacher: Whether the student answers through the teacher's classifier.
     """
 
     name: str
@@ -91,6 +95,7 @@ class LossEntry:
     equation: str
     paper: str
     label_weight: float
+    through_teacher: bool = False
 
     def resolve(self, given: Mapping[str, float]) -> dict[str, float]:
         """Returns all parameters: those given over the defaults.
@@ -107,8 +112,8 @@ class LossEntry:
         return {**self.defaults, **given}
 
     def own(self, parameters: Mapping[str, float]) -> dict[str, float]:
-        """Returns the parameters that the loss itself takes: all but `weight` and `standardise`."""
-        return {name: value for name, value in parameters.items() if name not in (WEIGHT, STANDARDISE)}
+        """Returns the parameters that the loss itself takes: all but `weight`, `standardise` and `depth`."""
+        return {name: value for name, value in parameters.items() if name not in (WEIGHT, STANDARDISE, DEPTH)}
 
 
 class LossRegistry:
@@ -129,6 +134,8 @@ class LossRegistry:
         learned: Callable[..., LearnedLoss] | None = None,
         rules: Mapping[str, Rule] = MappingProxyType({}),
         label_weight: float = 1.0,
+        depth: float = 1.0,
+        through_teacher: bool = False,
     ) -> None:
         """Adds a loss; its keyword-only parameters and their defaults are read off a signature.
 
@@ -142,6 +149,8 @@ class LossRegistry:
             learned: See `LossEntry`; where there is one, its signature counts, otherwise the function's.
             rules: Of parameters; the others must be at least 0.
             label_weight: See `LossEntry`.
+            depth: Of a loss of feature maps: the share of both networks' stages after which they are taken.
+            through_teacher: See `LossEntry`; then the map is the one before the classifier, and `depth` no parameter.
 
         Raises:
             ValueError: The name is taken.
@@ -153,8 +162,10 @@ class LossRegistry:
         shared = {WEIGHT: weight}
         if Need.LOGITS in needs:
             shared[STANDARDISE] = 0.0
+        if Need.FEATURES in needs and not through_teacher:
+            shared[DEPTH] = depth
         defaults = {**shared, **defaults}
-        given = {STANDARDISE: SWITCH, **rules}
+        given = {STANDARDISE: SWITCH, DEPTH: DEPTH_RULE, **rules}
         self._entries[name] = LossEntry(
             name=name,
             function=function,
@@ -165,6 +176,7 @@ class LossRegistry:
             equation=equation,
             paper=paper,
             label_weight=label_weight,
+            through_teacher=through_teacher,
         )
 
     def names(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from nas_distill.errors import ConfigError
-from nas_distill.losses.functional import hint, simkd, vid
+from nas_distill.losses.functional import hint, vid
 from nas_distill.losses.functional.numerics import pooled_alike, wide
 
 Shape = tuple[int, ...]
@@ -78,36 +78,6 @@ class HintRegressor(LearnedLoss):
         """Returns `functional.hint` of the regressed map."""
         regressed = self.normalisation(self.convolution(student))
         return hint(*pooled_alike(regressed.relu() if self._relu else regressed, teacher))
-
-
-class SimKDProjector(LearnedLoss):
-    """SimKD behind its projector: 1x1, 3x3 and 1x1 convolutions, each with batch normalisation and ReLU.
-
-    The larger map is average-pooled to the smaller first (Chen et al. 2022, arXiv 2203.14001, section 3.2).
-
-    Args:
-        student: (C, H, W).
-        teacher: (C, H, W), the map that the teacher's classifier pools.
-        factor: The bottleneck has the teacher's channels divided by this, rounded down.
-    """
-
-    def __init__(self, student: Shape, teacher: Shape, *, factor: float = 2.0) -> None:
-        super().__init__()
-        inputs, outputs = check_map("simkd", student)[0], check_map("simkd", teacher)[0]
-        middle = int(outputs // factor)
-        if middle == 0:
-            raise ConfigError(
-                f"recipe.losses.simkd.factor: {factor:g} leaves nothing of the teacher's {outputs} channels"
-            )
-        layers: list[nn.Module] = []
-        for sizes in ((inputs, middle, 1), (middle, middle, 3), (middle, outputs, 1)):
-            layers += [nn.Conv2d(*sizes, padding="same", bias=False), nn.BatchNorm2d(sizes[1]), nn.ReLU()]
-        self.projector = nn.Sequential(*layers)
-
-    def compute(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Returns `functional.simkd` of the projected map."""
-        source, target = pooled_alike(student, teacher)
-        return simkd(self.projector(source), target)
 
 
 class VariationalRegressor(LearnedLoss):

@@ -1,15 +1,18 @@
 """The losses by name, and the weighted sum of them that a recipe asks for."""
 
+from nas_distill.losses.asked import NONE, AskedLoss, asked_losses, through_teacher, wanted_signals
 from nas_distill.losses.entries import STANDARDISE, WEIGHT, LossEntry, LossFunction, LossRegistry, Need, Rule
 from nas_distill.losses.shipped import LOSSES
-from nas_distill.losses.weighted_sum import NONE, SERVED, DistillationLoss, LossTerm
+from nas_distill.losses.weighted_sum import LABEL, TOTAL, DistillationLoss, LossTerm
 
 __all__ = [
+    "LABEL",
     "LOSSES",
     "NONE",
-    "SERVED",
     "STANDARDISE",
+    "TOTAL",
     "WEIGHT",
+    "AskedLoss",
     "DistillationLoss",
     "LossEntry",
     "LossFunction",
@@ -17,4 +20,7 @@ __all__ = [
     "LossTerm",
     "Need",
     "Rule",
+    "asked_losses",
+    "through_teacher",
+    "wanted_signals",
 ]

@@ -14,7 +14,7 @@ from nas_distill.losses.entries import (
     LossRegistry,
     Need,
 )
-from nas_distill.losses.learned import HintRegressor, SimKDProjector, VariationalRegressor
+from nas_distill.losses.learned import HintRegressor, VariationalRegressor
 
 LOSSES = LossRegistry()
 
@@ -92,6 +92,7 @@ LOSSES.register(
     weight=100.0,
     needs={Need.FEATURES},
     learned=HintRegressor,
+    depth=0.5,
     rules={"relu": SWITCH},
     equation="mean (regressor(s) - t)^2",
     paper="Romero, Ballas, Kahou, Chassang, Gatta and Bengio 2015, arXiv 1412.6550",
@@ -154,8 +155,7 @@ LOSSES.register(
     weight=1.0,
     label_weight=0.0,
     needs={Need.FEATURES},
-    learned=SimKDProjector,
-    rules={"factor": AT_LEAST_1},
-    equation="mean (projector(s) - t)^2",
+    through_teacher=True,
+    equation="mean (projector(s) - t)^2; the student answers through projector and the teacher's classifier",
     paper="Chen, Mei, Zhang, Wang, Feng and Chen 2022, arXiv 2203.14001",
 )

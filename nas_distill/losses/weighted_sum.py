@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from nas_distill.errors import ConfigError
-from nas_distill.losses.entries import STANDARDISE, WEIGHT, LossEntry, Need
+from nas_distill.losses.asked import AskedLoss, asked_losses, wanted_signals
+from nas_distill.losses.courses import course, label_weight
+from nas_distill.losses.entries import STANDARDISE, TEMPERATURE_NAME, LossEntry, Need
 from nas_distill.losses.functional import standardise
 from nas_distill.losses.functional.numerics import like_logits, wide
-from nas_distill.losses.learned import Shape
-from nas_distill.losses.shipped import LOSSES
-from nas_distill.records import Recipe
+from nas_distill.losses.pull import (
+    label_weights,
+    pulled,
+    released_weights,
+    sample_weights,
+    weighted_cross_entropy,
+)
+from nas_distill.recipe import Recipe
+from nas_distill.signals import Shape, Signals, SignalShapes
 
-NONE = "none"
-"""What a recipe may call the control, which asks no teacher: `losses: {none: {}}` is `losses: {}`."""
-
-SERVED = frozenset({Need.LOGITS, Need.LABELS, Need.LEARNING})
-"""What the trainer hands to losses. A trainer that does more (see `DistillationLoss`) adds to it here."""
+TOTAL = "total"
+LABEL = "label"
 
 
 class LossTerm(nn.Module):
@@ -45,6 +50,15 @@ class LossTerm(nn.Module):
         self._standardise = bool(parameters.get(STANDARDISE))
         self.learned = None if entry.learned is None else entry.learned(student, teacher, **self._own)
 
+    @property
+    def temperature(self) -> float | None:
+        """Its temperature now; None when it has none that is fixed."""
+        return None if self.learned is not None else self._own.get(TEMPERATURE_NAME)
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        self._own[TEMPERATURE_NAME] = value
+
     def __call__(self, student: Tensor, teacher: Tensor, targets: Tensor) -> Tensor:
         """Returns the loss before weighting, a scalar.
 
@@ -69,77 +83,132 @@ class DistillationLoss(nn.Module):
     the optimiser, `state_dict()` into the checkpoint, moves it to the device, and calls `begin_epoch`.
 
     Args:
-        recipe: Its `losses`, `label_weight` and `label_smoothing` are used.
-        serves: What the trainer hands over.
+        recipe: Its losses, what adapts them, and the labels' weight and smoothing are used.
+        num_classes: C; only per-class release asks for it.
+        student: Shapes of the student's signals, as `wanted_signals` wants them.
+        teacher: Likewise.
 
     Raises:
-        ConfigError: A loss or parameter is unknown, a value is out of range, or a loss needs what is not served.
+        ConfigError: A loss or parameter is unknown, a value is out of range, what adapts has nothing to adapt, or a
+            learned part cannot be made for these shapes.
     """
 
-    def __init__(self, recipe: Recipe, *, serves: frozenset[Need] = SERVED) -> None:
+    released: Tensor
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        num_classes: int = 0,
+        student: SignalShapes = SignalShapes(),  # noqa: B008 - immutable
+        teacher: SignalShapes = SignalShapes(),  # noqa: B008 - immutable
+    ) -> None:
         super().__init__()
-        self._label_weight = recipe.label_weight
-        self._label_smoothing = recipe.label_smoothing
-        self._weights: dict[str, float] = {}
-        self._terms: dict[str, LossTerm] = {}
-        for name, given in _asked_for(recipe).items():
-            entry = LOSSES.get(name)
-            _check_served(entry, serves)
-            parameters = entry.resolve(given)
-            self._weights[name] = parameters[WEIGHT]
-            self._terms[name] = LossTerm(entry, parameters)
+        self._adaptive, self._epochs = recipe.adaptive, recipe.epochs
+        self._label_weight, self._label_smoothing = recipe.label_weight, recipe.label_smoothing
+        self.wanted = wanted_signals(recipe)
+        self._asked = asked_losses(recipe)
+        self._factor = 1.0
+        self._terms = {
+            loss.name: LossTerm(
+                loss.entry, loss.parameters, student=self._shape(student, loss), teacher=self._shape(teacher, loss)
+            )
+            for loss in self._asked
+        }
         # Registered for its parameters, and kept as a plain mapping for its type.
         self.terms = nn.ModuleDict(self._terms)
+        # On the device, so that no step waits for it.
+        self.register_buffer("released", torch.zeros(num_classes, dtype=torch.bool), persistent=False)
 
     @property
-    def needs_teacher(self) -> bool:
-        """Whether any term asks the teacher."""
-        return bool(self._terms)
+    def asks_teacher(self) -> bool:
+        """Whether any term asks the teacher, in this epoch."""
+        return bool(self._asked) and self._factor > 0
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Tells losses that change while training the number of the epoch, from 0, before its first step."""
-        for term in self._terms.values():
+    def begin_epoch(self, epoch: int, *, factor: float = 1.0) -> None:
+        """Moves what changes from epoch to epoch to where it is in epoch number `epoch`, from 0.
+
+        Args:
+            epoch: Before its first step.
+            factor: Of the weights of all teacher terms; at 0 the teacher is not asked.
+        """
+        self._factor = factor
+        adaptive = self._adaptive
+        for loss in self._asked:
+            term = self._terms[loss.name]
             if term.learned is not None:
                 term.learned.begin_epoch(epoch)
+            if adaptive.temperature_course != "constant" and term.temperature is not None:
+                own = loss.parameters[TEMPERATURE_NAME]
+                term.temperature = course(
+                    adaptive.temperature_course, own, adaptive.temperature_end, epoch, self._epochs
+                )
 
-    def __call__(self, student_logits: Tensor, teacher_logits: Tensor | None, targets: Tensor) -> dict[str, Tensor]:
+    def __call__(self, student: Signals, teacher: Signals | None, targets: Tensor) -> dict[str, Tensor]:
         """Returns the scalar `total` and each part before weighting.
 
         Args:
-            student_logits: [B, C].
-            teacher_logits: [B, C]; None only when `needs_teacher` is false.
+            student: Of B images.
+            teacher: Of the same; None only when `asks_teacher` is false.
             targets: int64 [B], the labels, or float [B, C], each class's share of a mixed image.
 
         Raises:
-            TeacherError: The teacher's logits are of other images or classes.
+            TeacherError: The teacher's signals are of other images, classes or shapes.
         """
-        logits = wide(student_logits)
-        label = cross_entropy(logits, like_logits(targets, logits), label_smoothing=self._label_smoothing)
-        parts = {"label": label}
-        total = self._label_weight * label
-        for name, term in self._terms.items():
-            assert teacher_logits is not None
-            parts[name] = term(student_logits, teacher_logits, targets)
-            total = total + self._weights[name] * parts[name]
-        return {"total": total, **parts}
+        own, smoothing = self._label_weight, self._label_smoothing
+        logits = wide(student.logits)
+        label = cross_entropy(logits, like_logits(targets, logits), label_smoothing=smoothing)
+        keeps = released_weights(targets, self.released) if self._adaptive.release else None
+        if keeps is None:
+            total = label_weight(own, self._factor) * label
+        else:
+            weights = label_weights(own, self._factor, keeps)
+            total = weighted_cross_entropy(logits, targets, weights, label_smoothing=smoothing)
+        found = {LABEL: label}
+        if self.asks_teacher:
+            assert teacher is not None
+            if keeps is not None or self._adaptive.sample_weighting != "none":
+                student = self._weighted(student, teacher, targets, keeps)
+            distilled = self.teacher_parts(student, teacher, targets)
+            found |= distilled
+            total = total + self._factor * self.teacher_sum(distilled)
+        return {TOTAL: total, **found}
 
+    def teacher_parts(self, student: Signals, teacher: Signals, targets: Tensor) -> dict[str, Tensor]:
+        """Returns the teacher's terms by name, before weighting."""
+        return {
+            loss.name: self._terms[loss.name](self._signal(student, loss), self._signal(teacher, loss), targets)
+            for loss in self._asked
+        }
 
-def _asked_for(recipe: Recipe) -> Mapping[str, Mapping[str, float]]:
-    """Returns the recipe's losses without the control's name."""
-    if NONE not in recipe.losses:
-        return recipe.losses
-    if len(recipe.losses) > 1:
-        others = ", ".join(name for name in recipe.losses if name != NONE)
-        raise ConfigError(f"recipe.losses.none: it is the control, without a teacher; leave it or {others} out")
-    if recipe.losses[NONE]:
-        raise ConfigError(f"recipe.losses.none.{next(iter(recipe.losses[NONE]))}: the control takes no parameters")
-    return {}
+    def teacher_sum(self, parts: Mapping[str, Tensor]) -> Tensor:
+        """Returns the weighted sum of the teacher's terms."""
+        return torch.stack([loss.weight * parts[loss.name] for loss in self._asked]).sum()
 
+    def teacher_mean(self, parts: Mapping[str, float]) -> float:
+        """Returns the weighted sum of the teacher's terms among `parts`, plain numbers."""
+        return sum(loss.weight * parts.get(loss.name, 0.0) for loss in self._asked)
 
-def _check_served(entry: LossEntry, serves: frozenset[Need]) -> None:
-    missing = " and ".join(need.meaning for need in Need if need in entry.needs - serves)
-    if missing:
-        known = ", ".join(name for name in LOSSES.names() if LOSSES.get(name).needs <= serves)
-        raise ConfigError(
-            f"recipe.losses.{entry.name}: it needs {missing}, which training does not provide yet; take one of {known}"
+    def _weighted(self, student: Signals, teacher: Signals, targets: Tensor, keeps: Tensor | None) -> Signals:
+        """Returns the student's signals, on which each image pulls by its weight."""
+        weights = sample_weights(self._adaptive.sample_weighting, teacher.logits, targets)
+        if keeps is not None:
+            weights = weights * keeps
+        return Signals(
+            pulled(student.logits, weights),
+            None if student.embedding is None else pulled(student.embedding, weights),
+            tuple(pulled(feature_map, weights) for feature_map in student.maps),
         )
+
+    def _signal(self, signals: Signals, loss: AskedLoss) -> Tensor:
+        if loss.depth is not None:
+            return signals.maps[self.wanted.depths.index(loss.depth)]
+        if loss.takes_embedding:
+            assert signals.embedding is not None
+            return signals.embedding
+        return signals.logits
+
+    def _shape(self, shapes: SignalShapes, loss: AskedLoss) -> Shape:
+        if loss.depth is not None and shapes.maps:
+            return shapes.maps[self.wanted.depths.index(loss.depth)]
+        return shapes.embedding or () if loss.takes_embedding else ()

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from timm.layers import DropPath, calculate_drop_path_rates, create_classifier
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models._features import feature_take_indices
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 
@@ -95,6 +96,45 @@ class SmallResNet(nn.Module):
         """Returns the last stage's feature map, [B, num_features, h, w]."""
         out: Tensor = self.stages(self.act1(self.bn1(self.conv1(x))))
         return out
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | Sequence[int] | None = None,
+        *,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Returns the last feature map and those after the stages, as timm's models do.
+
+        Args:
+            x: Images [B, in_chans, H, W].
+            indices: Stages whose maps are taken, from 0, negative from the end; a number for the last so many, None
+                for all.
+            norm: Changes nothing: the maps end in ReLU.
+            stop_early: Leave out the stages after the last one that is taken.
+            output_fmt: "NCHW".
+            intermediates_only: Return only the maps of the stages.
+
+        Returns:
+            The last feature map (that of the last stage computed) and the list of maps, or the list alone.
+
+        Raises:
+            ValueError: Another format is asked for.
+        """
+        del norm
+        if output_fmt != "NCHW":
+            raise ValueError(f"small_resnet: output_fmt '{output_fmt}' must be NCHW")
+        taken, last = feature_take_indices(len(self.stages), indices)
+        x = self.act1(self.bn1(self.conv1(x)))
+        maps = []
+        for index, stage in enumerate(self.stages[: last + 1] if stop_early else self.stages):
+            x = stage(x)
+            if index in taken:
+                maps.append(x)
+        return maps if intermediates_only else (x, maps)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Returns logits [B, num_classes], or pooled features [B, num_features] with `pre_logits`."""

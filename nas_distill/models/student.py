@@ -7,10 +7,13 @@ from typing import Any
 
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nas_distill.errors import SpaceError, nearest_names
+from nas_distill.models.anatomy import LOGITS_ALONE, SignalError, check_signals
+from nas_distill.models.through_teacher import FACTOR, TeacherHead, ThroughTeacher
 from nas_distill.records import StudentSpec
+from nas_distill.signals import SignalShapes, Wanted
 
 _DECIDED_ELSEWHERE = {
     "num_classes": "the data",
@@ -29,6 +32,9 @@ def build_student(
     drop_rate: float = 0.0,
     drop_path_rate: float = 0.0,
     device: torch.device | str = "cpu",
+    through: TeacherHead | None = None,
+    factor: float = FACTOR,
+    wanted: Wanted = LOGITS_ALONE,
 ) -> nn.Module:
     """Builds a candidate with fresh weights from torch's current random state.
 
@@ -40,13 +46,17 @@ def build_student(
         drop_rate: Dropout before the classifier; architectures without it are built without.
         drop_path_rate: Stochastic depth; architectures without it are built without.
         device: Where the weights live; "meta" allocates none.
+        through: The teacher's classifier, when the student answers through it instead of one of its own (SimKD).
+        factor: Of the projector to it (`Projector`).
+        wanted: Signals that losses will compare; on the meta device the network is asked for them too.
 
     Returns:
         A module that maps float [B, channels, image_size, image_size] to logits [B, num_classes].
 
     Raises:
         SpaceError: timm has no such architecture, its constructor refuses the arguments, or the network cannot
-            take such images.
+            take such images, or lacks a signal.
+        ConfigError: `factor` is too large.
     """
     arguments = _arguments(spec, num_classes=num_classes, channels=channels, image_size=image_size)
     optional: dict[str, Any] = {}
@@ -59,9 +69,36 @@ def build_student(
             model = _create(spec.architecture, arguments, optional)
     except Exception as error:
         raise SpaceError(_refusal(spec, f"cannot be built: {type(error).__name__}: {error}")) from error
-    if torch.device(device).type == "meta":
-        _try_on_one_image(model, spec, num_classes=num_classes, channels=channels, image_size=image_size)
+    image = torch.zeros(1, channels, image_size, image_size, device=device)
+    if image.is_meta:
+        _try_on_one_image(model, spec, image, num_classes)
+    try:
+        if through is not None:
+            model = ThroughTeacher(model, through, inputs=image, factor=factor)
+        if image.is_meta and wanted.more_than_logits:
+            check_signals(model, image, wanted)
+    except SignalError as error:
+        raise SpaceError(_refusal(spec, _lack(error))) from error
     return model
+
+
+def check_student(network: nn.Module, inputs: Tensor, wanted: Wanted) -> SignalShapes:
+    """Returns the shapes of a student's signals for one image, after checking that they lead to its logits.
+
+    Args:
+        network: As built; training mode, statistics and chance stay as they are.
+        inputs: float [B, channels, H, W] on its device, to try it on.
+        wanted: Which signals.
+
+    Raises:
+        SpaceError: It has no such signals, or they lead to other logits.
+    """
+    try:
+        return check_signals(network, inputs, wanted)
+    except SignalError as error:
+        config = getattr(network, "pretrained_cfg", None) or {}
+        name = config.get("architecture", type(network).__name__)
+        raise SpaceError(f"candidate {name}: {_lack(error)}") from error
 
 
 def _arguments(spec: StudentSpec, *, num_classes: int, channels: int, image_size: int) -> dict[str, Any]:
@@ -99,14 +136,20 @@ def _constructor_arguments(model_class: type[nn.Module]) -> set[str]:
     return names
 
 
-def _try_on_one_image(model: nn.Module, spec: StudentSpec, *, num_classes: int, channels: int, image_size: int) -> None:
+def _try_on_one_image(model: nn.Module, spec: StudentSpec, image: Tensor, num_classes: int) -> None:
     try:
         with torch.no_grad():
-            logits = model.eval()(torch.zeros(1, channels, image_size, image_size, device="meta"))
+            logits = model.eval()(image)
     except Exception as error:
-        raise SpaceError(_refusal(spec, f"cannot take {channels}x{image_size}x{image_size} images: {error}")) from error
+        size = "x".join(str(length) for length in image.shape[1:])
+        raise SpaceError(_refusal(spec, f"cannot take {size} images: {error}")) from error
     if tuple(logits.shape) != (1, num_classes):
         raise SpaceError(_refusal(spec, f"gives an output of shape {tuple(logits.shape)}, not (1, {num_classes})"))
+
+
+def _lack(error: SignalError) -> str:
+    way_out = f"leave it out of the space, or take losses that compare no {error.kind}s"
+    return f"gives no {error.kind}: {error.reason}; {way_out}"
 
 
 def _refusal(spec: StudentSpec, reason: str) -> str:

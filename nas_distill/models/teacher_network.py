@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -11,10 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from nas_distill.errors import TeacherError
+from nas_distill.models.anatomy import Kind, SignalError, check_signals, network_signals
 from nas_distill.models.preprocess import Preprocess
+from nas_distill.models.through_teacher import TeacherHead, take_head
+from nas_distill.signals import Signals, SignalShapes, Wanted
 
-_EMBEDDING_TOLERANCE = 1e-3
-"""Largest difference, relative to the largest logit, between a forward pass in two halves and one in whole."""
+_FIELDS: dict[Kind, str] = {"embedding": "teacher.embeddings", "feature map": "teacher.model"}
+_WAYS_OUT: dict[Kind, str] = {
+    "embedding": "set teacher.embeddings=false and take losses without embeddings, or use a teacher with timm's "
+    "forward_features and forward_head(pre_logits=True)",
+    "feature map": "take losses of logits or embeddings, or a teacher with timm's forward_intermediates and "
+    "forward_head",
+}
 
 
 class Teacher(nn.Module):
@@ -79,42 +87,54 @@ class Teacher(nn.Module):
         return logits.float()
 
     @torch.no_grad()
-    def answer_with_embedding(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns logits float32 [B, num_classes] and the embedding before the classifier, float32 [B, D].
+    def signals(self, images: Tensor, wanted: Wanted) -> Signals:
+        """Returns what the network says of images, float32 (`anatomy.network_signals`).
 
         Args:
             images: uint8 [B, C, H, W].
+            wanted: Which signals; `check_signals` has accepted it.
 
         Raises:
-            TeacherError: The network does not speak timm's interface, see `check_embedding`.
+            TeacherError: The network has no such signals.
         """
-        features, head = self._halves()
-        with _full_float32(images.device):
-            hidden = features(self.preprocess(images))
-            logits, embedding = head(hidden), head(hidden, pre_logits=True)
-        return logits.float(), embedding.float()
+        with _full_float32(images.device), self._saying_what_it_lacks():
+            logits, embedding, maps = network_signals(self.network, self.preprocess(images), wanted)
+        return Signals(
+            logits.float(),
+            None if embedding is None else embedding.float(),
+            tuple(feature_map.float() for feature_map in maps),
+        )
 
-    def check_embedding(self, images: Tensor) -> int:
-        """Returns the embedding's width D, after checking that it leads to the very logits of `forward`.
+    def check_signals(self, images: Tensor, wanted: Wanted) -> SignalShapes:
+        """Returns the shapes of one image's signals, after checking that they lead to the very logits of `forward`.
 
         Args:
             images: uint8 [B, C, H, W] to try it on.
+            wanted: Which signals.
 
         Raises:
-            TeacherError: The network has no `forward_features` and `forward_head(..., pre_logits=True)`, they fail,
-                the embedding is no vector per image, or the logits are others.
+            TeacherError: The network has no such signals, asking for them fails, or they lead to other logits.
         """
-        expected = self(images)
+        with _full_float32(images.device), self._saying_what_it_lacks():
+            return check_signals(self.network, self.preprocess(images), wanted)
+
+    def head(self) -> TeacherHead:
+        """Returns a copy of its classifier from the pooled feature map on, for students that answer through it.
+
+        Raises:
+            TeacherError: Its classifier does not take a feature map alone.
+        """
+        shape = (2, self.channels, self.image_size, self.image_size)
+        images = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        images = images.to(next(self.network.parameters()).device)
         try:
-            logits, embedding = self.answer_with_embedding(images)
-        except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-            raise self._no_embedding(f"asking for its embedding fails ({_first_line(error)})") from error
-        if embedding.ndim != 2 or len(embedding) != len(images):
-            raise self._no_embedding(f"its embedding has shape {tuple(embedding.shape)}, not one vector per image")
-        tolerance = _EMBEDDING_TOLERANCE * max(1.0, expected.abs().max().item())
-        if logits.shape != expected.shape or not (logits - expected).abs().max().item() <= tolerance:
-            raise self._no_embedding("the logits that follow from its embedding are not those of its forward pass")
-        return embedding.shape[1]
+            with _full_float32(images.device):
+                return take_head(self.network, self.preprocess(images))
+        except SignalError as error:
+            raise TeacherError(
+                f"teacher.model: no student can answer through {self.architecture}'s classifier: {error.reason}; take "
+                "losses other than simkd, or a teacher whose classifier pools a feature map"
+            ) from error
 
     def weights_sha256(self) -> str:
         """Returns the SHA-256 of all parameters and buffers, names included."""
@@ -124,18 +144,15 @@ class Teacher(nn.Module):
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
-    def _halves(self) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
-        features = getattr(self.network, "forward_features", None)
-        head = getattr(self.network, "forward_head", None)
-        if not callable(features) or not callable(head):
-            raise self._no_embedding("it has no forward_features and forward_head")
-        return features, head
-
-    def _no_embedding(self, reason: str) -> TeacherError:
-        return TeacherError(
-            f"teacher.embeddings: {self.architecture} gives no embedding: {reason}; set teacher.embeddings=false, or "
-            "use a teacher with timm's forward_features and forward_head(pre_logits=True)"
-        )
+    @contextmanager
+    def _saying_what_it_lacks(self) -> Iterator[None]:
+        try:
+            yield
+        except SignalError as error:
+            raise TeacherError(
+                f"{_FIELDS[error.kind]}: {self.architecture} gives no {error.kind}: {error.reason}; "
+                f"{_WAYS_OUT[error.kind]}"
+            ) from error
 
 
 @contextmanager
@@ -159,7 +176,3 @@ def _full_float32(device: torch.device) -> Iterator[None]:
         finally:
             torch.backends.cudnn.allow_tf32 = convolutions
             torch.set_float32_matmul_precision(products)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

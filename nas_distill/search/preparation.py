@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,16 +12,19 @@ from nas_distill.data.manifest import DataManifest
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import ImageSplit, open_split
 from nas_distill.data.views import plan_views
-from nas_distill.errors import RunError
+from nas_distill.errors import ConfigError, RunError
 from nas_distill.knowledge.build import build_knowledge
 from nas_distill.knowledge.layout import AnswerStorage
 from nas_distill.knowledge.pool import SlabPool
+from nas_distill.losses.registry import asked_losses, through_teacher, wanted_signals
 from nas_distill.models.teacher import Teacher, load_teacher, save_local_dir
+from nas_distill.models.through_teacher import TeacherHead
 from nas_distill.progress import Progress
 from nas_distill.records import TeacherRecord
 from nas_distill.search.teacher_job import driver_device
 from nas_distill.store import RunDirectory, write_record
 from nas_distill.train.teacher import fit_teacher, measure_teacher, read_provenance
+from nas_distill.workplace import source_name
 
 DIGITS_TEACHER = TeacherConfig(model="small_resnet", arguments={"widths": (32, 64, 128), "depths": (2, 2, 2)})
 """Trained when `digits` is searched without a teacher."""
@@ -33,12 +37,14 @@ class Prepared:
     Attributes:
         manifest: The images.
         teacher: The run's own copy, measured.
-        knowledge_id: Folder name of its stored answers.
+        knowledge: Folder names of its stored answers, by source (`workplace.source_name`).
+        head: Its classifier, when students answer through it.
     """
 
     manifest: DataManifest
     teacher: TeacherRecord
-    knowledge_id: str
+    knowledge: Mapping[str, str]
+    head: TeacherHead | None
 
 
 def prepare(run: RunDirectory, config: SearchConfig, progress: Progress, pool: SlabPool | None = None) -> Prepared:
@@ -53,19 +59,79 @@ def prepare(run: RunDirectory, config: SearchConfig, progress: Progress, pool: S
     manifest = prepare_data(config.data, run.path, progress)
     splits = open_split(config.data, run.path, "train"), open_split(config.data, run.path, "validation")
     teacher, record = _make_teacher(run, config, splits, progress)
-    knowledge = build_knowledge(
-        teacher,
-        train=splits[0],
-        validation=splits[1],
-        plan=plan_views(config.views, manifest, epochs=config.recipe.epochs, online=config.teacher.online),
-        online=config.teacher.online,
-        root=run.knowledge,
-        device=driver_device(),
-        progress=progress,
-        storage=AnswerStorage(top_k=config.teacher.top_k, embeddings=config.teacher.embeddings),
-        pool=pool,
+    knowledge = ask_about_views(
+        teacher, assistant=None, run=run, config=config, splits=splits, progress=progress, pool=pool
     )
-    return Prepared(manifest=manifest, teacher=record, knowledge_id=knowledge.folder.name)
+    head = teacher.head() if through_teacher(config.recipe) else None
+    return Prepared(manifest=manifest, teacher=record, knowledge=knowledge, head=head)
+
+
+def ask_about_views(
+    teacher: Teacher,
+    *,
+    assistant: int | None,
+    run: RunDirectory,
+    config: SearchConfig,
+    splits: tuple[ImageSplit, ImageSplit],
+    progress: Progress,
+    pool: SlabPool | None = None,
+) -> dict[str, str]:
+    """Stores what a network says of the views of every mixing that recipes may choose, or finds it stored.
+
+    Args:
+        teacher: The network.
+        assistant: Number of the trial whose student it is; None for the teacher.
+        run: Where.
+        config: What.
+        splits: Training and validation images.
+        progress: Told of everything.
+        pool: See `prepare`.
+
+    Returns:
+        Folder names by source (`workplace.source_name`).
+    """
+    folders = {}
+    for mix in sorted({config.recipe.mix, *config.views.mixes}):
+        plan = plan_views(
+            config.views, splits[0].manifest, epochs=config.recipe.epochs, online=config.teacher.online, mix=mix
+        )
+        knowledge = build_knowledge(
+            teacher,
+            train=splits[0],
+            validation=splits[1],
+            plan=plan,
+            online=config.teacher.online,
+            root=run.knowledge,
+            device=driver_device(),
+            progress=progress,
+            storage=AnswerStorage(top_k=config.teacher.top_k, embeddings=stores_embeddings(config)),
+            pool=pool,
+        )
+        folders[source_name(assistant, mix)] = knowledge.folder.name
+    return folders
+
+
+def stores_embeddings(config: SearchConfig) -> bool:
+    """Whether the teacher's embeddings are stored: because they were asked for, or because the recipe compares them.
+
+    Raises:
+        ConfigError: The recipe names an unknown loss or parameter.
+    """
+    return not config.teacher.online and (config.teacher.embeddings or wanted_signals(config.recipe).embedding)
+
+
+def check_served(config: SearchConfig) -> None:
+    """Checks that the recipe's losses compare nothing that is not stored.
+
+    Raises:
+        ConfigError: They compare feature maps, or name something unknown.
+    """
+    for loss in asked_losses(config.recipe):
+        if loss.depth is not None and not config.teacher.online:
+            raise ConfigError(
+                f"recipe.losses.{loss.name}: it compares feature maps, which are not stored; set teacher.online=true "
+                "(--online-teacher), or take a loss of logits or embeddings"
+            )
 
 
 def _make_teacher(

@@ -11,7 +11,9 @@ import numpy as np
 
 from nas_distill.config import SpaceConfig
 from nas_distill.errors import SpaceError
+from nas_distill.losses.registry import through_teacher, wanted_signals
 from nas_distill.models.cost import measure_cost
+from nas_distill.models.through_teacher import TeacherHead
 from nas_distill.records import Cost, Recipe, StudentSpec
 from nas_distill.search.recipes import RecipeSpace, propose_recipe
 from nas_distill.search.spaces import Space, propose
@@ -94,6 +96,7 @@ class Proposer:
         seed: The search's.
         max_refusals: Refusals in a row before the space counts as exhausted.
         known: What was assigned before: the same candidate is not distilled by the same recipe twice.
+        head: The teacher's classifier, for recipes whose students answer through it.
     """
 
     def __init__(
@@ -108,6 +111,7 @@ class Proposer:
         seed: int,
         max_refusals: int,
         known: Iterable[Assignment],
+        head: TeacherHead | None = None,
     ) -> None:
         self._ledger = ledger
         self._space = space
@@ -117,6 +121,7 @@ class Proposer:
         self._recipes = recipes
         self._seed = seed
         self._max_refusals = max_refusals
+        self._head = head
         self._known = {_key(assignment.spec, assignment.recipe) for assignment in known}
         self.refused = ledger.refused()
 
@@ -153,10 +158,12 @@ class Proposer:
             self._ledger.refuse(trial, str(error))
             raise
         try:
-            shape = self._shape
-            cost = measure_cost(
-                spec, num_classes=shape.num_classes, channels=shape.channels, image_size=shape.image_size
-            )
+            recipe = propose_recipe(self._recipes, trial, self._recipe)
+        except SpaceError as error:
+            self._ledger.refuse(trial, str(error), spec=spec)
+            raise
+        try:
+            cost = self._cost(spec, recipe)
         except SpaceError as error:
             self._ledger.refuse(trial, str(error), spec=spec, violations={"buildable": 1.0})
             return None, "unbuildable", str(error)
@@ -165,11 +172,6 @@ class Proposer:
         if over is not None:
             self._ledger.refuse(trial, over, spec=spec, cost=cost, violations=violations)
             return None, "over budget", over
-        try:
-            recipe = propose_recipe(self._recipes, trial, self._recipe)
-        except SpaceError as error:
-            self._ledger.refuse(trial, str(error), spec=spec, cost=cost)
-            raise
         if _key(spec, recipe) in self._known:
             reason = f"{spec.spec_id} was proposed before"
             self._ledger.refuse(trial, reason, spec=spec, cost=cost)
@@ -179,6 +181,21 @@ class Proposer:
         assignment = Assignment(number=trial.number, seed=seed, spec=spec, recipe=recipe, cost=cost)
         self._ledger.assign(trial, assignment, violations)
         return assignment, "", ""
+
+    def _cost(self, spec: StudentSpec, recipe: Recipe) -> Cost:
+        """Returns what the candidate costs, with all that its recipe makes it carry.
+
+        Raises:
+            SpaceError: It cannot be built, or lacks a signal that its recipe's losses compare.
+        """
+        return measure_cost(
+            spec,
+            num_classes=self._shape.num_classes,
+            channels=self._shape.channels,
+            image_size=self._shape.image_size,
+            through=self._head if through_teacher(recipe) else None,
+            wanted=wanted_signals(recipe),
+        )
 
 
 def _key(spec: StudentSpec, recipe: Recipe) -> tuple[str, str]:

@@ -15,13 +15,12 @@ import nas_distill.models  # noqa: F401 - registers this project's entrypoints w
 from nas_distill.config import SearchConfig
 from nas_distill.config_io import dump_config, load_config, read_run_config
 from nas_distill.errors import ClusterError, ConfigError, NasDistillError, RunError, StudyError
-from nas_distill.losses.registry import DistillationLoss
 from nas_distill.objectives import check_objectives
 from nas_distill.progress import Progress
 from nas_distill.search.cluster import has_gpus, ray_cluster
 from nas_distill.search.driver import SearchDriver
 from nas_distill.search.packing import choose_gpus_per_trial
-from nas_distill.search.preparation import Prepared, prepare
+from nas_distill.search.preparation import Prepared, check_served, prepare
 from nas_distill.search.proposer import InputShape, Proposer, make_limits
 from nas_distill.search.recipes import load_recipe_space
 from nas_distill.search.slab_pool import RaySlabPool
@@ -167,7 +166,7 @@ def _opened_ledger(run: RunDirectory, config: SearchConfig) -> Iterator[StudyLed
 
 def _check(config: SearchConfig) -> None:
     """Finds out what can be found out before anything is computed."""
-    DistillationLoss(config.recipe)
+    check_served(config)
     check_optimizer(config.recipe.optimizer)
     check_optimizer(config.teacher.recipe.optimizer)
     load_space(config.space.name)
@@ -199,6 +198,7 @@ def _search(
         seed=config.seed,
         max_refusals=config.budget.max_refusals,
         known=ledger.assigned(),
+        head=prepared.head,
     )
     driver = SearchDriver(
         run,
@@ -227,7 +227,7 @@ def _run_on_cluster(
     workplace = Workplace(
         run=str(run.path),
         data=config.data,
-        knowledge_id=prepared.knowledge_id,
+        knowledge=prepared.knowledge,
         threads=max(1, int(config.resources.cpus_per_trial)),
         cuda=False,
         execution=config.resources.execution,

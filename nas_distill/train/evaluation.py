@@ -58,6 +58,22 @@ class Reference:
             subset=near(stored.subset),
         )
 
+    def without(self, indices: Tensor, answers: Tensor, labels: Tensor) -> Reference:
+        """Returns the reference of a student that is measured on part of the training split and trained on the rest.
+
+        Args:
+            indices: int64 [V], positions in the training split that it is measured on.
+            answers: float32 [V, C], the teacher's answers to them.
+            labels: int64 [V], their labels.
+        """
+        kept = ~torch.isin(self.subset_indices, indices)
+        return Reference(
+            validation=answers,
+            teacher=tally(answers, labels.to(answers.device)).answers(),
+            subset_indices=self.subset_indices[kept],
+            subset=self.subset[kept.to(self.subset.device)],
+        )
+
 
 def evaluate(
     network: Callable[[Tensor], Tensor],

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,36 +17,18 @@ import torch
 from torch import Tensor, nn
 
 from nas_distill.config import ExecutionConfig
-from nas_distill.data.splits import ImageSplit
 from nas_distill.data.viewing import view_batches
-from nas_distill.data.views import ViewPlan
 from nas_distill.errors import TrialError
 from nas_distill.knowledge.targets import Targets
-from nas_distill.losses.registry import DistillationLoss
-from nas_distill.models.preprocess import Preprocess
+from nas_distill.losses.registry import TOTAL
 from nas_distill.records import EpochMetrics, Execution, Recipe
 from nas_distill.train.evaluation import Reference, evaluate
 from nas_distill.train.execution import byte_format, choose_execution, settle
+from nas_distill.train.guidance import Guidance
 from nas_distill.train.metrics import Tally, gap_points
 from nas_distill.train.optimisation import align_state, make_average, make_optimizer, make_schedule, steps_per_epoch
 from nas_distill.train.step import Stepper
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingData:
-    """What a network is trained and measured on.
-
-    Attributes:
-        train: Training split.
-        validation: Validation split.
-        plan: Views of the training images; epoch e trains on view e mod count.
-        preprocess: From uint8 images to the network's input.
-    """
-
-    train: ImageSplit
-    validation: ImageSplit
-    plan: ViewPlan
-    preprocess: Preprocess
+from nas_distill.train.training_data import TrainingData
 
 
 class Trainer:
@@ -60,12 +41,14 @@ class Trainer:
         targets: The teacher's answers to views; needed when the recipe has teacher losses.
         reference: The teacher's answers to plain images, for gap, agreement and divergence; None when there is no
             teacher to compare with.
-        seed: Of the order of images and of dropout.
+        seed: Of the order of images, of dropout, and of what is held out for per-class release.
         device: Where.
         execution: How it is run there; what it leaves open is found by a probe before the first step.
 
     Raises:
-        ConfigError: The recipe names an unknown loss, loss parameter or optimiser.
+        ConfigError: The recipe names an unknown loss, loss parameter or optimiser, or asks for what the targets lack.
+        TeacherError: The teacher has no such signals as a loss compares.
+        SpaceError: The network has none.
     """
 
     def __init__(
@@ -87,10 +70,11 @@ class Trainer:
         self._reference = reference
         self._seed = seed
         self._device = device
-        self._loss = DistillationLoss(recipe).to(device)
+        self._guidance = Guidance(self._network, recipe=recipe, data=data, targets=targets, seed=seed, device=device)
+        self._positions = self._guidance.positions
         self._wanted = execution or ExecutionConfig()
-        self._steps = steps_per_epoch(data.train.num_images, recipe.batch_size)
-        self._optimizer = make_optimizer(network, recipe, learned=list(self._loss.parameters()))
+        self._steps = steps_per_epoch(len(self._positions), recipe.batch_size)
+        self._optimizer = make_optimizer(network, recipe, learned=list(self._guidance.loss.parameters()))
         self._schedule = make_schedule(self._optimizer, recipe, steps=self._steps * recipe.epochs)
         self._average = make_average(network, recipe)
         self.epochs_done = 0
@@ -99,7 +83,7 @@ class Trainer:
         self._best_weights: dict[str, Tensor] | None = None
         self._stepper: Stepper | None = None
         self._measured: Tally | None = None
-        assert targets is not None or not self._loss.needs_teacher
+        assert targets is not None or not self._guidance.loss.asks_teacher
 
     def is_finished(self) -> bool:
         """Whether all epochs are trained, or early stopping ended the training."""
@@ -123,7 +107,7 @@ class Trainer:
             if "CUDA error" in str(error):
                 raise  # the process's GPU context is lost: a new worker must go on
             raise TrialError(f"epoch {epoch + 1} failed: {type(error).__name__}: {_first_line(error)}") from error
-        loss = parts.pop("total")
+        loss = parts.pop(TOTAL)
         if not math.isfinite(loss):
             raise TrialError(f"the training loss became {loss} in epoch {epoch + 1}; lower recipe.learning_rate")
         self._measured = self.measure()
@@ -131,6 +115,7 @@ class Trainer:
             raise TrialError(
                 f"the network answered NaN or infinity after epoch {epoch + 1}; lower recipe.learning_rate"
             )
+        self._guidance.end_epoch(epoch, parts, self._answering())
         self.epochs_done = epoch + 1
         return self._describe(self._measured, loss, parts, started)
 
@@ -153,12 +138,23 @@ class Trainer:
         """How the network was run so far; the plainest way before the first epoch."""
         return Execution() if self._stepper is None else self._stepper.execution
 
+    @property
+    def released_classes(self) -> tuple[int, ...]:
+        """Classes for which the teacher's terms were dropped (`Adaptation.release`)."""
+        return self._guidance.released
+
     def measure(self) -> Tally:
         """Measures the evaluated weights on validation, in float32."""
         if self._measured is not None:
             return self._measured
         teacher_logits = None if self._reference is None else self._reference.validation
-        return evaluate(self._answering(), self._data.validation, device=self._device, teacher_logits=teacher_logits)
+        return evaluate(
+            self._answering(),
+            self._data.validation,
+            device=self._device,
+            indices=self._data.validation_indices,
+            teacher_logits=teacher_logits,
+        )
 
     def measure_subset(self) -> Tally:
         """Measures the evaluated weights on the fixed training subset, in eval mode and without augmentation."""
@@ -185,7 +181,7 @@ class Trainer:
             "epochs_done": self.epochs_done,
             "network": self._network.state_dict(),
             "average": None if self._average is None else self._average.module.state_dict(),
-            "loss": self._loss.state_dict(),
+            "guidance": self._guidance.state(),
             "optimizer": self._optimizer.state_dict(),
             "best_epoch": self._best_epoch,
             "best_score": [None if math.isinf(value) else value for value in self._best_score],
@@ -203,7 +199,7 @@ class Trainer:
         self._network.load_state_dict(state["network"])
         if self._average is not None:
             self._average.module.load_state_dict(state["average"])
-        self._loss.load_state_dict(state["loss"])
+        self._guidance.load(state["guidance"])
         self._optimizer.load_state_dict(state["optimizer"])
         self.epochs_done = int(state["epochs_done"])
         self._best_epoch = int(state["best_epoch"])
@@ -231,11 +227,12 @@ class Trainer:
         """Returns the mean of every loss part over the epoch, or over its first `limit` steps."""
         data, size = self._data, self._recipe.batch_size
         seed = _derived_seed(self._seed, epoch)
-        order = torch.randperm(data.train.num_images, generator=torch.Generator().manual_seed(seed))
+        positions = self._positions
+        order = positions[torch.randperm(len(positions), generator=torch.Generator().manual_seed(seed))]
         steps = self._steps if limit is None else min(limit, self._steps)
         order = order[: steps * size]
         self._network.train()
-        self._loss.begin_epoch(epoch)
+        self._guidance.begin_epoch(epoch)
         if self._stepper is None:
             self._stepper = self._make_stepper(self._choose_execution(order[:size]))
         torch.manual_seed(seed)
@@ -263,7 +260,7 @@ class Trainer:
         align_state(self._optimizer)
         return Stepper(
             self._network,
-            loss=self._loss,
+            loss=self._guidance.loss,
             optimizer=self._optimizer,
             average=self._average,
             preprocess=self._data.preprocess,

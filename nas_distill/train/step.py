@@ -12,6 +12,7 @@ from nas_distill.data.viewing import ViewBatch
 from nas_distill.errors import TrialError
 from nas_distill.knowledge.targets import Targets
 from nas_distill.losses.registry import DistillationLoss
+from nas_distill.models.anatomy import network_signals
 from nas_distill.models.memory import is_out_of_memory
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.records import Execution, Recipe
@@ -31,7 +32,7 @@ class Stepper:
         optimizer: Over the network.
         average: The moving average that follows it, if any.
         preprocess: From uint8 images to the network's input.
-        targets: The teacher's answers; None when the loss does not need them.
+        targets: The teacher's answers; None when the loss never asks for them.
         recipe: Its `gradient_clip_norm` is used.
         execution: How the network is run.
         device: Where it is.
@@ -60,7 +61,7 @@ class Stepper:
         self._optimizer = optimizer
         self._average = average
         self._preprocess = preprocess
-        self._targets = targets if loss.needs_teacher else None
+        self._targets = targets
         self._clip_norm = recipe.gradient_clip_norm
         self._device = device
         self.execution = execution
@@ -109,12 +110,14 @@ class Stepper:
 
     def _losses(self, batch: ViewBatch, view: int) -> dict[str, Tensor]:
         images = batch.images.contiguous(memory_format=byte_format(self.execution))
+        wanted = self._loss.wanted
         with autocast(self.execution, self._device):
-            logits = self._network(self._preprocess(images))
-        teacher_logits = None
-        if self._targets is not None:
-            teacher_logits = self._targets.logits(view, batch.indices, batch.images)
-        return self._loss(logits.float(), teacher_logits, batch.targets)
+            student = network_signals(self._network, self._preprocess(images), wanted)
+        teacher = None
+        if self._loss.asks_teacher:
+            assert self._targets is not None
+            teacher = self._targets.signals(view, batch.indices, batch.images, wanted)
+        return self._loss(student, teacher, batch.targets)
 
     def _halve(self, count: int, reason: str) -> None:
         size = min(self.execution.micro_batch_size or count, count)

@@ -24,7 +24,8 @@ from nas_distill.records import EpochMetrics, Recipe, StudentSpec, TeacherRecord
 from nas_distill.store import TrialFolder, read_record, write_record
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.evaluation import evaluate
-from nas_distill.train.loop import Trainer, TrainingData
+from nas_distill.train.loop import Trainer
+from nas_distill.train.training_data import TrainingData
 
 METRICS = "metrics.json"
 _WORK = ".work"
@@ -106,7 +107,7 @@ def fit_teacher(
     torch.manual_seed(seed)
     network = _build(spec, recipe, train)
     preprocess = Preprocess(mean=manifest.mean, std=manifest.std)
-    plan = plan_views(views, manifest, epochs=recipe.epochs, online=True)
+    plan = plan_views(views, manifest, epochs=recipe.epochs, online=True, mix=recipe.mix)
     trainer = Trainer(
         network,
         recipe=recipe,

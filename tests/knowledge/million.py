@@ -17,6 +17,7 @@ from nas_distill.knowledge.build import build_knowledge
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.targets import StoredTargets
 from nas_distill.progress import Silent
+from nas_distill.signals import Wanted
 from tests.knowledge.synthetic import make_split, make_teacher
 
 NUM_IMAGES = 1_000_000
@@ -43,7 +44,10 @@ def main() -> None:
     reopened = Knowledge(knowledge.folder)
     targets, reference = StoredTargets(reopened, torch.device("cpu")), reopened.reference()
     order = torch.randperm(NUM_IMAGES, generator=torch.Generator().manual_seed(0))
-    seen = [targets.logits(0, indices, indices).sum().item() for indices in torch.split(order[: 64 * 8], 64)]
+    seen = [
+        targets.signals(0, indices, indices, Wanted()).logits.sum().item()
+        for indices in torch.split(order[: 64 * 8], 64)
+    ]
     print(
         json.dumps(
             {

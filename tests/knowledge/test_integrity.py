@@ -14,6 +14,7 @@ import torch
 from nas_distill.errors import RunError
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.targets import StoredTargets
+from nas_distill.signals import Wanted
 from tests.helpers import CPU, Heard, SmallRun
 from tests.knowledge.helpers import build, other_bias, times
 
@@ -107,9 +108,9 @@ def test_a_worker_refuses_a_bad_slab_and_names_the_way_out(
     folder = _copy(small_run, tmp_path)
     damage(folder / name)
     targets, indices = StoredTargets(Knowledge(folder), CPU), torch.arange(5)
-    targets.logits(1, indices, indices)
+    targets.signals(1, indices, indices, Wanted())
     with pytest.raises(RunError) as caught:
-        targets.logits(2, indices, indices)
+        targets.signals(2, indices, indices, Wanted())
     assert str(caught.value).startswith(f"{folder / name}: ")
     assert reason in str(caught.value)
     assert str(caught.value).endswith("; resume the search, which asks the teacher again")
@@ -118,10 +119,10 @@ def test_a_worker_refuses_a_bad_slab_and_names_the_way_out(
 def test_a_slab_is_checked_once_and_then_trusted(small_run: SmallRun, tmp_path: Path) -> None:
     folder = _copy(small_run, tmp_path)
     targets, indices = StoredTargets(Knowledge(folder), CPU), torch.arange(5)
-    first = targets.logits(2, indices, indices)
-    targets.logits(1, indices, indices)
+    first = targets.signals(2, indices, indices, Wanted()).logits
+    targets.signals(1, indices, indices, Wanted())
     (folder / RECEIPT).unlink()
-    assert torch.equal(targets.logits(2, indices, indices), first)
+    assert torch.equal(targets.signals(2, indices, indices, Wanted()).logits, first)
 
 
 @pytest.mark.parametrize("name", ["validation_logits.npy", "subset_logits.npy", "subset_indices.npy", "reference.json"])

@@ -20,13 +20,17 @@ from nas_distill.losses.functional import (
     nkd,
     pkt,
     rkd,
+    simkd,
     sp,
     standardised,
     wsld,
 )
-from nas_distill.losses.learned import HintRegressor, LearnedLoss, SimKDProjector, VariationalRegressor
+from nas_distill.losses.functional.numerics import pooled_alike
+from nas_distill.losses.learned import HintRegressor, LearnedLoss, VariationalRegressor
 from nas_distill.losses.weighted_sum import DistillationLoss
+from nas_distill.models.through_teacher import Projector
 from nas_distill.records import Recipe
+from nas_distill.signals import Signals
 from tests.losses.reference import Record, fill, labels
 
 Answer = Callable[[Record, Tensor, Tensor], Tensor]
@@ -66,7 +70,7 @@ def _wsld(record: Record, student: Tensor, teacher: Tensor) -> Tensor:
 def _with_labels(record: Record, student: Tensor, teacher: Tensor, label: float, **losses: dict[str, float]) -> Tensor:
     """What a recipe answers: the whole weighted sum."""
     loss = DistillationLoss(Recipe(losses=losses, label_weight=label))
-    return loss(student, teacher, labels(record.input))["total"]
+    return loss(Signals(student), Signals(teacher), labels(record.input))["total"]
 
 
 def _attention_transfer(record: Record, student: Tensor, teacher: Tensor) -> Tensor:
@@ -113,8 +117,9 @@ def _regressed(record: Record, student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _projected(record: Record, student: Tensor, teacher: Tensor) -> Tensor:
-    factor = record.hyper["factor"]
-    return _learned(SimKDProjector(student.shape[1:], teacher.shape[1:], factor=factor), student, teacher)
+    projector = Projector(student.shape[1], teacher.shape[1], record.hyper["factor"])
+    fill(projector)
+    return simkd(projector(pooled_alike(student, teacher)[0]), teacher)
 
 
 def _variational(record: Record, student: Tensor, teacher: Tensor) -> Tensor:

@@ -37,7 +37,8 @@ def answers(entry: LossEntry, images: int = 8, classes: int = 10, dtype: torch.d
     if Need.EMBEDDING in entry.needs:
         shapes = ((images, 2 * classes), (images, 3 * classes))
     if Need.FEATURES in entry.needs:
-        shapes = ((images, classes, 6, 6), (images, 2 * classes, 3, 3))  # type: ignore[assignment]
+        channels = classes if entry.through_teacher else 2 * classes
+        shapes = ((images, classes, 6, 6), (images, channels, 3, 3))  # type: ignore[assignment]
     generator = torch.Generator().manual_seed(images * 1000 + classes)
     student, teacher = (3 * torch.randn(*shape, dtype=torch.float64, generator=generator) for shape in shapes)
     return student.to(dtype), teacher.to(dtype)

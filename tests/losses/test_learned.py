@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import softplus
 
 from nas_distill.errors import ConfigError
-from nas_distill.losses.learned import HintRegressor, LearnedLoss, Shape, SimKDProjector, VariationalRegressor
+from nas_distill.losses.learned import HintRegressor, LearnedLoss, Shape, VariationalRegressor
 
 PAIRS: list[tuple[Shape, Shape]] = [
     ((4, 8, 8), (6, 8, 8)),
@@ -22,7 +22,7 @@ PAIRS: list[tuple[Shape, Shape]] = [
 ]
 
 
-@pytest.mark.parametrize("kind", [HintRegressor, SimKDProjector, VariationalRegressor])
+@pytest.mark.parametrize("kind", [HintRegressor, VariationalRegressor])
 @pytest.mark.parametrize(("student", "teacher"), PAIRS)
 def test_any_two_maps_can_be_compared(kind: type[LearnedLoss], student: Shape, teacher: Shape) -> None:
     torch.manual_seed(0)
@@ -35,7 +35,7 @@ def test_any_two_maps_can_be_compared(kind: type[LearnedLoss], student: Shape, t
     assert all(weight.grad is not None for weight in loss.parameters())
 
 
-@pytest.mark.parametrize("kind", [HintRegressor, SimKDProjector, VariationalRegressor])
+@pytest.mark.parametrize("kind", [HintRegressor, VariationalRegressor])
 def test_training_the_part_lowers_the_loss_and_its_state_can_be_kept(kind: type[LearnedLoss]) -> None:
     torch.manual_seed(0)
     loss, again = (kind((4, 8, 8), (6, 4, 4)) for _ in range(2))
@@ -59,11 +59,9 @@ def test_the_variance_starts_where_it_is_told(variance: float) -> None:
 
 
 def test_what_cannot_be_made_is_a_config_error() -> None:
-    for kind, name in ((HintRegressor, "hint"), (SimKDProjector, "simkd"), (VariationalRegressor, "vid")):
+    for kind, name in ((HintRegressor, "hint"), (VariationalRegressor, "vid")):
         with pytest.raises(ConfigError, match=rf"recipe\.losses\.{name}: features of shape \[16\] are no feature map"):
             kind((16,), (6, 4, 4))
-    with pytest.raises(ConfigError, match=r"simkd\.factor: 7 leaves nothing of the teacher's 6 channels"):
-        SimKDProjector((4, 8, 8), (6, 4, 4), factor=7.0)
     with pytest.raises(ConfigError, match=r"vid\.variance: 0\.1 must be above floor, 0\.1"):
         VariationalRegressor((4, 8, 8), (6, 4, 4), variance=0.1, floor=0.1)
     assert math.isfinite(VariationalRegressor((4, 8, 8), (6, 4, 4), variance=1e4).log_scale[0].item())

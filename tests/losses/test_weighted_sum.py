@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -10,13 +11,14 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from nas_distill.errors import ConfigError, TeacherError
-from nas_distill.losses.functional import dist, dkd, kd, standardised
-from nas_distill.losses.registry import LOSSES, SERVED, DistillationLoss, Need
+from nas_distill.losses.functional import at, dist, dkd, kd, sp, standardised
+from nas_distill.losses.registry import LOSSES, DistillationLoss, Need
+from nas_distill.recipe import Adaptation
 from nas_distill.records import Recipe
+from nas_distill.signals import Signals, SignalShapes, Wanted
 
 LABELS = torch.tensor([0, 1, 2, 3, 0, 1])
-TRAINS_PARTS = SERVED | {Need.LEARNING}
-SERVED_NAMES = [name for name in LOSSES.names() if LOSSES.get(name).needs <= SERVED]
+OF_LOGITS = [name for name in LOSSES.names() if Need.LOGITS in LOSSES.get(name).needs]
 
 
 def random_logits(images: int = 6, classes: int = 4, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
@@ -26,7 +28,7 @@ def random_logits(images: int = 6, classes: int = 4, dtype: torch.dtype = torch.
 
 
 def make_sum(label_weight: float, losses: dict[str, dict[str, float]]) -> DistillationLoss:
-    return DistillationLoss(Recipe(losses=losses, label_weight=label_weight), serves=TRAINS_PARTS)
+    return DistillationLoss(Recipe(losses=losses, label_weight=label_weight))
 
 
 def make(**losses: dict[str, float]) -> DistillationLoss:
@@ -36,7 +38,9 @@ def make(**losses: dict[str, float]) -> DistillationLoss:
 def test_the_sum_weighs_and_names_its_parts() -> None:
     student, teacher = random_logits()
     losses = {"kd": {"weight": 0.7, "temperature": 2.0}, "dkd": {"weight": 0.2, "beta": 2.0}, "dist": {}}
-    parts = DistillationLoss(Recipe(losses=losses, label_weight=0.3, label_smoothing=0.1))(student, teacher, LABELS)
+    parts = DistillationLoss(Recipe(losses=losses, label_weight=0.3, label_smoothing=0.1))(
+        Signals(student), Signals(teacher), LABELS
+    )
     assert list(parts) == ["total", "label", "dist", "dkd", "kd"]
     assert torch.equal(parts["label"], cross_entropy(student, LABELS, label_smoothing=0.1))
     assert torch.equal(parts["kd"], kd(student, teacher, temperature=2.0))
@@ -48,16 +52,16 @@ def test_the_sum_weighs_and_names_its_parts() -> None:
 
 def test_given_parameters_go_over_the_defaults() -> None:
     student, teacher = random_logits()
-    parts = make_sum(0.0, {"kd": {"temperature": 1.0}})(student, teacher, LABELS)
+    parts = make_sum(0.0, {"kd": {"temperature": 1.0}})(Signals(student), Signals(teacher), LABELS)
     assert parts["total"].item() == pytest.approx(0.9 * kd(student, teacher, temperature=1.0).item())
 
 
-@pytest.mark.parametrize("name", SERVED_NAMES)
+@pytest.mark.parametrize("name", OF_LOGITS)
 @pytest.mark.parametrize("mixed", [False, True])
 def test_every_served_loss_trains_on_labels_and_on_shares(name: str, mixed: bool) -> None:
     student, teacher = (values.requires_grad_() for values in random_logits(dtype=torch.float32))
     shares = 0.7 * torch.nn.functional.one_hot(LABELS, 4) + 0.3 * torch.nn.functional.one_hot(LABELS.flip(0), 4)
-    parts = make_sum(0.1, {name: {}})(student, teacher, shares if mixed else LABELS)
+    parts = make_sum(0.1, {name: {}})(Signals(student), Signals(teacher), shares if mixed else LABELS)
     parts["total"].backward()  # type: ignore[no-untyped-call]
     assert parts.keys() == {"total", "label", name}
     assert student.grad is not None
@@ -69,14 +73,14 @@ def test_shares_in_float32_suit_logits_of_any_type() -> None:
     shares = torch.nn.functional.one_hot(LABELS, 4).float()
     for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
         student, teacher = random_logits(dtype=dtype)
-        parts = make(kd={}, wsld={}, dkd={})(student, teacher, shares)
+        parts = make(kd={}, wsld={}, dkd={})(Signals(student), Signals(teacher), shares)
         assert parts["total"].dtype == (dtype if dtype == torch.float64 else torch.float32)
         assert parts["label"].item() == pytest.approx(cross_entropy(student.double(), LABELS).item(), rel=1e-5)
 
 
 def test_standardising_is_a_parameter_of_a_logit_loss() -> None:
     student, teacher = random_logits()
-    parts = make(kd={"standardise": 1.0, "temperature": 2.0})(student, teacher, LABELS)
+    parts = make(kd={"standardise": 1.0, "temperature": 2.0})(Signals(student), Signals(teacher), LABELS)
     assert torch.equal(parts["kd"], standardised(kd)(student, teacher, temperature=2.0))
     assert torch.equal(parts["label"], cross_entropy(student, LABELS)), "the labels are met by the plain logits"
 
@@ -85,9 +89,9 @@ def test_standardising_is_a_parameter_of_a_logit_loss() -> None:
 def test_without_losses_no_teacher_is_needed(losses: dict[str, dict[str, float]]) -> None:
     student, _ = random_logits()
     control = make_sum(1.0, losses)
-    assert not control.needs_teacher
-    assert make(kd={}).needs_teacher
-    parts = control(student, None, LABELS)
+    assert not control.asks_teacher
+    assert make(kd={}).asks_teacher
+    parts = control(Signals(student), None, LABELS)
     assert parts.keys() == {"total", "label"}
     assert torch.equal(parts["total"], parts["label"])
 
@@ -99,7 +103,7 @@ def test_without_losses_no_teacher_is_needed(losses: dict[str, dict[str, float]]
         (1.0, {"none": {"weight": 1.0}}, r"recipe\.losses\.none\.weight: the control takes no parameters"),
         (1.0, {"kd": {"temperature": 0.0}}, r"recipe\.losses\.kd\.temperature: 0\.0 must be above 0 \(0\.01 to 1000\)"),
         (1.0, {"kd": {"standardise": 0.5}}, r"recipe\.losses\.kd\.standardise: 0\.5 must be 0 or 1"),
-        (1.0, {"cc": {"order": 1.5}}, r"recipe\.losses\.cc: it needs the penultimate embeddings"),
+        (1.0, {"cc": {"order": 1.5}}, r"recipe\.losses\.cc\.order: 1\.5 must be a whole number of at least 1"),
         (1.0, {"hinton": {}}, "no loss is called 'hinton'"),
     ],
 )
@@ -110,25 +114,14 @@ def test_a_recipe_is_checked_when_the_sum_is_made(
         DistillationLoss(Recipe(losses=losses, label_weight=label_weight))
 
 
-@pytest.mark.parametrize("name", sorted(set(LOSSES.names()) - set(SERVED_NAMES)))
-def test_what_training_does_not_provide_is_refused_with_the_way_out(name: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        DistillationLoss(Recipe(losses={name: {}}))
-    message = str(caught.value)
-    assert message.startswith(f"recipe.losses.{name}: it needs ")
-    for need in LOSSES.get(name).needs - SERVED:
-        assert need.meaning in message
-    assert message.endswith(f"take one of {', '.join(SERVED_NAMES)}")
-
-
 def test_a_teacher_of_other_classes_is_refused() -> None:
     student, _ = random_logits()
     with pytest.raises(TeacherError, match=r"\[6, 4\] against teacher logits of shape \[6, 5\]"):
-        make(kd={})(student, random_logits(6, 5)[1], LABELS)
+        make(kd={})(Signals(student), Signals(random_logits(6, 5)[1]), LABELS)
 
 
 def test_only_learned_losses_bring_parameters() -> None:
-    everything = make_sum(0.1, {name: {} for name in SERVED_NAMES if Need.LEARNING not in LOSSES.get(name).needs})
+    everything = make_sum(0.1, {name: {} for name in OF_LOGITS if Need.LEARNING not in LOSSES.get(name).needs})
     assert list(everything.parameters()) == []
     assert everything.state_dict() == {}
     learned = make(ctkd={}, kd={})
@@ -139,17 +132,101 @@ def test_a_learned_loss_is_trained_told_the_epoch_kept_and_copied() -> None:
     student, teacher = random_logits(dtype=torch.float32)
     loss = make(ctkd={"curriculum_epochs": 4.0})
     optimizer = torch.optim.SGD(loss.parameters(), lr=1.0)
-    before = loss(student, teacher, LABELS)["ctkd"]
+    before = loss(Signals(student), Signals(teacher), LABELS)["ctkd"]
     loss.begin_epoch(3)
-    loss(student, teacher, LABELS)["total"].backward()  # type: ignore[no-untyped-call]
+    loss(Signals(student), Signals(teacher), LABELS)["total"].backward()  # type: ignore[no-untyped-call]
     optimizer.step()
-    after = loss(student, teacher, LABELS)["ctkd"]
+    after = loss(Signals(student), Signals(teacher), LABELS)["ctkd"]
     assert after > before
     again = make(ctkd={"curriculum_epochs": 4.0})
     again.load_state_dict(loss.state_dict())
-    assert torch.equal(again(student, teacher, LABELS)["ctkd"], after)
+    assert torch.equal(again(Signals(student), Signals(teacher), LABELS)["ctkd"], after)
     other = copy.deepcopy(loss)
     with torch.no_grad():
         next(other.parameters()).fill_(5.0)
-    assert not torch.equal(other(student, teacher, LABELS)["ctkd"], after)
-    assert torch.equal(loss(student, teacher, LABELS)["ctkd"], after)
+    assert not torch.equal(other(Signals(student), Signals(teacher), LABELS)["ctkd"], after)
+    assert torch.equal(loss(Signals(student), Signals(teacher), LABELS)["ctkd"], after)
+
+
+ADAPTED = [{}, {"sample_weighting": "confidence"}, {"sample_weighting": "correctness"}, {"release": True}]
+
+
+@pytest.mark.parametrize("adaptive", ADAPTED)
+@pytest.mark.parametrize("name", OF_LOGITS)
+def test_what_adapts_leaves_the_logged_parts_as_they_are(name: str, adaptive: dict[str, Any]) -> None:
+    student, teacher = random_logits()
+    recipe = Recipe(losses={name: {}}, label_weight=0.1)
+    plain = DistillationLoss(recipe)(Signals(student), Signals(teacher), LABELS)
+    adapted = recipe.model_copy(update={"adaptive": Adaptation(**adaptive)})
+    parts = DistillationLoss(adapted, num_classes=4)(Signals(student), Signals(teacher), LABELS)
+    for part, value in plain.items():
+        torch.testing.assert_close(parts[part], value)
+
+
+def test_released_classes_are_taught_by_their_labels_alone() -> None:
+    student, teacher = random_logits()
+    recipe = Recipe(losses={"kd": {}}, label_weight=0.1, adaptive=Adaptation(release=True))
+    loss = DistillationLoss(recipe, num_classes=4)
+    loss.released[1] = True
+    free = (LABELS == 1)[:, None]
+    (found,) = _gradients(loss, student, teacher)
+    (distilled,) = _gradients(make(kd={}), student, teacher)
+    (control,) = _gradients(make_sum(1.0, {}), student, teacher)
+    torch.testing.assert_close(found, torch.where(free, control, distilled))
+
+
+def test_what_the_teacher_loses_the_labels_gain() -> None:
+    student, teacher = random_logits()
+    loss = make(kd={})
+    loss.begin_epoch(3, factor=0.25)
+    parts = loss(Signals(student), Signals(teacher), LABELS)
+    expected = (0.1 + 0.75 * 0.9) * parts["label"] + 0.25 * 0.9 * parts["kd"]
+    torch.testing.assert_close(parts["total"], expected)
+    assert loss.asks_teacher
+
+
+def test_a_teacher_whose_terms_ended_is_not_asked() -> None:
+    student, _ = random_logits()
+    loss = make(kd={}, rkd={})
+    loss.begin_epoch(3, factor=0.0)
+    assert not loss.asks_teacher
+    parts = loss(Signals(student), None, LABELS)
+    assert set(parts) == {"total", "label"}
+    assert torch.equal(parts["total"], parts["label"])
+
+
+def test_the_temperature_takes_its_course() -> None:
+    student, teacher = random_logits()
+    adaptive = Adaptation(temperature_course="linear", temperature_end=1.0)
+    loss = DistillationLoss(Recipe(losses={"kd": {"temperature": 5.0}}, epochs=5, adaptive=adaptive))
+    for epoch, temperature in enumerate((5.0, 4.0, 3.0, 2.0, 1.0)):
+        loss.begin_epoch(epoch)
+        parts = loss(Signals(student), Signals(teacher), LABELS)
+        torch.testing.assert_close(parts["kd"], kd(student, teacher, temperature=temperature))
+
+
+def test_each_loss_gets_its_own_signal() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def signals(channels: int) -> Signals:
+        maps = tuple(torch.randn(6, channels, side, side, generator=generator) for side in (8, 4))
+        return Signals(torch.randn(6, 4, generator=generator), torch.randn(6, channels, generator=generator), maps)
+
+    losses = {"kd": {}, "sp": {}, "at": {}, "hint": {"weight": 1.0}}
+    student, teacher = signals(3), signals(5)
+    shapes = [SignalShapes((c,), ((c, 8, 8), (c, 4, 4))) for c in (3, 5)]
+    loss = DistillationLoss(Recipe(losses=losses), student=shapes[0], teacher=shapes[1])
+    assert loss.wanted == Wanted(embedding=True, depths=(0.5, 1.0))
+    parts = loss(student, teacher, LABELS)
+    assert torch.equal(parts["kd"], kd(student.logits, teacher.logits))
+    assert torch.equal(parts["at"], at(student.maps[1], teacher.maps[1]))
+    assert student.embedding is not None
+    assert teacher.embedding is not None
+    assert torch.equal(parts["sp"], sp(student.embedding, teacher.embedding))
+    assert bool(parts["hint"].isfinite())
+    assert loss.state_dict()["terms.hint.learned.convolution.weight"].shape[:2] == (5, 3)
+
+
+def _gradients(loss: DistillationLoss, student: Tensor, teacher: Tensor) -> tuple[Tensor, ...]:
+    logits = student.clone().requires_grad_()
+    return torch.autograd.grad(loss(Signals(logits), Signals(teacher), LABELS)["total"], logits)

@@ -36,7 +36,7 @@ def test_a_teacher_that_changed_under_its_name_is_told(small_run: SmallRun, tmp_
     safetensors.torch.save_file(tensors, weights)
     with pytest.raises(RunError, match=r"the weights are not those that metrics\.json was measured on; restore them"):
         prepare(run, config, Silent())
-    assert [folder.name for folder in run.knowledge.iterdir()] == [first.knowledge_id]
+    assert [folder.name for folder in run.knowledge.iterdir()] == [first.knowledge["teacher/none"]]
 
 
 def test_a_teacher_with_another_normalisation_is_asked_again(small_run: SmallRun, tmp_path: Path) -> None:
@@ -46,20 +46,20 @@ def test_a_teacher_with_another_normalisation_is_asked_again(small_run: SmallRun
     settings = json.loads(description.read_text())
     settings["pretrained_cfg"]["mean"] = [0.25]
     description.write_text(json.dumps(settings))
-    assert prepare(run, config, Silent()).knowledge_id != first.knowledge_id
+    assert prepare(run, config, Silent()).knowledge["teacher/none"] != first.knowledge["teacher/none"]
 
 
 def test_what_is_prepared_stays(small_run: SmallRun, tmp_path: Path) -> None:
     run, config, heard = RunDirectory(tmp_path), make_config(small_run), Heard()
     first = prepare(run, config, Silent())
     assert prepare(run, config, heard) == first
-    assert heard.texts("knowledge") == [f"the teacher's answers are stored already ({first.knowledge_id})"]
+    assert heard.texts("knowledge") == [f"the teacher's answers are stored already ({first.knowledge["teacher/none"]})"]
 
 
 def test_the_configuration_says_how_much_is_stored(small_run: SmallRun, tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     prepared = prepare(run, make_config(small_run, top_k=3, embeddings=True), Silent())
-    shape = Knowledge(run.knowledge / prepared.knowledge_id).manifest.shape
+    shape = Knowledge(run.knowledge / prepared.knowledge["teacher/none"]).manifest.shape
     assert (shape.top_k, shape.embedding_size) == (3, 24)
 
 

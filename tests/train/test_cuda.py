@@ -11,6 +11,7 @@ import torch
 from nas_distill.config import ExecutionConfig
 from nas_distill.models.student import build_student
 from nas_distill.records import Recipe, StudentSpec
+from nas_distill.signals import Wanted
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.execution import options as open_options
 from nas_distill.train.execution import probe, settle
@@ -40,12 +41,13 @@ def _full_float32() -> Iterator[None]:
 
 def make_trainer(context: TrialContext, execution: ExecutionConfig) -> Trainer:
     torch.manual_seed(3)
+    lesson = context.lesson(make_assignment())
     return Trainer(
         build_student(SPEC, num_classes=10, channels=1, image_size=8),
         recipe=RECIPE,
-        data=context.data,
-        targets=context.targets,
-        reference=context.reference,
+        data=lesson.data,
+        targets=lesson.targets,
+        reference=lesson.reference,
         seed=3,
         device=context.device,
         execution=execution,
@@ -130,11 +132,11 @@ def test_answers_too_large_for_the_device_are_gathered_on_the_host(
     from nas_distill.knowledge import slab
     from nas_distill.knowledge.targets import StoredTargets
 
-    targets = context.targets
+    targets = context.lesson(make_assignment()).targets
     assert isinstance(targets, StoredTargets)
     indices = torch.randperm(320, device=context.device)[:64]
-    resident = targets.logits(1, indices, torch.empty(0))
+    resident = targets.signals(1, indices, torch.empty(0), Wanted()).logits
     monkeypatch.setattr(slab, "_RESIDENT_SHARE", 0.0)
     fresh = StoredTargets(targets._knowledge, context.device)
-    assert torch.equal(fresh.logits(1, indices, torch.empty(0)), resident)
+    assert torch.equal(fresh.signals(1, indices, torch.empty(0), Wanted()).logits, resident)
     assert resident.device.type == "cuda"

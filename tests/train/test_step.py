@@ -16,8 +16,8 @@ from nas_distill.records import Execution, Recipe, StudentSpec
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.evaluation import evaluate
 from nas_distill.train.loop import Trainer
-from nas_distill.workplace import TrialContext, open_context
-from tests.helpers import CPU, TINY_SPEC, SmallRun
+from nas_distill.workplace import Lesson
+from tests.helpers import CPU, TINY_SPEC, SmallRun, open_lesson
 
 # Without batch normalisation, dropout or clipping a batch in parts is the same sum as the batch whole.
 PLAIN_VIT = StudentSpec(
@@ -27,12 +27,12 @@ PLAIN_VIT = StudentSpec(
 
 
 @pytest.fixture(scope="module")
-def context(small_run: SmallRun) -> TrialContext:
-    return open_context(small_run.workplace())
+def lesson(small_run: SmallRun) -> Lesson:
+    return open_lesson(small_run.workplace())
 
 
 def make_trainer(
-    context: TrialContext, spec: StudentSpec, *, holds: int | None, seen: list[int] | None = None, batch_size: int = 32
+    lesson: Lesson, spec: StudentSpec, *, holds: int | None, seen: list[int] | None = None, batch_size: int = 32
 ) -> Trainer:
     """A trainer whose device holds at most `holds` images in a training pass; notes the sizes that were passed."""
     torch.manual_seed(3)
@@ -42,9 +42,9 @@ def make_trainer(
     return Trainer(
         network,
         recipe=Recipe(epochs=2, batch_size=batch_size),
-        data=context.data,
-        targets=context.targets,
-        reference=context.reference,
+        data=lesson.data,
+        targets=lesson.targets,
+        reference=lesson.reference,
         seed=3,
         device=CPU,
     )
@@ -60,9 +60,9 @@ def _out_of_memory_beyond(holds: int, seen: list[int]) -> Callable[[nn.Module, t
     return hook
 
 
-def test_a_batch_in_parts_gives_the_gradient_of_the_batch(context: TrialContext) -> None:
-    whole = make_trainer(context, PLAIN_VIT, holds=None)
-    parted = make_trainer(context, PLAIN_VIT, holds=9)
+def test_a_batch_in_parts_gives_the_gradient_of_the_batch(lesson: Lesson) -> None:
+    whole = make_trainer(lesson, PLAIN_VIT, holds=None)
+    parted = make_trainer(lesson, PLAIN_VIT, holds=9)
     expected, found = whole.run_epoch(), parted.run_epoch()
     assert parted.execution == Execution(micro_batch_size=8)
     assert whole.execution == Execution()
@@ -72,9 +72,9 @@ def test_a_batch_in_parts_gives_the_gradient_of_the_batch(context: TrialContext)
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
 
 
-def test_parts_are_nearly_equal_and_never_single_images(context: TrialContext) -> None:
+def test_parts_are_nearly_equal_and_never_single_images(lesson: Lesson) -> None:
     seen: list[int] = []
-    trainer = make_trainer(context, TINY_SPEC, holds=7, seen=seen)
+    trainer = make_trainer(lesson, TINY_SPEC, holds=7, seen=seen)
     trainer.run_epoch()
     assert trainer.execution.micro_batch_size == 4
     assert set(seen) == {4}
@@ -82,30 +82,30 @@ def test_parts_are_nearly_equal_and_never_single_images(context: TrialContext) -
 
 
 @pytest.mark.parametrize("batch_size", [5, 7, 33])
-def test_no_part_of_an_odd_batch_is_a_single_image(context: TrialContext, batch_size: int) -> None:
+def test_no_part_of_an_odd_batch_is_a_single_image(lesson: Lesson, batch_size: int) -> None:
     seen: list[int] = []
-    trainer = make_trainer(context, TINY_SPEC, holds=4, seen=seen, batch_size=batch_size)
+    trainer = make_trainer(lesson, TINY_SPEC, holds=4, seen=seen, batch_size=batch_size)
     trainer.run_epoch()
     assert min(seen) >= 2
 
 
-def test_a_device_that_holds_nothing_fails_the_trial_with_the_reason(context: TrialContext) -> None:
-    trainer = make_trainer(context, TINY_SPEC, holds=2)
+def test_a_device_that_holds_nothing_fails_the_trial_with_the_reason(lesson: Lesson) -> None:
+    trainer = make_trainer(lesson, TINY_SPEC, holds=2)
     with pytest.raises(TrialError, match=r"memory does not suffice for a batch of 3 images \(CUDA out of memory"):
         trainer.run_epoch()
 
 
-def test_a_resumed_trial_does_not_run_out_of_memory_again(context: TrialContext, tmp_path: Path) -> None:
-    first = make_trainer(context, TINY_SPEC, holds=8)
+def test_a_resumed_trial_does_not_run_out_of_memory_again(lesson: Lesson, tmp_path: Path) -> None:
+    first = make_trainer(lesson, TINY_SPEC, holds=8)
     first.run_epoch()
     save_state(tmp_path / "state.safetensors", first.state())
-    second = make_trainer(context, TINY_SPEC, holds=8)
+    second = make_trainer(lesson, TINY_SPEC, holds=8)
     second.load(load_state(tmp_path / "state.safetensors"))
     assert second.execution == Execution(micro_batch_size=8)
     assert second.run_epoch() == first.run_epoch().model_copy(update={"wall_time_s": pytest.approx(0, abs=60)})
 
 
-def test_evaluation_shrinks_its_batch(context: TrialContext) -> None:
+def test_evaluation_shrinks_its_batch(lesson: Lesson) -> None:
     sizes: list[int] = []
 
     def network(images: Tensor) -> Tensor:
@@ -114,26 +114,24 @@ def test_evaluation_shrinks_its_batch(context: TrialContext) -> None:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory")
         return torch.zeros(len(images), 10)
 
-    tally = evaluate(network, context.data.validation, device=CPU, teacher_logits=context.reference.validation)
+    tally = evaluate(network, lesson.data.validation, device=CPU, teacher_logits=lesson.reference.validation)
     assert int(tally.counts.sum()) == 160
     assert max(sizes[-5:]) <= 50
 
 
-def test_other_errors_of_evaluation_are_not_swallowed(context: TrialContext) -> None:
+def test_other_errors_of_evaluation_are_not_swallowed(lesson: Lesson) -> None:
     def network(images: Tensor) -> Tensor:
         raise RuntimeError("shapes do not agree")
 
     with pytest.raises(RuntimeError, match="shapes do not agree"):
-        evaluate(network, context.data.validation, device=CPU)
+        evaluate(network, lesson.data.validation, device=CPU)
 
 
-def test_evaluation_compares_each_image_with_its_own_answer(context: TrialContext, small_run: SmallRun) -> None:
-    tally = evaluate(
-        small_run.teacher, context.data.validation, device=CPU, teacher_logits=context.reference.validation
-    )
+def test_evaluation_compares_each_image_with_its_own_answer(lesson: Lesson, small_run: SmallRun) -> None:
+    tally = evaluate(small_run.teacher, lesson.data.validation, device=CPU, teacher_logits=lesson.reference.validation)
     assert tally.comparison().agreement == 1.0
     assert tally.comparison().divergence_nats < 1e-8
-    assert tally.answers() == context.reference.teacher
+    assert tally.answers() == lesson.reference.teacher
 
 
 @pytest.mark.parametrize(

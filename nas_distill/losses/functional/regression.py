@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from nas_distill.errors import TeacherError
-from nas_distill.losses.functional.numerics import feature_loss
+from nas_distill.losses.functional.numerics import feature_loss, pooled_alike
 
 
 @feature_loss
@@ -40,15 +40,15 @@ def simkd(student: Tensor, teacher: Tensor) -> Tensor:
 
     Args:
         student: [B, C, H, W], after the projector P.
-        teacher: The same shape; no gradient flows to it.
+        teacher: [B, C, H', W']; the larger map is average-pooled to the smaller. No gradient flows to it.
 
     Returns:
         A scalar of at least 0.
 
     Raises:
-        TeacherError: The shapes differ.
+        TeacherError: The channels differ.
     """
-    return _mean_squared_difference(student, teacher)
+    return _mean_squared_difference(*pooled_alike(student, teacher))
 
 
 def _mean_squared_difference(student: Tensor, teacher: Tensor) -> Tensor:

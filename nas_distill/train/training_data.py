@@ -1,0 +1,38 @@
+"""What a network is trained and measured on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nas_distill.data.splits import ImageSplit
+from nas_distill.data.views import ViewPlan
+from nas_distill.models.preprocess import Preprocess
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingData:
+    """What a network is trained and measured on.
+
+    Attributes:
+        train: Training split.
+        validation: Split that it is measured on.
+        plan: Views of the training images; epoch e trains on view e mod count.
+        preprocess: From uint8 images to the network's input.
+        train_indices: int64 [M], positions in `train` that are trained on; None for all.
+        validation_indices: int64 [V], positions in `validation` that are measured on; None for all.
+    """
+
+    train: ImageSplit
+    validation: ImageSplit
+    plan: ViewPlan
+    preprocess: Preprocess
+    train_indices: Tensor | None = None
+    validation_indices: Tensor | None = None
+
+    @property
+    def positions(self) -> Tensor:
+        """Positions in `train` that are trained on, int64 [M]."""
+        return torch.arange(self.train.num_images) if self.train_indices is None else self.train_indices

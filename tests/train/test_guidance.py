@@ -1,0 +1,110 @@
+"""What adapts the teacher's part, in real trainings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nas_distill.errors import ConfigError
+from nas_distill.models.student import build_student
+from nas_distill.recipe import Adaptation, Recipe
+from nas_distill.records import EpochMetrics
+from nas_distill.train.checkpoint import load_state, save_state
+from nas_distill.train.loop import Trainer
+from nas_distill.workplace import Lesson
+from tests.helpers import CPU, TINY_SPEC, SmallRun, open_lesson
+
+BASE = Recipe(epochs=4, batch_size=32, learning_rate=1e-2)
+
+
+@pytest.fixture(scope="module")
+def lesson(small_run: SmallRun) -> Lesson:
+    return open_lesson(small_run.workplace())
+
+
+def make_trainer(lesson: Lesson, adaptive: dict[str, Any], **changes: Any) -> Trainer:
+    torch.manual_seed(0)
+    recipe = Recipe(**{**dict(BASE), **changes, "adaptive": Adaptation(**adaptive)})
+    return Trainer(
+        build_student(TINY_SPEC, num_classes=10, channels=1, image_size=8),
+        recipe=recipe,
+        data=lesson.data,
+        targets=lesson.targets,
+        reference=lesson.reference,
+        seed=3,
+        device=CPU,
+    )
+
+
+def run(trainer: Trainer) -> list[EpochMetrics]:
+    curve = []
+    while not trainer.is_finished():
+        curve.append(trainer.run_epoch().model_copy(update={"wall_time_s": 0.0}))
+    return curve
+
+
+def test_the_teacher_ends_with_its_share_of_the_epochs(lesson: Lesson) -> None:
+    curve = run(make_trainer(lesson, {"teacher_until": 0.5}))
+    assert [set(point.loss_parts) for point in curve] == [{"label", "kd"}] * 2 + [{"label"}] * 2
+    assert curve[-1].train_loss == pytest.approx(curve[-1].loss_parts["label"]), "the labels took its weight over"
+
+
+def test_the_teacher_ends_on_a_plateau(lesson: Lesson) -> None:
+    curve = run(make_trainer(lesson, {"teacher_patience": 1}, learning_rate=1e-7, ema_decay=0.0, warmup_share=0.0))
+    assert set(curve[0].loss_parts) == {"label", "kd"}
+    assert set(curve[-1].loss_parts) == {"label"}, "a training that stands still has a plateau at once"
+
+
+def test_annealing_goes_over_to_the_labels(lesson: Lesson) -> None:
+    curve = run(make_trainer(lesson, {"weight_course": "linear", "weight_end": 0.0}))
+    second = curve[1]
+    expected = (0.1 + 0.9 / 3) * second.loss_parts["label"] + 0.9 * 2 / 3 * second.loss_parts["kd"]
+    assert second.train_loss == pytest.approx(expected, rel=1e-5)
+    assert set(curve[-1].loss_parts) == {"label"}
+
+
+@pytest.mark.parametrize(
+    "adaptive",
+    [
+        {"release": True, "release_level": 0.9},
+        {"teacher_patience": 1},
+        {"sample_weighting": "correctness", "temperature_course": "cosine"},
+    ],
+)
+@pytest.mark.parametrize("cut", [1, 3])
+def test_going_on_from_a_checkpoint_changes_nothing(
+    lesson: Lesson, tmp_path: Path, adaptive: dict[str, Any], cut: int
+) -> None:
+    straight = make_trainer(lesson, adaptive)
+    expected = run(straight)
+    first = make_trainer(lesson, adaptive)
+    for _ in range(cut):
+        first.run_epoch()
+    save_state(tmp_path / "state.safetensors", first.state())
+    second = make_trainer(lesson, adaptive)
+    second.load(load_state(tmp_path / "state.safetensors"))
+    assert run(second) == expected[cut:]
+    assert second.released_classes == straight.released_classes
+
+
+def test_held_out_images_are_not_trained_on(lesson: Lesson) -> None:
+    trainer = make_trainer(lesson, {"release": True, "release_holdout": 0.25})
+    trained, held = trainer._guidance.positions, trainer._guidance._held_out
+    assert set(trained.tolist()).isdisjoint(held.tolist())
+    assert len(trained) + len(held) == lesson.data.train.num_images
+    assert len(held) == pytest.approx(0.25 * lesson.data.train.num_images, abs=10)
+
+
+def test_feature_maps_are_not_stored_and_the_way_out_is_told(lesson: Lesson) -> None:
+    with pytest.raises(ConfigError, match=r"feature maps of the teacher are wanted, .*--online-teacher"):
+        make_trainer(lesson, {}, losses={"hint": {}})
+
+
+def test_embeddings_that_are_not_stored_are_told(lesson: Lesson) -> None:
+    with pytest.raises(
+        ConfigError, match=r"embeddings are wanted, which were not stored; set teacher"
+    ):
+        make_trainer(lesson, {}, losses={"rkd": {}})
