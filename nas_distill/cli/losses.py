@@ -37,7 +37,7 @@ def list_command() -> None:
 @click.argument("name")
 def show_command(name: str) -> None:
     """Shows the loss NAME: its equation and paper, what it needs, its parameters, and how a search takes it."""
-    from nas_distill.losses.registry import LOSSES, NONE, SERVED
+    from nas_distill.losses.registry import LOSSES, NONE
 
     if name == NONE:
         click.echo("none: the control, trained on the labels alone\n")
@@ -47,14 +47,28 @@ def show_command(name: str) -> None:
     click.echo(f"{name}: {entry.equation}\n")
     click.echo(f"paper     {entry.paper}")
     click.echo(f"needs     {'; '.join(need.meaning for need in _in_order(entry))}")
-    if not entry.needs <= SERVED:
-        missing = ", ".join(need for need in _in_order(entry) if need not in SERVED)
-        click.echo(f"          a search does not provide this yet: {missing}")
+    for line in _asks_of_the_search(entry):
+        click.echo(f"          {line}")
     click.echo(f"example   --set 'recipe.losses={{{name}: {{}}}}' --set recipe.label_weight={entry.label_weight:g}\n")
     meanings = _documented_parameters(entry)
     rows = [("parameter", "default", "must be", "meaning")]
     rows += [(key, f"{value:g}", entry.rules[key].text, meanings.get(key, "")) for key, value in entry.defaults.items()]
     _print_table(rows)
+
+
+def _asks_of_the_search(entry: LossEntry) -> list[str]:
+    """Returns what must be configured for the loss, beside `recipe.losses`, one line each."""
+    from nas_distill.losses.registry import Need
+
+    lines = []
+    if Need.FEATURES in entry.needs:
+        lines.append("of the search: needs teacher.online=true (--online-teacher)")
+    if Need.EMBEDDING in entry.needs:
+        lines.append("of the search: nothing (embeddings are stored for a recipe that compares them); with a searched")
+        lines.append("recipe: needs teacher.embeddings=true, or teacher.online=true (--online-teacher)")
+    if entry.through_teacher:
+        lines.append("the student answers through the teacher's classifier; not with a searched recipe (--recipe)")
+    return lines
 
 
 def _in_order(entry: LossEntry) -> list[Need]:
@@ -71,6 +85,7 @@ def _documented_parameters(entry: LossEntry) -> dict[str, str]:
     """Returns what each parameter means, from the section "Args" of the docstring that names it."""
     import inspect
 
+    from nas_distill.losses.entries import DEPTH
     from nas_distill.losses.registry import STANDARDISE, WEIGHT
 
     text = inspect.getdoc(entry.learned or entry.function) or ""
@@ -81,6 +96,7 @@ def _documented_parameters(entry: LossEntry) -> dict[str, str]:
         **meanings,
         WEIGHT: "Of this loss in the sum.",
         STANDARDISE: "1 takes z-scores of the logits (Sun et al. 2024, arXiv 2403.01427).",
+        DEPTH: "Share of the stages, of student and teacher, after which the feature map is taken.",
     }
 
 

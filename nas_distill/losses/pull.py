@@ -77,13 +77,13 @@ def sample_weights(kind: SampleWeighting, teacher_logits: Tensor, targets: Tenso
         # The rest of two nearly equal numbers: what rounding makes of a teacher without an opinion is not one.
         worth = torch.where(worth > ROUNDINGS * torch.finfo(worth.dtype).eps, worth, 0.0)
     elif targets.is_floating_point():
-        worth = (targets * shares).sum(dim=1)
+        worth = (targets.float() * shares).sum(dim=1)
     else:
         worth = shares.gather(1, targets[:, None]).squeeze(1)
-    # By the largest first: the mean of tiny numbers can round to 0.
-    worth = worth / torch.where(worth.amax() > 0, worth.amax(), 1.0)
-    mean = worth.mean()
-    return torch.where(mean > 0, worth / torch.where(mean > 0, mean, 1.0), 1.0)
+    # Over the largest first: the mean of tiny numbers can round to 0.
+    largest = worth.amax()
+    worth = torch.where(largest > 0, worth / largest, 1.0)
+    return worth / worth.mean()
 
 
 def released_weights(targets: Tensor, released: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nas_distill.models.anatomy import LOGITS_ALONE
 from nas_distill.models.student import build_student
-from nas_distill.models.through_teacher import FACTOR, TeacherHead
+from nas_distill.models.through_teacher import TeacherHead
 from nas_distill.records import Cost, StudentSpec
 from nas_distill.signals import Wanted
 
@@ -20,7 +20,6 @@ def measure_cost(
     channels: int,
     image_size: int,
     through: TeacherHead | None = None,
-    factor: float = FACTOR,
     wanted: Wanted = LOGITS_ALONE,
 ) -> Cost:
     """Returns the cost of a candidate without allocating its weights.
@@ -31,12 +30,10 @@ def measure_cost(
         channels: Input channels.
         image_size: Input height and width, pixels.
         through: The teacher's classifier, when the student answers through it; projector and classifier are counted.
-        factor: Of the projector.
         wanted: Signals that losses will compare, which the candidate must have.
 
     Raises:
         SpaceError: The candidate cannot be built, cannot take such images, or lacks a signal.
-        ConfigError: `factor` is too large.
     """
     model = build_student(
         spec,
@@ -45,7 +42,6 @@ def measure_cost(
         image_size=image_size,
         device="meta",
         through=through,
-        factor=factor,
         wanted=wanted,
     )
     return measure_module_cost(model, channels=channels, image_size=image_size)

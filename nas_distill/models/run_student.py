@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import safetensors.torch
 from pydantic import ConfigDict, PositiveFloat, PositiveInt
@@ -67,7 +66,7 @@ def load_run_student(model: str, *, image_size: int | None = None) -> Teacher:
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise TeacherError(f"teacher.model: {path}: the student's weights cannot be read: {reason}") from None
-    if all(name.startswith(_THROUGH) for name in state):
+    if state and all(name.startswith(_THROUGH) for name in state):
         raise TeacherError(
             f"teacher.model: the student of {model} answers through its own teacher's classifier (loss simkd), and "
             "cannot teach without it; take a student that was distilled by another loss"
@@ -82,11 +81,13 @@ def load_run_student(model: str, *, image_size: int | None = None) -> Teacher:
         raise TeacherError(f"teacher.model: the student of {model} cannot be built again: {error}") from error
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].strip()
-        raise TeacherError(f"teacher.model: {path}: are not the weights of {record.spec.architecture}: {reason}") from error
+        raise TeacherError(
+            f"teacher.model: {path}: are not the weights of {record.spec.architecture}: {reason}"
+        ) from error
     return Teacher(
         network,
         architecture=record.spec.architecture,
-        arguments=_arguments(record),
+        arguments=record.spec.keyword_arguments(),
         channels=images.channels,
         image_size=size,
         preprocess=Preprocess(mean=images.mean, std=images.std, image_size=size),
@@ -161,11 +162,6 @@ def _link(run: str, record: TrialRecord) -> TeacherLink:
         num_params=record.cost.num_params,
         top1=record.metrics.top1,
     )
-
-
-def _arguments(record: TrialRecord) -> dict[str, Any]:
-    # The size stands in the configuration beside it, where timm looks for it first.
-    return {name: value for name, value in record.spec.keyword_arguments().items() if name != "img_size"}
 
 
 def _some(numbers: list[int]) -> str:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from nas_distill.errors import SpaceError, nearest_names
-from nas_distill.models.anatomy import LOGITS_ALONE, SignalError, check_signals
-from nas_distill.models.through_teacher import FACTOR, TeacherHead, ThroughTeacher
+from nas_distill.models.anatomy import LOGITS_ALONE, SignalError, check_signals, signal_shapes
+from nas_distill.models.through_teacher import TeacherHead, ThroughTeacher
 from nas_distill.records import StudentSpec
 from nas_distill.signals import SignalShapes, Wanted
 
@@ -33,7 +33,6 @@ def build_student(
     drop_path_rate: float = 0.0,
     device: torch.device | str = "cpu",
     through: TeacherHead | None = None,
-    factor: float = FACTOR,
     wanted: Wanted = LOGITS_ALONE,
 ) -> nn.Module:
     """Builds a candidate with fresh weights from torch's current random state.
@@ -46,8 +45,8 @@ def build_student(
         drop_rate: Dropout before the classifier; architectures without it are built without.
         drop_path_rate: Stochastic depth; architectures without it are built without.
         device: Where the weights live; "meta" allocates none.
-        through: The teacher's classifier, when the student answers through it instead of one of its own (SimKD).
-        factor: Of the projector to it (`Projector`).
+        through: The teacher's classifier, when the student answers through it instead of one of its own (SimKD);
+            dropout before the classifier is left out with the student's own.
         wanted: Signals that losses will compare; on the meta device the network is asked for them too.
 
     Returns:
@@ -56,7 +55,6 @@ def build_student(
     Raises:
         SpaceError: timm has no such architecture, its constructor refuses the arguments, or the network cannot
             take such images, or lacks a signal.
-        ConfigError: `factor` is too large.
     """
     arguments = _arguments(spec, num_classes=num_classes, channels=channels, image_size=image_size)
     optional: dict[str, Any] = {}
@@ -74,9 +72,9 @@ def build_student(
         _try_on_one_image(model, spec, image, num_classes)
     try:
         if through is not None:
-            model = ThroughTeacher(model, through, inputs=image, factor=factor)
+            model = ThroughTeacher(model, through, inputs=image)
         if image.is_meta and wanted.more_than_logits:
-            check_signals(model, image, wanted)
+            signal_shapes(model, image, wanted)
     except SignalError as error:
         raise SpaceError(_refusal(spec, _lack(error))) from error
     return model

@@ -15,9 +15,10 @@ import torch
 from timm.models._hub import save_config_for_hf
 from torch import Tensor, nn
 
-from nas_distill.config import LOCAL_DIR
+from nas_distill.config import LOCAL_DIR, RUN
 from nas_distill.errors import TeacherError, nearest_names
 from nas_distill.models.preprocess import Preprocess
+from nas_distill.models.run_student import load_run_student
 from nas_distill.models.teacher_network import Teacher
 from nas_distill.store import write_atomic, write_text
 
@@ -41,7 +42,7 @@ def load_teacher(
     """Loads a teacher and checks it against the data.
 
     Args:
-        model: A timm name (with `checkpoint`), or `local-dir:PATH`.
+        model: A timm name (with `checkpoint`), `local-dir:PATH`, or `run:RUN/TRIAL`.
         class_names: The data's classes.
         channels: The data's channels.
         arguments: Constructor arguments, for a timm name.
@@ -52,18 +53,21 @@ def load_teacher(
     Raises:
         TeacherError: It cannot be found, read or built, or its classes or channels do not suit the data.
     """
-    if model.startswith(LOCAL_DIR):
-        if checkpoint is not None or arguments:
-            raise TeacherError(
-                f"teacher.model: '{model}' brings its own weights and arguments; leave out teacher.checkpoint "
-                "and teacher.arguments"
-            )
+    if model.startswith((LOCAL_DIR, RUN)) and (checkpoint is not None or arguments):
+        raise TeacherError(
+            f"teacher.model: '{model}' brings its own weights and arguments; leave out teacher.checkpoint "
+            "and teacher.arguments"
+        )
+    if model.startswith(RUN):
+        teacher = load_run_student(model, image_size=image_size)
+    elif model.startswith(LOCAL_DIR):
         network, arguments = _load_local_dir(Path(model.removeprefix(LOCAL_DIR)), trust_pickle=trust_pickle)
+        teacher = _wrap(network, arguments, image_size)
     else:
         network, arguments = _load_checkpoint(
             model, dict(arguments or {}), checkpoint, num_classes=len(class_names), trust_pickle=trust_pickle
         )
-    teacher = _wrap(network, arguments, image_size)
+        teacher = _wrap(network, arguments, image_size)
     _check_against_data(teacher, class_names, channels)
     _check_one_answer(teacher, channels)
     return teacher

@@ -13,13 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from nas_distill.errors import ConfigError
-from nas_distill.models.anatomy import SignalError, check_signals, features_and_maps, same_logits, undisturbed
+from nas_distill.models.anatomy import (
+    SignalError,
+    check_signals,
+    features_and_maps,
+    same_logits,
+    signal_shapes,
+    undisturbed,
+)
 from nas_distill.models.cutting import cut_body, cut_head
 from nas_distill.signals import Shape, Wanted
-
-FACTOR = 2.0
-"""The projector's bottleneck has the teacher's channels divided by this, by default."""
 
 _POOLED = Wanted(depths=(1.0,))
 
@@ -114,18 +117,11 @@ class Projector(nn.Sequential):
     Args:
         inputs: Channels of the student's map.
         outputs: Channels of the teacher's.
-        factor: The convolutions between have `outputs` divided by this, rounded down.
-
-    Raises:
-        ConfigError: That leaves no channel.
+        factor: Between the convolutions there are `outputs` divided by this, rounded down, at least 1.
     """
 
-    def __init__(self, inputs: int, outputs: int, factor: float = FACTOR) -> None:
-        middle = int(outputs // factor)
-        if middle == 0:
-            raise ConfigError(
-                f"recipe.losses.simkd.factor: {factor:g} leaves nothing of the teacher's {outputs} channels"
-            )
+    def __init__(self, inputs: int, outputs: int, factor: float = 2.0) -> None:
+        middle = max(1, int(outputs // factor))
         layers: list[nn.Module] = []
         for sizes in ((inputs, middle, 1), (middle, middle, 3), (middle, outputs, 1)):
             layers += [nn.Conv2d(*sizes, padding="same", bias=False), nn.BatchNorm2d(sizes[1]), nn.ReLU()]
@@ -143,23 +139,27 @@ class ThroughTeacher(nn.Module):
         backbone: A timm classifier; a copy is made without its own head.
         head: The teacher's; a copy is made on the backbone's device, "meta" included.
         inputs: float [B, channels, H, W] on that device, to find the backbone's map with.
-        factor: See `Projector`.
 
     Raises:
         SignalError: The backbone has no feature map.
-        ConfigError: The factor is too large.
     """
 
-    def __init__(self, backbone: nn.Module, head: TeacherHead, *, inputs: Tensor, factor: float = FACTOR) -> None:
+    def __init__(self, backbone: nn.Module, head: TeacherHead, *, inputs: Tensor) -> None:
         super().__init__()
-        ((channels, _, _),) = check_signals(backbone, inputs, _POOLED).maps
+        ((channels, _, _),) = signal_shapes(backbone, inputs, _POOLED).maps
         self.backbone = cut_body(backbone, inputs)
         with torch.device(inputs.device):
-            self.projector = Projector(channels, head.features[0], factor)
+            self.projector = Projector(channels, head.features[0])
         self.classifier = copy.deepcopy(head).to(inputs.device)
         self.num_classes = head.num_classes
         self.pretrained_cfg = getattr(backbone, "pretrained_cfg", None)
         self._largest = head.features[1:]
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Freezes or wakes backbone and projector; the teacher's classifier stays frozen."""
+        super().requires_grad_(requires_grad)
+        self.classifier.requires_grad_(False)
+        return self
 
     def get_classifier(self) -> Any:
         """Returns the teacher's classification layer, or what timm has in its place."""

@@ -7,7 +7,7 @@ import yaml
 
 from nas_distill.cli import main
 from nas_distill.errors import ConfigError
-from nas_distill.losses.registry import LOSSES, SERVED, DistillationLoss
+from nas_distill.losses.registry import LOSSES, Need, asked_losses
 from nas_distill.records import Recipe
 
 NAMES = ["none", *LOSSES.names()]
@@ -36,7 +36,9 @@ def test_show_tells_all_of_a_loss(name: str, capsys: pytest.CaptureFixture[str])
     assert entry.paper in shown
     for need in entry.needs:
         assert need.meaning in shown
-    assert ("a search does not provide this yet" in shown) == (not entry.needs <= SERVED)
+    assert ("needs teacher.online=true (--online-teacher)" in shown) == (Need.FEATURES in entry.needs)
+    assert ("needs teacher.embeddings=true" in shown) == (Need.EMBEDDING in entry.needs)
+    assert ("not with a searched recipe" in shown) == entry.through_teacher
     start = next(number for number, line in enumerate(lines) if line.startswith("parameter "))
     assert re.split(r"  +", lines[start]) == ["parameter", "default", "must be", "meaning"]
     shown_parameters = [re.split(r"  +", line) for line in lines[start + 1 :]]
@@ -53,8 +55,12 @@ def test_the_example_is_a_recipe(name: str, capsys: pytest.CaptureFixture[str]) 
     assert example is not None
     recipe = Recipe(losses=yaml.safe_load(example[1]), label_weight=float(example[2]))
     assert list(recipe.losses) == ([] if name == "none" else [name])
-    if name == "none" or LOSSES.get(name).needs <= SERVED:
-        DistillationLoss(recipe)
+    assert [asked.name for asked in asked_losses(recipe)] == list(recipe.losses)
+
+
+def test_depth_is_among_the_parameters_of_losses_of_feature_maps(capsys: pytest.CaptureFixture[str]) -> None:
+    with_depth = {name for name in LOSSES.names() if re.search(r"^depth ", output(capsys, "show", name), re.MULTILINE)}
+    assert with_depth == {"at", "hint", "vid"}
 
 
 def test_an_unknown_loss_is_a_config_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -84,6 +84,41 @@ def test_features_only(shape: dict[str, Any]) -> None:
     assert len(maps) == len(shape["widths"])
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_intermediates_are_the_stages_maps(shape: dict[str, Any]) -> None:
+    model = make(**shape).eval()
+    seen: list[Tensor] = []
+    for stage in model.stages:
+        stage.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    batch = images()
+    features, maps = model.forward_intermediates(batch)
+    assert isinstance(features, Tensor)
+    assert torch.equal(features, seen[-1])
+    stages = len(shape["widths"])
+    assert len(maps) == stages == len(seen) == len(model.feature_info)
+    assert all(torch.equal(one, other) for one, other in zip(maps, seen, strict=True))
+    alone = model.forward_intermediates(batch, indices=[0], intermediates_only=True)
+    assert torch.equal(alone[0], maps[0])
+    last = model.forward_intermediates(batch, indices=1, norm=True, intermediates_only=True)
+    assert torch.equal(last[0], maps[-1])
+    assert torch.equal(model.forward_intermediates(batch, indices=[-1])[1][0], maps[-1])
+    assert torch.equal(features, model.forward_features(batch))
+
+
+def test_intermediates_can_stop_early() -> None:
+    model = make(widths=(4, 6, 8), depths=(1, 1, 1)).eval()
+    calls: list[int] = []
+    for number, stage in enumerate(model.stages):
+        stage.register_forward_hook(lambda _module, _inputs, _output, number=number: calls.append(number))
+    features, maps = model.forward_intermediates(images(), indices=[0, 1], stop_early=True)
+    assert calls == [0, 1]
+    assert features is maps[-1]
+    with pytest.raises(ValueError, match="'NLC' must be NCHW"):
+        model.forward_intermediates(images(), output_fmt="NLC")
+    with pytest.raises(AssertionError):
+        model.forward_intermediates(images(), indices=[3])
+
+
 def test_reset_classifier() -> None:
     model = make(num_classes=5)
     model.reset_classifier(7)

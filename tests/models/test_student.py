@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from nas_distill.errors import SpaceError
 from nas_distill.models.small_resnet import SmallResNet
-from nas_distill.models.student import build_student
+from nas_distill.models.student import build_student, check_student
 from nas_distill.records import StudentSpec
+from nas_distill.signals import Wanted
 
 SMALL = {"widths": (4, 6), "depths": (1, 1)}
 SMALL_VIT = {"patch_size": 4, "embed_dim": 24, "depth": 2, "num_heads": 2}
@@ -140,3 +141,48 @@ def test_a_wrong_output_is_told() -> None:
     timm.models.register_model(map_maker)
     message = refusal("map_maker", device="meta")
     assert message == "candidate map_maker(): gives an output of shape (1, 7, 32, 32), not (1, 7)"
+
+
+class Mapless(nn.Module):
+    """Images in, logits out, and nothing on the way."""
+
+    def __init__(self, num_classes: int = 10, in_chans: int = 3, **_others: Any) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.fc = nn.Linear(in_chans, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.fc(x.mean((2, 3)))
+        return out
+
+
+@timm.models.register_model  # type: ignore[untyped-decorator]
+def mapless(pretrained: bool = False, **arguments: Any) -> nn.Module:
+    for name in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
+        arguments.pop(name, None)
+    return Mapless(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kind"), [(Wanted(embedding=True), "embedding"), (Wanted(depths=(1.0,)), "feature map")]
+)
+def test_a_candidate_that_lacks_a_signal_is_told(wanted: Wanted, kind: str) -> None:
+    lack = (
+        f"gives no {kind}: it has no forward_features and forward_head; leave it out of the space, or take losses that "
+        f"compare no {kind}s"
+    )
+    assert refusal("mapless", device="meta", wanted=wanted) == f"candidate mapless(): {lack}"
+    network = build("mapless", wanted=wanted)  # only the meta device is for trying
+    with pytest.raises(SpaceError) as caught:
+        check_student(network, torch.rand(2, 1, 32, 32), wanted)
+    assert str(caught.value) == f"candidate Mapless: {lack}"
+
+
+def test_a_candidate_that_has_its_signals_is_built() -> None:
+    wanted = Wanted(embedding=True, depths=(0.5, 1.0))
+    build("small_resnet", SMALL, device="meta", wanted=wanted)
+    network = build("small_resnet", SMALL)
+    assert check_student(network, torch.rand(2, 1, 32, 32), wanted) == ((6,), ((4, 32, 32), (6, 16, 16)))
+    network.get_submodule("fc").forward = lambda x: torch.rand(len(x), 7)
+    with pytest.raises(SpaceError, match="candidate small_resnet: gives no embedding: the logits that follow"):
+        check_student(network, torch.rand(2, 1, 32, 32), Wanted(embedding=True))

@@ -9,8 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from nas_distill.errors import TeacherError
+from nas_distill.models.cutting import cut_body
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.teacher import Teacher
+from nas_distill.signals import Wanted
+from tests.models.test_anatomy import SMALL_SWIN
 from tests.models.test_teacher import SMALL, images, make_network
 
 
@@ -31,14 +34,19 @@ from tests.models.test_teacher import SMALL, images, make_network
         ("deit_tiny_distilled_patch16_224", {"img_size": 32, "patch_size": 16, "depth": 1}, 32, 192),
     ],
 )
-def test_the_embedding_leads_to_the_logits(architecture: str, arguments: dict[str, Any], size: int, width: int) -> None:
+def test_its_signals_lead_to_the_logits(architecture: str, arguments: dict[str, Any], size: int, width: int) -> None:
     teacher = make_teacher(make_network(architecture, arguments), architecture, size=size)
-    batch = images(size=size)
-    assert teacher.check_embedding(batch) == width
-    logits, embedding = teacher.answer_with_embedding(batch)
-    assert (logits.dtype, embedding.dtype, tuple(embedding.shape)) == (torch.float32, torch.float32, (4, width))
-    assert not embedding.requires_grad
-    torch.testing.assert_close(logits, teacher(batch), rtol=1e-4, atol=1e-4)
+    batch, wanted = images(size=size), Wanted(embedding=True, depths=(0.5, 1.0))
+    shapes = teacher.check_signals(batch, wanted)
+    assert shapes.embedding == (width,)
+    signals = teacher.signals(batch, wanted)
+    assert signals.embedding is not None
+    assert signals.embedding.shape == (4, width)
+    assert shapes.maps == tuple(tuple(feature_map.shape[1:]) for feature_map in signals.maps)
+    for signal in (signals.logits, signals.embedding, *signals.maps):
+        assert signal.dtype == torch.float32
+        assert not signal.requires_grad
+    torch.testing.assert_close(signals.logits, teacher(batch), rtol=1e-4, atol=1e-4)
 
 
 class Odd(nn.Module):
@@ -80,8 +88,19 @@ class Odd(nn.Module):
 )
 def test_a_teacher_without_an_embedding_is_told(way: str, reason: str) -> None:
     with pytest.raises(TeacherError) as caught:
-        make_teacher(Odd(way), "odd").check_embedding(images())
+        make_teacher(Odd(way), "odd").check_signals(images(), Wanted(embedding=True))
     assert str(caught.value).startswith(f"teacher.embeddings: odd gives no embedding: {reason}; set teacher.embeddings")
+
+
+def test_a_teacher_without_a_feature_map_is_told() -> None:
+    teacher = make_teacher(Odd(""), "odd")
+    for ask in (teacher.signals, teacher.check_signals):
+        with pytest.raises(TeacherError) as caught:
+            ask(images(), Wanted(depths=(0.5,)))
+        assert str(caught.value) == (
+            "teacher.model: odd gives no feature map: it has no forward_intermediates for depth 0.5; take losses of "
+            "logits or embeddings, or a teacher with timm's forward_intermediates and forward_head"
+        )
 
 
 @pytest.mark.parametrize(("architecture", "arguments"), [("small_resnet", SMALL), ("test_vit", {"img_size": 32})])
@@ -101,7 +120,72 @@ def test_it_answers_in_float32_whatever_surrounds_it() -> None:
     expected = teacher(images())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(teacher(images()), expected)
-        assert torch.equal(teacher.answer_with_embedding(images())[0], expected)
+        signals = teacher.signals(images(), Wanted(embedding=True, depths=(1.0,)))
+    assert torch.equal(signals.logits, expected)
+    assert signals.maps[0].dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("architecture", "arguments", "features"),
+    [
+        ("small_resnet", SMALL, (6, 4, 4)),
+        ("mobilenetv3_small_050", {}, (288, 1, 1)),
+        ("test_convnext", {}, (64, 1, 1)),
+        (*SMALL_SWIN, (48, 8, 8)),
+        ("test_vit_relpos", {"img_size": 32}, (96, 2, 2)),
+        ("dla46_c", {}, (256, 1, 1)),
+    ],
+)
+def test_its_head_answers_from_the_map(
+    architecture: str, arguments: dict[str, Any], features: tuple[int, int, int]
+) -> None:
+    size = 8 if architecture == "small_resnet" else 32
+    teacher = make_teacher(make_network(architecture, {**arguments, "drop_rate": 0.5}), architecture, size=size)
+    digest = teacher.weights_sha256()
+    head = teacher.head()
+    assert (head.features, head.num_classes) == (features, teacher.num_classes)
+    signals = teacher.signals(images(size=size), Wanted(embedding=True, depths=(1.0,)))
+    assert signals.embedding is not None
+    torch.testing.assert_close(head(signals.maps[0]), signals.logits)
+    torch.testing.assert_close(head(signals.maps[0], pre_logits=True), signals.embedding)
+    assert teacher.weights_sha256() == digest
+    theirs = {parameter.data_ptr() for parameter in teacher.parameters()}
+    assert all(parameter.data_ptr() not in theirs for parameter in head.parameters())
+    rest = sum(parameter.numel() for parameter in cut_body(teacher.network, torch.zeros(1, 1, size, size)).parameters())
+    assert sum(p.numel() for p in teacher.parameters()) == rest + sum(p.numel() for p in head.parameters())
+
+
+def test_its_head_cannot_be_woken() -> None:
+    head = make_teacher(make_network("small_resnet", {**SMALL, "drop_rate": 0.5}), "small_resnet").head()
+    head.train().requires_grad_(True)
+    assert not any(module.training for module in head.modules())
+    assert not any(parameter.requires_grad for parameter in head.parameters())
+    feature_map = torch.rand(2, *head.features, requires_grad=True)
+    head(feature_map).square().sum().backward()
+    assert feature_map.grad is not None
+    assert bool(feature_map.grad.abs().sum() > 0)
+    assert torch.equal(head(feature_map), head(feature_map))
+
+
+@pytest.mark.parametrize(
+    ("network", "architecture", "reason"),
+    [
+        (("test_vit", {"img_size": 32}), "test_vit", "its classifier needs more than the map"),
+        (None, "odd", "it has no forward_intermediates, and forward_features ends in no map"),
+    ],
+)
+def test_a_classifier_that_needs_more_than_a_map_is_told(
+    network: tuple[str, dict[str, Any]] | None, architecture: str, reason: str
+) -> None:
+    teacher = make_teacher(
+        Odd("") if network is None else make_network(*network), architecture, size=32 if network else 8
+    )
+    with pytest.raises(TeacherError) as caught:
+        teacher.head()
+    assert str(caught.value) == (
+        f"teacher.model: no student can answer through {architecture}'s classifier: {reason}; take losses other than "
+        "simkd, or a teacher whose classifier pools a feature map"
+    )
 
 
 def make_teacher(network: nn.Module, architecture: str, *, size: int = 8) -> Teacher:

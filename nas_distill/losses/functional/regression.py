@@ -1,7 +1,7 @@
 """FitNets' hints and SimKD: the teacher's feature map as a regression target.
 
 Shapes: B images; C channels of H x W positions, or D features. The student's own shape is brought to the teacher's
-by a learned module (`learned.HintRegressor`, `learned.SimKDProjector`).
+by a learned module (`learned.HintRegressor`, `models.through_teacher.Projector`).
 """
 
 from __future__ import annotations

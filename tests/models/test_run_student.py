@@ -1,0 +1,192 @@
+"""`run:RUN/TRIAL`: the student of a trial as a teacher."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from nas_distill.config import RUN, SearchConfig, ViewsConfig
+from nas_distill.config_io import dump_config
+from nas_distill.data.views import plan_views
+from nas_distill.errors import TeacherError
+from nas_distill.knowledge.build import build_knowledge
+from nas_distill.models.run_student import load_run_student, student_origin
+from nas_distill.models.teacher import Teacher, load_teacher, save_local_dir
+from nas_distill.progress import Silent
+from nas_distill.records import Recipe, StudentSpec, TrialStatus
+from nas_distill.store import RunDirectory, write_record, write_text
+from nas_distill.train.evaluation import evaluate
+from nas_distill.trial import end_trial, run_trial
+from nas_distill.workplace import open_context
+from tests.helpers import CPU, SmallRun, make_assignment
+
+VIT = StudentSpec(architecture="test_vit", arguments={"patch_size": 4, "embed_dim": 32, "num_heads": 2, "depth": 1})
+ONE_EPOCH = Recipe(epochs=1, batch_size=64, dropout=0.1, drop_path=0.1)
+
+
+@pytest.fixture(scope="module")
+def finished(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """A run with a convolutional student, one on patches that the first taught, and a trial that failed."""
+    folder = tmp_path_factory.mktemp("finished") / "digits"
+    shutil.copytree(small_run.run.path, folder)
+    run = RunDirectory(folder)
+    write_text(run.config, dump_config(SearchConfig()))
+    context = open_context(small_run.workplace().model_copy(update={"run": str(folder)}))
+    run_trial(make_assignment(3, recipe=ONE_EPOCH), context, run.trial(3))
+    second = run_trial(make_assignment(4, spec=VIT, recipe=ONE_EPOCH), context, run.trial(4))
+    write_record(run.trial(4).result, second.model_copy(update={"assistant": 3}))
+    failed = make_assignment(5)
+    end_trial(failed, run.trial(5), status=TrialStatus.FAILED, curve=(), error="the loss is NaN", device="cpu")
+    return run
+
+
+def load(run: RunDirectory, number: int, **changes: object) -> Teacher:
+    asked = {"class_names": [str(digit) for digit in range(10)], "channels": 1} | changes
+    return load_teacher(f"{RUN}{run.path}/{number}", **asked)  # type: ignore[arg-type]  # as each test gives it
+
+
+@pytest.mark.parametrize("number", [3, 4])
+def test_a_student_answers_as_it_did_when_it_was_measured(
+    finished: RunDirectory, small_run: SmallRun, number: int
+) -> None:
+    teacher = load(finished, number)
+    record = finished.trial(number).read_result()
+    assert record is not None
+    assert record.metrics is not None
+    answers = evaluate(teacher, small_run.validation, device=CPU).answers()
+    assert (answers.top1, answers.nll_nats) == pytest.approx((record.metrics.top1, record.metrics.nll_nats))
+    assert not any(parameter.requires_grad for parameter in teacher.train().parameters())
+    assert not teacher.network.training
+
+
+@pytest.mark.parametrize("number", [3, 4])
+def test_an_adopted_student_is_the_same_network(finished: RunDirectory, tmp_path: Path, number: int) -> None:
+    teacher = load(finished, number)
+    names = teacher.class_names
+    assert names is not None
+    save_local_dir(
+        teacher.network,
+        tmp_path,
+        arguments=teacher.arguments,
+        class_names=names,
+        channels=teacher.channels,
+        image_size=teacher.image_size,
+        mean=teacher.preprocess.mean,
+        std=teacher.preprocess.std,
+    )
+    again = load_teacher(f"local-dir:{tmp_path}", class_names=names, channels=1)
+    images = torch.randint(256, (4, 1, 8, 8), dtype=torch.uint8)
+    assert again.weights_sha256() == teacher.weights_sha256()
+    assert torch.equal(again(images), teacher(images))
+
+
+def test_the_origin_names_who_taught_whom(finished: RunDirectory) -> None:
+    origin = student_origin(f"{RUN}{finished.path}/4")
+    teacher = finished.read_teacher()
+    assert [(link.run, link.trial, link.architecture) for link in origin.lineage] == [
+        ("digits", None, "small_resnet"),
+        ("digits", 3, "small_resnet"),
+        ("digits", 4, "test_vit"),
+    ]
+    assert origin.lineage[0].num_params == teacher.cost.num_params
+    assert origin.lineage[0].top1 == teacher.top1
+    assert origin.trained_on_data_id == teacher.data_id
+
+
+def test_the_origin_goes_back_to_the_first_teacher(finished: RunDirectory, tmp_path: Path) -> None:
+    shutil.copytree(finished.path, tmp_path / "second")
+    second = RunDirectory(tmp_path / "second")
+    earlier = student_origin(f"{RUN}{finished.path}/4").lineage
+    write_record(second.teacher_record, second.read_teacher().model_copy(update={"lineage": earlier}))
+    lineage = student_origin(f"{RUN}{second.path}/3").lineage
+    assert [(link.run, link.trial) for link in lineage] == [
+        ("digits", None), ("digits", 3), ("digits", 4), ("second", 3),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("run:nowhere", "names no trial; give run:RUN/TRIAL"),
+        ("run:{run}/best", "names no trial; give run:RUN/TRIAL"),
+        ("run:{run}/", "names no trial"),
+        ("run:{run}/-1", "names no trial"),
+        ("run:/no/such/run/3", "holds no run"),
+        ("run:{run}/7", "the run has no trial 7 that has ended; 3, 4, 5 have"),
+        ("run:{run}/5", "trial 5 failed: the loss is NaN; take one that is complete"),
+    ],
+)
+def test_what_is_no_student_is_said_in_one_line(finished: RunDirectory, model: str, message: str) -> None:
+    with pytest.raises(TeacherError, match=r"teacher\.model: ") as caught:
+        load_run_student(model.format(run=finished.path))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"class_names": ["a", "b"]}, "the teacher has 10 classes"),
+        ({"class_names": list("abcdefghij")}, "names and order must agree"),
+        ({"channels": 3}, "the teacher takes 1 channel"),
+        ({"arguments": {"depth": 2}}, "brings its own weights and arguments"),
+        ({"checkpoint": "weights.safetensors"}, "brings its own weights and arguments"),
+    ],
+)
+def test_a_student_of_other_images_does_not_teach(
+    finished: RunDirectory, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(TeacherError, match=message):
+        load(finished, 3, **changes)
+
+
+@pytest.fixture
+def damaged(finished: RunDirectory, tmp_path: Path) -> RunDirectory:
+    shutil.copytree(finished.path, tmp_path / "run")
+    return RunDirectory(tmp_path / "run")
+
+
+def test_damage_is_named(damaged: RunDirectory) -> None:
+    weights = damaged.trial(3).weights
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:100])
+    with pytest.raises(TeacherError, match=r"student\.safetensors: the student's weights cannot be read"):
+        load(damaged, 3)
+    weights.write_bytes(damaged.trial(4).weights.read_bytes())
+    with pytest.raises(TeacherError, match="are not the weights of small_resnet"):
+        load(damaged, 3)
+    weights.unlink()
+    with pytest.raises(TeacherError, match="cannot be read: No such file"):
+        load(damaged, 3)
+    weights.write_bytes(whole)
+    manifest = json.loads(damaged.data_manifest.read_text())
+    damaged.data_manifest.write_text(json.dumps(manifest | {"image_size": 0}))
+    with pytest.raises(TeacherError, match=r"data\.json: image_size"):
+        load(damaged, 3)
+    damaged.trial(3).result.write_text("{}")
+    with pytest.raises(TeacherError, match=r"result\.json"):
+        load(damaged, 3)
+
+
+def test_a_student_that_answers_through_its_teacher_does_not_teach(damaged: RunDirectory, small_run: SmallRun) -> None:
+    plan = plan_views(ViewsConfig(), small_run.train.manifest, epochs=1, online=True)
+    knowledge = build_knowledge(
+        small_run.teacher,
+        train=small_run.train,
+        validation=small_run.validation,
+        plan=plan,
+        online=True,
+        root=damaged.knowledge,
+        device=CPU,
+        progress=Silent(),
+    )
+    workplace = small_run.workplace(knowledge.folder.name).model_copy(update={"run": str(damaged.path)})
+    recipe = Recipe(epochs=1, batch_size=64, losses={"simkd": {}})
+    record = run_trial(make_assignment(6, recipe=recipe), open_context(workplace), damaged.trial(6))
+    assert record.status is TrialStatus.COMPLETE
+    with pytest.raises(TeacherError, match="answers through its own teacher's classifier"):
+        load(damaged, 6)
