@@ -189,8 +189,8 @@ def read_own_result(assignment: Assignment, folder: TrialFolder) -> TrialRecord 
     if (record.spec, record.recipe, record.seed, record.assistant, record.fold) != mine:
         raise RunError(
             f"{folder.result}: is of another candidate, recipe, seed or teacher than the study's trial "
-            f"{assignment.number}; the study and the run directory do not belong together: restore the one that does, or "
-            "choose another --out"
+            f"{assignment.number}; the study and the run directory do not belong together: restore the one that does, "
+            "or choose another --out"
         )
     return record
 

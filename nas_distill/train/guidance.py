@@ -130,7 +130,8 @@ class Guidance:
             with torch.no_grad():
                 logits = answer(batch.images).float()
             teacher = self._targets.signals(view, batch.indices, batch.images, self.loss.wanted)
-            found.append(alignments(logits, self._pull_towards(teacher, batch.targets), batch.targets))
+            pull = self._pull_towards(teacher, batch.targets)
+            found.append(alignments(logits, pull, batch.targets, teacher.logits))
         return torch.cat(found).cpu()
 
     def _pull_towards(self, teacher: Signals, labels: Tensor) -> Callable[[Tensor], Tensor]:

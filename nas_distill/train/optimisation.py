@@ -10,6 +10,10 @@ from typing import Any
 import timm.optim
 import torch
 from timm.scheduler.cosine_lr import CosineLRScheduler
+from timm.scheduler.multistep_lr import MultiStepLRScheduler
+from timm.scheduler.poly_lr import PolyLRScheduler
+from timm.scheduler.scheduler import Scheduler
+from timm.scheduler.step_lr import StepLRScheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -19,7 +23,7 @@ from nas_distill.records import Recipe
 
 
 def check_optimizer(name: str) -> None:
-    """Checks that timm knows the optimiser.
+    """Checks that timm knows the optimiser, and that it steps by the gradient alone.
 
     Raises:
         ConfigError: It does not.
@@ -27,6 +31,11 @@ def check_optimizer(name: str) -> None:
     known = timm.optim.list_optimizers()
     if name not in known:
         raise ConfigError(f"recipe.optimizer: timm has no optimiser '{name}'; {nearest_names(name, known)}")
+    if timm.optim.get_optimizer_info(name).second_order:
+        raise ConfigError(
+            f"recipe.optimizer: '{name}' needs second derivatives, which training does not compute; take one of "
+            "gradients alone, such as adamw"
+        )
 
 
 def make_optimizer(network: nn.Module, recipe: Recipe, learned: Sequence[nn.Parameter] = ()) -> Optimizer:
@@ -71,21 +80,37 @@ def _can_fuse(name: str) -> bool:
     return "fused" in inspect.signature(optimizer_class).parameters
 
 
-def make_schedule(optimizer: Optimizer, recipe: Recipe, *, steps: int) -> CosineLRScheduler:
-    """Returns linear warm-up and cosine over `steps` steps, a function of the step number alone.
+def make_schedule(optimizer: Optimizer, recipe: Recipe, *, steps: int) -> Scheduler:
+    """Returns linear warm-up and then the recipe's course, over `steps` steps; a function of the step number alone.
 
-    The cosine is that of Loshchilov and Hutter 2017 (SGDR, arXiv 1608.03983, equation 5) without restarts.
+    With t of n steps after the warm-up, peak p and end e = `min_learning_rate_share` p:
+
+    - "cosine": e + (p - e) (1 + cos(pi t / n)) / 2 (Loshchilov and Hutter 2017, SGDR, arXiv 1608.03983, equation 5,
+      without restarts)
+    - "linear": e + (p - e) (1 - t / n)
+    - "step": p, from a third of the n steps on p / 10, from two thirds on p / 100
+    - "constant": p
     """
     warmup = min(round(recipe.warmup_share * steps), max(steps - 1, 0))
-    return CosineLRScheduler(
-        optimizer,
-        t_initial=max(steps - warmup, 1),
-        lr_min=recipe.learning_rate * recipe.min_learning_rate_share,
-        warmup_t=warmup,
-        warmup_lr_init=recipe.learning_rate / max(warmup, 1),
-        warmup_prefix=True,
-        t_in_epochs=False,
-    )
+    length = max(steps - warmup, 1)
+    shared: dict[str, Any] = {
+        "warmup_t": warmup,
+        "warmup_lr_init": recipe.learning_rate / max(warmup, 1),
+        "warmup_prefix": True,
+        "t_in_epochs": False,
+    }
+    end = recipe.learning_rate * recipe.min_learning_rate_share
+    match recipe.schedule:
+        case "cosine":
+            return CosineLRScheduler(optimizer, t_initial=length, lr_min=end, **shared)
+        case "linear":
+            return PolyLRScheduler(optimizer, t_initial=length, lr_min=end, power=1.0, **shared)
+        case "step":
+            # timm's milestone m takes effect at t = m - 1.
+            milestones = [math.ceil(third * length / 3) + 1 for third in (1, 2)]
+            return MultiStepLRScheduler(optimizer, decay_t=milestones, decay_rate=0.1, **shared)
+        case "constant":
+            return StepLRScheduler(optimizer, decay_t=length, decay_rate=1.0, **shared)
 
 
 class Average(ModelEmaV3):  # type: ignore[misc]

@@ -57,8 +57,8 @@ class TeacherTerm:
     def epoch_done(self, teacher_loss: float) -> None:
         """Is told after every epoch what the teacher's terms came to, and ends them on a plateau.
 
-        A plateau is `teacher_patience` epochs in a row in which the sum did not fall by a hundredth of its size, against
-        the last value that did: slow progress adds up to a fall.
+        A plateau is `teacher_patience` epochs in a row in which the sum did not fall by a hundredth of its size,
+        against the last value that did: slow progress adds up to a fall.
 
         Args:
             teacher_loss: The terms' sum, each times the recipe's own weight (not times `factor`, whose course would

@@ -104,7 +104,5 @@ def test_feature_maps_are_not_stored_and_the_way_out_is_told(lesson: Lesson) -> 
 
 
 def test_embeddings_that_are_not_stored_are_told(lesson: Lesson) -> None:
-    with pytest.raises(
-        ConfigError, match=r"embeddings are wanted, which were not stored; set teacher"
-    ):
+    with pytest.raises(ConfigError, match=r"embeddings are wanted, which were not stored; set teacher"):
         make_trainer(lesson, {}, losses={"rkd": {}})

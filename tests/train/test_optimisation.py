@@ -1,18 +1,23 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import get_args
 
 import pytest
 import timm
+import timm.optim
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from timm.scheduler.cosine_lr import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import nn
 
 import nas_distill.models  # noqa: F401 - registers the entrypoints
 from nas_distill.errors import ConfigError
-from nas_distill.records import Recipe
+from nas_distill.recipe import Recipe, Schedule
+from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.optimisation import (
     check_optimizer,
     make_average,
@@ -65,10 +70,94 @@ def test_an_unknown_optimiser_names_the_nearest() -> None:
     check_optimizer("adamw")
 
 
+def test_an_optimiser_of_second_derivatives_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"recipe\.optimizer: 'adahessian' needs second derivatives, which .*adamw"):
+        check_optimizer("adahessian")
+
+
+def test_every_optimiser_of_timm_trains_goes_on_or_is_refused(tmp_path: Path) -> None:
+    trained = []
+    with torch.compiler.set_stance("force_eager"):  # kron compiles a kernel for each shape, for minutes
+        for name in timm.optim.list_optimizers():
+            model, learned = network(), [nn.Parameter(torch.ones(())), nn.Parameter(torch.ones(2, 3))]
+            recipe = Recipe(optimizer=name)
+            try:
+                optimizer = make_optimizer(model, recipe, learned=learned)
+            except ConfigError:
+                continue
+            schedule = make_schedule(optimizer, recipe, steps=20)
+            weights = [*model.parameters(), *learned]
+            before = [weight.detach().clone() for weight in weights]
+            for step in (2, 3):
+                schedule.step_update(step)
+                optimizer.zero_grad(set_to_none=True)
+                loss = model(torch.rand(4, 1, 8, 8)).square().mean()
+                (loss + sum((1.3 * weight - 0.7).square().mean() for weight in learned)).backward()
+                optimizer.step()
+                save_state(tmp_path / "state.safetensors", optimizer.state_dict())
+                optimizer.load_state_dict(load_state(tmp_path / "state.safetensors"))
+            for old, new in zip(before, weights, strict=True):
+                assert torch.isfinite(new).all(), name
+                assert not torch.equal(old, new), name
+            trained.append(name)
+    assert {"adamw", "sgd", "lamb", "muon", "kron"} <= set(trained)
+    assert "adahessian" not in trained
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a machine without CUDA")
 def test_an_optimiser_that_asks_for_more_than_there_is_is_told() -> None:
     with pytest.raises(ConfigError, match=r"recipe\.optimizer: 'bnbadamw' cannot be made here"):
         make_optimizer(network(), Recipe(optimizer="bnbadamw"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "middle", "last", "end"),
+    [
+        ("cosine", 0.055 + 0.045 * math.cos(math.pi * 30 / 60), 0.01 + 0.045 * (1 + math.cos(math.pi * 59 / 60)), 0.01),
+        ("linear", 0.01 + 0.09 / 2, 0.01 + 0.09 / 60, 0.01),
+        ("step", 0.01, 0.001, 0.001),
+        ("constant", 0.1, 0.1, 0.1),
+    ],
+)
+def test_each_schedule_at_its_start_warmed_up_in_the_middle_and_at_its_end(
+    kind: Schedule, middle: float, last: float, end: float
+) -> None:
+    recipe = Recipe(learning_rate=0.1, warmup_share=0.25, min_learning_rate_share=0.1, schedule=kind)
+    learned = [nn.Parameter(torch.ones(3))]
+    optimizer = make_optimizer(nn.Linear(2, 2), recipe, learned=learned)
+    schedule = make_schedule(optimizer, recipe, steps=80)
+    for step, expected in {0: 0.005, 10: 0.0525, 19: 0.09525, 20: 0.1, 50: middle, 79: last, 80: end}.items():
+        schedule.step_update(step)
+        assert len(optimizer.param_groups) == 3
+        for group in optimizer.param_groups:
+            assert group["lr"] == pytest.approx(expected, rel=1e-12), step
+
+
+@given(steps=st.integers(1, 300), warmup_share=st.floats(0.0, 1.0))
+@settings(deadline=None, max_examples=25)
+def test_the_steps_of_the_step_schedule_are_thirds(steps: int, warmup_share: float) -> None:
+    warmup = min(round(warmup_share * steps), steps - 1)
+    recipe = Recipe(learning_rate=1.0, warmup_share=warmup_share, schedule="step")
+    for step, found in enumerate(learning_rates(recipe, steps)[warmup:steps]):
+        assert found == pytest.approx(10.0 ** -(3 * step // (steps - warmup))), step
+
+
+@pytest.mark.parametrize("kind", get_args(Schedule))
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_schedule_of_hardly_any_steps(kind: Schedule, steps: int) -> None:
+    assert learning_rates(Recipe(learning_rate=0.1, schedule=kind), steps)[0] == pytest.approx(0.1)
+
+
+def test_cosine_is_bit_for_bit_that_of_timm() -> None:
+    recipe = Recipe()
+    theirs = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=recipe.learning_rate)
+    schedule = CosineLRScheduler(
+        theirs, t_initial=90, lr_min=recipe.learning_rate * 0.01, warmup_t=10, warmup_prefix=True, t_in_epochs=False,
+        warmup_lr_init=recipe.learning_rate / 10,
+    )  # fmt: skip
+    for step, found in enumerate(learning_rates(recipe, 100)):
+        schedule.step_update(step)
+        assert found == theirs.param_groups[0]["lr"], step
 
 
 @settings(deadline=None)
