@@ -4,40 +4,94 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nas_distill.records import Recipe
+from nas_distill.recipe import Adaptation, Recipe
 
 if TYPE_CHECKING:
     from optuna import Trial
 
+    from nas_distill.search.recipes import RecipeChoices
 
-def recipe(trial: Trial, base: Recipe) -> Recipe:
-    """Distillation losses and their parameters, learning rate, weight decay, dropout, smoothing and averaging.
+TEMPERED = ("kd", "dkd", "dist", "mlkd", "nkd", "wsld")
+"""Losses of logits with a fixed temperature."""
 
-    What the user fixed for all trials stays: epochs, batch size, optimiser, warm-up, clipping, early stopping.
+STANDARDISED = ("kd", "dkd", "ctkd")
+"""Losses that the paper of z-scores has them with (Sun et al. 2024, arXiv 2403.01427)."""
+
+LOGITS = (*TEMPERED, "ctkd")
+"""Losses of logits alone."""
+
+_NO_MIX = "none"
+
+
+def recipe(trial: Trial, base: Recipe, choices: RecipeChoices) -> Recipe:
+    """The loss and its parameters, what adapts it, the mixing of images, learning rate, regularisation, averaging.
+
+    What the user fixed for all trials stays: epochs, batch size, optimiser, warm-up, clipping. Parameters of a choice
+    are asked for only where it was made, under names that always mean the same range.
     """
-    loss = trial.suggest_categorical("loss", ["none", "kd", "dkd", "dist", "nkd", "wsld"])
+    loss = trial.suggest_categorical("loss", ["none", *choices.losses])
+    remedy = "none" if loss == "none" else _remedy(trial, loss, choices)
+    patience = trial.suggest_categorical("patience_share", [0.0, 0.2, 0.4])
     changes: dict[str, Any] = {
-        "losses": {} if loss == "none" else {loss: _parameters(trial, loss)},
+        "losses": {} if loss == "none" else {loss: _parameters(trial, loss, choices.weights[loss])},
         "label_weight": 1.0 if loss == "none" else trial.suggest_float("label_weight", 0.05, 1.0, log=True),
+        "adaptive": Adaptation(**_adaptation(trial, remedy)),
+        "mix": _mix(trial, remedy, choices),
         "learning_rate": base.learning_rate * trial.suggest_float("learning_rate_factor", 0.25, 4.0, log=True),
-        "weight_decay": trial.suggest_float("weight_decay", 1e-3, 0.2, log=True),
+        "schedule": trial.suggest_categorical("schedule", ["cosine", "linear"]),
+        "weight_decay": base.weight_decay * trial.suggest_float("weight_decay_factor", 0.1, 10.0, log=True),
         "label_smoothing": trial.suggest_float("label_smoothing", 0.0, 0.1, step=0.02),
         "dropout": trial.suggest_float("dropout", 0.0, 0.3, step=0.1),
         "drop_path": trial.suggest_float("drop_path", 0.0, 0.2, step=0.05),
-        "ema_decay": trial.suggest_categorical("ema_decay", [0.9, 0.98, 0.995]),
+        "ema_decay": trial.suggest_categorical("ema_decay", [0.0, 0.9, 0.98, 0.995]),
+        "early_stopping_patience": max(1, round(patience * base.epochs)) if patience else 0,
     }
     return Recipe(**{**dict(base), **changes})
 
 
-def _parameters(trial: Trial, loss: str) -> dict[str, float]:
+def _parameters(trial: Trial, loss: str, weight: float) -> dict[str, float]:
     """Asks for what is a matter of taste in each loss; its other parameters stay as in its paper."""
-    parameters = {"weight": trial.suggest_float(f"{loss}_weight", 0.3, 3.0, log=True)}
-    if loss in ("kd", "dkd", "dist", "wsld"):
-        parameters["temperature"] = trial.suggest_float(f"{loss}_temperature", 1.0, 8.0, log=True)
-    if loss in ("kd", "dkd"):
-        parameters["standardise"] = float(trial.suggest_int(f"{loss}_standardise", 0, 1))
+    parameters = {"weight": weight * trial.suggest_float("weight_factor", 1 / 3, 3.0, log=True)}
+    if loss in TEMPERED:
+        parameters["temperature"] = trial.suggest_float("temperature", 1.0, 8.0, log=True)
+    if loss in STANDARDISED:
+        parameters["standardise"] = float(trial.suggest_int("standardise", 0, 1))
     if loss == "dkd":
         parameters["beta"] = trial.suggest_float("dkd_beta", 0.5, 8.0, log=True)
     if loss == "nkd":
         parameters["gamma"] = trial.suggest_float("nkd_gamma", 0.5, 3.0, log=True)
     return parameters
+
+
+def _remedy(trial: Trial, loss: str, choices: RecipeChoices) -> str:
+    """Asks for what adapts the teacher's part; a name of its own for each set of answers, which may not change."""
+    remedies = ["none", "anneal", "until", "weighting"]
+    if loss in LOGITS and _NO_MIX in choices.mixes:
+        remedies.append("release")
+    if loss in TEMPERED:
+        return str(trial.suggest_categorical("remedy_tempered", [*remedies, "temperature"]))
+    return str(trial.suggest_categorical("remedy_logits" if loss in LOGITS else "remedy_features", remedies))
+
+
+def _adaptation(trial: Trial, remedy: str) -> dict[str, Any]:
+    match remedy:
+        case "anneal":
+            course = trial.suggest_categorical("anneal_course", ["linear", "cosine"])
+            return {"weight_course": course, "weight_end": 0.0}
+        case "until":
+            return {"teacher_until": trial.suggest_float("teacher_until", 0.3, 0.9)}
+        case "temperature":
+            course = trial.suggest_categorical("temperature_course", ["linear", "cosine"])
+            end = trial.suggest_float("temperature_end", 1.0, 8.0, log=True)
+            return {"temperature_course": course, "temperature_end": end}
+        case "weighting":
+            return {"sample_weighting": trial.suggest_categorical("sample_weighting", ["confidence", "correctness"])}
+        case "release":
+            return {"release": True}
+    return {}
+
+
+def _mix(trial: Trial, remedy: str, choices: RecipeChoices) -> str:
+    if remedy == "release":
+        return _NO_MIX
+    return choices.mixes[0] if len(choices.mixes) == 1 else str(trial.suggest_categorical("mix", choices.mixes))

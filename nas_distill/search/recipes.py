@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from nas_distill.config import FIXED_RECIPE, SEARCHED_RECIPE
+from nas_distill.config import FIXED_RECIPE, SEARCHED_RECIPE, SearchConfig
 from nas_distill.errors import ConfigError, SpaceError, nearest_names
-from nas_distill.losses.registry import DistillationLoss
+from nas_distill.losses.registry import LOSSES, NONE, LossEntry, Need, wanted_signals
 from nas_distill.records import Recipe
 from nas_distill.search.files import import_file, one_line, where
+from nas_distill.search.preparation import stores_embeddings
 from nas_distill.train.optimisation import check_optimizer
 
 if TYPE_CHECKING:
@@ -26,17 +28,59 @@ share a GPU was measured at this batch size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeChoices:
+    """What recipes may choose in this search, since it is stored or the teacher is asked online.
+
+    Attributes:
+        losses: Registry names, sorted, without the control `none`, which can always be taken.
+        mixes: For `Recipe.mix`, sorted: the configuration's own, and `views.mixes`.
+        weights: Default weight of each of the losses, as the registry has it.
+        label_weights: Weight of the labels beside that, in the literature.
+    """
+
+    losses: tuple[str, ...]
+    mixes: tuple[str, ...]
+    weights: Mapping[str, float]
+    label_weights: Mapping[str, float]
+
+
+def make_choices(config: SearchConfig) -> RecipeChoices:
+    """Returns what recipes may choose in a search.
+
+    Losses of logits always; of embeddings when they are stored or the teacher is online; of feature maps when it is
+    online. A loss whose student answers through the teacher's classifier is never among them: it makes another network
+    of the candidate.
+
+    Raises:
+        ConfigError: The configuration's own recipe names an unknown loss or parameter.
+    """
+    served = {Need.LOGITS, Need.LABELS, Need.LEARNING}
+    if config.teacher.online:
+        served |= {Need.EMBEDDING, Need.FEATURES}
+    elif stores_embeddings(config):
+        served.add(Need.EMBEDDING)
+    entries = [LOSSES.get(name) for name in LOSSES.names()]
+    chosen = [entry for entry in entries if entry.needs <= served and not entry.through_teacher]
+    return RecipeChoices(
+        losses=tuple(entry.name for entry in chosen),
+        mixes=tuple(sorted({config.recipe.mix, *config.views.mixes})),
+        weights=MappingProxyType({entry.name: entry.defaults["weight"] for entry in chosen}),
+        label_weights=MappingProxyType({entry.name: entry.label_weight for entry in chosen}),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecipeSpace:
     """A define-by-run space of recipes.
 
     Attributes:
         name: As the user wrote it.
-        function: Asks the trial for choices and returns a recipe, made of the configuration's.
+        function: Asks the trial for choices and returns a recipe, made of the configuration's; told what can be served.
         source_path: The file it was loaded from.
     """
 
     name: str
-    function: Callable[[Trial, Recipe], Recipe]
+    function: Callable[[Trial, Recipe, RecipeChoices], Recipe]
     source_path: Path
 
 
@@ -62,24 +106,32 @@ def load_recipe_space(name: str) -> RecipeSpace:
     path, wanted = Path(own["file"]), own["function"] or _FUNCTION
     function = getattr(import_file(path), wanted, None)
     if not callable(function):
-        raise SpaceError(f"{path}: has no function '{wanted}'; write `def {wanted}(trial, base)`")
+        raise SpaceError(f"{path}: has no function '{wanted}'; write `def {wanted}(trial, base, choices)`")
     try:
-        inspect.signature(function).bind(None, None)
+        inspect.signature(function).bind(None, None, None)
     except (TypeError, ValueError):
         raise SpaceError(
-            f"{path}: '{wanted}' cannot be called with a trial and a recipe; write `def {wanted}(trial, base)`"
+            f"{path}: '{wanted}' cannot be called with a trial, a recipe and what this search can serve; write "
+            f"`def {wanted}(trial, base, choices)`"
         ) from None
     return RecipeSpace(name=name, function=function, source_path=path.resolve())
 
 
-def propose_recipe(space: RecipeSpace, trial: Trial, base: Recipe) -> Recipe:
-    """Returns the recipe that `space` builds from the choices of `trial`.
+def propose_recipe(space: RecipeSpace, trial: Trial, base: Recipe, choices: RecipeChoices) -> Recipe:
+    """Returns the recipe that `space` builds from what `trial` chooses.
+
+    Args:
+        space: Where recipes come from.
+        trial: Asked by it.
+        base: The configuration's recipe.
+        choices: What this search can serve.
 
     Raises:
-        SpaceError: The space raised, returned something else than a `Recipe`, or one that cannot be trained by.
+        SpaceError: The space raised, returned something else than a `Recipe`, or one that cannot be trained by, or not
+            in this search.
     """
     try:
-        recipe = space.function(trial, base)
+        recipe = space.function(trial, base, choices)
     except Exception as error:
         raise SpaceError(
             f"{where(error, space.source_path)}: recipe space '{space.name}' raised {one_line(error)}"
@@ -96,13 +148,42 @@ def propose_recipe(space: RecipeSpace, trial: Trial, base: Recipe) -> Recipe:
                 f"recipe.{field}={getattr(base, field)} for all trials of a search"
             )
     try:
-        DistillationLoss(recipe)
+        wanted_signals(recipe)
         check_optimizer(recipe.optimizer)
+        _check_served(recipe, base, choices)
     except ConfigError as error:
         raise SpaceError(f"{space.source_path}: recipe space '{space.name}' proposed {error}") from error
     return recipe
 
 
-def _fixed(trial: Trial, base: Recipe) -> Recipe:
-    del trial
+def _check_served(recipe: Recipe, base: Recipe, choices: RecipeChoices) -> None:
+    """Checks that a recipe takes nothing but what this search can serve.
+
+    Raises:
+        ConfigError: It takes more.
+    """
+    # What the configuration's own recipe takes was checked, and is served, before the first trial.
+    for name in recipe.losses:
+        if name not in (*choices.losses, *base.losses, NONE):
+            raise ConfigError(f"recipe.losses.{name}: {_way_out(LOSSES.get(name))}, or choose among choices.losses")
+    if recipe.mix not in choices.mixes:
+        raise ConfigError(
+            f"recipe.mix: {recipe.mix}, and the teacher is not asked about such images; add it to views.mixes, or "
+            f"choose among choices.mixes ({', '.join(choices.mixes)})"
+        )
+
+
+def _way_out(entry: LossEntry) -> str:
+    if entry.through_teacher:
+        return (
+            "its student answers through the teacher's classifier, which trials of a searched recipe do not; set it in "
+            f"recipe.losses with space.recipe={FIXED_RECIPE}"
+        )
+    if Need.FEATURES in entry.needs:
+        return "it compares feature maps, which are not stored; set teacher.online=true (--online-teacher)"
+    return "it compares embeddings, which are not stored; set teacher.embeddings=true, or teacher.online=true"
+
+
+def _fixed(trial: Trial, base: Recipe, choices: RecipeChoices) -> Recipe:
+    del trial, choices
     return base

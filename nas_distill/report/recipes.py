@@ -1,0 +1,125 @@
+"""What the report says of losses: which did best among students of about the same size, and how sure that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nas_distill.analysis.quantities import MISSING, quantity, short_count, signed
+from nas_distill.analysis.recipes import (
+    LEAST_TO_TELL_APART,
+    LEAST_TRIALS,
+    RESAMPLES,
+    LossScore,
+    SizeBand,
+    losses_by_size,
+)
+from nas_distill.config import SEARCHED_RECIPE
+from nas_distill.objectives import OBJECTIVES
+from nas_distill.report.content import ReportContent
+
+RECIPE_COLUMNS = ("Parameters", "Loss", "Trials", "Median gap, points", "95 % interval", "Best gap, points", "Standing")
+TITLE = "Best loss by size"
+
+_METHOD = (
+    "Of the fully trained students that the teacher taught. Interval: percentile bootstrap of the median over trials, "
+    f"{RESAMPLES:,} resamples; of 5 trials and fewer it is their range at most, and rough. "
+    f'"Clear": best and second have at least {LEAST_TO_TELL_APART} trials each, and their intervals do not overlap.'
+)
+_OTHER_CHOICES = (
+    "Differences also come from the other choices of the sampler: the trials of a band differ in architecture, in size "
+    "and in the rest of their recipes, and the sampler repeats what did well before."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeLine:
+    """A loss in a band of sizes.
+
+    Attributes:
+        cells: As `RECIPE_COLUMNS`.
+        best: Whether it is the band's best.
+    """
+
+    cells: tuple[str, ...]
+    best: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeSection:
+    """Losses by size as people read them.
+
+    Attributes:
+        title: Of the section.
+        summary: One sentence per band.
+        lines: One per band and loss.
+        notes: What the numbers mean.
+    """
+
+    title: str
+    summary: tuple[str, ...]
+    lines: tuple[RecipeLine, ...]
+    notes: tuple[str, ...]
+
+
+def recipe_section(content: ReportContent) -> RecipeSection | None:
+    """Returns what there is to say; None when losses were not searched and all students had the same."""
+    bands = losses_by_size(content.trials)
+    losses = {score.loss for band in bands for score in band.scores}
+    if len(losses) < 2:
+        if content.config.space.recipe != SEARCHED_RECIPE or not bands:
+            return None
+        only = f"Every fully trained student had the same loss ({next(iter(losses))}): there is none to compare."
+        return RecipeSection(title=TITLE, summary=(only,), lines=(), notes=())
+    notes = [_METHOD, _OTHER_CHOICES]
+    if len(bands) == 1:
+        notes.insert(0, f"Too few students for bands of {LEAST_TRIALS} and more: all sizes are one band.")
+    return RecipeSection(
+        title=TITLE,
+        summary=tuple(_sentence(band) for band in bands),
+        lines=tuple(_line(band, score) for band in bands for score in band.scores),
+        notes=tuple(notes),
+    )
+
+
+def _sentence(band: SizeBand) -> str:
+    best, other, single = band.best, band.runner_up, band.better_single
+    start = f"{_range(band)}: {best.loss}"
+    below = (
+        f" A single trial of {single.loss} had {signed(single.best_gap_points)}." if single and best.comparable else ""
+    )
+    match band.standing:
+        case "single trial":
+            return f"{start}, by the best single trial ({signed(best.best_gap_points)} points): no loss has two."
+        case "no second":
+            return f"{start}, with a {_median(best)}; no other loss has two.{below}"
+        case standing:
+            assert other is not None
+            return f"{start}, with a {_median(best)}; second {other.loss}, with a {_median(other)}: {standing}.{below}"
+
+
+def _median(score: LossScore) -> str:
+    return f"median gap of {signed(score.median_gap_points)} points over {score.trials} trials"
+
+
+def _line(band: SizeBand, score: LossScore) -> RecipeLine:
+    best = score is band.best
+    interval = MISSING
+    if score.interval is not None:
+        interval = " to ".join(signed(bound) for bound in score.interval)
+    return RecipeLine(
+        cells=(
+            _range(band),
+            score.loss,
+            str(score.trials),
+            signed(score.median_gap_points),
+            interval,
+            signed(score.best_gap_points),
+            f"best: {band.standing}" if best else "",
+        ),
+        best=best,
+    )
+
+
+def _range(band: SizeBand) -> str:
+    largest = quantity(OBJECTIVES["num_params"], band.largest)
+    return largest if band.smallest == band.largest else f"{short_count(band.smallest)} to {largest}"
