@@ -30,7 +30,6 @@ __all__ = [
     "StudentMetrics",
     "StudentSpec",
     "TeacherLink",
-    "TeacherLink",
     "TeacherRecord",
     "TrialRecord",
     "TrialStatus",
@@ -266,24 +265,6 @@ class TeacherLink(Record):
     top1: Share
 
 
-class TeacherLink(Record):
-    """One network of the line that led to a teacher which is itself the student of a trial.
-
-    Attributes:
-        run: Name of the run's folder.
-        trial: Number of the trial whose student it is; None for the run's teacher.
-        architecture: timm name.
-        num_params: Its size.
-        top1: Validation accuracy in that run, 0 to 1.
-    """
-
-    run: str
-    trial: NonNegativeInt | None = None
-    architecture: str
-    num_params: PositiveInt
-    top1: Share
-
-
 class TeacherRecord(Record):
     """The teacher as the search sees it; `teacher/metrics.json` of a run.
 
@@ -301,7 +282,7 @@ class TeacherRecord(Record):
         trained_on_data_id: Digest of data and splits it was trained on by `nas_distill teacher`; None when
             unknown (a downloaded teacher may have seen the validation images, which flatters it).
         curve: Learning curve, when this product trained it.
-        lineage: When it was a student in another run: who taught whom, oldest first, from the original teacher to itself.
+        lineage: When it was a student in another run: who taught whom, from the original teacher to itself.
     """
 
     schema_version: Literal[1] = 1

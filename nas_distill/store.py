@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 
 from nas_distill.errors import RunError
 from nas_distill.frozen import Record, parse_record
-from nas_distill.records import EpochMetrics, TeacherRecord, TrialRecord
+from nas_distill.records import EpochMetrics, Fold, TeacherRecord, TrialRecord
 
 _UMASK = os.umask(0)
 os.umask(_UMASK)
@@ -186,6 +186,16 @@ class RunDirectory:
         return self.path / "trials"
 
     @property
+    def assistants(self) -> Path:
+        """Which students were chosen to teach which others, and why."""
+        return self.path / "assistants.json"
+
+    @property
+    def folds(self) -> Path:
+        """One folder per student that was scored by cross-validation."""
+        return self.path / "folds"
+
+    @property
     def tune(self) -> Path:
         """Ray's own folder; never needed to resume."""
         return self.path / "tune"
@@ -203,6 +213,19 @@ class RunDirectory:
     def trial(self, number: int) -> TrialFolder:
         """Returns the folder of the trial with Optuna's number `number`."""
         return TrialFolder(self.trials / f"{number:05d}")
+
+    def fold(self, number: int, fold: Fold) -> TrialFolder:
+        """Returns the folder of one fold's training of the student of trial `number`."""
+        return TrialFolder(self.folds / f"{number:05d}" / f"{fold.of}-{fold.number}")
+
+    def read_folds(self, number: int, of: int) -> tuple[TrialRecord, ...]:
+        """Returns the records of those of a student's `of` folds that have ended.
+
+        Raises:
+            RunError: One of them is damaged.
+        """
+        results = (self.fold(number, Fold(number=part, of=of)).read_result() for part in range(of))
+        return tuple(record for record in results if record is not None)
 
     def existing(self) -> RunDirectory:
         """Returns itself.

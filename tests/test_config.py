@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from nas_distill.config import (
+    AssistantsConfig,
     BudgetConfig,
     DataConfig,
     PicksConfig,
@@ -20,6 +21,7 @@ from nas_distill.config import (
     TeacherConfig,
     ViewsConfig,
     default_teacher_recipe,
+    split_run,
 )
 from nas_distill.errors import ConfigError
 
@@ -39,6 +41,19 @@ def test_relative_paths_are_anchored(tmp_path: Path) -> None:
     assert config.teacher.model == f"local-dir:{tmp_path}/teacher"
     assert config.teacher.checkpoint == f"{tmp_path}/weights/w.safetensors"
     assert config.space.name == f"{tmp_path}/spaces/own.py:mine"
+
+
+def test_a_run_that_teaches_is_anchored_with_its_trial(tmp_path: Path) -> None:
+    config = SearchConfig(teacher=TeacherConfig(model="run:runs/first/12")).anchored(tmp_path)
+    assert config.teacher.model == f"run:{tmp_path}/runs/first/12"
+    assert split_run(config.teacher.model) == (tmp_path / "runs" / "first", 12)
+    assert config.anchored(tmp_path / "elsewhere") == config
+
+
+@pytest.mark.parametrize("model", ["run:", "run:first", "run:/12", "run:first/", "run:first/best", "run:first/-1"])
+def test_a_run_without_a_trial_is_refused(model: str) -> None:
+    with pytest.raises(ValidationError, match="names no trial; give run:RUN/TRIAL"):
+        TeacherConfig(model=model)
 
 
 def test_anchored_paths_stay_where_they_are(tmp_path: Path) -> None:
@@ -70,7 +85,7 @@ def test_names_are_no_paths(tmp_path: Path) -> None:
 def test_anchoring_changes_nothing_else(tmp_path: Path) -> None:
     config = full_config().model_copy(update={"seed": 3})
     anchored = config.anchored(tmp_path)
-    for section in ("views", "objectives", "budget", "recipe", "resources", "picks", "seed"):
+    for section in ("views", "objectives", "budget", "recipe", "resources", "picks", "assistants", "seed"):
         assert getattr(anchored, section) == getattr(config, section)
 
 
@@ -136,6 +151,11 @@ def test_the_default_teacher_learns_from_labels_alone() -> None:
         (ResourcesConfig, {"gpus_per_trial": float("inf")}, "gpus_per_trial"),
         (ResourcesConfig, {"max_parallel_trials": 0}, "max_parallel_trials"),
         (PicksConfig, {"gap_tolerance_points": float("nan")}, "gap_tolerance_points"),
+        (PicksConfig, {"folds": 1}, "folds"),
+        (PicksConfig, {"folds": -2}, "folds"),
+        (AssistantsConfig, {"count": -1}, "count"),
+        (AssistantsConfig, {"students": 0}, "students"),
+        (AssistantsConfig, {"min_gap_points": -0.5}, "min_gap_points"),
         (SearchConfig, {"seed": -1}, "seed"),
     ],
 )

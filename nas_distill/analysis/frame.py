@@ -43,6 +43,7 @@ COLUMNS: Mapping[str, str] = {
     "planned_epochs": "Int64",
     "wall_time_s": "float64",
     "seed": "Int64",
+    "assistant": "Int64",
     "losses": "string",
     "recipe": "string",
     "resumptions": "Int64",
@@ -56,8 +57,8 @@ COLUMNS: Mapping[str, str] = {
 `number` is Optuna's, `status` a `TrialStatus` value, `spec_id` the hash of the candidate. `arguments`,
 `losses`, `recipe` and `class_gap_points` are JSON, as is `curve_gap_points` (the gap after each epoch,
 percentage points). Costs, metrics, `epochs`, `seed`, `wall_time_s` (seconds) and `device` mean what `Cost`,
-`StudentMetrics` and `TrialRecord` say. `planned_epochs` is full fidelity. `completed_at` is when the study
-heard of the end. What is not known is missing (NaN, NA), never zero.
+`StudentMetrics` and `TrialRecord` say; `assistant` is missing where the teacher taught. `planned_epochs` is full
+fidelity. `completed_at` is when the study heard of the end. What is not known is missing (NaN, NA), never zero.
 """
 
 
@@ -196,6 +197,7 @@ def _row(trial: FrozenTrial, origin: str) -> dict[str, Any]:
         "planned_epochs": recipe.get("epochs"),
         "wall_time_s": record.get("wall_time_s"),
         "seed": record.get("seed"),
+        "assistant": record.get("assistant"),
         "losses": _dumped(recipe.get("losses")),
         "recipe": _dumped(recipe or None),
         "resumptions": record.get("resumptions"),

@@ -19,6 +19,22 @@ if TYPE_CHECKING:
 
 TRIALS_FLAG = ConfigFlag("--trials", "budget.trials", "Trials to train; with --resume, in all.", kind=int, default="16")
 
+FOLDS_FLAG = ConfigFlag(
+    "--folds",
+    "picks.folds",
+    "Score every pick by K-fold cross-validation, too; 0 for none.",
+    kind=int,
+    default="0",
+)
+
+ASSISTANTS_FLAG = ConfigFlag(
+    "--assistants",
+    "assistants.count",
+    "Students that teach smaller ones afterwards, at most; 0 for none.",
+    kind=int,
+    default="0",
+)
+
 RESOURCE_FLAGS = (
     ConfigFlag(
         "--cpus-per-trial",
@@ -40,7 +56,7 @@ RESOURCE_FLAGS = (
 
 FLAGS = (
     *DATA_FLAGS,
-    ConfigFlag("--teacher", "teacher.model", "timm name, or local-dir:PATH of `nas_distill teacher`."),
+    ConfigFlag("--teacher", "teacher.model", "timm name, local-dir:PATH of `nas_distill teacher`, or run:RUN/TRIAL."),
     ConfigFlag("--teacher-checkpoint", "teacher.checkpoint", "Weights for a timm name (.safetensors)."),
     ConfigFlag(
         "--trust-pickle",
@@ -70,6 +86,8 @@ FLAGS = (
         kind=float,
         default="1.0",
     ),
+    ASSISTANTS_FLAG,
+    FOLDS_FLAG,
     *RESOURCE_FLAGS,
     ConfigFlag("--storage", "resources.storage", "Optuna storage URL; SQLite in the run by default."),
     ConfigFlag("--seed", "seed", "Of proposals, weights and image order.", kind=int, default="0"),
@@ -81,7 +99,10 @@ FLAGS = (
 @file_and_set
 @click.option("--out", type=click.Path(), metavar="DIR", help="Run directory.  [default: runs/<data>-<time>]")
 @click.option(
-    "--resume", type=click.Path(), metavar="RUN", help="Go on with a run (takes --trials and resource flags)."
+    "--resume",
+    type=click.Path(),
+    metavar="RUN",
+    help="Go on with a run (takes --trials, --assistants, --folds and resource flags).",
 )
 def command(
     config_file: str | None,
@@ -107,7 +128,12 @@ def command(
             from nas_distill.search.service import resume_search
 
             outcome = resume_search(
-                Path(resume), progress, trials=values.pop(TRIALS_FLAG.key, None), resources=values or None
+                Path(resume),
+                progress,
+                trials=values.pop(TRIALS_FLAG.key, None),
+                assistants=values.pop(ASSISTANTS_FLAG.key, None),
+                folds=values.pop(FOLDS_FLAG.key, None),
+                resources=values or None,
             )
     else:
         config = _config(config_file, overrides, parameters)
@@ -140,7 +166,7 @@ def _resume_values(parameters: dict[str, Any], others: dict[str, object]) -> dic
     Raises:
         ConfigError: A flag was given that a run in progress cannot change.
     """
-    changeable = (TRIALS_FLAG, *RESOURCE_FLAGS)
+    changeable = (TRIALS_FLAG, ASSISTANTS_FLAG, FOLDS_FLAG, *RESOURCE_FLAGS)
     fixed = [flag for flag in FLAGS if flag not in changeable]
     refused = [flag.name for flag in fixed if parameters[flag.parameter] is not None]
     refused += [name for name, value in others.items() if value is not None]

@@ -8,9 +8,10 @@ from typing import Annotated, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
+from nas_distill.config.assistants import AssistantsConfig
 from nas_distill.config.data import FOLDER, DataConfig, ViewsConfig
 from nas_distill.config.resources import ResourcesConfig
-from nas_distill.config.teacher import LOCAL_DIR, TeacherConfig
+from nas_distill.config.teacher import LOCAL_DIR, RUN, TeacherConfig
 from nas_distill.frozen import Record
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Recipe
@@ -61,9 +62,19 @@ class PicksConfig(Record):
 
     Attributes:
         gap_tolerance_points: The smallest student with a gap up to this is picked, percentage points.
+        folds: Parts of the training split on each of which every picked student is scored, trained on the others; 0 for
+            no cross-validation, else at least 2.
     """
 
     gap_tolerance_points: float = 1.0
+    folds: int = 0
+
+    @field_validator("folds")
+    @classmethod
+    def _none_or_several(cls, value: int) -> int:
+        if value != 0 and value < 2:
+            raise ValueError("must be 0 (no cross-validation), or at least 2")
+        return value
 
 
 class SearchConfig(Record):
@@ -79,6 +90,7 @@ class SearchConfig(Record):
         recipe: How each student is distilled.
         resources: Where and how wide.
         picks: How students are picked.
+        assistants: Students that teach smaller ones after the search.
         seed: Of proposals, initial weights and order of images.
     """
 
@@ -91,6 +103,7 @@ class SearchConfig(Record):
     recipe: Recipe = Field(default_factory=Recipe)
     resources: ResourcesConfig = Field(default_factory=ResourcesConfig)
     picks: PicksConfig = Field(default_factory=PicksConfig)
+    assistants: AssistantsConfig = Field(default_factory=AssistantsConfig)
     seed: NonNegativeInt = 0
 
     @model_validator(mode="after")
@@ -125,7 +138,7 @@ class SearchConfig(Record):
                 "data": data.model_copy(update={"source": anchor(data.source, FOLDER), "root": anchor(data.root)}),
                 "teacher": teacher.model_copy(
                     update={
-                        "model": anchor(teacher.model, LOCAL_DIR),
+                        "model": anchor(anchor(teacher.model, LOCAL_DIR), RUN),
                         "checkpoint": anchor(teacher.checkpoint),
                     }
                 ),

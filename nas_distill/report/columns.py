@@ -92,6 +92,13 @@ _GENERALISATION = Column(
     text=_value("generalisation_gap_points", signed),
     hint="Top-1 on a fixed training subset minus top-1 on validation; large means overfitting.",
 )
+_TAUGHT_BY = Column(
+    key="assistant",
+    title="Taught by",
+    text=lambda row: "teacher" if isnan(row["assistant"]) else f"trial {row['assistant']:.0f}",
+    hint="Whose answers it learnt from; its gap is always the one to the teacher.",
+    numeric=False,
+)
 _EPOCHS = Column(key="epochs", title="Epochs", text=_epochs, hint="Epochs trained, of those planned.")
 _TIME = Column(
     key="wall_time_s",
@@ -113,9 +120,10 @@ _BY_KEY = {column.key: column for column in (*FRONT_COLUMNS, *TRIAL_COLUMNS)}
 
 
 def with_objectives(columns: tuple[Column, ...], content: ReportContent) -> tuple[Column, ...]:
-    """Returns the columns, followed by those of the search's objectives that are missing among them."""
+    """Returns the columns, followed by what this search has besides: objectives missing among them, and assistants."""
     keys = {column.key for column in columns}
-    return columns + tuple(_BY_KEY[one.name] for one in content.front.objectives if one.name not in keys)
+    taught_by = (_TAUGHT_BY,) if content.trials["assistant"].notna().any() else ()
+    return columns + tuple(_BY_KEY[one.name] for one in content.front.objectives if one.name not in keys) + taught_by
 
 
 def front_table(content: ReportContent) -> tuple[dict[str, str], ...]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import nan
 from typing import Any
 
 import pandas as pd
 
+from nas_distill.analysis.assistants import AssistantPlan
 from nas_distill.analysis.frame import Refusal, read_study
 from nas_distill.analysis.front import ParetoFront, pareto_front
 from nas_distill.analysis.picks import Pick, pick_students
 from nas_distill.config import SearchConfig
 from nas_distill.config_io import read_run_config
 from nas_distill.data.manifest import DataManifest
-from nas_distill.records import TeacherRecord, TrialStatus
+from nas_distill.records import TeacherRecord, TrialRecord, TrialStatus
 from nas_distill.store import RunDirectory, read_record
 
 Row = dict[str, Any]
@@ -27,7 +28,7 @@ class TrialCounts:
     """Trials by how they ended.
 
     Attributes:
-        planned: Trials that the search was asked to train.
+        planned: Trials that the search was asked to train, those that assistants teach included.
         complete: Trained to full fidelity.
         stopped: Stopped early by a scheduler.
         failed: Ended with an error.
@@ -66,6 +67,8 @@ class ReportContent:
         picks: Chosen from the front.
         counts: Trials by how they ended.
         refusals: Candidates refused before training.
+        folds: How the trainings of the picks' cross-validation ended; empty without one.
+        assistants: Which students were chosen to teach others.
     """
 
     name: str
@@ -77,6 +80,8 @@ class ReportContent:
     picks: tuple[Pick, ...]
     counts: TrialCounts
     refusals: tuple[Refusal, ...]
+    folds: tuple[TrialRecord, ...] = ()
+    assistants: AssistantPlan = field(default_factory=AssistantPlan)
 
     def picked_as(self, number: int) -> str:
         """Returns the titles of the rules that chose a trial, or an empty text."""
@@ -84,7 +89,7 @@ class ReportContent:
 
 
 def load_content(run: RunDirectory) -> ReportContent:
-    """Returns what the report of a run says; reads configuration, data manifest and study, and no weights.
+    """Returns what the report of a run says; reads the run's records and the study, and no weights.
 
     Raises:
         RunError: There is no run, or one of its files is missing or damaged.
@@ -94,7 +99,10 @@ def load_content(run: RunDirectory) -> ReportContent:
     data = read_record(run.data_manifest, DataManifest)
     study = read_study(run)
     front = pareto_front(study.trials, study.objectives, study.teacher)
+    picks = pick_students(front, gap_tolerance_points=config.picks.gap_tolerance_points)
+    picked = dict.fromkeys(pick.number for pick in picks if pick.number is not None)
     status = study.trials["status"].value_counts()
+    assistants = read_record(run.assistants, AssistantPlan) if run.assistants.exists() else AssistantPlan()
     return ReportContent(
         name=run.path.resolve().name,
         config=config,
@@ -102,9 +110,9 @@ def load_content(run: RunDirectory) -> ReportContent:
         teacher=study.teacher,
         trials=study.trials,
         front=front,
-        picks=pick_students(front, gap_tolerance_points=config.picks.gap_tolerance_points),
+        picks=picks,
         counts=TrialCounts(
-            planned=config.budget.trials,
+            planned=config.budget.trials + sum(len(one.students) for one in assistants.rounds),
             complete=int(status.get(TrialStatus.COMPLETE, 0)),
             stopped=int(status.get(TrialStatus.STOPPED, 0)),
             failed=int(status.get(TrialStatus.FAILED, 0)),
@@ -112,6 +120,8 @@ def load_content(run: RunDirectory) -> ReportContent:
             refused=len(study.refusals),
         ),
         refusals=study.refusals,
+        folds=tuple(record for number in picked for record in run.read_folds(number, config.picks.folds)),
+        assistants=assistants,
     )
 
 

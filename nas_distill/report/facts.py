@@ -11,6 +11,7 @@ from nas_distill.analysis.picks import Pick
 from nas_distill.analysis.quantities import duration, percent, quantity, short_bytes, short_count, signed
 from nas_distill.config import FIXED_RECIPE, SearchConfig
 from nas_distill.objectives import OBJECTIVES
+from nas_distill.records import TeacherLink
 from nas_distill.report.content import ReportContent, Row, rows
 
 _PARAMS = OBJECTIVES["num_params"]
@@ -95,12 +96,20 @@ def _teacher(content: ReportContent) -> Fact:
     origin = "trained on the same training images"
     if teacher.trained_on_data_id != teacher.data_id:
         origin = "its own training images are unknown: if it saw the validation images, gaps look larger"
+    if teacher.lineage:
+        chain = " \N{RIGHTWARDS ARROW} ".join(_link(link) for link in teacher.lineage)
+        origin += f"; a student itself: {chain}"
     cost = teacher.cost
     return Fact(
         "Teacher",
         f"{teacher.architecture}: top-1 {100.0 * teacher.top1:.2f} %, {quantity(_PARAMS, cost.num_params)}",
         f"{short_count(cost.macs)} MACs, {short_bytes(cost.size_bytes)}; {origin}",
     )
+
+
+def _link(link: TeacherLink) -> str:
+    place = f"the teacher of {link.run}" if link.trial is None else f"trial {link.trial} of {link.run}"
+    return f"{link.architecture} ({place}, {short_count(link.num_params)} parameters, top-1 {100.0 * link.top1:.2f} %)"
 
 
 def _budget(content: ReportContent) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from nas_distill.analysis.picks import describe
+from nas_distill.report.chain import CHAIN_COLUMNS, ChainSection, chain_section
 from nas_distill.report.columns import FRONT_COLUMNS, Column, with_objectives
 from nas_distill.report.content import ReportContent, Row, rows
 from nas_distill.report.facts import headline, run_facts
+from nas_distill.report.folds import FOLD_COLUMNS, FoldSection, fold_section
+from nas_distill.report.recipes import RECIPE_COLUMNS, RecipeSection, recipe_section
 
 
 def render_markdown(content: ReportContent) -> str:
@@ -22,6 +25,9 @@ def render_markdown(content: ReportContent) -> str:
     if len(content.front.members):
         columns = with_objectives(FRONT_COLUMNS, content)
         parts += ["## Pareto front", _table(columns, rows(content.front.members))]
+    parts += _chain(chain_section(content))
+    parts += _folds(fold_section(content))
+    parts += _recipes(recipe_section(content))
     facts = (
         f"- **{fact.term}**: {_escaped(fact.text)}" + (f"; {_escaped(fact.note)}" if fact.note else "")
         for fact in run_facts(content)
@@ -32,6 +38,41 @@ def render_markdown(content: ReportContent) -> str:
         lines = (f"- trial {row['number']}: {_escaped(row['error'])}" for row in failed)
         parts += ["## Failed trials", "\n".join(lines)]
     return "\n\n".join(parts) + "\n"
+
+
+def _chain(section: ChainSection | None) -> list[str]:
+    if section is None:
+        return []
+    table = _plain_table(CHAIN_COLUMNS, section.lines)
+    parts = (f"## {section.title}", _list(section.chains), table, _list(section.notes))
+    return [part for part in parts if part]
+
+
+def _folds(section: FoldSection | None) -> list[str]:
+    if section is None:
+        return []
+    table = _plain_table(FOLD_COLUMNS, section.lines)
+    return [part for part in (f"## {section.title}", table, _list((*section.failures, *section.notes))) if part]
+
+
+def _recipes(section: RecipeSection | None) -> list[str]:
+    if section is None:
+        return []
+    table = _plain_table(RECIPE_COLUMNS, [line.cells for line in section.lines])
+    parts = (f"## {section.title}", _list(section.summary), table, _list(section.notes))
+    return [part for part in parts if part]
+
+
+def _plain_table(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Returns a table of texts; nothing without a line."""
+    if not lines:
+        return ""
+    head = [_line(_escaped(title) for title in titles), _line(":---" for _ in titles)]
+    return "\n".join([*head, *(_line(_escaped(cell) for cell in line) for line in lines)])
+
+
+def _list(texts: Iterable[str]) -> str:
+    return "\n".join(f"- {_escaped(text)}" for text in texts)
 
 
 def _table(columns: Sequence[Column], lines: Iterable[Row]) -> str:

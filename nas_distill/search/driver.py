@@ -8,12 +8,13 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from dataclasses import dataclass
+from typing import Protocol
 
 from nas_distill.errors import ClusterError, NasDistillError
 from nas_distill.objectives import Objective
 from nas_distill.progress import Progress
 from nas_distill.records import TrialRecord, TrialStatus
-from nas_distill.search.proposer import ExhaustedSpaceError, Proposer
+from nas_distill.search.proposer import ExhaustedSpaceError
 from nas_distill.search.status import EndedTrial, search_status
 from nas_distill.search.study import StudyLedger
 from nas_distill.store import RunDirectory
@@ -21,6 +22,24 @@ from nas_distill.trial import end_trial, read_own_result
 from nas_distill.workplace import Assignment
 
 _DEATHS_BEFORE_GIVING_UP = 3
+
+
+class AssignmentSource(Protocol):
+    """Where new assignments come from.
+
+    Attributes:
+        refused: Candidates that were refused.
+    """
+
+    refused: int
+
+    def next(self) -> Assignment:
+        """Returns the next assignment, noted in the study.
+
+        Raises:
+            ExhaustedSpaceError: There is none left.
+            NasDistillError: The search cannot go on.
+        """
 
 
 @dataclass(slots=True)
@@ -38,11 +57,13 @@ class SearchDriver:
     Args:
         run: Where workers write.
         ledger: The study; trials it holds in flight are handed out first.
-        proposer: Where new assignments come from.
+        source: Where new assignments come from.
         objectives: For the events and the status.
         total: Trials to train, those of earlier sessions included.
         max_failures: How often a trial is handed out again after its worker died.
         progress: Told of everything.
+        assistant: Number of the trial whose student teaches in these trials, None for the teacher; all others are
+            somebody else's.
 
     Attributes:
         failure: Why no more assignments are handed out; None while all is well.
@@ -52,16 +73,18 @@ class SearchDriver:
         self,
         run: RunDirectory,
         ledger: StudyLedger,
-        proposer: Proposer,
+        source: AssignmentSource,
         *,
         objectives: tuple[Objective, ...],
         total: int,
         max_failures: int,
         progress: Progress,
+        assistant: int | None = None,
     ) -> None:
         self._run = run
         self._ledger = ledger
-        self._proposer = proposer
+        self._source = source
+        self._assistant = assistant
         self._quality = next(objective for objective in objectives if objective.kind == "quality")
         self._total = total
         self._max_failures = max_failures
@@ -103,7 +126,7 @@ class SearchDriver:
         if not self.remaining:
             return None
         try:
-            assignment = self._queue.popleft() if self._queue else self._proposer.next()
+            assignment = self._queue.popleft() if self._queue else self._source.next()
             done = len(self._run.trial(assignment.number).read_curve())
         except ExhaustedSpaceError as error:
             if not self._ended and not self._running:
@@ -205,8 +228,11 @@ class SearchDriver:
     def _reconcile(self) -> None:
         """Takes over from earlier sessions: acknowledges results on disk, queues what was in flight."""
         for record in self._ledger.ended():
-            self._book(record, epochs_here=0)
+            if record.assistant == self._assistant:
+                self._book(record, epochs_here=0)
         for assignment in self._ledger.unfinished():
+            if assignment.assistant != self._assistant:
+                continue
             result = read_own_result(assignment, self._run.trial(assignment.number))
             if result is None:
                 self._queue.append(assignment)
@@ -228,6 +254,8 @@ class SearchDriver:
     def _say_end(self, record: TrialRecord) -> None:
         facts = {"number": record.number, "status": record.status.value, "epochs": record.epochs}
         size = f"{record.spec.family}, {record.cost.num_params:,} parameters"
+        if record.assistant is not None:
+            size += f", taught by trial {record.assistant}"
         if record.metrics is not None:
             value = float(getattr(record.metrics, self._quality.name))
             text = f"trial {record.number}: {self._quality.name} {value:.3g}, {size}, {record.wall_time_s:.1f} s"
@@ -247,7 +275,7 @@ class SearchDriver:
                 ended=self._ended,
                 running=running,
                 inherited=sum(flight.before for flight in self._running.values()),
-                refused=self._proposer.refused,
+                refused=self._source.refused,
                 elapsed_s=time.monotonic() - self._started,
             )
         )

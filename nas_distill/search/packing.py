@@ -10,7 +10,7 @@ import ray
 from pydantic import PositiveInt
 
 from nas_distill.config import ResourcesConfig
-from nas_distill.errors import ClusterError, ConfigError, SpaceError, TrialError
+from nas_distill.errors import ClusterError, ConfigError, SpaceError, TeacherError, TrialError
 from nas_distill.frozen import Record
 from nas_distill.models.cost import measure_cost
 from nas_distill.progress import Progress
@@ -147,7 +147,9 @@ def _rehearse(assignments: Sequence[Assignment], workplace: Workplace, space_nam
     context = open_context(workplace)
     peaks = []
     for assignment in assignments:
-        with suppress(SpaceError, ConfigError, TrialError):  # a candidate that cannot be trained needs no room
+        with suppress(
+            SpaceError, ConfigError, TeacherError, TrialError
+        ):  # a candidate that cannot be trained needs no room
             peaks.append(rehearse(assignment, context))
         if len(peaks) == _REHEARSED:
             break

@@ -15,7 +15,7 @@ from nas_distill.losses.registry import through_teacher, wanted_signals
 from nas_distill.models.cost import measure_cost
 from nas_distill.models.through_teacher import TeacherHead
 from nas_distill.records import Cost, Recipe, StudentSpec
-from nas_distill.search.recipes import RecipeSpace, propose_recipe
+from nas_distill.search.recipes import RecipeChoices, RecipeSpace, propose_recipe
 from nas_distill.search.spaces import Space, propose
 from nas_distill.search.study import StudyLedger
 from nas_distill.workplace import Assignment
@@ -93,6 +93,7 @@ class Proposer:
         shape: What they take and give.
         recipe: How they will be distilled, or what `recipes` starts from.
         recipes: Where recipes come from.
+        choices: What they may choose.
         seed: The search's.
         max_refusals: Refusals in a row before the space counts as exhausted.
         known: What was assigned before: the same candidate is not distilled by the same recipe twice.
@@ -108,6 +109,7 @@ class Proposer:
         shape: InputShape,
         recipe: Recipe,
         recipes: RecipeSpace,
+        choices: RecipeChoices,
         seed: int,
         max_refusals: int,
         known: Iterable[Assignment],
@@ -119,6 +121,7 @@ class Proposer:
         self._shape = shape
         self._recipe = recipe
         self._recipes = recipes
+        self._choices = choices
         self._seed = seed
         self._max_refusals = max_refusals
         self._head = head
@@ -158,7 +161,7 @@ class Proposer:
             self._ledger.refuse(trial, str(error))
             raise
         try:
-            recipe = propose_recipe(self._recipes, trial, self._recipe)
+            recipe = propose_recipe(self._recipes, trial, self._recipe, self._choices)
         except SpaceError as error:
             self._ledger.refuse(trial, str(error), spec=spec)
             raise

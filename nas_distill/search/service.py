@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -17,19 +18,21 @@ from nas_distill.config_io import dump_config, load_config, read_run_config
 from nas_distill.errors import ClusterError, ConfigError, NasDistillError, RunError, StudyError
 from nas_distill.objectives import check_objectives
 from nas_distill.progress import Progress
-from nas_distill.search.cluster import has_gpus, ray_cluster
+from nas_distill.search.assistant_plan import check_assistants, lessons_are_left
+from nas_distill.search.assistants import Assistance
+from nas_distill.search.cluster import ray_cluster
 from nas_distill.search.driver import SearchDriver
-from nas_distill.search.packing import choose_gpus_per_trial
+from nas_distill.search.equipment import Equip, equip, input_shape, slab_pool
+from nas_distill.search.fold_plan import check_folds, plan_folds, unscored
+from nas_distill.search.folds import score_picks
 from nas_distill.search.preparation import Prepared, check_served, prepare
-from nas_distill.search.proposer import InputShape, Proposer, make_limits
-from nas_distill.search.recipes import load_recipe_space
-from nas_distill.search.slab_pool import RaySlabPool
+from nas_distill.search.proposer import Proposer, make_limits
+from nas_distill.search.recipes import load_recipe_space, make_choices
 from nas_distill.search.spaces import load_space
 from nas_distill.search.study import StudyLedger
 from nas_distill.search.tune import run_tune
 from nas_distill.store import RunDirectory, write_text
 from nas_distill.train.optimisation import check_optimizer
-from nas_distill.workplace import Workplace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +98,8 @@ def resume_search(
     progress: Progress,
     *,
     trials: int | None = None,
+    assistants: int | None = None,
+    folds: int | None = None,
     resources: Mapping[str, object] | None = None,
 ) -> SearchOutcome:
     """Goes on with a run: finished trials stay, those in flight go on from their checkpoints.
@@ -102,7 +107,9 @@ def resume_search(
     Args:
         folder: The run directory.
         progress: Told of everything.
-        trials: New number of trials in all, to extend a finished run.
+        trials: New number of trials in all, to extend a finished run; those that assistants teach do not count.
+        assistants: Have so many assistants teach (`assistants.count`); those that were chosen before stay.
+        folds: Score the picks on so many folds (`picks.folds`) from now on; 0 for none.
         resources: `resources.NAME` -> value, instead of the run's own.
 
     Raises:
@@ -111,17 +118,21 @@ def resume_search(
     run = RunDirectory(folder.resolve()).existing()
     with run.locked():
         config = read_run_config(run)
-        extended = config if trials is None else load_config(run.config, (), {"budget.trials": trials})
-        session = load_config(run.config, (), {**(resources or {}), "budget.trials": extended.budget.trials})
+        asked = {"budget.trials": trials, "assistants.count": assistants, "picks.folds": folds}
+        changes = {key: value for key, value in asked.items() if value is not None}
+        extended = load_config(run.config, (), changes) if changes else config
+        session = load_config(run.config, (), {**(resources or {}), **changes})
         _check(session)
         with _opened_ledger(run, session) as ledger:
-            assigned = len(ledger.assigned())
+            assigned = sum(one.assistant is None for one in ledger.assigned())
             if session.budget.trials < assigned:
                 raise ConfigError(
                     f"budget.trials: {session.budget.trials} is fewer than the {assigned} trials that the run has "
                     "already; --trials counts them too"
                 )
             left = session.budget.trials > assigned or bool(ledger.unfinished())
+            left = left or lessons_are_left(run, session, ledger)
+            left = left or bool(unscored(run, plan_folds(run, session, ledger.assigned())))
             try:
                 with ray_cluster(session.resources) if left else nullcontext():
                     prepared = _prepare(run, session, progress, alone=not left)
@@ -167,6 +178,8 @@ def _opened_ledger(run: RunDirectory, config: SearchConfig) -> Iterator[StudyLed
 def _check(config: SearchConfig) -> None:
     """Finds out what can be found out before anything is computed."""
     check_served(config)
+    check_assistants(config)
+    check_folds(config)
     check_optimizer(config.recipe.optimizer)
     check_optimizer(config.teacher.recipe.optimizer)
     load_space(config.space.name)
@@ -175,7 +188,7 @@ def _check(config: SearchConfig) -> None:
 
 def _prepare(run: RunDirectory, config: SearchConfig, progress: Progress, *, alone: bool = False) -> Prepared:
     """Prepares, with the connected cluster's help unless `alone`."""
-    prepared = prepare(run, config, progress, None if alone else _slab_pool(run, config))
+    prepared = prepare(run, config, progress, None if alone else slab_pool(run, config))
     torch.cuda.empty_cache()  # what the driver's allocator keeps, trials on the same GPU would lack
     return prepared
 
@@ -192,9 +205,10 @@ def _search(
         ledger,
         space=load_space(config.space.name),
         limits=make_limits(config.space, prepared.teacher.cost),
-        shape=_input_shape(prepared),
+        shape=input_shape(prepared),
         recipe=config.recipe,
         recipes=load_recipe_space(config.space.recipe),
+        choices=make_choices(config),
         seed=config.seed,
         max_refusals=config.budget.max_refusals,
         known=ledger.assigned(),
@@ -209,60 +223,41 @@ def _search(
         max_failures=config.resources.max_failures,
         progress=progress,
     )
-    finished = _run_on_cluster(driver, run, config, prepared, progress)
+    equip_once = cache(lambda: equip(run, config, prepared, progress))
+    finished = _run_on_cluster(driver, run, config, equip_once, progress)
     if finished:
         driver.settle()
     if driver.failure is not None:
         raise driver.failure
-    return SearchOutcome(run=run, interrupted=not finished and driver.unfinished > 0, new_trials=driver.new_trials)
+    assistance = Assistance(
+        run,
+        config,
+        ledger,
+        equip=equip_once,
+        make_pool=lambda assistant: slab_pool(run, config, assistant),
+        progress=progress,
+    )
+    interrupted = not finished and driver.unfinished > 0
+    if not interrupted and (config.assistants.count or run.assistants.exists()):
+        interrupted = not finished or not assistance.teach()
+    if not interrupted and config.picks.folds:
+        interrupted = not finished or not score_picks(run, config, ledger.assigned(), assistance.equip_all, progress)
+    return SearchOutcome(run=run, interrupted=interrupted, new_trials=driver.new_trials + assistance.new_trials)
 
 
 def _run_on_cluster(
-    driver: SearchDriver, run: RunDirectory, config: SearchConfig, prepared: Prepared, progress: Progress
+    driver: SearchDriver, run: RunDirectory, config: SearchConfig, equip_once: Equip, progress: Progress
 ) -> bool:
     """Returns False when the user ended it early."""
     if driver.remaining == 0:
         progress.event("search", "all trials have ended already; extend the run with --trials")
         return True
-    workplace = Workplace(
-        run=str(run.path),
-        data=config.data,
-        knowledge=prepared.knowledge,
-        threads=max(1, int(config.resources.cpus_per_trial)),
-        cuda=False,
-        execution=config.resources.execution,
-        checkpoint_interval_s=config.resources.checkpoint_interval_s,
-    )
     run.log_event("search", trials=config.budget.trials, left=driver.remaining)
     progress.event("search", f"{driver.remaining} trials to run in {run.path}")
     try:
-        gpus = choose_gpus_per_trial(
-            config.resources,
-            workplace,
-            space=load_space(config.space.name),
-            shape=_input_shape(prepared),
-            limits=make_limits(config.space, prepared.teacher.cost),
-            recipe=config.recipe,
-            seed=config.seed,
-            progress=progress,
-        )
-        resources = config.resources.model_copy(update={"gpus_per_trial": gpus})
-        workplace = workplace.model_copy(update={"cuda": gpus > 0})
+        workplace, resources = equip_once()
         finished = run_tune(driver, workplace, resources, space_name=config.space.name)
     except KeyboardInterrupt:
         finished = False
     run.log_event("end", interrupted=not finished)
     return finished
-
-
-def _input_shape(prepared: Prepared) -> InputShape:
-    manifest = prepared.manifest
-    return InputShape(num_classes=manifest.num_classes, channels=manifest.channels, image_size=manifest.image_size)
-
-
-def _slab_pool(run: RunDirectory, config: SearchConfig) -> RaySlabPool:
-    resources = config.resources
-    gpus = resources.gpus_per_trial
-    if gpus == "auto":
-        gpus = 1.0 if has_gpus() else 0.0
-    return RaySlabPool(run.path, config.data, cpus=resources.cpus_per_trial, gpus=gpus)

@@ -12,14 +12,16 @@ import torch
 from ray.exceptions import RayError, RayTaskError
 
 import nas_distill.models  # noqa: F401 - registers the entrypoints that teachers name, in every worker
-from nas_distill.config import LOCAL_DIR, DataConfig
+from nas_distill.config import DataConfig
 from nas_distill.data.splits import ImageSplit, open_split
 from nas_distill.errors import ClusterError, NasDistillError, RunError
 from nas_distill.knowledge.asking import Asker
 from nas_distill.knowledge.pool import SlabJob
 from nas_distill.knowledge.writing import write_slab
 from nas_distill.models.teacher import load_teacher
+from nas_distill.search.spaces import load_space
 from nas_distill.store import RunDirectory
+from nas_distill.workplace import teacher_reference
 
 _ROUNDING = 1e-6
 """Ten times a tenth of a CPU is one CPU."""
@@ -37,14 +39,28 @@ class SlabWorker:
         job: What is to be written.
         threads: Threads that torch may use.
         cuda: Ask the teacher on the first visible GPU.
+        assistant: Number of the trial whose student is asked; None for the teacher.
+        space_name: A space of one's own may register the student's architecture with timm.
     """
 
-    def __init__(self, run: str, data: DataConfig, job: SlabJob, *, threads: int, cuda: bool) -> None:
+    def __init__(
+        self,
+        run: str,
+        data: DataConfig,
+        job: SlabJob,
+        *,
+        threads: int,
+        cuda: bool,
+        assistant: int | None = None,
+        space_name: str = "",
+    ) -> None:
         torch.set_num_threads(threads)
         self._run = RunDirectory(Path(run))
         self._data = data
         self._job = job
         self._device = torch.device("cuda" if cuda else "cpu")
+        self._assistant = assistant
+        self._space_name = space_name
         self._opened: tuple[Asker, ImageSplit] | None = None
 
     def open(self) -> NasDistillError | None:
@@ -66,17 +82,20 @@ class SlabWorker:
 
     def _open(self) -> tuple[Asker, ImageSplit]:
         if self._opened is None:
+            if self._space_name.partition(":")[0].endswith(".py"):
+                load_space(self._space_name)
             train = open_split(self._data, self._run.path, "train")
+            reference = teacher_reference(self._run, self._assistant)
             teacher = load_teacher(
-                f"{LOCAL_DIR}{self._run.teacher}",
+                reference,
                 class_names=train.manifest.class_names,
                 channels=train.manifest.channels,
                 image_size=self._job.key.teacher_image_size,
             )
             if teacher.weights_sha256() != self._job.key.teacher_sha256:
                 raise RunError(
-                    f"{self._run.teacher}: a worker found another teacher there than the driver did; put the run "
-                    "directory on a path that all nodes share"
+                    f"{reference}: a worker found another teacher there than the driver did; put the run directory on "
+                    "a path that all nodes share"
                 )
             self._opened = Asker(teacher, self._device, embeddings=self._job.key.embeddings), train
         return self._opened
@@ -90,11 +109,24 @@ class RaySlabPool:
         data: How the images are read.
         cpus: CPU slots (and torch threads) per worker; where slots are left over, workers get more of them.
         gpus: GPUs per worker; above 0 each gets a whole one at least, which a teacher keeps busy.
+        assistant: Number of the trial whose student is asked; None for the teacher.
+        space_name: Of the space that the student comes from, as `load_space` takes it.
     """
 
-    def __init__(self, run: Path, data: DataConfig, *, cpus: float, gpus: float) -> None:
+    def __init__(
+        self,
+        run: Path,
+        data: DataConfig,
+        *,
+        cpus: float,
+        gpus: float,
+        assistant: int | None = None,
+        space_name: str = "",
+    ) -> None:
         self._run = run
         self._data = data
+        self._assistant = assistant
+        self._space_name = space_name
         self._cpus = cpus
         self._gpus = max(1.0, gpus) if gpus > 0 else 0.0
 
@@ -136,8 +168,12 @@ class RaySlabPool:
         )
         threads = max(1, int(cpus + _ROUNDING))
         return [
-            worker.remote(str(self._run), self._data, job, threads=threads, cuda=self._gpus > 0) for _ in range(count)
-        ]
+            worker.remote(
+                str(self._run), self._data, job, threads=threads, cuda=self._gpus > 0,
+                assistant=self._assistant, space_name=self._space_name,
+            )
+            for _ in range(count)
+        ]  # fmt: skip
 
 
 def _share(workers: Sequence[Any], views: Sequence[int]) -> Iterator[int]:

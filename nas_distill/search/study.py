@@ -103,6 +103,26 @@ class StudyLedger:
             self._study.sampler = self._random_sampler if at_random else self._sampler
             return self._study.ask()
 
+    def repeat(self, number: int) -> Trial:
+        """Returns a new trial with an earlier one's choices and constraints, in flight like one that was asked for.
+
+        The sampler meets it as it meets any trial: one more value at choices that it knows already.
+
+        Raises:
+            RunError: The study has no trial of this number.
+        """
+        with self._storage_errors():
+            earlier = self._trial(number)
+            # Not by `enqueue_trial`: a process that dies after it leaves a waiting trial that the next proposal takes.
+            template = optuna.trial.create_trial(
+                state=TrialState.RUNNING,
+                params=earlier.params,
+                distributions=earlier.distributions,
+                constraints=earlier.constraints,
+            )
+            trial_id = self._storage.create_new_trial(self._study._study_id, template_trial=template)
+            return Trial(self._study, trial_id)
+
     def assign(self, trial: Trial, assignment: Assignment, violations: Mapping[str, float]) -> None:
         """Notes that the trial's candidate goes to a worker."""
         with self._storage_errors():
@@ -192,12 +212,16 @@ class StudyLedger:
     def _trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
 
-    def _running_trial(self, number: int) -> Trial | None:
+    def _trial(self, number: int) -> FrozenTrial:
         frozen = next((trial for trial in reversed(self._trials()) if trial.number == number), None)
         if frozen is None:
             raise RunError(
                 f"trials/{number:05d}: the study has no such trial; the run directory belongs to another study"
             )
+        return frozen
+
+    def _running_trial(self, number: int) -> Trial | None:
+        frozen = self._trial(number)
         if frozen.state is not TrialState.RUNNING:
             return None
         return Trial(self._study, frozen._trial_id)

@@ -10,18 +10,20 @@ from nas_distill.cli import main, search, teacher
 from nas_distill.cli.options import ConfigFlag
 from nas_distill.config import SearchConfig
 from nas_distill.config_io import dump_config
-from nas_distill.errors import ConfigError, RunError
+from nas_distill.errors import ConfigError, RunError, TeacherError
 
 DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 
 SEARCH_OPTIONS = [
     "--address",
+    "--assistants",
     "--batch-size",
     "--config",
     "--cpus-per-trial",
     "--data",
     "--data-root",
     "--epochs",
+    "--folds",
     "--gap-tolerance",
     "--gpus-per-trial",
     "--image-size",
@@ -143,11 +145,32 @@ def test_resume_refuses_what_a_run_keeps(arguments: list[str], names: str, capsy
     assert capsys.readouterr().err.startswith(f"error: {names}: cannot be given with --resume")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--assistants", "-1"], "--assistants: assistants.count should be greater than or equal to 0; found -1"),
+        (["--folds", "1"], "--folds: "),
+        (["--teacher", "run:runs/first"], "--teacher: "),
+        (["--teacher", "run:runs/first/last"], "--teacher: "),
+        (["--teacher", "run:no/such/run/3", "--out", "{out}"], "teacher.model: "),
+    ],
+)
+def test_what_no_search_can_do_is_one_line(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [text.format(out=tmp_path / "run") for text in arguments]
+    assert main(["search", *given]) in {ConfigError.exit_code, TeacherError.exit_code}
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert message in line
+
+
 def test_resume_takes_trials_and_resources() -> None:
     parameters = {flag.parameter: None for flag in search.FLAGS}
-    given = {"trials": 32, "gpus_per_trial": 0.25, "max_parallel": 2}
+    given = {"trials": 32, "assistants": 2, "folds": 5, "gpus_per_trial": 0.25, "max_parallel": 2}
     assert search._resume_values({**parameters, **given}, {"--out": None}) == {
         "budget.trials": 32,
+        "assistants.count": 2,
+        "picks.folds": 5,
         "resources.gpus_per_trial": 0.25,
         "resources.max_parallel_trials": 2,
     }

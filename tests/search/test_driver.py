@@ -12,13 +12,13 @@ import pytest
 from optuna import Trial as OptunaTrial
 from optuna.trial import TrialState
 
-from nas_distill.config import SpaceConfig
+from nas_distill.config import SearchConfig, SpaceConfig
 from nas_distill.errors import ClusterError, SpaceError
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Recipe, StudentSpec, TrialStatus
 from nas_distill.search.driver import SearchDriver
 from nas_distill.search.proposer import InputShape, Proposer, make_limits
-from nas_distill.search.recipes import load_recipe_space
+from nas_distill.search.recipes import load_recipe_space, make_choices
 from nas_distill.search.spaces import Space
 from nas_distill.search.study import StudyLedger
 from nas_distill.store import RunDirectory
@@ -61,6 +61,7 @@ def open_driver(
         max_refusals=20,
         known=ledger.assigned(),
         recipes=load_recipe_space("fixed"),
+        choices=make_choices(SearchConfig()),
     )
     heard = Heard()
     return SearchDriver(

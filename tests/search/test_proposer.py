@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from optuna import Trial
 
-from nas_distill.config import SpaceConfig
+from nas_distill.config import SearchConfig, SpaceConfig
 from nas_distill.errors import SpaceError
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Cost, Recipe, StudentSpec
 from nas_distill.search.proposer import ExhaustedSpaceError, InputShape, Limits, Proposer, make_limits
-from nas_distill.search.recipes import load_recipe_space
+from nas_distill.search.recipes import load_recipe_space, make_choices
 from nas_distill.search.spaces import Space
 from nas_distill.search.study import StudyLedger
 from nas_distill.workplace import Assignment
@@ -47,6 +47,7 @@ def make_proposer(
         shape=SHAPE,
         recipe=Recipe(),
         recipes=load_recipe_space(recipes),
+        choices=make_choices(SearchConfig()),
         seed=0,
         max_refusals=max_refusals,
         known=known,

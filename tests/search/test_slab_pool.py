@@ -6,15 +6,19 @@ import logging
 import os
 import shutil
 import signal
+import textwrap
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
+import safetensors.torch
 import torch
 
-from nas_distill.config import DataConfig, ViewsConfig
+from nas_distill.config import DataConfig, SearchConfig, ViewsConfig
+from nas_distill.config_io import dump_config
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import open_split
 from nas_distill.data.views import plan_views
@@ -29,8 +33,11 @@ from nas_distill.progress import Silent
 from nas_distill.records import StudentSpec
 from nas_distill.search import slab_pool
 from nas_distill.search.slab_pool import RaySlabPool
-from nas_distill.store import RunDirectory
+from nas_distill.search.spaces import load_space
+from nas_distill.store import RunDirectory, write_record, write_text
+from nas_distill.workplace import teacher_reference
 from tests.helpers import CPU, Heard, SmallRun
+from tests.report.factory import make_record
 from tests.search.processes import descendants
 
 DATA = DataConfig(image_size=32, max_train_images=400, max_validation_images=40)
@@ -119,6 +126,48 @@ def test_workers_write_what_one_process_would(
     assert "stored already" in again.texts("knowledge")[0]
     assert not list(shared.folder.rglob("*.tmp"))
     assert not writers()
+
+
+def test_workers_ask_the_student_of_a_trial(
+    prepared: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = tmp_path / "own.py"
+    space.write_text(
+        textwrap.dedent("""
+        from timm.models import register_model
+        from nas_distill.models.small_resnet import small_resnet
+
+        @register_model
+        def net_of_ones_own(pretrained=False, **kwargs):
+            return small_resnet(pretrained, widths=(24, 48), depths=(2, 2), **kwargs)
+
+        def space(trial):
+            ...
+        """)
+    )
+    load_space(str(space))
+    run = RunDirectory(prepared.run.path)
+    write_text(run.config, dump_config(SearchConfig()))
+    spec = StudentSpec(architecture="net_of_ones_own")
+    student = build_student(spec, num_classes=10, channels=1, image_size=32)
+    write_record(run.trial(3).result, make_record(3, gap_points=1.0, num_params=1000, spec=spec))
+    safetensors.torch.save_file(student.state_dict(), run.trial(3).weights)
+    names = prepared.train.manifest.class_names
+    assistant = load_teacher(teacher_reference(run, 3), class_names=names, channels=1)
+    asked = replace(prepared, teacher=assistant)
+    monkeypatch.setattr(building, "_WORTH_WORKERS_S", 0.0)
+    pool = RaySlabPool(run.path, DATA, cpus=1.0, gpus=0.0, assistant=3, space_name=str(space))
+    heard = Heard()
+    shared = build(asked, tmp_path / "shared", pool, heard)
+    assert "2 workers share the views" in heard.texts("knowledge")
+    alone = build(asked, tmp_path / "alone", None, Silent())
+    everything = torch.arange(prepared.train.num_images)
+    for view in range(VIEWS):
+        mine, theirs = (one.slab(view, CPU).logits(everything) for one in (shared, alone))
+        torch.testing.assert_close(mine, theirs, rtol=2e-3, atol=2e-3)
+    teachers = RaySlabPool(run.path, DATA, cpus=1.0, gpus=0.0)
+    with pytest.raises(RunError, match="a worker found another teacher there than the driver did"):
+        build(asked, tmp_path / "mixed-up", teachers, Silent())
 
 
 def make_job(prepared: SmallRun, folder: Path) -> SlabJob:

@@ -199,6 +199,37 @@ def test_a_damaged_database_is_a_study_error(tmp_path: Path) -> None:
         open_ledger(tmp_path)
 
 
+def test_a_trial_is_repeated_with_its_choices(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    number = ask_and_assign(ledger)
+    ledger.tell(complete(number))
+    again = ledger.repeat(number)
+    assert [trial.state for trial in stored(tmp_path)] == [TrialState.COMPLETE, TrialState.RUNNING]
+    assignment = make_assignment(again.number).model_copy(update={"assistant": number})
+    ledger.assign(again, assignment, {})
+    assert ledger.unfinished() == [assignment]
+    ledger.tell(complete(again.number, gap=0.5))
+    first, second = stored(tmp_path)
+    assert (second.params, second.distributions, second.constraints) == (
+        first.params, first.distributions, first.constraints,
+    )  # fmt: skip
+    assert second.values == [0.5, float(assignment.cost.num_params)]
+    with pytest.raises(RunError, match="the study has no such trial"):
+        ledger.repeat(7)
+
+
+def test_a_repetition_that_was_cut_off_before_it_was_assigned_is_refused(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    number = ask_and_assign(ledger)
+    ledger.tell(complete(number))
+    ledger.repeat(number)
+    again = open_ledger(tmp_path)
+    assert again.unfinished() == []
+    assert again.refused() == 1
+    # And the next proposal is the sampler's own.
+    assert again.ask().suggest_float("x", 0, 1) != stored(tmp_path)[number].params["x"]
+
+
 def test_a_briefly_locked_database_is_waited_for(tmp_path: Path) -> None:
     import threading
 
