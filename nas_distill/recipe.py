@@ -43,7 +43,7 @@ class Adaptation(Record):
         sample_weighting: How strongly each image pulls towards the teacher, 1 on average over a batch: by the
             teacher's "confidence" (1 - entropy / log C) or "correctness" (its probability of the label).
         release: Hold training images out and drop the teacher's terms for classes on which they are found to
-            hurt there (per-class release, see docs/losses.md).
+            hurt there (per-class release, see docs/adaptive.md).
         release_holdout: Share of the training images that is held out for that, and not trained on.
         release_level: Level of its test, over all classes of one epoch.
     """
