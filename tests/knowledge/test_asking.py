@@ -9,7 +9,7 @@ from nas_distill.errors import TeacherError
 from nas_distill.knowledge.asking import Asker
 from nas_distill.signals import Wanted
 from tests.helpers import CPU
-from tests.models.test_teacher import images, make_network
+from tests.models.networks import images, make_network
 from tests.models.test_teacher_network import Odd, make_teacher
 
 

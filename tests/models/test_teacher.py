@@ -1,4 +1,4 @@
-"""The teacher: it never learns, it comes back bit for bit, and what does not suit is told."""
+"""Loading a teacher: it comes back bit for bit, and what does not suit is told."""
 
 from __future__ import annotations
 
@@ -16,10 +16,8 @@ from torch import Tensor, nn
 from nas_distill.config import LOCAL_DIR
 from nas_distill.errors import TeacherError
 from nas_distill.models.preprocess import Preprocess
-from nas_distill.models.teacher import Teacher, load_teacher, save_local_dir
-
-CLASSES = ("ant", "bee", "cat")
-SMALL: dict[str, Any] = {"widths": (4, 6), "depths": (1, 1)}
+from nas_distill.models.teacher import Teacher
+from tests.models.networks import CLASSES, SMALL, images, load, make_folder, make_network
 
 
 class Touched:
@@ -35,36 +33,6 @@ class Touched:
 def _touch(path: str, text: str) -> Tensor:
     Path(path).write_text(text)
     return torch.zeros(1)
-
-
-def make_network(
-    architecture: str = "small_resnet", arguments: dict[str, Any] | None = None, *, channels: int = 1, classes: int = 3
-) -> nn.Module:
-    """Makes a network whose BatchNorm statistics have been moved by real batches."""
-    torch.manual_seed(0)
-    arguments = SMALL if arguments is None else arguments
-    network: nn.Module = timm.create_model(architecture, num_classes=classes, in_chans=channels, **arguments)
-    network.train()
-    with torch.no_grad():
-        network(torch.rand(8, channels, 32, 32))
-    return network.eval()
-
-
-def make_folder(folder: Path, network: nn.Module, **changes: Any) -> str:
-    settings: dict[str, Any] = {
-        "arguments": SMALL, "class_names": CLASSES, "channels": 1, "image_size": 8, "mean": (0.3,), "std": (0.2,),
-    }  # fmt: skip
-    save_local_dir(network, folder, **{**settings, **changes})
-    return f"{LOCAL_DIR}{folder}"
-
-
-def images(count: int = 4, channels: int = 1, size: int = 8) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return torch.randint(256, (count, channels, size, size), dtype=torch.uint8, generator=generator)
-
-
-def load(model: str, **changes: Any) -> Teacher:
-    return load_teacher(model, **{"class_names": CLASSES, "channels": 1, **changes})
 
 
 def refusal(model: str, **changes: Any) -> str:
@@ -83,62 +51,6 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def teacher(folder: Path) -> Teacher:
     return load(f"{LOCAL_DIR}{folder}")
-
-
-def test_it_is_frozen_and_cannot_be_woken(teacher: Teacher) -> None:
-    for wake in (teacher.train, lambda: teacher.train(True), lambda: nn.Sequential(teacher).train(), teacher.eval):
-        wake()
-        assert not any(module.training for module in teacher.modules())
-    assert not any(parameter.requires_grad for parameter in teacher.parameters())
-
-
-def test_a_network_in_training_falls_asleep() -> None:
-    network = make_network().train()
-    teacher = Teacher(
-        network, architecture="small_resnet", arguments=SMALL, channels=1, image_size=8,
-        preprocess=Preprocess(mean=(0.5,), std=(0.5,)),
-    )  # fmt: skip
-    assert not any(module.training for module in teacher.modules())
-    assert not any(parameter.requires_grad for parameter in network.parameters())
-
-
-def test_asking_moves_nothing_and_builds_no_graph(teacher: Teacher) -> None:
-    before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
-    digest = teacher.weights_sha256()
-    teacher.train()
-    for _ in range(3):
-        logits = teacher(images())
-    assert logits.dtype == torch.float32
-    assert not logits.requires_grad
-    assert logits.grad_fn is None
-    assert all(torch.equal(before[name], tensor) for name, tensor in teacher.state_dict().items())
-    assert any("running_mean" in name for name in before)
-    assert teacher.weights_sha256() == digest
-
-
-def test_even_thawed_weights_get_no_graph(teacher: Teacher) -> None:
-    teacher.network.requires_grad_(True)
-    assert not teacher(images()).requires_grad
-
-
-def test_an_optimiser_cannot_move_it(teacher: Teacher) -> None:
-    digest = teacher.weights_sha256()
-    student = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
-    both = nn.ModuleList([teacher, student])
-    optimizer = torch.optim.SGD(both.parameters(), lr=1.0, weight_decay=0.1)
-    loss = (student(images().float() / 255) - teacher(images())).square().mean()
-    loss.backward()
-    optimizer.step()
-    assert teacher.weights_sha256() == digest
-
-
-def test_the_digest_sees_every_tensor(teacher: Teacher) -> None:
-    digests = {teacher.weights_sha256()}
-    for tensor in teacher.network.state_dict().values():
-        with torch.no_grad():
-            tensor.view(-1)[0] += 1
-        digests.add(teacher.weights_sha256())
-    assert len(digests) == 1 + len(teacher.network.state_dict())
 
 
 def test_a_folder_brings_back_the_same_bits(tmp_path: Path) -> None:

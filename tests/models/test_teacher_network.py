@@ -13,8 +13,8 @@ from nas_distill.models.cutting import cut_body
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.teacher import Teacher
 from nas_distill.signals import Wanted
+from tests.models.networks import SMALL, images, make_network
 from tests.models.test_anatomy import SMALL_SWIN
-from tests.models.test_teacher import SMALL, images, make_network
 
 
 @pytest.mark.parametrize(

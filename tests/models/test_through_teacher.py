@@ -21,8 +21,8 @@ from nas_distill.models.through_teacher import Projector, TeacherHead, ThroughTe
 from nas_distill.records import StudentSpec
 from nas_distill.signals import Wanted
 from tests.models import test_student
+from tests.models.networks import make_network
 from tests.models.test_anatomy import SMALL, SMALL_SWIN, SMALL_VIT
-from tests.models.test_teacher import make_network
 from tests.models.test_teacher_network import make_teacher
 
 SHAPE: dict[str, Any] = {"num_classes": 3, "channels": 1, "image_size": 32}
