@@ -16,7 +16,9 @@ from typing import Literal
 from pydantic import NonNegativeInt
 
 from nas_distill.analysis.quantities import short_count, signed
+from nas_distill.errors import RunError
 from nas_distill.frozen import Record
+from nas_distill.store import RunDirectory, read_record
 
 _CONFIDENCE = 1.96
 """Standard errors to either side that hold 95 % of a normal distribution."""
@@ -51,6 +53,20 @@ class AssistantPlan(Record):
     schema_version: Literal[1] = 1
     rounds: tuple[AssistantRound, ...] = ()
     verdict: str = ""
+
+
+def read_plan(run: RunDirectory) -> AssistantPlan:
+    """Returns what was chosen in the run so far.
+
+    Raises:
+        RunError: The file is damaged.
+    """
+    if not run.assistants.exists():
+        return AssistantPlan()
+    try:
+        return read_record(run.assistants, AssistantPlan)
+    except RunError as error:
+        raise RunError(f"{error}; restore it, or remove it: the assistants are then chosen anew") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +150,7 @@ def choose_assistant(
         if candidate.num_params < parent_params and (helped := _helped_by(candidate, in_need))
     ]
     if not able:
-        return Choice(assistant=None, students=(), sentence=_not_at_hand(in_need))
+        return Choice(assistant=None, students=(), sentence=_not_at_hand(in_need, parent_params))
     target = (log(parent_params) + fmean(log(one.num_params) for one in in_need)) / 2
     chosen, helped = min(
         able, key=lambda pair: (abs(log(pair[0].num_params) - target), pair[0].gap_points, pair[0].number)
@@ -172,9 +188,10 @@ def _not_needed(students: Sequence[Student], min_gap_points: float, images: int)
     )
 
 
-def _not_at_hand(in_need: Sequence[Student]) -> str:
+def _not_at_hand(in_need: Sequence[Student], parent_params: int) -> str:
     worst = _worst(in_need)
     return (
         f"No assistant is at hand: the gap of trial {worst.number}, {signed(worst.gap_points)} points, is large, but "
-        "none of those that may teach has more than twice such a size and a smaller gap."
+        f"no student on the front that can teach is smaller than the {short_count(parent_params)} parameters above it, "
+        "more than twice as large as that one, and has a smaller gap."
     )

@@ -135,7 +135,8 @@ def _trial(model: str) -> tuple[RunDirectory, TrialRecord]:
     except (ValueError, RunError) as error:
         raise TeacherError(f"teacher.model: {error}") from error
     if record is None:
-        ended = sorted(int(path.parent.name) for path in run.trials.glob("*/result.json"))
+        names = (path.parent.name for path in run.trials.glob("*/result.json"))
+        ended = sorted(int(name) for name in names if name.isdecimal())
         known = f"{_some(ended)} have" if ended else "none has"
         raise TeacherError(f"teacher.model: {model}: the run has no trial {number} that has ended; {known}")
     if record.metrics is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from nas_distill.analysis.assistants import AssistantPlan
+from nas_distill.analysis.assistants import AssistantPlan, read_plan
 from nas_distill.analysis.frame import Refusal, read_study
 from nas_distill.analysis.front import ParetoFront, pareto_front
 from nas_distill.analysis.picks import Pick, pick_students
@@ -102,7 +102,7 @@ def load_content(run: RunDirectory) -> ReportContent:
     picks = pick_students(front, gap_tolerance_points=config.picks.gap_tolerance_points)
     picked = dict.fromkeys(pick.number for pick in picks if pick.number is not None)
     status = study.trials["status"].value_counts()
-    assistants = read_record(run.assistants, AssistantPlan) if run.assistants.exists() else AssistantPlan()
+    assistants = read_plan(run)
     return ReportContent(
         name=run.path.resolve().name,
         config=config,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from nas_distill.analysis.assistants import AssistantPlan, AssistantRound, Student, choose_assistant
+from nas_distill.analysis.assistants import AssistantPlan, AssistantRound, Student, choose_assistant, read_plan
 from nas_distill.analysis.frame import read_study
 from nas_distill.analysis.front import pareto_front
 from nas_distill.config import FIXED_RECIPE, SearchConfig
@@ -13,7 +13,7 @@ from nas_distill.errors import ConfigError, RunError
 from nas_distill.losses.registry import asked_losses, through_teacher
 from nas_distill.records import Recipe, TrialRecord
 from nas_distill.search.study import StudyLedger
-from nas_distill.store import RunDirectory, read_record, write_record
+from nas_distill.store import RunDirectory, write_record
 from nas_distill.workplace import Assignment
 
 
@@ -37,15 +37,6 @@ def check_assistants(config: SearchConfig) -> None:
 def can_learn(recipe: Recipe) -> bool:
     """Whether an assistant can teach by this recipe."""
     return bool(asked_losses(recipe)) and not through_teacher(recipe)
-
-
-def read_plan(run: RunDirectory) -> AssistantPlan:
-    """Returns what was chosen in the run so far.
-
-    Raises:
-        RunError: The file is damaged.
-    """
-    return read_record(run.assistants, AssistantPlan) if run.assistants.exists() else AssistantPlan()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,13 +69,15 @@ def planned_lessons(plan: AssistantPlan, ledger: StudyLedger) -> tuple[Lessons, 
     if not plan.rounds:
         return ()
     originals = {one.number: one for one in ledger.assigned() if one.assistant is None}
+    records = ledger.ended()
     unknown = {number for round_ in plan.rounds for number in round_.students} - set(originals)
+    unknown |= {round_.assistant for round_ in plan.rounds} - {one.number for one in records if one.metrics is not None}
     if unknown:
         raise RunError(
-            f"assistants.json: names trial {min(unknown)}, which the study does not hold; the study and the run "
-            "directory do not belong together: restore the one that does"
+            f"assistants.json: names trial {min(unknown)}, which the study does not hold as a complete one; the study "
+            "and the run directory do not belong together: restore the one that does"
         )
-    ended = [record.assistant for record in ledger.ended()]
+    ended = [record.assistant for record in records]
     return tuple(
         Lessons(
             assistant=round_.assistant,

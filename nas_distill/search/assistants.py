@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from nas_distill.analysis.assistants import AssistantPlan
+from nas_distill.analysis.assistants import AssistantPlan, read_plan
 from nas_distill.config import ResourcesConfig, SearchConfig
 from nas_distill.data.splits import open_split
 from nas_distill.errors import TeacherError
@@ -15,7 +15,7 @@ from nas_distill.losses.registry import wanted_signals
 from nas_distill.models.teacher import load_teacher
 from nas_distill.objectives import check_objectives
 from nas_distill.progress import Progress
-from nas_distill.search.assistant_plan import Lessons, Repetitions, extended, planned_lessons, read_plan, write_plan
+from nas_distill.search.assistant_plan import Lessons, Repetitions, extended, planned_lessons, write_plan
 from nas_distill.search.driver import SearchDriver
 from nas_distill.search.equipment import Equip
 from nas_distill.search.preparation import ask_about_views

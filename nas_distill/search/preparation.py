@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nas_distill.models  # noqa: F401 - registers this project's entrypoints with timm
-from nas_distill.config import LOCAL_DIR, SearchConfig, TeacherConfig
+from nas_distill.config import LOCAL_DIR, RUN, SearchConfig, TeacherConfig
+from nas_distill.data.folds import check_parts
 from nas_distill.data.manifest import DataManifest
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import ImageSplit, open_split
@@ -17,6 +18,7 @@ from nas_distill.knowledge.build import build_knowledge
 from nas_distill.knowledge.layout import AnswerStorage
 from nas_distill.knowledge.pool import SlabPool
 from nas_distill.losses.registry import asked_losses, through_teacher, wanted_signals
+from nas_distill.models.run_student import student_origin
 from nas_distill.models.teacher import Teacher, load_teacher, save_local_dir
 from nas_distill.models.through_teacher import TeacherHead
 from nas_distill.progress import Progress
@@ -55,9 +57,15 @@ def prepare(run: RunDirectory, config: SearchConfig, progress: Progress, pool: S
         config: What.
         progress: Told of everything.
         pool: Shares the teacher's answers among processes when there is much to ask.
+
+    Raises:
+        ConfigError: A class has fewer training images than folds were asked for.
+        NasDistillError: The images, the teacher or the run directory cannot be used.
     """
     manifest = prepare_data(config.data, run.path, progress)
     splits = open_split(config.data, run.path, "train"), open_split(config.data, run.path, "validation")
+    if config.picks.folds:
+        check_parts(splits[0].labels, config.picks.folds)
     teacher, record = _make_teacher(run, config, splits, progress)
     knowledge = ask_about_views(
         teacher, assistant=None, run=run, config=config, splits=splits, progress=progress, pool=pool
@@ -185,13 +193,16 @@ def _adopt_teacher(
         image_size=settings.image_size,
     ).to(driver_device())
     provenance = read_provenance(Path(model.removeprefix(LOCAL_DIR)), teacher) if model.startswith(LOCAL_DIR) else None
-    trained_on = provenance.trained_on_data_id if provenance is not None else None
+    origin = student_origin(model) if model.startswith(RUN) else provenance
+    trained_on = None if origin is None else origin.trained_on_data_id
     record = measure_teacher(
         teacher,
         validation,
         trained_on_data_id=trained_on,
         curve=provenance.curve if provenance is not None else (),
     )
+    if origin is not None:
+        record = record.model_copy(update={"lineage": origin.lineage})
     save_local_dir(
         teacher.network,
         run.teacher,

@@ -78,7 +78,11 @@ def test_a_gap_that_is_not_large_needs_no_assistant(students: list[Student], mes
 def test_without_an_able_one_there_is_none(candidates: list[Student]) -> None:
     choice = choose(FRONT[:1], candidates)
     assert choice.assistant is None
-    assert choice.sentence.startswith("No assistant is at hand: the gap of trial 0, +30.00 points, is large")
+    assert choice.sentence == (
+        "No assistant is at hand: the gap of trial 0, +30.00 points, is large, but no student on the front that can "
+        "teach is smaller than the 1.00M parameters above it, more than twice as large as that one, and has a smaller "
+        "gap."
+    )
 
 
 def test_a_gap_within_the_validation_samples_reach_is_not_large() -> None:

@@ -127,6 +127,12 @@ def test_what_is_no_student_is_said_in_one_line(finished: RunDirectory, model: s
     assert "\n" not in str(caught.value)
 
 
+def test_a_folder_that_is_no_trial_is_passed_over(damaged: RunDirectory) -> None:
+    shutil.copytree(damaged.trial(3).path, damaged.trials / "00003.bak")
+    with pytest.raises(TeacherError, match="no trial 7 that has ended; 3, 4, 5 have"):
+        load(damaged, 7)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -80,6 +81,17 @@ def test_the_chain_and_what_it_gained(tmp_path: Path, capsys: pytest.CaptureFixt
     shown = " ".join(capsys.readouterr().out.split())
     assert chain in shown
     assert "The interval contains 0" in shown
+
+
+def test_heads_without_a_button_keep_their_distance(tmp_path: Path) -> None:
+    page = build_report(make_taught(tmp_path)).html.read_text()
+    table = page[page.index('<table id="chain-table">') :].partition("</table>")[0]
+    assert "<button" not in table
+    rules = dict(re.findall(r"^(\S.*?) \{ (.*) \}$", page, flags=re.MULTILINE))
+    # A button brings the distance along, so that its head has none of its own.
+    assert "padding: 8px 10px" in rules["thead th"]
+    assert "padding: 8px 10px" in rules["thead button"]
+    assert rules[".sortable thead th"] == "padding: 0;"
 
 
 def test_trials_that_assistants_teach_are_planned_too(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from nas_distill.analysis.assistants import AssistantPlan, AssistantRound
+from nas_distill.analysis.assistants import AssistantPlan, AssistantRound, read_plan
 from nas_distill.config import AssistantsConfig, SearchConfig, SpaceConfig, TeacherConfig
 from nas_distill.errors import ConfigError, RunError
 from nas_distill.objectives import check_objectives
@@ -20,7 +20,6 @@ from nas_distill.search.assistant_plan import (
     extended,
     lessons_are_left,
     planned_lessons,
-    read_plan,
     write_plan,
 )
 from nas_distill.search.driver import SearchDriver
@@ -288,12 +287,19 @@ def test_a_recipe_that_no_assistant_can_teach_by_is_refused(recipe: Recipe, mess
     check_assistants(configured())
 
 
-def test_a_plan_of_another_study_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("assistant", "students"), [(3, (77,)), (77, (0,)), (77, ())])
+def test_a_plan_of_another_study_is_refused(tmp_path: Path, assistant: int, students: tuple[int, ...]) -> None:
     run, ledger = searched(tmp_path)
-    write_plan(run, AssistantPlan(rounds=(AssistantRound(assistant=3, students=(77,), reason="other"),)))
+    write_plan(run, AssistantPlan(rounds=(AssistantRound(assistant=assistant, students=students, reason="other"),)))
     with pytest.raises(RunError, match="names trial 77, which the study does not hold"):
-        lessons_are_left(run, configured(), ledger)
+        lessons_are_left(run, configured(2), ledger)
+    ledger.close()
+
+
+def test_a_damaged_plan_says_the_way_out(tmp_path: Path) -> None:
+    run, ledger = searched(tmp_path)
     run.assistants.write_text("{")
-    with pytest.raises(RunError, match=r"assistants\.json"):
+    with pytest.raises(RunError, match=r"assistants\.json.*; restore it, or remove it") as caught:
         lessons_are_left(run, configured(), ledger)
+    assert "\n" not in str(caught.value)
     ledger.close()

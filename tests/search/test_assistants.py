@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from nas_distill.analysis.assistants import read_plan
 from nas_distill.analysis.frame import load_frame
 from nas_distill.config import (
     LOCAL_DIR,
@@ -30,7 +31,6 @@ from nas_distill.config_io import read_run_config
 from nas_distill.errors import ConfigError
 from nas_distill.records import Recipe, TrialStatus
 from nas_distill.report import build_report, chain_section, load_content
-from nas_distill.search.assistant_plan import read_plan
 from nas_distill.search.service import resume_search, start_search
 from nas_distill.store import RunDirectory
 from tests.helpers import SMALL_DATA, Heard, SmallRun
