@@ -82,7 +82,12 @@ class Trial:
             try:
                 point = self._trainer.run_epoch()
             except TrialError as error:
-                self._end(TrialStatus.FAILED, execution=self._trainer.execution, error=one_line(error))
+                self._end(
+                    TrialStatus.FAILED,
+                    execution=self._trainer.execution,
+                    error=one_line(error),
+                    released_classes=self._trainer.released_classes,
+                )
                 return None
             self._curve.append(point)
         if self._trainer.is_finished():
@@ -94,7 +99,11 @@ class Trial:
     def stop(self) -> None:
         """Records that a scheduler ended the trial; nothing when it has ended."""
         if self.record is None:
-            self._end(TrialStatus.STOPPED, execution=self._trainer.execution)
+            self._end(
+                TrialStatus.STOPPED,
+                execution=self._trainer.execution,
+                released_classes=self._trainer.released_classes,
+            )
 
     def _go_on_from_checkpoint(self) -> None:
         if not self._folder.checkpoint.exists():

@@ -66,7 +66,7 @@ def _parameters(trial: Trial, loss: str, weight: float) -> dict[str, float]:
 def _remedy(trial: Trial, loss: str, choices: RecipeChoices) -> str:
     """Asks for what adapts the teacher's part; a name of its own for each set of answers, which may not change."""
     remedies = ["none", "anneal", "until", "weighting"]
-    if loss in LOGITS and _NO_MIX in choices.mixes:
+    if loss in LOGITS and choices.releases and _NO_MIX in choices.mixes:
         remedies.append("release")
     if loss in TEMPERED:
         return str(trial.suggest_categorical("remedy_tempered", [*remedies, "temperature"]))

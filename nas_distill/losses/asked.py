@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas_distill.errors import ConfigError
-from nas_distill.losses.entries import DEPTH, STANDARDISE, TEMPERATURE_NAME, WEIGHT, LossEntry, Need
+from nas_distill.losses.entries import DEPTH, TEMPERATURE_NAME, WEIGHT, LossEntry, Need
 from nas_distill.losses.shipped import LOSSES
 from nas_distill.recipe import Adaptation, Recipe
 from nas_distill.signals import Wanted
@@ -42,11 +42,6 @@ class AskedLoss:
     def weight(self) -> float:
         """Its weight in the sum."""
         return self.parameters[WEIGHT]
-
-    @property
-    def standardised(self) -> bool:
-        """Whether it sees z-scores instead of logits."""
-        return bool(self.parameters.get(STANDARDISE))
 
     @property
     def takes_embedding(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,10 +14,11 @@ from typing import TYPE_CHECKING
 from nas_distill.config import FIXED_RECIPE, SEARCHED_RECIPE, SearchConfig
 from nas_distill.errors import ConfigError, SpaceError, nearest_names
 from nas_distill.losses.registry import LOSSES, NONE, LossEntry, Need, wanted_signals
-from nas_distill.records import Recipe
+from nas_distill.recipe import Adaptation, Recipe
 from nas_distill.search.files import import_file, one_line, where
 from nas_distill.search.preparation import stores_embeddings
 from nas_distill.train.optimisation import check_optimizer
+from nas_distill.train.release import LEAST_IMAGES
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -36,20 +38,26 @@ class RecipeChoices:
         mixes: For `Recipe.mix`, sorted: the configuration's own, and `views.mixes`.
         weights: Default weight of each of the losses, as the registry has it.
         label_weights: Weight of the labels beside that, in the literature.
+        releases: Whether a tenth of a class, held out, is enough to release it (`Adaptation.release`).
     """
 
     losses: tuple[str, ...]
     mixes: tuple[str, ...]
     weights: Mapping[str, float]
     label_weights: Mapping[str, float]
+    releases: bool
 
 
-def make_choices(config: SearchConfig) -> RecipeChoices:
+def make_choices(config: SearchConfig, *, images_per_class: float = math.inf) -> RecipeChoices:
     """Returns what recipes may choose in a search.
 
     Losses of logits always; of embeddings when they are stored or the teacher is online; of feature maps when it is
     online. A loss whose student answers through the teacher's classifier is never among them: it makes another network
     of the candidate.
+
+    Args:
+        config: The search's.
+        images_per_class: Training images of a class, on average.
 
     Raises:
         ConfigError: The configuration's own recipe names an unknown loss or parameter.
@@ -66,6 +74,7 @@ def make_choices(config: SearchConfig) -> RecipeChoices:
         mixes=tuple(sorted({config.recipe.mix, *config.views.mixes})),
         weights=MappingProxyType({entry.name: entry.defaults["weight"] for entry in chosen}),
         label_weights=MappingProxyType({entry.name: entry.label_weight for entry in chosen}),
+        releases=Adaptation().release_holdout * images_per_class >= LEAST_IMAGES,
     )
 
 

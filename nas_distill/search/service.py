@@ -201,6 +201,7 @@ def _search(
     progress: Progress,
 ) -> SearchOutcome:
     ledger.set_teacher(prepared.teacher)
+    manifest = prepared.manifest
     proposer = Proposer(
         ledger,
         space=load_space(config.space.name),
@@ -208,7 +209,7 @@ def _search(
         shape=input_shape(prepared),
         recipe=config.recipe,
         recipes=load_recipe_space(config.space.recipe),
-        choices=make_choices(config),
+        choices=make_choices(config, images_per_class=manifest.num_train / len(manifest.class_names)),
         seed=config.seed,
         max_refusals=config.budget.max_refusals,
         known=ledger.assigned(),

@@ -93,7 +93,7 @@ def evaluate(
         teacher_logits: float32 [M, K], the teacher's answers to the same images.
     """
     order = torch.arange(split.num_images) if indices is None else indices
-    size = _batch_size(split.manifest.image_size)
+    size = batch_size(split.manifest.image_size)
     while True:
         try:
             batches = split.batches(order, size, device=device)
@@ -125,7 +125,7 @@ def _total(tallies: Iterable[Tally]) -> Tally:
     return reduce(add, tallies)
 
 
-def _batch_size(image_size: int) -> int:
+def batch_size(image_size: int) -> int:
     """Returns a batch whose activations stay small whatever the image size: a power of 2."""
     batch = _LARGEST_BATCH
     while batch > 1 and batch * image_size**2 > _PIXELS:

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from nas_distill.data.viewing import view_batches
+from nas_distill.errors import ConfigError
 from nas_distill.knowledge.targets import Targets
 from nas_distill.losses.registry import DistillationLoss, wanted_signals
 from nas_distill.models.student import check_student
 from nas_distill.recipe import Recipe
 from nas_distill.signals import Signals, SignalShapes
+from nas_distill.train.evaluation import batch_size
 from nas_distill.train.teacher_term import TeacherTerm
 from nas_distill.train.training_data import TrainingData
 
@@ -24,7 +26,7 @@ _SAMPLE = 2
 """Images that show the shapes of signals; batch normalisation is in eval mode then."""
 
 _BATCH = 256
-"""Held-out images per forward pass."""
+"""Held-out images per forward pass, at most: losses that relate images see so many at once."""
 
 
 class Guidance:
@@ -43,7 +45,8 @@ class Guidance:
         positions: int64 [M], the images of the training split that are trained on.
 
     Raises:
-        ConfigError: A loss or parameter is unknown or asks for what the targets do not have.
+        ConfigError: A loss or parameter is unknown or asks for what the targets do not have, or too few images would be
+            held out to release any class.
         TeacherError: The teacher has no such signals.
         SpaceError: The student has none.
     """
@@ -74,6 +77,7 @@ class Guidance:
             self.positions, self._held_out = holdout(
                 data.train.labels, adaptive.release_holdout, seed, among=self.positions
             )
+            _check_held_out(data.train.labels[self._held_out], adaptive.release_holdout)
             self._watch = ReleaseWatch(num_classes, adaptive.release_level)
 
     def begin_epoch(self, epoch: int) -> None:
@@ -123,8 +127,9 @@ class Guidance:
 
         assert self._targets is not None
         found = []
+        size = min(_BATCH, batch_size(self._data.train.manifest.image_size))
         batches = view_batches(
-            self._data.train, self._held_out, _BATCH, view=view, plan=self._data.plan, device=self._device
+            self._data.train, self._held_out, size, view=view, plan=self._data.plan, device=self._device
         )
         for batch in batches:
             with torch.no_grad():
@@ -139,6 +144,22 @@ class Guidance:
             return self.loss.teacher_sum(self.loss.teacher_parts(Signals(logits), teacher, labels))
 
         return pull
+
+
+def _check_held_out(labels: Tensor, share: float) -> None:
+    """Checks that some class has as many held-out images as its release takes.
+
+    Raises:
+        ConfigError: None has: nothing could be released, and the held-out images would be lost for nothing.
+    """
+    from nas_distill.train.release import LEAST_IMAGES
+
+    most = int(labels.bincount(minlength=1).max())
+    if most < LEAST_IMAGES:
+        raise ConfigError(
+            f"recipe.adaptive.release_holdout: {share:g} holds out at most {most} training images of a class, and a "
+            f"release takes {LEAST_IMAGES}; raise it, train on more images, or leave release out"
+        )
 
 
 def _shapes(

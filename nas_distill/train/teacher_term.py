@@ -15,7 +15,7 @@ _ROUNDING = 1e-9
 
 
 class TeacherTerm:
-    """The courses of weight and temperature, and the end of the teacher's terms.
+    """The course of the teacher's weight, and the end of its terms.
 
     Without `teacher_until` and `teacher_patience` they do not end. Whichever of the two comes first ends them for
     good.
@@ -44,15 +44,6 @@ class TeacherTerm:
         if epoch >= self._until or (self._ended_at is not None and epoch >= self._ended_at):
             return 0.0
         return course(self._adaptive.weight_course, 1.0, self._adaptive.weight_end, epoch, self._epochs)
-
-    def temperature(self, own: float, epoch: int) -> float:
-        """Returns the temperature of a loss in `epoch`.
-
-        Args:
-            own: That of the recipe, where the course begins.
-            epoch: From 0.
-        """
-        return course(self._adaptive.temperature_course, own, self._adaptive.temperature_end, epoch, self._epochs)
 
     def epoch_done(self, teacher_loss: float) -> None:
         """Is told after every epoch what the teacher's terms came to, and ends them on a plateau.

@@ -42,7 +42,7 @@ def test_padding_as_large_as_the_image_is_refused() -> None:
 
 def test_augmentations_are_handed_on() -> None:
     asked = {name: getattr(EVERYTHING, name) for name in Augmentation.model_fields} | {"mix_alpha": 0.4}
-    plan = plan_views(ViewsConfig(**asked), make_manifest(), epochs=1, online=False)
+    plan = plan_views(ViewsConfig(**asked), make_manifest(), epochs=1, online=False, mix="mixup")
     assert {name: getattr(plan, name) for name in Augmentation.model_fields} == asked
     assert plan.warps
     assert plan.recolours

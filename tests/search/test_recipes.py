@@ -51,6 +51,7 @@ def test_a_search_serves_what_is_stored_or_asked_online() -> None:
         assert online.weights[name] == LOSSES.get(name).defaults["weight"]
         assert online.label_weights[name] == LOSSES.get(name).label_weight
     assert make_choices(SearchConfig(recipe=Recipe(mix="mixup"))).mixes == ("mixup",)
+    assert [make_choices(OFFLINE, images_per_class=count).releases for count in (49.9, 50)] == [False, True]
 
 
 def test_fixed_is_the_recipe_of_the_configuration() -> None:

@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from nas_distill.errors import ConfigError
+from nas_distill.knowledge.targets import Targets
 from nas_distill.models.student import build_student
 from nas_distill.recipe import Adaptation, Recipe
 from nas_distill.records import EpochMetrics
+from nas_distill.signals import Signals, SignalShapes, Wanted
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.loop import Trainer
 from nas_distill.workplace import Lesson
 from tests.helpers import CPU, TINY_SPEC, SmallRun, open_lesson
 
-BASE = Recipe(epochs=4, batch_size=32, learning_rate=1e-2)
+BASE = Recipe(losses={"kd": {"weight": 0.9}}, label_weight=0.1, epochs=4, batch_size=32, learning_rate=1e-2)
+HURT = 3
+
+
+class HurtfulTargets:
+    """Says of every image of one class, surely, that it is of the next."""
+
+    def __init__(self, targets: Targets, labels: Tensor) -> None:
+        self._targets, self._labels = targets, labels
+
+    def signals(self, view: int, indices: Tensor, images: Tensor, wanted: Wanted) -> Signals:
+        found = self._targets.signals(view, indices, images, wanted)
+        wrong = torch.full_like(found.logits, -10.0)
+        wrong[:, HURT + 1] = 10.0
+        return found._replace(logits=torch.where((self._labels[indices] == HURT)[:, None], wrong, found.logits))
+
+    def shapes(self, images: Tensor, wanted: Wanted) -> SignalShapes:
+        return self._targets.shapes(images, wanted)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +90,6 @@ def test_annealing_goes_over_to_the_labels(lesson: Lesson) -> None:
 @pytest.mark.parametrize(
     "adaptive",
     [
-        {"release": True, "release_level": 0.9},
         {"teacher_patience": 1},
         {"sample_weighting": "correctness", "temperature_course": "cosine"},
     ],
@@ -88,6 +108,30 @@ def test_going_on_from_a_checkpoint_changes_nothing(
     second.load(load_state(tmp_path / "state.safetensors"))
     assert run(second) == expected[cut:]
     assert second.released_classes == straight.released_classes
+
+
+@pytest.mark.parametrize("cut", [2, 4, 6])
+def test_the_hurt_class_is_released_and_stays_so_across_a_checkpoint(lesson: Lesson, tmp_path: Path, cut: int) -> None:
+    hurtful = replace(lesson, targets=HurtfulTargets(lesson.targets, lesson.data.train.labels))
+    straight, first, second = (
+        make_trainer(hurtful, {"release": True, "release_holdout": 0.25}, epochs=7) for _ in range(3)
+    )
+    expected = run(straight)
+    assert straight.released_classes == (HURT,)
+    for _ in range(cut):
+        first.run_epoch()
+    save_state(tmp_path / "state.safetensors", first.state())
+    second.load(load_state(tmp_path / "state.safetensors"))
+    assert second.released_classes == first.released_classes
+    assert run(second) == expected[cut:]
+    assert second.released_classes == straight.released_classes
+
+
+@pytest.mark.parametrize(("share", "most"), [(0.1, 3), (0.001, 0)])
+def test_too_few_held_out_images_to_release_any_class_are_told(lesson: Lesson, share: float, most: int) -> None:
+    message = rf"release_holdout: {share:g} holds out at most {most} training images of a class, .* takes 5; raise it"
+    with pytest.raises(ConfigError, match=message):
+        make_trainer(lesson, {"release": True, "release_holdout": share})
 
 
 def test_held_out_images_are_not_trained_on(lesson: Lesson) -> None:

@@ -254,14 +254,19 @@ def distilled(seed: int, *, corrupt: bool) -> tuple[ReleaseWatch, dict[int, int]
             kept = released_weights(labels[rows], watch.released)
             label = weighted_cross_entropy(logits, labels[rows], label_weights(0.1, 1.0, kept))
             optimizer.zero_grad()
-            (label + 0.9 * kd(pulled(logits, kept), teacher_logits)).backward()  # type: ignore[no-untyped-call]
+            (label + 0.9 * kd(pulled(logits, kept), teacher_logits, temperature=4.0)).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         if epoch < 2:
             continue
         teacher_logits = answers(held)
         with torch.no_grad():
             logits = student(images[held])
-        aligned = alignments(logits, lambda s, t=teacher_logits: 0.9 * kd(s, t), labels[held], teacher_logits)  # type: ignore[misc]
+        aligned = alignments(
+            logits,
+            lambda s, t=teacher_logits: 0.9 * kd(s, t, temperature=4.0),  # type: ignore[misc]
+            labels[held],
+            teacher_logits,
+        )
         found |= dict.fromkeys(watch.update(aligned, labels[held]), epoch)
     return watch, found
 

@@ -22,14 +22,11 @@ def test_by_default_nothing_changes() -> None:
     watched = term()
     for epoch in range(10):
         assert watched.factor(epoch) == 1.0
-        assert watched.temperature(4.0, epoch) == 4.0
         watched.epoch_done(1.0)
 
 
-def test_weight_and_temperature_take_their_courses() -> None:
-    watched = term(5, weight_course="linear", temperature_course="linear", temperature_end=2.0)
-    assert factors(watched, 5) == [1.0, 0.75, 0.5, 0.25, 0.0]
-    assert [watched.temperature(4.0, epoch) for epoch in range(5)] == [4.0, 3.5, 3.0, 2.5, 2.0]
+def test_the_weight_takes_its_course() -> None:
+    assert factors(term(5, weight_course="linear"), 5) == [1.0, 0.75, 0.5, 0.25, 0.0]
     assert term(5, weight_course="cosine", weight_end=0.4).factor(4) == 0.4
 
 
