@@ -56,6 +56,9 @@ LARGE_TEACHER = StudentSpec(
 )
 """The blocks and widths of ResNet-34, with a stem for small images."""
 
+HINTON: dict[str, Any] = {"losses": {"kd": {"weight": 0.9, "temperature": 4.0}}, "label_weight": 0.1}
+"""Of recipes that are compared with what the peers distil by: Hinton's loss."""
+
 
 def make_image_folder(folder: Path, *, images: int, image_size: int, seed: int = 0) -> Path:
     """Writes train/, val/ and test/ of ten classes: stripes of a class's own direction and colour under noise.

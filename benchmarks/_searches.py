@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _materials import LARGE_TEACHER, SMALL_TEACHER, pictures
+from _materials import HINTON, LARGE_TEACHER, SMALL_TEACHER, pictures
 from _process import Usage, run_watched
 
 import nas_distill.models  # noqa: F401 - registers this project's entrypoints with timm
@@ -101,7 +101,8 @@ def ours(task: Task, folder: Path) -> Searched:
         "--teacher", f"{LOCAL_DIR}{task.teacher}", "--space", space, "--trials", str(arguments.trials),
         "--epochs", str(arguments.epochs), "--batch-size", str(arguments.batch_size),
         "--max-parallel", str(arguments.workers), "--gpus-per-trial", str(arguments.gpus), "--seed", str(task.seed),
-        "--out", str(run),
+        "--out", str(run), "--set", f"recipe.losses={json.dumps(HINTON['losses'])}",
+        "--set", f"recipe.label_weight={HINTON['label_weight']}",
     ]  # fmt: skip
     for assignment in arguments.set:
         command += ["--set", assignment]

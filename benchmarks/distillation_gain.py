@@ -134,7 +134,7 @@ def parse() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.data, arguments.teacher, arguments.students = "digits", None, ["20k"]
-        arguments.train_images, arguments.epochs, arguments.seeds = 320, 4, 2
+        arguments.train_images, arguments.epochs, arguments.seeds = 640, 4, 2
         arguments.losses = QUICK_LOSSES if arguments.losses is None else arguments.losses
     if arguments.data != "digits" and arguments.teacher is None:
         parser.error("--teacher local-dir:PATH is needed for data other than digits")

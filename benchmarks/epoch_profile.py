@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from _common import Column, Report, Table, Verdict, add_common_arguments, conditions, describe, median, publish
-from _materials import SMALL_TEACHER, STUDENTS, Material
+from _materials import HINTON, SMALL_TEACHER, STUDENTS, Material
 from _stopwatch import EVALUATION, Stopwatch
 from torch.profiler import ProfilerActivity, profile
 
@@ -71,7 +71,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Report:
     network = material.network(spec, SEED)
     trainer = Trainer(
         network,
-        recipe=Recipe(epochs=1000, batch_size=arguments.batch_size),
+        recipe=Recipe(**HINTON, epochs=1000, batch_size=arguments.batch_size),
         data=material.training_data(plan),
         targets=StoredTargets(knowledge, device),
         reference=None,

@@ -34,7 +34,7 @@ from _common import (
     median,
     publish,
 )
-from _materials import SMALL_TEACHER, Material, make_image_folder
+from _materials import HINTON, SMALL_TEACHER, Material, make_image_folder
 from _process import memory_of
 from torch.multiprocessing import get_context
 
@@ -118,7 +118,7 @@ def parse() -> argparse.Namespace:
 
 def measure(arguments: argparse.Namespace, folder: Path) -> Report:
     workplace = prepare(arguments, folder)
-    recipe = Recipe(epochs=arguments.epochs, batch_size=arguments.batch_size)
+    recipe = Recipe(**HINTON, epochs=arguments.epochs, batch_size=arguments.batch_size)
     crew = Crew(workplace, recipe, max(arguments.at_once))
     try:
         for name in arguments.students:  # every process, once: kernels are chosen and the data comes to the device

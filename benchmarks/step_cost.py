@@ -32,6 +32,7 @@ from _common import (
 )
 from _epochs import PLAIN, SEED, TEACHERS, Bench, Contender
 from _materials import (
+    HINTON,
     SMALL_TEACHER,
     STUDENTS,
     STUDENTS_OF_LARGE_IMAGES,
@@ -125,7 +126,7 @@ def large_images(arguments: argparse.Namespace) -> bool:
 def gather(arguments: argparse.Namespace, material: Material, spec: StudentSpec) -> dict[str, Contender]:
     """Returns the contenders by name, the floors first."""
     device = torch.device(arguments.device)
-    recipe = Recipe(epochs=1000, batch_size=arguments.batch_size)  # long enough for the probe to pay
+    recipe = Recipe(**HINTON, epochs=1000, batch_size=arguments.batch_size)  # long enough for the probe to pay
     first = material.untrained_teacher(spec if large_images(arguments) else SMALL_TEACHER)
     knowledge, plan = material.knowledge(first.to(device), views=VIEWS, device=device)
     bench = Bench(material=material, spec=spec, recipe=recipe, plan=plan, device=device)

@@ -30,7 +30,7 @@ from _common import (
     mean_interval,
     publish,
 )
-from _materials import Material
+from _materials import HINTON, Material
 
 from nas_distill.config import LOCAL_DIR, DataConfig, ViewsConfig
 from nas_distill.data.manifest import DataManifest
@@ -191,7 +191,7 @@ def train(bench: Bench, count: int, seed: int, device: torch.device) -> EpochMet
     """Returns the last epoch's metrics of one student trained on `count` views."""
     trainer = Trainer(
         bench.material.network(STUDENT, seed),
-        recipe=Recipe(epochs=bench.epochs),
+        recipe=Recipe(**HINTON, epochs=bench.epochs),
         data=bench.material.training_data(bench.plan.model_copy(update={"count": count})),
         targets=StoredTargets(bench.knowledge, device),
         reference=bench.reference,

@@ -3,7 +3,7 @@
 Later layers win: defaults < YAML < flags < `--set`. A section (`data`, `recipe`, ...) given in a layer is
 merged, key by key, over what lower layers say. A free mapping (`recipe.losses`, `teacher.arguments`) given as
 a whole replaces what lower layers say, because a loss that is not listed is not meant;
-`--set recipe.losses.kd.temperature=2` reaches inside and edits the mapping in effect.
+`--set recipe.losses.dist.temperature=2` reaches inside and edits the mapping in effect.
 """
 
 from __future__ import annotations

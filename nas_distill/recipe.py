@@ -89,8 +89,8 @@ class Recipe(Record):
             ends and its best epoch is kept; 0 trains all epochs and keeps the last.
     """
 
-    losses: FrozenLosses = Field(default_factory=lambda: {"kd": {"weight": 0.9, "temperature": 4.0}})
-    label_weight: NonNegativeFloat = 0.1
+    losses: FrozenLosses = Field(default_factory=lambda: {"dist": {"weight": 1.0}})
+    label_weight: NonNegativeFloat = 1.0
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     epochs: PositiveInt = 30
     batch_size: PositiveInt = 64

@@ -211,8 +211,8 @@ def _write(mapping: Mapping[str, Any], key: str) -> None:
         lambda trial: _write(trial.spec.arguments["inner"], "a"),
         lambda trial: _write(trial.spec.arguments["inner"]["list"][0], "a"),
         lambda trial: trial.spec.arguments["widths"].append(3),
-        lambda trial: _write(trial.recipe.losses, "kd"),
-        lambda trial: _write(trial.recipe.losses["kd"], "weight"),
+        lambda trial: _write(trial.recipe.losses, "dist"),
+        lambda trial: _write(trial.recipe.losses["dist"], "weight"),
         lambda trial: _write(trial.curve[0].loss_parts, "label"),
     ],
 )

@@ -84,7 +84,7 @@ def file_and_set(function: CommandT) -> CommandT:
     """Adds `--config FILE` and `--set KEY=VALUE`."""
     function = click.option(
         "--set", "overrides", multiple=True, metavar="KEY=VALUE",
-        help="Set any key, such as recipe.losses.kd.temperature=2 (repeatable; wins over flags).",
+        help="Set any key, such as recipe.losses.dist.temperature=2 (repeatable; wins over flags).",
     )(function)  # fmt: skip
     return click.option(
         "--config",

@@ -103,13 +103,13 @@ def test_the_documented_flags_are_those_that_exist() -> None:
 def test_flags_reach_their_keys() -> None:
     parameters = {flag.parameter: None for flag in search.FLAGS}
     given = {"objectives": "agreement, macs", "trials": 3, "trust_pickle": True, "gap_tolerance": -0.5}
-    config = search._config(None, ("recipe.losses.kd.temperature=2",), {**parameters, **given})
+    config = search._config(None, ("recipe.losses.dist.temperature=3",), {**parameters, **given})
     assert config == SearchConfig.model_validate({
         "objectives": ["agreement", "macs"],
         "budget": {"trials": 3},
         "teacher": {"trust_pickle": True},
         "picks": {"gap_tolerance_points": -0.5},
-        "recipe": {"losses": {"kd": {"weight": 0.9, "temperature": 2}}},
+        "recipe": {"losses": {"dist": {"weight": 1.0, "temperature": 3}}},
     })  # fmt: skip
 
 

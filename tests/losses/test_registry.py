@@ -18,7 +18,7 @@ EVERY = "at cc ctkd dist dkd hint kd mlkd nkd pkt rkd simkd sp vid wsld"
 
 def test_the_shipped_names() -> None:
     assert LOSSES.names() == tuple(EVERY.split())
-    assert dict(LOSSES.get("kd").defaults) == {"weight": 0.9, "standardise": 0.0, "temperature": 4.0}
+    assert dict(LOSSES.get("kd").defaults) == {"weight": 0.9, "standardise": 0.0, "temperature": 2.0}
 
 
 def test_what_the_shipped_losses_need() -> None:
@@ -46,7 +46,7 @@ def test_parameters_are_read_off_the_signature() -> None:
         "one", dkd, weight=2.0, needs={Need.LOGITS}, rules={"temperature": ABOVE_0}, equation="e", paper="p"
     )
     entry = registry.get("one")
-    assert dict(entry.defaults) == {"weight": 2.0, "standardise": 0.0, "alpha": 1.0, "beta": 8.0, "temperature": 4.0}
+    assert dict(entry.defaults) == {"weight": 2.0, "standardise": 0.0, "alpha": 1.0, "beta": 2.0, "temperature": 2.0}
     assert entry.rules["temperature"] is ABOVE_0
     assert entry.rules["standardise"] is SWITCH
     assert entry.rules["beta"] is AT_LEAST_0

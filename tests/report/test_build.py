@@ -111,7 +111,7 @@ def test_the_page_states_what_was_searched(tmp_path: Path) -> None:
         "digits: 10 classes, 8x8 px, grey",
         "1149 training, 288 validation and 360 test images",
         "small_resnet: top-1 98.00 %, 1.24M parameters",
-        "kd(temperature=4, weight=0.9)",
+        "dist(weight=1)",
         "seed 0",
         "16 of 16 trials complete",
         "points x decades",
@@ -186,4 +186,4 @@ def test_a_searched_recipe_is_not_told_as_that_of_the_configuration(tmp_path: Pa
     content = load_content(make_run(tmp_path, make_records(4), config=config))
     (fact,) = [fact for fact in run_facts(content) if fact.term == "Recipe"]
     assert fact.text.endswith("searched per trial (search)")
-    assert "kd" not in fact.note
+    assert "dist" not in fact.note

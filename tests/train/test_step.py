@@ -41,7 +41,7 @@ def make_trainer(
         network.register_forward_pre_hook(_out_of_memory_beyond(holds, [] if seen is None else seen))
     return Trainer(
         network,
-        recipe=Recipe(epochs=2, batch_size=batch_size),
+        recipe=Recipe(losses={"kd": {"weight": 0.9}}, label_weight=0.1, epochs=2, batch_size=batch_size),
         data=lesson.data,
         targets=lesson.targets,
         reference=lesson.reference,

@@ -19,8 +19,8 @@ def dkd(
     targets: Tensor,
     *,
     alpha: float = 1.0,
-    beta: float = 8.0,
-    temperature: float = 4.0,
+    beta: float = 2.0,
+    temperature: float = 2.0,
 ) -> Tensor:
     """Decoupled knowledge distillation, nats.
 
