@@ -225,7 +225,7 @@ def distilled(seed: int, *, corrupt: bool) -> tuple[ReleaseWatch, dict[int, int]
     """
     images, labels = (torch.from_numpy(part) for part in load_digits(return_X_y=True))
     images = images.float() / 16
-    trained, held = holdout(labels, 0.1, seed)
+    trained, held = holdout(labels, 0.2, seed)
     torch.manual_seed(seed)
     swapped = list(range(10))
     swapped[HURT], swapped[TAKEN_FOR] = TAKEN_FOR, HURT
@@ -276,5 +276,5 @@ def test_a_good_teacher_keeps_its_classes() -> None:
 
 
 def test_the_class_that_a_teacher_takes_for_another_is_released_and_no_other() -> None:
-    found = [distilled(seed, corrupt=True)[1] for seed in range(5)]
-    assert [set(classes) for classes in found] == [{HURT}] * 5
+    found = [distilled(seed, corrupt=True)[1] for seed in range(8)]
+    assert [set(classes) for classes in found] == [{HURT}] * 8
