@@ -1,4 +1,4 @@
-# make demo | test | lint | bench
+# make demo | test | test-slow | lint | bench
 #   VENV=path        environment to use; made when missing
 #   PYTHON=python3   interpreter that makes it
 #   BENCH_FLAGS=     what benchmarks are called with; --quick, unless it is set
@@ -13,7 +13,7 @@ RUN := $(VENV)/bin/python -m
 STAMP := $(VENV)/.nas-distill-installed
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint bench install
+.PHONY: demo test test-slow lint bench install
 
 install: $(STAMP)
 
@@ -44,6 +44,9 @@ test: lint
 	@$(VENV)/bin/lint-imports
 	@echo "== pytest"
 	@$(RUN) pytest
+
+test-slow: $(STAMP)
+	@$(RUN) pytest -m slow
 
 # packing.py says with exit code 2 that there is no GPU.
 bench: $(STAMP)

@@ -253,6 +253,7 @@ def searches() -> Iterator[list[subprocess.Popen[bytes]]]:
             processes.kill_all(process)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill"])
 def test_what_is_cut_off_while_an_assistant_teaches_goes_on(

@@ -82,6 +82,7 @@ def searches() -> Iterator[list[subprocess.Popen[bytes]]]:
             processes.kill_all(process)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_interrupted_folds_go_on_with_resume(
     small_run: SmallRun, tmp_path: Path, searches: list[subprocess.Popen[bytes]]
