@@ -101,7 +101,7 @@ def ours(task: Task, folder: Path) -> Searched:
         "--teacher", f"{LOCAL_DIR}{task.teacher}", "--space", space, "--trials", str(arguments.trials),
         "--epochs", str(arguments.epochs), "--batch-size", str(arguments.batch_size),
         "--max-parallel", str(arguments.workers), "--gpus-per-trial", str(arguments.gpus), "--seed", str(task.seed),
-        "--out", str(run),
+        "--asha", "none", "--out", str(run),  # all train as many epochs
     ]  # fmt: skip
     for assignment in arguments.set:
         command += ["--set", assignment]

@@ -18,6 +18,7 @@ from nas_distill.analysis.frame import load_frame
 from nas_distill.config import (
     LOCAL_DIR,
     RUN,
+    AshaConfig,
     AssistantsConfig,
     BudgetConfig,
     ExecutionConfig,
@@ -72,6 +73,7 @@ def make_config(small: SmallRun, space: Path, **parts: object) -> SearchConfig:
             "recipe": Recipe(epochs=4, batch_size=32),
             "resources": ResourcesConfig(execution=ExecutionConfig().without_probe()),
             "assistants": AssistantsConfig(count=1),
+            "asha": AshaConfig(rule="none"),
         }
         | parts
     )
