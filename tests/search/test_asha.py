@@ -21,6 +21,7 @@ from nas_distill.search.asha_rules import RULES, RuleRegistry, RungOrder, usual_
 TWO = check_objectives(("gap_points", "num_params"))
 THREE = check_objectives(("num_params", "agreement", "macs"))
 ORDERS = {name: RULES.order(name, TWO) for name in RULES.names()}
+patient = settings(deadline=None, max_examples=60)
 every_rule = pytest.mark.parametrize("rule", RULES.names())
 
 gaps = st.integers(-40, 400).map(lambda eighths: eighths / 8.0)
@@ -55,6 +56,7 @@ def decisions(rule: RungOrder, values: Floats, factor: float = 3.0) -> list[bool
 
 
 @every_rule
+@patient
 @given(values=rungs)
 def test_no_trial_is_worse_than_one_that_it_dominates(rule: str, values: Floats) -> None:
     better = better_than(ORDERS[rule], values)
@@ -64,6 +66,7 @@ def test_no_trial_is_worse_than_one_that_it_dominates(rule: str, values: Floats)
                 assert better[i] <= better[j]
 
 
+@patient
 @given(values=arrays(np.float64, st.tuples(st.integers(1, 25), st.just(3)), elements=st.integers(0, 6).map(float)))
 def test_layers_compare_three_objectives(values: Floats) -> None:
     better = better_than(RULES.order("layers", THREE), values)
@@ -74,6 +77,7 @@ def test_layers_compare_three_objectives(values: Floats) -> None:
 
 
 @every_rule
+@patient
 @given(values=rungs)
 def test_equal_entries_are_equal_and_some_entry_is_best(rule: str, values: Floats) -> None:
     better = better_than(ORDERS[rule], np.concatenate((values, values)))
@@ -82,6 +86,7 @@ def test_equal_entries_are_equal_and_some_entry_is_best(rule: str, values: Float
 
 
 @every_rule
+@patient
 @given(values=rungs, factor=st.sampled_from([1.5, 2.0, 3.0, 4.0]), data=st.data())
 def test_the_order_of_earlier_reports_changes_nothing(
     rule: str, values: Floats, factor: float, data: st.DataObject
@@ -97,6 +102,7 @@ def test_the_order_of_earlier_reports_changes_nothing(
 
 
 @every_rule
+@patient
 @given(values=rungs, factor=st.sampled_from([1.5, 2.0, 3.0]), equal=st.integers(2, 4))
 def test_equal_reports_have_an_equal_fate_whoever_sends_them(
     rule: str, values: Floats, factor: float, equal: int
@@ -111,6 +117,7 @@ def test_equal_reports_have_an_equal_fate_whoever_sends_them(
 
 
 @every_rule
+@patient
 @given(values=rungs, scale=st.floats(1e-3, 1e3), shift=st.floats(-1e3, 1e3))
 def test_the_gaps_scale_and_origin_change_nothing(rule: str, values: Floats, scale: float, shift: float) -> None:
     moved = values * [scale, 1.0] + [shift, 0.0]
@@ -119,9 +126,17 @@ def test_the_gaps_scale_and_origin_change_nothing(rule: str, values: Floats, sca
 
 @every_rule
 @pytest.mark.parametrize("factor", [2.0, 3.0, 4.0])
-def test_one_in_reduction_factor_goes_on(rule: str, factor: float) -> None:
-    shares = [np.mean(decisions(ORDERS[rule], arrivals(700, seed), factor)[100:]) for seed in range(2)]
-    assert np.mean(shares) == pytest.approx(1.0 / factor, abs=0.03)
+def test_one_in_reduction_factor_would_go_on_as_the_last_of_many(rule: str, factor: float) -> None:
+    values = arrivals(600, 0)
+    better = np.array(better_than(ORDERS[rule], values))
+    # In no particular order, each is as likely as any to be the last. The residual of medians is 0: a tie.
+    assert np.mean(better < math.ceil(600 / factor)) == pytest.approx(1.0 / factor, abs=0.04)
+
+
+@every_rule
+def test_one_in_reduction_factor_goes_on_one_after_another(rule: str) -> None:
+    shares = [np.mean(decisions(ORDERS[rule], arrivals(300, seed))[50:]) for seed in range(6)]
+    assert np.mean(shares) == pytest.approx(1.0 / 3.0, abs=0.06)
 
 
 @every_rule
@@ -223,6 +238,7 @@ def test_rungs_by_the_epochs(epochs: int, factor: float, grace: int | None, expe
     assert rung_epochs(epochs, reduction_factor=factor, grace_epochs=grace) == expected
 
 
+@patient
 @given(epochs=st.integers(1, 400), factor=st.floats(1.1, 5.0), grace=st.integers(1, 40))
 def test_rungs_ascend_between_grace_and_the_end(epochs: int, factor: float, grace: int) -> None:
     found = rung_epochs(epochs, reduction_factor=factor, grace_epochs=grace)
@@ -261,7 +277,7 @@ def test_a_name_is_registered_once(name: str) -> None:
         registry.register(name, lambda objectives: quality_alone)
 
 
-@settings(max_examples=50)
+@patient
 @given(values=rungs)
 def test_usual_quality_never_rises_with_cost(values: Floats) -> None:
     usual = usual_quality(values[:, 1], values[:, 0])
