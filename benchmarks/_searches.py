@@ -101,7 +101,8 @@ def ours(task: Task, folder: Path) -> Searched:
         "--teacher", f"{LOCAL_DIR}{task.teacher}", "--space", space, "--trials", str(arguments.trials),
         "--epochs", str(arguments.epochs), "--batch-size", str(arguments.batch_size),
         "--max-parallel", str(arguments.workers), "--gpus-per-trial", str(arguments.gpus), "--seed", str(task.seed),
-        "--out", str(run), "--set", f"recipe.losses={json.dumps(HINTON['losses'])}",
+        "--asha", "none", "--out", str(run),  # all train as many epochs
+        "--set", f"recipe.losses={json.dumps(HINTON['losses'])}",
         "--set", f"recipe.label_weight={HINTON['label_weight']}",
     ]  # fmt: skip
     for assignment in arguments.set:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 import safetensors.torch
 import torch
+from pydantic import Field, NonNegativeInt
 
 from nas_distill.errors import ConfigError, NasDistillError, RunError, SpaceError, TeacherError, TrialError
+from nas_distill.frozen import Record
 from nas_distill.losses.registry import through_teacher
 from nas_distill.models.student import build_student
 from nas_distill.records import (
@@ -27,6 +29,22 @@ from nas_distill.train.metrics import class_gaps, gap_points
 from nas_distill.workplace import Assignment, Lesson, TrialContext
 
 _REHEARSAL_STEPS = 3
+
+
+class Circumstances(Record):
+    """How a trial was run: what only its worker knows.
+
+    Attributes:
+        resumptions: How often it went on from a checkpoint.
+        device: Device that trained it, such as "cpu" or the accelerator's name; "unknown" when its worker is gone.
+        execution: How it was run there.
+        released_classes: Classes on which the teacher's say was dropped so far.
+    """
+
+    resumptions: NonNegativeInt = 0
+    device: str = "unknown"
+    execution: Execution = Field(default_factory=Execution)
+    released_classes: tuple[int, ...] = ()
 
 
 class Trial:
@@ -96,14 +114,20 @@ class Trial:
             self._save()
         return point
 
-    def stop(self) -> None:
-        """Records that a scheduler ended the trial; nothing when it has ended."""
-        if self.record is None:
-            self._end(
-                TrialStatus.STOPPED,
-                execution=self._trainer.execution,
-                released_classes=self._trainer.released_classes,
-            )
+    def account(self) -> Circumstances:
+        """Writes the curve so far, and returns what else its record must say if a scheduler stops the trial now.
+
+        Raises:
+            RunError: The folder cannot be written.
+        """
+        assert self.record is None
+        self._folder.write_curve(self._curve)
+        return Circumstances(
+            resumptions=self._resumptions,
+            device=device_name(self._context.device),
+            execution=self._trainer.execution,
+            released_classes=self._trainer.released_classes,
+        )
 
     def _go_on_from_checkpoint(self) -> None:
         if not self._folder.checkpoint.exists():

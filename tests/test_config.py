@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from nas_distill.config import (
+    AshaConfig,
     AssistantsConfig,
     BudgetConfig,
     DataConfig,
@@ -24,6 +25,7 @@ from nas_distill.config import (
     split_run,
 )
 from nas_distill.errors import ConfigError
+from nas_distill.records import Recipe
 
 
 def full_config() -> SearchConfig:
@@ -85,7 +87,7 @@ def test_names_are_no_paths(tmp_path: Path) -> None:
 def test_anchoring_changes_nothing_else(tmp_path: Path) -> None:
     config = full_config().model_copy(update={"seed": 3})
     anchored = config.anchored(tmp_path)
-    for section in ("views", "objectives", "budget", "recipe", "resources", "picks", "assistants", "seed"):
+    for section in ("views", "objectives", "budget", "asha", "recipe", "resources", "picks", "assistants", "seed"):
         assert getattr(anchored, section) == getattr(config, section)
 
 
@@ -104,6 +106,13 @@ def test_only_digits_come_with_a_teacher() -> None:
 def test_objectives_are_checked() -> None:
     with pytest.raises(ConfigError, match="is no trade-off"):
         SearchConfig(objectives=("macs", "num_params"))
+
+
+def test_rungs_lie_below_the_epochs() -> None:
+    asha = AshaConfig(rungs=(3, 30))
+    with pytest.raises(ValidationError, match=r"asha\.rungs: 30 is not below recipe\.epochs, which is 30"):
+        SearchConfig(asha=asha)
+    assert SearchConfig(asha=asha, recipe=Recipe(epochs=31)).asha.rungs == (3, 30)
 
 
 def test_the_default_teacher_learns_from_labels_alone() -> None:
@@ -156,6 +165,13 @@ def test_the_default_teacher_learns_from_labels_alone() -> None:
         (AssistantsConfig, {"count": -1}, "count"),
         (AssistantsConfig, {"students": 0}, "students"),
         (AssistantsConfig, {"min_gap_points": -0.5}, "min_gap_points"),
+        (AshaConfig, {"rule": ""}, "rule"),
+        (AshaConfig, {"reduction_factor": 1.0}, "reduction_factor"),
+        (AshaConfig, {"reduction_factor": float("inf")}, "reduction_factor"),
+        (AshaConfig, {"grace_epochs": 0}, "grace_epochs"),
+        (AshaConfig, {"rungs": []}, "rungs"),
+        (AshaConfig, {"rungs": [3, 3]}, "rungs"),
+        (AshaConfig, {"rungs": [10, 3]}, "rungs"),
         (SearchConfig, {"seed": -1}, "seed"),
     ],
 )

@@ -16,7 +16,7 @@ from nas_distill.models.student import build_student
 from nas_distill.records import Recipe, StudentSpec, TrialRecord, TrialStatus
 from nas_distill.store import TrialFolder
 from nas_distill.train.checkpoint import load_state, save_state
-from nas_distill.trial import Trial, run_trial
+from nas_distill.trial import Circumstances, Trial, run_trial
 from nas_distill.workplace import Assignment, TrialContext, open_context
 from tests.helpers import TINY_SPEC, SmallRun, make_assignment
 
@@ -198,15 +198,16 @@ def test_a_trial_that_cannot_go_on_is_recorded_as_failed(
     assert not folder.weights.exists()
 
 
-def test_a_stopped_trial_keeps_its_curve(context: TrialContext, tmp_path: Path) -> None:
+def test_an_account_leaves_the_curve_on_disk_and_ends_nothing(small_run: SmallRun, tmp_path: Path) -> None:
     folder = TrialFolder(tmp_path / "00000")
-    trial = Trial(make_assignment(), context, folder)
-    trial.advance()
-    trial.stop()
-    assert trial.record is not None
-    assert trial.record.status is TrialStatus.STOPPED
-    assert len(trial.record.curve) == 1
-    assert trial.advance() is None
+    rarely = open_context(small_run.workplace().model_copy(update={"checkpoint_interval_s": 1e6}))
+    trial = Trial(make_assignment(), rarely, folder)
+    point = trial.advance()
+    assert folder.read_curve() == ()
+    assert trial.account() == Circumstances(resumptions=0, device="cpu", execution=trial._trainer.execution)
+    assert folder.read_curve() == (point,)
+    assert trial.record is None
+    assert not folder.result.exists()
 
 
 def test_the_room_needs_neither_ray_nor_optuna() -> None:

@@ -27,6 +27,13 @@ FOLDS_FLAG = ConfigFlag(
     default="0",
 )
 
+ASHA_FLAG = ConfigFlag(
+    "--asha",
+    "asha.rule",
+    "Stop weak trials early by layers, volume or residual; none for no stopping.",
+    default="layers",
+)
+
 ASSISTANTS_FLAG = ConfigFlag(
     "--assistants",
     "assistants.count",
@@ -86,6 +93,7 @@ FLAGS = (
         kind=float,
         default="1.0",
     ),
+    ASHA_FLAG,
     ASSISTANTS_FLAG,
     FOLDS_FLAG,
     *RESOURCE_FLAGS,

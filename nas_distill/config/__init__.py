@@ -3,6 +3,7 @@
 Reading it from YAML, flags and `--set` is `config_io`'s job.
 """
 
+from nas_distill.config.asha import AshaConfig
 from nas_distill.config.assistants import AssistantsConfig
 from nas_distill.config.data import FOLDER, Augmentation, DataConfig, ViewsConfig
 from nas_distill.config.resources import ExecutionConfig, ResourcesConfig
@@ -22,6 +23,7 @@ __all__ = [
     "LOCAL_DIR",
     "RUN",
     "SEARCHED_RECIPE",
+    "AshaConfig",
     "AssistantsConfig",
     "Augmentation",
     "BudgetConfig",

@@ -8,6 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
+from nas_distill.config.asha import AshaConfig
 from nas_distill.config.assistants import AssistantsConfig
 from nas_distill.config.data import FOLDER, DataConfig, ViewsConfig
 from nas_distill.config.resources import ResourcesConfig
@@ -49,7 +50,7 @@ class BudgetConfig(Record):
     """How much is tried.
 
     Attributes:
-        trials: Trials to train, refused candidates not counted.
+        trials: Trials to train, those that are stopped early included, refused candidates not counted.
         max_refusals: Candidates refused in a row before the space is declared infeasible.
     """
 
@@ -87,6 +88,7 @@ class SearchConfig(Record):
         space: The candidates.
         objectives: Two to four names; see `objectives`.
         budget: How much is tried.
+        asha: Which trials are stopped early.
         recipe: How each student is distilled.
         resources: Where and how wide.
         picks: How students are picked.
@@ -100,6 +102,7 @@ class SearchConfig(Record):
     space: SpaceConfig = Field(default_factory=SpaceConfig)
     objectives: tuple[str, ...] = ("gap_points", "num_params")
     budget: BudgetConfig = Field(default_factory=BudgetConfig)
+    asha: AshaConfig = Field(default_factory=AshaConfig)
     recipe: Recipe = Field(default_factory=Recipe)
     resources: ResourcesConfig = Field(default_factory=ResourcesConfig)
     picks: PicksConfig = Field(default_factory=PicksConfig)
@@ -112,6 +115,16 @@ class SearchConfig(Record):
             raise ValueError(
                 f"teacher.model is not given, and only 'digits' comes with a teacher recipe (data.source is "
                 f"'{self.data.source}'); train one with `nas_distill teacher`, then pass --teacher local-dir:PATH"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rungs_before_the_end(self) -> Self:
+        rungs = self.asha.rungs
+        if rungs is not None and rungs[-1] >= self.recipe.epochs:
+            raise ValueError(
+                f"asha.rungs: {rungs[-1]} is not below recipe.epochs, which is {self.recipe.epochs}; a trial that "
+                "comes so far has ended"
             )
         return self
 

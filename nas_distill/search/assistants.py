@@ -132,6 +132,7 @@ class Assistance:
             max_failures=self._config.resources.max_failures,
             progress=self._progress,
             assistant=lessons.assistant,
+            stopping=None,  # each is compared with what the same student came to under the teacher, at its end
         )
         if driver.unfinished == 0:
             return True  # the last results were on disk, and the study heard of them now

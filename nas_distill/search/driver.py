@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from nas_distill.errors import ClusterError, NasDistillError
+from nas_distill.errors import ClusterError, NasDistillError, RunError
 from nas_distill.objectives import Objective
 from nas_distill.progress import Progress
-from nas_distill.records import TrialRecord, TrialStatus
+from nas_distill.records import EpochMetrics, TrialRecord, TrialStatus
 from nas_distill.search.proposer import ExhaustedSpaceError
-from nas_distill.search.status import EndedTrial, search_status
+from nas_distill.search.status import EndedTrial, end_text, search_status
+from nas_distill.search.stopping import Stopping
 from nas_distill.search.study import StudyLedger
 from nas_distill.store import RunDirectory
-from nas_distill.trial import end_trial, read_own_result
+from nas_distill.trial import Circumstances, end_trial, read_own_result
 from nas_distill.workplace import Assignment
 
 _DEATHS_BEFORE_GIVING_UP = 3
@@ -64,6 +66,7 @@ class SearchDriver:
         progress: Told of everything.
         assistant: Number of the trial whose student teaches in these trials, None for the teacher; all others are
             somebody else's.
+        stopping: Decides at rungs which trials go on; None lets all go on.
 
     Attributes:
         failure: Why no more assignments are handed out; None while all is well.
@@ -80,11 +83,13 @@ class SearchDriver:
         max_failures: int,
         progress: Progress,
         assistant: int | None = None,
+        stopping: Stopping | None = None,
     ) -> None:
         self._run = run
         self._ledger = ledger
         self._source = source
         self._assistant = assistant
+        self._stopping = stopping
         self._quality = next(objective for objective in objectives if objective.kind == "quality")
         self._total = total
         self._max_failures = max_failures
@@ -98,6 +103,11 @@ class SearchDriver:
         self._new = 0
         self.failure: NasDistillError | None = None
         self._reconcile()
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs after which `goes_on` wants to be asked, ascending."""
+        return () if self._stopping is None else self._stopping.rungs
 
     @property
     def remaining(self) -> int:
@@ -123,24 +133,20 @@ class SearchDriver:
 
     def next_assignment(self) -> Assignment | None:
         """Returns what a free worker should do, or None when nothing is left (see `failure`)."""
-        if not self.remaining:
-            return None
-        try:
-            assignment = self._queue.popleft() if self._queue else self._source.next()
-            done = len(self._run.trial(assignment.number).read_curve())
-        except ExhaustedSpaceError as error:
-            if not self._ended and not self._running:
+        while self.remaining:
+            try:
+                flight = self._next_flight()
+            except ExhaustedSpaceError as error:
+                self._end_early(error)
+                return None
+            except NasDistillError as error:
                 self._fail(error)
                 return None
-            self._total = len(self._ended) + len(self._running) + len(self._dead_at_start)
-            self._progress.event("exhausted", f"the search ends with {self._total} trials: {error}")
-            return None
-        except NasDistillError as error:
-            self._fail(error)
-            return None
-        self._running[assignment.number] = _Flight(assignment, before=done, done=done)
-        self._say_status()
-        return assignment
+            if flight is not None:
+                self._running[flight.assignment.number] = flight
+                self._say_status()
+                return flight.assignment
+        return None
 
     def epoch_done(self, number: int, epoch: int) -> None:
         """Notes that a running trial has trained `epoch` epochs."""
@@ -148,6 +154,36 @@ class SearchDriver:
             self._running[number].done = epoch
             self.settle()
             self._say_status()
+
+    def goes_on(self, number: int, epoch: int, circumstances: Circumstances) -> bool:
+        """Decides at a rung on a running trial, whose worker waits and has written its curve.
+
+        One that does not go on has ended: its record is written here, and nothing more is expected of its worker.
+
+        Args:
+            number: The trial's.
+            epoch: Epochs trained.
+            circumstances: The worker's share of the record.
+        """
+        flight = self._running.get(number)
+        if flight is None or epoch <= flight.before:
+            return True  # what lay on disk when it was handed out was decided on by then
+        flight.done = epoch
+        self.settle()
+        try:
+            curve = self._run.trial(number).read_curve()
+            if not curve or curve[-1].epoch != epoch:
+                raise RunError(
+                    f"{self._run.trial(number).curve}: does not end at epoch {epoch}, which its worker wrote; "
+                    "the run directory must lie on a path that all nodes share"
+                )
+            if not self._stops(flight, curve, circumstances):
+                return True
+        except NasDistillError as problem:
+            self._fail(problem)
+        self._running.pop(number, None)
+        self._say_status()
+        return False
 
     def trial_ended(self, number: int, error: str | None) -> None:
         """Acknowledges a trial's end in the study.
@@ -170,6 +206,7 @@ class SearchDriver:
             record = record or self._failed(flight, error or "the worker ended without a result")
             self._ledger.tell(record)
         except NasDistillError as problem:
+            del self._running[number]  # its worker is gone; it stays in flight in the study, for a resumed search
             self._fail(problem)
             return
         del self._running[number]
@@ -186,6 +223,49 @@ class SearchDriver:
                 self._fail(problem)
                 return
             self._acknowledged(record, flight)
+
+    def _next_flight(self) -> _Flight | None:
+        """Takes the next assignment; None when it had come to a rung before and is stopped there now.
+
+        A trial that was cut off just at a rung may not have been decided on.
+
+        Raises:
+            ExhaustedSpaceError: There is none left.
+            NasDistillError: The search cannot go on.
+        """
+        assignment = self._queue.popleft() if self._queue else self._source.next()
+        curve = self._run.trial(assignment.number).read_curve()
+        flight = _Flight(assignment, before=len(curve), done=len(curve))
+        return None if self._stops(flight, curve, Circumstances()) else flight
+
+    def _stops(self, flight: _Flight, curve: Sequence[EpochMetrics], circumstances: Circumstances) -> bool:
+        """Decides on a trial by the end of its curve; one that stops is booked."""
+        assignment = flight.assignment
+        if self._stopping is None or not curve:
+            return False
+        if self._stopping.goes_on(assignment.number, assignment.cost, curve[-1]):
+            return False
+        record = end_trial(
+            assignment,
+            self._run.trial(assignment.number),
+            status=TrialStatus.STOPPED,
+            curve=curve,
+            resumptions=circumstances.resumptions,
+            device=circumstances.device,
+            execution=circumstances.execution,
+            released_classes=circumstances.released_classes,
+        )
+        self._ledger.tell(record)
+        self._running.pop(assignment.number, None)
+        self._acknowledged(record, flight)
+        return True
+
+    def _end_early(self, error: ExhaustedSpaceError) -> None:
+        if not self._ended and not self._running:
+            self._fail(error)
+            return
+        self._total = len(self._ended) + len(self._running) + len(self._dead_at_start)
+        self._progress.event("exhausted", f"the search ends with {self._total} trials: {error}")
 
     def _hand_out_again(self, flight: _Flight, error: str | None) -> None:
         # Not left to Tune: the death of a reused worker counts there as two failures, of which the second is final.
@@ -217,7 +297,7 @@ class SearchDriver:
             status=TrialStatus.FAILED,
             curve=folder.read_curve(),
             error=error,
-            device="unknown",
+            device=Circumstances().device,
         )
 
     def _acknowledged(self, record: TrialRecord, flight: _Flight) -> None:
@@ -236,6 +316,9 @@ class SearchDriver:
             result = read_own_result(assignment, self._run.trial(assignment.number))
             if result is None:
                 self._queue.append(assignment)
+                if self._stopping is not None:
+                    curve = self._run.trial(assignment.number).read_curve()
+                    self._stopping.note(assignment.number, assignment.cost, curve)
             else:
                 self._ledger.tell(result)
                 self._book(result, epochs_here=0)
@@ -244,6 +327,8 @@ class SearchDriver:
             self._progress.event("resume", f"going on with trials in flight: {numbers}")
 
     def _book(self, record: TrialRecord, *, epochs_here: int) -> None:
+        if self._stopping is not None:
+            self._stopping.note(record.number, record.cost, record.curve)
         self._ended.append(EndedTrial.from_record(record, quality=self._quality.name, epochs_here=epochs_here))
 
     def _fail(self, error: NasDistillError) -> None:
@@ -252,18 +337,11 @@ class SearchDriver:
             self._progress.event("error", f"no further trials are started: {error}")
 
     def _say_end(self, record: TrialRecord) -> None:
-        facts = {"number": record.number, "status": record.status.value, "epochs": record.epochs}
-        size = f"{record.spec.family}, {record.cost.num_params:,} parameters"
-        if record.assistant is not None:
-            size += f", taught by trial {record.assistant}"
+        worth: dict[str, object] = {"error": record.error}
         if record.metrics is not None:
-            value = float(getattr(record.metrics, self._quality.name))
-            text = f"trial {record.number}: {self._quality.name} {value:.3g}, {size}, {record.wall_time_s:.1f} s"
-            self._run.log_event("trial", **facts, **{self._quality.name: value})
-        else:
-            text = f"trial {record.number} {record.status.value}: {record.error or 'by the scheduler'} ({size})"
-            self._run.log_event("trial", **facts, error=record.error)
-        self._progress.event("trial", text)
+            worth = {self._quality.name: float(getattr(record.metrics, self._quality.name))}
+        self._run.log_event("trial", number=record.number, status=record.status.value, epochs=record.epochs, **worth)
+        self._progress.event("trial", end_text(record, quality=self._quality.name))
         self._say_status()
 
     def _say_status(self) -> None:

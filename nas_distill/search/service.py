@@ -18,6 +18,7 @@ from nas_distill.config_io import dump_config, load_config, read_run_config
 from nas_distill.errors import ClusterError, ConfigError, NasDistillError, RunError, StudyError
 from nas_distill.objectives import check_objectives
 from nas_distill.progress import Progress
+from nas_distill.search.asha_rules import NO_RULE
 from nas_distill.search.assistant_plan import check_assistants, lessons_are_left
 from nas_distill.search.assistants import Assistance
 from nas_distill.search.cluster import ray_cluster
@@ -29,6 +30,7 @@ from nas_distill.search.preparation import Prepared, check_served, prepare
 from nas_distill.search.proposer import Proposer, make_limits
 from nas_distill.search.recipes import load_recipe_space, make_choices
 from nas_distill.search.spaces import load_space
+from nas_distill.search.stopping import describe_stopping, make_stopping
 from nas_distill.search.study import StudyLedger
 from nas_distill.search.tune import run_tune
 from nas_distill.store import RunDirectory, write_text
@@ -180,6 +182,7 @@ def _check(config: SearchConfig) -> None:
     check_served(config)
     check_assistants(config)
     check_folds(config)
+    make_stopping(config.asha, epochs=config.recipe.epochs, objectives=check_objectives(config.objectives))
     check_optimizer(config.recipe.optimizer)
     check_optimizer(config.teacher.recipe.optimizer)
     load_space(config.space.name)
@@ -215,15 +218,20 @@ def _search(
         known=ledger.assigned(),
         head=prepared.head,
     )
+    objectives, epochs = check_objectives(config.objectives), config.recipe.epochs
+    stopping = make_stopping(config.asha, epochs=epochs, objectives=objectives)
     driver = SearchDriver(
         run,
         ledger,
         proposer,
-        objectives=check_objectives(config.objectives),
+        objectives=objectives,
         total=config.budget.trials,
         max_failures=config.resources.max_failures,
         progress=progress,
+        stopping=stopping,
     )
+    if driver.remaining and config.asha.rule != NO_RULE:
+        progress.event("asha", describe_stopping(stopping, config.asha, epochs=epochs))
     equip_once = cache(lambda: equip(run, config, prepared, progress))
     finished = _run_on_cluster(driver, run, config, equip_once, progress)
     if finished:

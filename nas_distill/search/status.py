@@ -89,6 +89,26 @@ def search_status(
     )
 
 
+def end_text(record: TrialRecord, *, quality: str) -> str:
+    """Returns how a trial ended, as one line.
+
+    Args:
+        record: The ended trial.
+        quality: Name of the first quality objective, a field of metrics and of curves.
+    """
+    size = f"{record.spec.family}, {record.cost.num_params:,} parameters"
+    if record.assistant is not None:
+        size += f", taught by trial {record.assistant}"
+    took = f"{record.wall_time_s:.1f} s"
+    if record.metrics is not None:
+        return f"trial {record.number}: {quality} {getattr(record.metrics, quality):.3g}, {size}, {took}"
+    if record.status is TrialStatus.STOPPED:
+        last = getattr(record.curve[-1], quality) if record.curve else None
+        stood = "" if last is None else f" at {quality} {last:.3g}"
+        return f"trial {record.number} stopped after epoch {record.epochs}{stood}, {size}, {took}"
+    return f"trial {record.number} {record.status.value}: {record.error} ({size})"
+
+
 def size_bands(ended: Iterable[EndedTrial], *, quality: str) -> tuple[SizeBand, ...]:
     """Returns the best student per half decade of parameters, from the smallest band seen to the largest.
 

@@ -11,14 +11,17 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.tune.error import TuneError
 from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from nas_distill.config import ResourcesConfig
 from nas_distill.errors import ClusterError
+from nas_distill.frozen import parse_record
 from nas_distill.search.cluster import parallel_trials
 from nas_distill.search.driver import SearchDriver
-from nas_distill.search.worker import ASSIGNMENT, EPOCH, NUMBER, DistillTrainable
+from nas_distill.search.worker import ASSIGNMENT, CIRCUMSTANCES, EPOCH, NUMBER, DistillTrainable
 from nas_distill.store import RunDirectory
+from nas_distill.trial import Circumstances
 from nas_distill.workplace import Workplace
 
 _TUNE_SETTINGS = {
@@ -92,6 +95,40 @@ class DriverCallback(tune.Callback):  # type: ignore[misc]
         return self
 
 
+class ParetoAshaScheduler(FIFOScheduler):  # type: ignore[misc]
+    """Asks the driver at rungs whether a trial goes on. The ledger is its memory: Tune never saves a scheduler's.
+
+    Tune asks before it tells callbacks of the report, and the worker waits for the answer. A trial that is stopped is
+    booked by the driver at once; the calls for completed trials that follow find it ended.
+    """
+
+    def __init__(self, driver: SearchDriver | None) -> None:
+        super().__init__()
+        self._driver = driver
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """Takes no metric: Tune would demand it of every report."""
+        return metric is None
+
+    def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
+        """Returns whether a trial goes on."""
+        if self._driver is None or CIRCUMSTANCES not in result:
+            return str(TrialScheduler.CONTINUE)
+        circumstances = parse_record(Circumstances, result[CIRCUMSTANCES], origin="a worker's report")
+        goes_on = self._driver.goes_on(trial.config[NUMBER], result[EPOCH], circumstances)
+        return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
+
+    def debug_string(self) -> str:
+        """Returns what Tune would print."""
+        return "Pareto ASHA"
+
+    def __reduce__(self) -> tuple[type[ParetoAshaScheduler], tuple[None]]:
+        return (ParetoAshaScheduler, (None,))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ParetoAshaScheduler:
+        return self
+
+
 def run_tune(driver: SearchDriver, workplace: Workplace, resources: ResourcesConfig, *, space_name: str) -> bool:
     """Runs the driver's assignments on the connected cluster until none is left.
 
@@ -111,13 +148,14 @@ def run_tune(driver: SearchDriver, workplace: Workplace, resources: ResourcesCon
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the driver tells every end, and its reason
     run = RunDirectory(Path(workplace.run))
     trainable = tune.with_resources(
-        tune.with_parameters(DistillTrainable, workplace=workplace, space_name=space_name),
+        tune.with_parameters(DistillTrainable, workplace=workplace, space_name=space_name, rungs=driver.rungs),
         {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
     )
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=DriverSearcher(driver),
+            scheduler=ParetoAshaScheduler(driver),
             num_samples=-1,  # until the driver has no more
             max_concurrent_trials=parallel_trials(resources),
             reuse_actors=True,

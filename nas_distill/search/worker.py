@@ -19,6 +19,8 @@ from nas_distill.workplace import Assignment, Workplace, open_context
 ASSIGNMENT = "assignment"
 NUMBER = "number"
 EPOCH = "epoch"
+CIRCUMSTANCES = "circumstances"
+"""Reported at a rung, where the driver decides whether the trial goes on: the worker's share of its record, as JSON."""
 
 _REPORT_EVERY_S = 1.0
 """Every report costs a round trip to the driver, in which the worker idles: short epochs share one."""
@@ -27,10 +29,11 @@ _REPORT_EVERY_S = 1.0
 class DistillTrainable(Trainable):  # type: ignore[misc]
     """Opens the run once, then runs one assignment after another, an epoch or more per step."""
 
-    def setup(self, config: dict[str, Any], workplace: Workplace, space_name: str) -> None:
+    def setup(self, config: dict[str, Any], workplace: Workplace, space_name: str, rungs: tuple[int, ...] = ()) -> None:
         """Opens what all trials share."""
         if space_name.partition(":")[0].endswith(".py"):
             load_space(space_name)  # a space of one's own may register architectures with timm
+        self._rungs = rungs
         self._run = RunDirectory(Path(workplace.run))
         self._context = open_context(workplace)
         self._begin(config)
@@ -41,13 +44,20 @@ class DistillTrainable(Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        """Trains for about a second, at least an epoch; tells Tune how far the trial is and whether it has ended."""
+        """Trains for about a second, at least an epoch; tells Tune how far the trial is and whether it has ended.
+
+        Ends at a rung, however soon: Tune asks for no further step before the driver has decided, by the curve that is
+        on disk then.
+        """
         report: dict[str, Any] = {}
         deadline = time.monotonic() + _REPORT_EVERY_S
         while self._job.record is None:
             point = self._job.advance()
             if point is not None:
                 report[EPOCH] = point.epoch
+                if point.epoch in self._rungs and self._job.record is None:
+                    report[CIRCUMSTANCES] = self._job.account().model_dump_json()
+                    break
             if time.monotonic() >= deadline:
                 break
         return {**report, "done": self._job.record is not None}

@@ -16,6 +16,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 
 SEARCH_OPTIONS = [
     "--address",
+    "--asha",
     "--assistants",
     "--batch-size",
     "--config",

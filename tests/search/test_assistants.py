@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -19,6 +20,7 @@ from nas_distill.analysis.frame import load_frame
 from nas_distill.config import (
     LOCAL_DIR,
     RUN,
+    AshaConfig,
     AssistantsConfig,
     BudgetConfig,
     ExecutionConfig,
@@ -31,7 +33,11 @@ from nas_distill.config_io import read_run_config
 from nas_distill.errors import ConfigError
 from nas_distill.records import Recipe, TrialStatus
 from nas_distill.report import build_report, chain_section, load_content
+from nas_distill.search import assistants as search_assistants
+from nas_distill.search.assistant_plan import read_plan
+from nas_distill.search.driver import SearchDriver
 from nas_distill.search.service import resume_search, start_search
+from nas_distill.search.tune import run_tune
 from nas_distill.store import RunDirectory
 from tests.helpers import SMALL_DATA, Heard, SmallRun
 from tests.search import processes
@@ -72,6 +78,7 @@ def make_config(small: SmallRun, space: Path, **parts: object) -> SearchConfig:
             "recipe": Recipe(epochs=4, batch_size=32),
             "resources": ResourcesConfig(execution=ExecutionConfig().without_probe()),
             "assistants": AssistantsConfig(count=1),
+            "asha": AshaConfig(rule="none"),
         }
         | parts
     )
@@ -149,11 +156,22 @@ def test_a_finished_run_redoes_nothing_and_can_be_extended(copied: RunDirectory)
 
 @pytest.mark.timeout(400)
 def test_assistants_are_added_to_a_finished_run(
-    taught: Taught, small_run: SmallRun, space: Path, tmp_path: Path
+    taught: Taught, small_run: SmallRun, space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = make_config(small_run, space, assistants=AssistantsConfig())
-    run = start_search(config, tmp_path / "run", Heard()).run
+    # So mild a rule stops neither of two trials; what matters is that those of assistants meet no rung.
+    asha = AshaConfig(reduction_factor=1.01, rungs=(1, 2))
+    config = make_config(small_run, space, assistants=AssistantsConfig(), asha=asha)
+    heard = Heard()
+    run = start_search(config, tmp_path / "run", heard).run
     assert not run.assistants.exists()
+    assert "epochs 1 and 2 of 4" in heard.texts("asha")[0]
+
+    def noting(driver: SearchDriver, *arguments: Any, **others: Any) -> bool:
+        rungs.append(driver.rungs)
+        return run_tune(driver, *arguments, **others)
+
+    rungs: list[tuple[int, ...]] = []
+    monkeypatch.setattr(search_assistants, "run_tune", noting)
 
     # A student that cannot be asked is passed over; here there is no other.
     weights = run.trial(1).weights
@@ -173,6 +191,7 @@ def test_assistants_are_added_to_a_finished_run(
     assert first is not None
     assert again is not None
     assert again.metrics == first.metrics
+    assert rungs == [()]
 
 
 @pytest.mark.timeout(400)
@@ -268,7 +287,7 @@ def test_what_is_cut_off_while_an_assistant_teaches_goes_on(
         "--data", "digits", "--teacher", f"{LOCAL_DIR}{small_run.run.teacher}", "--space", f"{space}:widths",
         "--trials", "2", "--epochs", "40", "--batch-size", "16", "--max-train-images", "320",
         "--set", "data.max_validation_images=160", "--assistants", "1", "--set", "assistants.min_gap_points=0",
-        "--set", "resources.checkpoint_interval_s=0", "--out", str(run.path),
+        "--set", "resources.checkpoint_interval_s=0", "--asha", "none", "--out", str(run.path),
     ]  # fmt: skip
     search = processes.start(arguments, log)
     searches.append(search)

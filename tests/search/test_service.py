@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 from nas_distill.analysis.frame import load_frame
 from nas_distill.config import (
     LOCAL_DIR,
+    AshaConfig,
     BudgetConfig,
     ExecutionConfig,
     ResourcesConfig,
@@ -25,7 +26,8 @@ from nas_distill.config import (
     ViewsConfig,
 )
 from nas_distill.errors import ClusterError, ConfigError, RunError, SpaceError, StudyError, TeacherError
-from nas_distill.records import Recipe
+from nas_distill.records import Recipe, TrialRecord
+from nas_distill.report import load_content
 from nas_distill.search.service import resume_search, start_search
 from nas_distill.store import RunDirectory
 from tests.helpers import SMALL_DATA, Heard, SmallRun, make_small_run
@@ -40,15 +42,19 @@ def make_config(small: SmallRun, **parts: object) -> SearchConfig:
             "data": SMALL_DATA,
             "teacher": TeacherConfig(model=f"{LOCAL_DIR}{small.run.teacher}"),
             "budget": BudgetConfig(trials=3),
+            "asha": AshaConfig(rule="none"),
             "recipe": RECIPE,
         }
         | parts
     )
 
 
+def rows(run: RunDirectory) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name="nas_distill", storage=run.own_storage).trials
+
+
 def states(run: RunDirectory) -> list[TrialState]:
-    storage, name = run.own_storage, "nas_distill"
-    return [trial.state for trial in optuna.load_study(study_name=name, storage=storage).trials]
+    return [trial.state for trial in rows(run)]
 
 
 def test_a_search_from_a_given_teacher_to_the_front(small_run: SmallRun, tmp_path: Path) -> None:
@@ -76,6 +82,45 @@ def test_a_search_from_a_given_teacher_to_the_front(small_run: SmallRun, tmp_pat
     assert again.new_trials == 1
     assert len(load_frame(outcome.run)) == 4
     assert resume_search(outcome.run.path, heard).new_trials == 0
+
+
+@pytest.mark.timeout(400)
+def test_weak_trials_stop_exactly_at_rungs_and_stay_in_the_study(small_run: SmallRun, tmp_path: Path) -> None:
+    heard = Heard()
+    config = make_config(
+        small_run, asha=AshaConfig(rungs=(1, 2)), budget=BudgetConfig(trials=6), recipe=Recipe(epochs=3, batch_size=64)
+    )
+    outcome = start_search(config, tmp_path / "run", heard)
+    assert (outcome.interrupted, outcome.new_trials) == (False, 6)
+    assert heard.texts("asha")[0].startswith("weak trials are stopped after epochs 1 and 2 of 3 by rule 'layers'")
+    assert not heard.texts("warning")
+
+    frame = load_frame(outcome.run)
+    stopped, complete = frame[frame["status"] == "stopped"], frame[frame["status"] == "complete"]
+    assert len(stopped) + len(complete) == 6
+    assert len(stopped) >= 1
+    assert len(complete) >= 1
+    assert set(stopped["epochs"]) <= {1, 2}
+    assert set(complete["epochs"]) == {3}
+    content = load_content(outcome.run)
+    assert (content.counts.complete, content.counts.stopped) == (len(complete), len(stopped))
+    assert set(content.front.members["number"]) <= set(complete["number"])
+    assert f"{len(stopped)} stopped" in content.counts.sentence()
+    assert heard.last_status is not None
+    assert (heard.last_status.stopped, heard.last_status.running) == (len(stopped), {})
+    for number in stopped["number"]:
+        record = outcome.run.trial(number).read_result()
+        assert record is not None
+        assert (record.device, len(record.curve)) == ("cpu", record.epochs)
+        assert not outcome.run.trial(number).weights.exists()
+        row = rows(outcome.run)[number]
+        assert row.state is TrialState.FAIL
+        assert TrialRecord.model_validate_json(row.user_attrs["record"]) == record
+    assert TrialState.RUNNING not in states(outcome.run)
+
+    again = resume_search(outcome.run.path, heard, trials=8)
+    assert again.new_trials == 2
+    assert len(load_frame(outcome.run)) == 8
 
 
 def test_a_space_of_ones_own_with_its_own_architecture_and_an_online_teacher(
@@ -130,8 +175,9 @@ def test_a_teacher_that_saw_other_splits_is_told(small_run: SmallRun, tmp_path: 
         ),
         ({"resources": ResourcesConfig(cpus_per_trial=4096)}, ClusterError, "lower --cpus-per-trial"),
         ({"space": SpaceConfig(max_params=10)}, SpaceError, "raise --max-params"),
+        ({"asha": AshaConfig(rule="layer")}, ConfigError, "did you mean 'layers'"),
     ],
-    ids=["teacher", "space", "optimiser", "loss", "resources", "limits"],
+    ids=["teacher", "space", "optimiser", "loss", "resources", "limits", "asha"],
 )
 def test_what_cannot_work_is_said_in_one_line(
     small_run: SmallRun, tmp_path: Path, parts: dict[str, object], error: type[Exception], message: str
@@ -187,6 +233,7 @@ def test_a_teacher_is_trained_without_a_probe(tmp_path: Path) -> None:
                 "data": SMALL_DATA,
                 "budget": BudgetConfig(trials=1),
                 "recipe": RECIPE,
+                "asha": AshaConfig(rule="none"),
                 # Many steps, of which a probe would be worth its while.
                 "teacher": TeacherConfig(recipe=Recipe(losses={}, label_weight=1.0, epochs=4, batch_size=8)),
                 "resources": ResourcesConfig(execution=execution),
@@ -246,7 +293,7 @@ def test_killed_worker_interrupted_driver_resume(
     arguments = [
         "--data", "digits", "--teacher", f"{LOCAL_DIR}{small_run.run.teacher}", "--trials", "8", "--epochs", "100",
         "--batch-size", "16", "--max-train-images", "320", "--set", "data.max_validation_images=160",
-        "--cpus-per-trial", "0.5", "--max-parallel", "2", "--out", str(run.path),
+        "--cpus-per-trial", "0.5", "--max-parallel", "2", "--asha", "none", "--out", str(run.path),
         "--set", "resources.checkpoint_interval_s=0",
     ]  # fmt: skip
     search = processes.start(arguments, log)

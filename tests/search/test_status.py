@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas_distill.records import Cost, Recipe, StudentMetrics, StudentSpec, TrialRecord, TrialStatus
-from nas_distill.search.status import EndedTrial, remaining_seconds, search_status, size_bands
+from nas_distill.records import Cost, EpochMetrics, Recipe, StudentMetrics, StudentSpec, TrialRecord, TrialStatus
+from nas_distill.search.status import EndedTrial, end_text, remaining_seconds, search_status, size_bands
 
 
 def ended(
@@ -149,3 +149,25 @@ def test_from_record() -> None:
     )  # fmt: skip
     failed = EndedTrial.from_record(make_record(None), quality="gap_points", epochs_here=0)
     assert (failed.quality, failed.epochs_here) == (None, 0)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "expected"),
+    [
+        (TrialStatus.STOPPED, None, "stopped after epoch 1 at gap_points 2.25, resnet18, 9,000 parameters, 1.5 s"),
+        (TrialStatus.FAILED, "NaN", "failed: NaN (resnet18, 9,000 parameters)"),
+    ],
+)
+def test_what_is_said_of_a_trial_that_was_not_trained_to_its_end(
+    status: TrialStatus, error: str | None, expected: str
+) -> None:
+    point = EpochMetrics(
+        epoch=1, train_loss=1.0, loss_parts={}, learning_rate=0.1, top1=0.9, nll_nats=0.3, gap_points=2.25,
+        agreement=0.9, divergence_nats=0.1, wall_time_s=1.5,
+    )  # fmt: skip
+    record = TrialRecord(
+        number=4, seed=0, spec=StudentSpec(architecture="resnet18"), recipe=Recipe(),
+        cost=Cost(num_params=9000, macs=1, size_bytes=4), status=status, epochs=1, curve=(point,), metrics=None,
+        error=error, wall_time_s=1.5, device="cpu",
+    )  # fmt: skip
+    assert end_text(record, quality="gap_points") == f"trial 4 {expected}"

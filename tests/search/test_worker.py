@@ -10,7 +10,9 @@ import pytest
 
 from nas_distill.records import Recipe
 from nas_distill.search import worker
-from nas_distill.search.worker import ASSIGNMENT, EPOCH, NUMBER, DistillTrainable
+from nas_distill.search.worker import ASSIGNMENT, CIRCUMSTANCES, EPOCH, NUMBER, DistillTrainable
+from nas_distill.store import RunDirectory
+from nas_distill.trial import Circumstances
 from nas_distill.workplace import Workplace
 from tests.helpers import SmallRun, make_assignment
 
@@ -26,12 +28,12 @@ def workplace(small_run: SmallRun, tmp_path: Path) -> Workplace:
     return small_run.workplace().model_copy(update={"run": str(tmp_path)})
 
 
-def make_worker(workplace: Workplace, number: int = 0) -> DistillTrainable:
+def make_worker(workplace: Workplace, number: int = 0, *, rungs: tuple[int, ...] = ()) -> DistillTrainable:
     class Worker(DistillTrainable):
         """With what Tune's `with_parameters` would pass."""
 
         def setup(self, config: dict[str, object]) -> None:  # type: ignore[override]
-            super().setup(config, workplace=workplace, space_name="tiny")
+            super().setup(config, workplace=workplace, space_name="tiny", rungs=rungs)
 
     return Worker(assignment(number))
 
@@ -59,6 +61,20 @@ def test_long_epochs_are_reported_one_by_one(workplace: Workplace, monkeypatch: 
     reports = [busy.train() for _ in range(EPOCHS)]
     assert [report[EPOCH] for report in reports] == [1, 2, 3, 4]
     assert [report["done"] for report in reports] == [False, False, False, True]
+
+
+def test_a_report_ends_at_a_rung_with_the_curve_on_disk(workplace: Workplace) -> None:
+    rarely = workplace.model_copy(update={"checkpoint_interval_s": 1e6})
+    busy = make_worker(rarely, rungs=(1, 3, EPOCHS))
+    folder = RunDirectory(Path(workplace.run)).trial(0)
+    for rung in (1, 3):
+        report = busy.train()
+        assert (report[EPOCH], report["done"]) == (rung, False)
+        assert Circumstances.model_validate_json(report[CIRCUMSTANCES]).device == "cpu"
+        assert len(folder.read_curve()) == rung
+    last = busy.train()
+    assert (last[EPOCH], last["done"]) == (EPOCHS, True)
+    assert CIRCUMSTANCES not in last  # nothing is left to decide
 
 
 def test_one_worker_serves_one_trial_after_another(workplace: Workplace) -> None:
