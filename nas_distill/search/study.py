@@ -20,7 +20,7 @@ from nas_distill.records import Cost, StudentSpec, TeacherRecord, TrialRecord
 from nas_distill.search import charter
 from nas_distill.search.fingerprint import Fingerprint
 from nas_distill.search.samplers import SamplerError, make_sampler
-from nas_distill.search.storage import PatientStorage, open_storage
+from nas_distill.search.storage import LedgerStorage
 from nas_distill.search.told import told_values
 from nas_distill.workplace import Assignment
 
@@ -32,7 +32,8 @@ class StudyLedger:
 
     What each trial is, cost and came to lies in its user attributes: `assignment`, `spec`, `cost`, then `record`, as
     JSON; or `refusal`, one line, for a candidate that was never trained. A refused candidate is told as PRUNED with
-    its violated constraints, from which the sampler learns; a repeated one as FAIL, from which it does not.
+    its violated constraints, from which the sampler learns; a repeated one as FAIL, from which it does not. A trial is
+    in the database once its candidate is assigned or refused.
 
     Args:
         storage: Optuna storage URL; None keeps the study in memory.
@@ -59,14 +60,13 @@ class StudyLedger:
         self._objectives = tuple(objectives)
         self._stopped_as = sampler.stopped_as
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._storage = open_storage(storage)
+        self._storage = LedgerStorage(storage)
         self._study = self._opened(name)
         trials = self._trials()
         mixed = _mixed_seed(seed, len(trials))
         self._sampler = make_sampler(sampler.name, mixed)
         self._random_sampler = make_sampler("random", mixed)
         self._points = _untried(charter.points_of(self._study), trials)
-        # Counted here, since counting them anew would read every trial.
         self._refused = sum(_REFUSAL in trial.user_attrs for trial in trials)
 
     def _opened(self, name: str) -> optuna.Study:
@@ -75,7 +75,6 @@ class StudyLedger:
             study_name=name,
             directions=[objective.direction for objective in self._objectives],
             sampler=RandomSampler(),  # replaced at every proposal
-            load_if_exists=True,
         )
         charter.agree_on_objectives(study, [objective.name for objective in self._objectives])
         return study
@@ -142,6 +141,7 @@ class StudyLedger:
         """Notes that the trial's candidate goes to a worker."""
         self._describe(trial, assignment.spec, assignment.cost, violations)
         trial.set_user_attr(_ASSIGNMENT, assignment.model_dump_json())
+        self._storage.save(trial._trial_id)
 
     def refuse(
         self,
@@ -220,14 +220,12 @@ class StudyLedger:
 
     def close(self) -> None:
         """Closes the connection."""
-        if isinstance(self._storage, PatientStorage):
-            self._storage.close()
+        self._storage.close()
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=states or None)
 
     def _trial(self, number: int) -> FrozenTrial:
-        # By its number, not from the list of all: a study of thousands is told of thousands.
         try:
             trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
         except KeyError:
@@ -257,6 +255,7 @@ class StudyLedger:
     def _end(self, number: int, state: TrialState, values: Sequence[float] | None) -> None:
         self._study.sampler = self._sampler  # whoever proposed it, this one learns
         self._study.tell(number, values, state)
+        self._storage.save(self._trial(number)._trial_id)
 
     def _describe(self, trial: Trial, spec: StudentSpec, cost: Cost | None, violations: Mapping[str, float]) -> None:
         trial.set_user_attr("spec", spec.model_dump_json())

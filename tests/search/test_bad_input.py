@@ -176,7 +176,7 @@ def test_a_faulty_sampler_ends_the_handing_out_and_another_goes_on(
     assert states(tmp_path).count(TrialState.COMPLETE) == TOTAL
 
 
-def test_a_database_that_is_locked_while_the_space_is_asked_is_no_fault_of_the_space(
+def test_a_database_that_is_locked_while_a_result_is_booked_loses_nothing(
     tmp_path: Path, small_run: SmallRun, context: TrialContext
 ) -> None:
     space = write(tmp_path / "mine.py", SPACE, "pass")
@@ -184,7 +184,8 @@ def test_a_database_that_is_locked_while_the_space_is_asked_is_no_fault_of_the_s
     first = driver.next_assignment()
     assert first is not None
     run_trial(first, context, RunDirectory(tmp_path / "run").trial(first.number))
-    ledger._storage._patience._patience_s = 0.2  # type: ignore[attr-defined]
+    assert ledger._storage.database is not None
+    ledger._storage.database.patience.patience_s = 0.2
     with closing(sqlite3.connect(tmp_path / "run" / "study.db")) as locker:
         locker.execute("BEGIN EXCLUSIVE")
         driver.trial_ended(first.number, None)  # its result is on disk, and cannot be booked

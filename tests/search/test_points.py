@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import yaml
-from optuna.trial import TrialState
 
 from nas_distill.config import SearchConfig, SpaceConfig
 from nas_distill.errors import ConfigError, SpaceError
@@ -131,14 +130,13 @@ def test_points_survive_a_kill_without_loss_or_repetition(tmp_path: Path) -> Non
     assert next_candidate(ledger, assign=False) == (1, points[1])  # kill -9 here
     again = StudyLedger(storage, "nas_distill", OBJECTIVES, 0)
     assert [assignment.number for assignment in again.unfinished()] == [0]
-    assert next_candidate(again) == (2, points[1])
+    assert next_candidate(again) == (1, points[1])
     trial = again.ask()
     again.refuse(trial, "over budget", spec=propose(SPACE, trial), violations={"num_params": 1.0})
     last = StudyLedger(storage, "nas_distill", OBJECTIVES, 0)  # kill -9 again
-    assert next_candidate(last) == (4, points[3])
+    assert next_candidate(last) == (3, points[3])
     assert next_candidate(last)[1] not in points
-    tried = [row.params for row in last._study.trials if row.state is not TrialState.FAIL][:4]
-    assert tried == points
+    assert [row.params for row in last._study.trials][:4] == points
 
 
 def test_a_point_with_which_the_space_or_sampler_failed_is_tried_again(tmp_path: Path) -> None:

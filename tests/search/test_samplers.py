@@ -14,9 +14,17 @@ from optuna.trial import TrialState
 from nas_distill.config import SAMPLERS, SamplerConfig, SearchConfig
 from nas_distill.errors import ConfigError, StudyError
 from nas_distill.objectives import check_objectives
-from nas_distill.records import Cost, Recipe, StudentMetrics, TrialRecord, TrialStatus
+from nas_distill.records import Cost, Recipe, StudentMetrics, StudentSpec, TrialRecord, TrialStatus
 from nas_distill.search.recipes import load_recipe_space, make_choices, propose_recipe
-from nas_distill.search.samplers import SamplerError, make_sampler, shipped_samplers
+from nas_distill.search.samplers import (
+    BEST,
+    LATEST,
+    SamplerError,
+    WindowedTPESampler,
+    _window,
+    make_sampler,
+    shipped_samplers,
+)
 from nas_distill.search.spaces import load_space, propose
 from nas_distill.search.study import StudyLedger
 from nas_distill.workplace import Assignment
@@ -214,3 +222,57 @@ def test_a_sampler_of_another_kind_learns_from_trials_that_another_one_proposed(
     storage = f"sqlite:///{tmp_path / 'study.db'}"
     search(open_ledger("nsga2", storage=storage), 3)
     assert len(search(open_ledger("tpe", storage=storage), 2)) == 2
+
+
+def told(ledger: StudyLedger, trials: int) -> None:
+    """Fills a study as fast as can be."""
+    for number in range(trials):
+        trial = ledger.ask(at_random=True)
+        x = trial.suggest_float("x", 0, 1)
+        assignment = Assignment(
+            number=trial.number, seed=0, spec=StudentSpec(architecture="a"), recipe=Recipe(),
+            cost=Cost(num_params=1 + number, macs=1, size_bytes=1),
+        )  # fmt: skip
+        if x < 0.1:
+            ledger.refuse(trial, "over budget", violations={"num_params": 1.0})
+            continue
+        ledger.assign(trial, assignment, {"num_params": -1.0})
+        ledger.tell(complete(assignment, gap=x))
+
+
+def test_a_window_holds_the_best_the_latest_and_what_is_in_flight() -> None:
+    ledger = open_ledger("random")
+    told(ledger, BEST + LATEST)
+    assert _window(ledger._study) is ledger._study
+    told(ledger, 200)
+    flying = ledger.ask()
+    seen = _window(ledger._study)._get_trials()
+    numbers = [trial.number for trial in seen]
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) <= BEST + LATEST + 1
+    assert numbers[-1] == flying.number
+    assert set(range(300, 600)) <= set(numbers)
+    front = {trial.number for trial in ledger._study.best_trials}
+    assert front <= set(numbers)
+    states = (TrialState.COMPLETE,)
+    assert {trial.state for trial in _window(ledger._study)._get_trials(states=states)} == {TrialState.COMPLETE}
+
+
+def test_tpe_learns_in_a_long_study() -> None:
+    ledger = open_ledger("tpe")
+    told(ledger, BEST + LATEST + 50)
+    values = [ledger.ask().suggest_float("x", 0, 1) for _ in range(8)]
+    assert sum(0.1 <= value < 0.5 for value in values) >= 5  # 3.2 by chance: small gaps are at small x
+
+
+def test_in_a_short_study_the_window_changes_nothing() -> None:
+    ledger = open_ledger("tpe", seed=4)
+    told(ledger, 30)
+    own = optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=9)
+    windowed = WindowedTPESampler(multivariate=True, group=True, constant_liar=True, seed=9)
+    values = []
+    for sampler in (own, windowed):
+        ledger._study.sampler = sampler
+        values.append(ledger._study.ask().suggest_float("x", 0, 1))
+        ledger._refuse_unassigned("for the test")
+    assert values[0] == values[1]
