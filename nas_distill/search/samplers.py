@@ -40,7 +40,7 @@ _SHIPPED: Mapping[str, Callable[[int], BaseSampler]] = MappingProxyType(
 )
 
 
-BEST, LATEST = 100, 300
+BEST, LATEST = 50, 250
 """Trials that TPE looks at in a long study: so many of the best, and of the latest."""
 
 
