@@ -7,6 +7,7 @@ from nas_distill.config.asha import AshaConfig
 from nas_distill.config.assistants import AssistantsConfig
 from nas_distill.config.data import FOLDER, Augmentation, DataConfig, ViewsConfig
 from nas_distill.config.resources import ExecutionConfig, ResourcesConfig
+from nas_distill.config.sampler import SAMPLERS, SamplerConfig, StoppedAs
 from nas_distill.config.search import (
     FIXED_RECIPE,
     SEARCHED_RECIPE,
@@ -22,6 +23,7 @@ __all__ = [
     "FOLDER",
     "LOCAL_DIR",
     "RUN",
+    "SAMPLERS",
     "SEARCHED_RECIPE",
     "AshaConfig",
     "AssistantsConfig",
@@ -31,8 +33,10 @@ __all__ = [
     "ExecutionConfig",
     "PicksConfig",
     "ResourcesConfig",
+    "SamplerConfig",
     "SearchConfig",
     "SpaceConfig",
+    "StoppedAs",
     "TeacherConfig",
     "ViewsConfig",
     "default_teacher_recipe",

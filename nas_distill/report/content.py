@@ -28,7 +28,8 @@ class TrialCounts:
     """Trials by how they ended.
 
     Attributes:
-        planned: Trials that the search was asked to train, those that assistants teach included.
+        planned: Trials that the search was asked to train, those that assistants teach included; where another budget
+            was the bound, those that were handed out.
         complete: Trained to full fidelity.
         stopped: Stopped early by a scheduler.
         failed: Ended with an error.
@@ -103,6 +104,8 @@ def load_content(run: RunDirectory) -> ReportContent:
     picked = dict.fromkeys(pick.number for pick in picks if pick.number is not None)
     status = study.trials["status"].value_counts()
     assistants = read_plan(run)
+    planned = config.budget.most_trials
+    taught = sum(len(one.students) for one in assistants.rounds)
     return ReportContent(
         name=run.path.resolve().name,
         config=config,
@@ -112,7 +115,7 @@ def load_content(run: RunDirectory) -> ReportContent:
         front=front,
         picks=picks,
         counts=TrialCounts(
-            planned=config.budget.trials + sum(len(one.students) for one in assistants.rounds),
+            planned=len(study.trials) + study.running if planned is None else planned + taught,
             complete=int(status.get(TrialStatus.COMPLETE, 0)),
             stopped=int(status.get(TrialStatus.STOPPED, 0)),
             failed=int(status.get(TrialStatus.FAILED, 0)),

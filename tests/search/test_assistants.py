@@ -34,7 +34,6 @@ from nas_distill.errors import ConfigError
 from nas_distill.records import Recipe, TrialStatus
 from nas_distill.report import build_report, chain_section, load_content
 from nas_distill.search import assistants as search_assistants
-from nas_distill.search.assistant_plan import read_plan
 from nas_distill.search.driver import SearchDriver
 from nas_distill.search.service import resume_search, start_search
 from nas_distill.search.tune import run_tune

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -76,8 +77,10 @@ def test_telling_twice_changes_nothing(tmp_path: Path) -> None:
 def test_a_trial_cut_off_while_it_was_told_counts_once(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     number = ask_and_assign(ledger)
-    trial = optuna.trial.Trial(ledger._study, stored(tmp_path)[0]._trial_id)
-    trial.set_user_attr("record", complete(number).model_dump_json())  # and killed before `tell`
+    on_disk = optuna.load_study(study_name="nas_distill", storage=url(tmp_path))
+    trial = optuna.trial.Trial(on_disk, stored(tmp_path)[0]._trial_id)
+    trial.set_user_attr("record", complete(number).model_dump_json())  # and killed before the state was written
+    ledger = open_ledger(tmp_path)
     assert ledger.ended() == []
     assert [assignment.number for assignment in ledger.unfinished()] == [number]
     ledger.tell(complete(number))
@@ -204,7 +207,7 @@ def test_a_trial_is_repeated_with_its_choices(tmp_path: Path) -> None:
     number = ask_and_assign(ledger)
     ledger.tell(complete(number))
     again = ledger.repeat(number)
-    assert [trial.state for trial in stored(tmp_path)] == [TrialState.COMPLETE, TrialState.RUNNING]
+    assert [trial.state for trial in stored(tmp_path)] == [TrialState.COMPLETE]
     assignment = make_assignment(again.number).model_copy(update={"assistant": number})
     ledger.assign(again, assignment, {})
     assert ledger.unfinished() == [assignment]
@@ -218,14 +221,14 @@ def test_a_trial_is_repeated_with_its_choices(tmp_path: Path) -> None:
         ledger.repeat(7)
 
 
-def test_a_repetition_that_was_cut_off_before_it_was_assigned_is_refused(tmp_path: Path) -> None:
+def test_a_repetition_that_was_cut_off_before_it_was_assigned_was_never_asked_for(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     number = ask_and_assign(ledger)
     ledger.tell(complete(number))
     ledger.repeat(number)
     again = open_ledger(tmp_path)
     assert again.unfinished() == []
-    assert again.refused() == 1
+    assert [trial.state for trial in stored(tmp_path)] == [TrialState.COMPLETE]
     # And the next proposal is the sampler's own.
     assert again.ask().suggest_float("x", 0, 1) != stored(tmp_path)[number].params["x"]
 
@@ -244,3 +247,88 @@ def test_a_briefly_locked_database_is_waited_for(tmp_path: Path) -> None:
         timer.join()
         locker.close()
     assert [assignment.number for assignment in ledger.unfinished()] == [number]
+
+
+def test_a_waiting_row_of_somebody_elses_is_the_next_proposal(tmp_path: Path) -> None:
+    open_ledger(tmp_path)
+    optuna.load_study(study_name="nas_distill", storage=url(tmp_path)).enqueue_trial({"x": 0.125})
+    ledger = open_ledger(tmp_path)
+    assert ledger.unfinished() == []
+    trial = ledger.ask()
+    assert trial.suggest_float("x", 0, 1) == 0.125
+    ledger.refuse(trial, "for the test")
+    assert {row.state for row in stored(tmp_path)} == {TrialState.FAIL}
+
+
+def test_a_study_in_memory_is_asked_and_told_like_any_other() -> None:
+    ledger = StudyLedger(None, "nas_distill", OBJECTIVES, 0)
+    number = ask_and_assign(ledger)
+    record = complete(number)
+    ledger.tell(record)
+    assert ledger.ended() == [record]
+    ledger.close()
+
+
+def test_ended_trials_come_in_the_order_in_which_they_ended(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    numbers = [ask_and_assign(ledger) for _ in range(3)]
+    for number in (numbers[2], numbers[0], numbers[1]):
+        ledger.tell(complete(number))
+    assert [record.number for record in open_ledger(tmp_path).ended()] == [2, 0, 1]
+
+
+def test_refusals_are_counted_over_sessions(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.refuse(ledger.ask(), "one")
+    optuna.load_study(study_name="nas_distill", storage=url(tmp_path)).ask()  # an earlier version's that died
+    again = open_ledger(tmp_path)
+    assert again.refused() == 1
+    again.unfinished()
+    assert again.refused() == 2
+
+
+def test_a_database_that_stays_locked_is_one_line(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    number = ask_and_assign(ledger)
+    with closing(sqlite3.connect(tmp_path / "study.db")) as locker:
+        assert ledger._storage.database is not None
+        ledger._storage.database.patience.patience_s = 0.5
+        locker.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StudyError, match=r"study\.db: .*database is locked, and stayed so for") as caught:
+            ask_and_assign(ledger)
+        locker.rollback()
+    assert "\n" not in str(caught.value)
+    assert "--resume" in str(caught.value)
+    again = open_ledger(tmp_path)
+    assert [assignment.number for assignment in again.unfinished()] == [number]
+
+
+def test_a_read_only_database_is_one_line(tmp_path: Path) -> None:
+    ask_and_assign(open_ledger(tmp_path))
+    read_only = f"sqlite:///file:{tmp_path / 'study.db'}?mode=ro&uri=true"
+    with pytest.raises(StudyError, match="attempt to write a readonly database; make the file and its folder writable"):
+        StudyLedger(read_only, "nas_distill", OBJECTIVES, 0)
+
+
+def test_trials_of_another_program_beside_the_search_are_one_line(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    flying = ask_and_assign(ledger)
+    optuna.load_study(study_name="nas_distill", storage=url(tmp_path)).ask()
+    with pytest.raises(StudyError, match="another program has added trials") as caught:
+        ask_and_assign(ledger)
+    assert "\n" not in str(caught.value)
+    again = open_ledger(tmp_path)
+    assert [assignment.number for assignment in again.unfinished()] == [flying]
+    assert ask_and_assign(again) == 2
+
+
+def test_the_database_has_what_memory_has(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    later = ledger.ask()
+    later.suggest_float("x", 0, 1)
+    ledger.tell(complete(ask_and_assign(ledger)))
+    ledger.assign(later, make_assignment(later.number), {"num_params": -1.0})
+    ledger.refuse(ledger.ask(), "for the test")
+    for mine, theirs in zip(ledger._study.trials, stored(tmp_path), strict=True):
+        for name in ("number", "state", "values", "params", "distributions", "user_attrs", "system_attrs"):
+            assert getattr(mine, name) == getattr(theirs, name)
