@@ -8,7 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from _common import commit
-from _ledger import Ledger, Outcome, Result, Task
+from _ledger import Ledger, Outcome, Result, ResultT, Task
 from _materials import Material
 from pydantic import PositiveInt
 
@@ -66,7 +66,14 @@ class Opened:
     device: torch.device
 
 
-def run_all(tasks: Sequence[Task], place: Place, *, processes: int, ledger: Ledger) -> Iterator[tuple[Task, Outcome]]:
+def run_all(
+    tasks: Sequence[Task],
+    place: Place,
+    *,
+    processes: int,
+    ledger: Ledger[ResultT],
+    work: Callable[[Task, Place], ResultT],
+) -> Iterator[tuple[Task, Outcome[ResultT]]]:
     """Yields each task with how its training ended, in the order in which they end; those of the ledger come first.
 
     Args:
@@ -74,6 +81,7 @@ def run_all(tasks: Sequence[Task], place: Place, *, processes: int, ledger: Ledg
         place: What they share.
         processes: Trainings at once.
         ledger: Of what is finished already; what ends well is added.
+        work: Trains one in a process, such as `train`.
     """
     missing = []
     for task in tasks:
@@ -87,7 +95,7 @@ def run_all(tasks: Sequence[Task], place: Place, *, processes: int, ledger: Ledg
     code = commit()
     pool = ProcessPoolExecutor(min(processes, len(missing)), mp_context=multiprocessing.get_context("spawn"))
     try:
-        begun = {pool.submit(train, task, place): task for task in missing}
+        begun = {pool.submit(work, task, place): task for task in missing}
         for future in as_completed(begun):
             outcome = _outcome(future, begun[future], code)
             if not outcome.error:
@@ -97,7 +105,7 @@ def run_all(tasks: Sequence[Task], place: Place, *, processes: int, ledger: Ledg
         pool.shutdown(cancel_futures=True)
 
 
-def _outcome(future: Future[Result], task: Task, code: str) -> Outcome:
+def _outcome(future: Future[ResultT], task: Task, code: str) -> Outcome[ResultT]:
     error = future.exception()
     if error is None:
         return Outcome(key=task.digest(), commit=code, result=future.result())
@@ -128,11 +136,16 @@ def train(task: Task, place: Place) -> Result:
     )
     seconds = 0.0
     while not trainer.is_finished():
-        parent = multiprocessing.parent_process()
-        if parent is not None and not parent.is_alive():
-            os._exit(1)  # nobody waits for this training any more
+        leave_if_orphaned()
         seconds += trainer.run_epoch().wall_time_s
     return measured(trainer, opened, seconds)
+
+
+def leave_if_orphaned() -> None:
+    """Ends this process when the one that waits for its training is gone."""
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():
+        os._exit(1)
 
 
 def measured(trainer: Trainer, opened: Opened, seconds: float) -> Result:

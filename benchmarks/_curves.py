@@ -1,0 +1,180 @@
+"""Full learning curves of candidates drawn at random: which are drawn, and how one is trained and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+from _ledger import Found, Task
+from _trainings import Place, leave_if_orphaned, open_place, targets
+from optuna.distributions import BaseDistribution, distribution_to_json
+from pydantic import NonNegativeFloat, NonNegativeInt
+from torch import nn
+
+from nas_distill.errors import SpaceError, TrialError
+from nas_distill.frozen import FrozenArguments, FrozenTexts, Record
+from nas_distill.models.cost import measure_cost
+from nas_distill.records import Cost, Recipe, StudentSpec
+from nas_distill.search.proposer import InputShape, Limits
+from nas_distill.search.recipes import RecipeChoices, RecipeSpace, propose_recipe
+from nas_distill.search.spaces import Space, propose
+from nas_distill.train.evaluation import evaluate
+from nas_distill.train.execution import byte_format
+from nas_distill.train.loop import Trainer
+from nas_distill.train.metrics import gap_points
+
+_DRAWS_PER_CANDIDATE = 50
+
+
+class Candidate(Record):
+    """One candidate with its recipe.
+
+    Attributes:
+        number: From 0, in the order of drawing.
+        parameters: What the sampler chose, by name.
+        distributions: What it chose from, by name, as Optuna's JSON.
+        spec: The candidate.
+        recipe: How it is distilled.
+        cost: What it costs.
+    """
+
+    number: NonNegativeInt
+    parameters: FrozenArguments
+    distributions: FrozenTexts
+    spec: StudentSpec
+    recipe: Recipe
+    cost: Cost
+
+
+class Curve(Found):
+    """What one training came to, epoch by epoch, on validation; shorter than its recipe says when it failed.
+
+    Attributes:
+        gap_points: Of the weights that are evaluated, the moving average where the recipe has one.
+        raw_gap_points: Of the weights that are trained.
+        divergence_nats: Of the evaluated weights.
+        nll_nats: Likewise; it breaks ties when the best epoch is kept.
+        wall_time_s: Of training and of measuring the evaluated weights.
+        error: Why it failed, one line; empty when it did not.
+    """
+
+    gap_points: tuple[float, ...]
+    raw_gap_points: tuple[float, ...]
+    divergence_nats: tuple[NonNegativeFloat, ...]
+    nll_nats: tuple[NonNegativeFloat, ...]
+    wall_time_s: tuple[NonNegativeFloat, ...]
+    error: str = ""
+
+    def words(self) -> str:
+        """Returns the last gap and the seconds."""
+        return self.error or f"gap {self.gap_points[-1]:.2f} points in {sum(self.wall_time_s):.1f} s"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Urn:
+    """What candidates are drawn from."""
+
+    space: Space
+    recipes: RecipeSpace
+    base: Recipe
+    choices: RecipeChoices
+    limits: Limits
+    shape: InputShape
+
+
+def draw(urn: Urn, *, count: int, seed: int) -> list[Candidate]:
+    """Draws different candidates independently and uniformly, those that may not be trained left out.
+
+    The first of them do not depend on `count`.
+
+    Raises:
+        SpaceError: The space has too few that are within its limits.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    found: dict[tuple[str, str], Candidate] = {}
+    for _ in range(_DRAWS_PER_CANDIDATE * count):
+        trial = study.ask()
+        spec = propose(urn.space, trial)
+        recipe = propose_recipe(urn.recipes, trial, urn.base, urn.choices)
+        cost = _cost(spec, urn.shape)
+        key = spec.spec_id, recipe.digest()
+        if cost is None or urn.limits.refusal(cost) is not None or key in found:
+            continue
+        found[key] = Candidate(
+            number=len(found),
+            parameters=trial.params,
+            distributions=_as_json(trial.distributions),
+            spec=spec,
+            recipe=recipe,
+            cost=cost,
+        )
+        if len(found) == count:
+            return list(found.values())
+    raise SpaceError(f"space '{urn.space.name}': only {len(found)} different candidates within the limits were found")
+
+
+def _cost(spec: StudentSpec, shape: InputShape) -> Cost | None:
+    try:
+        return measure_cost(spec, num_classes=shape.num_classes, channels=shape.channels, image_size=shape.image_size)
+    except SpaceError:
+        return None
+
+
+def _as_json(distributions: Mapping[str, BaseDistribution]) -> dict[str, str]:
+    return {name: distribution_to_json(distribution) for name, distribution in distributions.items()}
+
+
+def training_seed(seed: int, candidate: int, replicate: int) -> int:
+    """Returns the seed of one training: of initial weights, order of images and dropout."""
+    return int(np.random.SeedSequence((seed, candidate, replicate)).generate_state(1)[0])
+
+
+def train_curve(task: Task, place: Place) -> Curve:
+    """Trains one student for all epochs in this process, and measures two kinds of weights after every one.
+
+    Its recipe's early stopping is left to whoever reads the curve (`_tables.ended`): the course of the learning rate
+    does not depend on it, so the epochs before are the same.
+    """
+    opened = open_place(place)
+    material, recipe = opened.material, task.recipe.model_copy(update={"early_stopping_patience": 0})
+    network = material.network(task.student, task.seed)
+    trainer = Trainer(
+        network,
+        recipe=recipe,
+        data=material.training_data(task.plan),
+        targets=targets(task, place),
+        reference=opened.reference,
+        seed=task.seed,
+        device=opened.device,
+        execution=task.execution,
+    )
+    columns: dict[str, list[Any]] = {name: [] for name in Curve.model_fields if name != "error"}
+    while not trainer.is_finished():
+        leave_if_orphaned()
+        try:
+            metrics = trainer.run_epoch()
+        except TrialError as error:
+            return Curve(**columns, error=str(error).splitlines()[0])
+        for name in ("gap_points", "divergence_nats", "nll_nats", "wall_time_s"):
+            columns[name].append(getattr(metrics, name))
+        raw = metrics.gap_points if recipe.ema_decay == 0 else _raw_gap(network, trainer, place)
+        columns["raw_gap_points"].append(raw)
+    return Curve(**columns)
+
+
+def _raw_gap(network: nn.Module, trainer: Trainer, place: Place) -> float:
+    opened = open_place(place)
+    material, layout = opened.material, byte_format(trainer.execution)
+    network.eval()  # the trainer puts it back before the next epoch
+    found = evaluate(
+        lambda images: network(material.preprocess(images.contiguous(memory_format=layout))),
+        material.validation,
+        device=opened.device,
+    )
+    with torch.no_grad():
+        return gap_points(opened.reference.teacher.top1, found.answers().top1)
