@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +60,7 @@ class Curve(Found):
         divergence_nats: Of the evaluated weights.
         nll_nats: Likewise; it breaks ties when the best epoch is kept.
         wall_time_s: Of training and of measuring the evaluated weights.
+        cpu_time_s: CPU seconds of this process for the same; unlike the wall, no neighbour lengthens them.
         error: Why it failed, one line; empty when it did not.
     """
 
@@ -67,11 +69,14 @@ class Curve(Found):
     divergence_nats: tuple[NonNegativeFloat, ...]
     nll_nats: tuple[NonNegativeFloat, ...]
     wall_time_s: tuple[NonNegativeFloat, ...]
+    cpu_time_s: tuple[NonNegativeFloat, ...]
     error: str = ""
 
     def words(self) -> str:
         """Returns the last gap and the seconds."""
-        return self.error or f"gap {self.gap_points[-1]:.2f} points in {sum(self.wall_time_s):.1f} s"
+        return self.error or (
+            f"gap {self.gap_points[-1]:.2f} points in {sum(self.wall_time_s):.1f} s, {sum(self.cpu_time_s):.1f} of CPU"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,12 +161,14 @@ def train_curve(task: Task, place: Place) -> Curve:
     columns: dict[str, list[Any]] = {name: [] for name in Curve.model_fields if name != "error"}
     while not trainer.is_finished():
         leave_if_orphaned()
+        began_s = time.process_time()
         try:
             metrics = trainer.run_epoch()
         except TrialError as error:
             return Curve(**columns, error=str(error).splitlines()[0])
         for name in ("gap_points", "divergence_nats", "nll_nats", "wall_time_s"):
             columns[name].append(getattr(metrics, name))
+        columns["cpu_time_s"].append(time.process_time() - began_s)
         raw = metrics.gap_points if recipe.ema_decay == 0 else _raw_gap(network, trainer, place)
         columns["raw_gap_points"].append(raw)
     return Curve(**columns)

@@ -19,7 +19,7 @@ from nas_distill.frozen import parse_record
 from nas_distill.records import Cost, Recipe, StudentSpec, TeacherRecord
 
 TABLES = Path(__file__).parent / "tables"
-CURVES = ("gap_points", "raw_gap_points", "divergence_nats", "nll_nats", "wall_time_s")
+CURVES = ("gap_points", "raw_gap_points", "divergence_nats", "nll_nats", "wall_time_s", "cpu_time_s")
 """Columns that hold one float32 per epoch; what they mean is said at `_curves.Curve`."""
 _PROVENANCE = b"provenance"
 
