@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import optuna
 import torch
+from _costs import cost_of
 from _ledger import Found, Task
-from _trainings import Place, leave_if_orphaned, open_place, targets
+from _pool import leave_if_orphaned
+from _trainings import Place, open_place, targets
 from optuna.distributions import BaseDistribution, distribution_to_json
 from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import nn
 
 from nas_distill.errors import SpaceError, TrialError
 from nas_distill.frozen import FrozenArguments, FrozenTexts, Record
-from nas_distill.models.cost import measure_cost
 from nas_distill.records import Cost, Recipe, StudentSpec
 from nas_distill.search.proposer import InputShape, Limits
 from nas_distill.search.recipes import RecipeChoices, RecipeSpace, propose_recipe
@@ -125,7 +126,7 @@ def draw(urn: Urn, *, count: int, seed: int) -> list[Candidate]:
 
 def _cost(spec: StudentSpec, shape: InputShape) -> Cost | None:
     try:
-        return measure_cost(spec, num_classes=shape.num_classes, channels=shape.channels, image_size=shape.image_size)
+        return cost_of(spec, shape)
     except SpaceError:
         return None
 

@@ -1,4 +1,4 @@
-"""Trainings of benchmarks: what decides one, what it comes to, and the file in which they are kept."""
+"""Tasks of benchmarks, trainings above all: what decides one, what it comes to, and where that is kept."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Task(Record):
 
 
 class Found(Record):
-    """What a training came to."""
+    """What a task came to."""
 
     def words(self) -> str:
         """Returns the essence."""
@@ -78,10 +78,10 @@ ResultT = TypeVar("ResultT", bound=Found)
 
 
 class Outcome(Record, Generic[ResultT]):
-    """How a training ended.
+    """How a task ended.
 
     Attributes:
-        key: Digest of its task.
+        key: The task's digest.
         commit: Of the code.
         result: None when it failed.
         error: Why it failed, one line; empty when it did not.
@@ -98,12 +98,12 @@ class Outcome(Record, Generic[ResultT]):
 
 
 class Ledger(Generic[ResultT]):
-    """The finished trainings of a benchmark, one line of JSON each; with no path none are kept.
+    """The finished tasks of a benchmark, one line of JSON each; with no path none are kept.
 
-    Failed trainings are not kept: they are tried again.
+    Failed ones are not kept: they are tried again.
 
     Args:
-        path: Made when the first training is added.
+        path: Made when the first is added.
         kind: What a line holds, such as `Outcome[Result]`.
     """
 
@@ -116,16 +116,16 @@ class Ledger(Generic[ResultT]):
             try:
                 outcome = kind.model_validate_json(line)
             except ValueError:
-                print(f"{path}: line {number} is damaged; its training is done again", file=sys.stderr)
+                print(f"{path}: line {number} is damaged; its task is done again", file=sys.stderr)
                 continue
             self._found[outcome.key] = outcome
 
-    def get(self, task: Task) -> Outcome[ResultT] | None:
-        """Returns how the task's training ended, or None when it has not."""
+    def get(self, task: Record) -> Outcome[ResultT] | None:
+        """Returns how the task ended, or None when it has not."""
         return self._found.get(task.digest())
 
     def add(self, outcome: Outcome[ResultT]) -> None:
-        """Keeps a finished training."""
+        """Keeps a finished task."""
         self._found[outcome.key] = outcome
         if self._path is None:
             return

@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
-import optuna
+import numpy as np
+from _costs import cost_of
 from _simulator import Played, Proposal
-from _tables import CurveTable, Row
+from _tables import CurveTable, Floats, Row
+from nas_distill.search.asha import Asha, Decision, rung_epochs
 
-from nas_distill.config import SearchConfig, TeacherConfig
-from nas_distill.errors import SpaceError
-from nas_distill.models.cost import measure_cost
+from nas_distill.analysis.pareto import coordinates
+from nas_distill.config import SamplerConfig, SearchConfig, SpaceConfig, StoppedAs, TeacherConfig
 from nas_distill.objectives import Objective, check_objectives
 from nas_distill.records import Cost, EpochMetrics, Recipe, StudentMetrics, StudentSpec, TrialRecord, TrialStatus
 from nas_distill.search.proposer import ExhaustedSpaceError, InputShape, Limits, Proposer, make_limits
 from nas_distill.search.recipes import RecipeChoices, RecipeSpace, load_recipe_space, make_choices
 from nas_distill.search.spaces import Space, load_space
 from nas_distill.search.study import StudyLedger
+
+REDUCTION_FACTOR, GRACE_EPOCHS = 3, 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,7 @@ class Scene:
         facts = table.provenance
         config = SearchConfig(
             teacher=TeacherConfig(model="local-dir:that-of-the-table"),
-            space={"name": facts["space"], "recipe": facts["recipe_space"], "max_macs": facts["max_macs"]},
+            space=SpaceConfig(name=facts["space"], recipe=facts["recipe_space"], max_macs=facts["max_macs"]),
             recipe=Recipe.model_validate(facts["base_recipe"]),
         )
         return cls(
@@ -68,24 +70,14 @@ class Scene:
             ),
         )
 
-    def cost(self, spec: StudentSpec) -> Cost:
-        """Returns what a candidate costs; counted once per process.
-
-        Raises:
-            SpaceError: It cannot be built.
-        """
-        found = _cost(spec, self.shape)
-        if isinstance(found, str):
-            raise SpaceError(found)
-        return found
-
-
-@cache
-def _cost(spec: StudentSpec, shape: InputShape) -> Cost | str:
-    try:
-        return measure_cost(spec, num_classes=shape.num_classes, channels=shape.channels, image_size=shape.image_size)
-    except SpaceError as error:
-        return str(error)
+    def place(self, row: Row, epoch: int) -> Floats:
+        """Returns the minimised coordinates of a student after an epoch, as `analysis.pareto.axes` makes them."""
+        values = [
+            row.curves[objective.name][epoch - 1] if objective.kind == "quality" else getattr(row.cost, objective.name)
+            for objective in self.objectives
+        ]
+        columns = zip(values, self.objectives, strict=True)
+        return np.array([coordinates(np.array([float(value)]), objective)[0] for value, objective in columns])
 
 
 class _Proposer(Proposer):
@@ -108,20 +100,7 @@ class _Proposer(Proposer):
 
     def _cost(self, spec: StudentSpec, recipe: Recipe) -> Cost:
         del recipe  # no loss of these recipes makes the candidate carry anything
-        return self._scene.cost(spec)
-
-
-class _QuickLedger(StudyLedger):
-    """The study, in Optuna's own memory: SQLite takes twice as long as all else in a simulated search."""
-
-    def __init__(self, objectives: Sequence[Objective], seed: int, **options: Any) -> None:
-        super().__init__("sqlite:///:memory:", "replaced", objectives, seed, **options)
-        super().close()
-        self._study = optuna.create_study(directions=[objective.direction for objective in objectives])
-        self._storage = self._study._storage
-
-    def close(self) -> None:
-        """Does nothing: there is no connection."""
+        return cost_of(spec, self._scene.shape)
 
 
 class Ours:
@@ -130,11 +109,12 @@ class Ours:
     Args:
         scene: What it draws from.
         seed: Of the sampler.
-        options: Of `StudyLedger`.
+        stopped_as: What the sampler is told of a stopped trial.
     """
 
-    def __init__(self, scene: Scene, seed: int, **options: Any) -> None:
-        self._ledger = _QuickLedger(scene.objectives, seed, **options)
+    def __init__(self, scene: Scene, seed: int, stopped_as: StoppedAs = "failed") -> None:
+        sampler = SamplerConfig(stopped_as=stopped_as)
+        self._ledger = StudyLedger(None, "replayed", scene.objectives, seed, sampler)
         self._proposer = _Proposer(scene, self._ledger, seed)
 
     def ask(self) -> Proposal | None:
@@ -146,6 +126,30 @@ class Ours:
 
     def tell(self, played: Played) -> None:
         self._ledger.tell(as_record(played))
+
+
+def early_rungs(scene: Scene) -> tuple[int, ...]:
+    """Returns the epochs at which `Early` may stop a trial."""
+    return rung_epochs(scene.table.epochs, reduction_factor=REDUCTION_FACTOR, grace_epochs=GRACE_EPOCHS)
+
+
+class Early:
+    """The early stopping that `nas_distill search` adds to it.
+
+    Args:
+        scene: Its objectives and epochs.
+        rule: How trials at a rung are compared.
+    """
+
+    def __init__(self, scene: Scene, rule: str) -> None:
+        self._scene = scene
+        self._asha = Asha(rungs=early_rungs(scene), reduction_factor=REDUCTION_FACTOR, rule=rule)
+
+    def stops(self, number: int, epoch: int, row: Row) -> bool:
+        return self._asha.report(number, epoch, self._scene.place(row, epoch)) is Decision.STOP
+
+    def finished(self, played: Played) -> None:
+        """Does nothing: the rungs know all that they need."""
 
 
 def as_record(played: Played) -> TrialRecord:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from _costs import cost_of
 from _ours import Scene
 from _simulator import Played, Proposal
 from _tables import Row
@@ -41,7 +42,7 @@ def _candidate(scene: Scene, trial: Any) -> tuple[StudentSpec, Recipe]:
 def _proposal(scene: Scene, number: int, spec: StudentSpec, recipe: Recipe) -> Proposal | None:
     """Returns a proposal within the limits of the table, or None."""
     try:
-        cost = scene.cost(spec)
+        cost = cost_of(spec, scene.shape)
     except SpaceError:
         return None
     if scene.limits.refusal(cost) is not None:

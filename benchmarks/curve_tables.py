@@ -34,10 +34,19 @@ from _common import EXIT_MISSED, commit, processor
 from _curves import Candidate, Curve, Urn, draw, train_curve, training_seed
 from _ledger import Ledger, Outcome, Task
 from _materials import Material
+from _pool import run_all
 from _tables import CURVES, TABLES, CurveTable, Floats, Row, write_table
-from _trainings import Place, run_all
+from _trainings import Place
 
-from nas_distill.config import LOCAL_DIR, DataConfig, ExecutionConfig, SearchConfig, TeacherConfig, ViewsConfig
+from nas_distill.config import (
+    LOCAL_DIR,
+    DataConfig,
+    ExecutionConfig,
+    SearchConfig,
+    SpaceConfig,
+    TeacherConfig,
+    ViewsConfig,
+)
 from nas_distill.data.views import plan_views
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.models.teacher import Teacher, load_teacher
@@ -138,7 +147,7 @@ def set_up(arguments: argparse.Namespace, folder: Path) -> Workshop:
     config = SearchConfig(
         data=data,
         teacher=TeacherConfig(model=where),
-        space={"name": arguments.space, "recipe": "search", "max_macs": arguments.max_macs},
+        space=SpaceConfig(name=arguments.space, recipe="search", max_macs=arguments.max_macs),
         recipe=Recipe(epochs=arguments.epochs, batch_size=arguments.batch_size),
     )
     teacher = open_teacher(where, material).to(device)

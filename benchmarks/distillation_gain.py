@@ -30,7 +30,8 @@ from _contenders import Contender, default_names, gather, parse_given
 from _gains import Gain, failure_table, gain_table, recipe_table, verdicts
 from _ledger import Ledger, Outcome, Result, Task
 from _materials import Material
-from _trainings import Place, run_all, train
+from _pool import run_all
+from _trainings import Place, train
 
 from nas_distill.config import LOCAL_DIR, DataConfig, ExecutionConfig, ViewsConfig
 from nas_distill.data.views import plan_views
