@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import optuna
@@ -20,7 +20,7 @@ from torch import nn
 
 from nas_distill.errors import SpaceError, TrialError
 from nas_distill.frozen import FrozenArguments, FrozenTexts, Record
-from nas_distill.records import Cost, Recipe, StudentSpec
+from nas_distill.records import Cost, EpochMetrics, Recipe, StudentSpec
 from nas_distill.search.proposer import InputShape, Limits
 from nas_distill.search.recipes import RecipeChoices, RecipeSpace, propose_recipe
 from nas_distill.search.spaces import Space, propose
@@ -159,20 +159,46 @@ def train_curve(task: Task, place: Place) -> Curve:
         device=opened.device,
         execution=task.execution,
     )
-    columns: dict[str, list[Any]] = {name: [] for name in Curve.model_fields if name != "error"}
+    points: list[_Point] = []
     while not trainer.is_finished():
         leave_if_orphaned()
         began_s = time.process_time()
         try:
             metrics = trainer.run_epoch()
         except TrialError as error:
-            return Curve(**columns, error=str(error).splitlines()[0])
-        for name in ("gap_points", "divergence_nats", "nll_nats", "wall_time_s"):
-            columns[name].append(getattr(metrics, name))
-        columns["cpu_time_s"].append(time.process_time() - began_s)
-        raw = metrics.gap_points if recipe.ema_decay == 0 else _raw_gap(network, trainer, place)
-        columns["raw_gap_points"].append(raw)
-    return Curve(**columns)
+            return _curve(points, str(error).splitlines()[0])
+        cpu_time_s = time.process_time() - began_s
+        raw_gap = None if recipe.ema_decay == 0 else _raw_gap(network, trainer, place)
+        points.append(_Point(metrics, raw_gap, cpu_time_s))
+    return _curve(points)
+
+
+class _Point(NamedTuple):
+    """One epoch; the raw weights' gap is None where they are the evaluated ones."""
+
+    metrics: EpochMetrics
+    raw_gap_points: float | None
+    cpu_time_s: float
+
+    def known(self, name: str) -> float:
+        """Returns a number that is measured wherever there is a teacher."""
+        value: float | None = getattr(self.metrics, name)
+        assert value is not None
+        return value
+
+
+def _curve(points: Sequence[_Point], error: str = "") -> Curve:
+    gaps = tuple(point.known("gap_points") for point in points)
+    raw_gaps = (point.raw_gap_points for point in points)
+    return Curve(
+        gap_points=gaps,
+        raw_gap_points=tuple(gap if raw is None else raw for gap, raw in zip(gaps, raw_gaps, strict=True)),
+        divergence_nats=tuple(point.known("divergence_nats") for point in points),
+        nll_nats=tuple(point.metrics.nll_nats for point in points),
+        wall_time_s=tuple(point.metrics.wall_time_s for point in points),
+        cpu_time_s=tuple(point.cpu_time_s for point in points),
+        error=error,
+    )
 
 
 def _raw_gap(network: nn.Module, trainer: Trainer, place: Place) -> float:

@@ -10,18 +10,19 @@ import numpy as np
 from _costs import cost_of
 from _simulator import Played, Proposal
 from _tables import CurveTable, Floats, Row
-from nas_distill.search.asha import Asha, Decision, rung_epochs
 
 from nas_distill.analysis.pareto import coordinates
 from nas_distill.config import SamplerConfig, SearchConfig, SpaceConfig, StoppedAs, TeacherConfig
 from nas_distill.objectives import Objective, check_objectives
 from nas_distill.records import Cost, EpochMetrics, Recipe, StudentMetrics, StudentSpec, TrialRecord, TrialStatus
+from nas_distill.search.asha import Asha, Decision, rung_epochs
+from nas_distill.search.asha_rules import RULES
 from nas_distill.search.proposer import ExhaustedSpaceError, InputShape, Limits, Proposer, make_limits
 from nas_distill.search.recipes import RecipeChoices, RecipeSpace, load_recipe_space, make_choices
 from nas_distill.search.spaces import Space, load_space
 from nas_distill.search.study import StudyLedger
 
-REDUCTION_FACTOR, GRACE_EPOCHS = 3, 1
+REDUCTION_FACTOR = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +131,7 @@ class Ours:
 
 def early_rungs(scene: Scene) -> tuple[int, ...]:
     """Returns the epochs at which `Early` may stop a trial."""
-    return rung_epochs(scene.table.epochs, reduction_factor=REDUCTION_FACTOR, grace_epochs=GRACE_EPOCHS)
+    return rung_epochs(scene.table.epochs, reduction_factor=REDUCTION_FACTOR)
 
 
 class Early:
@@ -143,10 +144,11 @@ class Early:
 
     def __init__(self, scene: Scene, rule: str) -> None:
         self._scene = scene
-        self._asha = Asha(rungs=early_rungs(scene), reduction_factor=REDUCTION_FACTOR, rule=rule)
+        self._asha = Asha(early_rungs(scene), REDUCTION_FACTOR, RULES.order(rule, scene.objectives))
 
     def stops(self, number: int, epoch: int, row: Row) -> bool:
-        return self._asha.report(number, epoch, self._scene.place(row, epoch)) is Decision.STOP
+        values = self._scene.place(row, epoch).tolist()
+        return self._asha.report(number, epoch, values) is Decision.STOP
 
     def finished(self, played: Played) -> None:
         """Does nothing: the rungs know all that they need."""

@@ -12,7 +12,7 @@ import numpy as np
 import optuna
 from _ledger import Found
 from _mapping import RowMap
-from _ours import Early, Ours, Scene
+from _ours import REDUCTION_FACTOR, Early, Ours, Scene, early_rungs
 from _rivals import Moasha, OptunaAlone, RayAsha, RaySearch
 from _simulator import Never, Playback, Searcher, Simulation, Stopper, draw_rows
 from _synthetic import synthetic_table
@@ -23,7 +23,7 @@ from nas_distill.analysis.pareto import coordinates, hypervolume, reference_poin
 from nas_distill.config import StoppedAs
 from nas_distill.frozen import Record
 
-OURS, RANDOM = "ours", "random"
+OURS, RANDOM, MOASHA = "ours", "random", "Syne Tune MOASHA"
 RULES = ("layers", "volume", "residual")
 STRATEGIES: tuple[StoppedAs, ...] = ("failed", "reached", "extrapolated")
 PLAIN_RIVALS = (
@@ -31,7 +31,7 @@ PLAIN_RIVALS = (
     "random + ASHA on the gap",
     "Ray OptunaSearch + ASHA",
     "Optuna NSGA-II",
-    "Syne Tune MOASHA",
+    MOASHA,
 )
 CHECKPOINTS = (0.25, 0.5, 1.0)
 """Shares of the budget at which the hypervolume is compared."""
@@ -165,17 +165,19 @@ def contestant(name: str, scene: Scene, seed: int) -> tuple[Searcher, Stopper]:
         stopper = Never() if variant.rule is None else Early(scene, variant.rule)
         return Ours(scene, seed, stopped_as=variant.stopped_as), stopper
     epochs = scene.table.epochs
+    # Where early stopping alone is compared, it begins as late and cuts as deep as ours.
+    alike = {"grace_period": early_rungs(scene)[0], "reduction_factor": REDUCTION_FACTOR}
     match name:
         case "random":
             return OptunaAlone(scene, optuna.samplers.RandomSampler(seed=seed)), Never()
         case "random + ASHA on the gap":
-            return OptunaAlone(scene, optuna.samplers.RandomSampler(seed=seed)), RayAsha(epochs)
+            return OptunaAlone(scene, optuna.samplers.RandomSampler(seed=seed)), RayAsha(epochs, **alike)
         case "Ray OptunaSearch + ASHA":
             return RaySearch(scene, seed), RayAsha(epochs)
         case "Optuna NSGA-II":
             return OptunaAlone(scene, optuna.samplers.NSGAIISampler(seed=seed)), Never()
-        case "Syne Tune MOASHA":
-            both = Moasha(scene, seed)
+        case _ if name == MOASHA:
+            both = Moasha(scene, seed, **alike)
             return both, both
     raise ValueError(f"{name} is no contender")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from _mapping import RowMap, describe
 from _tables import CurveTable, Row
 from scipy.stats import kendalltau
 
@@ -62,6 +64,23 @@ def seed_correlation(table: CurveTable) -> tuple[float, int]:
         return float("nan"), len(pairs)
     first, second = zip(*pairs, strict=True)
     return float(kendalltau(first, second).statistic), len(pairs)
+
+
+def neighbour_correlation(table: CurveTable) -> float:
+    """Returns Kendall's tau-b between the final gaps of a candidate and of the one that is nearest to it.
+
+    It says how much a sampler can learn from rows that only resemble what it proposed.
+    """
+    rows = [row for row in table.rows if row.replicate == 0 and not row.error]
+    found = RowMap(rows)
+    nearest = []
+    for place, row in enumerate(rows):
+        others = np.ones(len(rows), dtype=np.bool_)
+        others[place] = False
+        neighbour = found.nearest(describe(row.spec, row.recipe, row.cost), others)
+        assert neighbour is not None
+        nearest.append(rows[neighbour].curves[EVALUATED][-1])
+    return float(kendalltau([row.curves[EVALUATED][-1] for row in rows], nearest).statistic)
 
 
 def _tau(rows: Sequence[Row], one: tuple[str, int], other: tuple[str, int]) -> float:

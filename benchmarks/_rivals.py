@@ -122,19 +122,20 @@ class RayAsha:
 
     Args:
         epochs: Full fidelity.
+        options: Of the scheduler, such as `grace_period`; its own defaults otherwise.
     """
 
-    def __init__(self, epochs: int) -> None:
+    def __init__(self, epochs: int, **options: float) -> None:
         from ray.tune.schedulers import ASHAScheduler
 
-        self._scheduler = ASHAScheduler(metric=_GAP, mode="min", max_t=epochs)
+        self._scheduler = ASHAScheduler(metric=_GAP, mode="min", max_t=epochs, **options)
         self._trials: dict[int, Any] = {}
 
     def stops(self, number: int, epoch: int, row: Row) -> bool:
         if number not in self._trials:
             self._trials[number] = SimpleNamespace(trial_id=str(number))
             self._scheduler.on_trial_add(None, self._trials[number])
-        return self._scheduler.on_trial_result(None, self._trials[number], _result(row, epoch)) == "STOP"
+        return bool(self._scheduler.on_trial_result(None, self._trials[number], _result(row, epoch)) == "STOP")
 
     def finished(self, played: Played) -> None:
         trial = self._trials.pop(played.number, None)
@@ -159,9 +160,10 @@ class Moasha:
     Args:
         scene: What it draws from.
         seed: Of NumPy's global generator, which it uses.
+        options: Of the scheduler, such as `grace_period`; its own defaults otherwise.
     """
 
-    def __init__(self, scene: Scene, seed: int) -> None:
+    def __init__(self, scene: Scene, seed: int, **options: float) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA
@@ -174,6 +176,7 @@ class Moasha:
             time_attr=_EPOCH,
             max_t=scene.table.epochs,
             random_seed=seed,
+            **options,
         )
         self._asked = 0
         self._trials: dict[int, Any] = {}
@@ -201,7 +204,7 @@ class Moasha:
             self._scheduler.on_trial_error(trial)
 
     def stops(self, number: int, epoch: int, row: Row) -> bool:
-        return self._scheduler.on_trial_result(self._trials[number], _result(row, epoch)) == "STOP"
+        return bool(self._scheduler.on_trial_result(self._trials[number], _result(row, epoch)) == "STOP")
 
     def finished(self, played: Played) -> None:
         del played  # heard by `tell`

@@ -29,7 +29,7 @@ TEACHER = TeacherRecord(
 
 
 def synthetic_table(*, candidates: int, epochs: int, second_seed: int = 0, seed: int = 0) -> CurveTable:
-    """Returns a table of the space `tiny` in which large students learn more, and later.
+    """Returns a table of the space `tiny` in which large students learn more, and a little later.
 
     Args:
         candidates: How many.
@@ -75,7 +75,7 @@ def _row(candidate: Candidate, replicate: int, seed: int, epochs: int) -> Row:
     random = np.random.default_rng(seed)
     decades = math.log10(candidate.cost.num_params) - 3.0
     luck = random.normal(0.0, 0.5) + 3.0 * abs(math.log(candidate.recipe.learning_rate / 4e-3))
-    final, speed = 30.0 * math.exp(-decades) + luck, 4.0 / (1.0 + decades)
+    final, speed = 30.0 * math.exp(-decades) + luck, 4.0 / (1.0 + 0.3 * decades)
     epoch = np.arange(1, epochs + 1)
     gaps = final + (88.0 - final) * np.exp(-speed * epoch / epochs * 3.0)
     noisy = (gaps + random.normal(0.0, 0.3, epochs)).round(1)

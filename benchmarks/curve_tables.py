@@ -35,7 +35,7 @@ from _curves import Candidate, Curve, Urn, draw, train_curve, training_seed
 from _ledger import Ledger, Outcome, Task
 from _materials import Material
 from _pool import run_all
-from _tables import CURVES, TABLES, CurveTable, Floats, Row, write_table
+from _tables import CURVES, TABLES, CurveTable, Row, write_table
 from _trainings import Place
 
 from nas_distill.config import (
@@ -264,12 +264,8 @@ def row_of(candidate: Candidate, replicate: int, task: Task, code: str, curve: C
         cost=candidate.cost,
         commit=code,
         error=curve.error,
-        curves={name: as_array(getattr(curve, name)) for name in CURVES},
+        curves={name: np.array(getattr(curve, name), dtype=np.float64) for name in CURVES},
     )
-
-
-def as_array(values: Sequence[float]) -> Floats:
-    return np.asarray(values, dtype=np.float64)
 
 
 def provenance(shop: Workshop, candidates: Sequence[Candidate], arguments: argparse.Namespace) -> dict[str, object]:

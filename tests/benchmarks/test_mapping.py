@@ -12,7 +12,7 @@ from nas_distill.search.spaces import load_space
 from tests.benchmarks.tables import RECIPE, make_cost, make_row, make_spec
 
 
-def test_every_row_is_nearest_to_itself_and_at_no_distance():
+def test_every_row_is_nearest_to_itself_and_at_no_distance() -> None:
     rows = synthetic_table(candidates=30, epochs=3).rows
     found = RowMap(rows)
     for place, row in enumerate(rows):
@@ -22,7 +22,7 @@ def test_every_row_is_nearest_to_itself_and_at_no_distance():
         assert distances.max() <= 2.0
 
 
-def test_the_nearest_free_row_is_taken_and_none_when_none_is_free():
+def test_the_nearest_free_row_is_taken_and_none_when_none_is_free() -> None:
     found = RowMap([make_row(0), make_row(4), make_row(9)])
     wanted = describe(make_spec(4), RECIPE, make_cost(4))
     assert found.nearest(wanted, np.array([True, True, True])) == 1
@@ -30,7 +30,7 @@ def test_the_nearest_free_row_is_taken_and_none_when_none_is_free():
     assert found.nearest(wanted, np.array([False, False, False])) is None
 
 
-def test_another_loss_is_as_far_as_a_fact_about_the_recipe_goes():
+def test_another_loss_is_as_far_as_a_fact_about_the_recipe_goes() -> None:
     rows = [make_row(0), make_row(0)]
     found = RowMap(rows)
     other = RECIPE.model_copy(update={"losses": {"kd": {"weight": 0.9, "temperature": 4.0}}})
@@ -39,7 +39,7 @@ def test_another_loss_is_as_far_as_a_fact_about_the_recipe_goes():
     assert 0.0 < different < 0.2
 
 
-def test_costs_on_paper_are_those_that_are_measured():
+def test_costs_on_paper_are_those_that_are_measured() -> None:
     for name, shape in (
         ("resnet", InputShape(num_classes=7, channels=3, image_size=33)),
         ("tiny", InputShape(num_classes=10, channels=1, image_size=8)),

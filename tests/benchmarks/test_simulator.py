@@ -62,7 +62,7 @@ def play(
     ).run()
 
 
-def test_asynchronous_workers_end_trials_in_the_order_of_their_seconds():
+def test_asynchronous_workers_end_trials_in_the_order_of_their_seconds() -> None:
     rows = [make_row(0, seconds=10.0), make_row(1, seconds=1.0), make_row(2, seconds=2.0), make_row(3, seconds=100.0)]
     searcher = Scripted([0, 1, 2, 3])
     playback = play(rows, searcher)
@@ -73,12 +73,12 @@ def test_asynchronous_workers_end_trials_in_the_order_of_their_seconds():
     assert [trial.spent for trial in playback.trials] == [5, 10, 13, 16]
 
 
-def test_of_epochs_that_end_at_once_the_one_that_began_first_comes_first():
+def test_of_epochs_that_end_at_once_the_one_that_began_first_comes_first() -> None:
     rows = [make_row(number) for number in range(4)]
     assert [trial.number for trial in play(rows, Scripted([2, 0, 3, 1])).trials] == [2, 0, 3, 1]
 
 
-def test_a_stopped_trial_frees_its_worker_and_is_told_what_it_reached():
+def test_a_stopped_trial_frees_its_worker_and_is_told_what_it_reached() -> None:
     rows = [make_row(0, seconds=5.0), make_row(1), make_row(2)]
     searcher, stopper = Scripted([0, 1, 2]), StopsAt({1: 2})
     playback = play(rows, searcher, stopper=stopper)
@@ -93,31 +93,31 @@ def test_a_stopped_trial_frees_its_worker_and_is_told_what_it_reached():
     assert [trial.number for trial in playback.complete(second.spent)] == [2]
 
 
-def test_the_last_epoch_cannot_be_stopped():
+def test_the_last_epoch_cannot_be_stopped() -> None:
     (trial,) = play([make_row(0)], Scripted([0]), stopper=StopsAt({0: EPOCHS})).trials
     assert trial.status is TrialStatus.COMPLETE
 
 
-def test_own_early_stopping_completes_a_trial_with_its_best_epoch():
+def test_own_early_stopping_completes_a_trial_with_its_best_epoch() -> None:
     row = make_row(0, gaps=(40.0, 10.0, 20.0, 5.0), patience=1)
     (trial,) = play([row], Scripted([0])).trials
     assert (trial.status, trial.epochs, trial.gap_points) == (TrialStatus.COMPLETE, 3, 10.0)
 
 
-def test_a_failed_training_costs_one_more_epoch():
+def test_a_failed_training_costs_one_more_epoch() -> None:
     playback = play([make_row(0, gaps=(40.0, 30.0), error="NaN")], Scripted([0]))
     (trial,) = playback.trials
     assert (trial.status, trial.epochs, playback.spent) == (TrialStatus.FAILED, 3, 3)
     assert not playback.complete(100)
 
 
-def test_a_training_that_failed_at_once_is_a_trial_too():
+def test_a_training_that_failed_at_once_is_a_trial_too() -> None:
     (trial,) = play([make_row(0, gaps=(), error="NaN")], Scripted([0])).trials
     assert (trial.status, trial.epochs) == (TrialStatus.FAILED, 1)
 
 
 @pytest.mark.parametrize("budget", [1, 3, 4, 7, 11, 16])
-def test_the_budget_is_spent_and_never_exceeded(budget: int):
+def test_the_budget_is_spent_and_never_exceeded(budget: int) -> None:
     rows = [make_row(number, seconds=1.0 + number) for number in range(4)]
     playback = play(rows, Scripted([0, 1, 2, 3]), workers=3, budget=budget)
     assert playback.spent == budget
@@ -126,7 +126,7 @@ def test_the_budget_is_spent_and_never_exceeded(budget: int):
     assert len(playback.complete(budget)) == len(playback.trials)
 
 
-def test_a_row_is_used_once_and_the_next_nearest_takes_its_place():
+def test_a_row_is_used_once_and_the_next_nearest_takes_its_place() -> None:
     rows = [make_row(0), make_row(5), make_row(50)]
     playback = play(rows, Scripted([5, 5, 5, 5]), workers=1)
     assert [trial.row.candidate for trial in playback.trials] == [5, 0, 50]
@@ -134,7 +134,7 @@ def test_a_row_is_used_once_and_the_next_nearest_takes_its_place():
     assert playback.started == 3
 
 
-def test_a_searcher_without_proposals_ends_the_run():
+def test_a_searcher_without_proposals_ends_the_run() -> None:
     playback = play([make_row(0), make_row(1)], Scripted([1]))
     assert [trial.number for trial in playback.trials] == [1]
     assert not playback.exhausted
@@ -145,7 +145,7 @@ def scene() -> Scene:
     return Scene.of(synthetic_table(candidates=40, epochs=9, second_seed=10), ("gap_points", "num_params"))
 
 
-def replay(scene: Scene, searcher: Searcher, stopper: Stopper, *, seed: int = 0, budget: int = 150) -> Playback:
+def replay(scene: Scene, searcher: Searcher, stopper: Stopper, *, seed: int = 0, budget: int = 70) -> Playback:
     return play(draw_rows(scene.table, seed), searcher, stopper=stopper, workers=4, budget=budget)
 
 
@@ -154,35 +154,35 @@ def outline(playback: Playback) -> list[tuple[int, int, int, TrialStatus, float]
 
 
 @pytest.mark.parametrize("rule", ["layers", "volume", "residual"])
-def test_our_search_is_the_same_when_run_twice(scene: Scene, rule: str):
+def test_our_search_is_the_same_when_run_twice(scene: Scene, rule: str) -> None:
     first, second = (replay(scene, Ours(scene, seed=1), Early(scene, rule)) for _ in range(2))
     assert outline(first) == outline(second)
-    assert first.spent == second.spent == 150
+    assert first.spent == second.spent == 70
     candidates = [trial.row.candidate for trial in first.trials]
     assert len(set(candidates)) == len(candidates)
     assert {trial.status for trial in first.trials} == {TrialStatus.COMPLETE, TrialStatus.STOPPED}
 
 
-def test_another_seed_is_another_search(scene: Scene):
+def test_another_seed_is_another_search(scene: Scene) -> None:
     first, second = (replay(scene, Ours(scene, seed=seed), Never()) for seed in (1, 2))
     assert outline(first) != outline(second)
 
 
 @pytest.mark.parametrize("stopped_as", ["failed", "reached", "extrapolated"])
-def test_every_way_of_telling_of_stopped_trials_plays(scene: Scene, stopped_as: str):
+def test_every_way_of_telling_of_stopped_trials_plays(scene: Scene, stopped_as: str) -> None:
     searcher = Ours(scene, seed=1, stopped_as=stopped_as)  # type: ignore[arg-type]
-    assert replay(scene, searcher, Early(scene, "layers")).spent == 150
+    assert replay(scene, searcher, Early(scene, "layers")).spent == 70
 
 
-def test_random_search_is_the_same_when_run_twice(scene: Scene):
+def test_random_search_is_the_same_when_run_twice(scene: Scene) -> None:
     first, second = (
         replay(scene, OptunaAlone(scene, optuna.samplers.RandomSampler(seed=3)), Never()) for _ in range(2)
     )
     assert outline(first) == outline(second)
-    assert first.spent == 150
+    assert first.spent == 70
 
 
-def test_a_row_is_drawn_for_every_candidate_among_its_replicates(scene: Scene):
+def test_a_row_is_drawn_for_every_candidate_among_its_replicates(scene: Scene) -> None:
     draws = [draw_rows(scene.table, seed) for seed in range(8)]
     assert all([row.candidate for row in rows] == list(range(40)) for rows in draws)
     assert {rows[0].replicate for rows in draws} == {0, 1}

@@ -13,7 +13,7 @@ from nas_distill.errors import RunError
 from tests.benchmarks.tables import EPOCHS, make_row
 
 
-def test_a_table_comes_back_as_it_was_written(tmp_path: Path):
+def test_a_table_comes_back_as_it_was_written(tmp_path: Path) -> None:
     failed = make_row(1, gaps=(), error="epoch 1: NaN")
     table = CurveTable(
         rows=(make_row(0), failed), provenance={"epochs": EPOCHS, "teacher": TEACHER.model_dump(mode="json")}
@@ -30,7 +30,7 @@ def test_a_table_comes_back_as_it_was_written(tmp_path: Path):
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["t.parquet"]
 
 
-def test_what_is_no_table_is_refused_with_the_way_out(tmp_path: Path):
+def test_what_is_no_table_is_refused_with_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"curve_tables\.py"):
         read_table(tmp_path / "missing.parquet")
     pq.write_table(pa.table({"candidate": [1]}), tmp_path / "other.parquet")
@@ -51,5 +51,5 @@ def test_what_is_no_table_is_refused_with_the_way_out(tmp_path: Path):
 )
 def test_early_stopping_is_that_of_the_trainer(
     gaps: tuple[float, ...], nlls: tuple[float, ...] | None, patience: int, end: End
-):
+) -> None:
     assert ended(make_row(0, gaps=gaps, nlls=nlls, patience=patience)) == end
