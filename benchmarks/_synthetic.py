@@ -37,19 +37,7 @@ def synthetic_table(*, candidates: int, epochs: int, second_seed: int = 0, seed:
         second_seed: Candidates with a second replicate.
         seed: Of candidates and noise.
     """
-    config = SearchConfig(
-        teacher=TeacherConfig(model="local-dir:made-up"),
-        space=SpaceConfig(name="tiny", recipe="search"),
-        recipe=Recipe(epochs=epochs, batch_size=32),
-    )
-    urn = Urn(
-        space=load_space(config.space.name),
-        recipes=load_recipe_space(config.space.recipe),
-        base=config.recipe,
-        choices=make_choices(config),
-        limits=make_limits(config.space, TEACHER.cost),
-        shape=InputShape(num_classes=10, channels=1, image_size=8),
-    )
+    urn = made_up_urn(epochs=epochs)
     drawn = draw(urn, count=candidates, seed=seed)
     rows = [
         _row(candidate, replicate, training_seed(seed, candidate.number, replicate), epochs)
@@ -57,9 +45,9 @@ def synthetic_table(*, candidates: int, epochs: int, second_seed: int = 0, seed:
         for replicate in range(2 if candidate.number < second_seed else 1)
     ]
     provenance = {
-        "space": config.space.name,
-        "recipe_space": config.space.recipe,
-        "base_recipe": config.recipe.model_dump(mode="json"),
+        "space": urn.space.name,
+        "recipe_space": urn.recipes.name,
+        "base_recipe": urn.base.model_dump(mode="json"),
         "distributions": {name: text for candidate in drawn for name, text in candidate.distributions.items()},
         "epochs": epochs,
         "max_macs": None,
@@ -69,6 +57,23 @@ def synthetic_table(*, candidates: int, epochs: int, second_seed: int = 0, seed:
         "teacher": TEACHER.model_dump(mode="json"),
     }
     return CurveTable(rows=tuple(rows), provenance=provenance)
+
+
+def made_up_urn(*, epochs: int) -> Urn:
+    """Returns what the candidates of a made-up table are drawn from."""
+    config = SearchConfig(
+        teacher=TeacherConfig(model="local-dir:made-up"),
+        space=SpaceConfig(name="tiny", recipe="search"),
+        recipe=Recipe(epochs=epochs, batch_size=32),
+    )
+    return Urn(
+        space=load_space(config.space.name),
+        recipes=load_recipe_space(config.space.recipe),
+        base=config.recipe,
+        choices=make_choices(config),
+        limits=make_limits(config.space, TEACHER.cost),
+        shape=InputShape(num_classes=10, channels=1, image_size=8),
+    )
 
 
 def _row(candidate: Candidate, replicate: int, seed: int, epochs: int) -> Row:

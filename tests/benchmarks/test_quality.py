@@ -31,7 +31,7 @@ def test_the_share_needed_is_infinite_when_it_is_never_reached() -> None:
 @pytest.mark.parametrize("contender", ["ours", "random", "Optuna NSGA-II"])
 def test_a_simulated_search_scores_the_same_twice(contender: str) -> None:
     job = Job(
-        table=MADE_UP, table_id="", commit="abc", contender=contender, seed=3, workers=4, budget_share=0.3,
+        table=MADE_UP, table_id="", commit="abc", contender=contender, seed=3, workers=4, budget_share=0.15,
         objectives=("gap_points", "num_params"),
     )  # fmt: skip
     first, second = play(job, None), play(job, None)
