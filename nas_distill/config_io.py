@@ -80,6 +80,18 @@ def dump_config(config: SearchConfig) -> str:
     return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
+def parse_yaml(text: str, *, origin: str) -> Any:
+    """Returns the value in YAML (or JSON) text, read as configurations are.
+
+    Raises:
+        ConfigError: It is no YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{origin}: is no YAML: {' '.join(str(error).split())}") from None
+
+
 def read_run_config(run: RunDirectory) -> SearchConfig:
     """Returns the configuration that a run was started with.
 

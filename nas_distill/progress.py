@@ -22,11 +22,26 @@ class SizeBand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetLeft:
+    """What is left of a search's bounds beside the number of trials; None where there is no such bound.
+
+    Attributes:
+        time_s: Seconds of searching.
+        epochs: Epochs to train.
+        patience: Fully trained trials by which the front must have grown.
+    """
+
+    time_s: float | None = None
+    epochs: int | None = None
+    patience: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SearchStatus:
     """Where a search stands.
 
     Attributes:
-        total: Trials to train.
+        total: Trials to train; None where another budget is the bound.
         complete: Trials trained to full fidelity.
         stopped: Trials stopped by a scheduler.
         failed: Trials that failed.
@@ -36,9 +51,10 @@ class SearchStatus:
         quality: Name of the first quality objective.
         elapsed_s: Seconds since this process began searching.
         remaining_s: Estimate of the seconds left; None before the first trial ends.
+        left: What is left of the other budgets.
     """
 
-    total: int
+    total: int | None
     complete: int
     stopped: int
     failed: int
@@ -48,6 +64,7 @@ class SearchStatus:
     quality: str
     elapsed_s: float
     remaining_s: float | None
+    left: BudgetLeft = BudgetLeft()
 
 
 class Progress(Protocol):

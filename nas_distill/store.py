@@ -254,6 +254,22 @@ class RunDirectory:
         with suppress(OSError), self.events.open("a", encoding="utf-8") as stream:
             stream.write(line + "\n")
 
+    def read_events(self) -> Iterator[dict[str, Any]]:
+        """Yields the events of the log, the oldest first; lines that a crash has torn are passed over.
+
+        Raises:
+            RunError: The log is there and cannot be read.
+        """
+        try:
+            lines = self.events.read_bytes().splitlines() if self.events.exists() else []
+        except OSError as error:
+            raise RunError(f"{self.events}: cannot be read: {error.strerror or error}") from error
+        for line in lines:
+            with suppress(ValueError):
+                event = json.loads(line)
+                if isinstance(event, dict):
+                    yield event
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the run for this process; the lock dies with the process.

@@ -131,6 +131,18 @@ def read_study(run: RunDirectory) -> StudySnapshot:
     )
 
 
+def read_parameters(run: RunDirectory) -> dict[int, dict[str, Any]]:
+    """Returns what the space was told to choose, by number of trial: names of parameters to values.
+
+    Raises:
+        RunError: There is no run, or its configuration cannot be read.
+        StudyError: The study is missing, unreachable or damaged.
+    """
+    config = read_run_config(run.existing())
+    with _opened(config.resources.storage or run.own_storage, config.resources.study_name) as study:
+        return {trial.number: dict(trial.params) for trial in study.get_trials(deepcopy=False)}
+
+
 @contextmanager
 def _opened(url: str, name: str) -> Iterator[optuna.Study]:
     """Yields the study `name` at `url` without creating anything there, and closes the connection."""

@@ -90,7 +90,7 @@ def search_view(status: SearchStatus) -> RenderableType:
         Text("search", style="bold cyan"),
         ProgressBar(total=status.total, completed=ended, width=30),
         Text(wording.counts(status), style="red" if status.failed else ""),
-        Text(", ".join(filter(None, (clock, wording.time_left(status)))), style="dim"),
+        Text(", ".join(filter(None, (clock, wording.time_left(status), wording.budget_left(status)))), style="dim"),
     )
     body = Table.grid(padding=(0, 4))
     body.add_row(_running(status), _bands(status))

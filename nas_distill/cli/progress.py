@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TextIO
 
-from nas_distill.cli.wording import best, counts, time_left
+from nas_distill.cli.wording import best, budget_left, counts, time_left
 from nas_distill.progress import Progress, SearchStatus
 
 LINE_INTERVAL_S = 10.0
@@ -58,8 +58,9 @@ class PlainProgress:
     def status(self, status: SearchStatus) -> None:
         """Writes where the search stands, unless it did so a moment ago."""
         ended = status.complete + status.stopped + status.failed
-        if self._is_due("search", ended=ended >= status.total):
-            self._line("search: " + "; ".join(filter(None, (counts(status), best(status), time_left(status)))))
+        if self._is_due("search", ended=status.total is not None and ended >= status.total):
+            parts = (counts(status), best(status), budget_left(status), time_left(status))
+            self._line("search: " + "; ".join(filter(None, parts)))
 
     def _is_due(self, task: str, *, ended: bool) -> bool:
         """Says whether to write now: at the end, and each interval, so that quick work is one line."""

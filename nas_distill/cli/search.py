@@ -17,7 +17,22 @@ from nas_distill.errors import EXIT_INTERRUPTED, ConfigError, NoStudentError, Ru
 if TYPE_CHECKING:
     from nas_distill.search.service import SearchOutcome
 
-TRIALS_FLAG = ConfigFlag("--trials", "budget.trials", "Trials to train; with --resume, in all.", kind=int, default="16")
+BUDGET_FLAGS = (
+    ConfigFlag(
+        "--trials",
+        "budget.trials",
+        "Trials to train; with --resume, in all.  [default: 16, without another budget]",
+        kind=int,
+    ),
+    ConfigFlag("--time-budget", "budget.time_s", "Time to search, such as 8h, 90m or 3600s; with --resume, in all."),
+    ConfigFlag("--epoch-budget", "budget.epochs", "Epochs to train in all.", kind=int),
+    ConfigFlag(
+        "--patience",
+        "budget.patience",
+        "End after so many fully trained trials without a larger hypervolume.",
+        kind=int,
+    ),
+)
 
 FOLDS_FLAG = ConfigFlag(
     "--folds",
@@ -34,6 +49,16 @@ ASSISTANTS_FLAG = ConfigFlag(
     kind=int,
     default="0",
 )
+
+SAMPLER_FLAG = ConfigFlag(
+    "--sampler",
+    "sampler.name",
+    "tpe, nsga2, nsga3, gp, random, module:Class or FILE.py:Class.",
+    default="tpe",
+)
+
+KEPT_FLAGS = (*BUDGET_FLAGS, SAMPLER_FLAG, ASSISTANTS_FLAG, FOLDS_FLAG)
+"""With --resume, from then on part of the run's configuration."""
 
 RESOURCE_FLAGS = (
     ConfigFlag(
@@ -72,13 +97,17 @@ FLAGS = (
     ),
     ConfigFlag("--space", "space.name", "Shipped search space, or FILE.py[:function].", default="tiny"),
     ConfigFlag("--recipe", "space.recipe", "fixed, search, or FILE.py[:function].", default="fixed"),
+    SAMPLER_FLAG,
+    ConfigFlag("--points", "space.points", "Candidates to try first: a file (YAML, JSON), or a run's front."),
     ConfigFlag("--objectives", "objectives", "Two to four, comma separated.", default="gap_points,num_params"),
-    TRIALS_FLAG,
+    *BUDGET_FLAGS,
     ConfigFlag("--epochs", "recipe.epochs", "Epochs per student.", kind=int, default="30"),
     ConfigFlag("--batch-size", "recipe.batch_size", "Images per step.", kind=int, default="64"),
     ConfigFlag("--learning-rate", "recipe.learning_rate", "Peak learning rate.", kind=float, default="0.004"),
     ConfigFlag("--max-params", "space.max_params", "Refuse larger candidates.", kind=int),
     ConfigFlag("--max-macs", "space.max_macs", "Refuse candidates with more MACs.", kind=int),
+    ConfigFlag("--max-size-bytes", "space.max_size_bytes", "Refuse candidates that take more bytes.", kind=int),
+    ConfigFlag("--max-latency-ms", "space.max_latency_ms", "Refuse candidates that are slower here.", kind=float),
     ConfigFlag(
         "--gap-tolerance",
         "picks.gap_tolerance_points",
@@ -102,7 +131,7 @@ FLAGS = (
     "--resume",
     type=click.Path(),
     metavar="RUN",
-    help="Go on with a run (takes --trials, --assistants, --folds and resource flags).",
+    help="Go on with a run (takes budgets, --sampler, --assistants, --folds and resource flags).",
 )
 def command(
     config_file: str | None,
@@ -127,14 +156,8 @@ def command(
         with make_progress(sys.stderr) as progress:
             from nas_distill.search.service import resume_search
 
-            outcome = resume_search(
-                Path(resume),
-                progress,
-                trials=values.pop(TRIALS_FLAG.key, None),
-                assistants=values.pop(ASSISTANTS_FLAG.key, None),
-                folds=values.pop(FOLDS_FLAG.key, None),
-                resources=values or None,
-            )
+            changes = {flag.key: values.pop(flag.key) for flag in KEPT_FLAGS if flag.key in values}
+            outcome = resume_search(Path(resume), progress, changes=changes, resources=values)
     else:
         config = _config(config_file, overrides, parameters)
         folder = Path(out) if out is not None else _default_folder(config.data.source)
@@ -166,7 +189,7 @@ def _resume_values(parameters: dict[str, Any], others: dict[str, object]) -> dic
     Raises:
         ConfigError: A flag was given that a run in progress cannot change.
     """
-    changeable = (TRIALS_FLAG, ASSISTANTS_FLAG, FOLDS_FLAG, *RESOURCE_FLAGS)
+    changeable = (*KEPT_FLAGS, *RESOURCE_FLAGS)
     fixed = [flag for flag in FLAGS if flag not in changeable]
     refused = [flag.name for flag in fixed if parameters[flag.parameter] is not None]
     refused += [name for name, value in others.items() if value is not None]

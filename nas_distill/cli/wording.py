@@ -25,7 +25,8 @@ def duration(seconds: float) -> str:
 def counts(status: SearchStatus) -> str:
     """Returns how many trials are in which state, such as "4/16 ended, 2 running, 1 failed"."""
     ended = status.complete + status.stopped + status.failed
-    parts = [f"{ended}/{status.total} ended", f"{len(status.running)} running"]
+    of = "" if status.total is None else f"/{status.total}"
+    parts = [f"{ended}{of} ended", f"{len(status.running)} running"]
     for name in ("stopped", "failed", "refused"):
         count = getattr(status, name)
         if count:
@@ -41,6 +42,15 @@ def best(status: SearchStatus) -> str:
         if band.best_quality is not None
     ]
     return f"best {status.quality}: {', '.join(bands)}" if bands else ""
+
+
+def budget_left(status: SearchStatus) -> str:
+    """Returns what is left of the budgets, such as "budget: 2 h 10 min, 340 epochs"; empty without one."""
+    left = status.left
+    parts = [] if left.time_s is None else [duration(left.time_s)]
+    parts += [] if left.epochs is None else [f"{left.epochs:,} epochs"]
+    parts += [] if left.patience is None else [f"{left.patience} full trials for a larger front"]
+    return f"budget left: {', '.join(parts)}" if parts else ""
 
 
 def time_left(status: SearchStatus) -> str:

@@ -6,6 +6,7 @@ Reading it from YAML, flags and `--set` is `config_io`'s job.
 from nas_distill.config.assistants import AssistantsConfig
 from nas_distill.config.data import FOLDER, Augmentation, DataConfig, ViewsConfig
 from nas_distill.config.resources import ExecutionConfig, ResourcesConfig
+from nas_distill.config.sampler import SAMPLERS, SamplerConfig, StoppedAs
 from nas_distill.config.search import (
     FIXED_RECIPE,
     SEARCHED_RECIPE,
@@ -21,6 +22,7 @@ __all__ = [
     "FOLDER",
     "LOCAL_DIR",
     "RUN",
+    "SAMPLERS",
     "SEARCHED_RECIPE",
     "AssistantsConfig",
     "Augmentation",
@@ -29,8 +31,10 @@ __all__ = [
     "ExecutionConfig",
     "PicksConfig",
     "ResourcesConfig",
+    "SamplerConfig",
     "SearchConfig",
     "SpaceConfig",
+    "StoppedAs",
     "TeacherConfig",
     "ViewsConfig",
     "default_teacher_recipe",

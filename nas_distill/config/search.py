@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from nas_distill.config.assistants import AssistantsConfig
 from nas_distill.config.data import FOLDER, DataConfig, ViewsConfig
 from nas_distill.config.resources import ResourcesConfig
+from nas_distill.config.sampler import SamplerConfig
 from nas_distill.config.teacher import LOCAL_DIR, RUN, TeacherConfig
 from nas_distill.frozen import Record
 from nas_distill.objectives import check_objectives
@@ -22,8 +23,13 @@ FIXED_RECIPE = "fixed"
 SEARCHED_RECIPE = "search"
 """Recipes come from the shipped recipe space."""
 
+DEFAULT_TRIALS = 16
+
 _SQLITE_FILE = "sqlite:///"
 _OWN_SPACE = re.compile(r".+\.py(:\w+)?")
+_NUMBER = r"(\d+(?:\.\d*)?)"
+_DURATION = re.compile(rf"(?:{_NUMBER}d)?\s*(?:{_NUMBER}h)?\s*(?:{_NUMBER}m)?\s*(?:{_NUMBER}s?)?")
+_UNITS_S = (86_400.0, 3600.0, 60.0, 1.0)
 
 
 class SpaceConfig(Record):
@@ -33,28 +39,58 @@ class SpaceConfig(Record):
         name: A shipped space, or `FILE.py[:function]`.
         recipe: "fixed" distils every candidate by the `recipe` section; "search" lets the sampler choose losses, their
             parameters and regularisation too; or `FILE.py[:function]`, called with Optuna's trial and that section.
+        points: Candidates to try first: a YAML or JSON file with a list of parameter mappings, or another run, whose
+            front's parameters are taken.
         max_params: Candidates with more parameters are refused before training.
         max_macs: Candidates with more multiply-accumulates per image are refused before training.
+        max_size_bytes: Candidates whose parameters and buffers take more bytes are refused before training.
+        max_latency_ms: Candidates that take longer for one image, on one thread of the driver's CPU, are refused before
+            training, milliseconds. It is measured beside running trials, hence noisy.
         allow_larger_than_teacher: Train students with a capacity ratio of 1 or more.
     """
 
     name: Annotated[str, Field(min_length=1)] = "tiny"
     recipe: Annotated[str, Field(min_length=1)] = FIXED_RECIPE
+    points: str | None = None
     max_params: PositiveInt | None = None
     max_macs: PositiveInt | None = None
+    max_size_bytes: PositiveInt | None = None
+    max_latency_ms: PositiveFloat | None = None
     allow_larger_than_teacher: bool = False
 
 
 class BudgetConfig(Record):
-    """How much is tried.
+    """How much is tried: the bound that is reached first ends the handing out of trials; those in flight go on.
 
     Attributes:
-        trials: Trials to train, refused candidates not counted.
+        trials: Trials to train, refused candidates not counted. By default 16, and no bound where there is another.
+        time_s: Time of searching, seconds, over all sessions together: a number, or text such as "8h", "90m", "1h30m".
+        epochs: Epochs to train in all, by trials that were stopped or failed too.
+        patience: Fully trained trials in a row after which the front's hypervolume must have grown.
         max_refusals: Candidates refused in a row before the space is declared infeasible.
     """
 
-    trials: PositiveInt = 16
+    trials: PositiveInt | None = None
+    time_s: PositiveFloat | None = None
+    epochs: PositiveInt | None = None
+    patience: PositiveInt | None = None
     max_refusals: PositiveInt = 200
+
+    @property
+    def most_trials(self) -> int | None:
+        """Trials to train at most; None where another budget is the bound."""
+        other = (self.time_s, self.epochs, self.patience)
+        return DEFAULT_TRIALS if self.trials is None and other == (None, None, None) else self.trials
+
+    @field_validator("time_s", mode="before")
+    @classmethod
+    def _seconds(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        parts = _DURATION.fullmatch(value.strip().lower())
+        if parts is None or not any(parts.groups()):
+            raise ValueError("must be a duration such as 8h, 90m, 1h30m or 3600s")
+        return sum(float(part) * seconds for part, seconds in zip(parts.groups(), _UNITS_S, strict=True) if part)
 
 
 class PicksConfig(Record):
@@ -85,6 +121,7 @@ class SearchConfig(Record):
         views: Deterministic augmentation.
         teacher: The fixed network.
         space: The candidates.
+        sampler: Who proposes them.
         objectives: Two to four names; see `objectives`.
         budget: How much is tried.
         recipe: How each student is distilled.
@@ -98,6 +135,7 @@ class SearchConfig(Record):
     views: ViewsConfig = Field(default_factory=ViewsConfig)
     teacher: TeacherConfig = Field(default_factory=TeacherConfig)
     space: SpaceConfig = Field(default_factory=SpaceConfig)
+    sampler: SamplerConfig = Field(default_factory=SamplerConfig)
     objectives: tuple[str, ...] = ("gap_points", "num_params")
     budget: BudgetConfig = Field(default_factory=BudgetConfig)
     recipe: Recipe = Field(default_factory=Recipe)
@@ -132,7 +170,7 @@ class SearchConfig(Record):
         def anchor_file(name: str) -> str | None:
             return anchor(name) if _OWN_SPACE.fullmatch(name) else name
 
-        data, teacher, resources = self.data, self.teacher, self.resources
+        data, teacher, sampler, resources = self.data, self.teacher, self.sampler, self.resources
         return self.model_copy(
             update={
                 "data": data.model_copy(update={"source": anchor(data.source, FOLDER), "root": anchor(data.root)}),
@@ -143,8 +181,13 @@ class SearchConfig(Record):
                     }
                 ),
                 "space": self.space.model_copy(
-                    update={"name": anchor_file(self.space.name), "recipe": anchor_file(self.space.recipe)}
+                    update={
+                        "name": anchor_file(self.space.name),
+                        "recipe": anchor_file(self.space.recipe),
+                        "points": anchor(self.space.points),
+                    }
                 ),
+                "sampler": sampler.model_copy(update={"name": anchor_file(sampler.name)}),
                 "resources": resources.model_copy(update={"storage": anchor(resources.storage, _SQLITE_FILE)}),
             }
         )

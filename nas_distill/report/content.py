@@ -28,7 +28,8 @@ class TrialCounts:
     """Trials by how they ended.
 
     Attributes:
-        planned: Trials that the search was asked to train, those that assistants teach included.
+        planned: Trials that the search was asked to train, those that assistants teach included; where another budget
+            was the bound, those that were handed out.
         complete: Trained to full fidelity.
         stopped: Stopped early by a scheduler.
         failed: Ended with an error.
@@ -101,8 +102,10 @@ def load_content(run: RunDirectory) -> ReportContent:
     front = pareto_front(study.trials, study.objectives, study.teacher)
     picks = pick_students(front, gap_tolerance_points=config.picks.gap_tolerance_points)
     picked = dict.fromkeys(pick.number for pick in picks if pick.number is not None)
-    status = study.trials["status"].value_counts()
     assistants = read_record(run.assistants, AssistantPlan) if run.assistants.exists() else AssistantPlan()
+    status = study.trials["status"].value_counts()
+    planned = config.budget.most_trials
+    taught = sum(len(one.students) for one in assistants.rounds)
     return ReportContent(
         name=run.path.resolve().name,
         config=config,
@@ -112,7 +115,7 @@ def load_content(run: RunDirectory) -> ReportContent:
         front=front,
         picks=picks,
         counts=TrialCounts(
-            planned=config.budget.trials + sum(len(one.students) for one in assistants.rounds),
+            planned=len(study.trials) + study.running if planned is None else planned + taught,
             complete=int(status.get(TrialStatus.COMPLETE, 0)),
             stopped=int(status.get(TrialStatus.STOPPED, 0)),
             failed=int(status.get(TrialStatus.FAILED, 0)),

@@ -116,9 +116,15 @@ def _budget(content: ReportContent) -> str:
     space = content.config.space
     limits = [
         f"at most {short_count(limit)} {unit}"
-        for limit, unit in ((space.max_params, "parameters"), (space.max_macs, "MACs"))
+        for limit, unit in (
+            (space.max_params, "parameters"),
+            (space.max_macs, "MACs"),
+            (space.max_size_bytes, "bytes"),
+        )
         if limit is not None
     ]
+    if space.max_latency_ms is not None:
+        limits.append(f"at most {space.max_latency_ms:g} ms per image on the driver's CPU")
     if not space.allow_larger_than_teacher:
         limits.append("smaller than the teacher")
     return "candidates " + ", ".join(limits) if limits else "candidates of any size"

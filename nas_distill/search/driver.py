@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from nas_distill.errors import ClusterError, NasDistillError
 from nas_distill.objectives import Objective
 from nas_distill.progress import Progress
 from nas_distill.records import TrialRecord, TrialStatus
+from nas_distill.search.budget import Budget, BudgetWatch, Spent, left, reached
 from nas_distill.search.proposer import ExhaustedSpaceError
 from nas_distill.search.status import EndedTrial, search_status
 from nas_distill.search.study import StudyLedger
@@ -22,6 +23,9 @@ from nas_distill.trial import end_trial, read_own_result
 from nas_distill.workplace import Assignment
 
 _DEATHS_BEFORE_GIVING_UP = 3
+
+_ALIVE_EVERY_S = 60.0
+"""So much of the time of searching is at most not told, when the driver is killed."""
 
 
 class AssignmentSource(Protocol):
@@ -59,11 +63,12 @@ class SearchDriver:
         ledger: The study; trials it holds in flight are handed out first.
         source: Where new assignments come from.
         objectives: For the events and the status.
-        total: Trials to train, those of earlier sessions included.
+        total: Trials to train, those of earlier sessions included; None for no bound.
         max_failures: How often a trial is handed out again after its worker died.
         progress: Told of everything.
         assistant: Number of the trial whose student teaches in these trials, None for the teacher; all others are
             somebody else's.
+        watch: Keeps count of the other budgets; None when there is none.
 
     Attributes:
         failure: Why no more assignments are handed out; None while all is well.
@@ -76,10 +81,11 @@ class SearchDriver:
         source: AssignmentSource,
         *,
         objectives: tuple[Objective, ...],
-        total: int,
+        total: int | None,
         max_failures: int,
         progress: Progress,
         assistant: int | None = None,
+        watch: BudgetWatch | None = None,
     ) -> None:
         self._run = run
         self._ledger = ledger
@@ -87,10 +93,12 @@ class SearchDriver:
         self._assistant = assistant
         self._quality = next(objective for objective in objectives if objective.kind == "quality")
         self._total = total
+        self._watch = watch or BudgetWatch(Budget())
+        self._told_enough = False
         self._max_failures = max_failures
         self._deaths: Counter[int] = Counter()
         self._progress = progress
-        self._started = time.monotonic()
+        self._started = self._alive_at = time.monotonic()
         self._running: dict[int, _Flight] = {}
         self._dead_at_start: list[tuple[_Flight, str]] = []
         self._queue: deque[Assignment] = deque()
@@ -101,20 +109,28 @@ class SearchDriver:
 
     @property
     def remaining(self) -> int:
-        """Trials that are not handed out yet."""
+        """Trials that are not handed out yet; without a bound on their number, one until another is reached."""
         if self.failure is not None:
             return 0
-        return max(self._total - len(self._ended) - len(self._running) - len(self._dead_at_start), 0)
+        if self.enough is not None:
+            return len(self._queue)  # what is in flight goes on
+        return 1 if self._total is None else max(self._total - self._out, 0)
+
+    @property
+    def enough(self) -> str | None:
+        """Which budget has been reached, in words; None while there is something left of each."""
+        return reached(replace(self._watch.budget, trials=self._total), self._spent())
 
     @property
     def waiting(self) -> bool:
-        """Whether trials are out; one whose worker dies is handed out again."""
-        return bool(self._running)
+        """Whether trials are out; one whose worker dies is handed out again, unless the search has failed."""
+        return bool(self._running) and self.failure is None
 
     @property
     def unfinished(self) -> int:
-        """Trials of the plan that have not ended."""
-        return max(self._total - len(self._ended), len(self._running))
+        """Trials of the plan that have not ended; without a bound on their number, those in flight and one more."""
+        in_flight = len(self._running) + len(self._queue) + len(self._dead_at_start)
+        return in_flight if self.enough is not None else max(in_flight, self.remaining + self._out - len(self._ended))
 
     @property
     def new_trials(self) -> int:
@@ -124,6 +140,7 @@ class SearchDriver:
     def next_assignment(self) -> Assignment | None:
         """Returns what a free worker should do, or None when nothing is left (see `failure`)."""
         if not self.remaining:
+            self._say_enough()
             return None
         try:
             assignment = self._queue.popleft() if self._queue else self._source.next()
@@ -132,7 +149,7 @@ class SearchDriver:
             if not self._ended and not self._running:
                 self._fail(error)
                 return None
-            self._total = len(self._ended) + len(self._running) + len(self._dead_at_start)
+            self._total = self._out
             self._progress.event("exhausted", f"the search ends with {self._total} trials: {error}")
             return None
         except NasDistillError as error:
@@ -147,6 +164,9 @@ class SearchDriver:
         if number in self._running:
             self._running[number].done = epoch
             self.settle()
+            if time.monotonic() - self._alive_at >= _ALIVE_EVERY_S:
+                self._alive_at = time.monotonic()
+                self._run.log_event("alive")
             self._say_status()
 
     def trial_ended(self, number: int, error: str | None) -> None:
@@ -244,7 +264,24 @@ class SearchDriver:
             self._progress.event("resume", f"going on with trials in flight: {numbers}")
 
     def _book(self, record: TrialRecord, *, epochs_here: int) -> None:
+        self._watch.ended(record)
         self._ended.append(EndedTrial.from_record(record, quality=self._quality.name, epochs_here=epochs_here))
+
+    @property
+    def _out(self) -> int:
+        """Trials that were handed out and do not wait to be handed out again."""
+        return len(self._ended) + len(self._running) + len(self._dead_at_start)
+
+    def _spent(self) -> Spent:
+        in_flight = sum(flight.done for flight in self._running.values())
+        return self._watch.spent(trials=self._out + len(self._queue), epochs_in_flight=in_flight)
+
+    def _say_enough(self) -> None:
+        enough = self.enough
+        if self.failure is None and enough is not None and not self._told_enough:
+            self._told_enough = True
+            if self._out != self._total:
+                self._progress.event("budget", f"no further trials are started: {enough}")
 
     def _fail(self, error: NasDistillError) -> None:
         if self.failure is None:
@@ -275,6 +312,7 @@ class SearchDriver:
                 ended=self._ended,
                 running=running,
                 inherited=sum(flight.before for flight in self._running.values()),
+                left=left(self._watch.budget, self._spent()),
                 refused=self._source.refused,
                 elapsed_s=time.monotonic() - self._started,
             )

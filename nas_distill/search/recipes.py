@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from nas_distill.config import FIXED_RECIPE, SEARCHED_RECIPE, SearchConfig
-from nas_distill.errors import ConfigError, SpaceError, nearest_names
+from nas_distill.errors import ConfigError, SpaceError, StudyError, nearest_names
 from nas_distill.losses.registry import LOSSES, NONE, LossEntry, Need, wanted_signals
 from nas_distill.records import Recipe
 from nas_distill.search.files import import_file, one_line, where
@@ -129,9 +129,12 @@ def propose_recipe(space: RecipeSpace, trial: Trial, base: Recipe, choices: Reci
     Raises:
         SpaceError: The space raised, returned something else than a `Recipe`, or one that cannot be trained by, or not
             in this search.
+        StudyError: The sampler or the study's storage failed while the trial was asked.
     """
     try:
         recipe = space.function(trial, base, choices)
+    except StudyError:
+        raise
     except Exception as error:
         raise SpaceError(
             f"{where(error, space.source_path)}: recipe space '{space.name}' raised {one_line(error)}"

@@ -15,23 +15,27 @@ import torch
 import nas_distill.models  # noqa: F401 - registers this project's entrypoints with timm
 from nas_distill.config import SearchConfig
 from nas_distill.config_io import dump_config, load_config, read_run_config
+from nas_distill.data.manifest import DataManifest
 from nas_distill.errors import ClusterError, ConfigError, NasDistillError, RunError, StudyError
 from nas_distill.objectives import check_objectives
 from nas_distill.progress import Progress
 from nas_distill.search.assistant_plan import check_assistants, lessons_are_left
 from nas_distill.search.assistants import Assistance
+from nas_distill.search.budget import BEGIN, END, Budget, watch_budget
 from nas_distill.search.cluster import ray_cluster
 from nas_distill.search.driver import SearchDriver
 from nas_distill.search.equipment import Equip, equip, input_shape, slab_pool
+from nas_distill.search.fingerprint import Fingerprint, source_digest
 from nas_distill.search.fold_plan import check_folds, plan_folds, unscored
 from nas_distill.search.folds import score_picks
+from nas_distill.search.points import planned_points
 from nas_distill.search.preparation import Prepared, check_served, prepare
 from nas_distill.search.proposer import Proposer, make_limits
 from nas_distill.search.recipes import load_recipe_space, make_choices
 from nas_distill.search.spaces import load_space
 from nas_distill.search.study import StudyLedger
 from nas_distill.search.tune import run_tune
-from nas_distill.store import RunDirectory, write_text
+from nas_distill.store import RunDirectory, read_record, write_text
 from nas_distill.train.optimisation import check_optimizer
 
 
@@ -74,6 +78,7 @@ def start_search(config: SearchConfig, folder: Path, progress: Progress) -> Sear
                     f"{run.path}: the storage holds {ledger.num_trials} trials of a study of this name, whose run "
                     "directory lacks its config.yaml; restore it, or choose another --out"
                 )
+            ledger.set_points(planned_points(config))
             write_text(run.config, dump_config(config))
             prepared = None
             try:
@@ -100,6 +105,7 @@ def resume_search(
     trials: int | None = None,
     assistants: int | None = None,
     folds: int | None = None,
+    changes: Mapping[str, object] | None = None,
     resources: Mapping[str, object] | None = None,
 ) -> SearchOutcome:
     """Goes on with a run: finished trials stay, those in flight go on from their checkpoints.
@@ -110,7 +116,8 @@ def resume_search(
         trials: New number of trials in all, to extend a finished run; those that assistants teach do not count.
         assistants: Have so many assistants teach (`assistants.count`); those that were chosen before stay.
         folds: Score the picks on so many folds (`picks.folds`) from now on; 0 for none.
-        resources: `resources.NAME` -> value, instead of the run's own.
+        changes: Dotted keys to values that the run's configuration has from now on: other budgets, another sampler.
+        resources: `resources.NAME` -> value, instead of the run's own, in this session alone.
 
     Raises:
         NasDistillError: One of its kinds, see `errors`; nothing computed is lost.
@@ -118,19 +125,22 @@ def resume_search(
     run = RunDirectory(folder.resolve()).existing()
     with run.locked():
         config = read_run_config(run)
-        asked = {"budget.trials": trials, "assistants.count": assistants, "picks.folds": folds}
-        changes = {key: value for key, value in asked.items() if value is not None}
-        extended = load_config(run.config, (), changes) if changes else config
-        session = load_config(run.config, (), {**(resources or {}), **changes})
+        asked = {"budget.trials": trials, "assistants.count": assistants, "picks.folds": folds, **(changes or {})}
+        kept = {key: value for key, value in asked.items() if value is not None}
+        extended = load_config(run.config, (), kept).anchored(Path.cwd()) if kept else config
+        session = load_config(run.config, (), {**(resources or {}), **kept}).anchored(Path.cwd())
         _check(session)
         with _opened_ledger(run, session) as ledger:
+            if run.data_manifest.exists():  # before anything is computed for what may be another search
+                _agree(ledger, session, read_record(run.data_manifest, DataManifest), progress)
             assigned = sum(one.assistant is None for one in ledger.assigned())
-            if session.budget.trials < assigned:
+            most = session.budget.most_trials
+            if most is not None and most < assigned:
                 raise ConfigError(
-                    f"budget.trials: {session.budget.trials} is fewer than the {assigned} trials that the run has "
-                    "already; --trials counts them too"
+                    f"budget.trials: {most} is fewer than the {assigned} trials that the run has already; --trials "
+                    "counts them too"
                 )
-            left = session.budget.trials > assigned or bool(ledger.unfinished())
+            left = most is None or most > assigned or bool(ledger.unfinished())
             left = left or lessons_are_left(run, session, ledger)
             left = left or bool(unscored(run, plan_folds(run, session, ledger.assigned())))
             try:
@@ -168,7 +178,7 @@ def _opened_ledger(run: RunDirectory, config: SearchConfig) -> Iterator[StudyLed
     """Opens the study before anything is computed, so that a storage that cannot be used is known at once."""
     storage = config.resources.storage or run.own_storage
     objectives = check_objectives(config.objectives)
-    ledger = StudyLedger(storage, config.resources.study_name, objectives, config.seed)
+    ledger = StudyLedger(storage, config.resources.study_name, objectives, config.seed, config.sampler)
     try:
         yield ledger
     finally:
@@ -201,6 +211,7 @@ def _search(
     progress: Progress,
 ) -> SearchOutcome:
     ledger.set_teacher(prepared.teacher)
+    _agree(ledger, config, prepared.manifest, progress)
     proposer = Proposer(
         ledger,
         space=load_space(config.space.name),
@@ -219,9 +230,10 @@ def _search(
         ledger,
         proposer,
         objectives=check_objectives(config.objectives),
-        total=config.budget.trials,
+        total=config.budget.most_trials,
         max_failures=config.resources.max_failures,
         progress=progress,
+        watch=watch_budget(_budget(config), check_objectives(config.objectives), prepared.teacher, run.read_events()),
     )
     equip_once = cache(lambda: equip(run, config, prepared, progress))
     finished = _run_on_cluster(driver, run, config, equip_once, progress)
@@ -249,15 +261,43 @@ def _run_on_cluster(
     driver: SearchDriver, run: RunDirectory, config: SearchConfig, equip_once: Equip, progress: Progress
 ) -> bool:
     """Returns False when the user ended it early."""
-    if driver.remaining == 0:
-        progress.event("search", "all trials have ended already; extend the run with --trials")
-        return True
-    run.log_event("search", trials=config.budget.trials, left=driver.remaining)
-    progress.event("search", f"{driver.remaining} trials to run in {run.path}")
+    run.log_event(BEGIN, trials=config.budget.most_trials, left=driver.remaining)
+    finished = True
     try:
+        if driver.remaining == 0:
+            progress.event("search", f"nothing is left to hand out: {driver.enough}; extend the run with --resume")
+            return True
+        number = driver.remaining if config.budget.most_trials is not None else "as many trials as the budget allows"
+        progress.event("search", f"{number}{' trials' if isinstance(number, int) else ''} to run in {run.path}")
         workplace, resources = equip_once()
         finished = run_tune(driver, workplace, resources, space_name=config.space.name)
     except KeyboardInterrupt:
         finished = False
-    run.log_event("end", interrupted=not finished)
+    finally:
+        run.log_event(END, interrupted=not finished)
     return finished
+
+
+def _agree(ledger: StudyLedger, config: SearchConfig, data: DataManifest, progress: Progress) -> None:
+    """Notes in the study what its trials have in common.
+
+    Raises:
+        StudyError: It was searched for something else.
+    """
+    space, recipes = load_space(config.space.name), load_recipe_space(config.space.recipe)
+    fingerprint = Fingerprint(
+        data_id=data.data_id,
+        space=space.name,
+        space_source=source_digest(space.source_path, space.name),
+        recipe=recipes.name,
+        recipe_source=source_digest(recipes.source_path, recipes.name),
+        epochs=config.recipe.epochs,
+    )
+    for change in ledger.set_fingerprint(fingerprint):
+        progress.event("warning", f"the study was searched {change}: accepted, since it had raised")
+
+
+def _budget(config: SearchConfig) -> Budget:
+    """Returns the bounds beside the number of trials, which the driver counts."""
+    budget = config.budget
+    return Budget(time_s=budget.time_s, epochs=budget.epochs, patience=budget.patience)

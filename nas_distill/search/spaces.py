@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import search_spaces
-from nas_distill.errors import SpaceError, nearest_names
+from nas_distill.errors import SpaceError, StudyError, nearest_names
 from nas_distill.records import StudentSpec
 from nas_distill.search.files import import_file, one_line, where
 
@@ -87,9 +87,12 @@ def propose(space: Space, trial: Trial) -> StudentSpec:
 
     Raises:
         SpaceError: The space raised, or returned something else than a `StudentSpec`.
+        StudyError: The sampler or the study's storage failed while the trial was asked.
     """
     try:
         spec = space.function(trial)
+    except StudyError:
+        raise
     except Exception as error:
         raise SpaceError(f"{where(error, space.source_path)}: space '{space.name}' raised {one_line(error)}") from error
     if not isinstance(spec, StudentSpec):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from nas_distill.objectives import get_objective
-from nas_distill.progress import SearchStatus, SizeBand
+from nas_distill.progress import BudgetLeft, SearchStatus, SizeBand
 from nas_distill.records import TrialRecord, TrialStatus
 
 
@@ -53,24 +53,26 @@ class EndedTrial:
 
 def search_status(
     *,
-    total: int,
+    total: int | None,
     quality: str,
     ended: Sequence[EndedTrial],
     running: Mapping[int, tuple[int, int]],
     refused: int,
     elapsed_s: float,
     inherited: int = 0,
+    left: BudgetLeft = BudgetLeft(),  # noqa: B008 - it is frozen
 ) -> SearchStatus:
     """Returns where the search stands.
 
     Args:
-        total: Trials to train, those found on resuming included.
+        total: Trials to train, those found on resuming included; None where another budget is the bound.
         quality: Name of the first quality objective.
         ended: Every trial that has ended, those found on resuming included.
         running: Number of each trial in flight with epochs done and epochs in all.
         refused: Candidates refused before training.
         elapsed_s: Seconds since this process began searching.
         inherited: Epochs of the running trials that earlier processes trained.
+        left: What is left of the other budgets.
     """
     count = {status: sum(trial.status is status for trial in ended) for status in TrialStatus}
     return SearchStatus(
@@ -84,8 +86,9 @@ def search_status(
         quality=quality,
         elapsed_s=elapsed_s,
         remaining_s=remaining_seconds(
-            total=total, ended=ended, running=running, elapsed_s=elapsed_s, inherited=inherited
+            total=total, ended=ended, running=running, elapsed_s=elapsed_s, inherited=inherited, left=left
         ),
+        left=left,
     )
 
 
@@ -117,25 +120,34 @@ def size_bands(ended: Iterable[EndedTrial], *, quality: str) -> tuple[SizeBand, 
 
 def remaining_seconds(
     *,
-    total: int,
+    total: int | None,
     ended: Sequence[EndedTrial],
     running: Mapping[int, tuple[int, int]],
     elapsed_s: float,
     inherited: int = 0,
+    left: BudgetLeft = BudgetLeft(),  # noqa: B008 - it is frozen
 ) -> float | None:
-    """Returns an estimate of the seconds left; None before the first trial of this process ends.
+    """Returns an estimate of the seconds left; None before the first trial of this process ends, or without a bound.
 
     Epochs still to train, over epochs per second so far. A trial not yet begun is expected to take the mean
-    of those that ended here, so trials that stop early or fail shorten the estimate.
+    of those that ended here, so trials that stop early or fail shorten the estimate. The budget that is expected to be
+    reached first ends it, and what is in flight then goes on.
     """
     here = [trial for trial in ended if trial.epochs_here > 0]
     if not here or elapsed_s <= 0:
         return None
     expected = sum(trial.epochs for trial in here) / len(here)
-    waiting = max(0, total - len(ended) - len(running))
     in_flight = sum(max(0, epochs - done) for done, epochs in running.values())
     trained = sum(trial.epochs_here for trial in here) + sum(done for done, _ in running.values()) - inherited
-    return (waiting * expected + in_flight) * elapsed_s / trained
+    epoch_s = elapsed_s / trained
+    bounds = []
+    if total is not None:
+        bounds.append(max(0, total - len(ended) - len(running)) * expected * epoch_s)
+    if left.epochs is not None:
+        bounds.append(max(0, left.epochs - in_flight) * epoch_s)
+    if left.time_s is not None:
+        bounds.append(max(0.0, left.time_s - in_flight * epoch_s))
+    return min(bounds) + in_flight * epoch_s if bounds else None
 
 
 def _band(num_params: int) -> int:

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import optuna
+from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
 
-from nas_distill.errors import RunError, StudyError
+from nas_distill.config import SamplerConfig
+from nas_distill.errors import RunError
 from nas_distill.frozen import parse_record
+from nas_distill.models.latency import Latency
 from nas_distill.objectives import Objective
-from nas_distill.records import Cost, StudentSpec, TeacherRecord, TrialRecord, TrialStatus
+from nas_distill.records import Cost, StudentSpec, TeacherRecord, TrialRecord
+from nas_distill.search import charter
+from nas_distill.search.fingerprint import Fingerprint
+from nas_distill.search.samplers import SamplerError, make_sampler
+from nas_distill.search.storage import PatientStorage, open_storage
+from nas_distill.search.told import told_values
 from nas_distill.workplace import Assignment
 
-_LOCK_TIMEOUT_S = 60
-_STATES = {
-    TrialStatus.COMPLETE: TrialState.COMPLETE,
-    TrialStatus.STOPPED: TrialState.FAIL,
-    TrialStatus.FAILED: TrialState.FAIL,
-}
+_ASSIGNMENT, _RECORD, _REFUSAL, _POINT = "assignment", "record", "refusal", "point"
 
 
 class StudyLedger:
@@ -35,63 +35,68 @@ class StudyLedger:
     its violated constraints, from which the sampler learns; a repeated one as FAIL, from which it does not.
 
     Args:
-        storage: Optuna storage URL.
+        storage: Optuna storage URL; None keeps the study in memory.
         name: Study name.
         objectives: In the order of the values.
         seed: Of the sampler; a reopened study goes on with fresh random numbers.
+        sampler: Who proposes, and what it is told of stopped trials.
 
     Raises:
-        StudyError: The storage cannot be used, or holds a study of this name with other objectives.
+        ConfigError: The sampler cannot be made.
+        StudyError: The storage cannot be used, or holds a study of this name with other objectives. Every method
+            raises it when the storage fails later.
     """
 
-    def __init__(self, storage: str, name: str, objectives: Sequence[Objective], seed: int) -> None:
+    def __init__(
+        self,
+        storage: str | None,
+        name: str,
+        objectives: Sequence[Objective],
+        seed: int,
+        sampler: SamplerConfig | None = None,
+    ) -> None:
+        sampler = sampler or SamplerConfig()
         self._objectives = tuple(objectives)
-        self._url = storage
+        self._stopped_as = sampler.stopped_as
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        with self._storage_errors():
-            self._storage = optuna.storages.RDBStorage(storage, engine_kwargs=_engine_arguments(storage))
-            self._study = optuna.create_study(
-                storage=self._storage,
-                study_name=name,
-                directions=[objective.direction for objective in objectives],
-                load_if_exists=True,
-            )
-            names = [objective.name for objective in objectives]
-            stored = self._study.user_attrs.get("objectives")
-            if stored is None:
-                self._study.set_user_attr("objectives", names)
-            elif stored != names:
-                raise StudyError(
-                    f"study '{name}': was searched for {', '.join(stored)}, not {', '.join(names)}; "
-                    "choose another --out"
-                )
-            mixed = _mixed_seed(seed, len(self._study.trials))
-            self._sampler = _tpe_sampler(mixed)
-            self._random_sampler = optuna.samplers.RandomSampler(seed=mixed)
+        self._storage = open_storage(storage)
+        self._study = self._opened(name)
+        trials = self._trials()
+        mixed = _mixed_seed(seed, len(trials))
+        self._sampler = make_sampler(sampler.name, mixed)
+        self._random_sampler = make_sampler("random", mixed)
+        self._points = _untried(charter.points_of(self._study), trials)
+        # Counted here, since counting them anew would read every trial.
+        self._refused = sum(_REFUSAL in trial.user_attrs for trial in trials)
+
+    def _opened(self, name: str) -> optuna.Study:
+        study = optuna.create_study(
+            storage=self._storage,
+            study_name=name,
+            directions=[objective.direction for objective in self._objectives],
+            sampler=RandomSampler(),  # replaced at every proposal
+            load_if_exists=True,
+        )
+        charter.agree_on_objectives(study, [objective.name for objective in self._objectives])
+        return study
 
     def set_teacher(self, teacher: TeacherRecord) -> None:
-        """Notes the teacher that the study's values are measured against.
+        """Notes the teacher; raises StudyError when the study was searched with another."""
+        charter.agree_on_teacher(self._study, teacher)
 
-        Raises:
-            StudyError: The study was searched with another teacher.
-        """
-        with self._storage_errors():
-            stored = self._study.user_attrs.get("teacher")
-            if stored is None:
-                self._study.set_user_attr("teacher", teacher.model_dump_json())
-                return
-        known = parse_record(TeacherRecord, stored, origin="the study's teacher")
-        if known.weights_sha256 != teacher.weights_sha256:
-            raise StudyError(
-                f"study '{self._study.study_name}': was searched with another teacher (weights "
-                f"{known.weights_sha256[:12]}, now {teacher.weights_sha256[:12]}); choose another --out"
-            )
+    def set_fingerprint(self, fingerprint: Fingerprint) -> tuple[str, ...]:
+        """Notes what else the trials have in common; see `charter.agree_on_fingerprint`."""
+        return charter.agree_on_fingerprint(self._study, fingerprint)
+
+    def set_points(self, points: Sequence[Mapping[str, Any]]) -> None:
+        """Notes candidates to try first, of a study without trials: names of parameters to values, in order."""
+        charter.set_points(self._study, points)
+        self._points = _untried(charter.points_of(self._study), ())
 
     @property
     def num_trials(self) -> int:
         """Trials of the study, refused ones included."""
-        with self._storage_errors():
-            return len(self._trials())
+        return len(self._trials())
 
     def ask(self, *, at_random: bool = False) -> Trial:
         """Returns a new trial to be asked for choices.
@@ -99,9 +104,20 @@ class StudyLedger:
         Args:
             at_random: Draw its choices uniformly, whatever the sampler has learnt.
         """
-        with self._storage_errors():
-            self._study.sampler = self._random_sampler if at_random else self._sampler
-            return self._study.ask()
+        self._study.sampler = self._random_sampler if at_random else self._sampler
+        try:
+            return Trial(self._study, self._row_of_point()) if self._points else self._study.ask()
+        except SamplerError:
+            self._refuse_unassigned("the sampler failed")
+            raise
+
+    def _row_of_point(self) -> int:
+        # Not by `enqueue_trial`, as in `repeat`: a point counts as tried once its candidate is assigned or refused.
+        index, point = self._points.popleft()
+        template = optuna.trial.create_trial(
+            state=TrialState.RUNNING, system_attrs={"fixed_params": point}, user_attrs={_POINT: index}
+        )
+        return self._storage.create_new_trial(self._study._study_id, template_trial=template)
 
     def repeat(self, number: int) -> Trial:
         """Returns a new trial with an earlier one's choices and constraints, in flight like one that was asked for.
@@ -111,23 +127,21 @@ class StudyLedger:
         Raises:
             RunError: The study has no trial of this number.
         """
-        with self._storage_errors():
-            earlier = self._trial(number)
-            # Not by `enqueue_trial`: a process that dies after it leaves a waiting trial that the next proposal takes.
-            template = optuna.trial.create_trial(
-                state=TrialState.RUNNING,
-                params=earlier.params,
-                distributions=earlier.distributions,
-                constraints=earlier.constraints,
-            )
-            trial_id = self._storage.create_new_trial(self._study._study_id, template_trial=template)
-            return Trial(self._study, trial_id)
+        earlier = self._trial(number)
+        # Not by `enqueue_trial`: a process that dies after it leaves a waiting trial that the next proposal takes.
+        template = optuna.trial.create_trial(
+            state=TrialState.RUNNING,
+            params=earlier.params,
+            distributions=earlier.distributions,
+            constraints=earlier.constraints,
+        )
+        trial_id = self._storage.create_new_trial(self._study._study_id, template_trial=template)
+        return Trial(self._study, trial_id)
 
     def assign(self, trial: Trial, assignment: Assignment, violations: Mapping[str, float]) -> None:
         """Notes that the trial's candidate goes to a worker."""
-        with self._storage_errors():
-            self._describe(trial, assignment.spec, assignment.cost, violations)
-            trial.set_user_attr("assignment", assignment.model_dump_json())
+        self._describe(trial, assignment.spec, assignment.cost, violations)
+        trial.set_user_attr(_ASSIGNMENT, assignment.model_dump_json())
 
     def refuse(
         self,
@@ -137,6 +151,7 @@ class StudyLedger:
         spec: StudentSpec | None = None,
         cost: Cost | None = None,
         violations: Mapping[str, float] | None = None,
+        again: bool = False,
     ) -> None:
         """Notes that the trial's candidate is not trained.
 
@@ -146,53 +161,53 @@ class StudyLedger:
             spec: The candidate, if there is one.
             cost: Its cost, if known.
             violations: Constraint values, above 0 where violated; without any the sampler learns nothing.
+            again: What refused it is no fault of the candidate's; one that was to be tried first still is.
         """
-        with self._storage_errors():
-            trial.set_user_attr("refusal", reason)
-            if spec is not None:
-                self._describe(trial, spec, cost, violations or {})
-            self._study.tell(trial, state=TrialState.PRUNED if violations else TrialState.FAIL)
+        if spec is not None:
+            self._describe(trial, spec, cost, violations or {})
+        if again:
+            self._release_point(trial._trial_id)
+        self._refuse(trial.number, trial._trial_id, reason, TrialState.PRUNED if violations else TrialState.FAIL)
+
+    def note_latency(self, trial: Trial, latency: Latency) -> None:
+        """Notes how long the trial's candidate takes for an image."""
+        trial.set_user_attr("latency", latency.model_dump_json())
+
+    def note_space_failure(self) -> None:
+        """Notes that the space raised, so that it may be corrected (see `charter`)."""
+        charter.note_space_failure(self._study)
 
     def tell(self, record: TrialRecord) -> None:
-        """Acknowledges an ended trial; telling it again changes nothing."""
-        with self._storage_errors():
-            trial = self._running_trial(record.number)
-            if trial is None:
-                return
-            trial.set_user_attr("record", record.model_dump_json())
-            state = _STATES[record.status]
-            values = None
-            if record.metrics is not None:
-                values = [objective_value(record, objective) for objective in self._objectives]
-            self._study.tell(trial, values, state)
+        """Acknowledges an ended trial; telling it again changes nothing.
+
+        Raises:
+            RunError: The study has no trial of this number.
+        """
+        frozen = self._trial(record.number)
+        if frozen.state is not TrialState.RUNNING:
+            return
+        self._storage.set_trial_user_attr(frozen._trial_id, _RECORD, record.model_dump_json())
+        values = told_values(record, self._objectives, self._stopped_as)
+        self._end(record.number, TrialState.FAIL if values is None else TrialState.COMPLETE, values)
 
     def unfinished(self) -> list[Assignment]:
         """Returns the assignments of trials in flight; a trial cut off before it was assigned is ended as refused."""
-        assignments = []
-        with self._storage_errors():
-            for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                text = frozen.user_attrs.get("assignment")
-                if text is None:
-                    trial = Trial(self._study, frozen._trial_id)
-                    self.refuse(trial, "the search was cut off before the candidate was assigned")
-                else:
-                    assignments.append(parse_record(Assignment, text, origin=f"trial {frozen.number} of the study"))
-        return assignments
+        self._refuse_unassigned("the search was cut off before the candidate was assigned")
+        return [
+            parse_record(Assignment, frozen.user_attrs[_ASSIGNMENT], origin=f"trial {frozen.number} of the study")
+            for frozen in self._trials(TrialState.RUNNING)
+        ]
 
     def ended(self) -> list[TrialRecord]:
-        """Returns the records of all acknowledged trials."""
-        with self._storage_errors():
-            texts = [
-                (frozen.number, frozen.user_attrs["record"])
-                for frozen in self._trials()
-                if "record" in frozen.user_attrs and frozen.state.is_finished()
-            ]
+        """Returns the records of all acknowledged trials, in the order in which they ended."""
+        ended = [frozen for frozen in self._trials() if _RECORD in frozen.user_attrs and frozen.state.is_finished()]
+        ended.sort(key=lambda frozen: frozen.datetime_complete.timestamp() if frozen.datetime_complete else 0.0)
+        texts = [(frozen.number, frozen.user_attrs[_RECORD]) for frozen in ended]
         return [parse_record(TrialRecord, text, origin=f"trial {number} of the study") for number, text in texts]
 
     def assigned(self) -> list[Assignment]:
         """Returns everything that was handed out, whatever became of it."""
-        with self._storage_errors():
-            texts = [(trial.number, trial.user_attrs.get("assignment")) for trial in self._trials()]
+        texts = [(trial.number, trial.user_attrs.get(_ASSIGNMENT)) for trial in self._trials()]
         return [
             parse_record(Assignment, text, origin=f"trial {number} of the study")
             for number, text in texts
@@ -201,30 +216,47 @@ class StudyLedger:
 
     def refused(self) -> int:
         """Returns how many candidates were refused."""
-        with self._storage_errors():
-            return sum("refusal" in frozen.user_attrs for frozen in self._trials())
+        return self._refused
 
     def close(self) -> None:
         """Closes the connection."""
-        self._storage.remove_session()
-        self._storage.engine.dispose()
+        if isinstance(self._storage, PatientStorage):
+            self._storage.close()
 
-    def _trials(self) -> list[FrozenTrial]:
-        return self._study.get_trials(deepcopy=False)
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=states or None)
 
     def _trial(self, number: int) -> FrozenTrial:
-        frozen = next((trial for trial in reversed(self._trials()) if trial.number == number), None)
-        if frozen is None:
+        # By its number, not from the list of all: a study of thousands is told of thousands.
+        try:
+            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
+        except KeyError:
             raise RunError(
                 f"trials/{number:05d}: the study has no such trial; the run directory belongs to another study"
-            )
-        return frozen
+            ) from None
+        return self._storage.get_trial(trial_id)
 
-    def _running_trial(self, number: int) -> Trial | None:
-        frozen = self._trial(number)
-        if frozen.state is not TrialState.RUNNING:
-            return None
-        return Trial(self._study, frozen._trial_id)
+    def _refuse_unassigned(self, reason: str) -> None:
+        for frozen in self._trials(TrialState.RUNNING):
+            if _ASSIGNMENT not in frozen.user_attrs:
+                self._release_point(frozen._trial_id)
+                self._refuse(frozen.number, frozen._trial_id, reason, TrialState.FAIL)
+
+    def _release_point(self, trial_id: int) -> None:
+        index = self._storage.get_trial(trial_id).user_attrs.get(_POINT)
+        if index is not None:
+            self._storage.set_trial_user_attr(trial_id, _POINT, None)
+            if index not in [queued for queued, _ in self._points]:
+                self._points.appendleft((index, charter.points_of(self._study)[index]))
+
+    def _refuse(self, number: int, trial_id: int, reason: str, state: TrialState) -> None:
+        self._storage.set_trial_user_attr(trial_id, _REFUSAL, reason)
+        self._end(number, state, None)
+        self._refused += 1
+
+    def _end(self, number: int, state: TrialState, values: Sequence[float] | None) -> None:
+        self._study.sampler = self._sampler  # whoever proposed it, this one learns
+        self._study.tell(number, values, state)
 
     def _describe(self, trial: Trial, spec: StudentSpec, cost: Cost | None, violations: Mapping[str, float]) -> None:
         trial.set_user_attr("spec", spec.model_dump_json())
@@ -233,47 +265,17 @@ class StudyLedger:
         for name, value in violations.items():
             trial.set_constraint(name, value)
 
-    @contextmanager
-    def _storage_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError) as error:
-            cause = next(iter(str(error.__cause__ or error).splitlines()), type(error).__name__)
-            shown = make_url(self._url).render_as_string(hide_password=True)
-            raise StudyError(
-                f"{shown}: {cause}; check --storage (or resources.storage in the run's config.yaml)"
-            ) from error
-
-
-def objective_value(record: TrialRecord, objective: Objective) -> float:
-    """Returns the value of `objective` for a complete trial.
-
-    Raises:
-        ValueError: It is not finite.
-    """
-    source = record.cost if objective.kind == "cost" else record.metrics
-    value = float(getattr(source, objective.name))
-    if not math.isfinite(value):
-        raise ValueError(f"trial {record.number}: {objective.name} is {value}")
-    return value
-
 
 def _mixed_seed(seed: int, num_trials: int) -> int:
     # A sampler's random state is not stored: with the bare seed, a reopened study would propose its first trials again.
     return int(np.random.SeedSequence((seed, num_trials)).generate_state(1)[0])
 
 
-def _tpe_sampler(seed: int) -> optuna.samplers.BaseSampler:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `group` has been since 2020
-        return optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
-
-
-def _engine_arguments(storage: str) -> dict[str, object]:
-    try:
-        sqlite = make_url(storage).get_backend_name() == "sqlite"
-    except SQLAlchemyError as error:
-        raise StudyError(
-            f"--storage: '{storage}' is no database URL ({error}); give one such as sqlite:///study.db"
-        ) from error
-    return {"connect_args": {"timeout": _LOCK_TIMEOUT_S}} if sqlite else {}
+def _untried(points: Sequence[dict[str, Any]], trials: Sequence[FrozenTrial]) -> deque[tuple[int, dict[str, Any]]]:
+    """Returns the points, with their places, whose candidates were neither assigned nor refused."""
+    tried = {
+        trial.user_attrs.get(_POINT)
+        for trial in trials
+        if _ASSIGNMENT in trial.user_attrs or _REFUSAL in trial.user_attrs
+    }
+    return deque((index, point) for index, point in enumerate(points) if index not in tried)

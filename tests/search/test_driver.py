@@ -12,10 +12,12 @@ import pytest
 from optuna import Trial as OptunaTrial
 from optuna.trial import TrialState
 
+from nas_distill.analysis.pareto import reference_point
 from nas_distill.config import SearchConfig, SpaceConfig
 from nas_distill.errors import ClusterError, SpaceError
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Recipe, StudentSpec, TrialStatus
+from nas_distill.search.budget import Budget, BudgetWatch, FrontGrowth
 from nas_distill.search.driver import SearchDriver
 from nas_distill.search.proposer import InputShape, Proposer, make_limits
 from nas_distill.search.recipes import load_recipe_space, make_choices
@@ -44,9 +46,10 @@ def open_driver(
     folder: Path,
     small: SmallRun,
     *,
-    total: int = 3,
+    total: int | None = 3,
     max_failures: int = 0,
     function: Callable[[OptunaTrial], StudentSpec] = widths,
+    watch: BudgetWatch | None = None,
 ) -> tuple[SearchDriver, Heard]:
     run = RunDirectory(folder)
     storage, name = run.own_storage, "nas_distill"
@@ -65,7 +68,14 @@ def open_driver(
     )
     heard = Heard()
     return SearchDriver(
-        run, ledger, proposer, objectives=OBJECTIVES, total=total, max_failures=max_failures, progress=heard
+        run,
+        ledger,
+        proposer,
+        objectives=OBJECTIVES,
+        total=total,
+        max_failures=max_failures,
+        progress=heard,
+        watch=watch,
     ), heard
 
 
@@ -289,3 +299,64 @@ def test_lost_trial_folders_are_trained_again(tmp_path: Path, small_run: SmallRu
     shutil.rmtree(RunDirectory(tmp_path).trials, ignore_errors=True)
     again, _ = open_driver(tmp_path, small_run, total=1)
     assert work(again, tmp_path, context) == [flying.number]
+
+
+def test_an_epoch_budget_ends_the_handing_out_and_what_is_in_flight_goes_on(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext
+) -> None:
+    watch = BudgetWatch(Budget(epochs=3))
+    driver, heard = open_driver(tmp_path, small_run, total=None, watch=watch)
+    first, second = driver.next_assignment(), driver.next_assignment()
+    assert first is not None
+    assert second is not None
+    run_trial(first, context, RunDirectory(tmp_path).trial(first.number))
+    driver.epoch_done(first.number, 2)
+    driver.trial_ended(first.number, None)
+    Trial(second, context, RunDirectory(tmp_path).trial(second.number)).advance()
+    assert driver.remaining == 1
+    driver.epoch_done(second.number, 1)
+    assert driver.next_assignment() is None
+    assert heard.texts("budget") == ["no further trials are started: 3 epochs (--epoch-budget)"]
+    assert heard.last_status is not None
+    assert (heard.last_status.total, heard.last_status.left.epochs) == (None, 0)
+    assert driver.unfinished == 1
+
+    again, _ = open_driver(tmp_path, small_run, total=None, watch=BudgetWatch(Budget(epochs=2)))
+    assert work(again, tmp_path, context) == [second.number]
+    assert not [row for row in rows(tmp_path) if row.state is TrialState.RUNNING]
+    assert again.unfinished == 0
+
+    extended, _ = open_driver(tmp_path, small_run, total=None, watch=BudgetWatch(Budget(epochs=8)))
+    assert len(work(extended, tmp_path, context)) == 2
+
+
+def test_patience_ends_a_search_without_a_number_of_trials(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext
+) -> None:
+    reference = reference_point(small_run.run.read_teacher(), OBJECTIVES)
+    growth = FrontGrowth(OBJECTIVES, reference)
+    watch = BudgetWatch(Budget(patience=2), growth=growth)
+    driver, heard = open_driver(tmp_path, small_run, total=None, watch=watch)
+    work(driver, tmp_path, context, at_most=11)  # there are eleven widths
+    assert growth.still >= 2 or heard.texts("exhausted")
+    assert driver.next_assignment() is None
+
+
+def test_time_is_over_at_once_when_earlier_sessions_took_it(tmp_path: Path, small_run: SmallRun) -> None:
+    driver, _ = open_driver(tmp_path, small_run, total=None, watch=BudgetWatch(Budget(time_s=10.0), spent_s=11.0))
+    assert driver.next_assignment() is None
+    assert driver.enough == "10.0 s of searching (--time-budget)"
+    assert (driver.remaining, driver.unfinished) == (0, 0)
+
+
+def test_a_failed_search_waits_for_nobody(tmp_path: Path, small_run: SmallRun) -> None:
+    def breaks_later(trial: OptunaTrial) -> StudentSpec:
+        if trial.number >= 1:
+            raise ValueError("broken")
+        return widths(trial)
+
+    driver, _ = open_driver(tmp_path, small_run, function=breaks_later)
+    driver.next_assignment()
+    assert driver.waiting
+    driver.next_assignment()
+    assert not driver.waiting  # nothing will be handed out again, so that the cluster may let go

@@ -8,6 +8,7 @@ from optuna import Trial
 
 from nas_distill.config import SearchConfig, SpaceConfig
 from nas_distill.errors import SpaceError
+from nas_distill.models.latency import Latency
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Cost, Recipe, StudentSpec
 from nas_distill.search.proposer import ExhaustedSpaceError, InputShape, Limits, Proposer, make_limits
@@ -166,4 +167,44 @@ def test_a_small_space_is_tried_to_its_last_candidate(tmp_path: Path) -> None:
     widths_seen = {proposer.next().spec.keyword_arguments()["widths"][0] for _ in range(8)}
     assert widths_seen == set(range(4, 12))
     with pytest.raises(ExhaustedSpaceError, match="200 repeated"):
+        proposer.next()
+
+
+def test_a_bound_on_bytes_is_kept_and_named(tmp_path: Path) -> None:
+    limits = Limits(max_params=None, max_macs=None, max_params_reason="", max_size_bytes=9000)
+    proposer, ledger = make_proposer(tmp_path, widths, limits=limits)
+    assert all(proposer.next().cost.size_bytes <= 9000 for _ in range(3))
+    reasons = [row.user_attrs.get("refusal", "") for row in ledger._study.trials]
+    assert all(not reason or "bytes, --max-size-bytes allows 9,000" in reason for reason in reasons)
+    assert {"size_bytes"} == set(ledger._study.trials[0].constraints)
+
+
+def test_latency_is_measured_only_where_it_is_bounded_and_once_per_candidate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[str] = []
+
+    def pretend(spec: StudentSpec, **shape: object) -> Latency:
+        measured.append(spec.spec_id)
+        return Latency(median_ms=float(spec.keyword_arguments()["widths"][0]), iqr_ms=0.25)
+
+    monkeypatch.setattr("nas_distill.search.proposer.measure_latency", pretend)
+    (tmp_path / "free").mkdir()
+    make_proposer(tmp_path / "free", widths)[0].next()
+    assert measured == []
+    limits = Limits(max_params=None, max_macs=None, max_params_reason="", max_latency_ms=8.0)
+    proposer, ledger = make_proposer(tmp_path, widths, limits=limits, max_refusals=200)
+    specs = [proposer.next().spec for _ in range(5)]
+    assert all(spec.keyword_arguments()["widths"][0] <= 8 for spec in specs)
+    assert len(measured) == len(set(measured))
+    rows = ledger._study.trials
+    assert all("latency" in row.user_attrs for row in rows)
+    refused = [row.user_attrs["refusal"] for row in rows if row.constraints["latency_ms"] > 0]
+    assert all("ms (interquartile range 0.25 ms), --max-latency-ms allows 8" in reason for reason in refused)
+
+
+def test_a_real_latency_bound_that_nothing_keeps_says_what_to_change(tmp_path: Path) -> None:
+    limits = Limits(max_params=None, max_macs=None, max_params_reason="", max_latency_ms=1e-6)
+    proposer, _ = make_proposer(tmp_path, widths, limits=limits, max_refusals=2)
+    with pytest.raises(SpaceError, match=r"2 over budget; the last: .* --max-latency-ms allows 1e-06\)"):
         proposer.next()

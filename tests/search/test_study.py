@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -244,3 +245,63 @@ def test_a_briefly_locked_database_is_waited_for(tmp_path: Path) -> None:
         timer.join()
         locker.close()
     assert [assignment.number for assignment in ledger.unfinished()] == [number]
+
+
+def test_a_waiting_row_of_somebody_elses_is_the_next_proposal(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    optuna.load_study(study_name="nas_distill", storage=url(tmp_path)).enqueue_trial({"x": 0.125})
+    assert ledger.unfinished() == []
+    trial = ledger.ask()
+    assert trial.suggest_float("x", 0, 1) == 0.125
+    ledger.refuse(trial, "for the test")
+    assert {row.state for row in stored(tmp_path)} == {TrialState.FAIL}
+
+
+def test_a_study_in_memory_is_asked_and_told_like_any_other() -> None:
+    ledger = StudyLedger(None, "nas_distill", OBJECTIVES, 0)
+    number = ask_and_assign(ledger)
+    record = complete(number)
+    ledger.tell(record)
+    assert ledger.ended() == [record]
+    ledger.close()
+
+
+def test_ended_trials_come_in_the_order_in_which_they_ended(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    numbers = [ask_and_assign(ledger) for _ in range(3)]
+    for number in (numbers[2], numbers[0], numbers[1]):
+        ledger.tell(complete(number))
+    assert [record.number for record in open_ledger(tmp_path).ended()] == [2, 0, 1]
+
+
+def test_refusals_are_counted_over_sessions(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.refuse(ledger.ask(), "one")
+    ledger.ask()  # the process died
+    again = open_ledger(tmp_path)
+    assert again.refused() == 1
+    again.unfinished()
+    assert again.refused() == 2
+
+
+def test_a_database_that_stays_locked_is_one_line(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    number = ask_and_assign(ledger)
+    ledger._storage._patience._patience_s = 0.5  # type: ignore[attr-defined]
+    with closing(sqlite3.connect(tmp_path / "study.db")) as locker:
+        ledger._storage._database.engine.dispose()  # type: ignore[attr-defined]
+        locker.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StudyError, match=r"study\.db: .*database is locked, and stayed so for") as caught:
+            ledger.ask()
+        locker.rollback()
+    assert "\n" not in str(caught.value)
+    assert "--resume" in str(caught.value)
+    again = open_ledger(tmp_path)
+    assert [assignment.number for assignment in again.unfinished()] == [number]
+
+
+def test_a_read_only_database_is_one_line(tmp_path: Path) -> None:
+    ask_and_assign(open_ledger(tmp_path))
+    read_only = f"sqlite:///file:{tmp_path / 'study.db'}?mode=ro&uri=true"
+    with pytest.raises(StudyError, match="attempt to write a readonly database; make the file and its folder writable"):
+        StudyLedger(read_only, "nas_distill", OBJECTIVES, 0)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from nas_distill.analysis.frame import read_study
+from nas_distill.analysis.front import pareto_front
+from nas_distill.config import SamplerConfig, StoppedAs
+from nas_distill.objectives import check_objectives
+from nas_distill.records import EpochMetrics, TrialRecord, TrialStatus
+from nas_distill.search.study import StudyLedger
+from nas_distill.search.told import told_values
+from tests.report.factory import make_record, make_run
+
+OBJECTIVES = check_objectives(("gap_points", "num_params", "agreement"))
+GAPS = (30.0, 20.0, 16.0)
+
+
+def stopped(number: int = 0, gaps: tuple[float, ...] = GAPS, *, num_params: int = 1000) -> TrialRecord:
+    curve = tuple(
+        EpochMetrics(
+            epoch=epoch, train_loss=1.0, loss_parts={}, learning_rate=0.1, top1=0.5, nll_nats=1.0, gap_points=gap,
+            agreement=1.0 - gap / 100.0, divergence_nats=0.5, wall_time_s=1.0,
+        )
+        for epoch, gap in enumerate(gaps, 1)
+    )  # fmt: skip
+    record = make_record(number, gap_points=99.0, num_params=num_params, status=TrialStatus.STOPPED)
+    return record.model_copy(update={"curve": curve, "epochs": len(curve)})
+
+
+def test_a_stopped_trial_has_failed_by_default() -> None:
+    assert told_values(stopped(), OBJECTIVES) is None
+
+
+def test_what_it_had_reached() -> None:
+    assert told_values(stopped(), OBJECTIVES, "reached") == pytest.approx((16.0, 1000.0, 0.84))
+
+
+def test_what_it_would_have_reached_in_the_direction_of_each_objective() -> None:
+    values = told_values(stopped(), OBJECTIVES, "extrapolated")
+    assert values is not None
+    gap, size, agreement = values
+    assert gap < 16.0
+    assert size == 1000.0
+    assert agreement == pytest.approx(1.0 - gap / 100.0)
+
+
+@pytest.mark.parametrize("stopped_as", ["reached", "extrapolated"])
+def test_without_a_curve_it_has_failed(stopped_as: StoppedAs) -> None:
+    assert told_values(stopped(gaps=()), OBJECTIVES, stopped_as) is None
+
+
+@pytest.mark.parametrize("stopped_as", ["failed", "reached", "extrapolated"])
+def test_complete_and_failed_trials_are_told_as_they_are(stopped_as: StoppedAs) -> None:
+    objectives = OBJECTIVES[:2]
+    complete = make_record(0, gap_points=2.0, num_params=1000)
+    assert told_values(complete, objectives, stopped_as) == pytest.approx((2.0, 1000.0))
+    failed = make_record(0, gap_points=2.0, num_params=1000, status=TrialStatus.FAILED)
+    assert told_values(failed, objectives, stopped_as) is None
+
+
+@pytest.mark.parametrize("stopped_as", ["failed", "reached", "extrapolated"])
+def test_a_stopped_trial_never_stands_on_the_reported_front(tmp_path: Path, stopped_as: StoppedAs) -> None:
+    run = make_run(tmp_path, [make_record(0, gap_points=5.0, num_params=9000)])
+    objectives = check_objectives(("gap_points", "num_params"))
+    ledger = StudyLedger(run.own_storage, "nas_distill", objectives, 0, SamplerConfig(stopped_as=stopped_as))
+    trial = ledger.ask()
+    # It would dominate the complete one, were it not stopped.
+    ledger.tell(stopped(trial.number, gaps=(4.0, 2.0), num_params=100))
+    row = optuna.load_study(study_name="nas_distill", storage=run.own_storage).trials[trial.number]
+    assert row.state is (TrialState.FAIL if stopped_as == "failed" else TrialState.COMPLETE)
+    assert ledger.ended()[-1].status is TrialStatus.STOPPED
+
+    study = read_study(run)
+    assert study.trials["status"].tolist() == ["complete", "stopped"]
+    assert pareto_front(study.trials, study.objectives, study.teacher).numbers == (0,)
