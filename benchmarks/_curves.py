@@ -12,7 +12,6 @@ import optuna
 import torch
 from _costs import cost_of
 from _ledger import Found, Task
-from _pool import leave_if_orphaned
 from _trainings import Place, open_place, targets
 from optuna.distributions import BaseDistribution, distribution_to_json
 from pydantic import NonNegativeFloat, NonNegativeInt
@@ -161,7 +160,6 @@ def train_curve(task: Task, place: Place) -> Curve:
     )
     points: list[_Point] = []
     while not trainer.is_finished():
-        leave_if_orphaned()
         began_s = time.process_time()
         try:
             metrics = trainer.run_epoch()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -47,7 +48,9 @@ def run_all(
     if not missing:
         return
     code = commit()
-    pool = ProcessPoolExecutor(min(processes, len(missing)), mp_context=multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(
+        min(processes, len(missing)), mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent
+    )
     try:
         begun = {pool.submit(work, task, place): task for task in missing}
         for future in as_completed(begun):
@@ -72,8 +75,13 @@ def _outcome(future: Future[ResultT], task: Record, code: str) -> Outcome[Result
     return Outcome(key=task.digest(), commit=code, error=kind + reason)
 
 
-def leave_if_orphaned() -> None:
-    """Ends this process when the one that waits for its training is gone."""
+def _end_with_parent() -> None:
+    """Ends this process when the one that waits for its results is gone, however it went."""
     parent = multiprocessing.parent_process()
-    if parent is not None and not parent.is_alive():
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
         os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from _ledger import Result, Task
 from _materials import Material
-from _pool import leave_if_orphaned
 from pydantic import PositiveInt
 
 from nas_distill.config import DataConfig
@@ -77,7 +76,6 @@ def train(task: Task, place: Place) -> Result:
     )
     seconds = 0.0
     while not trainer.is_finished():
-        leave_if_orphaned()
         seconds += trainer.run_epoch().wall_time_s
     return measured(trainer, opened, seconds)
 

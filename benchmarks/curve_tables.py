@@ -143,7 +143,7 @@ def set_up(arguments: argparse.Namespace, folder: Path) -> Workshop:
         max_validation_images=arguments.validation_images or None,
     )
     material, device = Material.prepare(data, folder / "data"), torch.device(arguments.device)
-    where = arguments.teacher or teacher_of_digits(material, folder / "teacher", device)
+    where = arguments.teacher or teacher_of_digits(material, folder / "teacher", arguments)
     config = SearchConfig(
         data=data,
         teacher=TeacherConfig(model=where),
@@ -170,20 +170,21 @@ def set_up(arguments: argparse.Namespace, folder: Path) -> Workshop:
     )
 
 
-def teacher_of_digits(material: Material, folder: Path, device: torch.device) -> str:
+def teacher_of_digits(material: Material, folder: Path, arguments: argparse.Namespace) -> str:
     """Returns the teacher that a search of the digits trains, or the one that an earlier run left in `folder`."""
     if not (folder / METRICS).exists():
         assert DIGITS_TEACHER.model is not None
         print("training the teacher", flush=True)
+        recipe = DIGITS_TEACHER.recipe
         fit_teacher(
             DIGITS_TEACHER.model,
             folder,
             arguments=DIGITS_TEACHER.arguments,
-            recipe=DIGITS_TEACHER.recipe,
+            recipe=recipe.model_copy(update={"epochs": 3}) if arguments.quick else recipe,
             splits=(material.train, material.validation),
             views=ViewsConfig(),
             seed=0,
-            device=device,
+            device=torch.device(arguments.device),
             execution=EXECUTIONS["plain"],
             progress=Silent(),
         )
