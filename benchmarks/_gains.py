@@ -69,8 +69,8 @@ class Gain:
 
     student: str
     contender: Contender
-    outcomes: Mapping[int, Outcome]
-    control: Mapping[int, Outcome]
+    outcomes: Mapping[int, Outcome[Result]]
+    control: Mapping[int, Outcome[Result]]
 
     @property
     def name(self) -> str:
@@ -199,5 +199,5 @@ def _summed_up(key: str, found: tuple[float, float] | None) -> dict[str, float |
     return {key: mean, _interval(key): half if math.isfinite(half) else None}
 
 
-def _results(outcomes: Mapping[int, Outcome]) -> dict[int, Result]:
+def _results(outcomes: Mapping[int, Outcome[Result]]) -> dict[int, Result]:
     return {seed: outcome.result for seed, outcome in sorted(outcomes.items()) if outcome.result is not None}

@@ -1,9 +1,10 @@
-"""The trainings of `distillation_gain.py`: what decides one, what it comes to, and the file in which they are kept."""
+"""Tasks of benchmarks, trainings above all: what decides one, what it comes to, and where that is kept."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
@@ -39,7 +40,15 @@ class Task(Record):
     online: bool
 
 
-class Result(Record):
+class Found(Record):
+    """What a task came to."""
+
+    def words(self) -> str:
+        """Returns the essence."""
+        raise NotImplementedError
+
+
+class Result(Found):
     """What a trained student is worth, on validation.
 
     Attributes:
@@ -60,12 +69,19 @@ class Result(Record):
     num_params: PositiveInt
     released: tuple[int, ...] = ()
 
+    def words(self) -> str:
+        """Returns accuracy and seconds."""
+        return f"{100 * self.top1:.2f} % in {self.seconds:.0f} s"
 
-class Outcome(Record):
-    """How a training ended.
+
+ResultT = TypeVar("ResultT", bound=Found)
+
+
+class Outcome(Record, Generic[ResultT]):
+    """How a task ended.
 
     Attributes:
-        key: Digest of its task.
+        key: The task's digest.
         commit: Of the code.
         result: None when it failed.
         error: Why it failed, one line; empty when it did not.
@@ -73,44 +89,43 @@ class Outcome(Record):
 
     key: str
     commit: str
-    result: Result | None = None
+    result: ResultT | None = None
     error: str = ""
 
     def words(self) -> str:
-        """Returns accuracy and seconds, or why there are none."""
-        if self.result is None:
-            return self.error
-        return f"{100 * self.result.top1:.2f} % in {self.result.seconds:.0f} s"
+        """Returns what it came to, or why it failed."""
+        return self.error if self.result is None else self.result.words()
 
 
-class Ledger:
-    """The finished trainings of a benchmark, one line of JSON each; with no path none are kept.
+class Ledger(Generic[ResultT]):
+    """The finished tasks of a benchmark, one line of JSON each; with no path none are kept.
 
-    Failed trainings are not kept: they are tried again.
+    Failed ones are not kept: they are tried again.
 
     Args:
-        path: Made when the first training is added.
+        path: Made when the first is added.
+        kind: What a line holds, such as `Outcome[Result]`.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, kind: type[Outcome[ResultT]]) -> None:
         self._path = path
-        self._found: dict[str, Outcome] = {}
+        self._found: dict[str, Outcome[ResultT]] = {}
         if path is None or not path.exists():
             return
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
             try:
-                outcome = Outcome.model_validate_json(line)
+                outcome = kind.model_validate_json(line)
             except ValueError:
-                print(f"{path}: line {number} is damaged; its training is done again", file=sys.stderr)
+                print(f"{path}: line {number} is damaged; its task is done again", file=sys.stderr)
                 continue
             self._found[outcome.key] = outcome
 
-    def get(self, task: Task) -> Outcome | None:
-        """Returns how the task's training ended, or None when it has not."""
+    def get(self, task: Record) -> Outcome[ResultT] | None:
+        """Returns how the task ended, or None when it has not."""
         return self._found.get(task.digest())
 
-    def add(self, outcome: Outcome) -> None:
-        """Keeps a finished training."""
+    def add(self, outcome: Outcome[ResultT]) -> None:
+        """Keeps a finished task."""
         self._found[outcome.key] = outcome
         if self._path is None:
             return

@@ -86,7 +86,10 @@ def _striped(random: np.random.Generator, label: int, size: int) -> NDArray[np.u
     wave = np.sin(3 * (np.cos(angle) * columns + np.sin(angle) * rows) + phase)
     colour = np.array([1.0 + label % 2, 1.0 + label % 3, 1.0 + label % 5])
     noise = random.normal(scale=40.0, size=(size, size, 3))
-    return np.clip(128 + 50 * wave[:, :, None] * colour / colour.mean() + noise, 0, 255).astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.clip(128 + 50 * wave[:, :, None] * colour / colour.mean() + noise, 0, 255).astype(
+        np.uint8
+    )
+    return pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

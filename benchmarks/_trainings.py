@@ -1,28 +1,20 @@
-"""Trainings by several processes at once.
+"""One training in a process of a pool (`_pool.run_all`).
 
 Each process runs its networks on a fixed number of threads and opens data, stored answers and teacher once.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import traceback
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import torch
-from _common import commit
-from _ledger import Ledger, Outcome, Result, Task
+from _ledger import Result, Task
 from _materials import Material
 from pydantic import PositiveInt
 
 from nas_distill.config import DataConfig
-from nas_distill.errors import NasDistillError
 from nas_distill.frozen import Record
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.targets import OnlineTargets, StoredTargets, Targets
@@ -66,50 +58,6 @@ class Opened:
     device: torch.device
 
 
-def run_all(tasks: Sequence[Task], place: Place, *, processes: int, ledger: Ledger) -> Iterator[tuple[Task, Outcome]]:
-    """Yields each task with how its training ended, in the order in which they end; those of the ledger come first.
-
-    Args:
-        tasks: In the order in which they are begun.
-        place: What they share.
-        processes: Trainings at once.
-        ledger: Of what is finished already; what ends well is added.
-    """
-    missing = []
-    for task in tasks:
-        outcome = ledger.get(task)
-        if outcome is None:
-            missing.append(task)
-        else:
-            yield task, outcome
-    if not missing:
-        return
-    code = commit()
-    pool = ProcessPoolExecutor(min(processes, len(missing)), mp_context=multiprocessing.get_context("spawn"))
-    try:
-        begun = {pool.submit(train, task, place): task for task in missing}
-        for future in as_completed(begun):
-            outcome = _outcome(future, begun[future], code)
-            if not outcome.error:
-                ledger.add(outcome)
-            yield begun[future], outcome
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _outcome(future: Future[Result], task: Task, code: str) -> Outcome:
-    error = future.exception()
-    if error is None:
-        return Outcome(key=task.digest(), commit=code, result=future.result())
-    if isinstance(error, BrokenProcessPool):
-        return Outcome(key=task.digest(), commit=code, error="a process died, and the others were stopped")
-    if not isinstance(error, NasDistillError):
-        traceback.print_exception(error)
-    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
-    kind = "" if isinstance(error, NasDistillError) else f"{type(error).__name__}: "
-    return Outcome(key=task.digest(), commit=code, error=kind + reason)
-
-
 def train(task: Task, place: Place) -> Result:
     """Trains one student in this process; only the last epoch is measured on all of validation."""
     opened = open_place(place)
@@ -128,9 +76,6 @@ def train(task: Task, place: Place) -> Result:
     )
     seconds = 0.0
     while not trainer.is_finished():
-        parent = multiprocessing.parent_process()
-        if parent is not None and not parent.is_alive():
-            os._exit(1)  # nobody waits for this training any more
         seconds += trainer.run_epoch().wall_time_s
     return measured(trainer, opened, seconds)
 

@@ -28,9 +28,10 @@ import torch
 from _common import EXIT_MISSED, EXIT_NO_CUDA, Report, add_common_arguments, conditions, publish
 from _contenders import Contender, default_names, gather, parse_given
 from _gains import Gain, failure_table, gain_table, recipe_table, verdicts
-from _ledger import Ledger, Outcome, Task
+from _ledger import Ledger, Outcome, Result, Task
 from _materials import Material
-from _trainings import Place, run_all
+from _pool import run_all
+from _trainings import Place, train
 
 from nas_distill.config import LOCAL_DIR, DataConfig, ExecutionConfig, ViewsConfig
 from nas_distill.data.views import plan_views
@@ -211,8 +212,9 @@ def measure(bench: Bench, arguments: argparse.Namespace) -> list[Gain]:
         for contender in order
     }
     tasks = [bench.task(*place, arguments) for place in places.values()]
-    outcomes: dict[tuple[str, str], dict[int, Outcome]] = {}
-    for task, outcome in run_all(tasks, bench.place, processes=arguments.processes, ledger=Ledger(arguments.keep)):
+    outcomes: dict[tuple[str, str], dict[int, Outcome[Result]]] = {}
+    ledger = Ledger(arguments.keep, Outcome[Result])
+    for task, outcome in run_all(tasks, bench.place, processes=arguments.processes, ledger=ledger, work=train):
         student, contender, seed = places[task.digest()]
         outcomes.setdefault((student, contender.name), {})[seed] = outcome
         done = sum(len(found) for found in outcomes.values())

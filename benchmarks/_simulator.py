@@ -1,0 +1,257 @@
+"""Replays a table of learning curves: asynchronous workers in simulated time, any searcher, any stopping rule.
+
+A free worker asks the searcher for a candidate and is given the nearest row of the table that this run has not used
+(`_mapping`); that row's cost and curve are what the searcher and the stopping rule are told. An epoch lasts as long as
+it kept a processor busy when the table was made. A row that its recipe's own early stopping ends is complete, and worth
+its best epoch; one whose training failed fails one epoch after the last that it has. The budget is in epochs of all
+workers together and is never exceeded; what is in flight when it is spent is lost, as for somebody whose time is over.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Protocol
+
+import numpy as np
+from _mapping import Mask, RowMap, describe
+from _tables import CurveTable, Row, ended
+
+from nas_distill.records import Cost, Recipe, StudentSpec, TrialStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """What a searcher proposes.
+
+    Attributes:
+        number: The searcher's own, different for every proposal.
+        spec: The candidate.
+        recipe: How it would be distilled.
+        cost: What it would cost.
+    """
+
+    number: int
+    spec: StudentSpec
+    recipe: Recipe
+    cost: Cost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Played:
+    """A trial that ended.
+
+    Attributes:
+        number: The proposal's.
+        row: That was given for it.
+        status: How it ended.
+        epochs: Trained, one that failed included.
+        kept: Epoch whose weights are kept, from 1; of a stopped one the last.
+        ended_s: Simulated time.
+        spent: Epochs that all workers had begun by then.
+    """
+
+    number: int
+    row: Row
+    status: TrialStatus
+    epochs: int
+    kept: int
+    ended_s: float
+    spent: int
+
+    @property
+    def gap_points(self) -> float:
+        """Gap of the kept weights."""
+        return float(self.row.curves["gap_points"][self.kept - 1])
+
+
+class Searcher(Protocol):
+    """Proposes candidates and learns from what they come to."""
+
+    def ask(self) -> Proposal | None:
+        """Returns a proposal within the limits of the table; None when it has no more."""
+
+    def tell(self, played: Played) -> None:
+        """Hears how a trial ended."""
+
+
+class Stopper(Protocol):
+    """Decides which trials end early."""
+
+    def stops(self, number: int, epoch: int, row: Row) -> bool:
+        """Returns whether a trial that goes on ends here; called after every epoch but its last.
+
+        Args:
+            number: The trial's.
+            epoch: Epochs trained.
+            row: Its cost, and its curve up to `epoch`; the rest is the future.
+        """
+
+    def finished(self, played: Played) -> None:
+        """Hears how a trial ended, however it did."""
+
+
+class Never:
+    """Trains everything to the end."""
+
+    def stops(self, number: int, epoch: int, row: Row) -> bool:
+        del number, epoch, row
+        return False
+
+    def finished(self, played: Played) -> None:
+        del played
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Playback:
+    """One simulated search.
+
+    Attributes:
+        trials: In the order in which they ended.
+        spent: Epochs begun, those of trials cut off included.
+        started: Trials begun.
+        exhausted: Whether a worker found no free row, so that the searcher was held back by the table.
+    """
+
+    trials: tuple[Played, ...]
+    spent: int
+    started: int
+    exhausted: bool
+
+    def complete(self, budget: int) -> list[Played]:
+        """Returns the students that were fully trained within a budget, epochs."""
+        return [trial for trial in self.trials if trial.status is TrialStatus.COMPLETE and trial.spent <= budget]
+
+
+@dataclass(slots=True)
+class _Flight:
+    number: int
+    row: Row
+    epoch: int = 0
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Epochs in the making, by the time at which they end; of equals the one that began first comes first."""
+
+    now_s: float = 0.0
+    _queue: list[tuple[float, int, _Flight]] = field(default_factory=list)
+    _order: Iterator[int] = field(default_factory=count)
+
+    def begin(self, flight: _Flight, seconds: float) -> None:
+        heapq.heappush(self._queue, (self.now_s + seconds, next(self._order), flight))
+
+    def next(self) -> _Flight | None:
+        if not self._queue:
+            return None
+        self.now_s, _, flight = heapq.heappop(self._queue)
+        return flight
+
+
+class Simulation:
+    """A search of one table.
+
+    Args:
+        rows: One per candidate (see `draw_rows`).
+        row_map: Of these rows.
+        searcher: Proposes.
+        stopper: Stops.
+        workers: Trials at once.
+        budget: Epochs.
+    """
+
+    def __init__(
+        self,
+        rows: tuple[Row, ...],
+        row_map: RowMap,
+        *,
+        searcher: Searcher,
+        stopper: Stopper,
+        workers: int,
+        budget: int,
+    ) -> None:
+        self._rows = rows
+        self._map = row_map
+        self._searcher = searcher
+        self._stopper = stopper
+        self._workers = workers
+        self._budget = budget
+        self._free: Mask = np.ones(len(rows), dtype=np.bool_)
+        self._clock = _Clock()
+        self._spent = 0
+        self._started = 0
+        self._exhausted = False
+        self._ended: list[Played] = []
+
+    def run(self) -> Playback:
+        """Plays until the budget is spent, or nothing is left to train."""
+        for _ in range(self._workers):
+            self._start()
+        while (flight := self._clock.next()) is not None:
+            flight.epoch += 1
+            status = self._status(flight)
+            if status is None:
+                self._begin_epoch(flight)
+            else:
+                self._end(flight, status)
+                self._start()
+        return Playback(trials=tuple(self._ended), spent=self._spent, started=self._started, exhausted=self._exhausted)
+
+    def _start(self) -> None:
+        """Gives a free worker something to do, if anything is left."""
+        if self._spent >= self._budget or self._exhausted:
+            return
+        if not self._free.any():
+            self._exhausted = True
+            return
+        proposal = self._searcher.ask()
+        if proposal is None:
+            return
+        place = self._map.nearest(describe(proposal.spec, proposal.recipe, proposal.cost), self._free)
+        assert place is not None
+        self._free[place] = False
+        self._started += 1
+        self._begin_epoch(_Flight(number=proposal.number, row=self._rows[place]))
+
+    def _begin_epoch(self, flight: _Flight) -> None:
+        if self._spent >= self._budget:
+            return
+        self._spent += 1
+        seconds = flight.row.curves["cpu_time_s"]
+        # Nobody measured an epoch that failed.
+        self._clock.begin(flight, float(seconds[min(flight.epoch, len(seconds) - 1)]) if len(seconds) else 0.0)
+
+    def _status(self, flight: _Flight) -> TrialStatus | None:
+        """Returns how a trial ends after the epoch that it just trained; None when it goes on."""
+        row, epoch = flight.row, flight.epoch
+        if epoch > len(row.curves["gap_points"]):
+            return TrialStatus.FAILED
+        if epoch == ended(row).epochs and not row.error:
+            return TrialStatus.COMPLETE
+        return TrialStatus.STOPPED if self._stopper.stops(flight.number, epoch, row) else None
+
+    def _end(self, flight: _Flight, status: TrialStatus) -> None:
+        kept = ended(flight.row).kept if status is TrialStatus.COMPLETE else flight.epoch
+        played = Played(
+            number=flight.number,
+            row=flight.row,
+            status=status,
+            epochs=flight.epoch,
+            kept=kept,
+            ended_s=self._clock.now_s,
+            spent=self._spent,
+        )
+        self._ended.append(played)
+        self._stopper.finished(played)
+        self._searcher.tell(played)
+
+
+def draw_rows(table: CurveTable, seed: int) -> tuple[Row, ...]:
+    """Returns one row per candidate: one of its replicates, drawn at random, in the order of candidates."""
+    replicates: dict[int, list[Row]] = {}
+    for row in table.rows:
+        replicates.setdefault(row.candidate, []).append(row)
+    random = np.random.default_rng(seed)
+    return tuple(rows[random.integers(len(rows))] for _, rows in sorted(replicates.items()))

@@ -1,0 +1,167 @@
+"""Tables of learning curves: one parquet file each, with what is needed to judge and to replay them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from nas_distill.errors import RunError
+from nas_distill.frozen import parse_record
+from nas_distill.records import Cost, Recipe, StudentSpec, TeacherRecord
+
+TABLES = Path(__file__).parent / "tables"
+CURVES = ("gap_points", "raw_gap_points", "divergence_nats", "nll_nats", "wall_time_s", "cpu_time_s")
+"""Columns that hold one float32 per epoch; what they mean is said at `_curves.Curve`."""
+_PROVENANCE = b"provenance"
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One training.
+
+    Attributes:
+        candidate: Number of the candidate; its replicates share it.
+        replicate: From 0; another seed each.
+        seed: Of initial weights, order of images and dropout.
+        parameters: What the sampler chose, by name.
+        spec: The candidate.
+        recipe: How it was distilled.
+        cost: What it costs.
+        commit: Of the code that trained it.
+        error: Why the training failed; empty when it did not.
+        curves: By the names of `CURVES`, one value per epoch.
+    """
+
+    candidate: int
+    replicate: int
+    seed: int
+    parameters: Mapping[str, Any]
+    spec: StudentSpec
+    recipe: Recipe
+    cost: Cost
+    commit: str
+    error: str
+    curves: Mapping[str, Floats]
+
+
+@dataclass(frozen=True)
+class CurveTable:
+    """Trainings of one space with one teacher.
+
+    Attributes:
+        rows: In the order of candidate and replicate.
+        provenance: Space, seeds, data, teacher (as `TeacherRecord`), epochs, hardware, versions, commit and date.
+    """
+
+    rows: tuple[Row, ...]
+    provenance: Mapping[str, Any]
+
+    @property
+    def epochs(self) -> int:
+        """Full fidelity."""
+        return int(self.provenance["epochs"])
+
+    @cached_property
+    def teacher(self) -> TeacherRecord:
+        """What the gaps are measured against."""
+        return TeacherRecord.model_validate(self.provenance["teacher"])
+
+    @property
+    def num_candidates(self) -> int:
+        """Different candidates."""
+        return len({row.candidate for row in self.rows})
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Where a training ends by its recipe's own early stopping, and what it keeps.
+
+    Attributes:
+        epochs: Trained.
+        kept: Epoch whose weights are kept, from 1; the last without early stopping.
+    """
+
+    epochs: int
+    kept: int
+
+
+def ended(row: Row) -> End:
+    """Returns where a training that did not fail ends; by the rule of `train.loop.Trainer`."""
+    gaps, nlls, patience = row.curves["gap_points"], row.curves["nll_nats"], row.recipe.early_stopping_patience
+    if patience == 0:
+        return End(len(gaps), len(gaps))
+    best, kept = (np.inf, np.inf), 0
+    for epoch, score in enumerate(zip(gaps, nlls, strict=True), start=1):
+        if score < best:
+            best, kept = score, epoch
+        if epoch - kept >= patience:
+            return End(epoch, kept)
+    return End(len(gaps), kept)
+
+
+def write_table(table: CurveTable, path: Path) -> None:
+    """Writes a table, zstd-compressed, its provenance as JSON in the file's metadata."""
+    rows = table.rows
+    columns: dict[str, pa.Array] = {
+        "candidate": pa.array([row.candidate for row in rows], pa.int32()),
+        "replicate": pa.array([row.replicate for row in rows], pa.int16()),
+        "seed": pa.array([row.seed for row in rows], pa.int64()),
+        "parameters": pa.array([json.dumps(dict(row.parameters), sort_keys=True) for row in rows]),
+        "spec": pa.array([row.spec.canonical_json() for row in rows]),
+        "recipe": pa.array([row.recipe.canonical_json() for row in rows]),
+        "num_params": pa.array([row.cost.num_params for row in rows], pa.int64()),
+        "macs": pa.array([row.cost.macs for row in rows], pa.int64()),
+        "size_bytes": pa.array([row.cost.size_bytes for row in rows], pa.int64()),
+        "commit": pa.array([row.commit for row in rows]),
+        "error": pa.array([row.error for row in rows]),
+        **{name: pa.array([row.curves[name].tolist() for row in rows], pa.list_(pa.float32())) for name in CURVES},
+    }
+    made = pa.table(columns).replace_schema_metadata({_PROVENANCE: json.dumps(dict(table.provenance)).encode()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".part")
+    pq.write_table(made, draft, compression="zstd", compression_level=19)
+    draft.replace(path)
+
+
+def read_table(path: Path) -> CurveTable:
+    """Reads what `write_table` wrote.
+
+    Raises:
+        RunError: There is no such file, or it is no such table.
+    """
+    try:
+        found = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise RunError(f"{path}: cannot be read ({error}); make it with benchmarks/curve_tables.py") from error
+    metadata = found.schema.metadata or {}
+    if _PROVENANCE not in metadata:
+        raise RunError(f"{path}: is no table of learning curves; make it with benchmarks/curve_tables.py")
+    return CurveTable(
+        rows=tuple(_row(values, path) for values in found.to_pylist()), provenance=json.loads(metadata[_PROVENANCE])
+    )
+
+
+def _row(values: Mapping[str, Any], path: Path) -> Row:
+    return Row(
+        candidate=values["candidate"],
+        replicate=values["replicate"],
+        seed=values["seed"],
+        parameters=json.loads(values["parameters"]),
+        spec=parse_record(StudentSpec, values["spec"], origin=str(path)),
+        recipe=parse_record(Recipe, values["recipe"], origin=str(path)),
+        cost=Cost(num_params=values["num_params"], macs=values["macs"], size_bytes=values["size_bytes"]),
+        commit=values["commit"],
+        error=values["error"],
+        curves={name: np.asarray(values[name], dtype=np.float64) for name in CURVES},
+    )

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from _curves import Curve, draw, train_curve, training_seed
+from _ledger import Task
+from _synthetic import made_up_urn
+from _trainings import Place, open_place, targets
+
+from nas_distill.config import LOCAL_DIR, ExecutionConfig
+from nas_distill.records import Recipe
+from nas_distill.train.loop import Trainer
+from tests.helpers import TINY_SPEC, SmallRun
+
+EPOCHS = 3
+
+
+def make_task(small_run: SmallRun, **changes: object) -> tuple[Task, Place]:
+    recipe = Recipe(**{"epochs": EPOCHS, "batch_size": 32, "ema_decay": 0.98, **changes})  # type: ignore[arg-type]
+    task = Task(
+        student=TINY_SPEC,
+        recipe=recipe,
+        seed=7,
+        data_id=small_run.train.manifest.data_id,
+        teacher_sha256=small_run.teacher.weights_sha256(),
+        plan=small_run.plan,
+        execution=ExecutionConfig().without_probe(),
+        device="cpu",
+        online=False,
+    )
+    place = Place(
+        folder=small_run.run.path,
+        data=small_run.data,
+        knowledge=small_run.run.knowledge / small_run.knowledge_id,
+        teacher=f"{LOCAL_DIR}{small_run.run.teacher}",
+        device="cpu",
+        threads=1,
+    )
+    return task, place
+
+
+def own_gaps(task: Task, place: Place) -> list[float | None]:
+    """Returns the gaps that a search would see."""
+    opened = open_place(place)
+    trainer = Trainer(
+        opened.material.network(task.student, task.seed),
+        recipe=task.recipe,
+        data=opened.material.training_data(task.plan),
+        targets=targets(task, place),
+        reference=opened.reference,
+        seed=task.seed,
+        device=opened.device,
+        execution=task.execution,
+    )
+    return [trainer.run_epoch().gap_points for _ in range(EPOCHS)]
+
+
+def test_a_curve_is_what_a_search_sees_and_measuring_the_raw_weights_changes_nothing(small_run: SmallRun) -> None:
+    task, place = make_task(small_run)
+    curve = train_curve(task, place)
+    assert list(curve.gap_points) == own_gaps(task, place)
+    assert curve.raw_gap_points != curve.gap_points
+    assert not curve.error
+    assert all(seconds > 0.0 for seconds in (*curve.cpu_time_s, *curve.wall_time_s))
+
+
+def test_without_a_moving_average_both_kinds_of_weights_are_the_same(small_run: SmallRun) -> None:
+    curve = train_curve(*make_task(small_run, ema_decay=0.0))
+    assert curve.raw_gap_points == curve.gap_points
+
+
+def test_early_stopping_does_not_cut_a_curve(small_run: SmallRun) -> None:
+    curve = train_curve(*make_task(small_run, early_stopping_patience=1, learning_rate=1e-9))
+    assert len(curve.gap_points) == EPOCHS
+
+
+def test_a_network_that_goes_to_nan_is_a_short_curve(small_run: SmallRun) -> None:
+    curve = train_curve(*make_task(small_run, optimizer="sgd", learning_rate=1e30, gradient_clip_norm=0.0))
+    assert curve.error
+    assert len(curve.gap_points) == len(curve.cpu_time_s) < EPOCHS
+    assert Curve.model_validate_json(curve.model_dump_json()) == curve
+
+
+def test_the_first_candidates_do_not_depend_on_how_many_are_drawn() -> None:
+    urn = made_up_urn(epochs=3)
+    few, many = draw(urn, count=4, seed=0), draw(urn, count=9, seed=0)
+    assert many[:4] == few
+    assert len({(each.spec.spec_id, each.recipe.digest()) for each in many}) == 9
+    assert [each.number for each in many] == list(range(9))
+    assert draw(urn, count=4, seed=1) != few
+    assert all(urn.limits.refusal(each.cost) is None for each in many)
+
+
+def test_every_training_has_a_seed_of_its_own() -> None:
+    assert len({training_seed(0, candidate, replicate) for candidate in range(20) for replicate in (0, 1)}) == 40

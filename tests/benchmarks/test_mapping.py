@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import numpy as np
+from _costs import cost_of
+from _mapping import RowMap, describe
+from _synthetic import synthetic_table
+
+from nas_distill.models.cost import measure_cost
+from nas_distill.search.proposer import InputShape
+from nas_distill.search.sampling import sample_space
+from nas_distill.search.spaces import load_space
+from tests.benchmarks.tables import RECIPE, make_cost, make_row, make_spec
+
+
+def test_every_row_is_nearest_to_itself_and_at_no_distance() -> None:
+    rows = synthetic_table(candidates=30, epochs=3).rows
+    found = RowMap(rows)
+    for place, row in enumerate(rows):
+        distances = found.distances(describe(row.spec, row.recipe, row.cost))
+        assert distances[place] == 0.0
+        assert distances.min() == 0.0
+        assert distances.max() <= 2.0
+
+
+def test_the_nearest_free_row_is_taken_and_none_when_none_is_free() -> None:
+    found = RowMap([make_row(0), make_row(4), make_row(9)])
+    wanted = describe(make_spec(4), RECIPE, make_cost(4))
+    assert found.nearest(wanted, np.array([True, True, True])) == 1
+    assert found.nearest(wanted, np.array([True, False, True])) == 2  # sizes are compared by ratio
+    assert found.nearest(wanted, np.array([False, False, False])) is None
+
+
+def test_another_loss_is_as_far_as_a_fact_about_the_recipe_goes() -> None:
+    rows = [make_row(0), make_row(0)]
+    found = RowMap(rows)
+    other = RECIPE.model_copy(update={"losses": {"kd": {"weight": 0.9, "temperature": 4.0}}})
+    same, different = (found.distances(describe(make_spec(0), recipe, make_cost(0)))[0] for recipe in (RECIPE, other))
+    assert same == 0.0
+    assert 0.0 < different < 0.2
+
+
+def test_costs_on_paper_are_those_that_are_measured() -> None:
+    for name, shape in (
+        ("resnet", InputShape(num_classes=7, channels=3, image_size=33)),
+        ("tiny", InputShape(num_classes=10, channels=1, image_size=8)),
+    ):
+        for spec in sample_space(load_space(name), 12, seed=5):
+            assert cost_of(spec, shape) == measure_cost(
+                spec, num_classes=shape.num_classes, channels=shape.channels, image_size=shape.image_size
+            )

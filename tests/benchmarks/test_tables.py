@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from _synthetic import TEACHER
+from _tables import CURVES, CurveTable, End, ended, read_table, write_table
+
+from nas_distill.errors import RunError
+from tests.benchmarks.tables import EPOCHS, make_row
+
+
+def test_a_table_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    failed = make_row(1, gaps=(), error="epoch 1: NaN")
+    table = CurveTable(
+        rows=(make_row(0), failed), provenance={"epochs": EPOCHS, "teacher": TEACHER.model_dump(mode="json")}
+    )
+    write_table(table, tmp_path / "deep" / "t.parquet")
+    found = read_table(tmp_path / "deep" / "t.parquet")
+    assert found.provenance == table.provenance
+    assert found.teacher == TEACHER
+    assert (found.epochs, found.num_candidates) == (EPOCHS, 2)
+    for written, read in zip(table.rows, found.rows, strict=True):
+        assert replace(read, curves={}) == replace(written, curves={})
+        for name in CURVES:
+            assert read.curves[name] == pytest.approx(written.curves[name], rel=1e-6)
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["t.parquet"]
+
+
+def test_what_is_no_table_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"curve_tables\.py"):
+        read_table(tmp_path / "missing.parquet")
+    pq.write_table(pa.table({"candidate": [1]}), tmp_path / "other.parquet")
+    with pytest.raises(RunError, match="no table of learning curves"):
+        read_table(tmp_path / "other.parquet")
+
+
+@pytest.mark.parametrize(
+    ("gaps", "nlls", "patience", "end"),
+    [
+        ((4.0, 3.0, 2.0, 1.0), None, 0, End(4, 4)),
+        ((1.0, 2.0, 3.0, 4.0), None, 0, End(4, 4)),  # the last is kept, as it is without early stopping
+        ((4.0, 3.0, 2.0, 1.0), None, 1, End(4, 4)),
+        ((1.0, 2.0, 3.0, 4.0), None, 2, End(3, 1)),
+        ((3.0, 3.0, 3.0, 3.0), (0.3, 0.2, 0.2, 0.1), 1, End(3, 2)),  # ties go by likelihood, and equals are not better
+        ((3.0, 2.0, 2.5, 2.4), None, 3, End(4, 2)),
+    ],
+)
+def test_early_stopping_is_that_of_the_trainer(
+    gaps: tuple[float, ...], nlls: tuple[float, ...] | None, patience: int, end: End
+) -> None:
+    assert ended(make_row(0, gaps=gaps, nlls=nlls, patience=patience)) == end
