@@ -5,7 +5,6 @@ Ray's adapters (`tune`) only pass on what they hear: that a worker is free, that
 
 from __future__ import annotations
 
-import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,17 +16,14 @@ from nas_distill.progress import Progress
 from nas_distill.records import EpochMetrics, TrialRecord, TrialStatus
 from nas_distill.search.budget import Budget, BudgetWatch, Spent, left, reached
 from nas_distill.search.proposer import ExhaustedSpaceError
-from nas_distill.search.status import EndedTrial, end_text, search_status
 from nas_distill.search.stopping import Stopping
 from nas_distill.search.study import StudyLedger
+from nas_distill.search.telling import Teller
 from nas_distill.store import RunDirectory
 from nas_distill.trial import Circumstances, end_trial, read_own_result
 from nas_distill.workplace import Assignment
 
 _DEATHS_BEFORE_GIVING_UP = 3
-
-_ALIVE_EVERY_S = 60.0
-"""So much of the time of searching is at most not told, when the driver is killed."""
 
 
 class AssignmentSource(Protocol):
@@ -96,18 +92,16 @@ class SearchDriver:
         self._source = source
         self._assistant = assistant
         self._stopping = stopping
-        self._quality = next(objective for objective in objectives if objective.kind == "quality")
         self._total = total
         self._watch = watch or BudgetWatch(Budget())
         self._told_enough = False
         self._max_failures = max_failures
         self._deaths: Counter[int] = Counter()
-        self._progress = progress
-        self._started = self._alive_at = time.monotonic()
+        quality = next(objective for objective in objectives if objective.kind == "quality")
+        self._teller = Teller(run, progress, quality.name)
         self._running: dict[int, _Flight] = {}
         self._dead_at_start: list[tuple[_Flight, str]] = []
         self._queue: deque[Assignment] = deque()
-        self._ended: list[EndedTrial] = []
         self._new = 0
         self.failure: NasDistillError | None = None
         self._reconcile()
@@ -140,7 +134,11 @@ class SearchDriver:
     def unfinished(self) -> int:
         """Trials of the plan that have not ended; without a bound on their number, those in flight and one more."""
         in_flight = len(self._running) + len(self._queue) + len(self._dead_at_start)
-        return in_flight if self.enough is not None else max(in_flight, self.remaining + self._out - len(self._ended))
+        return (
+            in_flight
+            if self.enough is not None
+            else max(in_flight, self.remaining + self._out - len(self._teller.tally))
+        )
 
     @property
     def new_trials(self) -> int:
@@ -170,9 +168,7 @@ class SearchDriver:
         if number in self._running:
             self._running[number].done = epoch
             self.settle()
-            if time.monotonic() - self._alive_at >= _ALIVE_EVERY_S:
-                self._alive_at = time.monotonic()
-                self._run.log_event("alive")
+            self._teller.alive()
             self._say_status()
 
     def goes_on(self, number: int, epoch: int, circumstances: Circumstances) -> bool:
@@ -281,18 +277,18 @@ class SearchDriver:
         return True
 
     def _end_early(self, error: ExhaustedSpaceError) -> None:
-        if not self._ended and not self._running:
+        if not self._teller.tally and not self._running:
             self._fail(error)
             return
         self._total = self._out
-        self._progress.event("exhausted", f"the search ends with {self._total} trials: {error}")
+        self._teller.event("exhausted", f"the search ends with {self._total} trials: {error}")
 
     def _hand_out_again(self, flight: _Flight, error: str | None) -> None:
         # Not left to Tune: the death of a reused worker counts there as two failures, of which the second is final.
         number = flight.assignment.number
         self._deaths[number] += 1
         self._queue.appendleft(flight.assignment)
-        self._progress.event("retry", f"trial {number} goes on in another worker: {error or 'no result'}")
+        self._teller.event("retry", f"trial {number} goes on in another worker: {error or 'no result'}")
 
     def _hold(self, flight: _Flight, error: str) -> None:
         """Waits with a trial whose worker died before its first epoch.
@@ -323,7 +319,8 @@ class SearchDriver:
     def _acknowledged(self, record: TrialRecord, flight: _Flight) -> None:
         self._new += 1
         self._book(record, epochs_here=max(record.epochs - flight.before, 0))
-        self._say_end(record)
+        self._teller.ended(record)
+        self._say_status()
 
     def _reconcile(self) -> None:
         """Takes over from earlier sessions: acknowledges results on disk, queues what was in flight."""
@@ -344,18 +341,18 @@ class SearchDriver:
                 self._book(result, epochs_here=0)
         if self._queue:
             numbers = ", ".join(str(assignment.number) for assignment in self._queue)
-            self._progress.event("resume", f"going on with trials in flight: {numbers}")
+            self._teller.event("resume", f"going on with trials in flight: {numbers}")
 
     def _book(self, record: TrialRecord, *, epochs_here: int) -> None:
         if self._stopping is not None:
             self._stopping.note(record.number, record.cost, record.curve)
         self._watch.ended(record)
-        self._ended.append(EndedTrial.from_record(record, quality=self._quality.name, epochs_here=epochs_here))
+        self._teller.tally.add(record, epochs_here=epochs_here)
 
     @property
     def _out(self) -> int:
         """Trials that were handed out and do not wait to be handed out again."""
-        return len(self._ended) + len(self._running) + len(self._dead_at_start)
+        return len(self._teller.tally) + len(self._running) + len(self._dead_at_start)
 
     def _spent(self) -> Spent:
         in_flight = sum(flight.done for flight in self._running.values())
@@ -366,32 +363,18 @@ class SearchDriver:
         if self.failure is None and enough is not None and not self._told_enough:
             self._told_enough = True
             if self._out != self._total:
-                self._progress.event("budget", f"no further trials are started: {enough}")
+                self._teller.event("budget", f"no further trials are started: {enough}")
 
     def _fail(self, error: NasDistillError) -> None:
         if self.failure is None:
             self.failure = error
-            self._progress.event("error", f"no further trials are started: {error}")
-
-    def _say_end(self, record: TrialRecord) -> None:
-        worth: dict[str, object] = {"error": record.error}
-        if record.metrics is not None:
-            worth = {self._quality.name: float(getattr(record.metrics, self._quality.name))}
-        self._run.log_event("trial", number=record.number, status=record.status.value, epochs=record.epochs, **worth)
-        self._progress.event("trial", end_text(record, quality=self._quality.name))
-        self._say_status()
+            self._teller.event("error", f"no further trials are started: {error}")
 
     def _say_status(self) -> None:
-        running = {number: (f.done, f.assignment.recipe.epochs) for number, f in self._running.items()}
-        self._progress.status(
-            search_status(
-                total=self._total,
-                quality=self._quality.name,
-                ended=self._ended,
-                running=running,
-                inherited=sum(flight.before for flight in self._running.values()),
-                left=left(self._watch.budget, self._spent()),
-                refused=self._source.refused,
-                elapsed_s=time.monotonic() - self._started,
-            )
+        self._teller.status(
+            total=self._total,
+            running={number: (f.done, f.assignment.recipe.epochs) for number, f in self._running.items()},
+            inherited=sum(flight.before for flight in self._running.values()),
+            left=left(self._watch.budget, self._spent()),
+            refused=self._source.refused,
         )
