@@ -20,7 +20,7 @@ from _tables import CurveTable, Floats, Row, ended, read_table
 from pydantic import NonNegativeInt, PositiveInt
 
 from nas_distill.analysis.pareto import coordinates, hypervolume, reference_point
-from nas_distill.config import StoppedAs
+from nas_distill.config import AshaConfig, SamplerConfig, StoppedAs
 from nas_distill.frozen import Record
 
 OURS, RANDOM, MOASHA = "ours", "random", "Syne Tune MOASHA"
@@ -49,18 +49,18 @@ class Variant:
         stopped_as: What the sampler is told of a stopped trial.
     """
 
-    rule: str | None = RULES[0]
-    stopped_as: StoppedAs = STRATEGIES[0]
+    rule: str | None = AshaConfig().rule
+    stopped_as: StoppedAs = SamplerConfig().stopped_as
 
     @property
     def name(self) -> str:
-        """As it is printed."""
+        """As it is printed: what differs from the defaults."""
         if self.rule is None:
             return f"{OURS}, no early stopping"
         parts = [OURS]
-        if self.rule != RULES[0]:
+        if self.rule != AshaConfig().rule:
             parts.append(f"rule {self.rule}")
-        if self.stopped_as != STRATEGIES[0]:
+        if self.stopped_as != SamplerConfig().stopped_as:
             parts.append(f"stopped as {self.stopped_as}")
         return ", ".join(parts)
 
@@ -68,9 +68,9 @@ class Variant:
 VARIANTS = (
     Variant(),
     Variant(rule=None),
-    *(Variant(rule=rule) for rule in RULES[1:]),
+    *(Variant(rule=rule) for rule in RULES if rule != AshaConfig().rule),
 )
-STRATEGY_VARIANTS = tuple(Variant(stopped_as=strategy) for strategy in STRATEGIES)
+STRATEGY_VARIANTS = tuple(Variant(rule=rule, stopped_as=told) for rule in ("volume", "layers") for told in STRATEGIES)
 _ALL_VARIANTS = {variant.name: variant for variant in (*VARIANTS, *STRATEGY_VARIANTS)}
 
 
