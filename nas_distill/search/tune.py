@@ -19,7 +19,8 @@ from nas_distill.errors import ClusterError
 from nas_distill.frozen import parse_record
 from nas_distill.search.cluster import parallel_trials
 from nas_distill.search.driver import SearchDriver
-from nas_distill.search.worker import ASSIGNMENT, CIRCUMSTANCES, EPOCH, NUMBER, DistillTrainable
+from nas_distill.search.messages import ASSIGNMENT, CIRCUMSTANCES, EPOCH, NUMBER
+from nas_distill.search.worker import DistillTrainable
 from nas_distill.store import RunDirectory
 from nas_distill.trial import Circumstances
 from nas_distill.workplace import Workplace
@@ -144,15 +145,25 @@ def run_tune(driver: SearchDriver, workplace: Workplace, resources: ResourcesCon
     Raises:
         ClusterError: Ray itself failed; what ended before is booked, the rest is in flight.
     """
+    trainable = tune.with_parameters(DistillTrainable, workplace=workplace, space_name=space_name, rungs=driver.rungs)
+    return run_trainable(driver, RunDirectory(Path(workplace.run)), trainable, resources)
+
+
+def run_trainable(driver: SearchDriver, run: RunDirectory, trainable: Any, resources: ResourcesConfig) -> bool:
+    """Does what `run_tune` does, with any worker.
+
+    Args:
+        driver: Hands out assignments and books their ends.
+        run: Where workers write.
+        trainable: A class derived from `ray.tune.Trainable`, perhaps with parameters, that heeds `messages`.
+        resources: What a trial takes.
+
+    Returns, and raises, as `run_tune`.
+    """
     os.environ.update(_TUNE_SETTINGS)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the driver tells every end, and its reason
-    run = RunDirectory(Path(workplace.run))
-    trainable = tune.with_resources(
-        tune.with_parameters(DistillTrainable, workplace=workplace, space_name=space_name, rungs=driver.rungs),
-        {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
-    )
     tuner = tune.Tuner(
-        trainable,
+        tune.with_resources(trainable, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}),
         tune_config=tune.TuneConfig(
             search_alg=DriverSearcher(driver),
             scheduler=ParetoAshaScheduler(driver),

@@ -11,16 +11,11 @@ from ray.tune import Trainable
 
 import nas_distill.models  # noqa: F401 - registers the entrypoints that specs name, in every worker
 from nas_distill.frozen import parse_record
+from nas_distill.search.messages import ASSIGNMENT, CIRCUMSTANCES, EPOCH
 from nas_distill.search.spaces import load_space
 from nas_distill.store import RunDirectory
 from nas_distill.trial import Trial
 from nas_distill.workplace import Assignment, Workplace, open_context
-
-ASSIGNMENT = "assignment"
-NUMBER = "number"
-EPOCH = "epoch"
-CIRCUMSTANCES = "circumstances"
-"""Reported at a rung, where the driver decides whether the trial goes on: the worker's share of its record, as JSON."""
 
 _REPORT_EVERY_S = 1.0
 """Every report costs a round trip to the driver, in which the worker idles: short epochs share one."""

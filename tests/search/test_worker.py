@@ -10,7 +10,8 @@ import pytest
 
 from nas_distill.records import Recipe
 from nas_distill.search import worker
-from nas_distill.search.worker import ASSIGNMENT, CIRCUMSTANCES, EPOCH, NUMBER, DistillTrainable
+from nas_distill.search.messages import ASSIGNMENT, CIRCUMSTANCES, EPOCH, NUMBER
+from nas_distill.search.worker import DistillTrainable
 from nas_distill.store import RunDirectory
 from nas_distill.trial import Circumstances
 from nas_distill.workplace import Workplace

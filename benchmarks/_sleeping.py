@@ -1,0 +1,159 @@
+"""A worker whose trials sleep instead of training: everything of a search but the training. Imports no torch.
+
+It writes what a real one writes (curve and checkpoint at intervals, record last), heeds the same messages, and goes on
+from a checkpoint; its gap is a function of the candidate's size and the epoch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Trainable
+
+from nas_distill.frozen import parse_record
+from nas_distill.records import Cost, EpochMetrics, Recipe, StudentMetrics, StudentSpec, TrialRecord, TrialStatus
+from nas_distill.search.messages import ASSIGNMENT, CIRCUMSTANCES, EPOCH
+from nas_distill.store import RunDirectory, TrialFolder, write_record, write_text
+
+DEVICE = "simulated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sleep:
+    """How long trials take.
+
+    Attributes:
+        epoch_s: Seconds of an epoch, on average.
+        spread: Trials take from `1 - spread` to `1 + spread` times as long.
+        checkpoint_every: Epochs.
+    """
+
+    epoch_s: float
+    spread: float = 0.0
+    checkpoint_every: int = 1
+
+
+def gap_after(num_params: int, epoch: int) -> float:
+    """Returns the gap of a student of this size after an epoch, percentage points."""
+    return 60.0 * (num_params / 1000.0) ** -0.4 + 30.0 / epoch
+
+
+class SleepingTrainable(Trainable):  # type: ignore[misc]
+    """Sleeps through one assignment after another, an epoch per step."""
+
+    def setup(self, config: dict[str, Any], run: str, sleep: Sleep, rungs: tuple[int, ...] = ()) -> None:
+        """Opens the run."""
+        self._run, self._sleep, self._rungs = RunDirectory(Path(run)), sleep, rungs
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Takes the next assignment in the same process."""
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Sleeps through an epoch; ends at the last."""
+        time.sleep(self._epoch_s)
+        epoch = len(self._curve) + 1
+        self._note({EPOCH: epoch})
+        self._curve.append(point_after(self._cost.num_params, epoch, self._epoch_s))
+        report: dict[str, Any] = {EPOCH: epoch, "done": epoch >= self._recipe.epochs}
+        if report["done"]:
+            self._end()
+        elif epoch in self._rungs:
+            self._folder.write_curve(self._curve)
+            report[CIRCUMSTANCES] = json.dumps({"device": DEVICE})
+        elif epoch % self._sleep.checkpoint_every == 0:
+            self._folder.write_curve(self._curve)
+            write_text(self._folder.checkpoint, json.dumps(epoch))
+        return report
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self._assignment: dict[str, Any] = json.loads(config[ASSIGNMENT])
+        self._recipe = Recipe.model_validate(self._assignment["recipe"])
+        self._cost = Cost.model_validate(self._assignment["cost"])
+        self._folder = self._run.trial(self._assignment["number"])
+        self._folder.path.mkdir(parents=True, exist_ok=True)
+        turn = random.Random(self._assignment["seed"]).uniform(-1.0, 1.0)
+        self._epoch_s = self._sleep.epoch_s * (1.0 + self._sleep.spread * turn)
+        done = json.loads(self._folder.checkpoint.read_text()) if self._folder.checkpoint.exists() else 0
+        self._curve = list(self._folder.read_curve()[:done])
+        self._note({"begun_at": time.time(), "torch": "torch" in sys.modules})
+
+    def _note(self, facts: dict[str, Any]) -> None:
+        with log_of(self._folder).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"pid": os.getpid(), **facts}) + "\n")
+
+    def _end(self) -> None:
+        self._folder.write_curve(self._curve)
+        self._note({"ended_at": time.time()})
+        record = complete_record(
+            number=self._assignment["number"],
+            seed=self._assignment["seed"],
+            spec=parse_record(StudentSpec, json.dumps(self._assignment["spec"]), origin="assignment"),
+            recipe=self._recipe,
+            cost=self._cost,
+            curve=self._curve,
+        )
+        write_record(self._folder.result, record)
+        self._folder.checkpoint.unlink(missing_ok=True)
+
+
+def point_after(num_params: int, epoch: int, seconds: float) -> EpochMetrics:
+    """Returns the point of the learning curve of a student of this size."""
+    return EpochMetrics(
+        epoch=epoch,
+        train_loss=0.0,
+        loss_parts={},
+        learning_rate=0.0,
+        top1=0.0,
+        nll_nats=0.0,
+        gap_points=gap_after(num_params, epoch),
+        divergence_nats=0.0,
+        wall_time_s=seconds,
+    )
+
+
+def complete_record(
+    *, number: int, seed: int, spec: StudentSpec, recipe: Recipe, cost: Cost, curve: Sequence[EpochMetrics]
+) -> TrialRecord:
+    """Returns the record of a trial that slept to its end; what nobody measured is 0 or empty."""
+    gap = curve[-1].gap_points
+    assert gap is not None
+    metrics = StudentMetrics(
+        top1=0.0, nll_nats=0.0, gap_points=gap, agreement=0.0, divergence_nats=0.0, train_top1=0.0, train_agreement=0.0,
+        train_divergence_nats=0.0, generalisation_gap_points=0.0, capacity_ratio=1.0, class_gap_points=(),
+        class_counts=(),
+    )  # fmt: skip
+    return TrialRecord(
+        number=number,
+        seed=seed,
+        spec=spec,
+        recipe=recipe,
+        cost=cost,
+        status=TrialStatus.COMPLETE,
+        epochs=len(curve),
+        curve=tuple(curve),
+        metrics=metrics,
+        wall_time_s=sum(point.wall_time_s for point in curve),
+        device=DEVICE,
+    )
+
+
+def log_of(folder: TrialFolder) -> Path:
+    """Returns the file to which a worker appends what it does, a line of JSON each."""
+    return folder.path / "sleeping.jsonl"
+
+
+def read_log(folder: TrialFolder) -> list[dict[str, Any]]:
+    """Returns what all workers of a trial did, in order; nothing when none began."""
+    path = log_of(folder)
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

@@ -1,0 +1,134 @@
+"""A search whose trials sleep (`_sleeping`), through the real proposer, study, driver and Ray Tune."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from _costs import cost_of
+from _sleeping import Sleep, SleepingTrainable
+from optuna import Trial
+from ray import tune
+
+from nas_distill.config import AshaConfig, ResourcesConfig, SamplerConfig, SearchConfig
+from nas_distill.objectives import check_objectives
+from nas_distill.progress import Progress
+from nas_distill.records import Cost, Recipe, StudentSpec
+from nas_distill.search.driver import SearchDriver
+from nas_distill.search.proposer import InputShape, Limits, Proposer
+from nas_distill.search.recipes import load_recipe_space, make_choices
+from nas_distill.search.spaces import Space
+from nas_distill.search.stopping import make_stopping
+from nas_distill.search.study import StudyLedger
+from nas_distill.search.tune import run_trainable
+from nas_distill.store import RunDirectory
+from nas_distill.workplace import Assignment
+
+OBJECTIVES = check_objectives(("gap_points", "num_params"))
+STUDY = "nas_distill"
+SHAPE = InputShape(num_classes=10, channels=1, image_size=8)
+WIDTHS = (2, 64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sleeping:
+    """A search to run.
+
+    Attributes:
+        trials: How many.
+        epochs: Of each.
+        sleep: How long they take.
+        points: Candidates to try first, in order.
+        rule: Of early stopping.
+        seed: Of the sampler.
+    """
+
+    trials: int
+    epochs: int
+    sleep: Sleep
+    points: Sequence[Mapping[str, Any]] = ()
+    rule: str = "none"
+    seed: int = 0
+
+
+def two_widths(trial: Trial) -> StudentSpec:
+    """Networks of two stages, some 4,000 of them."""
+    widths = tuple(trial.suggest_int(name, *WIDTHS, log=True) for name in ("first", "second"))
+    return StudentSpec(architecture="small_resnet", arguments={"widths": widths, "depths": (1, 1)}, family="resnet")
+
+
+class PricedProposer(Proposer):
+    """Counts costs on paper, or once per candidate.
+
+    Attributes:
+        priced_s: Seconds that it took.
+    """
+
+    priced_s = 0.0
+
+    def next_at_random(self) -> Assignment:
+        """Returns an assignment whose choices were drawn uniformly, whatever the sampler has learnt."""
+        while True:
+            assignment, _, _ = self._try_one(at_random=True)
+            if assignment is not None:
+                return assignment
+
+    def _cost(self, spec: StudentSpec, recipe: Recipe) -> Cost:
+        del recipe
+        begun = time.perf_counter()
+        cost = cost_of(spec, SHAPE)
+        self.priced_s += time.perf_counter() - begun
+        return cost
+
+
+def make_proposer(
+    ledger: StudyLedger, function: Callable[[Trial], StudentSpec], *, recipe: Recipe, recipes: str, seed: int
+) -> PricedProposer:
+    """Returns a proposer without limits."""
+    return PricedProposer(
+        ledger,
+        space=Space(name="benchmark", function=function, source_path=Path(__file__), doc=""),
+        limits=Limits(max_params=None, max_macs=None, max_params_reason=""),
+        shape=SHAPE,
+        recipe=recipe,
+        recipes=load_recipe_space(recipes),
+        choices=make_choices(SearchConfig()),
+        seed=seed,
+        max_refusals=1000,
+        known=ledger.assigned(),
+    )
+
+
+def run_sleeping(folder: Path, wanted: Sleeping, resources: ResourcesConfig, progress: Progress) -> SearchDriver:
+    """Runs a search, or what is left of it, on the connected cluster; returns its driver.
+
+    Raises:
+        NasDistillError: It failed.
+    """
+    run = RunDirectory(folder)
+    run.path.mkdir(parents=True, exist_ok=True)
+    ledger = StudyLedger(run.own_storage, STUDY, OBJECTIVES, wanted.seed, SamplerConfig(name="random"))
+    if wanted.points and ledger.num_trials == 0:
+        ledger.set_points(wanted.points)
+    recipe = Recipe(epochs=wanted.epochs)
+    driver = SearchDriver(
+        run,
+        ledger,
+        make_proposer(ledger, two_widths, recipe=recipe, recipes="fixed", seed=wanted.seed),
+        objectives=OBJECTIVES,
+        total=wanted.trials,
+        max_failures=2,
+        progress=progress,
+        stopping=make_stopping(AshaConfig(rule=wanted.rule), epochs=wanted.epochs, objectives=OBJECTIVES),
+    )
+    trainable = tune.with_parameters(SleepingTrainable, run=str(folder), sleep=wanted.sleep, rungs=driver.rungs)
+    if driver.remaining:
+        run_trainable(driver, run, trainable, resources)
+        driver.settle()
+    ledger.close()
+    if driver.failure is not None:
+        raise driver.failure
+    return driver

@@ -1,0 +1,335 @@
+"""What a search costs beside training: proposals in long studies, Ray's overhead, slots kept busy on many GPUs.
+
+`ask`: seconds of a proposal and of booking a result, in the real study in a real SQLite file, when it holds 10 to
+5,000 trials, and the driver's memory; costs of candidates are counted on paper, and what counting them takes is shown
+apart. `overhead`: trials that do nothing, through the real driver and Ray Tune. `slots`: a local Ray cluster of several
+nodes with made-up GPUs and workers that sleep and import no torch; how much of the slots' time is slept through.
+
+    python benchmarks/search_scale.py [--parts ask overhead slots] [--nodes 8] [--gpus-per-node 8]
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from _common import Column, Report, Table, Verdict, add_common_arguments, conditions, publish
+from _process import memory_of
+from _sleeping import Sleep, complete_record, point_after, read_log
+from _sleeping_search import OBJECTIVES, STUDY, PricedProposer, Sleeping, make_proposer, run_sleeping
+from ray._private import ray_constants
+from ray.cluster_utils import Cluster
+
+from nas_distill.config import ResourcesConfig
+from nas_distill.models.cost import measure_cost
+from nas_distill.progress import Silent
+from nas_distill.records import Recipe
+from nas_distill.search.cluster import ray_cluster
+from nas_distill.search.study import StudyLedger
+from nas_distill.store import RunDirectory
+from nas_distill.workplace import Assignment
+from search_spaces import tiny
+
+PARTS = ("ask", "overhead", "slots")
+SIZES = (10, 100, 1000, 5000)
+EPOCHS = 30
+ASK_TARGET_S, ASK_TARGET_AT = 0.1, 1000
+OVERHEAD_TARGET, TRIAL_S = 0.1, 30.0
+BUSY_TARGET = 0.95
+_PAUSED_OBJECT_STORE = 80 * 2**20
+"""The least that Ray takes: nothing passes through it here."""
+
+ASK_COLUMNS = (
+    Column("recipe", "recipe"),
+    Column("trials", "trials in the study", "{:,}"),
+    Column("ask_ms", "ask, median ms", "{:.1f}"),
+    Column("ask_p95_ms", "95 %", "{:.1f}"),
+    Column("tell_ms", "tell, median ms", "{:.1f}"),
+    Column("tell_p95_ms", "95 %", "{:.1f}"),
+    Column("memory_mib", "driver, MiB", "{:.0f}"),
+)
+OVERHEAD_COLUMNS = (
+    Column("reports", "reports per trial", "{}"),
+    Column("trials", "trials", "{}"),
+    Column("slot_s", "slot-seconds per trial", "{:.3f}"),
+)
+SLOT_COLUMNS = (
+    Column("slots", "slots", "{}"),
+    Column("trials", "trials", "{}"),
+    Column("busy", "busy, all slots begun to last hand-out, %", "{:.1f}"),
+    Column("busy_overall", "busy, from first to last second, %", "{:.1f}"),
+    Column("gap_s", "between two trials of a slot, median s", "{:.2f}"),
+    Column("ramp_s", "until all slots had begun, s", "{:.0f}"),
+    Column("torch", "workers with torch", "{}"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a part found."""
+
+    table: Table
+    verdicts: tuple[Verdict, ...]
+
+
+def main() -> None:
+    arguments = parse()
+    with tempfile.TemporaryDirectory() as scratch:
+        measures = {"ask": measure_asking, "overhead": measure_overhead, "slots": measure_slots}
+        found = [measures[part](Path(scratch), arguments) for part in arguments.parts]
+    report = Report(
+        name="search_scale",
+        tables=tuple(part.table for part in found),
+        verdicts=tuple(verdict for part in found for verdict in part.verdicts),
+        conditions=conditions(seed=arguments.seed, threads=1, ray=ray.__version__),
+    )
+    publish(report, arguments)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), help="of the study, ascending")
+    parser.add_argument("--repeats", type=int, default=30, help="proposals measured at each size")
+    parser.add_argument("--trials", type=int, default=100, help="that do nothing")
+    parser.add_argument("--nodes", type=int, default=8)
+    parser.add_argument("--gpus-per-node", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=5, help="trials per slot")
+    parser.add_argument("--sleep-s", type=float, default=30.0, help="of a trial on made-up GPUs, on average")
+    parser.add_argument("--seed", type=int, default=0)
+    add_common_arguments(parser)
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.sizes, arguments.repeats, arguments.trials = [10, 30], 3, 6
+        arguments.nodes, arguments.gpus_per_node, arguments.rounds, arguments.sleep_s = 2, 1, 2, 2.0
+    return arguments
+
+
+def measure_asking(folder: Path, arguments: argparse.Namespace) -> Found:
+    """Measures proposals and results in studies of several sizes, with a fixed recipe and with searched ones."""
+    rows: list[dict[str, Any]] = []
+    for recipes in ("fixed", "search"):
+        rows += ask_and_tell(folder / recipes, recipes, arguments)
+    price = pricing_seconds(rows[-1]["assignments"])
+    verdicts = []
+    for recipes in ("fixed", "search"):
+        found = {row["trials"]: (row["ask_ms"] + row["tell_ms"]) / 1000 for row in rows if row["recipe"] == recipes}
+        if ASK_TARGET_AT in found:
+            seconds = found[ASK_TARGET_AT]
+            text = (
+                f"recipe {recipes}: ask and tell take {seconds:.3f} s at {ASK_TARGET_AT:,} trials (target: under 0.1)"
+            )
+            verdicts.append(Verdict(text=text, met=seconds < ASK_TARGET_S))
+        small, large = sorted(found)[-2:]
+        exponent = math.log(found[large] / found[small]) / math.log(large / small)
+        verdicts.append(
+            Verdict(
+                text=f"recipe {recipes}: from {small:,} to {large:,} trials a proposal grows as n^{exponent:.2f}, a "
+                f"whole search as n^{1 + max(exponent, 0.0):.2f} (target: no worse than n log n)",
+                met=exponent <= math.log(math.log(large) / math.log(small)) / math.log(large / small) + 0.05,
+            )
+        )
+    title = (
+        f"Ask and tell of the default sampler, space tiny, curves of {EPOCHS} epochs, SQLite; counting a candidate's "
+        f"cost, which is not in it, takes {1000 * price:.0f} ms"
+    )
+    return Found(table=Table(title=title, columns=ASK_COLUMNS, rows=tuple(rows)), verdicts=tuple(verdicts))
+
+
+def ask_and_tell(folder: Path, recipes: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    run = RunDirectory(folder)
+    run.path.mkdir(parents=True)
+    ledger = StudyLedger(run.own_storage, STUDY, OBJECTIVES, arguments.seed)
+    proposer = make_proposer(ledger, tiny.space, recipe=Recipe(epochs=EPOCHS), recipes=recipes, seed=arguments.seed)
+    rows = []
+    for size in arguments.sizes:
+        fill(proposer, ledger, size)
+        asked: list[float] = []
+        told: list[float] = []
+        assignments: list[Assignment] = []
+        for _ in range(arguments.repeats):
+            begun, priced = time.perf_counter(), proposer.priced_s
+            assignments.append(proposer.next())
+            asked.append(time.perf_counter() - begun - (proposer.priced_s - priced))
+            record = slept(assignments[-1])
+            begun = time.perf_counter()
+            ledger.tell(record)
+            told.append(time.perf_counter() - begun)
+        ask, tell = 1000 * np.percentile(asked, [50, 95]), 1000 * np.percentile(told, [50, 95])
+        memory = memory_of("self") / 2**20
+        print(f"recipe {recipes}, {size:,} trials: ask {ask[0]:.1f} ms, tell {tell[0]:.1f} ms", flush=True)
+        rows.append(
+            {
+                "recipe": recipes, "trials": size, "ask_ms": float(ask[0]), "ask_p95_ms": float(ask[1]),
+                "tell_ms": float(tell[0]), "tell_p95_ms": float(tell[1]), "memory_mib": memory,
+                "assignments": assignments,
+            }
+        )  # fmt: skip
+    ledger.close()
+    return rows
+
+
+def fill(proposer: PricedProposer, ledger: StudyLedger, size: int) -> None:
+    """Adds random trials until the study holds `size`, those refused included."""
+    while ledger.num_trials < size:
+        ledger.tell(slept(proposer.next_at_random()))
+
+
+def slept(assignment: Assignment) -> Any:
+    """Returns the record of a trial that was trained to its end."""
+    curve = [point_after(assignment.cost.num_params, epoch, 1.0) for epoch in range(1, EPOCHS + 1)]
+    return complete_record(
+        number=assignment.number,
+        seed=assignment.seed,
+        spec=assignment.spec,
+        recipe=assignment.recipe,
+        cost=assignment.cost,
+        curve=curve,
+    )
+
+
+def pricing_seconds(assignments: Sequence[Assignment]) -> float:
+    """Returns the median seconds of counting what a candidate costs by building it."""
+    seconds = []
+    for assignment in assignments:
+        begun = time.perf_counter()
+        measure_cost(assignment.spec, num_classes=10, channels=1, image_size=8)
+        seconds.append(time.perf_counter() - begun)
+    return float(np.median(seconds))
+
+
+def measure_overhead(folder: Path, arguments: argparse.Namespace) -> Found:
+    """Measures trials that do nothing, with one report and with many."""
+    few, many, slots = 1, 11, 2
+    rows = []
+    resources = ResourcesConfig(max_parallel_trials=slots, gpus_per_trial=0.0)
+    for reports in (few, many):
+        wanted = Sleeping(trials=arguments.trials, epochs=reports, sleep=Sleep(epoch_s=0.0, checkpoint_every=1000))
+        with ray_cluster(resources):
+            run_sleeping(folder / f"overhead-{reports}", wanted, resources, Silent())
+        spans = spans_of(folder / f"overhead-{reports}")
+        # The first trial of each worker waits for the process to start, which happens once.
+        steady = spans[slots:]
+        seconds = slots * (max(span.ended for span in steady) - steady[0].begun) / len(steady)
+        rows.append({"reports": reports, "trials": len(steady), "slot_s": seconds})
+    per_report = (rows[1]["slot_s"] - rows[0]["slot_s"]) / (many - few)
+    per_trial = rows[0]["slot_s"] - few * per_report
+    share = (per_trial + TRIAL_S * per_report) / TRIAL_S
+    text = (
+        f"overhead of {1000 * per_trial:.0f} ms per trial and {1000 * per_report:.1f} ms per report: {share:.1%} of a "
+        f"trial of {TRIAL_S:.0f} s that reports every second (target: under 10 %)"
+    )
+    title = f"Trials that do nothing, through Ray, {slots} at a time"
+    table = Table(title=title, columns=OVERHEAD_COLUMNS, rows=tuple(rows))
+    return Found(table=table, verdicts=(Verdict(text=text, met=share < OVERHEAD_TARGET),))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """When a trial was slept through, Unix time, by which process, and whether that had imported torch."""
+
+    begun: float
+    ended: float
+    worker: int
+    torch: bool
+
+
+def spans_of(folder: Path) -> list[Span]:
+    """Returns the spans of all trials, in the order in which they began.
+
+    While workers start, Tune may prepare a trial in one and then give it to another that is ready; the last one counts.
+    """
+    run = RunDirectory(folder)
+    spans = []
+    for path in run.trials.iterdir():
+        log = read_log(run.trial(int(path.name)))
+        begun = [line for line in log if "begun_at" in line][-1]
+        ended = next(line["ended_at"] for line in reversed(log) if "ended_at" in line)
+        spans.append(Span(begun=begun["begun_at"], ended=ended, worker=begun["pid"], torch=begun["torch"]))
+    return sorted(spans, key=lambda span: span.begun)
+
+
+def measure_slots(folder: Path, arguments: argparse.Namespace) -> Found:
+    """Measures how busy many made-up GPUs are kept."""
+    slots = arguments.nodes * arguments.gpus_per_node
+    epochs = 10
+    wanted = Sleeping(
+        trials=slots * arguments.rounds,
+        epochs=epochs,
+        sleep=Sleep(epoch_s=arguments.sleep_s / epochs, spread=0.3, checkpoint_every=epochs),
+    )
+    with made_up_cluster(arguments.nodes, arguments.gpus_per_node) as address:
+        resources = ResourcesConfig(address=address, cpus_per_trial=1.0, gpus_per_trial=1.0)
+        with ray_cluster(resources):
+            run_sleeping(folder / "slots", wanted, resources, Silent())
+    row = usage_of(folder / "slots", slots)
+    text = f"{slots} made-up GPUs are busy {row['busy']:.1f} % of the time (target: at least 95 %)"
+    title = (
+        f"{slots} made-up GPUs on {arguments.nodes} nodes of one machine, trials of {arguments.sleep_s:.0f} s +- 30 %"
+    )
+    table = Table(title=title, columns=SLOT_COLUMNS, rows=(row,))
+    return Found(table=table, verdicts=(Verdict(text=text, met=row["busy"] >= 100 * BUSY_TARGET),))
+
+
+@contextmanager
+def made_up_cluster(nodes: int, gpus: int) -> Iterator[str]:
+    """Runs several nodes on this machine, reached over loopback alone, and yields the address."""
+    enabled, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    cluster = Cluster()
+    try:
+        for number in range(nodes):
+            print(f"node {number + 1}/{nodes}", flush=True)
+            cluster.add_node(
+                num_cpus=gpus,
+                num_gpus=gpus,
+                object_store_memory=_PAUSED_OBJECT_STORE,
+                node_ip_address="127.0.0.1",
+                include_dashboard=False,
+            )
+        yield cluster.address
+    finally:
+        cluster.shutdown()
+        ray_constants.ENABLE_RAY_CLUSTER = enabled
+
+
+def usage_of(folder: Path, slots: int) -> dict[str, Any]:
+    """Returns how busy the slots were."""
+    spans = spans_of(folder)
+    by_worker: dict[int, list[Span]] = {}
+    for span in spans:
+        by_worker.setdefault(span.worker, []).append(span)
+    pauses = [following.begun - before.ended for worked in by_worker.values() for before, following in pairwise(worked)]
+    first, last_end = spans[0].begun, max(span.ended for span in spans)
+    full, last_begun = spans[min(slots, len(spans)) - 1].begun, spans[-1].begun
+    return {
+        "slots": slots,
+        "trials": len(spans),
+        "busy": 100 * busy_share(spans, slots, (full, last_begun)),
+        "busy_overall": 100 * busy_share(spans, slots, (first, last_end)),
+        "gap_s": float(np.median(pauses)) if pauses else None,
+        "ramp_s": full - first,
+        "torch": len({span.worker for span in spans if span.torch}),
+    }
+
+
+def busy_share(spans: Sequence[Span], slots: int, window: tuple[float, float]) -> float:
+    """Returns the share of the slots' time within a window in which a trial ran."""
+    low, high = window
+    if high <= low:
+        return 1.0
+    overlap = sum(max(min(span.ended, high) - max(span.begun, low), 0.0) for span in spans)
+    return overlap / (slots * (high - low))
+
+
+if __name__ == "__main__":
+    main()
