@@ -65,7 +65,7 @@ def run_watched(command: Sequence[str], *, folder: Path, environment: Mapping[st
             cwd=folder,
             stdout=subprocess.PIPE,
             stderr=stream,
-            env={**os.environ, **(environment or {}), _MARK: mark},
+            env={**os.environ, **(environment or {}), **marked_environment(mark)},
         )
         with Watch(process.pid, mark) as watch:
             output, _ = process.communicate()
@@ -162,6 +162,22 @@ class Watch:
             return True
         self._strangers.add(key)
         return False
+
+
+def marked_environment(mark: str) -> dict[str, str]:
+    """Returns the environment variable by which a program's processes are known, whoever their parent is."""
+    return {_MARK: mark}
+
+
+def marked_processes(mark: str) -> list[int]:
+    """Returns the living processes that were started with `marked_environment(mark)`."""
+    wanted = f"{_MARK}={mark}".encode()
+    return [int(path.name) for path in Path("/proc").glob("[0-9]*") if wanted in _read(path / "environ").split(b"\0")]
+
+
+def command_of(process: int) -> str:
+    """Returns a process's command line, or the title that it gave itself; empty when it ended."""
+    return _read(Path(f"/proc/{process}/cmdline")).replace(b"\0", b" ").decode(errors="replace").strip()
 
 
 def _read_stat(folder: Path) -> tuple[ProcessKey, tuple[int, int]] | None:

@@ -1,0 +1,326 @@
+"""What a search keeps when its driver is killed: kill -9 at random moments, resume, and compare with one left alone.
+
+Trials sleep (`_sleeping.py`); proposer, study, driver, ledger on disk and Ray Tune are the real ones, and the driver is
+a process of its own. Candidates are given as points to try first, since what a sampler proposes depends on the order in
+which results reach it, and so on the kills; with points, both searches have the same to do, and everything but times
+must be equal. A second pair of searches has early stopping on: which trials it stops does depend on the order, so that
+only what must hold whatever was stopped is looked at there.
+
+    python benchmarks/search_kills.py [--kills 10] [--trials 24]
+
+The exit code is 1 when anything was lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from _common import EXIT_MISSED, Column, Report, Table, Verdict, add_common_arguments, conditions, publish
+from _process import command_of, marked_environment, marked_processes
+from _sleeping import read_log
+from _sleeping_search import OBJECTIVES, STUDY
+
+from nas_distill.analysis.pareto import non_dominated_mask
+from nas_distill.records import TrialRecord, TrialStatus
+from nas_distill.search.asha import rung_epochs
+from nas_distill.search.messages import EPOCH
+from nas_distill.store import RunDirectory
+
+_PROGRAM = Path(__file__).with_name("_killed_search.py")
+_REDUCTION_FACTOR = 3.0
+_SESSION_LIMIT_S = 300.0
+_LINGER_LIMIT_S = 10.0
+_START_S = 8.0
+"""So long a session takes to start, or longer."""
+
+COLUMNS = (
+    Column("rule", "early stopping"),
+    Column("kills", "kills", "{}"),
+    Column("in_flight", "trials in flight at a kill, mean", "{:.1f}"),
+    Column("finished", "trials ended", "{}"),
+    Column("stopped", "of them stopped", "{}"),
+    Column("lost", "lost or different", "{}"),
+    Column("running", "left RUNNING", "{}"),
+    Column("redone", "epochs trained again, most per trial and kill", "{}"),
+    Column("workers_s", "a worker went on for, most s", "{:.1f}"),
+    Column("ended", "processes left over", "{}"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kill:
+    """What a kill met and left.
+
+    Attributes:
+        in_flight: Trials in flight.
+        workers_s: Seconds that a worker went on.
+        ended: Processes of the session that had to be ended, since they did not end by themselves.
+    """
+
+    in_flight: int
+    workers_s: float
+    ended: int
+
+
+def main() -> None:
+    arguments = parse()
+    rows, verdicts = [], []
+    with tempfile.TemporaryDirectory() as scratch:
+        for rule in ("none", "layers"):
+            row = measure(Path(scratch) / rule, rule, arguments)
+            rows.append(row)
+            verdicts += judge(row, arguments)
+    report = Report(
+        name="search_kills",
+        tables=(
+            Table(
+                title=f"Searches of {arguments.trials} sleeping trials of {arguments.epochs} epochs, whose driver was "
+                f"killed; {arguments.workers} at a time, a checkpoint every {arguments.checkpoint_every} epochs",
+                columns=COLUMNS,
+                rows=tuple(rows),
+            ),
+        ),
+        verdicts=tuple(verdicts),
+        conditions=conditions(seed=arguments.seed, threads=1),
+    )
+    publish(report, arguments)
+    if not all(verdict.met for verdict in verdicts):
+        raise SystemExit(EXIT_MISSED)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=10, help="per search")
+    parser.add_argument("--trials", type=int, default=24)
+    parser.add_argument("--epochs", type=int, default=9)
+    parser.add_argument("--epoch-s", type=float, default=0.4)
+    parser.add_argument("--checkpoint-every", type=int, default=2, help="epochs")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments and the candidates")
+    add_common_arguments(parser)
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.kills, arguments.trials = 1, 6
+    return arguments
+
+
+def measure(folder: Path, rule: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Runs a search undisturbed and one that is killed, and compares them."""
+    folder.mkdir()
+    moments = random.Random(arguments.seed)
+    points = [{"first": width, "second": moments.randint(2, 64)} for width in range(2, 2 + arguments.trials)]
+    settings = {
+        "trials": arguments.trials,
+        "epochs": arguments.epochs,
+        "epoch_s": arguments.epoch_s,
+        "checkpoint_every": arguments.checkpoint_every,
+        "workers": arguments.workers,
+        "points": points,
+        "rule": rule,
+    }
+    alone, killed = folder / "alone", folder / "killed"
+    undisturbed(alone, settings)
+    kills = disturbed(killed, settings, moments, count=arguments.kills)
+    before, after = records_of(alone), records_of(killed)
+    rungs = rung_epochs(arguments.epochs, reduction_factor=_REDUCTION_FACTOR)
+    return {
+        "rule": rule,
+        "kills": len(kills),
+        "in_flight": float(np.mean([kill.in_flight for kill in kills])),
+        "finished": len(after),
+        "stopped": sum(record.status is TrialStatus.STOPPED for record in after.values()),
+        "lost": len(differences(before, after) if rule == "none" else broken(after, arguments, rungs)),
+        "fronts_equal": front_of(before) == front_of(after) if rule == "none" else None,
+        "running": unbooked(killed, after),
+        "redone": max((redone(killed, number) for number in after), default=0),
+        "workers_s": max(kill.workers_s for kill in kills),
+        "ended": sum(kill.ended for kill in kills),
+    }
+
+
+def judge(row: dict[str, Any], arguments: argparse.Namespace) -> list[Verdict]:
+    name = "early stopping on" if row["rule"] != "none" else "no early stopping"
+    whole = row["lost"] == 0 and row["running"] == 0 and row["finished"] == arguments.trials
+    equal = (
+        "study, ledger and front are the undisturbed search's" if row["rule"] == "none" else "every trial ended once"
+    )
+    return [
+        Verdict(
+            text=f"{name}: after {row['kills']} kills {equal}, and no row is RUNNING",
+            met=whole and row["fronts_equal"] is not False and row["kills"] == arguments.kills,
+        ),
+        Verdict(
+            text=f"{name}: at most {row['redone']} epochs were trained again per trial in flight and kill (checkpoint "
+            f"every {arguments.checkpoint_every})",
+            met=row["redone"] <= arguments.checkpoint_every,
+        ),
+    ]
+
+
+def undisturbed(folder: Path, settings: dict[str, Any]) -> None:
+    """Runs a search, or what is left of it, to its end."""
+    if begin(folder, settings, mark="").wait(_SESSION_LIMIT_S) != 0:
+        raise RuntimeError((folder / "log.txt").read_text()[-2000:])
+
+
+def disturbed(folder: Path, settings: dict[str, Any], moments: random.Random, *, count: int) -> list[Kill]:
+    """Kills a search's driver `count` times, and lets it end; raises RuntimeError when it fails by itself.
+
+    Three kills of four come while trials are in flight, a random time after the first began; the others while the
+    session starts.
+    """
+    kills: list[Kill] = []
+    share = 0.5 if settings["rule"] == "none" else 0.2  # trials that are stopped early leave less time to kill in
+    work_s = share * settings["trials"] * settings["epochs"] * settings["epoch_s"] / settings["workers"]
+    while len(kills) < count:
+        mark = uuid.uuid4().hex
+        known = begun_trials(folder)
+        session = begin(folder, settings, mark=mark)
+        early = len(kills) % 4 == 3
+        while not early and session.poll() is None and begun_trials(folder) == known:
+            time.sleep(0.05)
+        try:
+            code = session.wait(moments.uniform(1.0, _START_S) if early else moments.uniform(0.0, 2.0 * work_s / count))
+        except subprocess.TimeoutExpired:
+            flying_now = flying(folder)
+            session.send_signal(signal.SIGKILL)
+            session.wait()
+            kills.append(wait_for_the_last(mark, in_flight=len(flying_now)))
+            print(f"kill {len(kills)}/{count}: {kills[-1]}", flush=True)
+            continue
+        if code != 0:
+            raise RuntimeError((folder / "log.txt").read_text()[-2000:])
+        break
+    undisturbed(folder, settings)
+    return kills
+
+
+def begun_trials(folder: Path) -> int:
+    """Returns how often a worker began a trial, in all sessions."""
+    run = RunDirectory(folder)
+    numbers = [int(path.name) for path in run.trials.iterdir()] if run.trials.exists() else []
+    return sum("begun_at" in line for number in numbers for line in read_log(run.trial(number)))
+
+
+def begin(folder: Path, settings: dict[str, Any], *, mark: str) -> subprocess.Popen[bytes]:
+    folder.mkdir(exist_ok=True)
+    with (folder / "log.txt").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, str(_PROGRAM), str(folder), json.dumps(settings)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **marked_environment(mark)},
+            start_new_session=True,
+        )
+
+
+def wait_for_the_last(mark: str, *, in_flight: int) -> Kill:
+    """Waits until none of a killed search's processes is left; those that linger are ended, and counted.
+
+    Two agents of Ray's own outlive the node that they belong to.
+    """
+    begun = time.monotonic()
+    workers_s, ended = 0.0, 0
+    while left := marked_processes(mark):
+        elapsed = time.monotonic() - begun
+        if any(is_worker(process) for process in left):
+            workers_s = elapsed
+        if elapsed > _LINGER_LIMIT_S:
+            ended = len(left)
+            for process in left:
+                os.kill(process, signal.SIGKILL)
+            break
+        time.sleep(0.1)
+    return Kill(in_flight=in_flight, workers_s=workers_s, ended=ended)
+
+
+def is_worker(process: int) -> bool:
+    """Whether it runs trials, or may."""
+    title = command_of(process)
+    return title.startswith("ray::") and ("Trainable" in title or "IDLE" in title)
+
+
+def flying(folder: Path) -> list[int]:
+    """Returns the trials that workers had begun and not ended."""
+    run = RunDirectory(folder)
+    numbers = [int(path.name) for path in run.trials.iterdir()] if run.trials.exists() else []
+    return [number for number in numbers if not run.trial(number).result.exists()]
+
+
+def records_of(folder: Path) -> dict[int, TrialRecord]:
+    """Returns the records on disk, by trial."""
+    run = RunDirectory(folder)
+    found = {int(path.name): run.trial(int(path.name)).read_result() for path in run.trials.iterdir()}
+    return {number: record for number, record in sorted(found.items()) if record is not None}
+
+
+def unbooked(folder: Path, records: dict[int, TrialRecord]) -> int:
+    """Returns how many rows of the study are unfinished, or are not what the ledger on disk says."""
+    study = optuna.load_study(study_name=STUDY, storage=RunDirectory(folder).own_storage)
+    rows = {trial.number: trial for trial in study.trials}
+    wrong = sum(not trial.state.is_finished() for trial in rows.values()) + len(rows.keys() ^ records.keys())
+    for number, record in records.items():
+        if number in rows and rows[number].user_attrs.get("record") != record.model_dump_json():
+            wrong += 1
+    return wrong
+
+
+def differences(before: dict[int, TrialRecord], after: dict[int, TrialRecord]) -> list[int]:
+    """Returns the trials that one of two searches lacks, or that came to something else there, but for times."""
+    both = before.keys() & after.keys()
+    return sorted(
+        (before.keys() ^ after.keys()) | {number for number in both if facts(before[number]) != facts(after[number])}
+    )
+
+
+def facts(record: TrialRecord) -> tuple[object, ...]:
+    """Returns what a trial came to."""
+    gaps = tuple(point.gap_points for point in record.curve)
+    return (record.spec, record.recipe, record.seed, record.cost, record.status, record.epochs, record.metrics, gaps)
+
+
+def broken(after: dict[int, TrialRecord], arguments: argparse.Namespace, rungs: tuple[int, ...]) -> list[int]:
+    """Returns the trials of a search with early stopping that did not end at their last epoch or at a rung."""
+    whole = {TrialStatus.COMPLETE: (arguments.epochs,), TrialStatus.STOPPED: rungs}
+    bad = [number for number, record in after.items() if record.epochs not in whole.get(record.status, ())]
+    return bad + [number for number, record in after.items() if len(record.curve) != record.epochs]
+
+
+def front_of(records: dict[int, TrialRecord]) -> list[str]:
+    """Returns the candidates on the front."""
+    complete = [record for record in records.values() if record.metrics is not None]
+    places = np.array([[record.metrics.gap_points, record.cost.num_params] for record in complete if record.metrics])
+    mask = non_dominated_mask(places.reshape(-1, len(OBJECTIVES)))
+    return sorted(record.spec.spec_id for record, on_front in zip(complete, mask, strict=True) if on_front)
+
+
+def redone(folder: Path, number: int) -> int:
+    """Returns the most epochs of a trial that were trained again after one of its interruptions."""
+    most, reached = 0, 0
+    again = 0
+    for line in read_log(RunDirectory(folder).trial(number)):
+        if "begun_at" in line:
+            again = 0
+        elif EPOCH in line:
+            again += line[EPOCH] <= reached
+            reached = max(reached, line[EPOCH])
+            most = max(most, again)
+    return most
+
+
+if __name__ == "__main__":
+    main()
