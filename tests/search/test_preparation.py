@@ -40,6 +40,15 @@ def test_a_teacher_that_changed_under_its_name_is_told(small_run: SmallRun, tmp_
     assert [folder.name for folder in run.knowledge.iterdir()] == [first.knowledge["teacher/none"]]
 
 
+def test_a_teacher_that_saw_other_splits_is_told(small_run: SmallRun, tmp_path: Path) -> None:
+    config, heard = make_config(small_run), Heard()
+    prepare(RunDirectory(tmp_path / "same"), config, heard)
+    assert not heard.texts("warning")
+    other = config.model_copy(update={"data": SMALL_DATA.model_copy(update={"split_seed": 1})})
+    prepare(RunDirectory(tmp_path / "other"), other, heard)
+    assert "may have seen these validation images" in heard.texts("warning")[0]
+
+
 def test_a_teacher_with_another_normalisation_is_asked_again(small_run: SmallRun, tmp_path: Path) -> None:
     run, config = RunDirectory(tmp_path), make_config(small_run)
     first = prepare(run, config, Silent())
