@@ -78,7 +78,8 @@ class Recipe(Record):
         dropout: Dropout before the classifier, where the architecture has it (`drop_rate`).
         drop_path: Stochastic depth, where the architecture has it (`drop_path_rate`).
         ema_decay: Decay per step of the weights' moving average that is evaluated; 0 evaluates the raw weights.
-        gradient_clip_norm: Largest L2 norm of the gradient; 0 is no clipping.
+        gradient_clip_norm: Largest L2 norm of the network's gradient, and of that of each loss's learned part; 0 is no
+            clipping.
         schedule: Course of the learning rate after the warm-up, by timm's schedulers: "cosine", "linear" (a poly of
             power 1), "step" (a tenth after each third) or "constant".
         mix: Mix images and labels with those of a partner: "mixup" (Zhang et al. 2018, arXiv 1710.09412) averages

@@ -72,8 +72,8 @@ def teacher_reference(run: RunDirectory, assistant: int | None) -> str:
 
 _TEACHER = "teacher/"
 
-_FOLD_SEED = 0
-"""One for all trials: students are compared on the same folds."""
+FOLD_SEED = 0
+"""Of the folds: one for all trials: students are compared on the same folds."""
 
 
 class Workplace(Record):
@@ -164,7 +164,7 @@ class TrialContext:
                 f"picks.folds: recipe.mix is {assignment.recipe.mix}, which mixes images of the fold that is left out "
                 "into those that are trained on; score this student by seeds, or search without mixing"
             )
-        folds = parts(self._train.labels, assignment.fold.of, _FOLD_SEED)
+        folds = parts(self._train.labels, assignment.fold.of, FOLD_SEED)
         scored = folds[assignment.fold.number]
         trained = torch.cat([part for number, part in enumerate(folds) if number != assignment.fold.number])
         return Lesson(

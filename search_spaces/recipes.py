@@ -20,6 +20,12 @@ STANDARDISED = ("kd", "dkd", "ctkd")
 LOGITS = (*TEMPERED, "ctkd")
 """Losses of logits alone."""
 
+CHOSEN = (
+    "losses", "label_weight", "label_smoothing", "dropout", "drop_path", "ema_decay", "schedule", "adaptive",
+    "early_stopping_patience",
+)  # fmt: skip
+"""Fields of a recipe that are chosen whatever the section `recipe` says; the others are its own, or follow it."""
+
 _NO_MIX = "none"
 
 

@@ -57,13 +57,17 @@ class AskedLoss:
 def asked_losses(recipe: Recipe) -> tuple[AskedLoss, ...]:
     """Returns the teacher losses of a recipe; none for the control.
 
+    A loss of weight 0 has no pull, whatever the schedule, which multiplies weights: it is checked and then left out, so
+    that the teacher is asked nothing for its sake. Refusing it would end searches whose own space draws a weight of 0.
+
     Raises:
         ConfigError: A loss or parameter is unknown, a value is out of range, or what adapts has nothing to adapt.
     """
-    asked = tuple(
+    named = [
         AskedLoss(entry=LOSSES.get(name), parameters=LOSSES.get(name).resolve(given))
         for name, given in _without_control(recipe).items()
-    )
+    ]
+    asked = tuple(loss for loss in named if loss.weight > 0)
     _check_adaptive(recipe, asked)
     return asked
 
@@ -107,8 +111,8 @@ def _check_adaptive(recipe: Recipe, asked: tuple[AskedLoss, ...]) -> None:
     changed = [name for name, value in dict(adaptive).items() if value != Adaptation.model_fields[name].default]
     if changed and not asked:
         raise ConfigError(
-            f"recipe.adaptive.{changed[0]}: it adapts the teacher's terms, and recipe.losses has none; add one, or "
-            "leave it out"
+            f"recipe.adaptive.{changed[0]}: it adapts the teacher's terms, and recipe.losses has none with a weight "
+            "above 0; add one, or leave it out"
         )
     if adaptive.temperature_course != "constant" and not any(TEMPERATURE_NAME in loss.parameters for loss in asked):
         raise ConfigError(

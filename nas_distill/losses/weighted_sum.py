@@ -125,6 +125,11 @@ class DistillationLoss(nn.Module):
         """Whether any term asks the teacher, in this epoch."""
         return bool(self._asked) and self._factor > 0
 
+    def learned_parameters(self) -> tuple[list[nn.Parameter], ...]:
+        """Returns the parameters of each loss that has some, apart."""
+        found = (list(term.parameters()) for term in self._terms.values())
+        return tuple(parameters for parameters in found if parameters)
+
     def begin_epoch(self, epoch: int, *, factor: float = 1.0) -> None:
         """Moves what changes from epoch to epoch to where it is in epoch number `epoch`, from 0.
 

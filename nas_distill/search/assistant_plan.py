@@ -25,11 +25,11 @@ def check_assistants(config: SearchConfig) -> None:
     """
     if config.assistants.count == 0 or config.space.recipe != FIXED_RECIPE or can_learn(config.recipe):
         return
-    losses = ", ".join(config.recipe.losses)
+    losses = ", ".join(loss.name for loss in asked_losses(config.recipe))
     reason = (
         f"with {losses} a student answers through the teacher's own classifier, which no assistant has"
         if losses
-        else "recipe.losses is empty, so that no student asks a teacher"
+        else "recipe.losses has none with a weight above 0, so that no student asks a teacher"
     )
     raise ConfigError(f"assistants.count: {reason}; leave --assistants out, or distil by another loss")
 

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 import nas_distill.models  # noqa: F401 - registers this project's entrypoints with timm
-from nas_distill.config import LOCAL_DIR, RUN, SearchConfig, TeacherConfig
-from nas_distill.data.folds import check_parts
+from nas_distill.config import FIXED_RECIPE, LOCAL_DIR, RUN, SearchConfig, TeacherConfig
+from nas_distill.data.folds import check_parts, parts
 from nas_distill.data.manifest import DataManifest
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import ImageSplit, open_split
@@ -26,7 +29,7 @@ from nas_distill.records import TeacherRecord
 from nas_distill.search.teacher_job import driver_device
 from nas_distill.store import RunDirectory, write_record
 from nas_distill.train.teacher import fit_teacher, measure_teacher, read_provenance
-from nas_distill.workplace import source_name
+from nas_distill.workplace import FOLD_SEED, source_name
 
 DIGITS_TEACHER = TeacherConfig(model="small_resnet", arguments={"widths": (32, 64, 128), "depths": (2, 2, 2)})
 """Trained when `digits` is searched without a teacher."""
@@ -59,13 +62,14 @@ def prepare(run: RunDirectory, config: SearchConfig, progress: Progress, pool: S
         pool: Shares the teacher's answers among processes when there is much to ask.
 
     Raises:
-        ConfigError: A class has fewer training images than folds were asked for.
+        ConfigError: A class has fewer training images than folds were asked for, or none has enough for its release.
         NasDistillError: The images, the teacher or the run directory cannot be used.
     """
     manifest = prepare_data(config.data, run.path, progress)
     splits = open_split(config.data, run.path, "train"), open_split(config.data, run.path, "validation")
     if config.picks.folds:
         check_parts(splits[0].labels, config.picks.folds)
+    _check_release(config, splits[0].labels)
     teacher, record = _make_teacher(run, config, splits, progress)
     knowledge = ask_about_views(
         teacher, assistant=None, run=run, config=config, splits=splits, progress=progress, pool=pool
@@ -140,6 +144,29 @@ def check_served(config: SearchConfig) -> None:
                 f"recipe.losses.{loss.name}: it compares feature maps, which are not stored; set teacher.online=true "
                 "(--online-teacher), or take a loss of logits or embeddings"
             )
+
+
+def _check_release(config: SearchConfig, labels: Tensor) -> None:
+    """Checks that every training by a fixed recipe, those on folds included, could release a class.
+
+    A recipe of a searched space fails its own trial: only that is known to be by it.
+
+    Args:
+        config: The search's.
+        labels: int64 [N], of the training split.
+
+    Raises:
+        ConfigError: None could.
+    """
+    adaptive = config.recipe.adaptive
+    if config.space.recipe != FIXED_RECIPE or not adaptive.release:
+        return
+    from nas_distill.train.release import check_holdout  # scipy: half a second
+
+    check_holdout(labels, adaptive.release_holdout)
+    for scored in parts(labels, config.picks.folds, FOLD_SEED) if config.picks.folds else ():
+        trained = torch.ones(len(labels), dtype=torch.bool).index_fill(0, scored, value=False)
+        check_holdout(labels[trained], adaptive.release_holdout)
 
 
 def _make_teacher(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from nas_distill.config import FIXED_RECIPE, SEARCHED_RECIPE, SearchConfig
 from nas_distill.errors import ConfigError, SpaceError, StudyError, nearest_names
-from nas_distill.losses.registry import LOSSES, NONE, LossEntry, Need, wanted_signals
+from nas_distill.losses.registry import LOSSES, LossEntry, Need, asked_losses
 from nas_distill.recipe import Adaptation, Recipe
 from nas_distill.search.files import import_file, one_line, where
 from nas_distill.search.preparation import stores_embeddings
@@ -160,7 +160,6 @@ def propose_recipe(space: RecipeSpace, trial: Trial, base: Recipe, choices: Reci
                 f"recipe.{field}={getattr(base, field)} for all trials of a search"
             )
     try:
-        wanted_signals(recipe)
         check_optimizer(recipe.optimizer)
         _check_served(recipe, base, choices)
     except ConfigError as error:
@@ -175,9 +174,10 @@ def _check_served(recipe: Recipe, base: Recipe, choices: RecipeChoices) -> None:
         ConfigError: It takes more.
     """
     # What the configuration's own recipe takes was checked, and is served, before the first trial.
-    for name in recipe.losses:
-        if name not in (*choices.losses, *base.losses, NONE):
-            raise ConfigError(f"recipe.losses.{name}: {_way_out(LOSSES.get(name))}, or choose among choices.losses")
+    own = {loss.name for loss in asked_losses(base)}
+    for loss in asked_losses(recipe):
+        if loss.name not in (*choices.losses, *own):
+            raise ConfigError(f"recipe.losses.{loss.name}: {_way_out(loss.entry)}, or choose among choices.losses")
     if recipe.mix not in choices.mixes:
         raise ConfigError(
             f"recipe.mix: {recipe.mix}, and the teacher is not asked about such images; add it to views.mixes, or "

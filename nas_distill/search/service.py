@@ -33,6 +33,7 @@ from nas_distill.search.points import planned_points
 from nas_distill.search.preparation import Prepared, check_served, prepare
 from nas_distill.search.proposer import Proposer, make_limits
 from nas_distill.search.recipes import load_recipe_space, make_choices
+from nas_distill.search.settings import check_settings
 from nas_distill.search.spaces import load_space
 from nas_distill.search.stopping import describe_stopping, make_stopping
 from nas_distill.search.study import StudyLedger
@@ -73,6 +74,7 @@ def start_search(config: SearchConfig, folder: Path, progress: Progress) -> Sear
         if run.config.exists():
             raise RunError(f"{folder}: holds a run already; go on with --resume {folder}, or choose another --out")
         config = _with_study_name(config.anchored(Path.cwd()), run)
+        check_settings(config)
         _check(config)
         with _opened_ledger(run, config) as ledger:
             if ledger.num_trials:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from nas_distill.data.viewing import view_batches
-from nas_distill.errors import ConfigError
 from nas_distill.knowledge.targets import Targets
 from nas_distill.losses.registry import DistillationLoss, wanted_signals
 from nas_distill.models.student import check_student
@@ -72,12 +71,13 @@ class Guidance:
         self.positions = data.positions
         self._watch: ReleaseWatch | None = None
         if adaptive.release:
-            from nas_distill.train.release import ReleaseWatch, holdout  # scipy: half a second that few trials need
+            # scipy: half a second that few trials need
+            from nas_distill.train.release import ReleaseWatch, check_holdout, holdout
 
+            check_holdout(data.train.labels[self.positions], adaptive.release_holdout)
             self.positions, self._held_out = holdout(
                 data.train.labels, adaptive.release_holdout, seed, among=self.positions
             )
-            _check_held_out(data.train.labels[self._held_out], adaptive.release_holdout)
             self._watch = ReleaseWatch(num_classes, adaptive.release_level)
 
     def begin_epoch(self, epoch: int) -> None:
@@ -144,22 +144,6 @@ class Guidance:
             return self.loss.teacher_sum(self.loss.teacher_parts(Signals(logits), teacher, labels))
 
         return pull
-
-
-def _check_held_out(labels: Tensor, share: float) -> None:
-    """Checks that some class has as many held-out images as its release takes.
-
-    Raises:
-        ConfigError: None has: nothing could be released, and the held-out images would be lost for nothing.
-    """
-    from nas_distill.train.release import LEAST_IMAGES
-
-    most = int(labels.bincount(minlength=1).max())
-    if most < LEAST_IMAGES:
-        raise ConfigError(
-            f"recipe.adaptive.release_holdout: {share:g} holds out at most {most} training images of a class, and a "
-            f"release takes {LEAST_IMAGES}; raise it, train on more images, or leave release out"
-        )
 
 
 def _shapes(

@@ -23,6 +23,7 @@ from scipy.special import stdtr
 from torch import Tensor
 from torch.nn.functional import one_hot, softmax
 
+from nas_distill.errors import ConfigError
 from nas_distill.losses.functional.numerics import hard_labels, wide
 
 LEAST_IMAGES = 5
@@ -50,9 +51,31 @@ def holdout(labels: Tensor, share: float, seed: int, among: Tensor | None = None
     by_class = shuffled[labels[shuffled].argsort(stable=True)]
     counts = torch.bincount(labels[positions])
     rank = torch.arange(len(by_class)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
-    wanted = torch.minimum((share * counts.double() + 0.5).floor().long(), counts // 2)
-    is_held = rank < wanted.repeat_interleave(counts)
+    is_held = rank < _held_out(counts, share).repeat_interleave(counts)
     return by_class[~is_held].sort().values, by_class[is_held].sort().values
+
+
+def check_holdout(labels: Tensor, share: float) -> None:
+    """Checks that some class has as many held-out images as its release takes.
+
+    Args:
+        labels: int64 [N], of the images that are divided.
+        share: As for `holdout`.
+
+    Raises:
+        ConfigError: None has: nothing could be released, and the held-out images would be lost for nothing.
+    """
+    most = int(_held_out(torch.bincount(labels, minlength=1), share).max())
+    if most < LEAST_IMAGES:
+        raise ConfigError(
+            f"recipe.adaptive.release_holdout: {share:g} holds out at most {most} training images of a class, and a "
+            f"release takes {LEAST_IMAGES}; raise it, train on more images, or leave release out"
+        )
+
+
+def _held_out(counts: Tensor, share: float) -> Tensor:
+    """Returns how many of each class's images are held out."""
+    return torch.minimum((share * counts.double() + 0.5).floor().long(), counts // 2)
 
 
 def alignments(

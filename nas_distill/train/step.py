@@ -1,4 +1,11 @@
-"""One optimiser step, whatever the memory: a batch that does not fit is passed in parts whose gradients are summed."""
+"""One optimiser step, whatever the memory: a batch that does not fit is passed in parts whose gradients are summed.
+
+Gradients are clipped apart: the network's by its norm, that of each loss's learned part by its own, all to the recipe's
+`gradient_clip_norm`. Unclipped, a learned part steps as far as its loss's weight throws it (hint's regressor starts at
+about 25 times the default norm on the digits). Under one norm over all that the optimiser holds, as training scripts
+have it, what is thrown away after training would shorten the student's steps, and CTKD's temperature, which is trained
+against the student, would have a say in how far it goes.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +36,7 @@ class Stepper:
     Args:
         network: In training mode, on its device.
         loss: What is minimised.
-        optimizer: Over the network.
+        optimizer: Over the network and the loss's learned parts.
         average: The moving average that follows it, if any.
         preprocess: From uint8 images to the network's input.
         targets: The teacher's answers; None when the loss never asks for them.
@@ -56,7 +63,7 @@ class Stepper:
         device: torch.device,
     ) -> None:
         self._network = network
-        self._weights = list(network.parameters())
+        self._clipped = [list(network.parameters()), *loss.learned_parameters()]
         self._loss = loss
         self._optimizer = optimizer
         self._average = average
@@ -74,7 +81,8 @@ class Stepper:
         """
         parts = self._gradient(batch, view)
         if self._clip_norm > 0:
-            nn.utils.clip_grad_norm_(self._weights, self._clip_norm)
+            for parameters in self._clipped:
+                nn.utils.clip_grad_norm_(parameters, self._clip_norm)
         self._optimizer.step()
         if self._average is not None:
             self._average.update(self._network, step=number)

@@ -9,6 +9,7 @@ import pytest
 from nas_distill.errors import ConfigError
 from nas_distill.losses.registry import LOSSES, Need, asked_losses, through_teacher, wanted_signals
 from nas_distill.recipe import Adaptation, Recipe
+from nas_distill.signals import Wanted
 
 
 def make(adaptive: dict[str, Any] | None = None, **losses: dict[str, float]) -> Recipe:
@@ -21,6 +22,16 @@ def test_logits_are_always_there_and_the_rest_is_asked_for() -> None:
     wanted = wanted_signals(make(at={"depth": 1.0}, hint={}, vid={"depth": 1.0}))
     assert wanted.depths == (0.5, 1.0), "each depth once, shallow first"
     assert not wanted.embedding
+
+
+@pytest.mark.parametrize("name", LOSSES.names())
+def test_a_loss_of_weight_0_asks_for_nothing(name: str) -> None:
+    idle = make(**{"kd": {}, name: {"weight": 0.0}})
+    assert asked_losses(idle) == (() if name == "kd" else asked_losses(make(kd={})))
+    assert wanted_signals(idle) == Wanted()
+    assert not through_teacher(idle)
+    with pytest.raises(ConfigError, match=rf"recipe\.losses\.{name}\.nonsense: no such parameter"):
+        asked_losses(make(**{name: {"weight": 0.0, "nonsense": 1.0}}))
 
 
 @pytest.mark.parametrize("name", LOSSES.names())
@@ -37,6 +48,10 @@ def test_every_loss_asks_for_what_it_needs(name: str) -> None:
     [
         (make(hint={"depth": 0.0}), r"recipe\.losses\.hint\.depth: 0\.0 must be above 0, at most 1"),
         (make(kd={"depth": 0.5}), r"recipe\.losses\.kd\.depth: no such parameter"),
+        (
+            make({"teacher_until": 0.5}, kd={"weight": 0.0}),
+            r"recipe\.adaptive\.teacher_until: .* has none with a weight",
+        ),
         (make({"teacher_until": 0.5}), r"recipe\.adaptive\.teacher_until: it adapts the teacher's terms, .* has none"),
         (
             make({"temperature_course": "linear"}, rkd={}),

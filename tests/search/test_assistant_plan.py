@@ -273,7 +273,8 @@ def test_a_student_through_the_teachers_classifier_neither_teaches_nor_learns(tm
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        (Recipe(losses={}, label_weight=1.0), "recipe.losses is empty, so that no student asks a teacher"),
+        (Recipe(losses={}, label_weight=1.0), "recipe.losses has none with a weight above 0, so that no student asks"),
+        (Recipe(losses={"simkd": {"weight": 0.0}}), "recipe.losses has none with a weight above 0"),
         (Recipe(losses={"simkd": {}}), "with simkd a student answers through the teacher's own classifier"),
     ],
 )

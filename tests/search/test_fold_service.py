@@ -20,6 +20,8 @@ from nas_distill.store import RunDirectory
 from tests.helpers import SMALL_DATA, Heard, SmallRun
 from tests.search import processes
 
+pytestmark = pytest.mark.usefixtures("shared_cluster")
+
 
 def make_config(small: SmallRun, folds: int) -> SearchConfig:
     return SearchConfig(

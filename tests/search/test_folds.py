@@ -139,15 +139,6 @@ def test_a_killed_workers_fold_goes_on_in_another(workplace: Workplace) -> None:
     assert [point.epoch for point in records[0].curve] == list(range(1, 61))
 
 
-def test_a_recipe_that_mixes_images_fails_with_the_reason(workplace: Workplace, small_run: SmallRun) -> None:
-    known = {"teacher/none": small_run.knowledge_id, "teacher/mixup": small_run.knowledge_id}
-    heard = Heard()
-    statuses, errors = run_folds(make_folds(mix="mixup"), workplace.model_copy(update={"knowledge": known}), heard)
-    assert statuses == [TrialStatus.FAILED] * 2
-    assert all("recipe.mix is mixup, which mixes images of the fold that is left out" in error for error in errors)
-    assert any("trial 0, fold 2 of 2 failed: picks.folds: recipe.mix is mixup" in text for text in heard.texts("folds"))
-
-
 @pytest.fixture
 def deadly(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A space with an architecture that kills its process."""
@@ -171,10 +162,16 @@ def deadly(tmp_path_factory: pytest.TempPathFactory) -> str:
 DEADLY = StudentSpec(architecture="deadly_net")
 
 
-def test_a_student_that_kills_its_workers_fails_beside_others_that_do_not(workplace: Workplace, deadly: str) -> None:
-    statuses, errors = run_folds([*make_folds(0, spec=DEADLY), *make_folds(1)], workplace, space_name=deadly)
-    assert statuses == [TrialStatus.FAILED] * 2 + [TrialStatus.COMPLETE] * 2
+def test_those_that_kill_their_workers_or_mix_images_fail_beside_others(
+    workplace: Workplace, small_run: SmallRun, deadly: str
+) -> None:
+    known = {"teacher/none": small_run.knowledge_id, "teacher/mixup": small_run.knowledge_id}
+    planned, heard = [*make_folds(0, spec=DEADLY), *make_folds(1), *make_folds(2, mix="mixup")], Heard()
+    statuses, errors = run_folds(planned, workplace.model_copy(update={"knowledge": known}), heard, space_name=deadly)
+    assert statuses == [TrialStatus.FAILED] * 2 + [TrialStatus.COMPLETE] * 2 + [TrialStatus.FAILED] * 2
     assert all(error.startswith("its worker died 1 time") and "\n" not in error for error in errors[:2])
+    assert all("recipe.mix is mixup, which mixes images of the fold that is left out" in error for error in errors[4:])
+    assert any("trial 2, fold 2 of 2 failed: picks.folds: recipe.mix is mixup" in text for text in heard.texts("folds"))
 
 
 def test_when_all_workers_die_nothing_is_booked_and_it_is_told(workplace: Workplace, deadly: str) -> None:

@@ -9,10 +9,11 @@ import pytest
 import safetensors.torch
 from pydantic import ValidationError
 
-from nas_distill.config import LOCAL_DIR, SearchConfig, TeacherConfig
-from nas_distill.errors import RunError
+from nas_distill.config import LOCAL_DIR, PicksConfig, SearchConfig, SpaceConfig, TeacherConfig
+from nas_distill.errors import ConfigError, RunError
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.progress import Silent
+from nas_distill.recipe import Adaptation
 from nas_distill.records import Recipe
 from nas_distill.search.preparation import prepare
 from nas_distill.store import RunDirectory
@@ -39,6 +40,15 @@ def test_a_teacher_that_changed_under_its_name_is_told(small_run: SmallRun, tmp_
     assert [folder.name for folder in run.knowledge.iterdir()] == [first.knowledge["teacher/none"]]
 
 
+def test_a_teacher_that_saw_other_splits_is_told(small_run: SmallRun, tmp_path: Path) -> None:
+    config, heard = make_config(small_run), Heard()
+    prepare(RunDirectory(tmp_path / "same"), config, heard)
+    assert not heard.texts("warning")
+    other = config.model_copy(update={"data": SMALL_DATA.model_copy(update={"split_seed": 1})})
+    prepare(RunDirectory(tmp_path / "other"), other, heard)
+    assert "may have seen these validation images" in heard.texts("warning")[0]
+
+
 def test_a_teacher_with_another_normalisation_is_asked_again(small_run: SmallRun, tmp_path: Path) -> None:
     run, config = RunDirectory(tmp_path), make_config(small_run)
     first = prepare(run, config, Silent())
@@ -61,6 +71,34 @@ def test_the_configuration_says_how_much_is_stored(small_run: SmallRun, tmp_path
     prepared = prepare(run, make_config(small_run, top_k=3, embeddings=True), Silent())
     shape = Knowledge(run.knowledge / prepared.knowledge["teacher/none"]).manifest.shape
     assert (shape.top_k, shape.embedding_size) == (3, 24)
+
+
+@pytest.mark.parametrize(("share", "folds"), [(0.1, 0), (0.2, 2)])
+def test_a_fixed_recipe_that_could_release_no_class_is_refused_before_the_teacher_is_asked(
+    small_run: SmallRun, tmp_path: Path, share: float, folds: int
+) -> None:
+    run = RunDirectory(tmp_path)
+    recipe = Recipe(epochs=2, adaptive=Adaptation(release=True, release_holdout=share))
+    config = make_config(small_run).model_copy(update={"recipe": recipe, "picks": PicksConfig(folds=folds)})
+    with pytest.raises(
+        ConfigError, match=r"recipe\.adaptive\.release_holdout: .* holds out at most 3 training"
+    ) as caught:
+        prepare(run, config, Silent())
+    assert "\n" not in str(caught.value)
+    assert not run.teacher.exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"picks": PicksConfig(folds=0)}, {"space": SpaceConfig(recipe="own.py"), "picks": PicksConfig(folds=2)}],
+    ids=["enough images", "searched"],
+)
+def test_a_recipe_that_could_release_a_class_is_prepared(
+    small_run: SmallRun, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    recipe = Recipe(epochs=2, adaptive=Adaptation(release=True, release_holdout=0.2))
+    config = make_config(small_run).model_copy(update={"recipe": recipe, **changes})
+    assert prepare(RunDirectory(tmp_path), config, Silent()).knowledge
 
 
 def test_embeddings_of_an_online_teacher_are_refused(small_run: SmallRun) -> None:

@@ -163,10 +163,10 @@ def test_a_small_space_is_tried_to_its_last_candidate(tmp_path: Path) -> None:
             arguments={"widths": (trial.suggest_int("width", 4, 11), 8), "depths": (1, 1)},
         )
 
-    proposer, _ = make_proposer(tmp_path, eight, max_refusals=200)
+    proposer, _ = make_proposer(tmp_path, eight, max_refusals=60)
     widths_seen = {proposer.next().spec.keyword_arguments()["widths"][0] for _ in range(8)}
     assert widths_seen == set(range(4, 12))
-    with pytest.raises(ExhaustedSpaceError, match="200 repeated"):
+    with pytest.raises(ExhaustedSpaceError, match="60 repeated"):
         proposer.next()
 
 

@@ -60,6 +60,11 @@ def test_fixed_is_the_recipe_of_the_configuration() -> None:
         assert propose_recipe(load_recipe_space("fixed"), ask(), base, choices) == base
 
 
+def test_a_loss_of_weight_0_need_not_be_served(tmp_path: Path) -> None:
+    space = load_recipe_space(own_space(tmp_path, changed("'losses': {'kd': {}, 'hint': {'weight': 0.0}}")))
+    assert propose_recipe(space, ask(), BASE, CHOICES).losses["hint"] == {"weight": 0.0}
+
+
 def test_what_the_shipped_space_knows_of_losses_is_what_the_registry_says() -> None:
     entries = {name: LOSSES.get(name) for name in LOSSES.names()}
     assert set(TEMPERED) == {name for name, entry in entries.items() if "temperature" in entry.defaults}

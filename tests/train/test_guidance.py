@@ -41,6 +41,16 @@ class HurtfulTargets:
         return self._targets.shapes(images, wanted)
 
 
+class SilentTargets:
+    """Is not to be asked."""
+
+    def signals(self, view: int, indices: Tensor, images: Tensor, wanted: Wanted) -> Signals:
+        raise AssertionError
+
+    def shapes(self, images: Tensor, wanted: Wanted) -> SignalShapes:
+        raise AssertionError
+
+
 @pytest.fixture(scope="module")
 def lesson(small_run: SmallRun) -> Lesson:
     return open_lesson(small_run.workplace())
@@ -145,6 +155,15 @@ def test_held_out_images_are_not_trained_on(lesson: Lesson) -> None:
 def test_feature_maps_are_not_stored_and_the_way_out_is_told(lesson: Lesson) -> None:
     with pytest.raises(ConfigError, match=r"feature maps of the teacher are wanted, .*--online-teacher"):
         make_trainer(lesson, {}, losses={"hint": {}})
+
+
+def test_a_loss_of_weight_0_needs_nothing_of_the_teacher(lesson: Lesson) -> None:
+    teachers = replace(lesson, targets=SilentTargets())
+    expected = run(make_trainer(lesson, {}, losses={}, label_weight=1.0))
+    assert (
+        run(make_trainer(teachers, {}, losses={"hint": {"weight": 0.0}, "rkd": {"weight": 0.0}}, label_weight=1.0))
+        == expected
+    )
 
 
 def test_embeddings_that_are_not_stored_are_told(lesson: Lesson) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nas_distill.errors import TrialError
+from nas_distill.knowledge.targets import OnlineTargets
 from nas_distill.models.memory import is_out_of_memory
 from nas_distill.models.student import build_student
 from nas_distill.records import Execution, Recipe, StudentSpec
@@ -95,6 +96,40 @@ def test_no_part_of_an_odd_batch_is_a_single_image(lesson: Lesson, batch_size: i
     trainer = make_trainer(lesson, TINY_SPEC, holds=4, seen=seen, batch_size=batch_size)
     trainer.run_epoch()
     assert min(seen) >= 2
+
+
+def gradient_norms(small_run: SmallRun, lesson: Lesson, clip_norm: float) -> list[float]:
+    """Of one step: the network's, ctkd's temperature's, hint's regressor's."""
+    torch.manual_seed(3)
+    trainer = Trainer(
+        build_student(TINY_SPEC, num_classes=10, channels=1, image_size=8),
+        recipe=Recipe(
+            losses={"ctkd": {"weight": 1e4}, "hint": {}},
+            epochs=1,
+            batch_size=lesson.data.train.num_images,
+            gradient_clip_norm=clip_norm,
+        ),
+        data=lesson.data,
+        targets=OnlineTargets(small_run.teacher),
+        reference=lesson.reference,
+        seed=3,
+        device=CPU,
+    )
+    trainer.run_epoch()
+    terms = trainer._guidance.loss.terms
+    parts = (trainer._network, terms["ctkd"], terms["hint"])
+    return [
+        float(nn.utils.get_total_norm([one.grad for one in part.parameters() if one.grad is not None]))
+        for part in parts
+    ]
+
+
+def test_the_network_and_what_each_loss_learns_are_clipped_apart(small_run: SmallRun, lesson: Lesson) -> None:
+    raw = gradient_norms(small_run, lesson, 0.0)
+    assert gradient_norms(small_run, lesson, min(raw) / 2) == pytest.approx([min(raw) / 2] * 3, rel=1e-3)
+    # Each that is above: the others are left as they are.
+    between = sum(sorted(raw)[:2]) / 2
+    assert gradient_norms(small_run, lesson, between) == pytest.approx([min(one, between) for one in raw], rel=1e-3)
 
 
 def test_a_device_that_holds_nothing_fails_the_trial_with_the_reason(lesson: Lesson) -> None:

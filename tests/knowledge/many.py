@@ -1,6 +1,6 @@
-"""Stores and reads the answers to a million images of a thousand classes, and prints its peak memory as JSON.
+"""Stores and reads the answers to many images of a thousand classes, and prints its peak memory as JSON.
 
-python -m tests.knowledge.million FOLDER
+python -m tests.knowledge.many FOLDER IMAGES
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from nas_distill.progress import Silent
 from nas_distill.signals import Wanted
 from tests.knowledge.synthetic import make_split, make_teacher
 
-NUM_IMAGES = 1_000_000
 NUM_CLASSES = 1000
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    train = make_split(NUM_IMAGES, NUM_CLASSES)
+    num_images = int(sys.argv[2])
+    train = make_split(num_images, NUM_CLASSES)
     imported_mib = peak_mib()
     started = time.perf_counter()
     knowledge = build_knowledge(
@@ -43,7 +43,7 @@ def main() -> None:
     built_mib = peak_mib()
     reopened = Knowledge(knowledge.folder)
     targets, reference = StoredTargets(reopened, torch.device("cpu")), reopened.reference()
-    order = torch.randperm(NUM_IMAGES, generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(num_images, generator=torch.Generator().manual_seed(0))
     seen = [
         targets.signals(0, indices, indices, Wanted()).logits.sum().item()
         for indices in torch.split(order[: 64 * 8], 64)

@@ -1,0 +1,28 @@
+"""One Ray cluster for the searches of a module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from nas_distill.config import ResourcesConfig
+from nas_distill.search import cluster, service
+
+
+@pytest.fixture(scope="module")
+def shared_cluster() -> Iterator[None]:
+    """Has searches of this process share a cluster: each would start its own, which takes longer than their trainings.
+
+    That a search starts and ends one is left to the tests that run it in a process of its own.
+    """
+
+    @contextmanager
+    def at_hand(resources: ResourcesConfig) -> Iterator[None]:
+        cluster._check_room(resources)
+        yield
+
+    with cluster.ray_cluster(ResourcesConfig()), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(service, "ray_cluster", at_hand)
+        yield

@@ -1,0 +1,123 @@
+"""Settings without effect are told before a search begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+
+from nas_distill.config import SearchConfig
+from nas_distill.config_io import dump_config, load_config
+from nas_distill.errors import ConfigError
+from nas_distill.recipe import Adaptation, Recipe
+from nas_distill.search.recipes import load_recipe_space, make_choices, propose_recipe
+from nas_distill.search.service import start_search
+from nas_distill.search.settings import check_settings
+from search_spaces.recipes import CHOSEN
+from tests.helpers import Heard
+
+NO_COURSE = r"0.5 has no effect, since recipe\.adaptive\.{kind}_course is constant; set recipe\.adaptive\.{kind}_course"
+NO_RELEASE = r"0.2 has no effect, since recipe\.adaptive\.release is off; set recipe\.adaptive\.release=true"
+NO_MIX = r"0.5 has no effect, since no recipe mixes images; set recipe\.mix to mixup or cutmix"
+
+# What is set, the rule that refuses it, and what gives it an effect.
+IDLE = {
+    "recipe.adaptive.weight_end=0.5": (NO_COURSE.format(kind="weight"), "recipe.adaptive.weight_course=linear"),
+    "recipe.adaptive.temperature_end=0.5": (
+        NO_COURSE.format(kind="temperature"),
+        "recipe.adaptive.temperature_course=cosine",
+    ),
+    "recipe.adaptive.release_holdout=0.2": (NO_RELEASE, "recipe.adaptive.release=true"),
+    "recipe.adaptive.release_level=0.2": (NO_RELEASE, "recipe.adaptive.release=true"),
+    "views.mix_alpha=0.5": (NO_MIX, "recipe.mix=mixup"),
+    "views.mix_share=0.5": (NO_MIX, "teacher.recipe.mix=cutmix"),
+    "views.mixes=[mixup, cutmix]": (
+        r"mixup, cutmix has no effect, since space\.recipe is fixed, .*; set recipe\.mix, or --recipe search",
+        "space.recipe=search",
+    ),
+    "teacher.top_k=3": (r"3 has no effect, since teacher\.online stores no answers", "teacher.online=false"),
+}
+
+
+def configured(*overrides: str) -> SearchConfig:
+    return load_config(None, overrides)
+
+
+@pytest.mark.parametrize("setting", IDLE)
+def test_what_has_no_effect_is_refused_and_what_has_one_is_not(setting: str) -> None:
+    expected, beside = IDLE[setting]
+    alone = configured(setting, "teacher.online=true") if setting.startswith("teacher") else configured(setting)
+    key = setting.partition("=")[0]
+    with pytest.raises(ConfigError, match=expected) as caught:
+        check_settings(alone)
+    message = str(caught.value)
+    assert message.startswith(f"{key}: ")
+    assert message.endswith(f", or leave {key.rpartition('.')[2]} out")
+    assert "\n" not in message
+    check_settings(load_config(None, [setting, beside]))
+
+
+@pytest.mark.parametrize("schedule", ["step", "constant"])
+def test_schedules_that_end_elsewhere_take_no_end(schedule: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"recipe\.min_learning_rate_share: 0.1 has no effect, since recipe\.schedule"
+    ):
+        check_settings(configured(f"recipe.schedule={schedule}", "recipe.min_learning_rate_share=0.1"))
+    check_settings(configured(f"recipe.schedule={schedule}"))
+    check_settings(configured("recipe.schedule=linear", "recipe.min_learning_rate_share=0.1"))
+
+
+def test_labels_that_never_count_are_not_smoothed() -> None:
+    smoothed = ("recipe.label_weight=0", "recipe.label_smoothing=0.1")
+    with pytest.raises(
+        ConfigError, match=r"recipe\.label_smoothing: 0.1 has no effect, since recipe\.label_weight is 0"
+    ):
+        check_settings(configured(*smoothed))
+    for hands_over in ("weight_course=linear", "teacher_until=0.5", "teacher_patience=2", "release=true"):
+        check_settings(configured(*smoothed, f"recipe.adaptive.{hands_over}"))
+
+
+@pytest.mark.parametrize("recipe", ["fixed", "search", "own.py"])
+def test_defaults_that_were_written_out_are_no_settings(tmp_path: Path, recipe: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(dump_config(configured(f"space.recipe={recipe}")))
+    check_settings(load_config(path))
+
+
+def test_what_the_shipped_recipe_space_chooses_anew_is_not_set() -> None:
+    set_ = ("recipe.adaptive.release=true", "recipe.label_weight=0.5", "recipe.learning_rate=0.1")
+    with pytest.raises(
+        ConfigError, match=r"^recipe\.label_weight, recipe\.adaptive: has no effect, .* or take --recipe"
+    ):
+        check_settings(configured("space.recipe=search", *set_))
+    check_settings(configured("space.recipe=search", "recipe.learning_rate=0.1", "recipe.warmup_share=0"))
+    check_settings(configured("space.recipe=own.py", *set_, "recipe.adaptive.weight_end=0.5"))
+
+
+def test_the_shipped_recipe_space_chooses_what_it_says_and_keeps_the_rest() -> None:
+    space, config = load_recipe_space("search"), SearchConfig()
+    other = Recipe(
+        losses={"kd": {}}, label_weight=0.3, label_smoothing=0.05, dropout=0.15, drop_path=0.01, ema_decay=0.5,
+        schedule="step", adaptive=Adaptation(teacher_until=0.7), early_stopping_patience=11,
+    )  # fmt: skip
+    assert all(getattr(other, name) != getattr(Recipe(), name) for name in CHOSEN)
+    for seed in range(50):
+        from_default, from_other = (
+            propose_recipe(
+                space,
+                optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed)).ask(),
+                base,
+                make_choices(config),
+            )
+            for base in (Recipe(), other)
+        )
+        assert from_default == from_other
+        # What is proposed holds nothing that would be refused of a fixed recipe.
+        check_settings(config.model_copy(update={"recipe": from_default}))
+
+
+def test_it_is_told_before_anything_is_computed(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="weight_end"):
+        start_search(configured("recipe.adaptive.weight_end=0.5"), tmp_path / "run", Heard())
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"lock"}
