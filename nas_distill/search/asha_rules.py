@@ -6,6 +6,7 @@ accurate. Every rule here compares a student with those it competes with.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -150,10 +151,15 @@ def _farthest_first(rows: Floats) -> Iterator[int]:
 
 
 def _largest_volume_first(rows: Floats) -> Iterator[int]:
-    """Begins at the row with the largest hypervolume, and goes on with the one that adds most to those before.
+    """Begins at the row with the largest hypervolume, and goes on with the one that adds most to those before."""
+    return _largest_area_first(rows) if rows.shape[1] == 2 else _lazily_largest_first(rows)
 
-    Two objectives: along a layer the second falls as the first rises, so that what a row adds is a rectangle up to its
-    neighbours among the rows before.
+
+def _largest_area_first(rows: Floats) -> Iterator[int]:
+    """Does so for two objectives.
+
+    Along a layer the second falls as the first rises, so that what a row adds is a rectangle up to its neighbours among
+    the rows before.
     """
     first, second = rows.T
     right, above = np.full(len(rows), _REFERENCE), np.full(len(rows), _REFERENCE)
@@ -164,6 +170,29 @@ def _largest_volume_first(rows: Floats) -> Iterator[int]:
         left[row] = False
         np.minimum(right[:row], first[row], out=right[:row])
         np.minimum(above[row + 1 :], second[row], out=above[row + 1 :])
+
+
+def _lazily_largest_first(rows: Floats) -> Iterator[int]:
+    """Does so for any number of objectives.
+
+    What a row adds never grows as others are picked (hypervolume is submodular; Ulrich and Thiele 2012, "Bounding the
+    effectiveness of hypervolume-based (mu + lambda)-archiving algorithms"), so that only rows which may be next are
+    weighed again (Minoux 1978, "Accelerated greedy algorithms for maximizing submodular set functions").
+    """
+    corner = np.full(rows.shape[1], _REFERENCE)
+    bounds = [(-float(volume), row) for row, volume in enumerate(np.prod(corner - rows, axis=1))]
+    heapq.heapify(bounds)
+    picked: list[int] = []
+    volume = 0.0
+    while bounds:
+        _, row = bounds[0]
+        added = float(moocore.hypervolume(rows[[*picked, row]], ref=corner)) - volume
+        heapq.heapreplace(bounds, (-round(added, _DIGITS), row))
+        if bounds[0][1] == row:
+            heapq.heappop(bounds)
+            picked.append(row)
+            volume += added
+            yield row
 
 
 def _residual(objectives: Sequence[Objective]) -> RungOrder:
@@ -214,5 +243,5 @@ def usual_quality(cost: Floats, quality: Floats) -> Floats:
 
 RULES = RuleRegistry()
 RULES.register("layers", _layered(_farthest_first))
-RULES.register("volume", _layered(_largest_volume_first), two_objectives=True)
+RULES.register("volume", _layered(_largest_volume_first))
 RULES.register("residual", _residual, two_objectives=True)

@@ -12,11 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from nas_distill.analysis.pareto import Floats
+from nas_distill.analysis.pareto import Floats, hypervolume, non_dominated_mask
 from nas_distill.errors import ConfigError
 from nas_distill.objectives import check_objectives
 from nas_distill.search.asha import Asha, Decision, rung_epochs
-from nas_distill.search.asha_rules import RULES, RuleRegistry, RungOrder, usual_quality
+from nas_distill.search.asha_rules import (
+    RULES,
+    RuleRegistry,
+    RungOrder,
+    _largest_area_first,
+    _lazily_largest_first,
+    usual_quality,
+)
 
 TWO = check_objectives(("gap_points", "num_params"))
 THREE = check_objectives(("num_params", "agreement", "macs"))
@@ -66,10 +73,12 @@ def test_no_trial_is_worse_than_one_that_it_dominates(rule: str, values: Floats)
                 assert better[i] <= better[j]
 
 
+@pytest.mark.parametrize("rule", ["layers", "volume"])
 @patient
 @given(values=arrays(np.float64, st.tuples(st.integers(1, 25), st.just(3)), elements=st.integers(0, 6).map(float)))
-def test_layers_compare_three_objectives(values: Floats) -> None:
-    better = better_than(RULES.order("layers", THREE), values)
+def test_layers_compare_three_objectives(rule: str, values: Floats) -> None:
+    better = better_than(RULES.order(rule, THREE), values)
+    assert better_than(RULES.order(rule, THREE), values[::-1]) == better[::-1]
     for i, one in enumerate(values):
         for j, other in enumerate(values):
             if dominates(one, other):
@@ -263,10 +272,21 @@ def test_an_unknown_rule_is_named_with_the_nearest() -> None:
         RULES.order("layer", TWO)
 
 
-@pytest.mark.parametrize("rule", ["residual", "volume"])
-def test_rules_of_two_objectives_refuse_more(rule: str) -> None:
-    with pytest.raises(ConfigError, match=rf"asha\.rule: '{rule}' compares one.*num_params, agreement, macs.*layers"):
-        RULES.order(rule, THREE)
+def test_a_rule_of_two_objectives_refuses_more() -> None:
+    with pytest.raises(ConfigError, match=r"asha\.rule: 'residual' compares one.*num_params, agreement, macs.*layers"):
+        RULES.order("residual", THREE)
+
+
+@patient
+@given(values=rungs)
+def test_the_volume_that_is_added_is_the_same_by_rectangles_and_by_any_number_of_objectives(values: Floats) -> None:
+    layer = np.unique(values[non_dominated_mask(values)], axis=0)
+    scaled = np.round((layer - layer.min(axis=0)) / np.maximum(np.ptp(layer, axis=0), 1e-9), 9)
+    fast, general = list(_largest_area_first(scaled)), list(_lazily_largest_first(scaled))
+    corner = np.full(2, 1.1)
+    prefixes = range(1, len(layer) + 1)
+    volumes = [[hypervolume(scaled[picks[:count]], corner) for count in prefixes] for picks in (fast, general)]
+    assert volumes[0] == pytest.approx(volumes[1])
 
 
 @pytest.mark.parametrize("name", ["layers", "none"])
