@@ -1,12 +1,14 @@
 # make demo | test | test-slow | lint | bench
 #   VENV=path        environment to use; made when missing
 #   PYTHON=python3   interpreter that makes it
+#   TEST_JOBS=2      test files at once; each may run a Ray cluster of its own
 #   BENCH_FLAGS=     what benchmarks are called with; --quick, unless it is set
 #   TORCH_INDEX=url  index for torch and torchvision (both must come from one build), such as that of the CPU builds
 VENV ?= .venv
 PYTHON ?= python3
 TORCH_INDEX ?=
 BENCH_FLAGS ?= --quick
+TEST_JOBS ?= 2
 DEMO_OUT ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 RUN := $(VENV)/bin/python -m
@@ -43,7 +45,7 @@ test: lint
 	@echo "== import-linter"
 	@$(VENV)/bin/lint-imports
 	@echo "== pytest"
-	@$(RUN) pytest
+	@$(RUN) pytest -n $(TEST_JOBS) --dist loadfile
 
 test-slow: $(STAMP)
 	@$(RUN) pytest -m slow

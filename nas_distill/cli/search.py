@@ -46,7 +46,7 @@ ASHA_FLAG = ConfigFlag(
     "--asha",
     "asha.rule",
     "Stop weak trials early by layers, volume or residual; none for no stopping.",
-    default="layers",
+    default="volume",
 )
 
 ASSISTANTS_FLAG = ConfigFlag(

@@ -14,14 +14,14 @@ class AshaConfig(Record):
     """Asynchronous successive halving: which trials are stopped before their last epoch (`search.asha`).
 
     Attributes:
-        rule: How trials at a rung are compared: "layers", "volume" or "residual"; "none" stops no trial.
+        rule: How trials at a rung are compared: "volume", "layers" or "residual"; "none" stops no trial.
         reduction_factor: About one in so many goes on at each rung.
         grace_epochs: No trial is stopped before; a tenth of `recipe.epochs`, rounded up, by default.
         rungs: Epochs after which weak trials are stopped; by default `recipe.epochs` divided by the reduction factor
             once, twice and so on, down to the grace.
     """
 
-    rule: Annotated[str, Field(min_length=1)] = "layers"
+    rule: Annotated[str, Field(min_length=1)] = "volume"
     reduction_factor: Annotated[float, Field(gt=1.0)] = 3.0
     grace_epochs: PositiveInt | None = None
     rungs: tuple[PositiveInt, ...] | None = None

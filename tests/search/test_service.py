@@ -98,7 +98,7 @@ def test_weak_trials_stop_exactly_at_rungs_and_stay_in_the_study(small_run: Smal
     )
     outcome = start_search(config, tmp_path / "run", heard)
     assert (outcome.interrupted, outcome.new_trials) == (False, 6)
-    assert heard.texts("asha")[0].startswith("weak trials are stopped after epochs 1 and 2 of 3 by rule 'layers'")
+    assert heard.texts("asha")[0].startswith("weak trials are stopped after epochs 1 and 2 of 3 by rule 'volume'")
     assert not heard.texts("warning")
 
     frame = load_frame(outcome.run)
