@@ -70,7 +70,7 @@ VARIANTS = (
     Variant(rule=None),
     *(Variant(rule=rule) for rule in RULES if rule != AshaConfig().rule),
 )
-STRATEGY_VARIANTS = tuple(Variant(rule=rule, stopped_as=told) for rule in ("volume", "layers") for told in STRATEGIES)
+STRATEGY_VARIANTS = tuple(Variant(stopped_as=strategy) for strategy in STRATEGIES)
 _ALL_VARIANTS = {variant.name: variant for variant in (*VARIANTS, *STRATEGY_VARIANTS)}
 
 

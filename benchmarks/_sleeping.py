@@ -7,6 +7,7 @@ from a checkpoint; its gap is a function of the candidate's size and the epoch.
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import sys
@@ -43,7 +44,7 @@ class Sleep:
 
 def gap_after(num_params: int, epoch: int) -> float:
     """Returns the gap of a student of this size after an epoch, percentage points."""
-    return 60.0 * (num_params / 1000.0) ** -0.4 + 30.0 / epoch
+    return 60.0 * math.pow(num_params / 1000.0, -0.4) + 30.0 / epoch
 
 
 class SleepingTrainable(Trainable):  # type: ignore[misc]
