@@ -87,7 +87,9 @@ def test_the_surface_is_frozen() -> None:
     assert options_of(teacher.command) == TEACHER_OPTIONS
 
 
-@pytest.mark.parametrize("flag", {*search.FLAGS, *teacher.FLAGS}, ids=lambda flag: f"{flag.name}={flag.key}")
+@pytest.mark.parametrize(
+    "flag", dict.fromkeys((*search.FLAGS, *teacher.FLAGS)), ids=lambda flag: f"{flag.name}={flag.key}"
+)
 def test_the_defaults_in_help_are_those_of_the_configuration(flag: ConfigFlag) -> None:
     default = default_of(flag)
     if default is None or default is False:
