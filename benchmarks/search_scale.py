@@ -88,7 +88,7 @@ def main() -> None:
         measures = {"ask": measure_asking, "overhead": measure_overhead, "slots": measure_slots}
         found = [measures[part](Path(scratch), arguments) for part in arguments.parts]
     report = Report(
-        name="search_scale",
+        name="search_scale" + "".join(f"-{part}" for part in arguments.parts if arguments.parts != list(PARTS)),
         tables=tuple(part.table for part in found),
         verdicts=tuple(verdict for part in found for verdict in part.verdicts),
         conditions=conditions(seed=arguments.seed, threads=1, ray=ray.__version__),
