@@ -29,7 +29,7 @@ class SamplerConfig(Record):
     """
 
     name: Annotated[str, Field(min_length=1)] = "tpe"
-    stopped_as: StoppedAs = "failed"
+    stopped_as: StoppedAs = "reached"
 
     @field_validator("name")
     @classmethod

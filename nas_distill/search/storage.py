@@ -23,6 +23,9 @@ from nas_distill.errors import StudyError
 LOCK_PATIENCE_S = 60.0
 """How long a database that another process has locked is waited for, seconds."""
 
+TOLD = "told"
+"""User attribute of a failed trial: values that the sampler is told of it all the same, in the objectives' order."""
+
 _PAUSE_S = 0.2
 _WAY_OUT = "check --storage (or resources.storage in the run's config.yaml)"
 
@@ -33,6 +36,9 @@ class LedgerStorage(InMemoryStorage):
     Optuna writes each choice of a trial in a transaction of its own, and reads trials many times per proposal: 25
     transactions where one will do. The search is the only writer of its study, so that memory holds the truth; a
     trial that was never saved has, after a crash, never been asked for.
+
+    A trial with the attribute `TOLD` is failed in the database, where people and other programs look, and complete with
+    those values in memory, where the sampler looks: what it learns from is not taken for what was measured.
 
     Args:
         url: A database URL; None keeps the study in memory alone.
@@ -63,7 +69,7 @@ class LedgerStorage(InMemoryStorage):
         for key, value in self.disk.get_study_user_attrs(self._disk_study_id).items():
             super().set_study_user_attr(study_id, key, value)
         for trial in self.disk.get_all_trials(self._disk_study_id, deepcopy=False):
-            trial_id = super().create_new_trial(study_id, template_trial=trial)
+            trial_id = super().create_new_trial(study_id, template_trial=_as_told(trial))
             # As `set_trial_param` does, so that choices that have changed are refused.
             self._studies[study_id].param_distribution.update(trial.distributions)
             self._saved.append(_snapshot(self.get_trial(trial_id)))
@@ -104,7 +110,7 @@ class LedgerStorage(InMemoryStorage):
                 f"study: another program has added trials to it beside this search, which wanted to add trial "
                 f"{trial.number}; end that program, then go on with --resume"
             )
-        self._disk_ids.append(self.disk.create_new_trial(self._disk_study_id, template_trial=trial))
+        self._disk_ids.append(self.disk.create_new_trial(self._disk_study_id, template_trial=_as_booked(trial)))
         self._saved.append(_snapshot(trial))
 
     def _update(self, disk_id: int, was: FrozenTrial, now: FrozenTrial) -> None:
@@ -121,7 +127,27 @@ class LedgerStorage(InMemoryStorage):
             if key not in was.system_attrs or was.system_attrs[key] != value:
                 self.disk.set_trial_system_attr(disk_id, key, value)
         if now.state.is_finished() and not was.state.is_finished():
-            self.disk.set_trial_state_values(disk_id, now.state, now.values)
+            booked = _as_booked(now)
+            self.disk.set_trial_state_values(disk_id, booked.state, booked.values)
+
+
+def _as_told(trial: FrozenTrial) -> FrozenTrial:
+    """Returns the trial as the sampler sees it."""
+    told = trial.user_attrs.get(TOLD)
+    if told is None or trial.state is not TrialState.FAIL:
+        return trial
+    seen = copy.copy(trial)
+    seen.state, seen.values = TrialState.COMPLETE, list(told)
+    return seen
+
+
+def _as_booked(trial: FrozenTrial) -> FrozenTrial:
+    """Returns the trial as the database has it."""
+    if TOLD not in trial.user_attrs or trial.state is not TrialState.COMPLETE:
+        return trial
+    booked = copy.copy(trial)
+    booked.state, booked.values = TrialState.FAIL, None
+    return booked
 
 
 def _snapshot(trial: FrozenTrial) -> FrozenTrial:

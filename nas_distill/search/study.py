@@ -16,11 +16,11 @@ from nas_distill.errors import RunError
 from nas_distill.frozen import parse_record
 from nas_distill.models.latency import Latency
 from nas_distill.objectives import Objective
-from nas_distill.records import Cost, StudentSpec, TeacherRecord, TrialRecord
+from nas_distill.records import Cost, StudentSpec, TeacherRecord, TrialRecord, TrialStatus
 from nas_distill.search import charter
 from nas_distill.search.fingerprint import Fingerprint
 from nas_distill.search.samplers import SamplerError, make_sampler
-from nas_distill.search.storage import LedgerStorage
+from nas_distill.search.storage import TOLD, LedgerStorage
 from nas_distill.search.told import told_values
 from nas_distill.workplace import Assignment
 
@@ -32,8 +32,9 @@ class StudyLedger:
 
     What each trial is, cost and came to lies in its user attributes: `assignment`, `spec`, `cost`, then `record`, as
     JSON; or `refusal`, one line, for a candidate that was never trained. A refused candidate is told as PRUNED with
-    its violated constraints, from which the sampler learns; a repeated one as FAIL, from which it does not. A trial is
-    in the database once its candidate is assigned or refused.
+    its violated constraints, from which the sampler learns; a repeated one as FAIL, from which it does not. A stopped
+    trial is FAIL in the database, whatever the sampler is told of it (`storage.TOLD`). A trial is in the database once
+    its candidate is assigned or refused.
 
     Args:
         storage: Optuna storage URL; None keeps the study in memory.
@@ -188,6 +189,8 @@ class StudyLedger:
             return
         self._storage.set_trial_user_attr(frozen._trial_id, _RECORD, record.model_dump_json())
         values = told_values(record, self._objectives, self._stopped_as)
+        if values is not None and record.status is TrialStatus.STOPPED:
+            self._storage.set_trial_user_attr(frozen._trial_id, TOLD, list(values))
         self._end(record.number, TrialState.FAIL if values is None else TrialState.COMPLETE, values)
 
     def unfinished(self) -> list[Assignment]:

@@ -70,10 +70,27 @@ def test_a_stopped_trial_never_stands_on_the_reported_front(tmp_path: Path, stop
     trial = ledger.ask()
     # It would dominate the complete one, were it not stopped.
     ledger.tell(stopped(trial.number, gaps=(4.0, 2.0), num_params=100))
-    row = optuna.load_study(study_name="nas_distill", storage=run.own_storage).trials[trial.number]
-    assert row.state is (TrialState.FAIL if stopped_as == "failed" else TrialState.COMPLETE)
+    kept = optuna.load_study(study_name="nas_distill", storage=run.own_storage)
+    assert kept.trials[trial.number].state is TrialState.FAIL
+    assert trial.number not in {best.number for best in kept.best_trials}
     assert ledger.ended()[-1].status is TrialStatus.STOPPED
 
     study = read_study(run)
     assert study.trials["status"].tolist() == ["complete", "stopped"]
     assert pareto_front(study.trials, study.objectives, study.teacher).numbers == (0,)
+
+
+@pytest.mark.parametrize("stopped_as", ["failed", "reached"])
+def test_what_the_sampler_hears_of_a_stopped_trial_it_hears_again_when_the_study_is_opened_again(
+    tmp_path: Path, stopped_as: StoppedAs
+) -> None:
+    run = make_run(tmp_path, [make_record(0, gap_points=5.0, num_params=9000)])
+    objectives = check_objectives(("gap_points", "num_params"))
+    ledger = StudyLedger(run.own_storage, "nas_distill", objectives, 0, SamplerConfig(stopped_as=stopped_as))
+    trial = ledger.ask()
+    ledger.tell(stopped(trial.number, gaps=(4.0, 2.0), num_params=100))
+    heard = ledger._study.trials[trial.number]
+    ledger.close()
+    again = StudyLedger(run.own_storage, "nas_distill", objectives, 0, SamplerConfig())._study.trials[trial.number]
+    assert (again.state, again.values) == (heard.state, heard.values)
+    assert heard.values == (None if stopped_as == "failed" else [2.0, 100.0])
