@@ -43,7 +43,7 @@ from nas_distill.store import RunDirectory
 _PROGRAM = Path(__file__).with_name("_killed_search.py")
 _REDUCTION_FACTOR = 3.0
 _SESSION_LIMIT_S = 300.0
-_LINGER_LIMIT_S = 10.0
+_LINGER_LIMIT_S = 4.0
 _START_S = 8.0
 """So long a session takes to start, or longer."""
 
