@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml | $(VENV)/bin/python
 
 demo: $(STAMP)
 	@echo "== demo: a search on the digits data, two trials at a time"
-	$(RUN) nas_distill search --data digits --trials 16 --epochs 40 --batch-size 32 --seed 0 --max-parallel 2 --out $(DEMO_OUT)
+	$(RUN) nas_distill search --data digits --trials 40 --epochs 40 --batch-size 32 --seed 0 --max-parallel 2 --out $(DEMO_OUT)
 
 lint: $(STAMP)
 	@echo "== ruff check"

@@ -35,6 +35,7 @@ from _sleeping import read_log
 from _sleeping_search import OBJECTIVES, STUDY
 
 from nas_distill.analysis.pareto import non_dominated_mask
+from nas_distill.config import AshaConfig
 from nas_distill.records import TrialRecord, TrialStatus
 from nas_distill.search.asha import rung_epochs
 from nas_distill.search.messages import EPOCH
@@ -80,7 +81,7 @@ def main() -> None:
     arguments = parse()
     rows, verdicts = [], []
     with tempfile.TemporaryDirectory() as scratch:
-        for rule in ("none", "layers"):
+        for rule in arguments.rules:
             row = measure(Path(scratch) / rule, rule, arguments)
             rows.append(row)
             verdicts += judge(row, arguments)
@@ -104,6 +105,7 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rules", nargs="+", default=["none", AshaConfig().rule], help="of early stopping")
     parser.add_argument("--kills", type=int, default=10, help="per search")
     parser.add_argument("--trials", type=int, default=24)
     parser.add_argument("--epochs", type=int, default=9)
