@@ -20,7 +20,8 @@ from torch import nn
 from nas_distill.errors import SpaceError, TrialError
 from nas_distill.frozen import FrozenArguments, FrozenTexts, Record
 from nas_distill.records import Cost, EpochMetrics, Recipe, StudentSpec
-from nas_distill.search.proposer import InputShape, Limits
+from nas_distill.search.limits import Limits
+from nas_distill.search.pricing import InputShape
 from nas_distill.search.recipes import RecipeChoices, RecipeSpace, propose_recipe
 from nas_distill.search.spaces import Space, propose
 from nas_distill.train.evaluation import evaluate

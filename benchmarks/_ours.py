@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from _costs import cost_of
+from _costs import PaperPricer
 from _simulator import Played, Proposal
 from _tables import CurveTable, Floats, Row
 
 from nas_distill.analysis.pareto import coordinates
 from nas_distill.config import SamplerConfig, SearchConfig, SpaceConfig, StoppedAs, TeacherConfig
 from nas_distill.objectives import Objective, check_objectives
-from nas_distill.records import Cost, EpochMetrics, Recipe, StudentMetrics, StudentSpec, TrialRecord, TrialStatus
+from nas_distill.records import EpochMetrics, Recipe, StudentMetrics, TrialRecord, TrialStatus
 from nas_distill.search.asha import Asha, Decision, rung_epochs
 from nas_distill.search.asha_rules import RULES
-from nas_distill.search.proposer import ExhaustedSpaceError, InputShape, Limits, Proposer, make_limits
+from nas_distill.search.limits import Limits, make_limits
+from nas_distill.search.pricing import InputShape
+from nas_distill.search.proposer import ExhaustedSpaceError, Proposer
 from nas_distill.search.recipes import RecipeChoices, RecipeSpace, load_recipe_space, make_choices
 from nas_distill.search.spaces import Space, load_space
 from nas_distill.search.study import StudyLedger
@@ -81,29 +83,6 @@ class Scene:
         return np.array([coordinates(np.array([float(value)]), objective)[0] for value, objective in columns])
 
 
-class _Proposer(Proposer):
-    """Counts a candidate's cost once for all searches: it takes longer than all else here."""
-
-    def __init__(self, scene: Scene, ledger: StudyLedger, seed: int) -> None:
-        super().__init__(
-            ledger,
-            space=scene.space,
-            limits=scene.limits,
-            shape=scene.shape,
-            recipe=scene.base,
-            recipes=scene.recipes,
-            choices=scene.choices,
-            seed=seed,
-            max_refusals=1000,
-            known=(),
-        )
-        self._scene = scene
-
-    def _cost(self, spec: StudentSpec, recipe: Recipe) -> Cost:
-        del recipe  # no loss of these recipes makes the candidate carry anything
-        return cost_of(spec, self._scene.shape)
-
-
 class Ours:
     """The search as `nas_distill search` runs it.
 
@@ -116,7 +95,18 @@ class Ours:
     def __init__(self, scene: Scene, seed: int, stopped_as: StoppedAs = "failed") -> None:
         sampler = SamplerConfig(stopped_as=stopped_as)
         self._ledger = StudyLedger(None, "replayed", scene.objectives, seed, sampler)
-        self._proposer = _Proposer(scene, self._ledger, seed)
+        self._proposer = Proposer(
+            self._ledger,
+            space=scene.space,
+            limits=scene.limits,
+            pricer=PaperPricer(scene.shape),
+            recipe=scene.base,
+            recipes=scene.recipes,
+            choices=scene.choices,
+            seed=seed,
+            max_refusals=1000,
+            known=(),
+        )
 
     def ask(self) -> Proposal | None:
         try:

@@ -10,7 +10,8 @@ from _tables import CurveTable, Floats, Row
 
 from nas_distill.config import SearchConfig, SpaceConfig, TeacherConfig
 from nas_distill.records import Cost, Recipe, TeacherRecord
-from nas_distill.search.proposer import InputShape, make_limits
+from nas_distill.search.limits import make_limits
+from nas_distill.search.pricing import InputShape
 from nas_distill.search.recipes import load_recipe_space, make_choices
 from nas_distill.search.spaces import load_space
 

@@ -52,8 +52,9 @@ from nas_distill.knowledge.store import Knowledge
 from nas_distill.models.teacher import Teacher, load_teacher
 from nas_distill.progress import Silent
 from nas_distill.records import Recipe, TeacherRecord
+from nas_distill.search.limits import make_limits
 from nas_distill.search.preparation import DIGITS_TEACHER
-from nas_distill.search.proposer import InputShape, make_limits
+from nas_distill.search.pricing import InputShape
 from nas_distill.search.recipes import load_recipe_space, make_choices
 from nas_distill.search.spaces import load_space
 from nas_distill.train.teacher import METRICS, fit_teacher, measure_teacher

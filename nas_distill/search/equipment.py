@@ -7,9 +7,10 @@ from collections.abc import Callable
 from nas_distill.config import ResourcesConfig, SearchConfig
 from nas_distill.progress import Progress
 from nas_distill.search.cluster import has_gpus
+from nas_distill.search.limits import make_limits
 from nas_distill.search.packing import choose_gpus_per_trial
 from nas_distill.search.preparation import Prepared
-from nas_distill.search.proposer import InputShape, make_limits
+from nas_distill.search.pricing import InputShape
 from nas_distill.search.slab_pool import RaySlabPool
 from nas_distill.search.spaces import load_space
 from nas_distill.store import RunDirectory

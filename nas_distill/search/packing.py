@@ -16,7 +16,8 @@ from nas_distill.models.cost import measure_cost
 from nas_distill.progress import Progress
 from nas_distill.records import Recipe, StudentSpec
 from nas_distill.search.cluster import has_gpus
-from nas_distill.search.proposer import InputShape, Limits
+from nas_distill.search.limits import Limits
+from nas_distill.search.pricing import InputShape
 from nas_distill.search.sampling import sample_space
 from nas_distill.search.spaces import Space, load_space
 from nas_distill.trial import rehearse

@@ -29,9 +29,11 @@ from nas_distill.search.equipment import Equip, equip, input_shape, slab_pool
 from nas_distill.search.fingerprint import Fingerprint, source_digest
 from nas_distill.search.fold_plan import check_folds, plan_folds, unscored
 from nas_distill.search.folds import score_picks
+from nas_distill.search.limits import make_limits
 from nas_distill.search.points import planned_points
 from nas_distill.search.preparation import Prepared, check_served, prepare
-from nas_distill.search.proposer import Proposer, make_limits
+from nas_distill.search.pricing import Pricer
+from nas_distill.search.proposer import Proposer
 from nas_distill.search.recipes import load_recipe_space, make_choices
 from nas_distill.search.settings import check_settings
 from nas_distill.search.spaces import load_space
@@ -222,14 +224,13 @@ def _search(
         ledger,
         space=load_space(config.space.name),
         limits=make_limits(config.space, prepared.teacher.cost),
-        shape=input_shape(prepared),
+        pricer=Pricer(input_shape(prepared), prepared.head),
         recipe=config.recipe,
         recipes=load_recipe_space(config.space.recipe),
         choices=make_choices(config, images_per_class=manifest.num_train / len(manifest.class_names)),
         seed=config.seed,
         max_refusals=config.budget.max_refusals,
         known=ledger.assigned(),
-        head=prepared.head,
     )
     objectives, epochs = check_objectives(config.objectives), config.recipe.epochs
     stopping = make_stopping(config.asha, epochs=epochs, objectives=objectives)

@@ -20,7 +20,9 @@ from nas_distill.objectives import check_objectives
 from nas_distill.records import Recipe
 from nas_distill.search.driver import SearchDriver
 from nas_distill.search.fingerprint import Fingerprint, source_digest
-from nas_distill.search.proposer import InputShape, Proposer, make_limits
+from nas_distill.search.limits import make_limits
+from nas_distill.search.pricing import InputShape, Pricer
+from nas_distill.search.proposer import Proposer
 from nas_distill.search.recipes import load_recipe_space, make_choices
 from nas_distill.search.spaces import load_space
 from nas_distill.search.study import StudyLedger
@@ -86,7 +88,7 @@ def open_search(
         ledger,
         space=loaded,
         limits=make_limits(SpaceConfig(max_params=max_params), small.run.read_teacher().cost),
-        shape=InputShape(num_classes=10, channels=1, image_size=8),
+        pricer=Pricer(InputShape(num_classes=10, channels=1, image_size=8)),
         recipe=Recipe(epochs=1, batch_size=64),
         recipes=load_recipe_space("fixed"),
         choices=make_choices(SearchConfig()),

@@ -21,7 +21,9 @@ from nas_distill.search.asha import Asha
 from nas_distill.search.asha_rules import RULES, RungOrder
 from nas_distill.search.budget import Budget, BudgetWatch, FrontGrowth
 from nas_distill.search.driver import SearchDriver
-from nas_distill.search.proposer import InputShape, Proposer, make_limits
+from nas_distill.search.limits import make_limits
+from nas_distill.search.pricing import InputShape, Pricer
+from nas_distill.search.proposer import Proposer
 from nas_distill.search.recipes import load_recipe_space, make_choices
 from nas_distill.search.spaces import Space
 from nas_distill.search.stopping import Stopping, coordinates_at
@@ -62,7 +64,7 @@ def open_driver(
         ledger,
         space=Space(name="widths", function=function, source_path=Path(__file__), doc=""),
         limits=make_limits(SpaceConfig(), small.run.read_teacher().cost),
-        shape=InputShape(num_classes=10, channels=1, image_size=8),
+        pricer=Pricer(InputShape(num_classes=10, channels=1, image_size=8)),
         recipe=RECIPE,
         seed=0,
         max_refusals=20,

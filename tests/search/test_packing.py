@@ -14,8 +14,9 @@ from nas_distill.config import ResourcesConfig
 from nas_distill.errors import ClusterError
 from nas_distill.records import Recipe, StudentSpec
 from nas_distill.search.cluster import ray_cluster
+from nas_distill.search.limits import Limits
 from nas_distill.search.packing import Appetite, choose_gpus_per_trial, hungriest, share_of_gpu, trials_per_gpu
-from nas_distill.search.proposer import InputShape, Limits
+from nas_distill.search.pricing import InputShape
 from nas_distill.search.spaces import load_space
 from nas_distill.workplace import Workplace
 from tests.helpers import Heard, SmallRun

@@ -11,7 +11,9 @@ from nas_distill.errors import SpaceError
 from nas_distill.models.latency import Latency
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Cost, Recipe, StudentSpec
-from nas_distill.search.proposer import ExhaustedSpaceError, InputShape, Limits, Proposer, make_limits
+from nas_distill.search.limits import Limits, make_limits
+from nas_distill.search.pricing import InputShape, Pricer
+from nas_distill.search.proposer import ExhaustedSpaceError, Proposer
 from nas_distill.search.recipes import load_recipe_space, make_choices
 from nas_distill.search.spaces import Space
 from nas_distill.search.study import StudyLedger
@@ -45,7 +47,7 @@ def make_proposer(
         ledger,
         space=space,
         limits=limits,
-        shape=SHAPE,
+        pricer=Pricer(SHAPE),
         recipe=Recipe(),
         recipes=load_recipe_space(recipes),
         choices=make_choices(SearchConfig()),
@@ -188,7 +190,7 @@ def test_latency_is_measured_only_where_it_is_bounded_and_once_per_candidate(
         measured.append(spec.spec_id)
         return Latency(median_ms=float(spec.keyword_arguments()["widths"][0]), iqr_ms=0.25)
 
-    monkeypatch.setattr("nas_distill.search.proposer.measure_latency", pretend)
+    monkeypatch.setattr("nas_distill.search.pricing.measure_latency", pretend)
     (tmp_path / "free").mkdir()
     make_proposer(tmp_path / "free", widths)[0].next()
     assert measured == []
