@@ -102,25 +102,32 @@ class WindowedTPESampler(TPESampler):
 
     TPE compares the best trials, at most 25 of them, with all others, of which older ones weigh less. It costs time in
     proportion to their number, once for every group of parameters that are asked for together. Here it sees the
-    `BEST` by non-dominated layers, the `LATEST` that ended, and those in flight; in a study of up to as many trials it
-    sees all, and proposes what Optuna's own would.
+    `BEST` by non-dominated layers, the `LATEST` that ended, and those in flight, chosen once per proposal; in a study
+    of up to as many trials it sees all, and proposes what Optuna's own would.
     """
+
+    _window: Study | None = None
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """See `BaseSampler`."""
+        self._window = _window(study)
+        super().before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """See `BaseSampler`."""
-        return super().infer_relative_search_space(_window(study), trial)
+        return super().infer_relative_search_space(self._window or study, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """See `BaseSampler`."""
-        return super().sample_relative(_window(study), trial, search_space)
+        return super().sample_relative(self._window or study, trial, search_space)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """See `BaseSampler`."""
-        return super().sample_independent(_window(study), trial, param_name, param_distribution)
+        return super().sample_independent(self._window or study, trial, param_name, param_distribution)
 
 
 class _StudyWindow:
