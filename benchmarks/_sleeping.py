@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ray.tune import Trainable
-
 from nas_distill.frozen import parse_record
 from nas_distill.records import Cost, EpochMetrics, Recipe, StudentMetrics, StudentSpec, TrialRecord, TrialStatus
-from nas_distill.search.messages import ASSIGNMENT, CIRCUMSTANCES, EPOCH
+from nas_distill.search.messages import ASSIGNMENT, EPOCH
+from nas_distill.search.reporting import ReportingTrainable
 from nas_distill.store import RunDirectory, TrialFolder, write_record, write_text
 
 DEVICE = "simulated"
@@ -47,37 +46,16 @@ def gap_after(num_params: int, epoch: int) -> float:
     return 60.0 * math.pow(num_params / 1000.0, -0.4) + 30.0 / epoch
 
 
-class SleepingTrainable(Trainable):  # type: ignore[misc]
-    """Sleeps through one assignment after another, an epoch per step."""
+class SleepingTrainable(ReportingTrainable):
+    """Sleeps through one assignment after another."""
 
     def setup(self, config: dict[str, Any], run: str, sleep: Sleep, rungs: tuple[int, ...] = ()) -> None:
         """Opens the run."""
-        self._run, self._sleep, self._rungs = RunDirectory(Path(run)), sleep, rungs
-        self._begin(config)
+        self._run, self._sleep, self.rungs = RunDirectory(Path(run)), sleep, rungs
+        self.begin(config)
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Takes the next assignment in the same process."""
-        self._begin(new_config)
-        return True
-
-    def step(self) -> dict[str, Any]:
-        """Sleeps through an epoch; ends at the last."""
-        time.sleep(self._epoch_s)
-        epoch = len(self._curve) + 1
-        self._note({EPOCH: epoch})
-        self._curve.append(point_after(self._cost.num_params, epoch, self._epoch_s))
-        report: dict[str, Any] = {EPOCH: epoch, "done": epoch >= self._recipe.epochs}
-        if report["done"]:
-            self._end()
-        elif epoch in self._rungs:
-            self._folder.write_curve(self._curve)
-            report[CIRCUMSTANCES] = json.dumps({"device": DEVICE})
-        elif epoch % self._sleep.checkpoint_every == 0:
-            self._folder.write_curve(self._curve)
-            write_text(self._folder.checkpoint, json.dumps(epoch))
-        return report
-
-    def _begin(self, config: dict[str, Any]) -> None:
+    def begin(self, config: dict[str, Any]) -> None:
+        """See `ReportingTrainable`."""
         self._assignment: dict[str, Any] = json.loads(config[ASSIGNMENT])
         self._recipe = Recipe.model_validate(self._assignment["recipe"])
         self._cost = Cost.model_validate(self._assignment["cost"])
@@ -88,6 +66,29 @@ class SleepingTrainable(Trainable):  # type: ignore[misc]
         done = json.loads(self._folder.checkpoint.read_text()) if self._folder.checkpoint.exists() else 0
         self._curve = list(self._folder.read_curve()[:done])
         self._note({"begun_at": time.time(), "torch": "torch" in sys.modules})
+
+    def advance(self) -> int:
+        """Sleeps through an epoch; ends at the last."""
+        time.sleep(self._epoch_s)
+        epoch = len(self._curve) + 1
+        self._note({EPOCH: epoch})
+        self._curve.append(point_after(self._cost.num_params, epoch, self._epoch_s))
+        if self.has_ended:
+            self._end()
+        elif epoch % self._sleep.checkpoint_every == 0:
+            self._folder.write_curve(self._curve)
+            write_text(self._folder.checkpoint, json.dumps(epoch))
+        return epoch
+
+    def account(self) -> str:
+        """See `ReportingTrainable`."""
+        self._folder.write_curve(self._curve)
+        return json.dumps({"device": DEVICE})
+
+    @property
+    def has_ended(self) -> bool:
+        """See `ReportingTrainable`."""
+        return len(self._curve) >= self._recipe.epochs
 
     def _note(self, facts: dict[str, Any]) -> None:
         with log_of(self._folder).open("a", encoding="utf-8") as stream:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from _costs import cost_of
+from _costs import PaperPricer
 from _sleeping import Sleep, SleepingTrainable
 from optuna import Trial
 from ray import tune
@@ -16,9 +15,11 @@ from ray import tune
 from nas_distill.config import AshaConfig, ResourcesConfig, SamplerConfig, SearchConfig
 from nas_distill.objectives import check_objectives
 from nas_distill.progress import Progress
-from nas_distill.records import Cost, Recipe, StudentSpec
+from nas_distill.records import Recipe, StudentSpec
 from nas_distill.search.driver import SearchDriver
-from nas_distill.search.proposer import InputShape, Limits, Proposer
+from nas_distill.search.limits import Limits
+from nas_distill.search.pricing import InputShape
+from nas_distill.search.proposer import Proposer
 from nas_distill.search.recipes import load_recipe_space, make_choices
 from nas_distill.search.spaces import Space
 from nas_distill.search.stopping import make_stopping
@@ -60,14 +61,8 @@ def two_widths(trial: Trial) -> StudentSpec:
     return StudentSpec(architecture="small_resnet", arguments={"widths": widths, "depths": (1, 1)}, family="resnet")
 
 
-class PricedProposer(Proposer):
-    """Counts costs on paper, or once per candidate.
-
-    Attributes:
-        priced_s: Seconds that it took.
-    """
-
-    priced_s = 0.0
+class RandomProposer(Proposer):
+    """Can propose at random too."""
 
     def next_at_random(self) -> Assignment:
         """Returns an assignment whose choices were drawn uniformly, whatever the sampler has learnt."""
@@ -76,23 +71,22 @@ class PricedProposer(Proposer):
             if assignment is not None:
                 return assignment
 
-    def _cost(self, spec: StudentSpec, recipe: Recipe) -> Cost:
-        del recipe
-        begun = time.perf_counter()
-        cost = cost_of(spec, SHAPE)
-        self.priced_s += time.perf_counter() - begun
-        return cost
-
 
 def make_proposer(
-    ledger: StudyLedger, function: Callable[[Trial], StudentSpec], *, recipe: Recipe, recipes: str, seed: int
-) -> PricedProposer:
+    ledger: StudyLedger,
+    function: Callable[[Trial], StudentSpec],
+    *,
+    pricer: PaperPricer,
+    recipe: Recipe,
+    recipes: str,
+    seed: int,
+) -> RandomProposer:
     """Returns a proposer without limits."""
-    return PricedProposer(
+    return RandomProposer(
         ledger,
         space=Space(name="benchmark", function=function, source_path=Path(__file__), doc=""),
         limits=Limits(max_params=None, max_macs=None, max_params_reason=""),
-        shape=SHAPE,
+        pricer=pricer,
         recipe=recipe,
         recipes=load_recipe_space(recipes),
         choices=make_choices(SearchConfig()),
@@ -117,7 +111,7 @@ def run_sleeping(folder: Path, wanted: Sleeping, resources: ResourcesConfig, pro
     driver = SearchDriver(
         run,
         ledger,
-        make_proposer(ledger, two_widths, recipe=recipe, recipes="fixed", seed=wanted.seed),
+        make_proposer(ledger, two_widths, pricer=PaperPricer(SHAPE), recipe=recipe, recipes="fixed", seed=wanted.seed),
         objectives=OBJECTIVES,
         total=wanted.trials,
         max_failures=2,

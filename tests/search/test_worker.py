@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from nas_distill.records import Recipe
-from nas_distill.search import worker
+from nas_distill.search import reporting
 from nas_distill.search.messages import ASSIGNMENT, CIRCUMSTANCES, EPOCH, NUMBER
+from nas_distill.search.reporting import report_interval
 from nas_distill.search.worker import DistillTrainable
 from nas_distill.store import RunDirectory
 from nas_distill.trial import Circumstances
@@ -57,11 +59,34 @@ def test_short_epochs_share_a_report(workplace: Workplace) -> None:
 
 
 def test_long_epochs_are_reported_one_by_one(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_REPORT_EVERY_S", 0.0)
+    monkeypatch.setattr(reporting, "_EVERY_S", 0.0)
     busy = make_worker(workplace)
     reports = [busy.train() for _ in range(EPOCHS)]
     assert [report[EPOCH] for report in reports] == [1, 2, 3, 4]
     assert [report["done"] for report in reports] == [False, False, False, True]
+
+
+def test_a_driver_that_answers_late_is_told_less_often() -> None:
+    assert report_interval(0.0) == report_interval(0.05) == 1.0
+    assert report_interval(0.2) == pytest.approx(4.0)
+    assert report_interval(60.0) == 10.0
+
+
+def test_a_worker_reports_at_the_pace_of_the_answers(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    busy = make_worker(workplace)
+
+    def advance() -> int:
+        clock[0] += 1.0
+        return int(clock[0])
+
+    monkeypatch.setattr(busy, "advance", advance)
+    assert busy.step()[EPOCH] == 1
+    clock[0] += 0.15  # until Tune asks for the next step
+    assert busy.step()[EPOCH] == 4
+    busy.reset_config(assignment(1))
+    assert busy.step()[EPOCH] == 5  # another trial: no answer was waited for
 
 
 def test_a_report_ends_at_a_rung_with_the_curve_on_disk(workplace: Workplace) -> None:
