@@ -1,7 +1,8 @@
 """Other people's searches inside the simulator, each through its own objects, with nothing but the cluster left out.
 
 All draw from the same space and recipe space, and are given rows by the same rule. A proposal over the table's limits
-is told as an error to those that can hear it, and the next one is asked for: no rival spends an epoch on it.
+is told as an error, or a penalty, to those that can hear it, and the next one is asked for: no rival spends an epoch
+on it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from optuna.distributions import (
 from optuna.trial import FixedTrial, TrialState
 
 from nas_distill.errors import SpaceError
-from nas_distill.records import Recipe, StudentSpec, TrialStatus
+from nas_distill.records import Cost, Recipe, StudentSpec, TrialStatus
 from nas_distill.search.recipes import propose_recipe
 from nas_distill.search.spaces import propose
 
@@ -39,13 +40,18 @@ def _candidate(scene: Scene, trial: Any) -> tuple[StudentSpec, Recipe]:
     return propose(scene.space, trial), propose_recipe(scene.recipes, trial, scene.base, scene.choices)
 
 
-def _proposal(scene: Scene, number: int, spec: StudentSpec, recipe: Recipe) -> Proposal | None:
-    """Returns a proposal within the limits of the table, or None."""
+def _cost(scene: Scene, spec: StudentSpec) -> Cost | None:
+    """Returns what a candidate costs; None when it cannot be built."""
     try:
-        cost = cost_of(spec, scene.shape)
+        return cost_of(spec, scene.shape)
     except SpaceError:
         return None
-    if scene.limits.refusal(cost) is not None:
+
+
+def _proposal(scene: Scene, number: int, spec: StudentSpec, recipe: Recipe) -> Proposal | None:
+    """Returns a proposal within the limits of the table, or None."""
+    cost = _cost(scene, spec)
+    if cost is None or scene.limits.refusal(cost) is not None:
         return None
     return Proposal(number=number, spec=spec, recipe=recipe, cost=cost)
 
@@ -82,6 +88,9 @@ class OptunaAlone:
 class RaySearch:
     """Ray's `OptunaSearch` on two metrics, as its users write it: a stopped trial is told its last result.
 
+    It cannot be told of limits, and proposes nothing else once it has found that large students are good: what is over
+    them is told as a student that is always wrong, the penalty that its users write.
+
     Args:
         scene: What it draws from.
         seed: Of its sampler.
@@ -107,8 +116,15 @@ class RaySearch:
             found = _proposal(self._scene, number, *self._drawn)
             if found is not None:
                 return found
-            self._search.on_trial_complete(str(number), error=True)
+            self._refuse(str(number), _cost(self._scene, self._drawn[0]))
         return None
+
+    def _refuse(self, trial_id: str, cost: Cost | None) -> None:
+        if cost is None:
+            self._search.on_trial_complete(trial_id, error=True)
+            return
+        worst = 100 * self._scene.table.teacher.top1
+        self._search.on_trial_complete(trial_id, {_GAP: worst, _SIZE: cost.num_params, _EPOCH: 0})
 
     def tell(self, played: Played) -> None:
         if played.status is TrialStatus.FAILED:
