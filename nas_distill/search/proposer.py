@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from optuna import Trial
 
 _REPEATED = "repeated"
-_REPEATS_BEFORE_CHANCE = 10
+_REFUSALS_BEFORE_CHANCE = 10
 
 
 class ExhaustedSpaceError(SpaceError):
@@ -81,8 +81,7 @@ class Proposer:
         reasons: Counter[str] = Counter()
         last = ""
         for _ in range(self._max_refusals):
-            # A sampler that has settled proposes the same again and again; chance finds what is left of a small space.
-            assignment, kind, last = self._try_one(at_random=reasons[_REPEATED] >= _REPEATS_BEFORE_CHANCE)
+            assignment, kind, last = self._try_one(at_random=_leave_to_chance(reasons))
             if assignment is not None:
                 return assignment
             reasons[kind] += 1
@@ -135,6 +134,17 @@ class Proposer:
         if isinstance(error, SpaceError):
             self._ledger.note_space_failure()
         self._ledger.refuse(trial, str(error), spec=spec, again=True)
+
+
+def _leave_to_chance(refused: Counter[str]) -> bool:
+    """Whether the next candidate is drawn at random, after so many refusals in a row.
+
+    A sampler that has settled proposes the same again and again, and one that has found large students good may propose
+    nothing within the limits. Chance finds what is left of a small space; where limits leave little of a space, the
+    sampler, which is told of them, may know better, and takes turns with it.
+    """
+    count = refused.total()
+    return count >= _REFUSALS_BEFORE_CHANCE and (refused[_REPEATED] > count / 2 or count % 2 == 0)
 
 
 def _key(spec: StudentSpec, recipe: Recipe) -> tuple[str, str]:

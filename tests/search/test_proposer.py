@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from optuna import Trial
 
-from nas_distill.config import SearchConfig, SpaceConfig
+from nas_distill.config import SamplerConfig, SearchConfig, SpaceConfig
 from nas_distill.errors import SpaceError
 from nas_distill.models.latency import Latency
 from nas_distill.objectives import check_objectives
@@ -30,6 +30,15 @@ def widths(trial: Trial) -> StudentSpec:
     return StudentSpec(architecture="small_resnet", arguments={"widths": (width, width), "depths": (1, 1)})
 
 
+STUBBORN = """
+from optuna.samplers import RandomSampler
+
+class Largest(RandomSampler):
+    def sample_independent(self, study, trial, name, distribution):
+        return distribution.high
+"""
+
+
 def make_proposer(
     folder: Path,
     function: Callable[[Trial], StudentSpec],
@@ -38,9 +47,14 @@ def make_proposer(
     max_refusals: int = 50,
     known: tuple[Assignment, ...] = (),
     recipes: str = "fixed",
+    sampler: str = "tpe",
 ) -> tuple[Proposer, StudyLedger]:
     ledger = StudyLedger(
-        f"sqlite:///{folder / 'study.db'}", "nas_distill", check_objectives(("gap_points", "num_params")), 0
+        f"sqlite:///{folder / 'study.db'}",
+        "nas_distill",
+        check_objectives(("gap_points", "num_params")),
+        0,
+        SamplerConfig(name=sampler),
     )
     space = Space(name="mine", function=function, source_path=Path(__file__), doc="")
     proposer = Proposer(
@@ -66,6 +80,13 @@ def test_assignments_keep_the_limits(tmp_path: Path) -> None:
         assert cost.num_params <= 3000
         assert cost.macs <= 100_000
     assert proposer.refused == ledger.refused()
+
+
+def test_a_sampler_that_proposes_nothing_within_the_limits_takes_turns_with_chance(tmp_path: Path) -> None:
+    (tmp_path / "stubborn.py").write_text(STUBBORN)
+    limits = Limits(max_params=3000, max_macs=None, max_params_reason="--max-params")
+    proposer, _ = make_proposer(tmp_path, widths, limits=limits, sampler=f"{tmp_path / 'stubborn.py'}:Largest")
+    assert all(proposer.next().cost.num_params <= 3000 for _ in range(3))
 
 
 def test_the_same_candidate_is_not_assigned_twice(tmp_path: Path) -> None:
