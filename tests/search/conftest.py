@@ -1,4 +1,4 @@
-"""One Ray cluster for the searches of a module."""
+"""What the tests of a module share: a Ray cluster, and what trials of the small run share."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ import pytest
 
 from nas_distill.config import ResourcesConfig
 from nas_distill.search import cluster, service
+from nas_distill.workplace import TrialContext, open_context
+from tests.helpers import SmallRun
+
+
+@pytest.fixture(scope="module")
+def context(small_run: SmallRun) -> TrialContext:
+    return open_context(small_run.workplace())
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from nas_distill.search.spaces import load_space
 from nas_distill.search.study import StudyLedger
 from nas_distill.store import RunDirectory
 from nas_distill.trial import run_trial
-from nas_distill.workplace import TrialContext, open_context
+from nas_distill.workplace import TrialContext
 from tests.helpers import Heard, SmallRun
 
 OBJECTIVES = check_objectives(("gap_points", "num_params"))
@@ -60,11 +60,6 @@ TOLD_WRONG = """
         def after_trial(self, study, trial, state, values):
             raise RuntimeError("no idea")
 """
-
-
-@pytest.fixture(scope="module")
-def context(small_run: SmallRun) -> TrialContext:
-    return open_context(small_run.workplace())
 
 
 def write(path: Path, template: str, fault: str) -> Path:
