@@ -12,7 +12,9 @@ from contextlib import suppress
 from typing import Any, cast
 
 import optuna
+from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.storages._rdb.models import TrialParamModel
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
@@ -181,8 +183,34 @@ def open_database(url: str, *, patience_s: float = LOCK_PATIENCE_S) -> PatientDa
     # SQLite waits by itself, but not where waiting might be for ever; then it is asked again.
     arguments = {"connect_args": {"timeout": max(patience_s / 4, 0.1)}} if sqlite else {}
     patience = Patience(parsed.render_as_string(hide_password=True), patience_s)
-    database = patience.call(lambda: optuna.storages.RDBStorage(url, engine_kwargs=arguments))
+    database = patience.call(lambda: _CheckedDatabase(url, engine_kwargs=arguments))
     return PatientDatabase(database, patience)
+
+
+class _CheckedDatabase(optuna.storages.RDBStorage):
+    """Writes a trial's choices without a look at the database: `LedgerStorage` has checked them in memory.
+
+    Optuna looks the trial and an earlier choice of the same name up for each one, the latter in a table without an
+    index for it: in a long study, most of what a proposal costs.
+    """
+
+    def _set_trial_param_without_commit(  # noqa: PLR0917 - as Optuna calls it
+        self,
+        session: Any,
+        trial_id: int,
+        param_name: str,
+        param_value_internal: float,
+        distribution: BaseDistribution,
+        previous_distribution: BaseDistribution | None = None,
+    ) -> None:
+        del previous_distribution
+        row = TrialParamModel(
+            trial_id=trial_id,
+            param_name=param_name,
+            param_value=param_value_internal,
+            distribution_json=distribution_to_json(distribution),
+        )
+        session.add(row)
 
 
 class Patience:
