@@ -108,8 +108,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--long-rounds", type=int, default=6, help="such trials per slot")
     parser.add_argument("--nodes", type=int, default=8)
     parser.add_argument("--gpus-per-node", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=5, help="trials per slot")
-    parser.add_argument("--sleep-s", type=float, default=30.0, help="of a trial on made-up GPUs, on average")
+    parser.add_argument("--rounds", type=int, default=4, help="trials per slot")
+    parser.add_argument("--sleep-s", type=float, default=120.0, help="of a trial on made-up GPUs, on average")
     parser.add_argument("--seed", type=int, default=0)
     add_common_arguments(parser)
     arguments = parser.parse_args()
@@ -123,9 +123,11 @@ def parse() -> argparse.Namespace:
 def measure_asking(folder: Path, arguments: argparse.Namespace) -> Found:
     """Measures proposals and results in studies of several sizes, with a fixed recipe and with searched ones."""
     rows: list[dict[str, Any]] = []
+    assignments: list[Assignment] = []
     for recipes in ("fixed", "search"):
-        rows += ask_and_tell(folder / recipes, recipes, arguments)
-    price = pricing_seconds(rows[-1]["assignments"])
+        found_rows, assignments = ask_and_tell(folder / recipes, recipes, arguments)
+        rows += found_rows
+    price = pricing_seconds(assignments)
     verdicts = []
     for recipes in ("fixed", "search"):
         found = {row["trials"]: (row["ask_ms"] + row["tell_ms"]) / 1000 for row in rows if row["recipe"] == recipes}
@@ -151,7 +153,10 @@ def measure_asking(folder: Path, arguments: argparse.Namespace) -> Found:
     return Found(table=Table(title=title, columns=ASK_COLUMNS, rows=tuple(rows)), verdicts=tuple(verdicts))
 
 
-def ask_and_tell(folder: Path, recipes: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def ask_and_tell(
+    folder: Path, recipes: str, arguments: argparse.Namespace
+) -> tuple[list[dict[str, Any]], list[Assignment]]:
+    """Returns the table's rows, and what was proposed last."""
     run = RunDirectory(folder)
     run.path.mkdir(parents=True)
     ledger = StudyLedger(run.own_storage, STUDY, OBJECTIVES, arguments.seed)
@@ -160,11 +165,12 @@ def ask_and_tell(folder: Path, recipes: str, arguments: argparse.Namespace) -> l
         ledger, resnet.space, pricer=pricer, recipe=Recipe(epochs=EPOCHS), recipes=recipes, seed=arguments.seed
     )
     rows = []
+    assignments: list[Assignment] = []
     for size in arguments.sizes:
         fill(proposer, ledger, size)
         asked: list[float] = []
         told: list[float] = []
-        assignments: list[Assignment] = []
+        assignments = []
         for _ in range(arguments.repeats):
             begun, priced = time.perf_counter(), pricer.priced_s
             assignments.append(proposer.next())
@@ -180,11 +186,10 @@ def ask_and_tell(folder: Path, recipes: str, arguments: argparse.Namespace) -> l
             {
                 "recipe": recipes, "trials": size, "ask_ms": float(ask[0]), "ask_p95_ms": float(ask[1]),
                 "tell_ms": float(tell[0]), "tell_p95_ms": float(tell[1]), "memory_mib": memory,
-                "assignments": assignments,
             }
         )  # fmt: skip
     ledger.close()
-    return rows
+    return rows, assignments
 
 
 def fill(proposer: RandomProposer, ledger: StudyLedger, size: int) -> None:

@@ -156,14 +156,10 @@ def _window(study: Study) -> Study:
         return study
     signs = [1.0 if direction is StudyDirection.MINIMIZE else -1.0 for direction in study.directions]
     learnt = [trial for trial in trials if trial.state in {TrialState.COMPLETE, TrialState.PRUNED}]
-    feasible = [
-        trial
-        for trial in learnt[::-1]
-        if trial.state is TrialState.COMPLETE and max(trial.constraints.values(), default=0.0) <= 0.0
-    ]
-    values = np.array([trial.values for trial in feasible]).reshape(-1, len(signs)) * signs
+    complete = [trial for trial in learnt[::-1] if trial.state is TrialState.COMPLETE]
+    values = np.array([trial.values for trial in complete]).reshape(-1, len(signs)) * signs
     layers = moocore.pareto_rank(values) if len(values) else np.empty(0)
-    best = [feasible[row] for row in np.argsort(layers, kind="stable")[:BEST]]  # of a layer, the latest
+    best = [complete[row] for row in np.argsort(layers, kind="stable")[:BEST]]  # of a layer, the latest
     flying = [trial for trial in trials if trial.state is TrialState.RUNNING]
     seen = {trial.number: trial for trial in (*best, *learnt[-LATEST:], *flying)}
     return cast("Study", _StudyWindow(study, [seen[number] for number in sorted(seen)]))
