@@ -46,7 +46,7 @@ class Pricer:
     def __init__(self, shape: InputShape, head: TeacherHead | None = None) -> None:
         self.shape = shape
         self._head = head
-        self._costs: dict[tuple[_Network, Wanted], Cost | SpaceError] = {}
+        self._costs: dict[tuple[_Network, Wanted], Cost | str] = {}
         self._latencies: dict[_Network, Latency] = {}
 
     def cost(self, spec: StudentSpec, recipe: Recipe) -> Cost:
@@ -59,8 +59,8 @@ class Pricer:
         if key not in self._costs:
             self._costs[key] = self._counted(spec, recipe)
         found = self._costs[key]
-        if isinstance(found, SpaceError):
-            raise found
+        if isinstance(found, str):
+            raise SpaceError(found)
         return found
 
     def latency(self, spec: StudentSpec, recipe: Recipe) -> Latency:
@@ -76,7 +76,8 @@ class Pricer:
             )
         return self._latencies[key]
 
-    def _counted(self, spec: StudentSpec, recipe: Recipe) -> Cost | SpaceError:
+    def _counted(self, spec: StudentSpec, recipe: Recipe) -> Cost | str:
+        """Returns the cost, or why there is none."""
         try:
             return measure_cost(
                 spec,
@@ -87,7 +88,7 @@ class Pricer:
                 wanted=wanted_signals(recipe),
             )
         except SpaceError as error:
-            return error
+            return str(error)
 
     def _head_of(self, recipe: Recipe) -> TeacherHead | None:
         return self._head if through_teacher(recipe) else None

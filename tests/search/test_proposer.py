@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from optuna import Trial
 
 from nas_distill.config import SamplerConfig, SearchConfig, SpaceConfig
 from nas_distill.errors import SpaceError
+from nas_distill.models.cost import measure_cost
 from nas_distill.models.latency import Latency
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Cost, Recipe, StudentSpec
@@ -224,6 +226,29 @@ def test_latency_is_measured_only_where_it_is_bounded_and_once_per_candidate(
     assert all("latency" in row.user_attrs for row in rows)
     refused = [row.user_attrs["refusal"] for row in rows if row.constraints["latency_ms"] > 0]
     assert all("ms (interquartile range 0.25 ms), --max-latency-ms allows 8" in reason for reason in refused)
+
+
+def test_a_network_is_counted_once_and_one_that_cannot_be_built_is_refused_every_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counted: list[str] = []
+
+    def count(spec: StudentSpec, **others: Any) -> Cost:
+        counted.append(spec.spec_id)
+        return measure_cost(spec, **others)
+
+    monkeypatch.setattr("nas_distill.search.pricing.measure_cost", count)
+    pricer = Pricer(SHAPE)
+    good = StudentSpec(architecture="small_resnet", arguments={"widths": (4, 4), "depths": (1, 1)})
+    bad = StudentSpec(architecture="small_resnet", arguments={"widths": (4, 4), "depths": (1,)})
+    assert pricer.cost(good, Recipe()) == pricer.cost(good, Recipe(learning_rate=0.1))
+    for _ in range(2):
+        with pytest.raises(SpaceError, match="small_resnet"):
+            pricer.cost(bad, Recipe())
+    assert counted == [good.spec_id, bad.spec_id]
+    embedding = Recipe(losses={"rkd": {}})  # what its loss compares may be more than the network has
+    pricer.cost(good, embedding)
+    assert counted == [good.spec_id, bad.spec_id, good.spec_id]
 
 
 def test_a_real_latency_bound_that_nothing_keeps_says_what_to_change(tmp_path: Path) -> None:
