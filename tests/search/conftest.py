@@ -1,7 +1,8 @@
-"""What the tests of a module share: a Ray cluster, and what trials of the small run share."""
+"""What tests share: a Ray cluster, what trials of the small run share, and the end of the searches that they start."""
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,7 @@ from nas_distill.config import ResourcesConfig
 from nas_distill.search import cluster, service
 from nas_distill.workplace import TrialContext, open_context
 from tests.helpers import SmallRun
+from tests.search import processes
 
 
 @pytest.fixture(scope="module")
@@ -33,3 +35,13 @@ def shared_cluster() -> Iterator[None]:
     with cluster.ray_cluster(ResourcesConfig()), pytest.MonkeyPatch.context() as patch:
         patch.setattr(service, "ray_cluster", at_hand)
         yield
+
+
+@pytest.fixture
+def searches() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Takes searches that a test starts as processes, and ends what is left of them."""
+    started: list[subprocess.Popen[bytes]] = []
+    yield started
+    for process in started:
+        if process.poll() is None:
+            processes.kill_all(process)

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import textwrap
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -267,15 +266,6 @@ def test_a_recipe_without_a_teacher_is_refused_before_anything_is_computed(
     with pytest.raises(ConfigError, match=r"assistants\.count: recipe\.losses has none with a weight above 0"):
         start_search(config, tmp_path / "run", Heard())
     assert not (tmp_path / "run" / "teacher").exists()
-
-
-@pytest.fixture
-def searches() -> Iterator[list[subprocess.Popen[bytes]]]:
-    started: list[subprocess.Popen[bytes]] = []
-    yield started
-    for process in started:
-        if process.poll() is None:
-            processes.kill_all(process)
 
 
 @pytest.mark.slow

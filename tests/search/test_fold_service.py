@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -73,15 +72,6 @@ def test_more_folds_than_a_class_has_images_are_refused_before_anything_is_train
         start_search(make_config(small_run, 300), tmp_path / "run", Heard())
     assert "\n" not in str(caught.value)
     assert not RunDirectory(tmp_path / "run").teacher.exists()
-
-
-@pytest.fixture
-def searches() -> Iterator[list[subprocess.Popen[bytes]]]:
-    started: list[subprocess.Popen[bytes]] = []
-    yield started
-    for process in started:
-        if process.poll() is None:
-            processes.kill_all(process)
 
 
 @pytest.mark.slow
