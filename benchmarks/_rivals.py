@@ -89,7 +89,7 @@ class RaySearch:
     """Ray's `OptunaSearch` on two metrics, as its users write it: a stopped trial is told its last result.
 
     It cannot be told of limits, and proposes nothing else once it has found that large students are good: what is over
-    them is told as a student that is always wrong, the penalty that its users write.
+    them is told as a student as large as the teacher that is always wrong, the penalty that its users write.
 
     Args:
         scene: What it draws from.
@@ -123,8 +123,9 @@ class RaySearch:
         if cost is None:
             self._search.on_trial_complete(trial_id, error=True)
             return
-        worst = 100 * self._scene.table.teacher.top1
-        self._search.on_trial_complete(trial_id, {_GAP: worst, _SIZE: cost.num_params, _EPOCH: 0})
+        teacher = self._scene.table.teacher
+        size = max(cost.num_params, teacher.cost.num_params)
+        self._search.on_trial_complete(trial_id, {_GAP: 100 * teacher.top1, _SIZE: size})
 
     def tell(self, played: Played) -> None:
         if played.status is TrialStatus.FAILED:

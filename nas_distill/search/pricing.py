@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nas_distill.errors import SpaceError
 from nas_distill.losses.registry import through_teacher, wanted_signals
 from nas_distill.models.cost import measure_cost
 from nas_distill.models.latency import Latency, measure_latency
@@ -46,7 +45,7 @@ class Pricer:
     def __init__(self, shape: InputShape, head: TeacherHead | None = None) -> None:
         self.shape = shape
         self._head = head
-        self._costs: dict[tuple[_Network, Wanted], Cost | str] = {}
+        self._costs: dict[tuple[_Network, Wanted], Cost] = {}
         self._latencies: dict[_Network, Latency] = {}
 
     def cost(self, spec: StudentSpec, recipe: Recipe) -> Cost:
@@ -57,11 +56,15 @@ class Pricer:
         """
         key = _network(spec, recipe), wanted_signals(recipe)
         if key not in self._costs:
-            self._costs[key] = self._counted(spec, recipe)
-        found = self._costs[key]
-        if isinstance(found, str):
-            raise SpaceError(found)
-        return found
+            self._costs[key] = measure_cost(
+                spec,
+                num_classes=self.shape.num_classes,
+                channels=self.shape.channels,
+                image_size=self.shape.image_size,
+                through=self._head_of(recipe),
+                wanted=wanted_signals(recipe),
+            )
+        return self._costs[key]
 
     def latency(self, spec: StudentSpec, recipe: Recipe) -> Latency:
         """Returns how long the candidate takes for an image, on one thread of this process's CPU."""
@@ -75,20 +78,6 @@ class Pricer:
                 through=self._head_of(recipe),
             )
         return self._latencies[key]
-
-    def _counted(self, spec: StudentSpec, recipe: Recipe) -> Cost | str:
-        """Returns the cost, or why there is none."""
-        try:
-            return measure_cost(
-                spec,
-                num_classes=self.shape.num_classes,
-                channels=self.shape.channels,
-                image_size=self.shape.image_size,
-                through=self._head_of(recipe),
-                wanted=wanted_signals(recipe),
-            )
-        except SpaceError as error:
-            return str(error)
 
     def _head_of(self, recipe: Recipe) -> TeacherHead | None:
         return self._head if through_teacher(recipe) else None

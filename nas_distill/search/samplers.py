@@ -6,6 +6,7 @@ import importlib
 import inspect
 import warnings
 from collections.abc import Callable, Container, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
@@ -23,6 +24,7 @@ from optuna.samplers import (
     RandomSampler,
     TPESampler,
 )
+from optuna.samplers._ga import BaseGASampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -48,7 +50,7 @@ class SamplerError(StudyError):
     """A sampler that failed at its work."""
 
 
-def make_sampler(name: str, seed: int) -> BaseSampler:
+def make_sampler(name: str, seed: int) -> GuardedSampler:
     """Returns the sampler called `name`, whose failures are `SamplerError`s.
 
     Args:
@@ -106,28 +108,31 @@ class WindowedTPESampler(TPESampler):
     of up to as many trials it sees all, and proposes what Optuna's own would.
     """
 
-    _window: Study | None = None
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._window = _Window()
+        self._seen: Study | None = None
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """See `BaseSampler`."""
-        self._window = _window(study)
+        self._seen = self._window.of(study)
         super().before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """See `BaseSampler`."""
-        return super().infer_relative_search_space(self._window or study, trial)
+        return super().infer_relative_search_space(self._seen or study, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """See `BaseSampler`."""
-        return super().sample_relative(self._window or study, trial, search_space)
+        return super().sample_relative(self._seen or study, trial, search_space)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """See `BaseSampler`."""
-        return super().sample_independent(self._window or study, trial, param_name, param_distribution)
+        return super().sample_independent(self._seen or study, trial, param_name, param_distribution)
 
 
 class _StudyWindow:
@@ -150,19 +155,38 @@ class _StudyWindow:
         return getattr(self._study, name)
 
 
-def _window(study: Study) -> Study:
-    trials = study.get_trials(deepcopy=False)
-    if len(trials) <= BEST + LATEST:
-        return study
-    signs = [1.0 if direction is StudyDirection.MINIMIZE else -1.0 for direction in study.directions]
-    learnt = [trial for trial in trials if trial.state in {TrialState.COMPLETE, TrialState.PRUNED}]
-    complete = [trial for trial in learnt[::-1] if trial.state is TrialState.COMPLETE]
-    values = np.array([trial.values for trial in complete]).reshape(-1, len(signs)) * signs
-    layers = moocore.pareto_rank(values) if len(values) else np.empty(0)
-    best = [complete[row] for row in np.argsort(layers, kind="stable")[:BEST]]  # of a layer, the latest
-    flying = [trial for trial in trials if trial.state is TrialState.RUNNING]
-    seen = {trial.number: trial for trial in (*best, *learnt[-LATEST:], *flying)}
-    return cast("Study", _StudyWindow(study, [seen[number] for number in sorted(seen)]))
+class _Window:
+    """What is seen of one study: looks only at what has happened since it looked last."""
+
+    def __init__(self) -> None:
+        self._best: list[FrozenTrial] = []
+        self._unfinished: list[int] = []
+        self._known = 0
+
+    def of(self, study: Study) -> Study:
+        """Returns what is seen of the study now; always ask about the same study."""
+        trials = study.get_trials(deepcopy=False)
+        fresh = [trials[number] for number in (*self._unfinished, *range(self._known, len(trials)))]
+        self._known = len(trials)
+        self._unfinished = [trial.number for trial in fresh if not trial.state.is_finished()]
+        complete = [trial for trial in fresh if trial.state is TrialState.COMPLETE]
+        self._best = _best_of(study.directions, [*self._best, *complete])
+        if len(trials) <= BEST + LATEST:
+            return study
+        learnt = (trial for trial in reversed(trials) if trial.state in {TrialState.COMPLETE, TrialState.PRUNED})
+        flying = [trial for trial in fresh if trial.state is TrialState.RUNNING]
+        seen = {trial.number: trial for trial in (*self._best, *islice(learnt, LATEST), *flying)}
+        return cast("Study", _StudyWindow(study, [seen[number] for number in sorted(seen)]))
+
+
+def _best_of(directions: Sequence[StudyDirection], trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Returns the `BEST` of complete trials by non-dominated layers; of a layer, the latest."""
+    if len(trials) <= BEST:
+        return list(trials)
+    signs = [1.0 if direction is StudyDirection.MINIMIZE else -1.0 for direction in directions]
+    latest = sorted(trials, key=lambda trial: -trial.number)
+    layers = moocore.pareto_rank(np.array([trial.values for trial in latest]) * signs)
+    return [latest[row] for row in np.argsort(layers, kind="stable")[:BEST]]
 
 
 class GuardedSampler(BaseSampler):
@@ -224,6 +248,11 @@ class GuardedSampler(BaseSampler):
     def reseed_rng(self) -> None:
         """See `BaseSampler`."""
         self._call("reseed_rng")
+
+    def adopt(self, study: Study, trial: FrozenTrial) -> None:
+        """Takes in a trial that another sampler draws: a genetic one gives it a place in its generation."""
+        if isinstance(self._sampler, BaseGASampler):
+            self._call("get_trial_generation", study, trial)
 
     def _call(self, method: str, *arguments: Any) -> Any:
         try:

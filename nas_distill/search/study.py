@@ -106,7 +106,10 @@ class StudyLedger:
         """
         self._study.sampler = self._random_sampler if at_random else self._sampler
         try:
-            return Trial(self._study, self._row_of_point()) if self._points else self._study.ask()
+            trial = Trial(self._study, self._row_of_point()) if self._points else self._study.ask()
+            if at_random:
+                self._sampler.adopt(self._study, self._trial(trial.number))
+            return trial
         except SamplerError:
             self._refuse_unassigned("the sampler failed")
             raise

@@ -21,7 +21,7 @@ from nas_distill.search.samplers import (
     LATEST,
     SamplerError,
     WindowedTPESampler,
-    _window,
+    _Window,
     make_sampler,
     shipped_samplers,
 )
@@ -241,12 +241,12 @@ def told(ledger: StudyLedger, trials: int) -> None:
 
 
 def test_a_window_holds_the_best_the_latest_and_what_is_in_flight() -> None:
-    ledger = open_ledger("random")
+    ledger, window = open_ledger("random"), _Window()
     told(ledger, BEST + LATEST)
-    assert _window(ledger._study) is ledger._study
+    assert window.of(ledger._study) is ledger._study
     told(ledger, 200)
     flying = ledger.ask()
-    seen = _window(ledger._study)._get_trials()
+    seen = window.of(ledger._study)._get_trials()
     numbers = [trial.number for trial in seen]
     assert numbers == sorted(set(numbers))
     assert len(numbers) <= BEST + LATEST + 1
@@ -255,7 +255,56 @@ def test_a_window_holds_the_best_the_latest_and_what_is_in_flight() -> None:
     front = {trial.number for trial in ledger._study.best_trials}
     assert front <= set(numbers)
     states = (TrialState.COMPLETE,)
-    assert {trial.state for trial in _window(ledger._study)._get_trials(states=states)} == {TrialState.COMPLETE}
+    assert {trial.state for trial in window.of(ledger._study)._get_trials(states=states)} == {TrialState.COMPLETE}
+
+
+def test_a_window_that_is_kept_up_to_date_has_the_front_and_the_latest_of_one_that_is_not() -> None:
+    ledger, kept = open_ledger("random", seed=3), _Window()
+    told(ledger, BEST + LATEST)
+    flying = ledger.ask()
+    for _ in range(6):
+        kept.of(ledger._study)
+        told(ledger, 17)
+    seen = {trial.number: trial.state for trial in kept.of(ledger._study)._get_trials()}
+    fresh = {trial.number: trial.state for trial in _Window().of(ledger._study)._get_trials()}
+    front = {trial.number for trial in ledger._study.best_trials}
+    assert front <= seen.keys() & fresh.keys()
+    assert seen[flying.number] is TrialState.RUNNING
+    latest = sorted(fresh)[-100:]
+    assert {number: seen[number] for number in latest} == {number: fresh[number] for number in latest}
+    ledger._refuse_unassigned("for the test")
+    assert flying.number not in {trial.number for trial in kept.of(ledger._study)._get_trials()}
+
+
+def test_tpe_looks_at_a_long_study_once_per_proposal_and_anew_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[set[int]] = []
+    look = _Window.of
+
+    def spy(window: _Window, study: optuna.Study) -> optuna.Study:
+        seen = look(window, study)
+        looks.append({trial.number for trial in seen._get_trials()})
+        return seen
+
+    monkeypatch.setattr(_Window, "of", spy)
+    ledger = open_ledger("tpe")
+    told(ledger, BEST + LATEST + 20)
+    looks.clear()
+    for _ in range(2):
+        trial = ledger.ask()
+        for name in "xyz":
+            trial.suggest_float(name, 0, 1)
+    assert len(looks) == 2
+    assert looks[1] - looks[0] == {trial.number}
+
+
+@pytest.mark.parametrize("name", ["nsga2", "nsga3"])
+def test_a_trial_that_chance_draws_has_a_place_in_a_genetic_samplers_generation(name: str) -> None:
+    ledger = open_ledger(name)
+    drawn = [ledger.ask(at_random=at_random) for at_random in (True, False)]
+    for trial in drawn:
+        trial.suggest_float("x", 0, 1)  # where a genetic sampler makes a place for its own
+    attributes = [ledger._study.trials[trial.number].system_attrs for trial in drawn]
+    assert attributes[0] == attributes[1] != {}
 
 
 def test_tpe_learns_in_a_long_study() -> None:
