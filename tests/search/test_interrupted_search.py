@@ -12,9 +12,7 @@ import pytest
 from optuna.trial import TrialState
 
 from nas_distill.analysis.frame import load_frame
-from nas_distill.config import (
-    LOCAL_DIR,
-)
+from nas_distill.config import LOCAL_DIR
 from nas_distill.store import RunDirectory
 from tests.helpers import SmallRun
 from tests.search import processes
