@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -40,12 +41,12 @@ class Task(Record):
     online: bool
 
 
-class Found(Record):
+class Found(Record, ABC):
     """What a task came to."""
 
+    @abstractmethod
     def words(self) -> str:
         """Returns the essence."""
-        raise NotImplementedError
 
 
 class Result(Found):

@@ -127,11 +127,11 @@ def _holds(line: str, tensor: Tensor) -> bool:
 
 
 @pytest.mark.parametrize("num_images", [200_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
-def test_many_images_of_a_thousand_classes_take_200_mib_beside_the_imports(tmp_path: Path, num_images: int) -> None:
+def test_many_images_of_a_thousand_classes_take_150_mib_beside_the_imports(tmp_path: Path, num_images: int) -> None:
     command = [sys.executable, "-m", "tests.knowledge.many", str(tmp_path), str(num_images)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     measured = json.loads(ended.stdout)
     assert measured["stored_mib"] > 120 * num_images / 1_000_000
     # Dense answers alone would take 4 kB per image. What torch and timm take, 750 to 900 MiB, depends on their builds.
-    assert measured["read_mib"] - measured["imported_mib"] < 200
+    assert measured["read_mib"] - measured["imported_mib"] < 150
