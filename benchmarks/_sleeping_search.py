@@ -12,6 +12,7 @@ from _sleeping import Sleep, SleepingTrainable
 from optuna import Trial
 from ray import tune
 
+from nas_distill.assignment import Assignment
 from nas_distill.config import AshaConfig, ResourcesConfig, SamplerConfig, SearchConfig
 from nas_distill.objectives import check_objectives
 from nas_distill.progress import Progress
@@ -26,7 +27,6 @@ from nas_distill.search.stopping import make_stopping
 from nas_distill.search.study import StudyLedger
 from nas_distill.search.tune import run_trainable
 from nas_distill.store import RunDirectory
-from nas_distill.workplace import Assignment
 
 OBJECTIVES = check_objectives(("gap_points", "num_params"))
 STUDY = "nas_distill"

@@ -38,6 +38,7 @@ from _materials import HINTON, SMALL_TEACHER, Material, make_image_folder
 from _process import memory_of
 from torch.multiprocessing import get_context
 
+from nas_distill.assignment import Assignment, source_name
 from nas_distill.config import LOCAL_DIR, DataConfig, ViewsConfig
 from nas_distill.models.cost import measure_cost
 from nas_distill.models.teacher import load_teacher
@@ -46,7 +47,7 @@ from nas_distill.records import Recipe, StudentSpec
 from nas_distill.store import RunDirectory
 from nas_distill.train.teacher import fit_teacher
 from nas_distill.trial import run_trial
-from nas_distill.workplace import Assignment, Workplace, open_context, source_name
+from nas_distill.workplace import Workplace, open_context
 
 SMALL, LARGE = "100k", "2M"
 STUDENTS = {

@@ -31,6 +31,7 @@ from _sleeping_search import OBJECTIVES, SHAPE, STUDY, RandomProposer, Sleeping,
 from ray._private import ray_constants
 from ray.cluster_utils import Cluster
 
+from nas_distill.assignment import Assignment
 from nas_distill.config import ResourcesConfig
 from nas_distill.models.cost import measure_cost
 from nas_distill.progress import Silent
@@ -38,7 +39,6 @@ from nas_distill.records import Recipe
 from nas_distill.search.cluster import ray_cluster
 from nas_distill.search.study import StudyLedger
 from nas_distill.store import RunDirectory
-from nas_distill.workplace import Assignment
 from search_spaces import resnet
 
 PARTS = ("ask", "overhead", "slots")

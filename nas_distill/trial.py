@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import safetensors.torch
 import torch
-from pydantic import Field, NonNegativeInt
 
-from nas_distill.errors import ConfigError, NasDistillError, RunError, SpaceError, TeacherError, TrialError
-from nas_distill.frozen import Record
+from nas_distill.assignment import Assignment
+from nas_distill.ending import Circumstances, end_trial, one_line, read_own_result
+from nas_distill.errors import ConfigError, RunError, SpaceError, TeacherError, TrialError
 from nas_distill.losses.registry import through_teacher
 from nas_distill.models.student import build_student
 from nas_distill.records import (
@@ -26,25 +24,9 @@ from nas_distill.store import TrialFolder, write_atomic, write_record
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.loop import Trainer
 from nas_distill.train.metrics import class_gaps, gap_points
-from nas_distill.workplace import Assignment, Lesson, TrialContext
+from nas_distill.workplace import Lesson, TrialContext
 
 _REHEARSAL_STEPS = 3
-
-
-class Circumstances(Record):
-    """How a trial was run: what only its worker knows.
-
-    Attributes:
-        resumptions: How often it went on from a checkpoint.
-        device: Device that trained it, such as "cpu" or the accelerator's name; "unknown" when its worker is gone.
-        execution: How it was run there.
-        released_classes: Classes on which the teacher's say was dropped so far.
-    """
-
-    resumptions: NonNegativeInt = 0
-    device: str = "unknown"
-    execution: Execution = Field(default_factory=Execution)
-    released_classes: tuple[int, ...] = ()
 
 
 class Trial:
@@ -208,26 +190,6 @@ class Trial:
         )
 
 
-def read_own_result(assignment: Assignment, folder: TrialFolder) -> TrialRecord | None:
-    """Returns the record of the assignment's trial, or None when it has not ended.
-
-    Raises:
-        RunError: The record is damaged, or of another candidate, recipe, seed or teacher: the folder belongs to another
-            study.
-    """
-    record = folder.read_result()
-    if record is None:
-        return None
-    mine = (assignment.spec, assignment.recipe, assignment.seed, assignment.assistant, assignment.fold)
-    if (record.spec, record.recipe, record.seed, record.assistant, record.fold) != mine:
-        raise RunError(
-            f"{folder.result}: is of another candidate, recipe, seed or teacher than the study's trial "
-            f"{assignment.number}; the study and the run directory do not belong together: restore the one that does, "
-            "or choose another --out"
-        )
-    return record
-
-
 def make_trainer(assignment: Assignment, context: TrialContext, lesson: Lesson) -> Trainer:
     """Returns a trainer of the assignment's student with fresh weights.
 
@@ -297,51 +259,6 @@ def run_trial(assignment: Assignment, context: TrialContext, folder: TrialFolder
     return trial.record
 
 
-def end_trial(
-    assignment: Assignment,
-    folder: TrialFolder,
-    *,
-    status: TrialStatus,
-    curve: Sequence[EpochMetrics],
-    device: str,
-    metrics: StudentMetrics | None = None,
-    error: str | None = None,
-    resumptions: int = 0,
-    execution: Execution | None = None,
-    released_classes: tuple[int, ...] = (),
-) -> TrialRecord:
-    """Writes curve and record, removes the checkpoint, and returns the record; fields as in `TrialRecord`."""
-    folder.write_curve(curve)
-    record = TrialRecord(
-        number=assignment.number,
-        seed=assignment.seed,
-        spec=assignment.spec,
-        recipe=assignment.recipe,
-        cost=assignment.cost,
-        status=status,
-        epochs=len(curve),
-        curve=tuple(curve),
-        metrics=metrics,
-        error=error,
-        resumptions=resumptions,
-        wall_time_s=sum(point.wall_time_s for point in curve),
-        device=device,
-        execution=execution or Execution(),
-        assistant=assignment.assistant,
-        fold=assignment.fold,
-        released_classes=released_classes,
-    )
-    write_record(folder.result, record)
-    shutil.rmtree(folder.checkpoint.parent, ignore_errors=True)
-    return record
-
-
 def device_name(device: torch.device) -> str:
     """Returns "cpu", or the accelerator's name."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def one_line(error: BaseException) -> str:
-    """Returns an error as one line: its class, unless it is a user error, and the first line of its message."""
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return first if isinstance(error, NasDistillError) else f"{type(error).__name__}: {first}"

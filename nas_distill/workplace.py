@@ -7,8 +7,9 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from pydantic import Field, NonNegativeFloat, NonNegativeInt
+from pydantic import Field, NonNegativeFloat
 
+from nas_distill.assignment import OF_TEACHER, Assignment
 from nas_distill.config import LOCAL_DIR, RUN, DataConfig, ExecutionConfig
 from nas_distill.data.folds import parts
 from nas_distill.data.manifest import DataManifest
@@ -21,56 +22,15 @@ from nas_distill.knowledge.targets import OnlineTargets, StoredTargets, Targets
 from nas_distill.knowledge.writing import plain_answers
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.teacher import Teacher, load_teacher
-from nas_distill.recipe import Mix
-from nas_distill.records import Cost, Fold, Recipe, StudentSpec
 from nas_distill.store import RunDirectory
 from nas_distill.train.evaluation import Reference
 from nas_distill.train.training_data import TrainingData
-
-
-class Assignment(Record):
-    """What a worker is told to do.
-
-    Attributes:
-        number: Optuna's trial number.
-        seed: Of initial weights, order of images and dropout.
-        spec: The candidate.
-        recipe: How to distil it.
-        cost: What the candidate costs.
-        assistant: Number of the trial whose student teaches; None when the teacher does.
-        fold: Part of the training split that is scored instead of validation, and not trained on; None for none.
-    """
-
-    number: NonNegativeInt
-    seed: NonNegativeInt
-    spec: StudentSpec
-    recipe: Recipe
-    cost: Cost
-    assistant: NonNegativeInt | None = None
-    fold: Fold | None = None
-
-    @property
-    def source(self) -> str:
-        """Name of the knowledge that it is distilled from (`source_name`)."""
-        return source_name(self.assistant, self.recipe.mix)
-
-
-def source_name(assistant: int | None, mix: Mix) -> str:
-    """Returns what the answers of one network to one kind of views are called: "teacher/none", "trial-12/mixup".
-
-    Args:
-        assistant: Number of the trial whose student answers; None for the teacher.
-        mix: How the views' images are mixed.
-    """
-    return f"{_TEACHER if assistant is None else f'trial-{assistant}/'}{mix}"
 
 
 def teacher_reference(run: RunDirectory, assistant: int | None) -> str:
     """Returns what `load_teacher` calls a run's teacher, or the student of one of its trials."""
     return f"{LOCAL_DIR}{run.teacher}" if assistant is None else f"{RUN}{run.path}/{assistant}"
 
-
-_TEACHER = "teacher/"
 
 FOLD_SEED = 0
 """Of the folds: one for all trials: students are compared on the same folds."""
@@ -181,7 +141,7 @@ class TrialContext:
     @cached_property
     def _knowledge_of_teacher(self) -> Knowledge:
         # Any of the teacher's own sources: its answers to plain images are the same beside all of them.
-        name = next(name for name in self._workplace.knowledge if name.startswith(_TEACHER))
+        name = next(name for name in self._workplace.knowledge if name.startswith(OF_TEACHER))
         return Knowledge(self._run.knowledge / self._workplace.knowledge[name])
 
     @cached_property

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 import nas_distill.models  # noqa: F401 - registers the entrypoints
+from nas_distill.assignment import Assignment, source_name
 from nas_distill.config import LOCAL_DIR, DataConfig, ViewsConfig
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import ImageSplit, open_split
@@ -22,7 +23,7 @@ from nas_distill.progress import SearchStatus, Silent
 from nas_distill.records import Recipe, StudentSpec
 from nas_distill.store import RunDirectory
 from nas_distill.train.teacher import fit_teacher
-from nas_distill.workplace import Assignment, Lesson, Workplace, open_context, source_name
+from nas_distill.workplace import Lesson, Workplace, open_context
 
 CPU = torch.device("cpu")
 SMALL_DATA = DataConfig(max_train_images=320, max_validation_images=160)

@@ -11,13 +11,15 @@ import pytest
 import safetensors.torch
 import torch
 
+from nas_distill.assignment import Assignment
+from nas_distill.ending import Circumstances
 from nas_distill.errors import RunError
 from nas_distill.models.student import build_student
 from nas_distill.records import Recipe, StudentSpec, TrialRecord, TrialStatus
 from nas_distill.store import TrialFolder
 from nas_distill.train.checkpoint import load_state, save_state
-from nas_distill.trial import Circumstances, Trial, run_trial
-from nas_distill.workplace import Assignment, TrialContext, open_context
+from nas_distill.trial import Trial, run_trial
+from nas_distill.workplace import TrialContext, open_context
 from tests.helpers import TINY_SPEC, SmallRun, make_assignment
 
 

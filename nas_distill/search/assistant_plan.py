@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from nas_distill.analysis.assistants import AssistantPlan, AssistantRound, Student, choose_assistant, read_plan
 from nas_distill.analysis.frame import read_study
 from nas_distill.analysis.front import pareto_front
+from nas_distill.assignment import Assignment
 from nas_distill.config import FIXED_RECIPE, SearchConfig
 from nas_distill.errors import ConfigError, RunError
 from nas_distill.losses.registry import asked_losses, through_teacher
 from nas_distill.records import Recipe, TrialRecord
 from nas_distill.search.study import StudyLedger
 from nas_distill.store import RunDirectory, write_record
-from nas_distill.workplace import Assignment
 
 
 def check_assistants(config: SearchConfig) -> None:

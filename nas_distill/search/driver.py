@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from nas_distill.assignment import Assignment
+from nas_distill.ending import Circumstances, end_trial, read_own_result
 from nas_distill.errors import ClusterError, NasDistillError, RunError
 from nas_distill.objectives import Objective
 from nas_distill.progress import Progress
@@ -20,8 +22,6 @@ from nas_distill.search.stopping import Stopping
 from nas_distill.search.study import StudyLedger
 from nas_distill.search.telling import Teller
 from nas_distill.store import RunDirectory
-from nas_distill.trial import Circumstances, end_trial, read_own_result
-from nas_distill.workplace import Assignment
 
 _DEATHS_BEFORE_GIVING_UP = 3
 

@@ -9,12 +9,12 @@ import numpy as np
 from nas_distill.analysis.frame import read_study
 from nas_distill.analysis.front import pareto_front
 from nas_distill.analysis.picks import pick_students
+from nas_distill.assignment import Assignment
 from nas_distill.config import FIXED_RECIPE, SearchConfig
+from nas_distill.ending import read_own_result
 from nas_distill.errors import ConfigError
 from nas_distill.records import Fold
 from nas_distill.store import RunDirectory, TrialFolder
-from nas_distill.trial import read_own_result
-from nas_distill.workplace import Assignment
 
 
 def check_folds(config: SearchConfig) -> None:

@@ -12,7 +12,9 @@ import torch
 from ray.exceptions import RayError, RayTaskError
 
 import nas_distill.models  # noqa: F401 - registers the entrypoints that specs name, in every worker
+from nas_distill.assignment import Assignment
 from nas_distill.config import ResourcesConfig, SearchConfig
+from nas_distill.ending import end_trial, one_line, read_own_result
 from nas_distill.errors import ClusterError, NasDistillError
 from nas_distill.progress import Progress
 from nas_distill.records import TrialRecord, TrialStatus
@@ -21,8 +23,8 @@ from nas_distill.search.equipment import Equip
 from nas_distill.search.fold_plan import fold_folder, plan_folds, unscored
 from nas_distill.search.spaces import load_space
 from nas_distill.store import RunDirectory
-from nas_distill.trial import end_trial, one_line, read_own_result, run_trial
-from nas_distill.workplace import Assignment, TrialContext, Workplace, open_context
+from nas_distill.trial import run_trial
+from nas_distill.workplace import TrialContext, Workplace, open_context
 
 _TASK = "folds"
 

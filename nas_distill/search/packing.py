@@ -9,6 +9,7 @@ from contextlib import suppress
 import ray
 from pydantic import PositiveInt
 
+from nas_distill.assignment import Assignment
 from nas_distill.config import ResourcesConfig
 from nas_distill.errors import ClusterError, ConfigError, SpaceError, TeacherError, TrialError
 from nas_distill.frozen import Record
@@ -21,7 +22,7 @@ from nas_distill.search.pricing import InputShape
 from nas_distill.search.sampling import sample_space
 from nas_distill.search.spaces import Space, load_space
 from nas_distill.trial import rehearse
-from nas_distill.workplace import Assignment, Workplace, open_context
+from nas_distill.workplace import Workplace, open_context
 
 _DRAWN = 64
 _REHEARSED = 3

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import nas_distill.models  # noqa: F401 - registers this project's entrypoints with timm
+from nas_distill.assignment import source_name
 from nas_distill.config import FIXED_RECIPE, LOCAL_DIR, RUN, SearchConfig, TeacherConfig
 from nas_distill.data.folds import check_parts, parts
 from nas_distill.data.manifest import DataManifest
@@ -29,7 +30,7 @@ from nas_distill.records import TeacherRecord
 from nas_distill.search.teacher_job import driver_device
 from nas_distill.store import RunDirectory, write_record
 from nas_distill.train.teacher import fit_teacher, measure_teacher, read_provenance
-from nas_distill.workplace import FOLD_SEED, source_name
+from nas_distill.workplace import FOLD_SEED
 
 DIGITS_TEACHER = TeacherConfig(model="small_resnet", arguments={"widths": (32, 64, 128), "depths": (2, 2, 2)})
 """Trained when `digits` is searched without a teacher."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nas_distill.assignment import Assignment
 from nas_distill.errors import SpaceError, StudyError
 from nas_distill.records import Recipe, StudentSpec
 from nas_distill.search.limits import Limits
@@ -15,7 +16,6 @@ from nas_distill.search.pricing import Pricer
 from nas_distill.search.recipes import RecipeChoices, RecipeSpace, propose_recipe
 from nas_distill.search.spaces import Space, propose
 from nas_distill.search.study import StudyLedger
-from nas_distill.workplace import Assignment
 
 if TYPE_CHECKING:
     from optuna import Trial

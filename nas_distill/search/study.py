@@ -11,6 +11,7 @@ import optuna
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from nas_distill.assignment import Assignment
 from nas_distill.config import SamplerConfig
 from nas_distill.errors import RunError
 from nas_distill.frozen import parse_record
@@ -22,7 +23,6 @@ from nas_distill.search.fingerprint import Fingerprint
 from nas_distill.search.samplers import SamplerError, make_sampler
 from nas_distill.search.storage import TOLD, LedgerStorage
 from nas_distill.search.told import told_values
-from nas_distill.workplace import Assignment
 
 _ASSIGNMENT, _RECORD, _REFUSAL, _POINT = "assignment", "record", "refusal", "point"
 

@@ -15,6 +15,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from nas_distill.config import ResourcesConfig
+from nas_distill.ending import Circumstances
 from nas_distill.errors import ClusterError
 from nas_distill.frozen import parse_record
 from nas_distill.search.cluster import parallel_trials
@@ -22,7 +23,6 @@ from nas_distill.search.driver import SearchDriver
 from nas_distill.search.messages import ASSIGNMENT, CIRCUMSTANCES, EPOCH, NUMBER
 from nas_distill.search.worker import DistillTrainable
 from nas_distill.store import RunDirectory
-from nas_distill.trial import Circumstances
 from nas_distill.workplace import Workplace
 
 _TUNE_SETTINGS = {

@@ -8,13 +8,14 @@ from typing import Any
 import torch
 
 import nas_distill.models  # noqa: F401 - registers the entrypoints that specs name, in every worker
+from nas_distill.assignment import Assignment
 from nas_distill.frozen import parse_record
 from nas_distill.search.messages import ASSIGNMENT
 from nas_distill.search.reporting import ReportingTrainable
 from nas_distill.search.spaces import load_space
 from nas_distill.store import RunDirectory
 from nas_distill.trial import Trial
-from nas_distill.workplace import Assignment, Workplace, open_context
+from nas_distill.workplace import Workplace, open_context
 
 
 class DistillTrainable(ReportingTrainable):

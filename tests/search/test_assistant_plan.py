@@ -10,7 +10,9 @@ import pytest
 from optuna.trial import TrialState
 
 from nas_distill.analysis.assistants import AssistantPlan, AssistantRound, read_plan
+from nas_distill.assignment import Assignment
 from nas_distill.config import AssistantsConfig, SearchConfig, SpaceConfig, TeacherConfig
+from nas_distill.ending import end_trial
 from nas_distill.errors import ConfigError, RunError
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Recipe, TrialRecord, TrialStatus
@@ -25,8 +27,6 @@ from nas_distill.search.assistant_plan import (
 from nas_distill.search.driver import SearchDriver
 from nas_distill.search.study import StudyLedger
 from nas_distill.store import RunDirectory, write_record
-from nas_distill.trial import end_trial
-from nas_distill.workplace import Assignment
 from tests.helpers import Heard
 from tests.report.factory import make_record, make_run, make_spec
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from optuna.trial import TrialState
 
+from nas_distill.ending import Circumstances
 from nas_distill.errors import RunError
 from nas_distill.records import TrialRecord, TrialStatus
 from nas_distill.search.asha import Asha
@@ -13,7 +14,7 @@ from nas_distill.search.asha_rules import RULES, RungOrder
 from nas_distill.search.driver import SearchDriver
 from nas_distill.search.stopping import coordinates_at
 from nas_distill.store import RunDirectory
-from nas_distill.trial import Circumstances, Trial
+from nas_distill.trial import Trial
 from nas_distill.workplace import TrialContext
 from tests.helpers import SmallRun
 from tests.search.driving import OBJECTIVES, open_driver, rows, work

@@ -15,6 +15,7 @@ import pytest
 import ray
 import torch
 
+from nas_distill.assignment import Assignment
 from nas_distill.config import PicksConfig, ResourcesConfig, SearchConfig, SpaceConfig
 from nas_distill.errors import ClusterError, ConfigError
 from nas_distill.recipe import Mix
@@ -24,7 +25,7 @@ from nas_distill.search.fold_plan import check_folds, fold_folder, plan_folds
 from nas_distill.search.folds import score_folds, score_picks
 from nas_distill.store import RunDirectory
 from nas_distill.trial import Trial
-from nas_distill.workplace import Assignment, Workplace, open_context
+from nas_distill.workplace import Workplace, open_context
 from tests.helpers import Heard, SmallRun, make_assignment
 from tests.report.factory import make_records, make_run
 from tests.search.processes import descendants

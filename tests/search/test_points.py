@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from nas_distill.assignment import Assignment
 from nas_distill.config import SearchConfig, SpaceConfig
 from nas_distill.errors import ConfigError, SpaceError
 from nas_distill.objectives import check_objectives
@@ -16,7 +17,6 @@ from nas_distill.records import Cost, Recipe
 from nas_distill.search.points import planned_points
 from nas_distill.search.spaces import load_space, propose
 from nas_distill.search.study import StudyLedger
-from nas_distill.workplace import Assignment
 from tests.report.factory import make_record, make_run
 
 OBJECTIVES = check_objectives(("gap_points", "num_params"))

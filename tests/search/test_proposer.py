@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from optuna import Trial
 
+from nas_distill.assignment import Assignment
 from nas_distill.config import SamplerConfig, SearchConfig, SpaceConfig
 from nas_distill.errors import SpaceError
 from nas_distill.models.cost import measure_cost
@@ -20,7 +21,6 @@ from nas_distill.search.proposer import ExhaustedSpaceError, Proposer, _leave_to
 from nas_distill.search.recipes import load_recipe_space, make_choices
 from nas_distill.search.spaces import Space
 from nas_distill.search.study import StudyLedger
-from nas_distill.workplace import Assignment
 from tests.helpers import make_assignment
 
 TEACHER = Cost(num_params=10_000, macs=1_000_000, size_bytes=40_000)

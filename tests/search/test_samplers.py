@@ -11,6 +11,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from nas_distill.assignment import Assignment
 from nas_distill.config import SAMPLERS, SamplerConfig, SearchConfig
 from nas_distill.errors import ConfigError, StudyError
 from nas_distill.objectives import check_objectives
@@ -27,7 +28,6 @@ from nas_distill.search.samplers import (
 )
 from nas_distill.search.spaces import load_space, propose
 from nas_distill.search.study import StudyLedger
-from nas_distill.workplace import Assignment
 
 OBJECTIVES = check_objectives(("gap_points", "num_params"))
 SPACE, RECIPES = load_space("tiny"), load_recipe_space("search")

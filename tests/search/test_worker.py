@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from nas_distill.ending import Circumstances
 from nas_distill.records import Recipe
 from nas_distill.search import reporting
 from nas_distill.search.messages import ASSIGNMENT, CIRCUMSTANCES, EPOCH, NUMBER
 from nas_distill.search.reporting import report_interval
 from nas_distill.search.worker import DistillTrainable
 from nas_distill.store import RunDirectory
-from nas_distill.trial import Circumstances
 from nas_distill.workplace import Workplace
 from tests.helpers import SmallRun, make_assignment
 
