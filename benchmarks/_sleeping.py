@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nas_distill.assignment import Assignment
+from nas_distill.ending import Circumstances, end_trial, trial_record
 from nas_distill.frozen import parse_record
-from nas_distill.records import Cost, EpochMetrics, Recipe, StudentMetrics, StudentSpec, TrialRecord, TrialStatus
+from nas_distill.records import EpochMetrics, StudentMetrics, TrialRecord, TrialStatus
 from nas_distill.search.messages import ASSIGNMENT, EPOCH
 from nas_distill.search.reporting import ReportingTrainable
-from nas_distill.store import RunDirectory, TrialFolder, write_record, write_text
+from nas_distill.store import RunDirectory, TrialFolder, write_text
 
 DEVICE = "simulated"
 
@@ -56,12 +58,10 @@ class SleepingTrainable(ReportingTrainable):
 
     def begin(self, config: dict[str, Any]) -> None:
         """See `ReportingTrainable`."""
-        self._assignment: dict[str, Any] = json.loads(config[ASSIGNMENT])
-        self._recipe = Recipe.model_validate(self._assignment["recipe"])
-        self._cost = Cost.model_validate(self._assignment["cost"])
-        self._folder = self._run.trial(self._assignment["number"])
+        self._assignment = parse_record(Assignment, config[ASSIGNMENT], origin="assignment")
+        self._folder = self._run.trial(self._assignment.number)
         self._folder.path.mkdir(parents=True, exist_ok=True)
-        turn = random.Random(self._assignment["seed"]).uniform(-1.0, 1.0)
+        turn = random.Random(self._assignment.seed).uniform(-1.0, 1.0)
         self._epoch_s = self._sleep.epoch_s * (1.0 + self._sleep.spread * turn)
         done = json.loads(self._folder.checkpoint.read_text()) if self._folder.checkpoint.exists() else 0
         self._curve = list(self._folder.read_curve()[:done])
@@ -72,7 +72,7 @@ class SleepingTrainable(ReportingTrainable):
         time.sleep(self._epoch_s)
         epoch = len(self._curve) + 1
         self._note({EPOCH: epoch})
-        self._curve.append(point_after(self._cost.num_params, epoch, self._epoch_s))
+        self._curve.append(point_after(self._assignment.cost.num_params, epoch, self._epoch_s))
         if self.has_ended:
             self._end()
         elif epoch % self._sleep.checkpoint_every == 0:
@@ -83,30 +83,20 @@ class SleepingTrainable(ReportingTrainable):
     def account(self) -> str:
         """See `ReportingTrainable`."""
         self._folder.write_curve(self._curve)
-        return json.dumps({"device": DEVICE})
+        return Circumstances(device=DEVICE).model_dump_json()
 
     @property
     def has_ended(self) -> bool:
         """See `ReportingTrainable`."""
-        return len(self._curve) >= self._recipe.epochs
+        return len(self._curve) >= self._assignment.recipe.epochs
 
     def _note(self, facts: dict[str, Any]) -> None:
         with log_of(self._folder).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"pid": os.getpid(), **facts}) + "\n")
 
     def _end(self) -> None:
-        self._folder.write_curve(self._curve)
         self._note({"ended_at": time.time()})
-        record = complete_record(
-            number=self._assignment["number"],
-            seed=self._assignment["seed"],
-            spec=parse_record(StudentSpec, json.dumps(self._assignment["spec"]), origin="assignment"),
-            recipe=self._recipe,
-            cost=self._cost,
-            curve=self._curve,
-        )
-        write_record(self._folder.result, record)
-        self._folder.checkpoint.unlink(missing_ok=True)
+        end_trial(self._folder, complete_record(self._assignment, self._curve))
 
 
 def point_after(num_params: int, epoch: int, seconds: float) -> EpochMetrics:
@@ -124,9 +114,7 @@ def point_after(num_params: int, epoch: int, seconds: float) -> EpochMetrics:
     )
 
 
-def complete_record(
-    *, number: int, seed: int, spec: StudentSpec, recipe: Recipe, cost: Cost, curve: Sequence[EpochMetrics]
-) -> TrialRecord:
+def complete_record(assignment: Assignment, curve: Sequence[EpochMetrics]) -> TrialRecord:
     """Returns the record of a trial that slept to its end; what nobody measured is 0 or empty."""
     gap = curve[-1].gap_points
     assert gap is not None
@@ -135,18 +123,9 @@ def complete_record(
         train_divergence_nats=0.0, generalisation_gap_points=0.0, capacity_ratio=1.0, class_gap_points=(),
         class_counts=(),
     )  # fmt: skip
-    return TrialRecord(
-        number=number,
-        seed=seed,
-        spec=spec,
-        recipe=recipe,
-        cost=cost,
-        status=TrialStatus.COMPLETE,
-        epochs=len(curve),
-        curve=tuple(curve),
-        metrics=metrics,
-        wall_time_s=sum(point.wall_time_s for point in curve),
-        device=DEVICE,
+    circumstances = Circumstances(device=DEVICE)
+    return trial_record(
+        assignment, status=TrialStatus.COMPLETE, curve=curve, circumstances=circumstances, metrics=metrics
     )
 
 

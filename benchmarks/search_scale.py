@@ -35,7 +35,7 @@ from nas_distill.assignment import Assignment
 from nas_distill.config import ResourcesConfig
 from nas_distill.models.cost import measure_cost
 from nas_distill.progress import Silent
-from nas_distill.records import Recipe
+from nas_distill.records import Recipe, TrialRecord
 from nas_distill.search.cluster import ray_cluster
 from nas_distill.search.study import StudyLedger
 from nas_distill.store import RunDirectory
@@ -197,17 +197,10 @@ def fill(proposer: RandomProposer, ledger: StudyLedger, size: int) -> None:
         ledger.tell(slept(proposer.next_at_random()))
 
 
-def slept(assignment: Assignment) -> Any:
+def slept(assignment: Assignment) -> TrialRecord:
     """Returns the record of a trial that was trained to its end."""
     curve = [point_after(assignment.cost.num_params, epoch, 1.0) for epoch in range(1, EPOCHS + 1)]
-    return complete_record(
-        number=assignment.number,
-        seed=assignment.seed,
-        spec=assignment.spec,
-        recipe=assignment.recipe,
-        cost=assignment.cost,
-        curve=curve,
-    )
+    return complete_record(assignment, curve)
 
 
 def pricing_seconds(assignments: Sequence[Assignment]) -> float:

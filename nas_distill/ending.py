@@ -50,22 +50,18 @@ def read_own_result(assignment: Assignment, folder: TrialFolder) -> TrialRecord 
     return record
 
 
-def end_trial(
+def trial_record(
     assignment: Assignment,
-    folder: TrialFolder,
     *,
     status: TrialStatus,
     curve: Sequence[EpochMetrics],
-    device: str,
+    circumstances: Circumstances | None = None,
     metrics: StudentMetrics | None = None,
     error: str | None = None,
-    resumptions: int = 0,
-    execution: Execution | None = None,
-    released_classes: tuple[int, ...] = (),
 ) -> TrialRecord:
-    """Writes curve and record, removes the checkpoint, and returns the record; fields as in `TrialRecord`."""
-    folder.write_curve(curve)
-    record = TrialRecord(
+    """Returns the record of the assignment's trial; fields as in `TrialRecord`, unknown circumstances by default."""
+    circumstances = circumstances or Circumstances()
+    return TrialRecord(
         number=assignment.number,
         seed=assignment.seed,
         spec=assignment.spec,
@@ -76,14 +72,23 @@ def end_trial(
         curve=tuple(curve),
         metrics=metrics,
         error=error,
-        resumptions=resumptions,
+        resumptions=circumstances.resumptions,
         wall_time_s=sum(point.wall_time_s for point in curve),
-        device=device,
-        execution=execution or Execution(),
+        device=circumstances.device,
+        execution=circumstances.execution,
         assistant=assignment.assistant,
         fold=assignment.fold,
-        released_classes=released_classes,
+        released_classes=circumstances.released_classes,
     )
+
+
+def end_trial(folder: TrialFolder, record: TrialRecord) -> TrialRecord:
+    """Writes curve and record, removes the checkpoint, and returns the record.
+
+    Raises:
+        RunError: The folder cannot be written.
+    """
+    folder.write_curve(record.curve)
     write_record(folder.result, record)
     shutil.rmtree(folder.checkpoint.parent, ignore_errors=True)
     return record

@@ -9,13 +9,12 @@ import safetensors.torch
 import torch
 
 from nas_distill.assignment import Assignment
-from nas_distill.ending import Circumstances, end_trial, one_line, read_own_result
+from nas_distill.ending import Circumstances, end_trial, one_line, read_own_result, trial_record
 from nas_distill.errors import ConfigError, RunError, SpaceError, TeacherError, TrialError
 from nas_distill.losses.registry import through_teacher
 from nas_distill.models.student import build_student
 from nas_distill.records import (
     EpochMetrics,
-    Execution,
     StudentMetrics,
     TrialRecord,
     TrialStatus,
@@ -65,7 +64,7 @@ class Trial:
             self._lesson = context.lesson(assignment)
             self._trainer = make_trainer(assignment, context, self._lesson)
         except (SpaceError, ConfigError, TeacherError) as error:
-            self._end(TrialStatus.FAILED, error=one_line(error))
+            self._end(TrialStatus.FAILED, Circumstances(device=device_name(context.device)), error=one_line(error))
             return
         self._go_on_from_checkpoint()
 
@@ -82,12 +81,7 @@ class Trial:
             try:
                 point = self._trainer.run_epoch()
             except TrialError as error:
-                self._end(
-                    TrialStatus.FAILED,
-                    execution=self._trainer.execution,
-                    error=one_line(error),
-                    released_classes=self._trainer.released_classes,
-                )
+                self._end(TrialStatus.FAILED, self._circumstances(), error=one_line(error))
                 return None
             self._curve.append(point)
         if self._trainer.is_finished():
@@ -104,12 +98,7 @@ class Trial:
         """
         assert self.record is None
         self._folder.write_curve(self._curve)
-        return Circumstances(
-            resumptions=self._resumptions,
-            device=device_name(self._context.device),
-            execution=self._trainer.execution,
-            released_classes=self._trainer.released_classes,
-        )
+        return self._circumstances()
 
     def _go_on_from_checkpoint(self) -> None:
         if not self._folder.checkpoint.exists():
@@ -140,12 +129,7 @@ class Trial:
         network = self._trainer.keep()
         weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
         write_atomic(self._folder.weights, lambda path: safetensors.torch.save_file(weights, path))
-        self._end(
-            TrialStatus.COMPLETE,
-            execution=self._trainer.execution,
-            metrics=self._measure(),
-            released_classes=self._trainer.released_classes,
-        )
+        self._end(TrialStatus.COMPLETE, self._circumstances(), metrics=self._measure())
 
     def _measure(self) -> StudentMetrics:
         teacher = self._lesson.reference.teacher
@@ -167,27 +151,31 @@ class Trial:
             class_counts=student.class_counts,
         )
 
+    def _circumstances(self) -> Circumstances:
+        return Circumstances(
+            resumptions=self._resumptions,
+            device=device_name(self._context.device),
+            execution=self._trainer.execution,
+            released_classes=self._trainer.released_classes,
+        )
+
     def _end(
         self,
         status: TrialStatus,
+        circumstances: Circumstances,
         *,
-        execution: Execution | None = None,
         metrics: StudentMetrics | None = None,
         error: str | None = None,
-        released_classes: tuple[int, ...] = (),
     ) -> None:
-        self.record = end_trial(
+        record = trial_record(
             self._assignment,
-            self._folder,
             status=status,
             curve=self._curve,
+            circumstances=circumstances,
             metrics=metrics,
             error=error,
-            resumptions=self._resumptions,
-            device=device_name(self._context.device),
-            execution=execution,
-            released_classes=released_classes,
         )
+        self.record = end_trial(self._folder, record)
 
 
 def make_trainer(assignment: Assignment, context: TrialContext, lesson: Lesson) -> Trainer:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from nas_distill.assignment import Assignment
-from nas_distill.ending import Circumstances, end_trial, read_own_result
+from nas_distill.ending import Circumstances, end_trial, read_own_result, trial_record
 from nas_distill.errors import ClusterError, NasDistillError, RunError
 from nas_distill.objectives import Objective
 from nas_distill.progress import Progress
@@ -261,16 +261,8 @@ class SearchDriver:
             return False
         if self._stopping.goes_on(assignment.number, assignment.cost, curve[-1]):
             return False
-        record = end_trial(
-            assignment,
-            self._run.trial(assignment.number),
-            status=TrialStatus.STOPPED,
-            curve=curve,
-            resumptions=circumstances.resumptions,
-            device=circumstances.device,
-            execution=circumstances.execution,
-            released_classes=circumstances.released_classes,
-        )
+        record = trial_record(assignment, status=TrialStatus.STOPPED, curve=curve, circumstances=circumstances)
+        end_trial(self._run.trial(assignment.number), record)
         self._ledger.tell(record)
         self._running.pop(assignment.number, None)
         self._acknowledged(record, flight)
@@ -307,14 +299,8 @@ class SearchDriver:
 
     def _failed(self, flight: _Flight, error: str) -> TrialRecord:
         folder = self._run.trial(flight.assignment.number)
-        return end_trial(
-            flight.assignment,
-            folder,
-            status=TrialStatus.FAILED,
-            curve=folder.read_curve(),
-            error=error,
-            device=Circumstances().device,
-        )
+        record = trial_record(flight.assignment, status=TrialStatus.FAILED, curve=folder.read_curve(), error=error)
+        return end_trial(folder, record)
 
     def _acknowledged(self, record: TrialRecord, flight: _Flight) -> None:
         self._new += 1

@@ -14,7 +14,7 @@ from ray.exceptions import RayError, RayTaskError
 import nas_distill.models  # noqa: F401 - registers the entrypoints that specs name, in every worker
 from nas_distill.assignment import Assignment
 from nas_distill.config import ResourcesConfig, SearchConfig
-from nas_distill.ending import end_trial, one_line, read_own_result
+from nas_distill.ending import end_trial, one_line, read_own_result, trial_record
 from nas_distill.errors import ClusterError, NasDistillError
 from nas_distill.progress import Progress
 from nas_distill.records import TrialRecord, TrialStatus
@@ -207,16 +207,8 @@ class _Scoring:
         """Books the lost as failed: since others were scored, or there were few, the fault was theirs."""
         for assignment, reason in self._lost:
             folder = fold_folder(self._run, assignment)
-            self._book(
-                end_trial(
-                    assignment,
-                    folder,
-                    status=TrialStatus.FAILED,
-                    curve=folder.read_curve(),
-                    error=reason,
-                    device="unknown",
-                )
-            )
+            record = trial_record(assignment, status=TrialStatus.FAILED, curve=folder.read_curve(), error=reason)
+            self._book(end_trial(folder, record))
 
     def _book(self, record: TrialRecord) -> None:
         assert record.fold is not None

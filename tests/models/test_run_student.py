@@ -12,7 +12,7 @@ import torch
 from nas_distill.config import RUN, SearchConfig, ViewsConfig
 from nas_distill.config_io import dump_config
 from nas_distill.data.views import plan_views
-from nas_distill.ending import end_trial
+from nas_distill.ending import end_trial, trial_record
 from nas_distill.errors import TeacherError
 from nas_distill.knowledge.build import build_knowledge
 from nas_distill.models.run_student import load_run_student, student_origin
@@ -41,7 +41,7 @@ def finished(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> R
     second = run_trial(make_assignment(4, spec=VIT, recipe=ONE_EPOCH), context, run.trial(4))
     write_record(run.trial(4).result, second.model_copy(update={"assistant": 3}))
     failed = make_assignment(5)
-    end_trial(failed, run.trial(5), status=TrialStatus.FAILED, curve=(), error="the loss is NaN", device="cpu")
+    end_trial(run.trial(5), trial_record(failed, status=TrialStatus.FAILED, curve=(), error="the loss is NaN"))
     return run
 
 

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from nas_distill.analysis.assistants import AssistantPlan, AssistantRound, read_plan
 from nas_distill.assignment import Assignment
 from nas_distill.config import AssistantsConfig, SearchConfig, SpaceConfig, TeacherConfig
-from nas_distill.ending import end_trial
+from nas_distill.ending import end_trial, trial_record
 from nas_distill.errors import ConfigError, RunError
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Recipe, TrialRecord, TrialStatus
@@ -192,7 +192,7 @@ def test_a_result_that_the_study_had_not_heard_of_is_booked(tmp_path: Path) -> N
     taught(driver, run, (25.0, 11.0))
     last = driver.next_assignment()
     assert last is not None
-    end_trial(last, run.trial(last.number), status=TrialStatus.FAILED, curve=(), error="NaN", device="cpu")
+    end_trial(run.trial(last.number), trial_record(last, status=TrialStatus.FAILED, curve=(), error="NaN"))
     again = open_driver(run, ledger)
     assert (again.remaining, again.unfinished) == (0, 0)
     assert not lessons_are_left(run, configured(), ledger)
