@@ -14,10 +14,8 @@ import argparse
 import math
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +24,9 @@ import ray
 from _common import Column, Report, Table, Verdict, add_common_arguments, conditions, publish
 from _costs import PaperPricer
 from _process import memory_of
-from _sleeping import Sleep, complete_record, point_after, read_log
+from _sleeping import Sleep, complete_record, point_after
 from _sleeping_search import OBJECTIVES, SHAPE, STUDY, RandomProposer, Sleeping, make_proposer, run_sleeping
-from ray._private import ray_constants
-from ray.cluster_utils import Cluster
+from _slots import made_up_cluster, spans_of, usage_of
 
 from nas_distill.assignment import Assignment
 from nas_distill.config import ResourcesConfig
@@ -47,8 +44,6 @@ EPOCHS = 30
 ASK_TARGET_S, ASK_TARGET_AT = 0.1, 1000
 OVERHEAD_TARGET = 0.1
 BUSY_TARGET = 0.95
-_PAUSED_OBJECT_STORE = 80 * 2**20
-"""The least that Ray takes: nothing passes through it here."""
 
 ASK_COLUMNS = (
     Column("recipe", "recipe"),
@@ -243,31 +238,6 @@ def measure_overhead(folder: Path, arguments: argparse.Namespace) -> Found:
     return Found(table=table, verdicts=(Verdict(text=text, met=share < OVERHEAD_TARGET),))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
-    """When a trial was slept through, Unix time, by which process, and whether that had imported torch."""
-
-    begun: float
-    ended: float
-    worker: int
-    torch: bool
-
-
-def spans_of(folder: Path) -> list[Span]:
-    """Returns the spans of all trials, in the order in which they began.
-
-    While workers start, Tune may prepare a trial in one and then give it to another that is ready; the last one counts.
-    """
-    run = RunDirectory(folder)
-    spans = []
-    for path in run.trials.iterdir():
-        log = read_log(run.trial(int(path.name)))
-        begun = [line for line in log if "begun_at" in line][-1]
-        ended = next(line["ended_at"] for line in reversed(log) if "ended_at" in line)
-        spans.append(Span(begun=begun["begun_at"], ended=ended, worker=begun["pid"], torch=begun["torch"]))
-    return sorted(spans, key=lambda span: span.begun)
-
-
 def measure_slots(folder: Path, arguments: argparse.Namespace) -> Found:
     """Measures how busy many made-up GPUs are kept."""
     slots = arguments.nodes * arguments.gpus_per_node
@@ -288,56 +258,6 @@ def measure_slots(folder: Path, arguments: argparse.Namespace) -> Found:
     )
     table = Table(title=title, columns=SLOT_COLUMNS, rows=(row,))
     return Found(table=table, verdicts=(Verdict(text=text, met=row["busy"] >= 100 * BUSY_TARGET),))
-
-
-@contextmanager
-def made_up_cluster(nodes: int, gpus: int) -> Iterator[str]:
-    """Runs several nodes on this machine, reached over loopback alone, and yields the address."""
-    enabled, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
-    cluster = Cluster()
-    try:
-        for number in range(nodes):
-            print(f"node {number + 1}/{nodes}", flush=True)
-            cluster.add_node(
-                num_cpus=gpus,
-                num_gpus=gpus,
-                object_store_memory=_PAUSED_OBJECT_STORE,
-                node_ip_address="127.0.0.1",
-                include_dashboard=False,
-            )
-        yield cluster.address
-    finally:
-        cluster.shutdown()
-        ray_constants.ENABLE_RAY_CLUSTER = enabled
-
-
-def usage_of(folder: Path, slots: int) -> dict[str, Any]:
-    """Returns how busy the slots were."""
-    spans = spans_of(folder)
-    by_worker: dict[int, list[Span]] = {}
-    for span in spans:
-        by_worker.setdefault(span.worker, []).append(span)
-    pauses = [following.begun - before.ended for worked in by_worker.values() for before, following in pairwise(worked)]
-    first, last_end = spans[0].begun, max(span.ended for span in spans)
-    full, last_begun = spans[min(slots, len(spans)) - 1].begun, spans[-1].begun
-    return {
-        "slots": slots,
-        "trials": len(spans),
-        "busy": 100 * busy_share(spans, slots, (full, last_begun)),
-        "busy_overall": 100 * busy_share(spans, slots, (first, last_end)),
-        "gap_s": float(np.median(pauses)) if pauses else None,
-        "ramp_s": full - first,
-        "torch": len({span.worker for span in spans if span.torch}),
-    }
-
-
-def busy_share(spans: Sequence[Span], slots: int, window: tuple[float, float]) -> float:
-    """Returns the share of the slots' time within a window in which a trial ran."""
-    low, high = window
-    if high <= low:
-        return 1.0
-    overlap = sum(max(min(span.ended, high) - max(span.begun, low), 0.0) for span in spans)
-    return overlap / (slots * (high - low))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from nas_distill.losses.registry import through_teacher, wanted_signals
 from nas_distill.models.cost import measure_cost
@@ -58,9 +58,7 @@ class Pricer:
         if key not in self._costs:
             self._costs[key] = measure_cost(
                 spec,
-                num_classes=self.shape.num_classes,
-                channels=self.shape.channels,
-                image_size=self.shape.image_size,
+                **asdict(self.shape),
                 through=self._head_of(recipe),
                 wanted=wanted_signals(recipe),
             )
@@ -72,9 +70,7 @@ class Pricer:
         if key not in self._latencies:
             self._latencies[key] = measure_latency(
                 spec,
-                num_classes=self.shape.num_classes,
-                channels=self.shape.channels,
-                image_size=self.shape.image_size,
+                **asdict(self.shape),
                 through=self._head_of(recipe),
             )
         return self._latencies[key]

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from _comparing import differences, front_of, redone
 from _sleeping import complete_record, gap_after, log_of, point_after
-from search_kills import differences, front_of, redone
-from search_scale import Span, busy_share
+from _slots import Span, busy_share
 
 from nas_distill.assignment import Assignment
 from nas_distill.records import Cost, Recipe, StudentSpec, TrialRecord

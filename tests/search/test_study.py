@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -10,48 +8,12 @@ from optuna.trial import TrialState
 
 from nas_distill.errors import RunError, StudyError
 from nas_distill.objectives import check_objectives
-from nas_distill.records import StudentMetrics, TeacherRecord, TrialRecord, TrialStatus
+from nas_distill.records import TeacherRecord, TrialRecord
 from nas_distill.search.study import StudyLedger
 from tests.helpers import SmallRun, make_assignment
+from tests.search.ledgers import ask_and_assign, complete, failed, open_ledger, stored, url
 
 OBJECTIVES = check_objectives(("gap_points", "num_params"))
-
-
-def url(folder: Path) -> str:
-    return f"sqlite:///{folder / 'study.db'}"
-
-
-def open_ledger(folder: Path, seed: int = 0, names: tuple[str, ...] = ("gap_points", "num_params")) -> StudyLedger:
-    return StudyLedger(url(folder), "nas_distill", check_objectives(names), seed)
-
-
-def stored(folder: Path) -> list[optuna.trial.FrozenTrial]:
-    return optuna.load_study(study_name="nas_distill", storage=url(folder)).trials
-
-
-def complete(number: int, gap: float = 1.5) -> TrialRecord:
-    assignment = make_assignment(number)
-    metrics = StudentMetrics(
-        top1=0.9, nll_nats=0.3, gap_points=gap, agreement=0.9, divergence_nats=0.1, train_top1=0.95,
-        train_agreement=0.95, train_divergence_nats=0.05, generalisation_gap_points=5.0, capacity_ratio=0.1,
-        class_gap_points=(gap,), class_counts=(10,),
-    )  # fmt: skip
-    return TrialRecord(
-        number=number, seed=assignment.seed, spec=assignment.spec, recipe=assignment.recipe, cost=assignment.cost,
-        status=TrialStatus.COMPLETE, epochs=0, curve=(), metrics=metrics, wall_time_s=1.0, device="cpu",
-    )  # fmt: skip
-
-
-def failed(number: int) -> TrialRecord:
-    changes = {"status": TrialStatus.FAILED, "metrics": None, "error": "NaN"}
-    return complete(number).model_copy(update=changes)
-
-
-def ask_and_assign(ledger: StudyLedger) -> int:
-    trial = ledger.ask()
-    trial.suggest_float("x", 0, 1)
-    ledger.assign(trial, make_assignment(trial.number), {"num_params": -1.0})
-    return trial.number
 
 
 def test_a_complete_trial_is_told_with_its_values_and_its_whole_record(tmp_path: Path) -> None:
@@ -181,27 +143,6 @@ def test_a_result_that_the_study_does_not_know_is_a_run_error(tmp_path: Path) ->
         open_ledger(tmp_path).tell(complete(41))
 
 
-@pytest.mark.parametrize(
-    ("storage", "message"),
-    [
-        ("not a url", "no database URL"),
-        ("sqlite:////nowhere/at/all/study.db", "unable to open database file"),
-        ("postgresql+nodriver://u:secret@h/db", "nodriver"),
-    ],
-)
-def test_a_storage_that_cannot_be_used_is_one_line(storage: str, message: str) -> None:
-    with pytest.raises(StudyError, match=message) as caught:
-        StudyLedger(storage, "nas_distill", OBJECTIVES, 0)
-    assert "\n" not in str(caught.value)
-    assert "secret" not in str(caught.value)
-
-
-def test_a_damaged_database_is_a_study_error(tmp_path: Path) -> None:
-    (tmp_path / "study.db").write_bytes(b"no database at all" * 100)
-    with pytest.raises(StudyError, match="not a database"):
-        open_ledger(tmp_path)
-
-
 def test_a_trial_is_repeated_with_its_choices(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     number = ask_and_assign(ledger)
@@ -233,33 +174,6 @@ def test_a_repetition_that_was_cut_off_before_it_was_assigned_was_never_asked_fo
     assert again.ask().suggest_float("x", 0, 1) != stored(tmp_path)[number].params["x"]
 
 
-def test_a_briefly_locked_database_is_waited_for(tmp_path: Path) -> None:
-    import threading
-
-    ledger = open_ledger(tmp_path)
-    locker = sqlite3.connect(tmp_path / "study.db", check_same_thread=False)
-    locker.execute("BEGIN EXCLUSIVE")
-    timer = threading.Timer(1.0, locker.rollback)
-    timer.start()
-    try:
-        number = ask_and_assign(ledger)
-    finally:
-        timer.join()
-        locker.close()
-    assert [assignment.number for assignment in ledger.unfinished()] == [number]
-
-
-def test_a_waiting_row_of_somebody_elses_is_the_next_proposal(tmp_path: Path) -> None:
-    open_ledger(tmp_path)
-    optuna.load_study(study_name="nas_distill", storage=url(tmp_path)).enqueue_trial({"x": 0.125})
-    ledger = open_ledger(tmp_path)
-    assert ledger.unfinished() == []
-    trial = ledger.ask()
-    assert trial.suggest_float("x", 0, 1) == 0.125
-    ledger.refuse(trial, "for the test")
-    assert {row.state for row in stored(tmp_path)} == {TrialState.FAIL}
-
-
 def test_a_study_in_memory_is_asked_and_told_like_any_other() -> None:
     ledger = StudyLedger(None, "nas_distill", OBJECTIVES, 0)
     number = ask_and_assign(ledger)
@@ -285,50 +199,3 @@ def test_refusals_are_counted_over_sessions(tmp_path: Path) -> None:
     assert again.refused() == 1
     again.unfinished()
     assert again.refused() == 2
-
-
-def test_a_database_that_stays_locked_is_one_line(tmp_path: Path) -> None:
-    ledger = open_ledger(tmp_path)
-    number = ask_and_assign(ledger)
-    with closing(sqlite3.connect(tmp_path / "study.db")) as locker:
-        assert ledger._storage.database is not None
-        ledger._storage.database.patience.patience_s = 0.5
-        locker.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(StudyError, match=r"study\.db: .*database is locked, and stayed so for") as caught:
-            ask_and_assign(ledger)
-        locker.rollback()
-    assert "\n" not in str(caught.value)
-    assert "--resume" in str(caught.value)
-    again = open_ledger(tmp_path)
-    assert [assignment.number for assignment in again.unfinished()] == [number]
-
-
-def test_a_read_only_database_is_one_line(tmp_path: Path) -> None:
-    ask_and_assign(open_ledger(tmp_path))
-    read_only = f"sqlite:///file:{tmp_path / 'study.db'}?mode=ro&uri=true"
-    with pytest.raises(StudyError, match="attempt to write a readonly database; make the file and its folder writable"):
-        StudyLedger(read_only, "nas_distill", OBJECTIVES, 0)
-
-
-def test_trials_of_another_program_beside_the_search_are_one_line(tmp_path: Path) -> None:
-    ledger = open_ledger(tmp_path)
-    flying = ask_and_assign(ledger)
-    optuna.load_study(study_name="nas_distill", storage=url(tmp_path)).ask()
-    with pytest.raises(StudyError, match="another program has added trials") as caught:
-        ask_and_assign(ledger)
-    assert "\n" not in str(caught.value)
-    again = open_ledger(tmp_path)
-    assert [assignment.number for assignment in again.unfinished()] == [flying]
-    assert ask_and_assign(again) == 2
-
-
-def test_the_database_has_what_memory_has(tmp_path: Path) -> None:
-    ledger = open_ledger(tmp_path)
-    later = ledger.ask()
-    later.suggest_float("x", 0, 1)
-    ledger.tell(complete(ask_and_assign(ledger)))
-    ledger.assign(later, make_assignment(later.number), {"num_params": -1.0})
-    ledger.refuse(ledger.ask(), "for the test")
-    for mine, theirs in zip(ledger._study.trials, stored(tmp_path), strict=True):
-        for name in ("number", "state", "values", "params", "distributions", "user_attrs", "system_attrs"):
-            assert getattr(mine, name) == getattr(theirs, name)
