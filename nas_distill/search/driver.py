@@ -5,9 +5,9 @@ Ray's adapters (`tune`) only pass on what they hear: that a worker is free, that
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from nas_distill.assignment import Assignment
@@ -17,13 +17,12 @@ from nas_distill.objectives import Objective
 from nas_distill.progress import Progress
 from nas_distill.records import EpochMetrics, TrialRecord, TrialStatus
 from nas_distill.search.budget import Budget, BudgetWatch, Spent, left, reached
+from nas_distill.search.deaths import Deaths, Flight
 from nas_distill.search.proposer import ExhaustedSpaceError
 from nas_distill.search.stopping import Stopping
 from nas_distill.search.study import StudyLedger
 from nas_distill.search.telling import Teller
 from nas_distill.store import RunDirectory
-
-_DEATHS_BEFORE_GIVING_UP = 3
 
 
 class AssignmentSource(Protocol):
@@ -42,15 +41,6 @@ class AssignmentSource(Protocol):
             ExhaustedSpaceError: There is none left.
             NasDistillError: The search cannot go on.
         """
-
-
-@dataclass(slots=True)
-class _Flight:
-    """A trial with a worker: epochs on disk when it was handed out, and now."""
-
-    assignment: Assignment
-    before: int
-    done: int
 
 
 class SearchDriver:
@@ -95,12 +85,10 @@ class SearchDriver:
         self._total = total
         self._watch = watch or BudgetWatch(Budget())
         self._told_enough = False
-        self._max_failures = max_failures
-        self._deaths: Counter[int] = Counter()
+        self._deaths = Deaths(max_failures)
         quality = next(objective for objective in objectives if objective.kind == "quality")
         self._teller = Teller(run, progress, quality.name)
-        self._running: dict[int, _Flight] = {}
-        self._dead_at_start: list[tuple[_Flight, str]] = []
+        self._running: dict[int, Flight] = {}
         self._queue: deque[Assignment] = deque()
         self._new = 0
         self.failure: NasDistillError | None = None
@@ -133,7 +121,7 @@ class SearchDriver:
     @property
     def unfinished(self) -> int:
         """Trials of the plan that have not ended; without a bound on their number, those in flight and one more."""
-        in_flight = len(self._running) + len(self._queue) + len(self._dead_at_start)
+        in_flight = len(self._running) + len(self._queue) + len(self._deaths)
         return (
             in_flight
             if self.enough is not None
@@ -213,7 +201,7 @@ class SearchDriver:
         flight = self._running[number]
         try:
             record = read_own_result(flight.assignment, self._run.trial(number))
-            if record is None and self._deaths[number] < self._max_failures and self.failure is None:
+            if record is None and self.failure is None and self._deaths.forgives(number):
                 self._hand_out_again(self._running.pop(number), error)
                 return
             if record is None and flight.done == flight.before:
@@ -230,8 +218,8 @@ class SearchDriver:
 
     def settle(self) -> None:
         """Books trials whose workers died at the start as failed: since others train, the fault was theirs."""
-        while self._dead_at_start and self.failure is None:
-            flight, error = self._dead_at_start.pop()
+        while self.failure is None and (held := self._deaths.release()) is not None:
+            flight, error = held
             try:
                 record = self._failed(flight, error)
                 self._ledger.tell(record)
@@ -240,7 +228,7 @@ class SearchDriver:
                 return
             self._acknowledged(record, flight)
 
-    def _next_flight(self) -> _Flight | None:
+    def _next_flight(self) -> Flight | None:
         """Takes the next assignment; None when it had come to a rung before and is stopped there now.
 
         A trial that was cut off just at a rung may not have been decided on.
@@ -251,10 +239,10 @@ class SearchDriver:
         """
         assignment = self._queue.popleft() if self._queue else self._source.next()
         curve = self._run.trial(assignment.number).read_curve()
-        flight = _Flight(assignment, before=len(curve), done=len(curve))
+        flight = Flight(assignment, before=len(curve), done=len(curve))
         return None if self._stops(flight, curve, Circumstances()) else flight
 
-    def _stops(self, flight: _Flight, curve: Sequence[EpochMetrics], circumstances: Circumstances) -> bool:
+    def _stops(self, flight: Flight, curve: Sequence[EpochMetrics], circumstances: Circumstances) -> bool:
         """Decides on a trial by the end of its curve; one that stops is booked."""
         assignment = flight.assignment
         if self._stopping is None or not curve:
@@ -275,34 +263,33 @@ class SearchDriver:
         self._total = self._out
         self._teller.event("exhausted", f"the search ends with {self._total} trials: {error}")
 
-    def _hand_out_again(self, flight: _Flight, error: str | None) -> None:
+    def _hand_out_again(self, flight: Flight, error: str | None) -> None:
         # Not left to Tune: the death of a reused worker counts there as two failures, of which the second is final.
-        number = flight.assignment.number
-        self._deaths[number] += 1
         self._queue.appendleft(flight.assignment)
-        self._teller.event("retry", f"trial {number} goes on in another worker: {error or 'no result'}")
+        self._teller.event(
+            "retry", f"trial {flight.assignment.number} goes on in another worker: {error or 'no result'}"
+        )
 
-    def _hold(self, flight: _Flight, error: str) -> None:
+    def _hold(self, flight: Flight, error: str) -> None:
         """Waits with a trial whose worker died before its first epoch.
 
-        One may be the candidate's fault; several in a row are the machine's or the cluster's, and then no trial is
-        booked as failed: they stay in flight, and a resumed search hands them out again.
+        When several did in a row no trial is booked as failed: they stay in flight, and a resumed search hands them out
+        again.
         """
-        self._dead_at_start.append((flight, error))
-        if len(self._dead_at_start) >= _DEATHS_BEFORE_GIVING_UP:
+        reason = self._deaths.hold(flight, error)
+        if reason is not None:
             self._fail(
                 ClusterError(
-                    f"resources: {len(self._dead_at_start)} workers in a row died before their first epoch (the last: "
-                    f"{error}); see `nas_distill doctor`, then go on with --resume {self._run.path}"
+                    f"resources: {reason}; see `nas_distill doctor`, then go on with --resume {self._run.path}"
                 )
             )
 
-    def _failed(self, flight: _Flight, error: str) -> TrialRecord:
+    def _failed(self, flight: Flight, error: str) -> TrialRecord:
         folder = self._run.trial(flight.assignment.number)
         record = trial_record(flight.assignment, status=TrialStatus.FAILED, curve=folder.read_curve(), error=error)
         return end_trial(folder, record)
 
-    def _acknowledged(self, record: TrialRecord, flight: _Flight) -> None:
+    def _acknowledged(self, record: TrialRecord, flight: Flight) -> None:
         self._new += 1
         self._book(record, epochs_here=max(record.epochs - flight.before, 0))
         self._teller.ended(record)
@@ -338,7 +325,7 @@ class SearchDriver:
     @property
     def _out(self) -> int:
         """Trials that were handed out and do not wait to be handed out again."""
-        return len(self._teller.tally) + len(self._running) + len(self._dead_at_start)
+        return len(self._teller.tally) + len(self._running) + len(self._deaths)
 
     def _spent(self) -> Spent:
         in_flight = sum(flight.done for flight in self._running.values())
