@@ -6,7 +6,7 @@ from pydantic import NonNegativeInt
 
 from nas_distill.frozen import Record
 from nas_distill.recipe import Mix
-from nas_distill.records import Cost, Fold, Recipe, StudentSpec
+from nas_distill.records import Confirmation, Cost, Fold, Recipe, StudentSpec
 
 OF_TEACHER = "teacher/"
 """How the names of the teacher's own answers begin."""
@@ -23,6 +23,7 @@ class Assignment(Record):
         cost: What the candidate costs.
         assistant: Number of the trial whose student teaches; None when the teacher does.
         fold: Part of the training split that is scored instead of validation, and not trained on; None for none.
+        confirmation: Which of a pick's repeated trainings this is; None in a search.
     """
 
     number: NonNegativeInt
@@ -32,6 +33,7 @@ class Assignment(Record):
     cost: Cost
     assistant: NonNegativeInt | None = None
     fold: Fold | None = None
+    confirmation: Confirmation | None = None
 
     @property
     def source(self) -> str:

@@ -40,8 +40,9 @@ def read_own_result(assignment: Assignment, folder: TrialFolder) -> TrialRecord 
     record = folder.read_result()
     if record is None:
         return None
-    mine = (assignment.spec, assignment.recipe, assignment.seed, assignment.assistant, assignment.fold)
-    if (record.spec, record.recipe, record.seed, record.assistant, record.fold) != mine:
+    mine = (assignment.spec, assignment.recipe, assignment.seed, assignment.assistant, assignment.fold, assignment.confirmation)
+    theirs = (record.spec, record.recipe, record.seed, record.assistant, record.fold, record.confirmation)
+    if theirs != mine:
         raise RunError(
             f"{folder.result}: is of another candidate, recipe, seed or teacher than the study's trial "
             f"{assignment.number}; the study and the run directory do not belong together: restore the one that does, "
@@ -78,6 +79,7 @@ def trial_record(
         execution=circumstances.execution,
         assistant=assignment.assistant,
         fold=assignment.fold,
+        confirmation=assignment.confirmation,
         released_classes=circumstances.released_classes,
     )
 

@@ -19,7 +19,9 @@ from nas_distill.frozen import FrozenArguments, FrozenFloats, Record, Share
 from nas_distill.recipe import Recipe
 
 __all__ = [
+    "Arm",
     "Attention",
+    "Confirmation",
     "Cost",
     "EpochMetrics",
     "Execution",
@@ -85,11 +87,14 @@ class Cost(Record):
         num_params: Trainable and frozen parameters, without buffers.
         macs: Multiply-accumulates of one forward pass of one image.
         size_bytes: Parameters and buffers at their stored precision.
+        latency_ms: Median time for one image on one thread of the driver's CPU, milliseconds; None where the search
+            had no bound on it (`space.max_latency_ms`) and did not measure it.
     """
 
     num_params: PositiveInt
     macs: NonNegativeInt
     size_bytes: PositiveInt
+    latency_ms: PositiveFloat | None = None
 
 
 class Execution(Record):
@@ -153,6 +158,11 @@ class StudentMetrics(Record):
         capacity_ratio: Student parameters / teacher parameters.
         class_gap_points: Gap per class, in the order of the data's classes; None for a class without images.
         class_counts: Validation images per class.
+        ece: Expected calibration error of the predicted class's probability, 15 bins of equal width (Guo et al. 2017,
+            arXiv 1706.04599, equation 3), 0 to 1; None in records from before it was measured.
+        feature_cka: Linear CKA of the penultimate features, teacher against student (Kornblith et al. 2019, arXiv
+            1905.00414, equation 5), 0 to 1, over the first 4,096 images; None where one of the two gives no such
+            features, where they are constant, and in records from before it was measured.
     """
 
     top1: Share
@@ -167,6 +177,24 @@ class StudentMetrics(Record):
     capacity_ratio: PositiveFloat
     class_gap_points: tuple[float | None, ...]
     class_counts: tuple[NonNegativeInt, ...]
+    ece: Share | None = None
+    feature_cka: Share | None = None
+
+
+Arm = Literal["taught", "alone", "released"]
+
+
+class Confirmation(Record):
+    """One of the repeated trainings by which a picked student is confirmed.
+
+    Attributes:
+        arm: "taught" by the trial's own recipe; "alone", the control, by the same without the teacher's terms;
+            "released" by the same with per-class release (`Adaptation.release`).
+        repetition: From 0; the arms of one repetition share their seed, and their fold where there are folds.
+    """
+
+    arm: Arm
+    repetition: NonNegativeInt
 
 
 class Fold(Record):
@@ -216,6 +244,8 @@ class TrialRecord(Record):
         execution: How it was run there.
         assistant: Number of the trial whose student taught this one; None when the teacher did.
         fold: Part of the training split on which it was scored instead of validation, which took no part; or None.
+        confirmation: Which of a pick's repeated trainings this is; its `metrics` are of the test split then (of the
+            fold, where there is one), its curve is of validation. None in a search.
         released_classes: Those for which the teacher's terms were dropped (`Adaptation.release`).
     """
 
@@ -236,6 +266,7 @@ class TrialRecord(Record):
     execution: Execution = Field(default_factory=Execution)
     assistant: NonNegativeInt | None = None
     fold: Fold | None = None
+    confirmation: Confirmation | None = None
     released_classes: tuple[NonNegativeInt, ...] = ()
 
     @model_validator(mode="after")

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pandas as pd
+from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -24,8 +26,11 @@ from nas_distill.store import RunDirectory
 
 _SCALARS = (
     "top1", "nll_nats", "gap_points", "agreement", "divergence_nats", "train_top1", "train_agreement",
-    "train_divergence_nats", "generalisation_gap_points", "capacity_ratio",
+    "train_divergence_nats", "generalisation_gap_points", "capacity_ratio", "ece", "feature_cka",
 )  # fmt: skip
+
+CURVE_VALUES = ("train_loss", "top1", "nll_nats", "gap_points", "agreement", "divergence_nats")
+"""Columns of the table of curves, beside `number` and `epoch`; they mean what `EpochMetrics` says."""
 
 COLUMNS: Mapping[str, str] = {
     "number": "Int64",
@@ -37,6 +42,7 @@ COLUMNS: Mapping[str, str] = {
     "num_params": "Int64",
     "macs": "Int64",
     "size_bytes": "Int64",
+    "latency_ms": "float64",
     **dict.fromkeys(_SCALARS, "float64"),
     "class_gap_points": "string",
     "epochs": "Int64",
@@ -83,6 +89,8 @@ class StudySnapshot:
 
     Attributes:
         trials: One row per ended trial, by number; columns as in `COLUMNS`.
+        curves: One row per trained epoch of those trials, by number and epoch: int64 `number` and `epoch`, float64
+            `CURVE_VALUES`.
         objectives: In the order of the study's values.
         teacher: The fixed network.
         refusals: Candidates refused before training.
@@ -90,6 +98,7 @@ class StudySnapshot:
     """
 
     trials: pd.DataFrame
+    curves: pd.DataFrame
     objectives: tuple[Objective, ...]
     teacher: TeacherRecord
     refusals: tuple[Refusal, ...]
@@ -119,11 +128,18 @@ def read_study(run: RunDirectory) -> StudySnapshot:
         attributes = study.user_attrs
         trials = study.get_trials(deepcopy=False)
     origin = _public(url)
-    ended = [trial for trial in trials if trial.state.is_finished()]
+    ended = sorted((trial for trial in trials if trial.state.is_finished()), key=lambda trial: trial.number)
     refused = [trial for trial in ended if "refusal" in trial.user_attrs]
     teacher = attributes.get("teacher")
+    rows, curves = [], []
+    for trial in ended:
+        if "refusal" not in trial.user_attrs:
+            record = _record(trial, origin)  # one at a time: all of a long study's take gigabytes
+            rows.append(_row(trial, record, origin))
+            curves.append(_curve(trial.number, record))
     return StudySnapshot(
-        trials=_table([_row(trial, origin) for trial in ended if "refusal" not in trial.user_attrs]),
+        trials=_table(rows),
+        curves=_table_of_curves(curves),
         objectives=check_objectives(attributes.get("objectives") or config.objectives),
         teacher=parse_record(TeacherRecord, teacher, origin=f"{origin}: teacher") if teacher else run.read_teacher(),
         refusals=tuple(_refusal(trial, origin) for trial in refused),
@@ -181,18 +197,36 @@ def _public(url: str) -> str:
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     frame = pd.DataFrame.from_records(list(rows), columns=list(COLUMNS))
-    return frame.astype(dict(COLUMNS)).sort_values("number", ignore_index=True)
+    return frame.astype(dict(COLUMNS))
 
 
-def _row(trial: FrozenTrial, origin: str) -> dict[str, Any]:
-    attributes = trial.user_attrs
+def _table_of_curves(curves: Sequence[NDArray[np.float64]]) -> pd.DataFrame:
+    values = np.concatenate(curves) if curves else np.empty((0, 2 + len(CURVE_VALUES)))
+    frame = pd.DataFrame(values, columns=["number", "epoch", *CURVE_VALUES])
+    return frame.astype({"number": "int64", "epoch": "int64"})
+
+
+def _curve(number: int, record: Mapping[str, Any]) -> NDArray[np.float64]:
+    """Returns the rows of a trial in the table of curves, float64 [epochs, 2 + len(CURVE_VALUES)]."""
+    points = [[number, *map(point.get, ("epoch", *CURVE_VALUES))] for point in record.get("curve", ())]
+    return np.array(points, dtype=np.float64).reshape(-1, 2 + len(CURVE_VALUES))
+
+
+def _record(trial: FrozenTrial, origin: str) -> dict[str, Any]:
+    """Returns a trial's record; empty where it has none."""
     where = f"{origin}: trial {trial.number}"
-    record = _json(attributes.get("record"), where)
+    record = _json(trial.user_attrs.get("record"), where)
     if record and record.get("schema_version") != SCHEMA_VERSION:
         raise StudyError(
             f"{where}: schema_version {record.get('schema_version')!r} is not {SCHEMA_VERSION}; "
             "it was written by another version of nas_distill, open the run with that one"
         )
+    return record
+
+
+def _row(trial: FrozenTrial, record: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    attributes = trial.user_attrs
+    where = f"{origin}: trial {trial.number}"
     spec = record.get("spec") or _json(attributes.get("spec"), where)
     cost = record.get("cost") or _json(attributes.get("cost"), where)
     metrics = record.get("metrics") or {}
@@ -202,7 +236,7 @@ def _row(trial: FrozenTrial, origin: str) -> dict[str, Any]:
         "number": trial.number,
         "status": record.get("status", "failed"),
         **_candidate(spec, where),
-        **{name: cost.get(name) for name in ("num_params", "macs", "size_bytes")},
+        **{name: cost.get(name) for name in ("num_params", "macs", "size_bytes", "latency_ms")},
         **{name: metrics.get(name) for name in _SCALARS},
         "class_gap_points": _dumped(metrics.get("class_gap_points")),
         "epochs": record.get("epochs"),

@@ -55,9 +55,9 @@ def reference_point(teacher: TeacherRecord, objectives: Sequence[Objective]) -> 
         "divergence_nats": float(np.log(classes)),
         "nll_nats": float(np.log(classes)),
         "agreement": chance,
-        **{name: float(value) for name, value in teacher.cost.model_dump().items()},
+        **teacher.cost.model_dump(exclude_none=True),
     }
-    return tuple(worst[objective.name] for objective in objectives)
+    return tuple(float(worst[objective.name]) for objective in objectives)
 
 
 def non_dominated_mask(values: Floats) -> NDArray[np.bool_]:

@@ -115,6 +115,7 @@ class Proposer:
         if self._limits.max_latency_ms is not None and self._limits.refusal(cost) is None:
             latency = self._pricer.latency(spec, recipe)
             self._ledger.note_latency(trial, latency)
+            cost = cost.model_copy(update={"latency_ms": latency.median_ms})
         violations = self._limits.violations(cost, latency)
         over = self._limits.refusal(cost, latency)
         if over is not None:
