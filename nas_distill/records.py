@@ -161,8 +161,9 @@ class StudentMetrics(Record):
         ece: Expected calibration error of the predicted class's probability, 15 bins of equal width (Guo et al. 2017,
             arXiv 1706.04599, equation 3), 0 to 1; None in records from before it was measured.
         feature_cka: Linear CKA of the penultimate features, teacher against student (Kornblith et al. 2019, arXiv
-            1905.00414, equation 5), 0 to 1, over the first 4,096 images; None where one of the two gives no such
-            features, where they are constant, and in records from before it was measured.
+            1905.00414, equation 5), 0 to 1, over at most 4,096 images, evenly spaced; None where one of the two
+            gives no such features, where they are constant, for folds and test images, and in records from before it
+            was measured.
     """
 
     top1: Share

@@ -133,7 +133,7 @@ class Trial:
 
     def _measure(self) -> StudentMetrics:
         teacher = self._lesson.reference.teacher
-        on_validation, on_subset = self._trainer.measure(), self._trainer.measure_subset()
+        (on_validation, feature_cka), on_subset = self._trainer.measure_kept(), self._trainer.measure_subset()
         student, comparison = on_validation.answers(), on_validation.comparison()
         subset, subset_comparison = on_subset.answers(), on_subset.comparison()
         return StudentMetrics(
@@ -149,6 +149,8 @@ class Trial:
             capacity_ratio=self._assignment.cost.num_params / self._context.teacher_params,
             class_gap_points=class_gaps(teacher, student),
             class_counts=student.class_counts,
+            ece=student.ece,
+            feature_cka=feature_cka,
         )
 
     def _circumstances(self) -> Circumstances:

@@ -14,10 +14,13 @@ import torch
 from nas_distill.assignment import Assignment
 from nas_distill.ending import Circumstances
 from nas_distill.errors import RunError
+from nas_distill.models.anatomy import network_signals
 from nas_distill.models.student import build_student
 from nas_distill.records import Recipe, StudentSpec, TrialRecord, TrialStatus
+from nas_distill.signals import Wanted
 from nas_distill.store import TrialFolder
 from nas_distill.train.checkpoint import load_state, save_state
+from nas_distill.train.metrics import linear_cka
 from nas_distill.trial import Trial, run_trial
 from nas_distill.workplace import TrialContext, open_context
 from tests.helpers import TINY_SPEC, SmallRun, make_assignment
@@ -76,6 +79,26 @@ def test_metrics_fit_together(context: TrialContext, tmp_path: Path) -> None:
     assert weighted / 160 == pytest.approx(metrics.gap_points)
     assert metrics.generalisation_gap_points == pytest.approx(100 * (metrics.train_top1 - metrics.top1))
     assert 0 < metrics.capacity_ratio < 1
+    assert metrics.ece is not None
+    assert 0 <= metrics.ece <= 1
+    assert metrics.feature_cka is not None
+    assert 0 < metrics.feature_cka < 1
+
+
+def test_cka_is_that_of_the_kept_weights_with_the_teacher(context: TrialContext, tmp_path: Path) -> None:
+    folder = TrialFolder(tmp_path / "00000")
+    metrics = run_trial(make_assignment(), context, folder).metrics
+    network = build_student(TINY_SPEC, num_classes=10, channels=1, image_size=8).eval()
+    network.load_state_dict(safetensors.torch.load_file(folder.weights))
+    lesson = context.lesson(make_assignment())
+    (batch,) = lesson.data.validation.batches(torch.arange(160), 160, device=context.device)
+    with torch.no_grad():
+        features = network_signals(network, lesson.data.preprocess(batch.images), Wanted(embedding=True)).embedding
+    theirs = context.teacher.signals(batch.images, Wanted(embedding=True)).embedding
+    assert features is not None
+    assert theirs is not None
+    assert metrics is not None
+    assert metrics.feature_cka == pytest.approx(linear_cka(features, theirs), abs=1e-5)
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3])

@@ -16,6 +16,7 @@ from nas_distill.data.views import ViewPlan
 from nas_distill.errors import RunError
 from nas_distill.knowledge.arrays import remove_leftovers
 from nas_distill.knowledge.asking import Asker
+from nas_distill.knowledge.features import write_features
 from nas_distill.knowledge.inspection import inspect
 from nas_distill.knowledge.layout import (
     AnswerStorage,
@@ -81,6 +82,8 @@ def build_knowledge(
         progress.event("warning", f"{fault}; it is made again")
     if found.manifest is not None and not found.faults:
         progress.event("knowledge", f"the teacher's answers are stored already ({folder.path.name})")
+        if not found.features:
+            _store_features(folder, key, teacher, validation, device)
         return Knowledge(folder.path)
     started = time.perf_counter()
     missing = [view for view in range(key.slabs) if view not in found.slabs]
@@ -98,6 +101,8 @@ def build_knowledge(
     _check_room(job, missing, progress)
     if not found.reference:
         write_reference(job, asker, train, validation)
+    if not found.features:
+        _store_features(folder, key, teacher, validation, device)
     _write_slabs(
         job,
         missing,
@@ -135,6 +140,13 @@ def _make_key(
         top_k=0 if online else storage.stored_top_k(teacher.num_classes),
         embeddings=storage.embeddings and not online,
     )
+
+
+def _store_features(
+    folder: KnowledgeFolder, key: KnowledgeKey, teacher: Teacher, validation: ImageSplit, device: torch.device
+) -> None:
+    with storing(folder.path):
+        write_features(folder.path, key.digest(), teacher, validation, device)
 
 
 def _clear(folder: KnowledgeFolder, key: KnowledgeKey, missing: Sequence[int]) -> None:

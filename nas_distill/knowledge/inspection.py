@@ -12,6 +12,7 @@ from typing import TypeVar
 from nas_distill.errors import RunError
 from nas_distill.knowledge.arrays import check_file
 from nas_distill.knowledge.layout import (
+    FEATURES,
     REFERENCE_ARRAYS,
     AnswerErrors,
     KnowledgeFolder,
@@ -34,12 +35,14 @@ class Inspection:
     Attributes:
         manifest: When there is a good one.
         reference: Whether the answers to plain images are whole.
+        features: Whether the features of plain validation images are; a folder from before they were stored has none.
         slabs: The errors of each whole slab, by view.
         faults: What is there and wrong, or promised by a manifest and missing, as "PATH: reason".
     """
 
     manifest: KnowledgeManifest | None
     reference: bool
+    features: bool
     slabs: dict[int, AnswerErrors]
     faults: tuple[str, ...]
 
@@ -65,7 +68,7 @@ def inspect(path: Path, key: KnowledgeKey) -> Inspection:
     with ThreadPoolExecutor(min(_MOST_READERS, os.cpu_count() or 1)) as readers:
         views = [view for view in range(key.slabs) if promised or folder.receipt(view).exists()]
         looked_at = dict(zip(views, readers.map(whole_slab, views), strict=True))
-    manifest, reference = None, False
+    manifest, reference, features = None, False, False
     try:
         manifest = check_manifest(folder, key) if promised else None
     except RunError as error:
@@ -74,9 +77,14 @@ def inspect(path: Path, key: KnowledgeKey) -> Inspection:
         reference = (promised or folder.reference.exists()) and bool(check_reference(folder, key))
     except RunError as error:
         faults.append(str(error))
+    try:
+        features = folder.features.exists() and bool(check_features(folder, key))
+    except RunError as error:
+        faults.append(str(error))
     return Inspection(
         manifest=manifest,
         reference=reference,
+        features=features,
         slabs={view: found.errors for view, found in looked_at.items() if isinstance(found, SlabReceipt)},
         faults=(*faults, *(str(found) for found in looked_at.values() if isinstance(found, RunError))),
     )
@@ -102,6 +110,17 @@ def check_reference(folder: KnowledgeFolder, key: KnowledgeKey) -> Receipt:
     """
     names = [folder.reference_array(name).name for name in REFERENCE_ARRAYS]
     return _check_receipt(folder.reference, Receipt, key.digest(), names)
+
+
+def check_features(folder: KnowledgeFolder, key: KnowledgeKey) -> Receipt:
+    """Returns the receipt of the features of plain validation images, of no file where the teacher gives none.
+
+    Raises:
+        RunError: They are missing, damaged, truncated, or from elsewhere.
+    """
+    receipt = read_record(folder.features, Receipt)
+    names = [folder.reference_array(FEATURES).name] if receipt.files else []
+    return _check_receipt(folder.features, Receipt, key.digest(), names)
 
 
 def check_slab(folder: KnowledgeFolder, view: int, key: KnowledgeKey) -> SlabReceipt:

@@ -4,6 +4,7 @@
 knowledge/ID/
   manifest.json              written last: a folder without it is half-built and never used
   reference.json             receipt of validation_logits.npy, subset_logits.npy, subset_indices.npy
+  features.json              receipt of validation_features.npy, of no file where the teacher gives none
   views/00003.json           receipt of view 3, written after its files:
   views/00003.logits.npy     float16 [N, C], or, when only the largest are kept,
   views/00003.top_logits.npy float16 [N, k], 00003.top_classes.npy uint16 or int32 [N, k], 00003.tail.npy float32 [N]
@@ -26,6 +27,7 @@ from nas_distill.frozen import FrozenArguments, Record
 
 MANIFEST = "manifest.json"
 REFERENCE = "reference"
+FEATURES = "validation_features"
 REFERENCE_ARRAYS = ("validation_logits", "subset_logits", "subset_indices")
 
 _DENSE_UP_TO = 128
@@ -242,6 +244,11 @@ class KnowledgeFolder:
     def reference(self) -> Path:
         """Receipt of the answers to plain images."""
         return self.path / f"{REFERENCE}.json"
+
+    @property
+    def features(self) -> Path:
+        """Receipt of the features of plain validation images."""
+        return self.path / "features.json"
 
     def reference_array(self, name: str) -> Path:
         """Returns an array of the answers to plain images."""

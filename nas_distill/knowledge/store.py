@@ -13,8 +13,8 @@ from torch import Tensor
 
 from nas_distill.errors import RunError
 from nas_distill.knowledge.arrays import WAY_OUT, map_array
-from nas_distill.knowledge.inspection import check_reference, check_slab
-from nas_distill.knowledge.layout import KnowledgeFolder, KnowledgeManifest
+from nas_distill.knowledge.inspection import check_features, check_reference, check_slab
+from nas_distill.knowledge.layout import FEATURES, KnowledgeFolder, KnowledgeManifest
 from nas_distill.knowledge.slab import Slab
 from nas_distill.store import read_record
 
@@ -27,11 +27,14 @@ class ReferenceAnswers:
         validation: float32 [N_validation, C].
         subset_indices: int64 [M], positions in the training split: the fixed training subset.
         subset: float32 [M, C].
+        features: float32 [F, D], penultimate, of the validation images at `features.feature_positions`; None where the
+            teacher gives none, or they were not stored.
     """
 
     validation: Tensor
     subset_indices: Tensor
     subset: Tensor
+    features: Tensor | None = None
 
 
 class Knowledge:
@@ -61,6 +64,7 @@ class Knowledge:
         """
         try:
             check_reference(self._paths, self.manifest.key)
+            stored = self._paths.features.exists() and check_features(self._paths, self.manifest.key).files
         except RunError as error:
             raise RunError(f"{error}; {WAY_OUT}") from error
         logits, classes = np.dtype(np.float32), self.manifest.shape.num_classes
@@ -69,6 +73,7 @@ class Knowledge:
             validation=torch.from_numpy(self._reference_array("validation_logits", logits, (None, classes))),
             subset_indices=torch.from_numpy(indices),
             subset=torch.from_numpy(self._reference_array("subset_logits", logits, (len(indices), classes))),
+            features=torch.from_numpy(self._reference_array(FEATURES, logits, (None, None))) if stored else None,
         )
 
     def slab(self, view: int, device: torch.device) -> Slab:

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from nas_distill.data.splits import ImageBatch, ImageSplit
+from nas_distill.knowledge.features import feature_positions
 from nas_distill.knowledge.store import ReferenceAnswers
 from nas_distill.models.memory import is_out_of_memory
+from nas_distill.signals import Signals
 from nas_distill.train.metrics import Answers, Tally, tally
 
 _PIXELS = 2**20
@@ -29,12 +31,15 @@ class Reference:
         teacher: The teacher's own worth on validation.
         subset_indices: int64 [M], positions in the training split: the fixed training subset.
         subset: float32 [M, C].
+        features: float32 [F, D], the teacher's penultimate features of the validation images at
+            `knowledge.features.feature_positions`; None where there are none.
     """
 
     validation: Tensor
     teacher: Answers
     subset_indices: Tensor
     subset: Tensor
+    features: Tensor | None = None
 
     @classmethod
     def of(cls, stored: ReferenceAnswers, labels: Tensor, device: torch.device) -> Reference:
@@ -56,6 +61,7 @@ class Reference:
             teacher=_total(tally(logits, truth) for logits, truth in parts).answers(),
             subset_indices=stored.subset_indices,
             subset=near(stored.subset),
+            features=stored.features,
         )
 
     def without(self, indices: Tensor, answers: Tensor, labels: Tensor) -> Reference:
@@ -92,12 +98,42 @@ def evaluate(
         indices: int64 [M], positions in the split; all by default.
         teacher_logits: float32 [M, K], the teacher's answers to the same images.
     """
+
+    def answer(images: Tensor) -> Signals:
+        return Signals(network(images))
+
+    found, _ = measure(answer, split, device=device, indices=indices, teacher_logits=teacher_logits)
+    return found
+
+
+def measure(
+    answer: Callable[[Tensor], Signals],
+    split: ImageSplit,
+    *,
+    device: torch.device,
+    indices: Tensor | None = None,
+    teacher_logits: Tensor | None = None,
+) -> tuple[Tally, Tensor | None]:
+    """Measures as `evaluate` does, and returns the network's features of some images from the same pass.
+
+    Args:
+        answer: From uint8 images [B, C, H, W] on `device` to logits and, where it gives them, embeddings.
+        split: The images.
+        device: Where the network is.
+        indices: int64 [M], positions in the split; all by default.
+        teacher_logits: float32 [M, K], the teacher's answers to the same images.
+
+    Returns:
+        The sums, and float32 [F, D] on the CPU: the embeddings of the images at `feature_positions` of those measured.
+    """
     order = torch.arange(split.num_images) if indices is None else indices
+    is_kept = torch.zeros(len(order), dtype=torch.bool)
+    is_kept[feature_positions(len(order))] = True
     size = batch_size(split.manifest.image_size)
     while True:
         try:
             batches = split.batches(order, size, device=device)
-            return _pass(network, batches, size, teacher_logits)
+            return _pass(answer, batches, size, teacher_logits, is_kept)
         except RuntimeError as error:
             if size == 1 or not is_out_of_memory(error):
                 raise
@@ -108,17 +144,25 @@ def evaluate(
 
 
 def _pass(
-    network: Callable[[Tensor], Tensor], batches: Iterable[ImageBatch], size: int, teacher_logits: Tensor | None
-) -> Tally:
+    answer: Callable[[Tensor], Signals],
+    batches: Iterable[ImageBatch],
+    size: int,
+    teacher_logits: Tensor | None,
+    is_kept: Tensor,
+) -> tuple[Tally, Tensor | None]:
     total: Tally | None = None
+    features: list[Tensor] = []
     with torch.inference_mode():
         for number, batch in enumerate(batches):
             rows = slice(number * size, number * size + len(batch.labels))
             teacher = None if teacher_logits is None else teacher_logits[rows].to(batch.labels.device)
-            found = tally(network(batch.images).float(), batch.labels, teacher)
+            said = answer(batch.images)
+            found = tally(said.logits.float(), batch.labels, teacher)
             total = found if total is None else total + found
+            if said.embedding is not None:
+                features.append(said.embedding[is_kept[rows].to(said.embedding.device)].float().cpu())
     assert total is not None
-    return total
+    return total, torch.cat(features) if features else None
 
 
 def _total(tallies: Iterable[Tally]) -> Tally:

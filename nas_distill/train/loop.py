@@ -22,13 +22,17 @@ from nas_distill.errors import TrialError
 from nas_distill.knowledge.targets import Targets
 from nas_distill.losses.registry import TOTAL
 from nas_distill.records import EpochMetrics, Execution, Recipe
-from nas_distill.train.evaluation import Reference, evaluate
+from nas_distill.train.answering import logits_of, signals_of
+from nas_distill.train.evaluation import Reference, evaluate, measure
 from nas_distill.train.execution import byte_format, choose_execution, settle
 from nas_distill.train.guidance import Guidance
-from nas_distill.train.metrics import Tally, gap_points
+from nas_distill.train.metrics import Tally, gap_points, linear_cka
 from nas_distill.train.optimisation import align_state, make_average, make_optimizer, make_schedule, steps_per_epoch
 from nas_distill.train.step import Stepper
 from nas_distill.train.training_data import TrainingData
+
+_SAMPLE = 2
+"""Images that show whether a network gives embeddings."""
 
 
 class Trainer:
@@ -156,6 +160,24 @@ class Trainer:
             teacher_logits=teacher_logits,
         )
 
+    def measure_kept(self) -> tuple[Tally, float | None]:
+        """Measures the kept weights on validation in one pass, the similarity of their features to the teacher's too.
+
+        Returns:
+            The sums, and the linear CKA; None where the network or the teacher gives no penultimate features.
+        """
+        assert self._reference is not None
+        (some,) = self._data.train.batches(self._positions[:_SAMPLE], _SAMPLE, device=self._device)
+        found, features = measure(
+            signals_of(self._evaluated(), self._data.preprocess, byte_format(self.execution), some.images),
+            self._data.validation,
+            device=self._device,
+            indices=self._data.validation_indices,
+            teacher_logits=self._reference.validation,
+        )
+        theirs = self._reference.features
+        return found, None if features is None or theirs is None else linear_cka(features, theirs)
+
     def measure_subset(self) -> Tally:
         """Measures the evaluated weights on the fixed training subset, in eval mode and without augmentation."""
         assert self._reference is not None
@@ -215,13 +237,7 @@ class Trainer:
         return self._network if self._average is None else self._average.module
 
     def _answering(self) -> Callable[[Tensor], Tensor]:
-        network, layout = self._evaluated().eval(), byte_format(self.execution)
-
-        def answer(images: Tensor) -> Tensor:
-            logits: Tensor = network(self._data.preprocess(images.contiguous(memory_format=layout)))
-            return logits
-
-        return answer
+        return logits_of(self._evaluated(), self._data.preprocess, byte_format(self.execution))
 
     def _train_epoch(self, epoch: int, limit: int | None = None) -> dict[str, float]:
         """Returns the mean of every loss part over the epoch, or over its first `limit` steps."""

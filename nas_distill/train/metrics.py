@@ -6,11 +6,15 @@ device where the answers are, batch by batch: no split's answers are ever held w
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, nll_loss
+
+ECE_BINS = 15
+"""Of the calibration error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,12 +26,15 @@ class Answers:
         nll_nats: Mean negative log-likelihood of the labels.
         class_counts: Images per class, length C.
         class_top1: Accuracy per class, length C; None for a class without images.
+        ece: Expected calibration error of the predicted class's probability, 0 to 1, over `ECE_BINS` bins of equal
+            width (Guo et al. 2017, arXiv 1706.04599, equation 3).
     """
 
     top1: float
     nll_nats: float
     class_counts: tuple[int, ...]
     class_top1: tuple[float | None, ...]
+    ece: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +60,8 @@ class Tally:
         nll: float64 scalar, sum of the labels' negative log-likelihood, nats.
         agreeing: int64 scalar, images with the teacher's argmax; 0 when no teacher was compared with.
         divergence: float64 scalar, sum of KL(teacher || network), nats; 0 likewise.
+        overconfidence: float64 [ECE_BINS], probability of the predicted class minus 1 where it is the label, summed
+            over the images whose probability lies in the bin.
         finite: bool scalar, whether every logit is a number.
     """
 
@@ -61,6 +70,7 @@ class Tally:
     nll: Tensor
     agreeing: Tensor
     divergence: Tensor
+    overconfidence: Tensor
     finite: Tensor
 
     def __add__(self, other: Tally) -> Tally:
@@ -70,6 +80,7 @@ class Tally:
             nll=self.nll + other.nll,
             agreeing=self.agreeing + other.agreeing,
             divergence=self.divergence + other.divergence,
+            overconfidence=self.overconfidence + other.overconfidence,
             finite=self.finite & other.finite,
         )
 
@@ -82,6 +93,8 @@ class Tally:
             nll_nats=self.nll.item() / images,
             class_counts=tuple(counts),
             class_top1=tuple(hit / count if count else None for hit, count in zip(hits, counts, strict=True)),
+            # Rounding can take it above 1.
+            ece=min(self.overconfidence.abs().sum().item() / images, 1.0),
         )
 
     def comparison(self) -> Comparison:
@@ -104,6 +117,9 @@ def tally(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None) 
     likelihoods = log_softmax(logits.double(), dim=1)
     predicted = logits.argmax(dim=1)
     classes = logits.shape[1]
+    confidence = likelihoods.amax(dim=1).exp()
+    bins = (confidence * ECE_BINS).long().clamp(0, ECE_BINS - 1)
+    in_bin = bins[:, None] == torch.arange(ECE_BINS, device=labels.device)
     agreeing, divergence = labels.new_zeros(()), likelihoods.new_zeros(())
     if teacher_logits is not None:
         teacher = log_softmax(teacher_logits.double(), dim=1)
@@ -117,8 +133,29 @@ def tally(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None) 
         nll=nll_loss(likelihoods, labels, reduction="sum"),
         agreeing=agreeing,
         divergence=divergence,
+        overconfidence=torch.where(in_bin, (confidence - (predicted == labels).double())[:, None], 0.0).sum(dim=0),
         finite=logits.isfinite().all(),
     )
+
+
+def linear_cka(student: Tensor, teacher: Tensor) -> float | None:
+    """Returns the linear centred kernel alignment of two networks' features of the same images, 0 to 1.
+
+    ||Y'X||^2 / (||X'X|| ||Y'Y||), Frobenius norms, columns of X and Y centred (Kornblith et al. 2019, arXiv 1905.00414,
+    equation 5). It does not change with rotations and uniform scaling of either side. With about as many features as
+    images it is near 1 whatever the networks.
+
+    Args:
+        student: [N, D].
+        teacher: [N, E], on the same device.
+
+    Returns:
+        None where a side is constant or holds NaN or infinity.
+    """
+    mine, theirs = (features.double() - features.double().mean(dim=0) for features in (student, teacher))
+    own = (mine.T @ mine).norm() * (theirs.T @ theirs).norm()
+    cka = ((theirs.T @ mine).square().sum() / own).item()
+    return min(cka, 1.0) if math.isfinite(cka) else None
 
 
 def gap_points(teacher_top1: float, student_top1: float) -> float:

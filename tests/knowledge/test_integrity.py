@@ -192,7 +192,7 @@ def test_a_whole_folder_of_another_teacher_is_told_and_made_again(small_run: Sma
     shutil.copytree(foreign, folder)
     heard = Heard()
     again = build(small_run, tmp_path, progress=heard)
-    assert len(heard.texts("warning")) == 6  # manifest, reference and four slabs
+    assert len(heard.texts("warning")) == 7  # manifest, reference, features and four slabs
     assert all("belongs to other answers" in warning for warning in heard.texts("warning"))
     assert torch.equal(again.slab(0, CPU).logits(torch.arange(320)), good)
 

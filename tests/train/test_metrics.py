@@ -15,9 +15,20 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 from scipy.stats import entropy
 from sklearn.metrics import accuracy_score, log_loss, recall_score
+from sklearn.metrics.pairwise import linear_kernel
+from sklearn.preprocessing import KernelCenterer
 from torch import Tensor
+from torchmetrics.functional.classification import multiclass_calibration_error
 
-from nas_distill.train.metrics import Answers, Comparison, class_gaps, gap_points, tally
+from nas_distill.train.metrics import (
+    ECE_BINS,
+    Answers,
+    Comparison,
+    class_gaps,
+    gap_points,
+    linear_cka,
+    tally,
+)
 from tests.losses.reference import REFERENCE, logits
 
 Split = tuple[Tensor, Tensor, Tensor]
@@ -122,12 +133,63 @@ def test_compare_agrees_with_the_paper_it_cites(record: dict[str, Any]) -> None:
         assert comparison.divergence_nats == pytest.approx(record["divergence_nats"], rel=1e-9, abs=1e-13)
 
 
+@settings(deadline=None, max_examples=50)
+@given(splits())
+def test_calibration_error_agrees_with_torchmetrics(split: Split) -> None:
+    student, _, labels = split
+    expected = multiclass_calibration_error(
+        student.softmax(dim=1), labels, num_classes=student.shape[1], n_bins=ECE_BINS, norm="l1"
+    )
+    assert score(student, labels).ece == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_a_sure_network_that_is_always_wrong_has_the_largest_calibration_error() -> None:
+    logits = torch.tensor([[1e4, 0.0]]).repeat(5, 1)
+    assert score(logits, torch.ones(5, dtype=torch.int64)).ece == 1.0
+    assert score(logits, torch.zeros(5, dtype=torch.int64)).ece == 0.0
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(2, 40), st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**32 - 1))
+def test_cka_agrees_with_its_definition_by_kernels(images: int, wide: int, narrow: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    student, teacher = generator.standard_normal((images, wide)), generator.standard_normal((images, narrow))
+    # HSIC of centred Gram matrices, which never meet in our own formula.
+    kernels = [KernelCenterer().fit_transform(linear_kernel(features)) for features in (student, teacher)]
+    norms = [np.sqrt(np.sum(kernel * kernel)) for kernel in kernels]
+    expected = np.sum(kernels[0] * kernels[1]) / (norms[0] * norms[1])
+    assert linear_cka(torch.from_numpy(student), torch.from_numpy(teacher)) == pytest.approx(expected, abs=1e-9)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**32 - 1), st.floats(0.01, 100.0))
+def test_cka_is_blind_to_rotation_scale_and_shift_alone(seed: int, scale: float) -> None:
+    generator = np.random.default_rng(seed)
+    features = generator.standard_normal((50, 6)) * np.arange(1.0, 7.0)
+    rotation, _ = np.linalg.qr(generator.standard_normal((6, 6)))
+    same = torch.from_numpy(scale * features @ rotation + 3.0)
+    assert linear_cka(same, torch.from_numpy(features)) == pytest.approx(1.0)
+    stretched = torch.from_numpy(features * np.array([100.0, 1.0, 1.0, 1.0, 1.0, 1.0]))
+    assert linear_cka(stretched, torch.from_numpy(features)) < 0.9  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("value", [1.0, math.nan, math.inf])
+def test_constant_and_broken_features_have_no_cka(value: float) -> None:
+    features = torch.full((5, 3), value)
+    assert linear_cka(features, torch.randn(5, 2)) is None
+    assert linear_cka(torch.randn(5, 2), features) is None
+
+
 def test_by_hand() -> None:
     student = torch.tensor([[0.0, math.log(3.0)], [0.0, 0.0], [math.log(3.0), 0.0]])
     answers = score(student, torch.tensor([1, 1, 1]))
     # The tie goes to the first class; probabilities of the label are 3/4, 1/2 and 1/4.
     assert answers.nll_nats == pytest.approx(-math.log(0.75 * 0.5 * 0.25) / 3, rel=1e-6)
-    assert answers == Answers(top1=1 / 3, nll_nats=answers.nll_nats, class_counts=(0, 3), class_top1=(None, 1 / 3))
+    # Confidences 3/4 (right), 1/2 and 3/4 (wrong): bins 11, 7 and 11 of 15.
+    assert answers.ece == pytest.approx((abs(0.75 - 1.0 + 0.75) + 0.5) / 3, rel=1e-6)
+    assert answers == Answers(
+        top1=1 / 3, nll_nats=answers.nll_nats, class_counts=(0, 3), class_top1=(None, 1 / 3), ece=answers.ece
+    )
     comparison = compare(student[:1], torch.zeros(1, 2))
     assert comparison.agreement == 0.0
     assert comparison.divergence_nats == pytest.approx(0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75))
