@@ -11,7 +11,7 @@ from nas_distill.assignment import Assignment
 from nas_distill.errors import NasDistillError, RunError
 from nas_distill.frozen import Record
 from nas_distill.records import EpochMetrics, Execution, StudentMetrics, TrialRecord, TrialStatus
-from nas_distill.store import TrialFolder, write_record
+from nas_distill.store import RunDirectory, TrialFolder, write_record
 
 
 class Circumstances(Record):
@@ -30,6 +30,10 @@ class Circumstances(Record):
     released_classes: tuple[int, ...] = ()
 
 
+_IDENTITY = ("spec", "recipe", "seed", "assistant", "fold", "confirmation")
+"""What a record and its assignment have in common."""
+
+
 def read_own_result(assignment: Assignment, folder: TrialFolder) -> TrialRecord | None:
     """Returns the record of the assignment's trial, or None when it has not ended.
 
@@ -40,15 +44,22 @@ def read_own_result(assignment: Assignment, folder: TrialFolder) -> TrialRecord 
     record = folder.read_result()
     if record is None:
         return None
-    mine = (assignment.spec, assignment.recipe, assignment.seed, assignment.assistant, assignment.fold, assignment.confirmation)
-    theirs = (record.spec, record.recipe, record.seed, record.assistant, record.fold, record.confirmation)
-    if theirs != mine:
+    if any(getattr(record, name) != getattr(assignment, name) for name in _IDENTITY):
         raise RunError(
             f"{folder.result}: is of another candidate, recipe, seed or teacher than the study's trial "
             f"{assignment.number}; the study and the run directory do not belong together: restore the one that does, "
             "or choose another --out"
         )
     return record
+
+
+def folder_of(run: RunDirectory, assignment: Assignment) -> TrialFolder:
+    """Returns where the assignment's training writes."""
+    if assignment.confirmation is not None:
+        return run.confirmation(assignment.number, assignment.confirmation, assignment.fold)
+    if assignment.fold is not None:
+        return run.fold(assignment.number, assignment.fold)
+    return run.trial(assignment.number)
 
 
 def trial_record(

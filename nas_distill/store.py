@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 
 from nas_distill.errors import RunError
 from nas_distill.frozen import Record, parse_record
-from nas_distill.records import EpochMetrics, Fold, TeacherRecord, TrialRecord
+from nas_distill.records import Confirmation, EpochMetrics, Fold, TeacherRecord, TrialRecord
 
 _UMASK = os.umask(0)
 os.umask(_UMASK)
@@ -196,6 +196,11 @@ class RunDirectory:
         return self.path / "folds"
 
     @property
+    def confirm(self) -> Path:
+        """What confirms picked students: the teacher's answers to test images, and one folder per student."""
+        return self.path / "confirm"
+
+    @property
     def tune(self) -> Path:
         """Ray's own folder; never needed to resume."""
         return self.path / "tune"
@@ -210,6 +215,11 @@ class RunDirectory:
         """URL of the run's own SQLite file, which holds the study unless a shared database does."""
         return f"sqlite:///{self.path.resolve() / 'study.db'}"
 
+    @property
+    def tested_teacher(self) -> Path:
+        """The teacher as measured on the test split, once a student is confirmed there."""
+        return self.confirm / "teacher.json"
+
     def trial(self, number: int) -> TrialFolder:
         """Returns the folder of the trial with Optuna's number `number`."""
         return TrialFolder(self.trials / f"{number:05d}")
@@ -217,6 +227,20 @@ class RunDirectory:
     def fold(self, number: int, fold: Fold) -> TrialFolder:
         """Returns the folder of one fold's training of the student of trial `number`."""
         return TrialFolder(self.folds / f"{number:05d}" / f"{fold.of}-{fold.number}")
+
+    def confirmation(self, number: int, confirmation: Confirmation, fold: Fold | None) -> TrialFolder:
+        """Returns the folder of one of the trainings that confirm the student of trial `number`."""
+        repeat = f"seed-{confirmation.repetition}" if fold is None else f"fold-{fold.of}-{fold.number}"
+        return TrialFolder(self.confirm / f"{number:05d}" / f"{repeat}-{confirmation.arm}")
+
+    def read_confirmations(self) -> tuple[TrialRecord, ...]:
+        """Returns the records of all trainings that confirm students and have ended, by student and folder.
+
+        Raises:
+            RunError: One of them is damaged.
+        """
+        results = (TrialFolder(path.parent).read_result() for path in sorted(self.confirm.glob("*/*/result.json")))
+        return tuple(record for record in results if record is not None)
 
     def read_folds(self, number: int, of: int) -> tuple[TrialRecord, ...]:
         """Returns the records of those of a student's `of` folds that have ended.

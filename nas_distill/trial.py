@@ -132,9 +132,15 @@ class Trial:
         self._end(TrialStatus.COMPLETE, self._circumstances(), metrics=self._measure())
 
     def _measure(self) -> StudentMetrics:
-        teacher = self._lesson.reference.teacher
-        (on_validation, feature_cka), on_subset = self._trainer.measure_kept(), self._trainer.measure_subset()
-        student, comparison = on_validation.answers(), on_validation.comparison()
+        final = self._lesson.final
+        if final is None:
+            teacher = self._lesson.reference.teacher
+            found, feature_cka = self._trainer.measure_kept()
+        else:
+            teacher = final.teacher
+            found, feature_cka = self._trainer.measure_on(final.split, final.logits), None
+        on_subset = self._trainer.measure_subset()
+        student, comparison = found.answers(), found.comparison()
         subset, subset_comparison = on_subset.answers(), on_subset.comparison()
         return StudentMetrics(
             top1=student.top1,

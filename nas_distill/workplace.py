@@ -13,10 +13,11 @@ from nas_distill.assignment import OF_TEACHER, Assignment
 from nas_distill.config import LOCAL_DIR, RUN, DataConfig, ExecutionConfig
 from nas_distill.data.folds import parts
 from nas_distill.data.manifest import DataManifest
-from nas_distill.data.splits import open_split
+from nas_distill.data.splits import ImageSplit, open_split
 from nas_distill.errors import ConfigError
 from nas_distill.frozen import FrozenTexts, Record
 from nas_distill.knowledge.asking import Asker
+from nas_distill.knowledge.on_test import read_test_answers
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.targets import OnlineTargets, StoredTargets, Targets
 from nas_distill.knowledge.writing import plain_answers
@@ -24,6 +25,7 @@ from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.teacher import Teacher, load_teacher
 from nas_distill.store import RunDirectory
 from nas_distill.train.evaluation import Reference
+from nas_distill.train.metrics import Answers, tally
 from nas_distill.train.training_data import TrainingData
 
 
@@ -59,6 +61,21 @@ class Workplace(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FinalTest:
+    """The test split, on which students are confirmed.
+
+    Attributes:
+        split: Its images.
+        logits: float32 [N_test, C], the teacher's answers.
+        teacher: The teacher's own worth there.
+    """
+
+    split: ImageSplit
+    logits: torch.Tensor
+    teacher: Answers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
     """What one trial is trained and measured by.
 
@@ -66,11 +83,13 @@ class Lesson:
         data: Splits, views and preprocessing.
         targets: Where answers to views come from.
         reference: The teacher's answers to plain images.
+        final: What the student is scored on at its end instead; None for what it is measured on all along.
     """
 
     data: TrainingData
     targets: Targets
     reference: Reference
+    final: FinalTest | None = None
 
 
 class TrialContext:
@@ -118,7 +137,8 @@ class TrialContext:
             preprocess=Preprocess(mean=self.manifest.mean, std=self.manifest.std),
         )
         if assignment.fold is None:
-            return Lesson(data=data, targets=targets, reference=self._reference)
+            final = None if assignment.confirmation is None else self._final
+            return Lesson(data=data, targets=targets, reference=self._reference, final=final)
         if assignment.recipe.mix != "none":
             raise ConfigError(
                 f"picks.folds: recipe.mix is {assignment.recipe.mix}, which mixes images of the fold that is left out "
@@ -143,6 +163,14 @@ class TrialContext:
         # Any of the teacher's own sources: its answers to plain images are the same beside all of them.
         name = next(name for name in self._workplace.knowledge if name.startswith(OF_TEACHER))
         return Knowledge(self._run.knowledge / self._workplace.knowledge[name])
+
+    @cached_property
+    def _final(self) -> FinalTest:
+        test, record = open_split(self._workplace.data, self._run.path, "test"), self._run.read_teacher()
+        logits = read_test_answers(
+            self._run.confirm, teacher_sha256=record.weights_sha256, data_id=self.manifest.data_id
+        )
+        return FinalTest(split=test, logits=logits, teacher=tally(logits, test.labels).answers())
 
     @cached_property
     def _reference(self) -> Reference:

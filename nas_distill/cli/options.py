@@ -64,6 +64,26 @@ DATA_FLAGS = (
 )
 
 
+RESOURCE_FLAGS = (
+    ConfigFlag(
+        "--cpus-per-trial",
+        "resources.cpus_per_trial",
+        "CPU slots and torch threads.",
+        kind=float,
+        default="1.0",
+    ),
+    ConfigFlag(
+        "--gpus-per-trial",
+        "resources.gpus_per_trial",
+        "GPUs, or auto; a fraction packs several trials on one.",
+        kind=NUMBER_OR_AUTO,
+        default="auto",
+    ),
+    ConfigFlag("--max-parallel", "resources.max_parallel_trials", "Trials at once, at most.", kind=int),
+    ConfigFlag("--address", "resources.address", "Ray cluster to join: auto, or HOST:PORT."),
+)
+
+
 def config_flags(flags: Sequence[ConfigFlag]) -> Callable[[CommandT], CommandT]:
     """Returns a decorator that adds `flags` to a click command, in that order."""
 

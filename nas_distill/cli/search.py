@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nas_distill.cli.options import DATA_FLAGS, NUMBER_OR_AUTO, ConfigFlag, config_flags, file_and_set, given_values
+from nas_distill.cli.options import DATA_FLAGS, RESOURCE_FLAGS, ConfigFlag, config_flags, file_and_set, given_values
 from nas_distill.errors import EXIT_INTERRUPTED, ConfigError, NoStudentError, RunError
 
 if TYPE_CHECKING:
@@ -66,25 +66,6 @@ SAMPLER_FLAG = ConfigFlag(
 
 KEPT_FLAGS = (*BUDGET_FLAGS, SAMPLER_FLAG, ASSISTANTS_FLAG, FOLDS_FLAG)
 """With --resume, from then on part of the run's configuration."""
-
-RESOURCE_FLAGS = (
-    ConfigFlag(
-        "--cpus-per-trial",
-        "resources.cpus_per_trial",
-        "CPU slots and torch threads.",
-        kind=float,
-        default="1.0",
-    ),
-    ConfigFlag(
-        "--gpus-per-trial",
-        "resources.gpus_per_trial",
-        "GPUs, or auto; a fraction packs several trials on one.",
-        kind=NUMBER_OR_AUTO,
-        default="auto",
-    ),
-    ConfigFlag("--max-parallel", "resources.max_parallel_trials", "Trials at once, at most.", kind=int),
-    ConfigFlag("--address", "resources.address", "Ray cluster to join: auto, or HOST:PORT."),
-)
 
 FLAGS = (
     *DATA_FLAGS,

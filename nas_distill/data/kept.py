@@ -13,6 +13,7 @@ from nas_distill.errors import RunError
 from nas_distill.store import RunDirectory, write_atomic
 
 KEPT_SPLITS: tuple[SplitName, ...] = ("train", "validation")
+"""From the start; test images once a student is confirmed on them."""
 
 Shape = tuple[int, int, int, int]
 
@@ -65,9 +66,13 @@ def map_images(path: Path, shape: Shape) -> NDArray[np.uint8]:
 
 def are_images_kept(folder: Path, manifest: DataManifest) -> bool:
     """Returns whether the images of `manifest` that should be kept are there."""
+    return all(is_kept(images_path(folder, name), images_shape(manifest, name)) for name in KEPT_SPLITS)
+
+
+def is_kept(path: Path, shape: Shape) -> bool:
+    """Returns whether `path` holds images of that shape."""
     try:
-        for name in KEPT_SPLITS:
-            map_images(images_path(folder, name), images_shape(manifest, name))
+        map_images(path, shape)
     except RunError:
         return False
     return True

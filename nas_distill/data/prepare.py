@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +11,14 @@ import numpy as np
 from nas_distill.config import DataConfig
 from nas_distill.data.budget import check_room, default_budget
 from nas_distill.data.bulk import BulkReader, PixelMoments
-from nas_distill.data.kept import KEPT_SPLITS, are_images_kept, images_path, write_images
+from nas_distill.data.kept import (
+    KEPT_SPLITS,
+    are_images_kept,
+    images_path,
+    images_shape,
+    is_kept,
+    write_images,
+)
 from nas_distill.data.manifest import SPLIT_NAMES, DataManifest, SplitName, SplitSettings
 from nas_distill.data.partition import Split, partition, read_splits, write_splits
 from nas_distill.data.pixels import PixelFormat
@@ -64,6 +72,33 @@ def prepare_data(config: DataConfig, folder: Path, progress: Progress) -> DataMa
     write_record(run.data_manifest, manifest)
     progress.event("data", _summary(manifest))
     return manifest
+
+
+def keep_test_images(config: DataConfig, folder: Path, progress: Progress) -> None:
+    """Decodes the test images into `images/test.npy`, where the others are kept decoded too and it is not done yet.
+
+    Args:
+        config: As `prepare_data` was given it.
+        folder: Prepared.
+        progress: Told about decoding.
+
+    Raises:
+        DataError: An image cannot be read.
+        RunError: The source has changed since, or the file system refuses.
+    """
+    run = RunDirectory(folder)
+    manifest = read_record(run.data_manifest, DataManifest)
+    path, shape = images_path(folder, "test"), images_shape(manifest, "test")
+    if not manifest.in_memory or is_kept(path, shape):
+        return
+    source = open_source(config)
+    check_content(manifest, source, folder)
+    indices = read_splits(run.split)["test"].indices
+    images = BulkReader(source=source, progress=progress).decode(
+        indices, stored_format(manifest), "decoding test images"
+    )
+    check_room(folder, math.prod(shape))
+    write_images(path, images, shape)
 
 
 def stored_format(manifest: DataManifest) -> PixelFormat:

@@ -144,7 +144,7 @@ def open_split(config: DataConfig, folder: Path, name: SplitName) -> ImageSplit:
     Args:
         config: The images, as `prepare_data` was given them.
         folder: A folder that `prepare_data` prepared.
-        name: Which split; the images of "test" are always decoded from the source.
+        name: Which split; the images of "test" are decoded from the source unless `keep_test_images` kept them.
 
     Raises:
         RunError: The folder is not prepared or damaged, or the source has changed since.
@@ -154,8 +154,9 @@ def open_split(config: DataConfig, folder: Path, name: SplitName) -> ImageSplit:
     manifest = read_record(run.data_manifest, DataManifest)
     split = read_splits(run.split)[name]
     labels = torch.from_numpy(split.labels)
-    if manifest.in_memory and name in KEPT_SPLITS:
-        images = map_images(images_path(folder, name), images_shape(manifest, name))
+    path = images_path(folder, name)
+    if manifest.in_memory and (name in KEPT_SPLITS or path.exists()):
+        images = map_images(path, images_shape(manifest, name))
         return MemorySplit(manifest, labels, torch.from_numpy(images))
     source = open_source(config)
     check_content(manifest, source, folder)

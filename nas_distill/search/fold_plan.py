@@ -11,10 +11,9 @@ from nas_distill.analysis.front import pareto_front
 from nas_distill.analysis.picks import pick_students
 from nas_distill.assignment import Assignment
 from nas_distill.config import FIXED_RECIPE, SearchConfig
-from nas_distill.ending import read_own_result
 from nas_distill.errors import ConfigError
 from nas_distill.records import Fold
-from nas_distill.store import RunDirectory, TrialFolder
+from nas_distill.store import RunDirectory
 
 
 def check_folds(config: SearchConfig) -> None:
@@ -55,23 +54,6 @@ def plan_folds(run: RunDirectory, config: SearchConfig, assigned: Iterable[Assig
     return tuple(
         _of_fold(by_number[number], Fold(number=part, of=count)) for number in numbers for part in range(count)
     )
-
-
-def unscored(run: RunDirectory, planned: Iterable[Assignment]) -> tuple[Assignment, ...]:
-    """Returns the planned assignments that have not ended.
-
-    Raises:
-        RunError: A result is damaged or of another student.
-    """
-    return tuple(
-        assignment for assignment in planned if read_own_result(assignment, fold_folder(run, assignment)) is None
-    )
-
-
-def fold_folder(run: RunDirectory, assignment: Assignment) -> TrialFolder:
-    """Returns where the training of a planned assignment writes."""
-    assert assignment.fold is not None
-    return run.fold(assignment.number, assignment.fold)
 
 
 def _of_fold(assignment: Assignment, fold: Fold) -> Assignment:

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-import ray
-import torch
-from ray.exceptions import RayError, RayTaskError
-
-import nas_distill.models  # noqa: F401 - registers the entrypoints that specs name, in every worker
 from nas_distill.assignment import Assignment
 from nas_distill.config import ResourcesConfig, SearchConfig
-from nas_distill.ending import end_trial, one_line, read_own_result, trial_record
-from nas_distill.errors import ClusterError, NasDistillError
 from nas_distill.progress import Progress
-from nas_distill.records import TrialRecord, TrialStatus
-from nas_distill.search.cluster import parallel_trials
+from nas_distill.records import TrialRecord
 from nas_distill.search.equipment import Equip
-from nas_distill.search.fold_plan import fold_folder, plan_folds, unscored
-from nas_distill.search.spaces import load_space
+from nas_distill.search.fold_plan import plan_folds
+from nas_distill.search.repeats import Purpose, train_repeats, unended
 from nas_distill.store import RunDirectory
-from nas_distill.trial import run_trial
-from nas_distill.workplace import TrialContext, Workplace, open_context
+from nas_distill.workplace import Workplace
 
 _TASK = "folds"
-
-_LOSSES_BEFORE_GIVING_UP = 3
-"""Lost folds while none was scored are the machine's or the cluster's fault, not the students'."""
 
 
 def score_picks(
@@ -53,7 +39,7 @@ def score_picks(
     planned = plan_folds(run, config, assigned)
     if not planned:
         progress.event(_TASK, "no student was picked, so there is none to score by cross-validation")
-    if not unscored(run, planned):
+    if not unended(run, planned):
         return True
     try:
         workplace, resources = equip()
@@ -71,174 +57,28 @@ def score_folds(
     space_name: str,
     progress: Progress,
 ) -> tuple[TrialRecord, ...]:
-    """Trains and scores what has not ended of `planned` (`plan_folds`) on the connected cluster.
-
-    What ended before stays; what was cut off goes on from its checkpoint. A training whose workers die (each time
-    `resources.max_failures` allows) is recorded as failed, with the reason.
-
-    Args:
-        planned: One assignment per student and fold.
-        workplace: Where workers find what trials share, the answers of the students' assistants included.
-        resources: What one training takes; its GPUs are a number.
-        space_name: As `load_space` takes it.
-        progress: Told of everything.
-
-    Returns:
-        One record per assignment, in their order.
-
-    Raises:
-        ClusterError: Workers die whatever they train; what was cut off goes on with --resume.
-        NasDistillError: As a worker met it, such as a full disk.
-    """
+    """Trains and scores what has not ended of `planned` (`plan_folds`); arguments and errors as of `train_repeats`."""
     run = RunDirectory(Path(workplace.run))
-    left = unscored(run, planned)
+    left = len(unended(run, planned))
     if left:
         students = len({assignment.number for assignment in planned})
-        ended = f", {len(planned) - len(left)} of them ended before" if len(left) < len(planned) else ""
+        ended = f", {len(planned) - left} of them ended before" if left < len(planned) else ""
         progress.event(
             _TASK,
             f"scoring {students} picked student{'s' if students > 1 else ''} by cross-validation: "
             f"{len(planned)} trainings{ended}",
         )
-        _Scoring(run, left, total=len(planned), progress=progress).work_off(workplace, resources, space_name)
-    records = (read_own_result(assignment, fold_folder(run, assignment)) for assignment in planned)
-    return tuple(record for record in records if record is not None)
+    purpose = Purpose(task=_TASK, field="picks.folds", way_on=f"--resume {run.path}", name=_name)
+    return train_repeats(
+        planned,
+        purpose=purpose,
+        workplace=workplace,
+        resources=resources,
+        space_name=space_name,
+        progress=progress,
+    )
 
 
-class FoldWorker:
-    """A worker process: opens the run once, then trains one student after another.
-
-    Args:
-        workplace: Where it is.
-        space_name: A space of one's own may register architectures with timm.
-    """
-
-    def __init__(self, workplace: Workplace, space_name: str) -> None:
-        self._workplace = workplace
-        self._space_name = space_name
-        self._context: TrialContext | None = None
-
-    def score(self, assignment: Assignment) -> TrialRecord | NasDistillError:
-        """Returns how the training ended, or what a user could cause: Ray would wrap what is raised."""
-        try:
-            if self._context is None:
-                if self._space_name.partition(":")[0].endswith(".py"):
-                    load_space(self._space_name)
-                self._context = open_context(self._workplace)
-            torch.cuda.empty_cache()  # the last student's memory
-            return run_trial(
-                assignment, self._context, fold_folder(RunDirectory(Path(self._workplace.run)), assignment)
-            )
-        except NasDistillError as error:
-            return error
-
-
-class _Scoring:
-    """The trainings that are left, and what became of them."""
-
-    def __init__(self, run: RunDirectory, left: Sequence[Assignment], *, total: int, progress: Progress) -> None:
-        self._run = run
-        self._left = left
-        self._total = total
-        self._progress = progress
-        self._deaths = 1
-        self._ended = 0
-        self._lost: list[tuple[Assignment, str]] = []
-
-    def work_off(self, workplace: Workplace, resources: ResourcesConfig, space_name: str) -> None:
-        """Hands out one training after another; returns when all have ended."""
-        remote = ray.remote(FoldWorker).options(
-            num_cpus=resources.cpus_per_trial,
-            num_gpus=resources.gpus_per_trial,
-            max_restarts=-1,
-            max_task_retries=resources.max_failures,
-        )
-        self._deaths = resources.max_failures + 1
-        most = parallel_trials(resources) or len(self._left)
-        waiting = deque(self._left)
-        idle: list[Any] = []
-        at_work: dict[Any, tuple[Any, Assignment]] = {}
-        self._say_status()
-        try:
-            while waiting or at_work:
-                while waiting and len(at_work) < most:
-                    worker = idle.pop() if idle else remote.remote(workplace, space_name)
-                    assignment = waiting.popleft()
-                    at_work[worker.score.remote(assignment)] = worker, assignment
-                (ended,), _ = ray.wait(list(at_work), num_returns=1)
-                worker, assignment = at_work[ended]
-                alive = self._take(ended, assignment)
-                del at_work[ended]
-                if alive and waiting:
-                    idle.append(worker)
-                else:
-                    ray.kill(worker)  # its place goes to one that waits for it
-        finally:
-            for worker in [*idle, *(worker for worker, _ in at_work.values())]:
-                ray.kill(worker)
-        self._settle()
-
-    def _take(self, ended: Any, assignment: Assignment) -> bool:
-        """Books what a worker came back with; returns whether it can go on.
-
-        Raises:
-            NasDistillError: As the worker returned it.
-            ClusterError: Workers die whatever they train.
-        """
-        try:
-            outcome: TrialRecord | NasDistillError = ray.get(ended)
-        except RayError as error:
-            self._lose(assignment, _reason(error, self._deaths))
-            return False
-        if isinstance(outcome, NasDistillError):
-            raise outcome
-        self._book(outcome)
-        return True
-
-    def _lose(self, assignment: Assignment, reason: str) -> None:
-        self._lost.append((assignment, reason))
-        if self._ended == 0 and len(self._lost) >= _LOSSES_BEFORE_GIVING_UP:
-            raise ClusterError(
-                f"picks.folds: {len(self._lost)} trainings in a row lost their workers (the last: {reason}); see "
-                f"`nas_distill doctor`, then go on with --resume {self._run.path}"
-            )
-
-    def _settle(self) -> None:
-        """Books the lost as failed: since others were scored, or there were few, the fault was theirs."""
-        for assignment, reason in self._lost:
-            folder = fold_folder(self._run, assignment)
-            record = trial_record(assignment, status=TrialStatus.FAILED, curve=folder.read_curve(), error=reason)
-            self._book(end_trial(folder, record))
-
-    def _book(self, record: TrialRecord) -> None:
-        assert record.fold is not None
-        self._ended += 1
-        name = f"trial {record.number}, fold {record.fold.number + 1} of {record.fold.of}"
-        top1 = None if record.metrics is None else record.metrics.top1
-        self._run.log_event(
-            "fold",
-            number=record.number,
-            fold=record.fold.number,
-            of=record.fold.of,
-            status=record.status.value,
-            top1=top1,
-            error=record.error,
-        )
-        if record.metrics is None:
-            text = f"{name} {record.status.value}: {record.error}"
-        else:
-            worth = f"top-1 {100.0 * record.metrics.top1:.2f} %, gap {record.metrics.gap_points:+.2f} points"
-            text = f"{name}: {worth}, {record.wall_time_s:.1f} s"
-        self._progress.event(_TASK, text)
-        self._say_status()
-
-    def _say_status(self) -> None:
-        self._progress.step(_TASK, self._total - len(self._left) + self._ended, self._total)
-
-
-def _reason(error: RayError, deaths: int) -> str:
-    """Returns why a worker did not come back, as one line."""
-    if isinstance(error, RayTaskError):
-        return f"worker: {one_line(error.cause):.300}"
-    times = "1 time" if deaths == 1 else f"{deaths} times"
-    return f"its worker died {times}; does memory suffice for as many at once? ({one_line(error):.200})"
+def _name(record: TrialRecord) -> str:
+    assert record.fold is not None
+    return f"trial {record.number}, fold {record.fold.number + 1} of {record.fold.of}"

@@ -27,7 +27,7 @@ from nas_distill.search.cluster import ray_cluster
 from nas_distill.search.driver import SearchDriver
 from nas_distill.search.equipment import Equip, equip, input_shape, slab_pool
 from nas_distill.search.fingerprint import Fingerprint, source_digest
-from nas_distill.search.fold_plan import check_folds, plan_folds, unscored
+from nas_distill.search.fold_plan import check_folds, plan_folds
 from nas_distill.search.folds import score_picks
 from nas_distill.search.limits import make_limits
 from nas_distill.search.points import planned_points
@@ -35,6 +35,7 @@ from nas_distill.search.preparation import Prepared, check_served, prepare
 from nas_distill.search.pricing import Pricer
 from nas_distill.search.proposer import Proposer
 from nas_distill.search.recipes import load_recipe_space, make_choices
+from nas_distill.search.repeats import unended
 from nas_distill.search.settings import check_settings
 from nas_distill.search.spaces import load_space
 from nas_distill.search.stopping import describe_stopping, make_stopping
@@ -78,7 +79,7 @@ def start_search(config: SearchConfig, folder: Path, progress: Progress) -> Sear
         config = _with_study_name(config.anchored(Path.cwd()), run)
         check_settings(config)
         _check(config)
-        with _opened_ledger(run, config) as ledger:
+        with opened_ledger(run, config) as ledger:
             if ledger.num_trials:
                 raise StudyError(
                     f"{run.path}: the storage holds {ledger.num_trials} trials of a study of this name, whose run "
@@ -136,7 +137,7 @@ def resume_search(
         extended = load_config(run.config, (), kept).anchored(Path.cwd()) if kept else config
         session = load_config(run.config, (), {**(resources or {}), **kept}).anchored(Path.cwd())
         _check(session)
-        with _opened_ledger(run, session) as ledger:
+        with opened_ledger(run, session) as ledger:
             if run.data_manifest.exists():  # before anything is computed for what may be another search
                 _agree(ledger, session, read_record(run.data_manifest, DataManifest), progress)
             assigned = sum(one.assistant is None for one in ledger.assigned())
@@ -148,7 +149,7 @@ def resume_search(
                 )
             left = most is None or most > assigned or bool(ledger.unfinished())
             left = left or lessons_are_left(run, session, ledger)
-            left = left or bool(unscored(run, plan_folds(run, session, ledger.assigned())))
+            left = left or bool(unended(run, plan_folds(run, session, ledger.assigned())))
             try:
                 with ray_cluster(session.resources) if left else nullcontext():
                     prepared = _prepare(run, session, progress, alone=not left)
@@ -180,7 +181,7 @@ def _with_study_name(config: SearchConfig, run: RunDirectory) -> SearchConfig:
 
 
 @contextmanager
-def _opened_ledger(run: RunDirectory, config: SearchConfig) -> Iterator[StudyLedger]:
+def opened_ledger(run: RunDirectory, config: SearchConfig) -> Iterator[StudyLedger]:
     """Opens the study before anything is computed, so that a storage that cannot be used is known at once."""
     storage = config.resources.storage or run.own_storage
     objectives = check_objectives(config.objectives)

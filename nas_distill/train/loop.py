@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from nas_distill.config import ExecutionConfig
+from nas_distill.data.splits import ImageSplit
 from nas_distill.data.viewing import view_batches
 from nas_distill.errors import TrialError
 from nas_distill.knowledge.targets import Targets
@@ -177,6 +178,15 @@ class Trainer:
         )
         theirs = self._reference.features
         return found, None if features is None or theirs is None else linear_cka(features, theirs)
+
+    def measure_on(self, split: ImageSplit, teacher_logits: Tensor) -> Tally:
+        """Measures the evaluated weights on another split.
+
+        Args:
+            split: Its images.
+            teacher_logits: float32 [N, C], the teacher's answers to them.
+        """
+        return evaluate(self._answering(), split, device=self._device, teacher_logits=teacher_logits)
 
     def measure_subset(self) -> Tally:
         """Measures the evaluated weights on the fixed training subset, in eval mode and without augmentation."""

@@ -14,12 +14,12 @@ LOOPBACK = ("0100007F", "0000000000000000FFFF00000100007F", "0000000000000000000
 _LISTEN = "0A"
 
 
-def start(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
-    """Starts a search in a process group of its own, as a terminal does."""
+def start(arguments: list[str], log: Path, *, verb: str = "search") -> subprocess.Popen[bytes]:
+    """Starts a command in a process group of its own, as a terminal does."""
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     with log.open("ab") as stream:
         return subprocess.Popen(
-            [sys.executable, "-m", "nas_distill", "search", *arguments],
+            [sys.executable, "-m", "nas_distill", verb, *arguments],
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -17,11 +17,12 @@ import torch
 
 from nas_distill.assignment import Assignment
 from nas_distill.config import PicksConfig, ResourcesConfig, SearchConfig, SpaceConfig
+from nas_distill.ending import folder_of
 from nas_distill.errors import ClusterError, ConfigError
 from nas_distill.recipe import Mix
 from nas_distill.records import Fold, Recipe, StudentSpec, TrialStatus
 from nas_distill.report import load_content
-from nas_distill.search.fold_plan import check_folds, fold_folder, plan_folds
+from nas_distill.search.fold_plan import check_folds, plan_folds
 from nas_distill.search.folds import score_folds, score_picks
 from nas_distill.store import RunDirectory
 from nas_distill.trial import Trial
@@ -65,7 +66,7 @@ def make_folds(
 def workers() -> list[int]:
     """Returns the processes that train on folds."""
     titles = {pid: Path(f"/proc/{pid}/cmdline") for pid in descendants(os.getpid())}
-    return [pid for pid, path in titles.items() if path.exists() and path.read_bytes().startswith(b"ray::FoldWorker")]
+    return [pid for pid, path in titles.items() if path.exists() and path.read_bytes().startswith(b"ray::RepeatWorker")]
 
 
 def run_folds(
@@ -110,7 +111,7 @@ def test_every_image_is_scored_once_by_a_student_that_did_not_see_it(workplace: 
 
 def test_one_cut_off_goes_on_from_its_checkpoint(workplace: Workplace) -> None:
     run, planned = RunDirectory(Path(workplace.run)), make_folds(epochs=3)
-    cut = Trial(planned[1], open_context(workplace), fold_folder(run, planned[1]))
+    cut = Trial(planned[1], open_context(workplace), folder_of(run, planned[1]))
     cut.advance()
     records = score_folds(planned, workplace=workplace, resources=RESOURCES, space_name="tiny", progress=Heard())
     assert [record.resumptions for record in records] == [0, 1]
@@ -120,7 +121,7 @@ def test_one_cut_off_goes_on_from_its_checkpoint(workplace: Workplace) -> None:
 @pytest.mark.timeout(300)
 def test_a_killed_workers_fold_goes_on_in_another(workplace: Workplace) -> None:
     planned = make_folds(epochs=60)
-    checkpoints = [fold_folder(RunDirectory(Path(workplace.run)), one).checkpoint for one in planned]
+    checkpoints = [folder_of(RunDirectory(Path(workplace.run)), one).checkpoint for one in planned]
     killed: list[int] = []
 
     def kill() -> None:
@@ -182,7 +183,7 @@ def test_when_all_workers_die_nothing_is_booked_and_it_is_told(workplace: Workpl
     ) as caught:
         run_folds(planned, workplace, space_name=deadly)
     assert "\n" not in str(caught.value)
-    assert not any(fold_folder(RunDirectory(Path(workplace.run)), one).result.exists() for one in planned)
+    assert not any(folder_of(RunDirectory(Path(workplace.run)), one).result.exists() for one in planned)
     deadline = time.monotonic() + 20.0
     while workers() and time.monotonic() < deadline:
         time.sleep(0.05)
