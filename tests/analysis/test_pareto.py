@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 
 from nas_distill.analysis.pareto import (
     Floats,
@@ -16,6 +19,7 @@ from nas_distill.analysis.pareto import (
     reference_point,
 )
 from nas_distill.objectives import OBJECTIVES, get_objective
+from tests.analysis.points import make_points
 from tests.report.factory import make_teacher
 
 # Few distinct values, so that ties and equal rows are common.
@@ -39,6 +43,48 @@ def test_mask_equals_the_definition(values: Floats) -> None:
         for row in values
     ]
     assert non_dominated_mask(values).tolist() == expected
+
+
+def _brute_force_mask(values: Floats) -> NDArray[np.bool_]:
+    known = np.array([not np.isnan(row).any() for row in values])
+    rest = values[known]
+    return np.array(
+        [
+            bool(fine) and not ((rest <= row).all(axis=1) & (rest < row).any(axis=1)).any()
+            for row, fine in zip(values, known, strict=True)
+        ]
+    )
+
+
+@pytest.mark.parametrize("width", [2, 3, 4])
+@pytest.mark.parametrize("kind", ["spread", "tied", "front"])
+def test_mask_of_many_rows_equals_the_definition(width: int, kind: str) -> None:
+    values = make_points(2000, width, kind)
+    mask = non_dominated_mask(values)
+    np.testing.assert_array_equal(mask, _brute_force_mask(values))
+    assert mask.any()
+    assert not mask.all()
+
+
+@pytest.mark.parametrize("width", [2, 3, 4])
+@pytest.mark.parametrize("kind", ["spread", "tied", "front"])
+def test_ten_thousand_rows_take_under_a_second(width: int, kind: str) -> None:
+    values = make_points(10_000, width, kind)
+    begun = time.process_time()
+    mask = non_dominated_mask(values)
+    volume = hypervolume(values[mask], [2.0] * width)
+    assert time.process_time() - begun < 1.0
+    assert volume > 0.0
+
+
+@pytest.mark.parametrize("width", [2, 3, 4])
+def test_hypervolume_agrees_with_counting_random_points(width: int) -> None:
+    values = make_points(300, width, "front")
+    generator = np.random.default_rng(1)
+    thrown = generator.uniform(0.0, 1.2, size=(20_000, width))
+    known = values[~np.isnan(values).any(axis=1)]
+    hits = np.array([(known <= point).all(axis=1).any() for point in thrown]).mean()
+    assert hypervolume(values, [1.2] * width) / 1.2**width == pytest.approx(hits, abs=4 * 0.5 / 20_000**0.5)
 
 
 def test_equal_rows_stay_together() -> None:
