@@ -17,16 +17,14 @@ from typing import Any
 
 import torch
 from _common import Column, Report, Table, add_common_arguments, conditions, median, publish
-from sklearn.datasets import load_digits
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, pad
+from _digits import CLASSES, HURT, Digits, Networks, spoiled, teacher_loss
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 
-from nas_distill.losses.functional import dkd, kd, nkd
 from nas_distill.losses.pull import label_weights, pulled, released_weights, weighted_cross_entropy
-from nas_distill.train.release import ReleaseWatch, alignments, holdout
+from nas_distill.train.release import ReleaseWatch, alignments
 
-CLASSES, HURT, TAKEN_FOR = 10, 3, 8
-BATCH, RATE, LEVEL = 64, 1e-2, 0.05
+LEVEL = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,65 +98,6 @@ TITLES = {
 }
 
 
-class Networks(nn.Module):
-    """As many networks as there are seeds, side by side: [S, B, 64] -> [S, B, 10]."""
-
-    def __init__(self, count: int, width: int, seed: int) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(seed)
-        self.first = nn.Parameter(torch.randn(count, 64, width, generator=generator) / 8)
-        self.bias = nn.Parameter(torch.zeros(count, 1, width))
-        self.second = nn.Parameter(torch.randn(count, width, CLASSES, generator=generator) / width**0.5)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return torch.bmm(torch.baddbmm(self.bias, images, self.first).relu(), self.second)
-
-
-class Digits:
-    """Images, and who plays which role under each seed; rows of `train`, `held` and `validation` are seeds."""
-
-    def __init__(self, seeds: int, share: float) -> None:
-        images, labels = load_digits(return_X_y=True)
-        self.images = torch.from_numpy(images).float().view(-1, 8, 8) / 16
-        self.labels = torch.from_numpy(labels).long()
-        splits = [holdout(self.labels, 0.2, seed) for seed in range(seeds)]
-        parts = [holdout(self.labels, share, seed, train) for seed, (train, _) in enumerate(splits)]
-        self.train, self.held = (torch.stack(part) for part in zip(*parts, strict=True))
-        self.validation = torch.stack([validation for _, validation in splits])
-        self.generator = torch.Generator().manual_seed(seeds)
-        # Which images of the class the teacher does not know is a matter of the image, not of the view.
-        self.luck = torch.rand(len(self.labels), generator=self.generator)
-
-    def view(self, rows: Tensor) -> Tensor:
-        """Returns the images at `rows`, [S, B, 64], shifted by up to a pixel."""
-        down, right = torch.randint(0, 3, (2,), generator=self.generator).tolist()
-        return pad(self.images[rows], (1, 1, 1, 1))[..., down : down + 8, right : right + 8].flatten(2)
-
-    def steps(self, rows: Tensor, epochs: int, networks: Networks) -> Any:
-        """Yields (epoch, rows of a batch [S, B]) and steps the optimiser on what was put into the gradients."""
-        optimizer = torch.optim.AdamW(networks.parameters(), lr=RATE, weight_decay=0.02)
-        count = rows.shape[1] // BATCH
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=count * epochs, pct_start=0.1)
-        for epoch in range(epochs):
-            order = torch.rand(rows.shape, generator=self.generator).argsort(dim=1)
-            for batch in rows.gather(1, order)[:, : count * BATCH].split(BATCH, dim=1):
-                optimizer.zero_grad()
-                yield epoch, batch
-                optimizer.step()
-                schedule.step()
-
-
-def teacher_loss(setting: Setting, teacher: Tensor, labels: Tensor) -> Callable[[Tensor], Tensor]:
-    """Returns the weighted loss of the student's logits."""
-    at = {"temperature": setting.temperature}
-    losses: dict[str, Callable[[Tensor], Tensor]] = {
-        "kd": lambda student: kd(student, teacher, **at),
-        "dkd": lambda student: dkd(student, teacher, labels, **at),
-        "nkd": lambda student: nkd(student, teacher, labels, **at),
-    }
-    return lambda student: setting.teacher * losses[setting.loss](student)
-
-
 class Run:
     """All seeds of one setting."""
 
@@ -179,10 +118,12 @@ class Run:
         with torch.no_grad():
             logits = self.teachers(images)
         is_hurt = (self.data.labels[rows] == HURT) & (self.data.luck[rows] < self.setting.hurt)
-        swapped = list(range(CLASSES))
-        swapped[HURT], swapped[TAKEN_FOR] = TAKEN_FOR, HURT
-        wrong = torch.zeros_like(logits) if self.setting.blank else logits[..., swapped]
-        return torch.where(is_hurt[..., None], wrong, logits)
+        return spoiled(logits, is_hurt, blank=self.setting.blank)
+
+    def teacher_loss(self, teacher: Tensor, labels: Tensor) -> Callable[[Tensor], Tensor]:
+        """Returns the weighted loss of the student's logits."""
+        loss = teacher_loss(self.setting.loss, self.setting.temperature, teacher, labels)
+        return lambda student: self.setting.teacher * loss(student)
 
     def students(self) -> Networks:
         """Returns the students after training, with a check after every epoch from the second on."""
@@ -198,7 +139,7 @@ class Run:
             if not self.setting.releases:
                 released = torch.zeros_like(released)
             kept = released_weights((labels_of[rows] + offsets).flatten(), released)
-            loss = teacher_loss(self.setting, self.answers(rows, images).flatten(0, 1), labels)
+            loss = self.teacher_loss(self.answers(rows, images).flatten(0, 1), labels)
             label = weighted_cross_entropy(logits, labels, label_weights(self.setting.label, 1.0, kept))
             (self.seeds * (label + loss(pulled(logits, kept)))).backward()
         return students
@@ -211,7 +152,7 @@ class Run:
             logits = students(images)
         for seed, (student, teacher) in enumerate(zip(logits, self.answers(rows, images), strict=True)):
             labels = self.data.labels[rows[seed]]
-            loss = teacher_loss(self.setting, teacher, labels)
+            loss = self.teacher_loss(teacher, labels)
             aligned = alignments(student, loss, labels, None if self.setting.any_pull else teacher)
             for label in self.watches[seed].update(aligned, labels):
                 self.found[seed][label] = epoch

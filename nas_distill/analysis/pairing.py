@@ -1,0 +1,50 @@
+"""The arms of a confirmed student, put side by side by repetition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_distill.records import Arm, StudentMetrics, TrialRecord
+
+Floats = NDArray[np.float64]
+
+
+def arm_metrics(records: Iterable[TrialRecord], arm: Arm) -> dict[int, StudentMetrics]:
+    """Returns what one student's trainings of an arm are worth, by repetition; failed ones are left out.
+
+    Raises:
+        ValueError: The records are of several students.
+    """
+    own = [record for record in records if record.confirmation is not None]
+    if len({record.number for record in own}) > 1:
+        raise ValueError(f"records of trials {sorted({record.number for record in own})}; one student's are needed")
+    found = {
+        record.confirmation.repetition: record.metrics
+        for record in own
+        if record.confirmation is not None and record.confirmation.arm == arm and record.metrics is not None
+    }
+    return dict(sorted(found.items()))
+
+
+def shared_repetitions(*arms: dict[int, StudentMetrics]) -> list[int]:
+    """Returns the repetitions that every arm has, ascending."""
+    return sorted(set.intersection(*(set(arm) for arm in arms)))
+
+
+def class_gaps(arm: dict[int, StudentMetrics], repetitions: Sequence[int]) -> Floats:
+    """Returns the gap of each class, percentage points, [R, C], R at least 1; NaN for a class without images."""
+    rows = [[np.nan if gap is None else gap for gap in arm[repetition].class_gap_points] for repetition in repetitions]
+    return np.array(rows, dtype=np.float64)
+
+
+def class_counts(arm: dict[int, StudentMetrics], repetitions: Sequence[int]) -> NDArray[np.int64]:
+    """Returns the images of each class that were scored, [R, C], R at least 1."""
+    return np.array([arm[repetition].class_counts for repetition in repetitions], dtype=np.int64)
+
+
+def top1_differences(first: dict[int, StudentMetrics], second: dict[int, StudentMetrics]) -> list[float]:
+    """Returns 100 (top-1 of the first arm - of the second) of each shared repetition, percentage points."""
+    return [100.0 * (first[shared].top1 - second[shared].top1) for shared in shared_repetitions(first, second)]

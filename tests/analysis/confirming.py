@@ -1,0 +1,78 @@
+"""Makes records of repeated trainings as a confirm leaves them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nas_distill.records import Arm, Confirmation, Fold, StudentMetrics, TrialRecord, TrialStatus
+from tests.report.factory import make_curve, make_record, make_teacher
+
+TEACHER_TOP1 = 0.98
+IMAGES = 36
+CLASSES = 10
+
+
+def make_confirmed(
+    number: int,
+    arm: Arm,
+    repetition: int,
+    hits: Sequence[int] | None = None,
+    *,
+    images: Sequence[int] = (IMAGES,) * CLASSES,
+    num_params: int = 5000,
+    validation_gap: float | None = None,
+    fold: Fold | None = None,
+    failed: bool = False,
+    **metrics: object,
+) -> TrialRecord:
+    """Returns how a training ended that had `hits` of the `images` of each class right.
+
+    Args:
+        number: Of the pick.
+        arm: Of the training.
+        repetition: From 0.
+        hits: By default all but two of each class.
+        images: Of each class; 0 for a class without any.
+        num_params: Of the student.
+        validation_gap: At the end of the curve, points; by default the gap of the hits.
+        fold: That it was scored on.
+        failed: Whether it ended without a score.
+        metrics: Other values of `StudentMetrics`, `gap_points` and `top1` too.
+    """
+    status = TrialStatus.FAILED if failed else TrialStatus.COMPLETE
+    record = make_record(number, gap_points=0.0, num_params=num_params, status=status)
+    changes: dict[str, object] = {
+        "confirmation": Confirmation(arm=arm, repetition=repetition), "fold": fold, "seed": repetition,
+    }  # fmt: skip
+    if record.metrics is not None:
+        right = [count - 2 for count in images] if hits is None else list(hits)
+        changes["metrics"] = worth = _worth(record.metrics, right, images).model_copy(update=metrics)
+        at = worth.gap_points if validation_gap is None else validation_gap
+        curve = make_curve(at, make_teacher(), epochs=record.epochs)
+        changes["curve"] = (*curve[:-1], curve[-1].model_copy(update={"gap_points": at}))
+    return record.model_copy(update=changes)
+
+
+def _worth(metrics: StudentMetrics, hits: Sequence[int], images: Sequence[int]) -> StudentMetrics:
+    top1 = sum(hits) / sum(images)
+    gaps = tuple(
+        100.0 * (TEACHER_TOP1 - right / count) if count else None for right, count in zip(hits, images, strict=True)
+    )
+    return metrics.model_copy(
+        update={
+            "top1": top1, "gap_points": 100.0 * (TEACHER_TOP1 - top1), "class_gap_points": gaps,
+            "class_counts": tuple(images),
+        }
+    )  # fmt: skip
+
+
+def make_arms(
+    number: int, taught: Sequence[Sequence[int]], alone: Sequence[Sequence[int]], **common: object
+) -> list[TrialRecord]:
+    """Returns both arms of a student, from the right answers per class of each repetition."""
+    arms: tuple[tuple[Arm, Sequence[Sequence[int]]], ...] = (("taught", taught), ("alone", alone))
+    return [
+        make_confirmed(number, arm, repetition, hits, **common)  # type: ignore[arg-type]
+        for arm, rows in arms
+        for repetition, hits in enumerate(rows)
+    ]
