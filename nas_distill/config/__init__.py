@@ -6,6 +6,7 @@ Reading it from YAML, flags and `--set` is `config_io`'s job.
 from nas_distill.config.asha import AshaConfig
 from nas_distill.config.assistants import AssistantsConfig
 from nas_distill.config.data import FOLDER, Augmentation, DataConfig, ViewsConfig
+from nas_distill.config.diagnosis import DiagnosisConfig
 from nas_distill.config.resources import ExecutionConfig, ResourcesConfig
 from nas_distill.config.sampler import SAMPLERS, SamplerConfig, StoppedAs
 from nas_distill.config.search import (
@@ -30,6 +31,7 @@ __all__ = [
     "Augmentation",
     "BudgetConfig",
     "DataConfig",
+    "DiagnosisConfig",
     "ExecutionConfig",
     "PicksConfig",
     "ResourcesConfig",

@@ -11,6 +11,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_va
 from nas_distill.config.asha import AshaConfig
 from nas_distill.config.assistants import AssistantsConfig
 from nas_distill.config.data import FOLDER, DataConfig, ViewsConfig
+from nas_distill.config.diagnosis import DiagnosisConfig
 from nas_distill.config.resources import ResourcesConfig
 from nas_distill.config.sampler import SamplerConfig
 from nas_distill.config.teacher import LOCAL_DIR, RUN, TeacherConfig
@@ -131,6 +132,7 @@ class SearchConfig(Record):
         resources: Where and how wide.
         picks: How students are picked.
         assistants: Students that teach smaller ones after the search.
+        diagnosis: When a student counts as undertrained, too small, too large or mismatched.
         seed: Of proposals, initial weights and order of images.
     """
 
@@ -146,6 +148,7 @@ class SearchConfig(Record):
     resources: ResourcesConfig = Field(default_factory=ResourcesConfig)
     picks: PicksConfig = Field(default_factory=PicksConfig)
     assistants: AssistantsConfig = Field(default_factory=AssistantsConfig)
+    diagnosis: DiagnosisConfig = Field(default_factory=DiagnosisConfig)
     seed: NonNegativeInt = 0
 
     @model_validator(mode="after")

@@ -1,0 +1,207 @@
+"""The decision table, rule by rule, on students made by hand; benchmarks/diagnosis.py judges trained ones."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nas_distill.analysis.diagnosis import diagnose
+from nas_distill.analysis.rows import COLUMNS, CURVE_VALUES
+from nas_distill.analysis.verdicts import REMEDIES, VERDICTS, Diagnosis
+from nas_distill.config import DiagnosisConfig
+
+IMAGES = 1000
+FALLING = np.array([2.0, 1.8, 1.6, 1.4, 1.2, 1.0, 0.8, 0.6])
+ENDED = np.array([2.0, 1.0, 0.5, 0.25, 0.21, 0.2, 0.2, 0.2])
+
+
+def student(number: int, *, gap: float = 2.0, size: int = 10_000, **changes: Any) -> dict[str, Any]:
+    """Returns the row of a student that fits and generalises."""
+    return {
+        "number": number, "status": "complete", "spec_id": f"spec{number}", "family": "resnet",
+        "architecture": "small_resnet", "num_params": size, "gap_points": gap, "top1": 0.95 - gap / 100.0,
+        "train_agreement": 0.97, "train_divergence_nats": 0.05, "generalisation_gap_points": 1.0, "feature_cka": 0.8,
+        "losses": '{"kd":{}}', "epochs": 8, "planned_epochs": 8, "curve": ENDED, **changes,
+    }  # fmt: skip
+
+
+def judge(*rows: dict[str, Any], images: int = IMAGES, settings: DiagnosisConfig | None = None) -> dict[int, Diagnosis]:
+    trials = pd.DataFrame([{name: row.get(name) for name in COLUMNS} for row in rows], columns=list(COLUMNS))
+    curves = [
+        {"number": row["number"], "epoch": epoch, **dict.fromkeys(CURVE_VALUES, value)}
+        for row in rows
+        for epoch, value in enumerate(row.get("curve", ()), 1)
+    ]
+    table = pd.DataFrame(curves, columns=["number", "epoch", *CURVE_VALUES])
+    found = diagnose(trials.astype(dict(COLUMNS)), table, images=images, settings=settings)
+    return {one.number: one for one in found}
+
+
+def verdict(*rows: dict[str, Any], **options: Any) -> str:
+    """Returns the verdict on the first."""
+    return judge(*rows, **options)[rows[0]["number"]].verdict
+
+
+def test_a_student_alone_that_fits_is_matched() -> None:
+    found = judge(student(0))[0]
+    assert found.verdict == "matched"
+    assert found.passed_over == VERDICTS[:-1]
+    assert "97.0 %" in found.evidence[0]
+
+
+def test_a_curve_that_still_falls_is_undertrained() -> None:
+    found = judge(student(0, curve=FALLING, train_agreement=0.2))[0]
+    assert found.verdict == "undertrained"
+    assert found.passed_over == ()
+    assert "50.0 % of the whole fall" in found.evidence[0]
+    assert "0.2000 nats an epoch" in found.evidence[1]
+    assert verdict(student(0, curve=ENDED)) == "matched"
+
+
+def test_the_threshold_of_late_progress_is_a_setting() -> None:
+    assert verdict(student(0, curve=FALLING), settings=DiagnosisConfig(late_progress=0.49)) == "undertrained"
+    assert verdict(student(0, curve=FALLING), settings=DiagnosisConfig(late_progress=0.51)) == "matched"
+
+
+def test_a_curve_that_fell_late_and_stands_now_is_not_undertrained() -> None:
+    stands = np.array([2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5])
+    assert verdict(student(0, curve=stands)) == "matched"
+
+
+def test_two_epochs_are_enough_to_be_undertrained_and_one_says_nothing() -> None:
+    assert verdict(student(0, curve=np.array([2.0, 1.0]))) == "undertrained"
+    assert verdict(student(0, curve=np.array([2.0]))) == "matched"
+    assert verdict(student(0, curve=np.array([]))) == "matched"
+    assert verdict(student(0, curve=np.full(8, np.nan))) == "matched"
+
+
+def test_stopped_trials_are_undertrained_and_failed_ones_have_no_verdict() -> None:
+    rows = [
+        student(0), student(1, status="stopped", gap=np.nan, epochs=3), student(2, status="failed", gap=np.nan),
+    ]  # fmt: skip
+    found = judge(*rows)
+    assert set(found) == {0, 1}
+    assert found[1].verdict == "undertrained"
+    assert found[1].evidence == ("the scheduler stopped it after 3 of 8 epochs: others did better at no more cost",)
+
+
+def test_the_same_architecture_under_another_loss_shows_a_mismatch_of_loss() -> None:
+    bad = student(0, gap=9.0, spec_id="same", losses='{"rkd":{}}', train_agreement=0.3)
+    good = student(1, gap=2.0, spec_id="same")
+    found = judge(bad, good)
+    assert found[0].verdict == "loss_mismatch"
+    assert "+2.00 points under kd in trial 1" in found[0].evidence[0]
+    assert "+9.00 under rkd" in found[0].evidence[0]
+    assert found[1].verdict == "matched"
+    # Another spec, the same loss, or a difference within the images' interval show none.
+    assert verdict(bad, student(1, gap=2.0, spec_id="other")) == "under_capacity"
+    assert verdict({**bad, "losses": good["losses"]}, good) == "under_capacity"
+    assert verdict({**bad, "gap_points": 3.0, "top1": 0.92}, good) == "under_capacity"
+
+
+def test_differences_within_the_interval_of_the_images_count_as_none() -> None:
+    bad, good = student(0, gap=4.0, spec_id="same", losses='{"rkd":{}}'), student(1, gap=2.0, spec_id="same")
+    assert verdict(bad, good, images=100_000) == "loss_mismatch"
+    assert verdict(bad, good, images=100) == "matched"
+
+
+def test_another_family_that_does_better_at_its_size_shows_a_mismatch_of_architecture() -> None:
+    blind = student(0, gap=20.0, family="vit", feature_cka=0.4, train_agreement=0.6)
+    seeing = student(1, gap=2.0, size=12_000)
+    found = judge(blind, seeing)[0]
+    assert found.verdict == "architecture_mismatch"
+    assert "CKA 0.40 against 0.80" in found.evidence[-1]
+    # Larger than 1.25 times its size, of its own family, or with features no closer to the teacher's: no mismatch.
+    assert verdict(blind, student(1, gap=2.0, size=12_501)) == "under_capacity"
+    assert verdict(blind, student(1, gap=2.0, size=12_500)) == "architecture_mismatch"
+    assert verdict(blind, student(1, gap=2.0, family="vit")) == "under_capacity"
+    assert verdict(blind, student(1, gap=2.0, feature_cka=0.41)) == "under_capacity"
+
+
+def test_without_features_the_mismatch_goes_by_gaps_and_says_so() -> None:
+    found = judge(student(0, gap=20.0, family="vit", feature_cka=np.nan), student(1, gap=2.0))[0]
+    assert found.verdict == "architecture_mismatch"
+    assert "goes by gaps alone" in found.evidence[-1]
+
+
+def test_a_sibling_that_does_as_well_clears_the_family() -> None:
+    blind, seeing = student(0, gap=20.0, family="vit", feature_cka=0.4, train_agreement=0.6), student(1, gap=2.0)
+    assert verdict(blind, seeing, student(2, gap=2.5, size=9_000, family="vit")) == "under_capacity"
+
+
+@pytest.mark.parametrize(("agreement", "expected"), [(0.899, "under_capacity"), (0.9, "matched")])
+def test_what_does_not_fit_on_training_images_is_too_small(agreement: float, expected: str) -> None:
+    assert verdict(student(0, gap=15.0, train_agreement=agreement)) == expected
+
+
+@pytest.mark.parametrize(("apart", "expected"), [(5.0, "over_capacity"), (4.99, "matched")])
+def test_what_fits_and_does_not_generalise_is_too_large(apart: float, expected: str) -> None:
+    assert verdict(student(0, generalisation_gap_points=apart)) == expected
+
+
+def test_overfitting_within_the_images_interval_is_none() -> None:
+    assert verdict(student(0, generalisation_gap_points=6.0), images=20) == "matched"
+
+
+def test_a_smaller_student_as_good_makes_one_too_large() -> None:
+    large, small = student(0, gap=2.0, size=10_000), student(1, gap=2.2, size=8_000)
+    found = judge(large, small)
+    assert found[0].verdict == "over_capacity"
+    assert (
+        "trial 1 (resnet, 8.00k parameters) lies within its interval with 80.0 % of its parameters"
+        in (found[0].evidence[0])
+    )
+    assert found[1].verdict == "matched"
+    assert verdict(large, {**small, "num_params": 8_001}) == "matched"
+    assert verdict(large, student(1, gap=8.0, size=8_000)) == "matched"
+
+
+def test_what_spoils_later_evidence_is_tested_first() -> None:
+    spoilt = student(
+        0, gap=30.0, spec_id="same", losses='{"rkd":{}}', family="vit", feature_cka=0.1, train_agreement=0.2,
+        generalisation_gap_points=9.0, curve=FALLING,
+    )  # fmt: skip
+    rivals = student(1, spec_id="same", family="vit"), student(2), student(3, size=5_000)
+    order = [verdict(spoilt, *rivals)]
+    order.append(verdict({**spoilt, "curve": ENDED}, *rivals))
+    order.append(verdict({**spoilt, "curve": ENDED}, *rivals[1:]))
+    order.append(verdict({**spoilt, "curve": ENDED, "family": "resnet", "gap_points": 2.0, "top1": 0.93}, *rivals[1:]))
+    order.append(verdict({**spoilt, "curve": ENDED, "train_agreement": 0.95}))
+    assert tuple(order) == VERDICTS[:-1]
+
+
+def test_every_verdict_has_a_remedy_and_evidence_with_numbers() -> None:
+    assert set(REMEDIES) == set(VERDICTS)
+    for one in judge(student(0), student(1, curve=FALLING), student(2, train_agreement=0.1)).values():
+        assert one.remedy == REMEDIES[one.verdict]
+        assert any(character.isdigit() for character in one.evidence[0])
+        assert Diagnosis.model_validate_json(one.model_dump_json()) == one
+
+
+def test_nothing_is_judged_without_students() -> None:
+    assert judge(student(0, status="failed", gap=np.nan)) == {}
+    assert judge() == {}
+    with pytest.raises(ValueError, match="0 validation images"):
+        judge(student(0), images=0)
+
+
+def test_missing_values_lead_to_no_verdict_that_rests_on_them() -> None:
+    bare = student(0, train_agreement=np.nan, generalisation_gap_points=np.nan, feature_cka=np.nan, curve=())
+    assert verdict(bare) == "matched"
+
+
+def test_thousands_of_students_are_judged_in_seconds() -> None:
+    generator = np.random.default_rng(0)
+    sizes, gaps = 10 ** generator.uniform(3, 6, 3000), generator.uniform(0, 30, 3000)
+    rows = [
+        student(number, gap=float(gap), size=int(size), losses=json.dumps({str(number % 3): {}}))
+        for number, (gap, size) in enumerate(zip(gaps, sizes, strict=True))
+    ]
+    started = time.process_time()
+    assert len(judge(*rows)) == 3000
+    assert time.process_time() - started < 10.0
