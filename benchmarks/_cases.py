@@ -38,7 +38,7 @@ _TEACHER = {"widths": (24, 48, 96), "depths": (1, 1, 1)}
 _KD: Mapping[str, Any] = {"losses": {"kd": {"weight": 0.9, "temperature": 4.0}}, "label_weight": 0.1}
 _GOOD = Recipe(epochs=EPOCHS, **_KD)
 _WEAK = Recipe(epochs=EPOCHS, batch_size=16, weight_decay=0.0, losses={"kd": {"weight": 0.1, "temperature": 4.0}})
-_BAD = Recipe(epochs=EPOCHS, losses={"rkd": {"weight": 1000.0}}, label_weight=0.001)
+_BAD = Recipe(epochs=EPOCHS, losses={"rkd": {"weight": 1000.0}}, label_weight=1e-5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

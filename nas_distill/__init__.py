@@ -4,4 +4,29 @@ Given a fixed teacher network and a data set, searches timm-defined architecture
 from that teacher, and a Pareto analyzer picks the students that balance size against the capacity gap.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nas_distill.analysis.run import Run
+
+__all__ = ["__version__", "load_run"]
+
 __version__ = "0.1.0"
+
+
+def load_run(path: str | Path) -> Run:
+    """Returns a run for looking at: its trials, front, picks, verdicts and capacity law, from records alone.
+
+    Args:
+        path: The run directory of a search, finished or not.
+
+    Raises:
+        RunError: There is no run, or its configuration cannot be read.
+    """
+    from nas_distill.analysis.run import Run  # pandas: `--help` must answer at once
+
+    return Run(path)

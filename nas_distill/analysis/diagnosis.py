@@ -1,8 +1,8 @@
 """The decision table: from records alone, one verdict per student, each with its evidence.
 
 The rules are tested in the order of `verdicts.VERDICTS`; the first that fires is the verdict. What would spoil another
-rule's evidence comes first: a student that is not trained to the end says nothing of its capacity, and one under a bad
-loss or of a wrong family cannot fit the teacher either.
+rule's evidence comes first: under a bad loss even the curve says nothing, a student that is not trained to the end says
+nothing of its capacity, and one of a wrong family cannot fit the teacher either.
 """
 
 from __future__ import annotations

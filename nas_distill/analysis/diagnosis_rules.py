@@ -37,9 +37,11 @@ def undertrained(students: Students, place: int, settings: DiagnosisConfig) -> E
 
 
 def loss_mismatch(students: Students, place: int, settings: DiagnosisConfig) -> Evidence | None:
-    """Fires when the same architecture does clearly better under other losses."""
+    """Fires when the same architecture does clearly better under other losses, in no more epochs."""
     del settings
+    epochs = students.values["planned_epochs"]
     same = (students.specs == students.specs[place]) & (students.losses != students.losses[place])
+    same &= ~(epochs > epochs[place])
     rival = students.clearly_better(same, place)
     if rival is None:
         return None

@@ -3,107 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.stats import bootstrap
 
-from nas_distill.records import TrialStatus
+from nas_distill.analysis.by_size import (
+    CONFIDENCE,
+    LEAST_TO_COMPARE,
+    LEAST_TO_TELL_APART,
+    LEAST_TRIALS,
+    MOST_BANDS,
+    RESAMPLES,
+    Score,
+    SizeBand,
+    labels_by_size,
+    median_interval,
+    size_bands,
+)
 
-MOST_BANDS = 3
-LEAST_TRIALS = 5
-"""Of a band, when there is more than one."""
+__all__ = [
+    "CONFIDENCE", "LEAST_TO_COMPARE", "LEAST_TO_TELL_APART", "LEAST_TRIALS", "MOST_BANDS", "NO_TEACHER", "RESAMPLES",
+    "LossScore", "SizeBand", "loss_label", "losses_by_size", "median_interval", "size_bands",
+]  # fmt: skip
 
-LEAST_TO_COMPARE = 2
-"""Trials of a loss in a band; one trial says what a loss can do there, and nothing of how it does."""
-
-LEAST_TO_TELL_APART = 6
-"""Trials of a loss in a band. The range of 5 values holds the median that they are drawn from with a probability of
-1 - 2 / 2^5, below 95 %, and no bootstrap interval is wider than the range."""
-
-CONFIDENCE = 0.95
-RESAMPLES = 2000
+LossScore = Score
 NO_TEACHER = "none"
-
-Standing = Literal["clear", "not told apart", "no second", "single trial"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LossScore:
-    """What one loss came to in a band.
-
-    Attributes:
-        loss: See `loss_label`.
-        trials: Fully trained students.
-        median_gap_points: Median of their capacity gaps, percentage points.
-        best_gap_points: The smallest of them.
-        interval: 95 % bootstrap interval of the median, percentage points; None for a single trial.
-    """
-
-    loss: str
-    trials: int
-    median_gap_points: float
-    best_gap_points: float
-    interval: tuple[float, float] | None
-
-    @property
-    def comparable(self) -> bool:
-        """Whether it has enough trials for a median that says anything."""
-        return self.trials >= LEAST_TO_COMPARE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SizeBand:
-    """Students of about the same size, and their losses.
-
-    Attributes:
-        smallest: Parameters of the smallest student.
-        largest: Of the largest.
-        trials: Fully trained students.
-        scores: Best first: by median gap; after those the losses of a single trial, by its gap.
-    """
-
-    smallest: int
-    largest: int
-    trials: int
-    scores: tuple[LossScore, ...]
-
-    @property
-    def best(self) -> LossScore:
-        """The loss with the lowest median gap; the best single trial's when no loss has two trials."""
-        return self.scores[0]
-
-    @property
-    def runner_up(self) -> LossScore | None:
-        """The comparable loss with the second lowest median gap, if there is one."""
-        return next((score for score in self.scores[1:] if score.comparable), None)
-
-    @property
-    def better_single(self) -> LossScore | None:
-        """The best single trial of another loss, when its gap is below the best loss's median."""
-        single = next((score for score in self.scores[1:] if not score.comparable), None)
-        return single if single is not None and single.best_gap_points < self.best.median_gap_points else None
-
-    @property
-    def standing(self) -> Standing:
-        """How the best loss stands to the runner-up.
-
-        "clear": their intervals do not overlap, and each is of `LEAST_TO_TELL_APART` trials or more; "not told apart":
-        otherwise; "no second": no other loss is comparable; "single trial": none is.
-        """
-        best, other = self.best, self.runner_up
-        if not best.comparable:
-            return "single trial"
-        if other is None:
-            return "no second"
-        assert best.interval is not None
-        assert other.interval is not None
-        enough = min(best.trials, other.trials) >= LEAST_TO_TELL_APART
-        return "clear" if enough and best.interval[1] < other.interval[0] else "not told apart"
 
 
 def loss_label(losses: str) -> str:
@@ -125,73 +48,10 @@ def loss_label(losses: str) -> str:
 
 
 def losses_by_size(trials: pd.DataFrame, *, seed: int = 0) -> tuple[SizeBand, ...]:
-    """Returns the losses of each band of sizes, smallest students first; nothing without a fully trained student.
-
-    Bands are cut at quantiles of log num_params: at most `MOST_BANDS`, as many as leave `LEAST_TRIALS` in each, and
-    students of one size stay together. Only students that the teacher taught count: what an assistant taught was
-    chosen for its large gap, and is a second training of a student that counts already.
+    """Returns the losses of each band of sizes, smallest students first; see `by_size.labels_by_size`.
 
     Args:
         trials: Table as `frame.load_frame` returns it.
         seed: Of the bootstrap.
     """
-    full = trials[(trials["status"] == TrialStatus.COMPLETE) & trials["assistant"].isna()]
-    full = full[full["num_params"].notna() & full["gap_points"].notna() & full["losses"].notna()]
-    if full.empty:
-        return ()
-    sizes = full["num_params"].to_numpy(dtype=np.int64)
-    gaps = full["gap_points"].to_numpy(dtype=np.float64)
-    labels = np.array([loss_label(losses) for losses in full["losses"]])
-    bands = size_bands(sizes)
-    generator = np.random.default_rng(seed)
-    return tuple(
-        SizeBand(
-            smallest=int(sizes[inside].min()),
-            largest=int(sizes[inside].max()),
-            trials=int(inside.sum()),
-            scores=_scores(labels[inside], gaps[inside], generator),
-        )
-        for inside in (bands == band for band in range(bands.max() + 1))
-    )
-
-
-def size_bands(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Returns each student's band, from 0 for the smallest students.
-
-    Args:
-        sizes: Parameters [N], N at least 1.
-    """
-    logs = np.log10(np.maximum(sizes, 1))
-    for count in range(min(MOST_BANDS, len(sizes) // LEAST_TRIALS), 1, -1):
-        edges = np.quantile(logs, np.arange(1, count) / count)
-        bands = np.searchsorted(edges, logs)
-        if np.bincount(bands, minlength=count).min() >= LEAST_TRIALS:
-            return bands.astype(np.int64)
-    return np.zeros(len(sizes), dtype=np.int64)
-
-
-def median_interval(values: Sequence[float] | NDArray[np.float64], seed: np.random.Generator) -> tuple[float, float]:
-    """Returns the 95 % percentile bootstrap interval of the median (Efron 1979) of two values or more."""
-    found = bootstrap(
-        (np.asarray(values, dtype=np.float64),), np.median, confidence_level=CONFIDENCE, n_resamples=RESAMPLES,
-        method="percentile", random_state=seed,
-    )  # fmt: skip
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
-
-
-def _scores(
-    labels: NDArray[np.str_], gaps: NDArray[np.float64], generator: np.random.Generator
-) -> tuple[LossScore, ...]:
-    scores = []
-    for label in np.unique(labels):
-        own = gaps[labels == label]
-        scores.append(
-            LossScore(
-                loss=str(label),
-                trials=len(own),
-                median_gap_points=float(np.median(own)),
-                best_gap_points=float(own.min()),
-                interval=median_interval(own, generator) if len(own) >= LEAST_TO_COMPARE else None,
-            )
-        )
-    return tuple(sorted(scores, key=lambda score: (not score.comparable, score.median_gap_points, score.loss)))
+    return labels_by_size(trials, column="losses", label=loss_label, seed=seed)

@@ -15,7 +15,7 @@ Mask = NDArray[np.bool_]
 
 _NUMBERS = (
     "num_params", "top1", "gap_points", "train_agreement", "train_divergence_nats", "generalisation_gap_points",
-    "feature_cka",
+    "feature_cka", "planned_epochs",
 )  # fmt: skip
 _ERRORS = 1.96
 """Standard errors to either side that hold 95 % of a normal distribution."""
@@ -64,7 +64,7 @@ class Students:
             values=values,
             half=100.0 * _ERRORS * np.sqrt(hits * (1.0 - hits) / (images + 4.0)),
             divergences={
-                int(number): own.to_numpy(dtype=np.float64)  # type: ignore[call-overload]
+                int(number): own.to_numpy(dtype=np.float64)  # type: ignore[arg-type]
                 for number, own in curves.groupby("number")["divergence_nats"]
             },
         )

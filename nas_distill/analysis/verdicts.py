@@ -13,7 +13,7 @@ Verdict = Literal[
 ]
 
 VERDICTS: tuple[Verdict, ...] = (
-    "undertrained", "loss_mismatch", "architecture_mismatch", "under_capacity", "over_capacity", "matched",
+    "loss_mismatch", "undertrained", "architecture_mismatch", "under_capacity", "over_capacity", "matched",
 )  # fmt: skip
 """In the order in which their rules are tested; the first that fires is the verdict."""
 

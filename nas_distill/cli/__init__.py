@@ -16,7 +16,7 @@ import click
 from nas_distill import __version__
 from nas_distill.errors import EXIT_INTERRUPTED, NasDistillError
 
-VERBS = ("search", "teacher", "spaces", "losses", "report", "doctor")
+VERBS = ("search", "teacher", "spaces", "losses", "report", "pareto", "explain", "confirm", "doctor")
 """Verbs in the order of `--help`; each is the click command called `command` in the module of its name."""
 
 

@@ -26,7 +26,7 @@ class DiagnosisConfig(Record):
             better student's do.
     """
 
-    late_progress: Annotated[float, Field(gt=0.0, le=1.0)] = 0.35
+    late_progress: Annotated[float, Field(gt=0.0, le=1.0)] = 0.25
     train_agreement: Share = 0.9
     generalisation_gap_points: PositiveFloat = 5.0
     smaller_size: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.8

@@ -68,6 +68,8 @@ class ReportContent:
         picks: Chosen from the front.
         counts: Trials by how they ended.
         refusals: Candidates refused before training.
+        curves: Table of their learning curves.
+        confirmations: How the trainings ended by which students were confirmed; empty without any.
         folds: How the trainings of the picks' cross-validation ended; empty without one.
         assistants: Which students were chosen to teach others.
     """
@@ -81,6 +83,8 @@ class ReportContent:
     picks: tuple[Pick, ...]
     counts: TrialCounts
     refusals: tuple[Refusal, ...]
+    curves: pd.DataFrame
+    confirmations: tuple[TrialRecord, ...] = ()
     folds: tuple[TrialRecord, ...] = ()
     assistants: AssistantPlan = field(default_factory=AssistantPlan)
 
@@ -123,6 +127,8 @@ def load_content(run: RunDirectory) -> ReportContent:
             refused=len(study.refusals),
         ),
         refusals=study.refusals,
+        curves=study.curves,
+        confirmations=run.read_confirmations(),
         folds=tuple(record for number in picked for record in run.read_folds(number, config.picks.folds)),
         assistants=assistants,
     )

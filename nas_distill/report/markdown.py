@@ -9,8 +9,10 @@ from nas_distill.report.chain import CHAIN_COLUMNS, ChainSection, chain_section
 from nas_distill.report.columns import FRONT_COLUMNS, Column, with_objectives
 from nas_distill.report.content import ReportContent, Row, rows
 from nas_distill.report.facts import headline, run_facts
+from nas_distill.report.findings import finding_sections
 from nas_distill.report.folds import FOLD_COLUMNS, FoldSection, fold_section
 from nas_distill.report.recipes import RECIPE_COLUMNS, RecipeSection, recipe_section
+from nas_distill.report.sections import Section
 
 
 def render_markdown(content: ReportContent) -> str:
@@ -28,6 +30,8 @@ def render_markdown(content: ReportContent) -> str:
     parts += _chain(chain_section(content))
     parts += _folds(fold_section(content))
     parts += _recipes(recipe_section(content))
+    for section in finding_sections(content):
+        parts += _section(section)
     facts = (
         f"- **{fact.term}**: {_escaped(fact.text)}" + (f"; {_escaped(fact.note)}" if fact.note else "")
         for fact in run_facts(content)
@@ -60,6 +64,12 @@ def _recipes(section: RecipeSection | None) -> list[str]:
         return []
     table = _plain_table(RECIPE_COLUMNS, [line.cells for line in section.lines])
     parts = (f"## {section.title}", _list(section.summary), table, _list(section.notes))
+    return [part for part in parts if part]
+
+
+def _section(section: Section) -> list[str]:
+    table = _plain_table(section.columns, section.lines)
+    parts = (f"## {section.title}", _list(section.lead), table, _list(section.notes))
     return [part for part in parts if part]
 
 

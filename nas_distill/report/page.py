@@ -16,6 +16,7 @@ from nas_distill.report.columns import FRONT_COLUMNS, TRIAL_COLUMNS, Column, wit
 from nas_distill.report.content import ReportContent, Row, arguments_text, rows
 from nas_distill.report.curve_figure import curve_figure
 from nas_distill.report.facts import hardest_class, headline, run_facts
+from nas_distill.report.findings import finding_sections
 from nas_distill.report.folds import FOLD_COLUMNS, fold_section
 from nas_distill.report.front_figure import FamilyStyle, family_styles, front_figure
 from nas_distill.report.recipes import RECIPE_COLUMNS, recipe_section
@@ -101,6 +102,7 @@ def render_page(content: ReportContent) -> str:
             folds=fold_section(content),
             recipe_columns=RECIPE_COLUMNS,
             recipes=recipe_section(content),
+            sections=finding_sections(content),
             cards=[_card(content, pick) for pick in content.picks],
             families=list(family_styles(content).values()),
             fronts=[front_figure(content, key=key, width=width, height=height) for key, width, height in sized],

@@ -57,7 +57,7 @@ def test_a_student_alone_that_fits_is_matched() -> None:
 def test_a_curve_that_still_falls_is_undertrained() -> None:
     found = judge(student(0, curve=FALLING, train_agreement=0.2))[0]
     assert found.verdict == "undertrained"
-    assert found.passed_over == ()
+    assert found.passed_over == ("loss_mismatch",)
     assert "50.0 % of the whole fall" in found.evidence[0]
     assert "0.2000 nats an epoch" in found.evidence[1]
     assert verdict(student(0, curve=ENDED)) == "matched"
@@ -98,7 +98,8 @@ def test_the_same_architecture_under_another_loss_shows_a_mismatch_of_loss() -> 
     assert "+2.00 points under kd in trial 1" in found[0].evidence[0]
     assert "+9.00 under rkd" in found[0].evidence[0]
     assert found[1].verdict == "matched"
-    # Another spec, the same loss, or a difference within the images' interval show none.
+    # Another spec, the same loss, more epochs, or a difference within the images' interval show none.
+    assert verdict(bad, {**good, "planned_epochs": 9}) == "under_capacity"
     assert verdict(bad, student(1, gap=2.0, spec_id="other")) == "under_capacity"
     assert verdict({**bad, "losses": good["losses"]}, good) == "under_capacity"
     assert verdict({**bad, "gap_points": 3.0, "top1": 0.92}, good) == "under_capacity"
@@ -168,7 +169,7 @@ def test_what_spoils_later_evidence_is_tested_first() -> None:
     )  # fmt: skip
     rivals = student(1, spec_id="same", family="vit"), student(2), student(3, size=5_000)
     order = [verdict(spoilt, *rivals)]
-    order.append(verdict({**spoilt, "curve": ENDED}, *rivals))
+    order.append(verdict(spoilt, *rivals[1:]))
     order.append(verdict({**spoilt, "curve": ENDED}, *rivals[1:]))
     order.append(verdict({**spoilt, "curve": ENDED, "family": "resnet", "gap_points": 2.0, "top1": 0.93}, *rivals[1:]))
     order.append(verdict({**spoilt, "curve": ENDED, "train_agreement": 0.95}))

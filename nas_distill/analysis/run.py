@@ -1,0 +1,153 @@
+"""A run as a value, for notebooks and scripts: `nas_distill.load_run`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from nas_distill.analysis.capacity_law import fit_capacity_law
+from nas_distill.analysis.confirmation import Confirmed, confirmations
+from nas_distill.analysis.diagnosis import diagnose
+from nas_distill.analysis.effects import Effects, parameter_effects
+from nas_distill.analysis.frame import StudySnapshot, read_study
+from nas_distill.analysis.front import ParetoFront, pareto_front
+from nas_distill.analysis.law import CapacityLaw
+from nas_distill.analysis.law_answers import SizeName, Subject
+from nas_distill.analysis.picks import Pick, pick_students
+from nas_distill.config import SearchConfig
+from nas_distill.config_io import read_run_config
+from nas_distill.objectives import check_objectives
+from nas_distill.records import EpochMetrics, TeacherRecord, TrialRecord
+from nas_distill.store import RunDirectory
+
+
+class Run:
+    """What a run's records say; no torch, Ray, images or weights are needed.
+
+    The study is read once, when first needed; load the run again for what has ended since.
+
+    Args:
+        path: The run directory.
+
+    Attributes:
+        path: The run directory.
+        config: Of the search.
+
+    Raises:
+        RunError: There is no run, or its configuration cannot be read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._directory = RunDirectory(self.path).existing()
+        self.config: SearchConfig = read_run_config(self._directory)
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """One row per ended trial; columns as in `analysis.rows.COLUMNS`. A copy: change it as you like."""
+        return self.study.trials.copy()
+
+    @property
+    def curves(self) -> pd.DataFrame:
+        """One row per trained epoch, by `number` and `epoch`. A copy."""
+        return self.study.curves.copy()
+
+    @property
+    def teacher(self) -> TeacherRecord:
+        """The fixed network."""
+        return self.study.teacher
+
+    @cached_property
+    def study(self) -> StudySnapshot:
+        """The study as it stood when it was first needed."""
+        return read_study(self._directory)
+
+    def front(self, objectives: Sequence[str] | None = None) -> ParetoFront:
+        """Returns the Pareto front of the fully trained students.
+
+        Args:
+            objectives: Two to four names; the search's by default.
+
+        Raises:
+            ConfigError: They are no trade-off.
+        """
+        chosen = self.study.objectives if objectives is None else check_objectives(objectives)
+        return pareto_front(self.study.trials, chosen, self.teacher)
+
+    def picks(self, gap_tolerance_points: float | None = None) -> tuple[Pick, ...]:
+        """Returns the students worth a look, one per rule.
+
+        Args:
+            gap_tolerance_points: Points behind the teacher that are acceptable; the run's own by default.
+        """
+        own = self.config.picks.gap_tolerance_points
+        return pick_students(
+            self.front(), gap_tolerance_points=own if gap_tolerance_points is None else gap_tolerance_points
+        )
+
+    def diagnose(self) -> pd.DataFrame:
+        """Returns one row per student: `number`, `verdict`, `remedy` and `evidence`, a tuple of sentences."""
+        found = diagnose(
+            self.study.trials, self.study.curves, images=sum(self.teacher.class_counts), settings=self.config.diagnosis
+        )
+        columns = ("number", "verdict", "remedy", "evidence")
+        return pd.DataFrame([{name: getattr(one, name) for name in columns} for one in found], columns=list(columns))
+
+    def capacity_law(self, size: SizeName = "num_params", *, of: Subject = "typical", seed: int = 0) -> CapacityLaw:
+        """Returns the gap as a power law of the size.
+
+        Args:
+            size: Column that is the size.
+            of: The typical student of a size, or the best.
+            seed: Of the bootstrap.
+
+        Raises:
+            LawError: The students do not suffice for one.
+            ConfigError: There is no such size.
+        """
+        return fit_capacity_law(self.study.trials, size=size, of=of, seed=seed)
+
+    def effects(self, *, seed: int = 0) -> Effects:
+        """Returns which parameters of architecture and recipe went with the gap at equal size.
+
+        Args:
+            seed: Of forests and folds.
+        """
+        return parameter_effects(self.study.trials, seed=seed)
+
+    def confirmations(self) -> tuple[TrialRecord, ...]:
+        """Returns the records of all trainings by which `confirm` confirmed students.
+
+        Raises:
+            RunError: One of them is damaged.
+        """
+        return self._directory.read_confirmations()
+
+    def confirmed(self, *, in_folds: bool = False) -> Confirmed | None:
+        """Returns what the confirmed students come to; None before any training has ended.
+
+        Args:
+            in_folds: Those that were scored on folds instead of the test split; of several numbers of folds, the most.
+
+        Raises:
+            RunError: A record is damaged.
+        """
+        found = confirmations(
+            self.confirmations(),
+            self.study.trials,
+            self.study.objectives,
+            gap_tolerance_points=self.config.picks.gap_tolerance_points,
+        )
+        return next((one for one in reversed(found) if one.in_folds == in_folds), None)
+
+    def curve_in_flight(self, number: int) -> tuple[EpochMetrics, ...] | None:
+        """Returns the curve so far of a trial that has not ended; None when there is no such trial on disk.
+
+        Raises:
+            RunError: It is damaged.
+        """
+        folder = self._directory.trial(number)
+        return folder.read_curve() if folder.path.is_dir() else None

@@ -1,0 +1,99 @@
+"""Verdicts, law, effects and confirmed students in the report, on the page, as text and on a terminal."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from nas_distill.report import load_content, write_report
+from nas_distill.report.findings import confirmed, finding_sections, verdicts
+from nas_distill.report.markdown import render_markdown
+from nas_distill.store import RunDirectory
+from tests.report.confirming import HURT, confirm
+from tests.report.factory import CLASS_NAMES, make_records, make_run
+
+RECORDS = make_records(30)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    return make_run(tmp_path / "run", RECORDS)
+
+
+def titles(run: RunDirectory) -> list[str]:
+    return [section.title for section in finding_sections(load_content(run))]
+
+
+def test_a_run_without_students_has_no_findings(tmp_path: Path) -> None:
+    assert titles(make_run(tmp_path / "empty")) == []
+    assert titles(make_run(tmp_path / "failed", make_records(3, failed=3))) == []
+
+
+def test_every_student_of_the_front_has_its_verdict(run: RunDirectory) -> None:
+    content = load_content(run)
+    section = next(one for one in finding_sections(content) if one.title.startswith("Why"))
+    assert [int(line[0]) for line in section.lines] == list(content.front.numbers)
+    found = verdicts(content)
+    assert [line[4] for line in section.lines] == [found[number].verdict for number in content.front.numbers]
+    others = sum(int(count) for count in re.findall(r"(\d+) \w+", section.lead[0]))
+    assert others == 30 - len(content.front.numbers)
+
+
+def test_a_run_too_short_for_a_law_says_what_it_lacks(tmp_path: Path) -> None:
+    content = load_content(make_run(tmp_path / "run", make_records(2)))
+    section = next(one for one in finding_sections(content) if one.title == "What size it takes")
+    assert section.lead[0].startswith("No capacity law: ")
+    assert len(section.lead) == 1
+
+
+def test_the_law_says_what_the_tolerance_takes(run: RunDirectory) -> None:
+    section = next(one for one in finding_sections(load_content(run)) if one.title == "What size it takes")
+    assert "1.00 points" in section.lead[0]
+    assert any("b = " in sentence for sentence in section.lead)
+
+
+def test_confirmed_students_are_told_with_intervals_and_the_class_that_the_teacher_hurts(run: RunDirectory) -> None:
+    assert confirmed(load_content(run)) == ()
+    confirm(run, RECORDS, [4, 9], arms=("taught", "alone", "released"))
+    students, classes = confirmed(load_content(run))
+    assert students.title == "Confirmed students, on the test images"
+    assert [line[0] for line in students.lines] == ["4", "9"]
+    assert all(line[1] == "5" for line in students.lines)
+    assert all("±" in line[2] and "±" in line[7] for line in students.lines)
+    hurt = [line for line in classes.lines if line[5] == "undistillable"]
+    assert {(line[0], line[1]) for line in hurt} == {("4", CLASS_NAMES[HURT]), ("9", CLASS_NAMES[HURT])}
+    assert all(float(line[3].split()[0].replace("+", "")) == pytest.approx(10.0, abs=1.5) for line in hurt)
+    assert all("per-class release changed top-1" in note for note in classes.notes[1:])
+    assert classes.lead[0].startswith("2 of 20 pairs of student and class are undistillable")
+
+
+def test_folds_and_seeds_are_told_apart(run: RunDirectory) -> None:
+    confirm(run, RECORDS, [4])
+    confirm(run, RECORDS, [4], folds=True)
+    assert [section.title for section in confirmed(load_content(run))] == [
+        "Confirmed students, on the test images",
+        "Undistillable classes",
+        "Confirmed students, on folds of the training images",
+        "Undistillable classes, on folds",
+    ]
+
+
+def test_too_few_repetitions_say_so(run: RunDirectory) -> None:
+    confirm(run, RECORDS, [4], repetitions=2)
+    _, classes = confirmed(load_content(run))
+    assert classes.lead[1] == (
+        "10 could not be tested: too few repetitions for any result to be significant; give --seeds 5."
+    )
+
+
+def test_page_and_text_hold_every_section(run: RunDirectory) -> None:
+    confirm(run, RECORDS, [4])
+    content = load_content(run)
+    page, text = write_report(content, run.report).html.read_text(), render_markdown(content)
+    sections = finding_sections(content)
+    assert len(sections) == 5
+    for section in sections:
+        assert f">{section.title.replace(chr(39), '&#39;')}</h2>" in page
+        assert f"## {section.title}" in text
