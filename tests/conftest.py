@@ -10,10 +10,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import signal
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
 from tests.helpers import SmallRun, make_small_run
+
+
+# A busy machine holds an example up for longer than any deadline; time is bounded per test.
+hypothesis.settings.register_profile("nas_distill", deadline=None)
+hypothesis.settings.load_profile("nas_distill")
 
 
 @pytest.fixture(scope="session", autouse=True)

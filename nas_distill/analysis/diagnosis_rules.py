@@ -18,22 +18,24 @@ Rule = Callable[[Students, int, DiagnosisConfig], Evidence | None]
 
 
 def undertrained(students: Students, place: int, settings: DiagnosisConfig) -> Evidence | None:
-    """Fires when much of the divergence's fall came in the last half of the epochs, and its tail still falls."""
+    """Fires when much of the divergence's fall came in the last half of the epochs, and its tail still falls apace."""
     curve = students.divergences.get(int(students.numbers[place]))
     late = None if curve is None else late_progress(curve)
     if curve is None or late is None or late < settings.late_progress:
         return None
-    slope = tail_slope(curve)
-    if slope is not None and not slope.falls:
-        return None
     share = f"{percent(late)} of the whole fall of its divergence came in the last half of its {len(curve)} epochs"
-    tail = "they are too few for a slope of its tail"
-    if slope is not None:
-        interval = f"{-slope.high:.4f} to {-slope.low:.4f}"
-        tail = (
-            f"over the last {slope.epochs} it falls by {-slope.per_epoch:.4f} nats an epoch (95 % interval {interval})"
-        )
-    return f"{share} (from {percent(settings.late_progress)} on it counts as cut short)", tail
+    cut_short = f"{share} (from {percent(settings.late_progress)} on it counts as cut short)"
+    slope = tail_slope(curve)
+    if slope is None:
+        return cut_short, "they are too few for a slope of its tail"
+    left = float(curve[np.isfinite(curve)][-1])
+    pace = -slope.per_epoch * len(curve) / left if left > 0.0 else 0.0
+    if not slope.falls or pace < settings.pace:
+        return None
+    interval = f"95 % interval {-slope.high:.4f} to {-slope.low:.4f}"
+    tail = f"over the last {slope.epochs} it falls by {-slope.per_epoch:.4f} nats an epoch ({interval})"
+    again = f"as many epochs again would take {percent(pace)} off what is left (from {percent(settings.pace)} on)"
+    return cut_short, tail, f"at that pace {again}"
 
 
 def loss_mismatch(students: Students, place: int, settings: DiagnosisConfig) -> Evidence | None:

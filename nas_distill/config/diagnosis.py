@@ -15,6 +15,8 @@ class DiagnosisConfig(Record):
     Attributes:
         late_progress: Undertrained: share of the whole fall of the divergence that came in the last half of the epochs,
             from which on the curve still falls.
+        pace: Undertrained, too: share of what is left of the divergence that as many epochs again would take off at the
+            slope of the curve's tail.
         train_agreement: Under-capacity: agreement with the teacher on training images below which a student does not
             fit it.
         generalisation_gap_points: Over-capacity: top-1 on training images above that on validation, percentage points,
@@ -27,6 +29,7 @@ class DiagnosisConfig(Record):
     """
 
     late_progress: Annotated[float, Field(gt=0.0, le=1.0)] = 0.25
+    pace: Annotated[float, Field(ge=0.0)] = 0.25
     train_agreement: Share = 0.9
     generalisation_gap_points: PositiveFloat = 5.0
     smaller_size: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.8

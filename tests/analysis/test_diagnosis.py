@@ -68,6 +68,15 @@ def test_the_threshold_of_late_progress_is_a_setting() -> None:
     assert verdict(student(0, curve=FALLING), settings=DiagnosisConfig(late_progress=0.51)) == "matched"
 
 
+def test_a_curve_that_creeps_is_not_undertrained_however_long_it_creeps() -> None:
+    creeping = np.array(
+        [2.0, 1.99, 1.98, 1.97, 1.96, 1.95, 1.94, 1.93]
+    )  # half of its fall is late, 4 % of what is left
+    assert verdict(student(0, curve=creeping)) == "matched"
+    assert verdict(student(0, curve=creeping), settings=DiagnosisConfig(pace=0.04)) == "undertrained"
+    assert verdict(student(0, curve=creeping), settings=DiagnosisConfig(pace=0.05)) == "matched"
+
+
 def test_a_curve_that_fell_late_and_stands_now_is_not_undertrained() -> None:
     stands = np.array([2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5])
     assert verdict(student(0, curve=stands)) == "matched"
