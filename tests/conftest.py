@@ -16,7 +16,6 @@ import torch
 
 from tests.helpers import SmallRun, make_small_run
 
-
 # A busy machine holds an example up for longer than any deadline; time is bounded per test.
 hypothesis.settings.register_profile("nas_distill", deadline=None)
 hypothesis.settings.load_profile("nas_distill")

@@ -59,7 +59,7 @@ class Bootstrap:
 def expanded_tail(level: float, students: int, parameters: int) -> float:
     """Returns the share of resamples to leave out at each end of an interval.
 
-    Percentile intervals of few students are too narrow; the expanded ones (Hesterberg 2015, Am. Stat. 69, section 5.3)
+    Percentile intervals of few students are too narrow; the expanded ones (Hesterberg 2015, Am. Stat. 69)
     are as wide as Student's t asks for: the tail is Phi(-sqrt(n / (n - p)) t(1 - (1 - level) / 2; n - p)).
     """
     freedom = max(1, students - parameters)
@@ -70,8 +70,8 @@ def bootstrap_law(sample: Sample, strata: Sequence[Rows], *, resamples: int, see
     """Returns the law of a sample with R resamples, each stratum drawn on its own.
 
     Pairs of size and gap are drawn (Efron 1979). Of more than `MOST_RESAMPLED` students a subsample is resampled, and
-    the draws' distances from its own law are shrunk by sqrt(m / n), m of n students (Politis, Romano and Wolf 1999,
-    "Subsampling", chapter 2).
+    the draws' distances from its own law are shrunk by sqrt(m / n), m of n students (as Politis, Romano and Wolf 1999,
+    "Subsampling", do).
 
     Args:
         sample: N rows.

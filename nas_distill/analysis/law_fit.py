@@ -17,7 +17,7 @@ nearly a step: data tell neither from what lies beyond."""
 _GRID = 21
 _OFFSETS = np.array([0.02, 0.06, 0.15, 0.35, 0.8, 1.6])
 _STEPS, _ROUGH_STEPS = 40, 8
-_SMOOTHING = 0.05
+_SMOOTHING = 0.1
 _SETTLED = 1e-3
 _AT_ONCE = 100_000
 """Numbers per step: what a processor keeps at hand."""
@@ -44,10 +44,18 @@ class Sample:
     floor: float
 
     @property
+    def rarer(self) -> float:
+        """Share of the students on the curve's rarer side."""
+        return min(self.quantile, 1.0 - self.quantile)
+
+    @property
     def width(self) -> float:
-        """Of the smoothing of the absolute value at 0, percentage points: a small share of the gaps' spread."""
+        """Of the smoothing of the absolute value at 0, percentage points: a small share of the gaps' spread.
+
+        It is narrower for an outer quantile, which a wide one would move outwards.
+        """
         spread = float(np.median(np.abs(self.gaps - np.median(self.gaps))))
-        return _SMOOTHING * (spread or float(np.ptp(self.gaps)) or 1.0)
+        return _SMOOTHING * self.rarer * (spread or float(np.ptp(self.gaps)) or 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -169,6 +177,7 @@ def _least_squares(sums: Floats, floor: float) -> tuple[Floats, Floats]:
 
 
 def _fitted(sample: Sample, counts: Floats, logs_of_b: Floats, steps: int) -> Curves:
+    steps = round(steps * 0.5 / sample.rarer)  # The narrower the smoothing, the shorter are the steps.
     losses = np.zeros((len(logs_of_b), len(counts)))
     for rows in sample.groups[: sample.own]:
         powers = np.exp(-np.exp(logs_of_b)[:, None] * sample.logs[rows])
