@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import numpy as np
@@ -17,11 +18,39 @@ Evidence = tuple[str, ...]
 Rule = Callable[[Students, int, DiagnosisConfig], Evidence | None]
 
 
+class NotTestedError(Exception):
+    """A rule lacks what it compares; the message says what."""
+
+
+def loss_mismatch(students: Students, place: int, settings: DiagnosisConfig) -> Evidence | None:
+    """Fires when the same architecture does clearly better under other losses, in no more epochs."""
+    del settings
+    losses, epochs = students.texts["losses"], students.values["planned_epochs"]
+    spec, taught_by = str(students.texts["spec_id"][place]), students.groups[place][1]
+    others = [one for one in students.specs[spec, taught_by] if losses[one] != losses[place]]
+    others = [one for one in others if not epochs[one] > epochs[place]]
+    if not others:
+        raise NotTestedError("its architecture was not trained under another loss")
+    rival = students.clearly_better(others, place)
+    if rival is None:
+        return None
+    gaps = students.values["gap_points"]
+    better = f"{signed(gaps[rival])} points under {loss_label(losses[rival])} in {students.named(rival)}"
+    own = f"{signed(gaps[place])} under {loss_label(losses[place])}"
+    evidence = (f"the same architecture has a gap of {better}, and {own}", _beyond(students, place, rival))
+    besides = _other_choices(students, place, rival)
+    return (
+        (*evidence, f"their recipes differ in {besides}, too: it need not be the loss alone") if besides else evidence
+    )
+
+
 def undertrained(students: Students, place: int, settings: DiagnosisConfig) -> Evidence | None:
     """Fires when much of the divergence's fall came in the last half of the epochs, and its tail still falls apace."""
     curve = students.divergences.get(int(students.numbers[place]))
     late = None if curve is None else late_progress(curve)
-    if curve is None or late is None or late < settings.late_progress:
+    if curve is None or late is None:
+        raise NotTestedError("its curve has fewer than two epochs")
+    if late < settings.late_progress:
         return None
     share = f"{percent(late)} of the whole fall of its divergence came in the last half of its {len(curve)} epochs"
     cut_short = f"{share} (from {percent(settings.late_progress)} on it counts as cut short)"
@@ -38,30 +67,18 @@ def undertrained(students: Students, place: int, settings: DiagnosisConfig) -> E
     return cut_short, tail, f"at that pace {again}"
 
 
-def loss_mismatch(students: Students, place: int, settings: DiagnosisConfig) -> Evidence | None:
-    """Fires when the same architecture does clearly better under other losses, in no more epochs."""
-    del settings
-    epochs = students.values["planned_epochs"]
-    same = (students.specs == students.specs[place]) & (students.losses != students.losses[place])
-    same &= ~(epochs > epochs[place])
-    rival = students.clearly_better(same, place)
-    if rival is None:
-        return None
-    gaps = students.values["gap_points"]
-    better = f"{signed(gaps[rival])} points under {loss_label(students.losses[rival])} in {students.named(rival)}"
-    own = f"{signed(gaps[place])} under {loss_label(students.losses[place])}"
-    return f"the same architecture has a gap of {better}, and {own}", _beyond(students, place, rival)
-
-
 def architecture_mismatch(students: Students, place: int, settings: DiagnosisConfig) -> Evidence | None:
     """Fires when another family does clearly better at its size, its own does not, and its features match less."""
     sizes, gaps, cka = (students.values[name] for name in ("num_params", "gap_points", "feature_cka"))
-    of_size = sizes <= settings.similar_size * sizes[place]
-    own = students.families == students.families[place]
-    rival = students.clearly_better(of_size & ~own, place)
+    group, limit = students.groups[place], settings.similar_size * sizes[place]
+    others = [ladder.up_to(limit) for (family, by), ladder in students.ladders.items()
+              if by == group[1] and family != group[0]]  # fmt: skip
+    if all(one is None for one in others):
+        raise NotTestedError("no student of another family is of its size")
+    rival = students.clearly_better(others, place)
     if rival is None:
         return None
-    sibling = students.best(own & of_size)
+    sibling = students.ladders[group].up_to(limit)
     if sibling is not None and gaps[sibling] - gaps[rival] <= students.apart(sibling, rival):
         return None  # one of its own family does as well: it is not the family
     closer = cka[rival] - cka[place]
@@ -74,52 +91,68 @@ def architecture_mismatch(students: Students, place: int, settings: DiagnosisCon
     return (
         f"its gap is {signed(gaps[place])} points with {short_count(sizes[place])} parameters; {better}",
         _beyond(students, place, rival),
-        f"no other {students.families[place]} of about its size does as well as that one",
+        f"no other {group[0]} of about its size does as well as that one",
         features,
     )
 
 
 def under_capacity(students: Students, place: int, settings: DiagnosisConfig) -> Evidence | None:
-    """Fires when it does not fit the teacher even on training images."""
-    agreement = students.values["train_agreement"][place]
-    if not agreement < settings.train_agreement:
+    """Fires when it is behind the teacher and does not fit it even on training images."""
+    unfit, apart = _disagreement(students, place)
+    if not students.is_behind(place):
         return None
     divergence = students.values["train_divergence_nats"][place]
-    fit = f"on training images it agrees with the teacher on {percent(agreement)}, divergence {divergence:.3f} nats"
-    return (
-        f"{fit} (below {percent(settings.train_agreement)} it does not fit)",
-        "its curve has come to its end, and no other loss or family of its size in this run does better",
+    fit = f"on training images it agrees with the teacher on {percent(1.0 - unfit)}, divergence {divergence:.3f} nats"
+    if 1.0 - unfit < settings.train_agreement:
+        return f"{fit} (below {percent(settings.train_agreement)} it does not fit)", _gap(students, place)
+    if unfit < apart:
+        return None
+    lost = (
+        f"more is lost there than between training and validation ({percent(unfit)} against {percent(max(apart, 0.0))})"
     )
+    return fit, lost, _gap(students, place)
 
 
 def over_capacity(students: Students, place: int, settings: DiagnosisConfig) -> Evidence | None:
-    """Fires when it fits and does not generalise, or a smaller student is as good."""
-    gaps, sizes = students.values["gap_points"], students.values["num_params"]
-    apart, half = students.values["generalisation_gap_points"][place], students.half[place]
-    if apart >= settings.generalisation_gap_points and apart > half:
-        fit = f"it fits: agreement {percent(students.values['train_agreement'][place])} on training images"
+    """Fires when it fits and does not generalise, or a smaller student is as good, or one no larger better."""
+    gaps, sizes, half = students.values["gap_points"], students.values["num_params"], students.half[place]
+    unfit, apart = _disagreement(students, place, required=False)
+    points = students.values["generalisation_gap_points"][place]
+    fit = f"on training images it agrees with the teacher on {percent(1.0 - unfit)}"
+    if points >= settings.generalisation_gap_points and points > half:
         limit = f"from {settings.generalisation_gap_points:g} on it does not generalise"
-        return (f"{fit}, top-1 {signed(apart)} points higher there than on validation ({limit})",)
-    smaller = students.best(sizes <= settings.smaller_size * sizes[place])
-    if smaller is None or gaps[smaller] - gaps[place] > half:
+        return (f"{fit}, and its top-1 is {signed(points)} points higher there than on validation ({limit})",)
+    if students.is_behind(place) and apart > unfit:
+        lost = f"more is lost from there to validation than there ({percent(apart)} against {percent(unfit)})"
+        return fit, lost, _gap(students, place)
+    smaller = students.everyone.up_to(settings.smaller_size * sizes[place])
+    if smaller is not None and gaps[smaller] - gaps[place] <= half:
+        values = f"{signed(gaps[smaller])} against {signed(gaps[place])} \N{PLUS-MINUS SIGN} {half:.2f} points"
+        share = f"with {percent(sizes[smaller] / sizes[place])} of its parameters"
+        return (f"{students.named(smaller)} lies within its interval {share}: gap {values}",)
+    better = students.clearly_better([students.everyone.up_to(sizes[place])], place)
+    if better is None:
         return None
-    share = f"with {percent(sizes[smaller] / sizes[place])} of its parameters"
-    values = f"{signed(gaps[smaller])} against {signed(gaps[place])} \N{PLUS-MINUS SIGN} {half:.2f} points"
-    return (f"{students.named(smaller)} lies within its interval {share}: gap {values}",)
+    return (
+        f"{students.named(better)} has a gap of {signed(gaps[better])} against {signed(gaps[place])} points",
+        _beyond(students, place, better),
+    )
 
 
 def matched(students: Students, place: int) -> Evidence:
     """Returns what speaks for a student on which no rule fires."""
     fit, apart = (students.values[name][place] for name in ("train_agreement", "generalisation_gap_points"))
-    return (
-        f"it fits (agreement {percent(fit)} on training images) and generalises ({signed(apart)} points to validation)",
-        "no smaller student lies within its interval, no other loss or family of its size does better",
-    )
+    measured = "how it fits on training images was not measured"
+    if not np.isnan(fit) and not np.isnan(apart):
+        measured = (
+            f"it agrees with the teacher on {percent(fit)} of training images, {signed(apart)} points to validation"
+        )
+    return measured, _gap(students, place)
 
 
 RULES: dict[Verdict, Rule] = {
-    "undertrained": undertrained,
     "loss_mismatch": loss_mismatch,
+    "undertrained": undertrained,
     "architecture_mismatch": architecture_mismatch,
     "under_capacity": under_capacity,
     "over_capacity": over_capacity,
@@ -127,5 +160,28 @@ RULES: dict[Verdict, Rule] = {
 """By verdict, in no order: that is `verdicts.VERDICTS`' part."""
 
 
+def _disagreement(students: Students, place: int, *, required: bool = True) -> tuple[float, float]:
+    """Returns the share of training images on which a student disagrees, and by how much more on validation; NaN."""
+    fit, agreement = (float(students.values[name][place]) for name in ("train_agreement", "agreement"))
+    if required and np.isnan(fit):
+        raise NotTestedError("its agreement on training images was not measured")
+    return 1.0 - fit, fit - agreement
+
+
+def _gap(students: Students, place: int) -> str:
+    gap = f"its gap is {signed(students.values['gap_points'][place])} points"
+    behind = "beyond" if students.is_behind(place) else "not beyond"
+    return f"{gap}, {behind} the {students.half[place]:.2f} that chance in the images explains"
+
+
 def _beyond(students: Students, place: int, rival: int) -> str:
     return f"the difference is beyond the {students.apart(place, rival):.2f} points that chance in the images explains"
+
+
+def _other_choices(students: Students, place: int, rival: int) -> str:
+    """Returns in what else two recipes differ; empty where they do not, or are not known."""
+    texts = students.texts["recipe"]
+    if not texts[place] or not texts[rival]:
+        return ""
+    own, other = json.loads(texts[place]), json.loads(texts[rival])
+    return ", ".join(sorted(name for name in own if name != "losses" and own[name] != other.get(name)))

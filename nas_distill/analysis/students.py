@@ -1,7 +1,8 @@
-"""The fully trained students of a run as arrays, for rules that compare each with all others."""
+"""The fully trained students of a run, for rules that compare each with all others without going through all others."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,14 +12,46 @@ from numpy.typing import NDArray
 from nas_distill.analysis.quantities import short_count
 
 Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+Places = NDArray[np.int64]
+Group = tuple[str, int]
+"""A family, and who taught it: the number of an assistant's trial, or `TEACHER`."""
+
+TEACHER = -1
 
 _NUMBERS = (
-    "num_params", "top1", "gap_points", "train_agreement", "train_divergence_nats", "generalisation_gap_points",
-    "feature_cka", "planned_epochs",
+    "num_params", "top1", "gap_points", "agreement", "train_agreement", "train_divergence_nats",
+    "generalisation_gap_points", "feature_cka", "planned_epochs",
 )  # fmt: skip
+_TEXTS = ("spec_id", "family", "losses", "recipe")
 _ERRORS = 1.96
 """Standard errors to either side that hold 95 % of a normal distribution."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Ladder:
+    """Students by size, and the best of those up to each.
+
+    Attributes:
+        sizes: Parameters [K], ascending.
+        best: Place of the smallest gap among the first k + 1 [K].
+    """
+
+    sizes: Floats
+    best: Places
+
+    @classmethod
+    def of(cls, places: Places, sizes: Floats, gaps: Floats) -> Ladder:
+        """Returns the ladder of the students at `places`, given all students' sizes and gaps."""
+        order = places[np.argsort(sizes[places], kind="stable")]
+        lowest = np.minimum.accumulate(gaps[order])
+        first = np.r_[True, gaps[order][1:] < lowest[:-1]]
+        rungs = np.maximum.accumulate(np.where(first, np.arange(len(order)), 0))
+        return cls(sizes=sizes[order], best=order[rungs])
+
+    def up_to(self, size: float) -> int | None:
+        """Returns the place of the best student of at most `size` parameters."""
+        count = int(np.searchsorted(self.sizes, size, side="right"))
+        return int(self.best[count - 1]) if count else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -27,66 +60,85 @@ class Students:
 
     Attributes:
         numbers: Of their trials.
-        specs: `spec_id`.
-        families: Of their specs.
-        losses: JSON.
-        values: Columns of the table by name; NaN where something was not measured.
+        groups: Family and teacher of each.
+        texts: Columns of texts by name; empty where something is not known.
+        values: Columns of numbers by name; NaN where something was not measured.
         half: Half of the 95 % interval of each one's top-1 by the validation sample, percentage points.
-        divergences: Divergence after each epoch, nats, by number.
+        divergences: Divergence after each epoch, nats, by number of trial.
+        specs: Places of the students of each spec and teacher.
+        ladders: Students by size, of each family and teacher.
+        everyone: All of them by size.
     """
 
-    numbers: NDArray[np.int64]
-    specs: NDArray[np.object_]
-    families: NDArray[np.object_]
-    losses: NDArray[np.object_]
+    numbers: Places
+    groups: tuple[Group, ...]
+    texts: dict[str, NDArray[np.object_]]
     values: dict[str, Floats]
     half: Floats
     divergences: dict[int, Floats]
+    specs: dict[Group, list[int]]
+    ladders: dict[Group, Ladder]
+    everyone: Ladder
 
     @classmethod
     def of(cls, complete: pd.DataFrame, curves: pd.DataFrame, images: int) -> Students:
         """Returns the students of a table.
 
         Args:
-            complete: Rows of fully trained students, N.
+            complete: Rows of fully trained students with a gap, N.
             curves: Table of curves.
             images: Validation images.
         """
         values = {name: complete[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in _NUMBERS}
+        texts = {name: complete[name].fillna("").to_numpy(dtype=object) for name in _TEXTS}
+        taught_by = complete["assistant"].fillna(TEACHER).to_numpy(dtype=np.int64)
+        sizes, gaps = values["num_params"], values["gap_points"]
+        groups = tuple((str(family), int(one)) for family, one in zip(texts["family"], taught_by, strict=True))
+        by_spec = ((str(spec), int(one)) for spec, one in zip(texts["spec_id"], taught_by, strict=True))
         # Agresti and Coull 1998: an accuracy of 1 on a few hundred images is not known to the last digit.
         hits = (values["top1"] * images + 2.0) / (images + 4.0)
-        texts = {name: complete[name].fillna("").to_numpy(dtype=object) for name in ("spec_id", "family", "losses")}
         return cls(
             numbers=complete["number"].to_numpy(dtype=np.int64),
-            specs=texts["spec_id"],
-            families=texts["family"],
-            losses=texts["losses"],
+            groups=groups,
+            texts=texts,
             values=values,
             half=100.0 * _ERRORS * np.sqrt(hits * (1.0 - hits) / (images + 4.0)),
             divergences={
                 int(number): own.to_numpy(dtype=np.float64)  # type: ignore[arg-type]
                 for number, own in curves.groupby("number")["divergence_nats"]
             },
+            specs=_grouped(by_spec),
+            ladders={
+                group: Ladder.of(np.array(places, dtype=np.int64), sizes, gaps)
+                for group, places in _grouped(groups).items()
+            },
+            everyone=Ladder.of(np.arange(len(complete)), sizes, gaps),
         )
 
     def apart(self, first: int, second: int) -> float:
         """Returns by how many points the gaps of two students must differ to be told apart by the images."""
         return float(np.hypot(self.half[first], self.half[second]))
 
-    def best(self, mask: Mask) -> int | None:
-        """Returns the place of the smallest gap within a mask [N]; None when it is empty."""
-        places = np.flatnonzero(mask)
-        return int(places[np.argmin(self.values["gap_points"][places])]) if len(places) else None
-
-    def clearly_better(self, mask: Mask, place: int) -> int | None:
-        """Returns the best student within a mask, if it is better than the one at `place` beyond chance."""
-        rival = self.best(mask)
+    def clearly_better(self, rivals: Iterable[int | None], place: int) -> int | None:
+        """Returns the best of `rivals`, if it is better than the student at `place` beyond chance."""
         gaps = self.values["gap_points"]
+        rival = min((one for one in rivals if one is not None), key=lambda one: gaps[one], default=None)
         if rival is None or gaps[place] - gaps[rival] <= self.apart(place, rival):
             return None
         return rival
 
+    def is_behind(self, place: int) -> bool:
+        """Whether a student's gap to the teacher is above 0 beyond chance."""
+        return bool(self.values["gap_points"][place] > self.half[place])
+
     def named(self, place: int) -> str:
         """Returns a student as evidence names it."""
         size = short_count(self.values["num_params"][place])
-        return f"trial {self.numbers[place]} ({self.families[place]}, {size} parameters)"
+        return f"trial {self.numbers[place]} ({self.groups[place][0]}, {size} parameters)"
+
+
+def _grouped(keys: Iterable[Group]) -> dict[Group, list[int]]:
+    found: dict[Group, list[int]] = {}
+    for place, key in enumerate(keys):
+        found.setdefault(key, []).append(place)
+    return found

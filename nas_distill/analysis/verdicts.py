@@ -23,7 +23,7 @@ REMEDIES: dict[Verdict, str] = {
     "architecture_mismatch": "take another family of about this size",
     "under_capacity": "go wider or deeper; at this size, let an assistant teach (--assistants 1)",
     "over_capacity": "take the smaller student, or regularise: weight decay, dropout, drop-path, mixup, early stopping",
-    "matched": "nothing: as far as these images tell, no student of the run does better at no more parameters",
+    "matched": "nothing: as far as these images tell, none of the run does better at no more parameters",
 }
 
 
@@ -35,7 +35,7 @@ class Diagnosis(Record):
         verdict: See docs/diagnosis.md.
         evidence: Sentences with the measured values and the thresholds that led to it.
         remedy: What to try.
-        passed_over: Rules that come before it and did not fire, or could not be tested.
+        passed_over: Rules that come before it and did not fire; of those that could not be tested, with the reason.
     """
 
     number: NonNegativeInt

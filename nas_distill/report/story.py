@@ -174,12 +174,15 @@ def _stopped(row: Row, run: Run) -> Section:
 
 def _verdict(run: Run, number: int) -> tuple[Section, ...]:
     images = sum(run.teacher.class_counts)
-    found = diagnose(run.study.trials, run.study.curves, images=images, settings=run.config.diagnosis)
-    return tuple(_of_diagnosis(one) for one in found if one.number == number)
+    study, settings = run.study, run.config.diagnosis
+    found = diagnose(study.trials, study.curves, images=images, settings=settings, number=number)
+    return tuple(_of_diagnosis(one) for one in found)
 
 
 def _of_diagnosis(diagnosis: Diagnosis) -> Section:
-    lead = (*diagnosis.evidence, f"What to try: {diagnosis.remedy}")
+    untested = [one for one in diagnosis.passed_over if ": " in one]
+    notes = (f"Before it: {'; '.join(untested)}",) if untested else ()
+    lead = (*diagnosis.evidence, *notes, f"What to try: {diagnosis.remedy}")
     return Section(title=f"Verdict: {diagnosis.verdict}", lead=lead)
 
 
