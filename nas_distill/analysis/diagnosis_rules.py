@@ -105,7 +105,7 @@ def under_capacity(students: Students, place: int, settings: DiagnosisConfig) ->
     fit = f"on training images it agrees with the teacher on {percent(1.0 - unfit)}, divergence {divergence:.3f} nats"
     if 1.0 - unfit < settings.train_agreement:
         return f"{fit} (below {percent(settings.train_agreement)} it does not fit)", _gap(students, place)
-    if unfit < apart:
+    if unfit < apart or not _is_far_behind(students, place, settings):
         return None
     lost = (
         f"more is lost there than between training and validation ({percent(unfit)} against {percent(max(apart, 0.0))})"
@@ -122,7 +122,7 @@ def over_capacity(students: Students, place: int, settings: DiagnosisConfig) -> 
     if points >= settings.generalisation_gap_points and points > half:
         limit = f"from {settings.generalisation_gap_points:g} on it does not generalise"
         return (f"{fit}, and its top-1 is {signed(points)} points higher there than on validation ({limit})",)
-    if students.is_behind(place) and apart > unfit:
+    if apart > unfit and _is_far_behind(students, place, settings):
         lost = f"more is lost from there to validation than there ({percent(apart)} against {percent(unfit)})"
         return fit, lost, _gap(students, place)
     smaller = students.everyone.up_to(settings.smaller_size * sizes[place])
@@ -166,6 +166,10 @@ def _disagreement(students: Students, place: int, *, required: bool = True) -> t
     if required and np.isnan(fit):
         raise NotTestedError("its agreement on training images was not measured")
     return 1.0 - fit, fit - agreement
+
+
+def _is_far_behind(students: Students, place: int, settings: DiagnosisConfig) -> bool:
+    return students.is_behind(place) and bool(students.values["gap_points"][place] >= settings.far_behind_points)
 
 
 def _gap(students: Students, place: int) -> str:

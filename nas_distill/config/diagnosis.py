@@ -21,6 +21,9 @@ class DiagnosisConfig(Record):
             fit it.
         generalisation_gap_points: Over-capacity: top-1 on training images above that on validation, percentage points,
             from which on a student that fits does not generalise.
+        far_behind_points: Capacity: a student with a gap of so many points that no other rule explains is too small where
+            more agreement with the teacher is lost on training images, too large where more is lost from there to
+            validation.
         smaller_size: Over-capacity: a student of at most this share of the parameters that is as good makes one too
             large.
         similar_size: Mismatch of architecture: students with at most so many times the parameters are of its size.
@@ -32,6 +35,7 @@ class DiagnosisConfig(Record):
     pace: Annotated[float, Field(ge=0.0)] = 0.25
     train_agreement: Share = 0.9
     generalisation_gap_points: PositiveFloat = 5.0
+    far_behind_points: PositiveFloat = 5.0
     smaller_size: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.8
     similar_size: Annotated[float, Field(ge=1.0)] = 1.25
     feature_cka_margin: Share = 0.02

@@ -160,6 +160,12 @@ def test_one_that_is_behind_is_judged_by_where_more_of_the_teacher_is_lost(fit: 
     assert verdict(student(0, gap=12.0, train_agreement=fit, agreement=0.865)) == expected
 
 
+@pytest.mark.parametrize(("gap", "expected"), [(5.0, "under_capacity"), (4.99, "matched")])
+def test_small_gaps_are_not_explained_by_where_the_teacher_is_lost(gap: float, expected: str) -> None:
+    assert verdict(student(0, gap=gap)) == expected
+    assert verdict(student(0, gap=gap), settings=DiagnosisConfig(far_behind_points=9.0)) == "matched"
+
+
 def test_one_that_is_level_with_the_teacher_is_not_too_small_whatever_it_agrees_on() -> None:
     assert verdict(student(0, gap=-1.0, train_agreement=0.8)) == "matched"
     assert verdict(student(0, gap=25.0, train_agreement=0.8), images=3) == "matched"

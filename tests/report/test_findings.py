@@ -44,7 +44,7 @@ def test_every_student_of_the_front_has_its_verdict(run: RunDirectory) -> None:
 def test_a_run_too_short_for_a_law_says_what_it_lacks(tmp_path: Path) -> None:
     content = load_content(make_run(tmp_path / "run", make_records(2)))
     section = next(one for one in finding_sections(content) if one.title == "What size it takes")
-    assert section.lead[0].startswith("No capacity law: ")
+    assert section.lead[0].startswith("There is no law: capacity law: 2 fully trained students")
     assert len(section.lead) == 1
 
 
