@@ -21,8 +21,8 @@ class DiagnosisConfig(Record):
             fit it.
         generalisation_gap_points: Over-capacity: top-1 on training images above that on validation, percentage points,
             from which on a student that fits does not generalise.
-        far_behind_points: Capacity: a student with a gap of so many points that no other rule explains is too small where
-            more agreement with the teacher is lost on training images, too large where more is lost from there to
+        far_behind_points: Capacity: a student with a gap of so many points that no other rule explains is too small
+            where more agreement with the teacher is lost on training images, too large where more is lost from there to
             validation.
         smaller_size: Over-capacity: a student of at most this share of the parameters that is as good makes one too
             large.
