@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from nas_distill.analysis.capacity_law import fit_capacity_law
 from nas_distill.analysis.confirmation import Confirmed, confirmations
 from nas_distill.analysis.diagnosis import diagnose
-from nas_distill.analysis.effects import Effects, parameter_effects
 from nas_distill.analysis.frame import StudySnapshot, read_study
 from nas_distill.analysis.front import ParetoFront, pareto_front
 from nas_distill.analysis.law import CapacityLaw
@@ -22,6 +22,9 @@ from nas_distill.config_io import read_run_config
 from nas_distill.objectives import check_objectives
 from nas_distill.records import EpochMetrics, TeacherRecord, TrialRecord
 from nas_distill.store import RunDirectory
+
+if TYPE_CHECKING:
+    from nas_distill.analysis.effects import Effects
 
 
 class Run:
@@ -116,6 +119,8 @@ class Run:
         Args:
             seed: Of forests and folds.
         """
+        from nas_distill.analysis.effects import parameter_effects  # scikit-learn: a second that only this needs
+
         return parameter_effects(self.study.trials, seed=seed)
 
     def confirmations(self) -> tuple[TrialRecord, ...]:

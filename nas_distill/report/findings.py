@@ -7,7 +7,6 @@ from collections import Counter
 from nas_distill.analysis.capacity_law import LawError, fit_capacity_law, law_sentences
 from nas_distill.analysis.confirmation import confirmations
 from nas_distill.analysis.diagnosis import diagnose
-from nas_distill.analysis.effects import parameter_effects
 from nas_distill.analysis.quantities import short_count, signed
 from nas_distill.analysis.verdicts import VERDICTS, Diagnosis
 from nas_distill.report.columns import student_text
@@ -83,4 +82,6 @@ def _law(content: ReportContent) -> Section:
 
 def _effects(content: ReportContent) -> Section:
     """Returns which parameters went with the gap at equal size."""
+    from nas_distill.analysis.effects import parameter_effects  # scikit-learn: a second that only this needs
+
     return Section(title="What went with the gap at equal size", lead=parameter_effects(content.trials).sentences)
