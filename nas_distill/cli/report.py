@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,15 +36,15 @@ def print_report(content: ReportContent, paths: ReportPaths) -> None:
         content: What the report says.
         paths: Where it lies.
     """
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from nas_distill.analysis.picks import describe
+    from nas_distill.cli.sections import make_console, print_section
     from nas_distill.report import chain_section, fold_section, front_table, headline
+    from nas_distill.report.findings import confirmed
 
-    # A pipe has no width: wide enough that no line of the table is folded there.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    console = make_console()
     console.print(Text(headline(content), style="bold"))
     front = front_table(content)
     if front:
@@ -60,6 +59,8 @@ def print_report(content: ReportContent, paths: ReportPaths) -> None:
             console.print(text)
     _print_chain(console, chain_section(content))
     _print_folds(console, fold_section(content))
+    for section in confirmed(content):
+        print_section(console, section)
     console.print(Text(content.counts.sentence()))
     click.echo(f"report: {paths.html}")
 

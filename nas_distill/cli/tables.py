@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from nas_distill.analysis.picks import describe
 from nas_distill.analysis.quantities import MISSING, number_text, percent
 from nas_distill.cli.listing import Listing, in_own_units
+from nas_distill.cli.sections import make_console
 from nas_distill.objectives import OBJECTIVES
 
 if TYPE_CHECKING:
@@ -36,8 +35,7 @@ _OTHERS = {
 
 def print_tables(listing: Listing) -> None:
     """Prints the students, the picks and how several runs stand to each other to standard output."""
-    # A pipe has no width: wide enough that no line of the table is folded there.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    console = make_console()
     comparison = listing.comparison
     console.print(_students(listing))
     for pick in listing.picks:

@@ -59,7 +59,7 @@ def run_facts(content: ReportContent) -> tuple[Fact, ...]:
             f"{data.source}: {len(data.class_names)} classes, {data.image_size}x{data.image_size} px, "
             f"{'grey' if data.channels == 1 else 'RGB'}",
             f"{data.num_train} training, {data.num_validation} validation and {data.num_test} test images; "
-            "the test images were not touched",
+            f"the test images were {_touched(content)}",
         ),
         _teacher(content),
         Fact("Space", config.space.name, _budget(content)),
@@ -68,6 +68,11 @@ def run_facts(content: ReportContent) -> tuple[Fact, ...]:
         _hypervolume(content),
         _resolution(content),
     )
+
+
+def _touched(content: ReportContent) -> str:
+    on_test = {record.number for record in content.confirmations if record.fold is None}
+    return f"opened to confirm {len(on_test)} students, for nothing else" if on_test else "not touched"
 
 
 def _recipe(config: SearchConfig) -> Fact:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from nas_distill.cli import main
 from nas_distill.report import load_content, write_report
 from nas_distill.report.findings import confirmed, finding_sections, verdicts
 from nas_distill.report.markdown import render_markdown
@@ -67,6 +68,22 @@ def test_confirmed_students_are_told_with_intervals_and_the_class_that_the_teach
     assert all(float(line[3].split()[0].replace("+", "")) == pytest.approx(10.0, abs=1.5) for line in hurt)
     assert all("per-class release changed top-1" in note for note in classes.notes[1:])
     assert classes.lead[0].startswith("2 of 20 pairs of student and class are undistillable")
+
+
+def test_the_report_says_that_the_test_images_were_opened(run: RunDirectory) -> None:
+    assert "the test images were not touched" in render_markdown(load_content(run))
+    confirm(run, RECORDS, [4], folds=True)
+    assert "the test images were not touched" in render_markdown(load_content(run))
+    confirm(run, RECORDS, [4, 9])
+    assert "opened to confirm 2 students, for nothing else" in render_markdown(load_content(run))
+
+
+def test_the_terminal_shows_confirmed_students(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    confirm(run, RECORDS, [4])
+    assert main(["report", str(run.path)]) == 0
+    told = capsys.readouterr().out
+    assert "Confirmed students, on the test images" in told
+    assert "Undistillable classes" in told
 
 
 def test_folds_and_seeds_are_told_apart(run: RunDirectory) -> None:
