@@ -15,7 +15,12 @@ from nas_distill.errors import EXIT_INTERRUPTED, ConfigError
 @click.command(short_help="Retrain picked students with and without the teacher; score them on test.")
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--picks", metavar="LIST", help="Rules, trial numbers or front, comma separated.  [default: the picks]")
-@click.option("--seeds", type=int, default=None, help="Trainings per student and arm, scored on test.  [default: 5]")
+@click.option(
+    "--seeds",
+    type=int,
+    default=None,
+    help="Trainings per student and arm, scored on test; from 5 on classes are tested.  [default: 5]",
+)
 @click.option("--folds", type=int, default=None, help="Instead: parts of the training split; test stays closed.")
 @click.option("--release", is_flag=True, help="Train a third time, with per-class release.")
 @config_flags(RESOURCE_FLAGS)
