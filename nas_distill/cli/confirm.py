@@ -19,7 +19,7 @@ from nas_distill.errors import EXIT_INTERRUPTED, ConfigError
     "--seeds",
     type=int,
     default=None,
-    help="Trainings per student and arm, on test; 5 test classes.  [default: 5]",
+    help="Trainings per arm, scored on test; classes are tested from 5 on.  [default: 5]",
 )
 @click.option("--folds", type=int, default=None, help="Instead: parts of the training split; test stays closed.")
 @click.option("--release", is_flag=True, help="Train a third time, with per-class release.")
