@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from nas_distill.report import ChainSection, FoldSection, ReportContent, ReportPaths
+    from nas_distill.report import ReportContent, ReportPaths
 
 
 @click.command(short_help="Write a run's report and print its Pareto front.")
@@ -41,8 +39,8 @@ def print_report(content: ReportContent, paths: ReportPaths) -> None:
 
     from nas_distill.analysis.picks import describe
     from nas_distill.cli.sections import make_console, print_section
-    from nas_distill.report import chain_section, fold_section, front_table, headline
-    from nas_distill.report.findings import confirmed
+    from nas_distill.report import front_table, headline
+    from nas_distill.report.findings import measured_again
 
     console = make_console()
     console.print(Text(headline(content), style="bold"))
@@ -57,52 +55,7 @@ def print_report(content: ReportContent, paths: ReportPaths) -> None:
         for pick in content.picks:
             text = Text.assemble((pick.title, "bold"), f": {describe(pick, content.front)}. {pick.sentence}")
             console.print(text)
-    _print_chain(console, chain_section(content))
-    _print_folds(console, fold_section(content))
-    for section in confirmed(content):
+    for section in measured_again(content):
         print_section(console, section)
     console.print(Text(content.counts.sentence()))
     click.echo(f"report: {paths.html}")
-
-
-def _print_chain(console: Console, section: ChainSection | None) -> None:
-    """Prints who taught whom and what that gained; nothing when no assistants were asked for."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from nas_distill.report import CHAIN_COLUMNS
-
-    if section is None:
-        return
-    console.print(Text(section.title, style="bold"))
-    for text in section.chains:
-        console.print(Text(text))
-    if section.lines:
-        table = Table()
-        for title in CHAIN_COLUMNS:
-            table.add_column(title, justify="left" if title == "Student" else "right")
-        for line in section.lines:
-            table.add_row(*(Text(cell) for cell in line))
-        console.print(table)
-    for text in section.notes:
-        console.print(Text(text))
-
-
-def _print_folds(console: Console, section: FoldSection | None) -> None:
-    """Prints what cross-validation says of the picks; nothing when none was asked for."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from nas_distill.report import FOLD_COLUMNS
-
-    if section is None:
-        return
-    table = Table(title=section.title, title_justify="left")
-    for title in FOLD_COLUMNS:
-        table.add_column(title, justify="left" if title == "Picked as" else "right")
-    for line in section.lines:
-        table.add_row(*(Text(cell) for cell in line))
-    if section.lines:
-        console.print(table)
-    for text in (*section.failures, *section.notes):
-        console.print(Text(text))

@@ -19,7 +19,7 @@ def make_console() -> Console:
 
 
 def print_section(console: Console, section: Section) -> None:
-    """Prints heading, lead, table and notes."""
+    """Prints a section as the report shows it."""
     console.print(Text(section.title, style="bold"))
     for text in section.lead:
         console.print(Text(text))
@@ -27,8 +27,8 @@ def print_section(console: Console, section: Section) -> None:
         table = Table()
         for title in section.columns:
             table.add_column(title, justify="left" if title in section.texts else "right")
-        for line in section.lines:
-            table.add_row(*(Text(cell) for cell in line))
+        for index, line in enumerate(section.lines):
+            table.add_row(*(Text(cell) for cell in line), style="bold" if index in section.marked else None)
         console.print(table)
-    for text in section.notes:
+    for text in (*section.failures, *section.notes):
         console.print(Text(text))

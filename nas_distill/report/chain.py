@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import isnan
 
 from nas_distill.analysis.assisted import AssistedStudent, assisted_students, mean_gain
@@ -10,6 +9,7 @@ from nas_distill.analysis.folds import Estimate
 from nas_distill.analysis.quantities import MISSING, short_count, signed
 from nas_distill.report.columns import student_text
 from nas_distill.report.content import ReportContent, Row, rows
+from nas_distill.report.sections import Section
 
 CHAIN_COLUMNS = (
     "Student",
@@ -35,24 +35,7 @@ _CHOSEN = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChainSection:
-    """Teacher assistants as people read it.
-
-    Attributes:
-        title: Of the section.
-        chains: One line per assistant: teacher, assistants and their students.
-        lines: Cells of each student, as `CHAIN_COLUMNS`.
-        notes: What the numbers say, and what they mean.
-    """
-
-    title: str
-    chains: tuple[str, ...]
-    lines: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...]
-
-
-def chain_section(content: ReportContent) -> ChainSection | None:
+def chain_section(content: ReportContent) -> Section | None:
     """Returns what there is to say; None when no assistants were asked for."""
     plan = content.assistants
     if content.config.assistants.count == 0 and not plan.rounds:
@@ -65,9 +48,12 @@ def chain_section(content: ReportContent) -> ChainSection | None:
     notes += [_SAMPLE, _CHOSEN] if students else []
     if not notes:
         notes = ["Assistants are chosen when the search's own trials have ended: go on with search --resume."]
-    return ChainSection(
+    return Section(
         title="Teacher assistants",
-        chains=tuple(_chain(content, found, index) for index in range(len(plan.rounds))),
+        caption="Each student twice: distilled from the teacher, and from an assistant",
+        columns=CHAIN_COLUMNS,
+        texts=frozenset({"Student"}),
+        lead=tuple(_chain(content, found, index) for index in range(len(plan.rounds))),
         lines=tuple(_line(found, one) for one in students),
         notes=tuple(notes),
     )

@@ -1,4 +1,4 @@
-"""What the report says of why and whether to believe it: verdicts, capacity law, effects, confirmed students."""
+"""What the report says besides picks, front and trials, section by section: why, and whether to believe it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from nas_distill.analysis.confirmation import confirmations
 from nas_distill.analysis.diagnosis import diagnose
 from nas_distill.analysis.quantities import short_count, signed
 from nas_distill.analysis.verdicts import VERDICTS, Diagnosis
+from nas_distill.report.chain import chain_section
 from nas_distill.report.columns import student_text
 from nas_distill.report.confirmed import confirmed_sections
 from nas_distill.report.content import ReportContent, rows
+from nas_distill.report.folds import fold_section
+from nas_distill.report.recipes import recipe_section
 from nas_distill.report.sections import Section
 
 VERDICT_COLUMNS = ("Trial", "Student", "Parameters", "Gap, points", "Verdict", "Because", "What to try")
@@ -23,9 +26,18 @@ _VERDICT_NOTE = (
 
 
 def finding_sections(content: ReportContent) -> tuple[Section, ...]:
-    """Returns the sections on confirmed students, verdicts, the capacity law and effects, as far as there are any."""
-    found = confirmed(content)
-    return (*found, _verdicts(content), _law(content), _effects(content)) if len(content.front.members) else found
+    """Returns what was measured again, the verdicts, the capacity law, effects and losses, as far as there are any."""
+    found = measured_again(content)
+    if len(content.front.members):
+        found += (_verdicts(content), _law(content), _effects(content))
+    losses = recipe_section(content)
+    return found if losses is None else (*found, losses)
+
+
+def measured_again(content: ReportContent) -> tuple[Section, ...]:
+    """Returns the sections on students that were trained again: by assistants, over folds, to be confirmed."""
+    asked = (chain_section(content), fold_section(content))
+    return (*(section for section in asked if section is not None), *confirmed(content))
 
 
 def confirmed(content: ReportContent) -> tuple[Section, ...]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from nas_distill.analysis.folds import Estimate, FoldScore, fold_scores
 from nas_distill.analysis.quantities import MISSING, signed
 from nas_distill.report.content import ReportContent, Row, rows
+from nas_distill.report.sections import Section
 
 FOLD_COLUMNS = (
     "Trial",
@@ -19,6 +19,7 @@ FOLD_COLUMNS = (
     "Gap in the search, points",
 )
 
+_CAPTION = "Mean and 95 % t interval over the folds, beside the score on the validation images in the search"
 _INDIRECT = "Its answers to the other images may carry what it learnt from those of the fold: students may profit, too."
 _ROUGH = (
     "Folds share training images, so the interval is a rough one, rather too narrow (Bengio and Grandvalet 2004: the "
@@ -26,24 +27,7 @@ _ROUGH = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoldSection:
-    """Cross-validation as people read it.
-
-    Attributes:
-        title: Of the section.
-        lines: Cells of each picked student, as `FOLD_COLUMNS`.
-        failures: One line per fold on which a training failed.
-        notes: What the numbers mean, and what flatters whom.
-    """
-
-    title: str
-    lines: tuple[tuple[str, ...], ...]
-    failures: tuple[str, ...]
-    notes: tuple[str, ...]
-
-
-def fold_section(content: ReportContent) -> FoldSection | None:
+def fold_section(content: ReportContent) -> Section | None:
     """Returns what there is to say; None when no cross-validation was asked for."""
     count = content.config.picks.folds
     if count == 0:
@@ -51,12 +35,13 @@ def fold_section(content: ReportContent) -> FoldSection | None:
     title = f"Cross-validation, {count} folds"
     scores = fold_scores(content.folds, (pick.number for pick in content.picks if pick.number is not None), count)
     if not scores:
-        return FoldSection(
-            title=title, lines=(), failures=(), notes=("No student was picked, so there is none to score.",)
-        )
+        return Section(title=title, notes=("No student was picked, so there is none to score.",))
     found = {int(row["number"]): row for row in rows(content.front.members)}
-    return FoldSection(
+    return Section(
         title=title,
+        caption=_CAPTION,
+        columns=FOLD_COLUMNS,
+        texts=frozenset({"Picked as"}),
         lines=tuple(_line(content, score, found[score.number]) for score in scores),
         failures=tuple(
             f"trial {score.number}, fold {number + 1} of {count}: {reason}"

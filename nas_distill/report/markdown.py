@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from nas_distill.analysis.picks import describe
-from nas_distill.report.chain import CHAIN_COLUMNS, ChainSection, chain_section
 from nas_distill.report.columns import FRONT_COLUMNS, Column, with_objectives
 from nas_distill.report.content import ReportContent, Row, rows
 from nas_distill.report.facts import headline, run_facts
 from nas_distill.report.findings import finding_sections
-from nas_distill.report.folds import FOLD_COLUMNS, FoldSection, fold_section
-from nas_distill.report.recipes import RECIPE_COLUMNS, RecipeSection, recipe_section
 from nas_distill.report.sections import Section
 
 
@@ -27,9 +24,6 @@ def render_markdown(content: ReportContent) -> str:
     if len(content.front.members):
         columns = with_objectives(FRONT_COLUMNS, content)
         parts += ["## Pareto front", _table(columns, rows(content.front.members))]
-    parts += _chain(chain_section(content))
-    parts += _folds(fold_section(content))
-    parts += _recipes(recipe_section(content))
     for section in finding_sections(content):
         parts += _section(section)
     facts = (
@@ -44,32 +38,9 @@ def render_markdown(content: ReportContent) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _chain(section: ChainSection | None) -> list[str]:
-    if section is None:
-        return []
-    table = _plain_table(CHAIN_COLUMNS, section.lines)
-    parts = (f"## {section.title}", _list(section.chains), table, _list(section.notes))
-    return [part for part in parts if part]
-
-
-def _folds(section: FoldSection | None) -> list[str]:
-    if section is None:
-        return []
-    table = _plain_table(FOLD_COLUMNS, section.lines)
-    return [part for part in (f"## {section.title}", table, _list((*section.failures, *section.notes))) if part]
-
-
-def _recipes(section: RecipeSection | None) -> list[str]:
-    if section is None:
-        return []
-    table = _plain_table(RECIPE_COLUMNS, [line.cells for line in section.lines])
-    parts = (f"## {section.title}", _list(section.summary), table, _list(section.notes))
-    return [part for part in parts if part]
-
-
 def _section(section: Section) -> list[str]:
     table = _plain_table(section.columns, section.lines)
-    parts = (f"## {section.title}", _list(section.lead), table, _list(section.notes))
+    parts = (f"## {section.title}", _list(section.lead), table, _list((*section.failures, *section.notes)))
     return [part for part in parts if part]
 
 

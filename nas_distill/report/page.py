@@ -11,15 +11,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from nas_distill import __version__
 from nas_distill.analysis.picks import Pick
 from nas_distill.analysis.quantities import number_text, percent, quantity
-from nas_distill.report.chain import CHAIN_COLUMNS, chain_section
 from nas_distill.report.columns import FRONT_COLUMNS, TRIAL_COLUMNS, Column, with_objectives
 from nas_distill.report.content import ReportContent, Row, arguments_text, rows
 from nas_distill.report.curve_figure import curve_figure
 from nas_distill.report.facts import hardest_class, headline, run_facts
 from nas_distill.report.findings import finding_sections
-from nas_distill.report.folds import FOLD_COLUMNS, fold_section
 from nas_distill.report.front_figure import FamilyStyle, family_styles, front_figure
-from nas_distill.report.recipes import RECIPE_COLUMNS, recipe_section
 
 _WIDE, _NARROW = (1080.0, 460.0), (372.0, 380.0)
 _MOST_REFUSALS = 50
@@ -96,12 +93,6 @@ def render_page(content: ReportContent) -> str:
             version=__version__,
             headline=headline(content),
             facts=run_facts(content),
-            chain_columns=CHAIN_COLUMNS,
-            chain=chain_section(content),
-            fold_columns=FOLD_COLUMNS,
-            folds=fold_section(content),
-            recipe_columns=RECIPE_COLUMNS,
-            recipes=recipe_section(content),
             sections=finding_sections(content),
             cards=[_card(content, pick) for pick in content.picks],
             families=list(family_styles(content).values()),

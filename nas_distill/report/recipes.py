@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from nas_distill.analysis.quantities import MISSING, quantity, short_count, signed
 from nas_distill.analysis.recipes import (
     LEAST_TO_TELL_APART,
@@ -16,6 +14,7 @@ from nas_distill.analysis.recipes import (
 from nas_distill.config import SEARCHED_RECIPE
 from nas_distill.objectives import OBJECTIVES
 from nas_distill.report.content import ReportContent
+from nas_distill.report.sections import Section
 
 RECIPE_COLUMNS = ("Parameters", "Loss", "Trials", "Median gap, points", "95 % interval", "Best gap, points", "Standing")
 TITLE = "Best loss by size"
@@ -31,37 +30,7 @@ _OTHER_CHOICES = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecipeLine:
-    """A loss in a band of sizes.
-
-    Attributes:
-        cells: As `RECIPE_COLUMNS`.
-        best: Whether it is the band's best.
-    """
-
-    cells: tuple[str, ...]
-    best: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecipeSection:
-    """Losses by size as people read them.
-
-    Attributes:
-        title: Of the section.
-        summary: One sentence per band.
-        lines: One per band and loss.
-        notes: What the numbers mean.
-    """
-
-    title: str
-    summary: tuple[str, ...]
-    lines: tuple[RecipeLine, ...]
-    notes: tuple[str, ...]
-
-
-def recipe_section(content: ReportContent) -> RecipeSection | None:
+def recipe_section(content: ReportContent) -> Section | None:
     """Returns what there is to say; None when losses were not searched and all students had the same."""
     bands = losses_by_size(content.trials)
     losses = {score.loss for band in bands for score in band.scores}
@@ -69,14 +38,19 @@ def recipe_section(content: ReportContent) -> RecipeSection | None:
         if content.config.space.recipe != SEARCHED_RECIPE or not bands:
             return None
         only = f"Every fully trained student had the same loss ({next(iter(losses))}): there is none to compare."
-        return RecipeSection(title=TITLE, summary=(only,), lines=(), notes=())
+        return Section(title=TITLE, lead=(only,))
     notes = [_METHOD, _OTHER_CHOICES]
     if len(bands) == 1:
         notes.insert(0, f"Too few students for bands of {LEAST_TRIALS} and more: all sizes are one band.")
-    return RecipeSection(
+    scored = [(band, score) for band in bands for score in band.scores]
+    return Section(
         title=TITLE,
-        summary=tuple(_sentence(band) for band in bands),
-        lines=tuple(_line(band, score) for band in bands for score in band.scores),
+        lead=tuple(_sentence(band) for band in bands),
+        caption="Capacity gap by loss among students of about the same size, smallest students first",
+        columns=RECIPE_COLUMNS,
+        texts=frozenset({"Parameters", "Loss", "Standing"}),
+        lines=tuple(_line(band, score) for band, score in scored),
+        marked=frozenset(index for index, (band, score) in enumerate(scored) if score is band.best),
         notes=tuple(notes),
     )
 
@@ -101,22 +75,18 @@ def _median(score: LossScore) -> str:
     return f"median gap of {signed(score.median_gap_points)} points over {score.trials} trials"
 
 
-def _line(band: SizeBand, score: LossScore) -> RecipeLine:
-    best = score is band.best
+def _line(band: SizeBand, score: LossScore) -> tuple[str, ...]:
     interval = MISSING
     if score.interval is not None:
         interval = " to ".join(signed(bound) for bound in score.interval)
-    return RecipeLine(
-        cells=(
-            _range(band),
-            score.loss,
-            str(score.trials),
-            signed(score.median_gap_points),
-            interval,
-            signed(score.best_gap_points),
-            f"best: {band.standing}" if best else "",
-        ),
-        best=best,
+    return (
+        _range(band),
+        score.loss,
+        str(score.trials),
+        signed(score.median_gap_points),
+        interval,
+        signed(score.best_gap_points),
+        f"best: {band.standing}" if score is band.best else "",
     )
 
 

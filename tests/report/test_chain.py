@@ -11,7 +11,8 @@ from nas_distill.analysis.quantities import MISSING
 from nas_distill.cli import main
 from nas_distill.config import AssistantsConfig, BudgetConfig, SearchConfig
 from nas_distill.records import TeacherLink, TrialRecord, TrialStatus
-from nas_distill.report import build_report, chain_section, front_table, load_content
+from nas_distill.report import build_report, front_table, load_content
+from nas_distill.report.chain import chain_section
 from nas_distill.report.facts import run_facts
 from nas_distill.store import RunDirectory, write_record
 from tests.report.factory import make_record, make_run, make_teacher
@@ -56,7 +57,7 @@ def test_the_chain_and_what_it_gained(tmp_path: Path, capsys: pytest.CaptureFixt
     run = make_taught(tmp_path)
     section = chain_section(load_content(run))
     assert section is not None
-    (chain,) = section.chains
+    (chain,) = section.lead
     assert chain.startswith("teacher small_resnet (1.24M parameters, top-1 98.00 %) → trial 2 (150k parameters, ")
     assert chain.endswith("top-1 95.00 %) → trials 3, 4")
     # 196 sqrt(0.68 0.32 / 288 + 0.78 0.22 / 288) and 196 sqrt(0.86 0.14 / 288 + 0.89 0.11 / 288).
@@ -85,7 +86,8 @@ def test_the_chain_and_what_it_gained(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_heads_without_a_button_keep_their_distance(tmp_path: Path) -> None:
     page = build_report(make_taught(tmp_path)).html.read_text()
-    table = page[page.index('<table id="chain-table">') :].partition("</table>")[0]
+    table = page[page.index("Each student twice") :].partition("</table>")[0]
+    assert "<th" in table
     assert "<button" not in table
     rules = dict(re.findall(r"^(\S.*?) \{ (.*) \}$", page, flags=re.MULTILINE))
     # A button brings the distance along, so that its head has none of its own.
@@ -105,7 +107,7 @@ def test_trials_that_assistants_teach_are_planned_too(tmp_path: Path) -> None:
 def test_one_students_gain_is_told_with_its_own_interval(tmp_path: Path) -> None:
     section = chain_section(load_content(make_taught(tmp_path, (20.0,))))
     assert section is not None
-    assert section.chains[0].endswith("→ trial 3 and 1 to come")
+    assert section.lead[0].endswith("→ trial 3 and 1 to come")
     assert section.notes[1] == (
         "Gain of the one student that trial 2 taught: +10.00 ± 7.21 points. The interval does not contain 0: the "
         "assistant helped here."
@@ -129,7 +131,7 @@ def test_what_has_not_begun_is_to_come(tmp_path: Path) -> None:
     run = make_taught(tmp_path / "chosen", ())
     section = chain_section(load_content(run))
     assert section is not None
-    assert section.chains[0].endswith("→ 2 to come")
+    assert section.lead[0].endswith("→ 2 to come")
     assert (section.lines, section.notes) == ((), (REASON,))
     run.assistants.unlink()
     section = chain_section(load_content(run))
@@ -142,7 +144,7 @@ def test_that_none_is_needed_is_told(tmp_path: Path) -> None:
     write_record(run.assistants, AssistantPlan(verdict="No assistant is needed: <none>."))
     section = chain_section(load_content(run))
     assert section is not None
-    assert (section.chains, section.lines) == ((), ())
+    assert (section.lead, section.lines) == ((), ())
     assert "No assistant is needed: &lt;none&gt;." in build_report(run).html.read_text()
 
 

@@ -31,7 +31,8 @@ from nas_distill.config import (
 from nas_distill.config_io import read_run_config
 from nas_distill.errors import ConfigError
 from nas_distill.records import Recipe, TrialStatus
-from nas_distill.report import build_report, chain_section, load_content
+from nas_distill.report import build_report, load_content
+from nas_distill.report.chain import chain_section
 from nas_distill.search import assistants as search_assistants
 from nas_distill.search.driver import SearchDriver
 from nas_distill.search.preparation import prepare
@@ -133,7 +134,7 @@ def test_the_report_tells_the_chain_and_the_gain(taught: Taught) -> None:
     assert content.counts.sentence() == "3 of 3 trials complete"
     section = chain_section(content)
     assert section is not None
-    assert section.chains[0].endswith("→ trial 2")
+    assert section.lead[0].endswith("→ trial 2")
     assert [line[2:6:2] for line in section.lines] == [("0", "trial 1")]
     paths = build_report(taught.run)
     assert "Teacher assistants" in paths.html.read_text()

@@ -13,7 +13,8 @@ from nas_distill.config import LOCAL_DIR, BudgetConfig, PicksConfig, SearchConfi
 from nas_distill.config_io import read_run_config
 from nas_distill.errors import ConfigError
 from nas_distill.records import Recipe, TrialStatus
-from nas_distill.report import fold_section, load_content
+from nas_distill.report import load_content
+from nas_distill.report.folds import fold_section
 from nas_distill.search.service import resume_search, start_search
 from nas_distill.store import RunDirectory
 from tests.helpers import SMALL_DATA, Heard, SmallRun
