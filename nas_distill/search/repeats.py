@@ -15,7 +15,7 @@ from ray.exceptions import RayError, RayTaskError
 import nas_distill.models  # noqa: F401 - registers the entrypoints that specs name, in every worker
 from nas_distill.assignment import Assignment
 from nas_distill.config import ResourcesConfig
-from nas_distill.ending import end_trial, folder_of, one_line, read_own_result, trial_record
+from nas_distill.ending import folder_of, one_line, read_own_result, trial_record
 from nas_distill.errors import ClusterError, NasDistillError
 from nas_distill.progress import Progress
 from nas_distill.records import TrialRecord, TrialStatus
@@ -67,7 +67,7 @@ def train_repeats(
     """Trains and scores what has not ended of `planned` on the connected cluster.
 
     What ended before stays; what was cut off goes on from its checkpoint. A training whose workers die (each time
-    `resources.max_failures` allows) is recorded as failed, with the reason.
+    `resources.max_failures` allows) is told of and has not ended: it may have lacked nothing but memory, beside others.
 
     Args:
         planned: What to train; each has a folder of its own (`ending.folder_of`).
@@ -81,7 +81,8 @@ def train_repeats(
         One record per assignment, in their order.
 
     Raises:
-        ClusterError: Workers die whatever they train; what was cut off goes on by the same command.
+        ClusterError: Workers died, and all others have ended, or they die whatever they train; what was cut off goes
+            on by the same command.
         NasDistillError: As a worker met it, such as a full disk.
     """
     run = RunDirectory(Path(workplace.run))
@@ -132,10 +133,14 @@ class _Trainings:
         self._progress = progress
         self._deaths = 1
         self._ended = 0
-        self._lost: list[tuple[Assignment, str]] = []
+        self._lost: list[str] = []
 
     def work_off(self, workplace: Workplace, resources: ResourcesConfig, space_name: str) -> None:
-        """Hands out one training after another; returns when all have ended."""
+        """Hands out one training after another; returns when all have ended.
+
+        Raises:
+            NasDistillError: As `train_repeats` raises it.
+        """
         remote = ray.remote(RepeatWorker).options(
             num_cpus=resources.cpus_per_trial,
             num_gpus=resources.gpus_per_trial,
@@ -165,7 +170,8 @@ class _Trainings:
         finally:
             for worker in [*idle, *(worker for worker, _ in at_work.values())]:
                 ray.kill(worker)
-        self._settle()
+        if self._lost:
+            raise self._losses(f"{len(self._lost)} of {self._total} trainings")
 
     def _take(self, ended: Any, assignment: Assignment) -> bool:
         """Books what a worker came back with; returns whether it can go on.
@@ -185,19 +191,20 @@ class _Trainings:
         return True
 
     def _lose(self, assignment: Assignment, reason: str) -> None:
-        self._lost.append((assignment, reason))
+        """Tells of a training without an end. Nothing is written: a result on disk would keep it from going on."""
+        name = self._purpose.name(trial_record(assignment, status=TrialStatus.FAILED, curve=(), error=reason))
+        self._lost.append(f"{name}: {reason}")
+        number = assignment.number
+        self._run.log_event(self._purpose.task, number=number, training=name, status="lost", error=reason)
+        self._progress.event(self._purpose.task, f"{name} has not ended: {reason}")
         if self._ended == 0 and len(self._lost) >= _LOSSES_BEFORE_GIVING_UP:
-            raise ClusterError(
-                f"{self._purpose.field}: {len(self._lost)} trainings in a row lost their workers (the last: {reason}); "
-                f"see `nas_distill doctor`, then go on with {self._purpose.way_on}"
-            )
+            raise self._losses(f"{len(self._lost)} trainings in a row")
 
-    def _settle(self) -> None:
-        """Books the lost as failed: since others ended, or there were few, the fault was theirs."""
-        for assignment, reason in self._lost:
-            folder = folder_of(self._run, assignment)
-            record = trial_record(assignment, status=TrialStatus.FAILED, curve=folder.read_curve(), error=reason)
-            self._book(end_trial(folder, record))
+    def _losses(self, how_many: str) -> ClusterError:
+        return ClusterError(
+            f"{self._purpose.field}: {how_many} lost their workers (the last, {self._lost[-1]}); see `nas_distill "
+            f"doctor`, then go on with {self._purpose.way_on}, with --max-parallel 1 where memory is short"
+        )
 
     def _book(self, record: TrialRecord) -> None:
         self._ended += 1

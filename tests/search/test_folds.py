@@ -24,6 +24,7 @@ from nas_distill.records import Fold, Recipe, StudentSpec, TrialStatus
 from nas_distill.report import load_content
 from nas_distill.search.fold_plan import check_folds, plan_folds
 from nas_distill.search.folds import score_folds, score_picks
+from nas_distill.search.repeats import unended
 from nas_distill.store import RunDirectory
 from nas_distill.trial import Trial
 from nas_distill.workplace import Workplace, open_context
@@ -143,16 +144,19 @@ def test_a_killed_workers_fold_goes_on_in_another(workplace: Workplace) -> None:
 
 @pytest.fixture
 def deadly(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A space with an architecture that kills its process."""
+    """A space with an architecture that kills its process, unless there is a file `enough` beside the space's."""
     file = tmp_path_factory.mktemp("space") / "deadly_space.py"
     file.write_text(
         textwrap.dedent("""
         import os
-        from timm.models import register_model
+        from pathlib import Path
+        from timm.models import create_model, register_model
 
         @register_model
         def deadly_net(pretrained=False, **kwargs):
-            os._exit(1)
+            if not Path(__file__).with_name("enough").exists():
+                os._exit(1)
+            return create_model("small_resnet", widths=(4, 6), depths=(1, 1), **kwargs)
 
         def space(trial):
             raise AssertionError
@@ -164,16 +168,34 @@ def deadly(tmp_path_factory: pytest.TempPathFactory) -> str:
 DEADLY = StudentSpec(architecture="deadly_net")
 
 
-def test_those_that_kill_their_workers_or_mix_images_fail_beside_others(
-    workplace: Workplace, small_run: SmallRun, deadly: str
-) -> None:
+def test_those_that_mix_images_fail_beside_others(workplace: Workplace, small_run: SmallRun) -> None:
     known = {"teacher/none": small_run.knowledge_id, "teacher/mixup": small_run.knowledge_id}
-    planned, heard = [*make_folds(0, spec=DEADLY), *make_folds(1), *make_folds(2, mix="mixup")], Heard()
-    statuses, errors = run_folds(planned, workplace.model_copy(update={"knowledge": known}), heard, space_name=deadly)
-    assert statuses == [TrialStatus.FAILED] * 2 + [TrialStatus.COMPLETE] * 2 + [TrialStatus.FAILED] * 2
-    assert all(error.startswith("its worker died 1 time") and "\n" not in error for error in errors[:2])
-    assert all("recipe.mix is mixup, which mixes images of the fold that is left out" in error for error in errors[4:])
+    planned, heard = [*make_folds(1), *make_folds(2, mix="mixup")], Heard()
+    statuses, errors = run_folds(planned, workplace.model_copy(update={"knowledge": known}), heard)
+    assert statuses == [TrialStatus.COMPLETE] * 2 + [TrialStatus.FAILED] * 2
+    assert all("recipe.mix is mixup, which mixes images of the fold that is left out" in error for error in errors[2:])
     assert any("trial 2, fold 2 of 2 failed: picks.folds: recipe.mix is mixup" in text for text in heard.texts("folds"))
+
+
+def test_those_that_lose_their_workers_beside_others_are_told_of_and_go_on(workplace: Workplace, deadly: str) -> None:
+    run, heard = RunDirectory(Path(workplace.run)), Heard()
+    planned = [*make_folds(0, spec=DEADLY), *make_folds(1)]
+    with pytest.raises(
+        ClusterError,
+        match=r"picks\.folds: 2 of 4 trainings lost their workers \(the last, trial 0, fold . of 2: its worker died 1 "
+        r"time; does memory suffice.*go on with --resume .*, with --max-parallel 1 where memory is short",
+    ) as caught:
+        run_folds(planned, workplace, heard, space_name=deadly)
+    assert "\n" not in str(caught.value)
+    ended = [one for one in planned if folder_of(run, one).result.exists()]
+    assert ended == planned[2:]
+    assert unended(run, planned) == tuple(planned[:2])
+    assert any(text.startswith("trial 0, fold 1 of 2 has not ended: its worker died") for text in heard.texts("folds"))
+
+    Path(deadly.partition(":")[0]).with_name("enough").touch()
+    before = {folder_of(run, one).result.stat().st_mtime_ns for one in ended}
+    assert run_folds(planned, workplace, space_name=deadly)[0] == [TrialStatus.COMPLETE] * 4
+    assert {folder_of(run, one).result.stat().st_mtime_ns for one in ended} == before
 
 
 def test_when_all_workers_die_nothing_is_booked_and_it_is_told(workplace: Workplace, deadly: str) -> None:
