@@ -201,7 +201,10 @@ class SearchDriver:
         flight = self._running[number]
         try:
             record = read_own_result(flight.assignment, self._run.trial(number))
-            if record is None and self.failure is None and self._deaths.forgives(number):
+            if record is None and self.failure is not None:
+                self._leave_in_flight(self._running.pop(number), error)
+                return
+            if record is None and self._deaths.forgives(number):
                 self._hand_out_again(self._running.pop(number), error)
                 return
             if record is None and flight.done == flight.before:
@@ -269,6 +272,11 @@ class SearchDriver:
         self._teller.event(
             "retry", f"trial {flight.assignment.number} goes on in another worker: {error or 'no result'}"
         )
+
+    def _leave_in_flight(self, flight: Flight, error: str | None) -> None:
+        # Nothing is handed out any more; a record would keep a resumed search from going on with the trial.
+        self._teller.event("retry", f"trial {flight.assignment.number} is left to --resume: {error or 'no result'}")
+        self._say_status()
 
     def _hold(self, flight: Flight, error: str) -> None:
         """Waits with a trial whose worker died before its first epoch.

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+from optuna import Trial as OptunaTrial
 from optuna.trial import TrialState
 
-from nas_distill.errors import ClusterError
-from nas_distill.records import TrialStatus
+from nas_distill.errors import ClusterError, SpaceError
+from nas_distill.records import StudentSpec, TrialStatus
 from nas_distill.store import RunDirectory
 from nas_distill.trial import Trial, run_trial
 from nas_distill.workplace import TrialContext
 from tests.helpers import SmallRun
-from tests.search.driving import open_driver, rows, trained, work
+from tests.search.driving import open_driver, rows, trained, widths, work
 
 
 def test_a_dead_worker_fails_its_trial_and_keeps_its_curve(
@@ -62,6 +64,40 @@ def test_a_trial_is_handed_out_again_only_so_often(tmp_path: Path, small_run: Sm
     assert attempts == 3
     assert [row.state for row in rows(tmp_path)] == [TrialState.FAIL]
     assert not driver.waiting
+
+
+@pytest.mark.parametrize("max_failures", [0, 2])
+def test_a_worker_that_dies_once_the_handing_out_has_failed_leaves_its_trial_in_flight(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext, max_failures: int
+) -> None:
+    def faulty(trial: OptunaTrial) -> StudentSpec:
+        if trial.number >= 2:
+            raise ZeroDivisionError("mine")
+        return widths(trial)
+
+    driver, heard = open_driver(tmp_path, small_run, max_failures=max_failures, function=faulty)
+    begun, unbegun = driver.next_assignment(), driver.next_assignment()
+    assert begun is not None
+    assert unbegun is not None
+    Trial(begun, context, RunDirectory(tmp_path).trial(begun.number)).advance()
+    driver.epoch_done(begun.number, 1)
+    assert driver.next_assignment() is None
+    assert isinstance(driver.failure, SpaceError)
+    driver.trial_ended(begun.number, "worker: CUDA error")
+    driver.trial_ended(unbegun.number, None)
+    driver.settle()
+    numbers = [begun.number, unbegun.number]
+    assert [row.state for row in rows(tmp_path) if row.number in numbers] == [TrialState.RUNNING] * 2
+    assert heard.texts("retry") == [
+        f"trial {begun.number} is left to --resume: worker: CUDA error",
+        f"trial {unbegun.number} is left to --resume: no result",
+    ]
+    assert heard.last_status is not None
+    assert heard.last_status.running == {}
+
+    again, _ = open_driver(tmp_path, small_run, total=2)
+    assert work(again, tmp_path, context) == numbers
+    assert trained(tmp_path) == numbers
 
 
 def test_workers_that_die_before_their_first_epoch_end_the_search_not_its_trials(
