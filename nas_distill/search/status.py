@@ -77,7 +77,7 @@ class Tally:
         inherited: int = 0,
         left: BudgetLeft = BudgetLeft(),  # noqa: B008 - it is frozen
     ) -> float | None:
-        """Returns an estimate of the seconds left; None before the first trial of this process ends, or unbounded.
+        """Returns an estimate of the seconds left; None while there is nothing to estimate it from, or unbounded.
 
         Epochs still to train, over epochs per second so far. A trial not yet begun is expected to take the mean
         of those that ended here, so trials that stop early or fail shorten the estimate. The budget that is expected
@@ -88,6 +88,8 @@ class Tally:
         expected = self._epochs_of_those / self._here
         in_flight = sum(max(0, epochs - done) for done, epochs in running.values())
         trained = self._epochs_here + sum(done for done, _ in running.values()) - inherited
+        if trained <= 0:
+            return None  # a resumed trial went back to a checkpoint that lies further behind than anything was trained
         epoch_s = elapsed_s / trained
         bounds = []
         if total is not None:

@@ -144,6 +144,12 @@ def test_trials_found_on_resuming_do_not_count_as_speed() -> None:
     assert tally(here).remaining_seconds(total=8, running={}, elapsed_s=20.0) == pytest.approx(40.0)
 
 
+@pytest.mark.parametrize("inherited", [15, 20])
+def test_a_resumed_trial_that_restarts_behind_its_curve_leaves_no_estimate(inherited: int) -> None:
+    early = tally([ended(0, epochs=12, epochs_here=12)])
+    assert early.remaining_seconds(total=4, running={1: (3, 30)}, elapsed_s=9.0, inherited=inherited) is None
+
+
 def test_nothing_left_takes_no_time() -> None:
     assert tally([ended(0)]).remaining_seconds(total=1, running={}, elapsed_s=5.0) == 0.0
 
