@@ -187,7 +187,7 @@ def run_trainable(driver: SearchDriver, run: RunDirectory, trainable: Any, resou
     except KeyboardInterrupt:
         return False
     except (RayError, TuneError) as error:
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        reason = _last_line(error) or type(error).__name__
         raise ClusterError(f"Ray ended the search: {reason}; go on with --resume {run.path}") from error
     return True
 
@@ -199,7 +199,12 @@ def _session_name(run: RunDirectory) -> str:
 
 
 def _reason(trial: TuneTrial) -> str:
-    """Returns the last line of the worker's error, which names exception and message."""
-    error = trial.get_error()
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] if error else []
-    return f"worker: {lines[-1]:.300}" if lines else "the worker died"
+    """Returns why a worker failed, as one line."""
+    line = _last_line(trial.get_error())
+    return f"worker: {line}" if line else "the worker died"
+
+
+def _last_line(error: Exception | None) -> str:
+    """Returns the last line of the text, which names exception and message where Ray passes on a traceback as text."""
+    lines = [line.strip() for line in str(error or "").splitlines() if line.strip()]
+    return f"{lines[-1]:.300}" if lines else ""

@@ -45,6 +45,7 @@ def open_driver(
     function: Callable[[OptunaTrial], StudentSpec] = widths,
     asha: Asha | None = None,
     watch: BudgetWatch | None = None,
+    heard: Heard | None = None,
 ) -> tuple[SearchDriver, Heard]:
     run = RunDirectory(folder)
     storage, name = run.own_storage, "nas_distill"
@@ -61,7 +62,7 @@ def open_driver(
         recipes=load_recipe_space("fixed"),
         choices=make_choices(SearchConfig()),
     )
-    heard = Heard()
+    heard = heard or Heard()
     driver = SearchDriver(
         run,
         ledger,
