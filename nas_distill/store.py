@@ -272,11 +272,14 @@ class RunDirectory:
         return read_record(self.teacher_record, TeacherRecord)
 
     def log_event(self, kind: str, **fields: Any) -> None:
-        """Appends one line to the event log; a torn last line is the reader's to skip."""
+        """Appends one line to the event log; a torn last line stays one of its own, which is the reader's to skip."""
         line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": kind, **fields})
         # A log on a full disk is no reason to end a search.
-        with suppress(OSError), self.events.open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
+        with suppress(OSError), self.events.open("ab+") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(size - 1, 0))
+            torn = stream.read(1) not in {b"", b"\n"}
+            stream.write(b"\n" * torn + line.encode() + b"\n")
 
     def read_events(self) -> Iterator[dict[str, Any]]:
         """Yields the events of the log, the oldest first; lines that a crash has torn are passed over.

@@ -219,6 +219,17 @@ def test_events_are_lines(tmp_path: Path) -> None:
     assert first["time"].endswith("+00:00")
 
 
+def test_an_event_after_a_torn_line_is_read(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.log_event("started")
+    run.log_event("torn")
+    run.events.write_bytes(run.events.read_bytes()[:-5])
+    run.log_event("search")
+    run.log_event("end")
+    assert [event["event"] for event in run.read_events()] == ["started", "search", "end"]
+    assert run.events.read_bytes().count(b"\n") == 4
+
+
 @contextmanager
 def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-c", HOLD, str(path)]
