@@ -76,16 +76,31 @@ def write_record(path: Path, record: Record) -> None:
     write_text(path, record.model_dump_json(indent=1) + "\n")
 
 
+@contextmanager
+def reading(origin: object) -> Iterator[None]:
+    """Tells in one line when the file system refuses to look at or read what the context looks at.
+
+    Args:
+        origin: A path, or the flag that names it.
+
+    Raises:
+        RunError: It does (no such file, a folder that may not be entered, a name that is too long).
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise RunError(f"{origin}: cannot be read: {reason}; check the path and its permissions") from error
+
+
 def read_record(path: Path, model: type[RecordT]) -> RecordT:
     """Returns the record in the JSON file `path`.
 
     Raises:
         RunError: The file is missing or does not hold such a record.
     """
-    try:
+    with reading(path):
         text = path.read_bytes()
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from error
     return parse_record(model, text, origin=str(path))
 
 
@@ -120,18 +135,26 @@ class TrialFolder:
         write_text(self.curve, "".join(point.model_dump_json() + "\n" for point in curve))
 
     def read_curve(self) -> tuple[EpochMetrics, ...]:
-        """Returns the learning curve so far; empty when no epoch was finished."""
-        if not self.curve.exists():
-            return ()
-        # Bytes, so that damage is met by the parser and only a line feed ends a line.
-        lines = self.curve.read_bytes().splitlines()
+        """Returns the learning curve so far; empty when no epoch was finished.
+
+        Raises:
+            RunError: It is damaged or cannot be read.
+        """
+        with reading(self.curve):
+            # Bytes, so that damage is met by the parser and only a line feed ends a line.
+            lines = self.curve.read_bytes().splitlines() if self.curve.exists() else []
         return tuple(
             parse_record(EpochMetrics, line, origin=f"{self.curve}:{number}") for number, line in enumerate(lines, 1)
         )
 
     def read_result(self) -> TrialRecord | None:
-        """Returns the trial's record, or None when the trial has not ended."""
-        return read_record(self.result, TrialRecord) if self.result.exists() else None
+        """Returns the trial's record, or None when the trial has not ended.
+
+        Raises:
+            RunError: It is damaged or cannot be read.
+        """
+        with reading(self.result):
+            return read_record(self.result, TrialRecord) if self.result.exists() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,9 +278,11 @@ class RunDirectory:
         """Returns itself.
 
         Raises:
-            RunError: There is no run here.
+            RunError: There is no run here, or the folder may not be entered.
         """
-        if not self.config.exists():
+        with reading(self.config):
+            there = self.config.exists()
+        if not there:
             raise RunError(
                 f"{self.path}: holds no run (no config.yaml); give the folder that `nas_distill search` printed"
             )
@@ -287,10 +312,8 @@ class RunDirectory:
         Raises:
             RunError: The log is there and cannot be read.
         """
-        try:
+        with reading(self.events):
             lines = self.events.read_bytes().splitlines() if self.events.exists() else []
-        except OSError as error:
-            raise RunError(f"{self.events}: cannot be read: {error.strerror or error}") from error
         for line in lines:
             with suppress(ValueError):
                 event = json.loads(line)

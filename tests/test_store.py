@@ -191,6 +191,27 @@ def test_a_folder_without_a_run(tmp_path: Path) -> None:
     assert RunDirectory(tmp_path).existing() == RunDirectory(tmp_path)
 
 
+def test_a_folder_that_may_not_be_entered_is_told(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    write_text(run.config, "seed: 0\n")
+    run.path.chmod(0)
+    try:
+        with unprivileged(), pytest.raises(RunError, match=r"config\.yaml: cannot be read: Permission denied; check"):
+            run.existing()
+    finally:
+        run.path.chmod(0o755)
+    with pytest.raises(RunError, match=r"config\.yaml: cannot be read: File name too long; check"):
+        RunDirectory(tmp_path / ("n" * 300)).existing()
+
+
+@pytest.mark.parametrize("name", ["epochs.jsonl", "result.json"])
+def test_a_log_that_is_a_folder_is_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    folder = TrialFolder(tmp_path)
+    with pytest.raises(RunError, match=f"{name}: cannot be read: Is a directory; check"):
+        _ = folder.read_curve(), folder.read_result()
+
+
 def test_the_teacher_of_a_run(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     with pytest.raises(RunError, match=r"teacher/metrics\.json: cannot be read"):
@@ -278,6 +299,18 @@ def test_a_file_is_no_run_directory(tmp_path: Path) -> None:
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(RunError, match=r"cannot be a run directory: .*; choose another --out"):
             take(RunDirectory(path))
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Takes root's right to enter every folder away."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
 
 
 def take(run: RunDirectory) -> Any:

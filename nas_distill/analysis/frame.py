@@ -29,7 +29,7 @@ from nas_distill.errors import StudyError
 from nas_distill.frozen import parse_record
 from nas_distill.objectives import Objective, check_objectives
 from nas_distill.records import TeacherRecord
-from nas_distill.store import RunDirectory
+from nas_distill.store import RunDirectory, reading
 
 __all__ = ["COLUMNS", "CURVE_VALUES", "Refusal", "StudySnapshot", "load_frame", "read_parameters", "read_study"]
 
@@ -180,7 +180,9 @@ def _opened(url: str, name: str) -> Iterator[tuple[optuna.Study, RDBStorage]]:
     """Yields the study `name` at `url`, and its storage, without creating anything there, and closes the connection."""
     public = _public(url)
     parsed = make_url(url)
-    if parsed.drivername.startswith("sqlite") and not Path(parsed.database or "").is_file():
+    with reading(public):
+        missing = parsed.drivername.startswith("sqlite") and not Path(parsed.database or "").is_file()
+    if missing:
         raise StudyError(f"{public}: holds no study; give a run whose search has started, or restore its study.db")
     try:
         storage = RDBStorage(url, skip_table_creation=True)

@@ -14,7 +14,7 @@ from types import FrameType
 import click
 
 from nas_distill import __version__
-from nas_distill.errors import EXIT_INTERRUPTED, NasDistillError
+from nas_distill.errors import EXIT_INTERRUPTED, NasDistillError, RunError
 
 VERBS = ("search", "teacher", "spaces", "losses", "report", "pareto", "explain", "confirm", "doctor")
 """Verbs in the order of `--help`; each is the click command called `command` in the module of its name."""
@@ -66,10 +66,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help_hint = f"; see `{context.command_path} --help`" if isinstance(context, click.Context) else ""
         _print_error(error.format_message().rstrip(".") + help_hint)
         return error.exit_code
+    except OSError as error:  # which no verb expected: what the file system refuses is not a bug to trace
+        _print_error(_refusal(error))
+        return RunError.exit_code
     except (KeyboardInterrupt, click.Abort):
         _print_error("interrupted")
         return EXIT_INTERRUPTED
     return outcome if isinstance(outcome, int) else 0
+
+
+def _refusal(error: OSError) -> str:
+    """Returns what the system refused, as one line."""
+    reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    where = "" if error.filename is None else f"{error.filename}: "
+    return f"{where}{reason}; check the path, its permissions and the free space"
 
 
 def _print_error(message: str) -> None:

@@ -196,11 +196,14 @@ def _default_folder(source: str) -> Path:
 
 
 def _check_folder(folder: Path) -> None:
-    from nas_distill.store import RunDirectory
+    from nas_distill.store import RunDirectory, reading
 
-    if folder.exists() and not folder.is_dir():
+    with reading(f"--out {folder}"):
+        is_file = folder.exists() and not folder.is_dir()
+        holds_run = RunDirectory(folder).config.exists()
+    if is_file:
         raise RunError(f"--out {folder}: is a file; give the name of a folder")
-    if RunDirectory(folder).config.exists():
+    if holds_run:
         raise RunError(
             f"--out {folder}: already holds a run; go on with it by `--resume {folder}` or choose another folder"
         )

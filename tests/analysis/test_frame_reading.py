@@ -13,9 +13,10 @@ import pytest
 from nas_distill.analysis.frame import CURVE_VALUES, load_frame, read_study
 from nas_distill.analysis.rows import curve_of, json_object, read_record, row_of
 from nas_distill.config import ResourcesConfig, SearchConfig
-from nas_distill.errors import StudyError
+from nas_distill.config_io import dump_config
+from nas_distill.errors import RunError, StudyError
 from nas_distill.records import TrialStatus
-from nas_distill.store import RunDirectory
+from nas_distill.store import RunDirectory, write_text
 from tests.report.factory import make_record, make_run
 
 
@@ -71,6 +72,14 @@ def test_the_other_studies_of_a_shared_database_stay_out(tmp_path: Path) -> None
         make_run(tmp_path / name, records, config=config)
     assert load_frame(RunDirectory(tmp_path / "one"))["gap_points"].round(9).tolist() == [0.0]
     assert load_frame(RunDirectory(tmp_path / "two"))["gap_points"].round(9).tolist() == [1.0, 1.0]
+
+
+def test_a_database_whose_path_the_system_refuses_is_told(tmp_path: Path) -> None:
+    config = SearchConfig(resources=ResourcesConfig(storage=f"sqlite:///{tmp_path / ('n' * 300)}"))
+    run = RunDirectory(tmp_path)
+    write_text(run.config, dump_config(config))
+    with pytest.raises(RunError, match=r"^sqlite:///.*n: cannot be read: File name too long; check the path"):
+        read_study(run)
 
 
 def test_rows_are_by_number_whatever_the_order_in_the_database(tmp_path: Path) -> None:

@@ -94,6 +94,24 @@ def test_several_broken_rules_are_one_line_each(capsys: pytest.CaptureFixture[st
     ]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("report", "{name}"), "{name}/config.yaml: cannot be read: File name too long; check the path"),
+        (("search", "--out", "{name}"), "--out {name}: cannot be read: File name too long; check the path"),
+        (("teacher", "--model", "small_resnet", "--out", "{name}"), "{name}/metrics.json: File name too long; check"),
+    ],
+)
+def test_a_path_that_the_system_refuses_is_one_line(
+    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "n" * 300
+    assert main([text.format(name=name) for text in arguments]) == errors.RunError.exit_code
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith(("error: ", "Traceback"))]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"error: {message.format(name=name)}")
+
+
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_signal_ends_as_an_interruption(tmp_path: Path, stop: signal.Signals) -> None:
     pipe = tmp_path / "config.yaml"
