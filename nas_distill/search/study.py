@@ -66,7 +66,8 @@ class StudyLedger:
         trials = self._trials()
         mixed = _mixed_seed(seed, len(trials))
         self._sampler = make_sampler(sampler.name, mixed)
-        self._random_sampler = make_sampler("random", mixed)
+        # With a stream of its own: a sampler that draws at random, as many begin by doing, has drawn that of its seed.
+        self._random_sampler = make_sampler("random", _mixed_seed(mixed, 1))
         self._points = _untried(charter.points_of(self._study), trials)
         self._refused = sum(_REFUSAL in trial.user_attrs for trial in trials)
 

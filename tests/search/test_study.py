@@ -6,6 +6,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from nas_distill.config import SamplerConfig
 from nas_distill.errors import RunError, StudyError
 from nas_distill.objectives import check_objectives
 from nas_distill.records import TeacherRecord, TrialRecord
@@ -120,6 +121,15 @@ def test_equal_seeds_propose_equally_and_others_otherwise(tmp_path: Path) -> Non
         (tmp_path / name).mkdir()
         values.append(open_ledger(tmp_path / name, seed=seed).ask().suggest_float("x", 0, 1))
     assert values[0] == values[1] != values[2]
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_chance_does_not_draw_what_the_sampler_has_drawn(sampler: str) -> None:
+    ledger = StudyLedger(None, "nas_distill", OBJECTIVES, 0, SamplerConfig(name=sampler))
+    drawn = [
+        [ledger.ask(at_random=at_random).suggest_float("x", 0, 1) for _ in range(8)] for at_random in (False, True)
+    ]
+    assert not set(drawn[0]) & set(drawn[1])
 
 
 def test_other_objectives_are_refused_with_both_lists(tmp_path: Path) -> None:
