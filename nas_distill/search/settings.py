@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from nas_distill.config import FIXED_RECIPE, SEARCHED_RECIPE, SearchConfig
+from nas_distill.config import FIXED_RECIPE, FOLDER, SEARCHED_RECIPE, SearchConfig
 from nas_distill.errors import ConfigError
 from nas_distill.recipe import Recipe
+from nas_distill.search.asha_rules import NO_RULE
+
+_DIGITS = "digits"
+_LONGEST_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,33 @@ def _without_mix(name: str) -> _Setting:
     )
 
 
+def _without_teacher(name: str) -> _Setting:
+    return _Setting(
+        key=f"teacher.{name}",
+        is_idle=lambda config: config.teacher.model is None,
+        reason="teacher.model is not given, and this project's own teacher is trained first",
+        way_out="name the teacher with --teacher",
+    )
+
+
+def _with_teacher(name: str) -> _Setting:
+    return _Setting(
+        key=f"teacher.recipe.{name}",
+        is_idle=lambda config: config.teacher.model is not None,
+        reason="teacher.model is given, and no teacher is trained",
+        way_out="set it for `nas_distill teacher`",
+    )
+
+
+def _without_stopping(key: str) -> _Setting:
+    return _Setting(
+        key=key,
+        is_idle=lambda config: config.asha.rule == NO_RULE,
+        reason=f"asha.rule is {NO_RULE}, and no trial is stopped early",
+        way_out="choose a rule with --asha",
+    )
+
+
 _OF_FIXED_RECIPES = (
     _without_course("weight"),
     _without_course("temperature"),
@@ -82,6 +113,22 @@ _OF_FIXED_RECIPES = (
     ),
 )
 _OF_ALL = (
+    *(_without_teacher(name) for name in ("checkpoint", "arguments", "image_size", "trust_pickle")),
+    *(_with_teacher(name) for name in Recipe.model_fields),
+    *(_without_stopping(f"asha.{name}") for name in ("reduction_factor", "grace_epochs", "rungs")),
+    _without_stopping("sampler.stopped_as"),
+    _Setting(
+        key="asha.grace_epochs",
+        is_idle=lambda config: config.asha.rungs is not None,
+        reason="asha.rungs names the epochs after which trials are stopped",
+        way_out="leave asha.rungs out",
+    ),
+    _Setting(
+        key="data.root",
+        is_idle=lambda config: config.data.source == _DIGITS or config.data.source.startswith(FOLDER),
+        reason="only timm's data sets are looked for there",
+        way_out="name one with --data",
+    ),
     _without_mix("mix_alpha"),
     _without_mix("mix_share"),
     _Setting(
@@ -108,10 +155,11 @@ def check_settings(config: SearchConfig) -> None:
     for setting in (*_OF_FIXED_RECIPES, *_OF_ALL) if fixed else _OF_ALL:
         value = _value(config, setting.key)
         if value != _value(defaults, setting.key) and setting.is_idle(config):
-            shown = ", ".join(value) if isinstance(value, tuple) else value
+            shown = ", ".join(map(str, value)) if isinstance(value, tuple) else value
             name = setting.key.rpartition(".")[2]
             raise ConfigError(
-                f"{setting.key}: {shown} has no effect, since {setting.reason}; {setting.way_out}, or leave {name} out"
+                f"{setting.key}: {shown!s:.{_LONGEST_SHOWN}} has no effect, since {setting.reason}; {setting.way_out}, "
+                f"or leave {name} out"
             )
     if config.space.recipe == SEARCHED_RECIPE:
         _check_chosen(config.recipe)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import NamedTuple
 
 import optuna
 import pytest
@@ -21,41 +23,76 @@ NO_COURSE = r"0.5 has no effect, since recipe\.adaptive\.{kind}_course is consta
 NO_RELEASE = r"0.2 has no effect, since recipe\.adaptive\.release is off; set recipe\.adaptive\.release=true"
 NO_MIX = r"0.5 has no effect, since no recipe mixes images; set recipe\.mix to mixup or cutmix"
 
-# What is set, the rule that refuses it, and what gives it an effect.
-IDLE = {
-    "recipe.adaptive.weight_end=0.5": (NO_COURSE.format(kind="weight"), "recipe.adaptive.weight_course=linear"),
-    "recipe.adaptive.temperature_end=0.5": (
+NO_TEACHER = r" has no effect, since teacher\.model is not given, .*; name the teacher with --teacher"
+NO_TRAINING = r" has no effect, since teacher\.model is given, .*; set it for `nas_distill teacher`"
+NO_STOPPING = r" has no effect, since asha\.rule is none, .*; choose a rule with --asha"
+NO_LOOK = r"pictures has no effect, since only timm's data sets are looked for there; name one with --data"
+GIVEN, NEVER_STOPS = "teacher.model=local-dir:t", "asha.rule=none"
+
+
+class Idle(NamedTuple):
+    """A setting, the rule that refuses it, what takes its effect away and what gives it one."""
+
+    setting: str
+    expected: str
+    beside: tuple[str, ...] = ()
+    way_out: tuple[str, ...] = ()
+
+
+IDLE = [
+    Idle(
+        "recipe.adaptive.weight_end=0.5",
+        NO_COURSE.format(kind="weight"),
+        (),
+        ("recipe.adaptive.weight_course=linear",),
+    ),
+    Idle(
+        "recipe.adaptive.temperature_end=0.5",
         NO_COURSE.format(kind="temperature"),
-        "recipe.adaptive.temperature_course=cosine",
+        (),
+        ("recipe.adaptive.temperature_course=cosine",),
     ),
-    "recipe.adaptive.release_holdout=0.2": (NO_RELEASE, "recipe.adaptive.release=true"),
-    "recipe.adaptive.release_level=0.2": (NO_RELEASE, "recipe.adaptive.release=true"),
-    "views.mix_alpha=0.5": (NO_MIX, "recipe.mix=mixup"),
-    "views.mix_share=0.5": (NO_MIX, "teacher.recipe.mix=cutmix"),
-    "views.mixes=[mixup, cutmix]": (
+    Idle("recipe.adaptive.release_holdout=0.2", NO_RELEASE, (), ("recipe.adaptive.release=true",)),
+    Idle("recipe.adaptive.release_level=0.2", NO_RELEASE, (), ("recipe.adaptive.release=true",)),
+    Idle("views.mix_alpha=0.5", NO_MIX, (), ("recipe.mix=mixup",)),
+    Idle("views.mix_share=0.5", NO_MIX, (), ("teacher.recipe.mix=cutmix",)),
+    Idle(
+        "views.mixes=[mixup, cutmix]",
         r"mixup, cutmix has no effect, since space\.recipe is fixed, .*; set recipe\.mix, or --recipe search",
-        "space.recipe=search",
+        (),
+        ("space.recipe=search",),
     ),
-    "teacher.top_k=3": (r"3 has no effect, since teacher\.online stores no answers", "teacher.online=false"),
-}
+    Idle("teacher.top_k=3", r"3 has no effect, since teacher\.online stores no answers", ("teacher.online=true",)),
+    Idle("teacher.checkpoint=t.safetensors", "t.safetensors" + NO_TEACHER, (), ("teacher.model=resnet18",)),
+    Idle("teacher.arguments={layers: [1, 1]}", ".*layers.*" + NO_TEACHER, (), ("teacher.model=resnet18",)),
+    Idle("teacher.image_size=16", "16" + NO_TEACHER, (), ("teacher.model=resnet18",)),
+    Idle("teacher.trust_pickle=true", "True" + NO_TEACHER, (), ("teacher.model=resnet18",)),
+    Idle("teacher.recipe.epochs=3", "3" + NO_TRAINING, (GIVEN,)),
+    Idle("teacher.recipe.mix=cutmix", "cutmix" + NO_TRAINING, (GIVEN,)),
+    Idle("asha.rungs=[3, 9]", "3, 9" + NO_STOPPING, (NEVER_STOPS,)),
+    Idle("asha.grace_epochs=2", "2" + NO_STOPPING, (NEVER_STOPS,)),
+    Idle("asha.reduction_factor=4", "4.0" + NO_STOPPING, (NEVER_STOPS,)),
+    Idle("sampler.stopped_as=failed", "failed" + NO_STOPPING, (NEVER_STOPS,), ("asha.rule=layers",)),
+    Idle("asha.grace_epochs=2", r"2 has no effect, since asha\.rungs names", ("asha.rungs=[3, 9]",)),
+    Idle("data.root=pictures", NO_LOOK),
+    Idle("data.root=pictures", NO_LOOK, ("data.source=folder:pictures", GIVEN), ("data.source=torch/cifar10", GIVEN)),
+]
 
 
 def configured(*overrides: str) -> SearchConfig:
     return load_config(None, overrides)
 
 
-@pytest.mark.parametrize("setting", IDLE)
-def test_what_has_no_effect_is_refused_and_what_has_one_is_not(setting: str) -> None:
-    expected, beside = IDLE[setting]
-    alone = configured(setting, "teacher.online=true") if setting.startswith("teacher") else configured(setting)
-    key = setting.partition("=")[0]
-    with pytest.raises(ConfigError, match=expected) as caught:
-        check_settings(alone)
+@pytest.mark.parametrize("idle", IDLE, ids=[f"{idle.setting} {' '.join(idle.beside)}".strip() for idle in IDLE])
+def test_what_has_no_effect_is_refused_and_what_has_one_is_not(idle: Idle) -> None:
+    key = idle.setting.partition("=")[0]
+    with pytest.raises(ConfigError, match=rf"^{re.escape(key)}: {idle.expected}") as caught:
+        check_settings(configured(idle.setting, *idle.beside))
     message = str(caught.value)
-    assert message.startswith(f"{key}: ")
     assert message.endswith(f", or leave {key.rpartition('.')[2]} out")
     assert "\n" not in message
-    check_settings(load_config(None, [setting, beside]))
+    if idle.way_out != idle.beside:
+        check_settings(configured(idle.setting, *idle.way_out))
 
 
 @pytest.mark.parametrize("schedule", ["step", "constant"])
@@ -81,8 +118,9 @@ def test_labels_that_never_count_are_not_smoothed() -> None:
 @pytest.mark.parametrize("recipe", ["fixed", "search", "own.py"])
 def test_defaults_that_were_written_out_are_no_settings(tmp_path: Path, recipe: str) -> None:
     path = tmp_path / "config.yaml"
-    path.write_text(dump_config(configured(f"space.recipe={recipe}")))
-    check_settings(load_config(path))
+    for others in ((), (GIVEN, NEVER_STOPS), ("asha.rungs=[3]",), ("data.source=torch/cifar10", GIVEN)):
+        path.write_text(dump_config(configured(f"space.recipe={recipe}", *others)))
+        check_settings(load_config(path))
 
 
 def test_what_the_shipped_recipe_space_chooses_anew_is_not_set() -> None:
