@@ -159,6 +159,16 @@ def test_the_default_teacher_learns_from_labels_alone() -> None:
         (ResourcesConfig, {"gpus_per_trial": -0.5}, "gpus_per_trial"),
         (ResourcesConfig, {"gpus_per_trial": float("inf")}, "gpus_per_trial"),
         (ResourcesConfig, {"max_parallel_trials": 0}, "max_parallel_trials"),
+        *(
+            (ResourcesConfig, {"storage": url}, "storage")
+            for url in (
+                "sqlite://",
+                "sqlite:///",
+                "sqlite:///:memory:",
+                "sqlite+pysqlite:///:memory:",
+                "sqlite:///file:study?mode=memory&cache=shared&uri=true",
+            )
+        ),
         (PicksConfig, {"gap_tolerance_points": float("nan")}, "gap_tolerance_points"),
         (PicksConfig, {"folds": 1}, "folds"),
         (PicksConfig, {"folds": -2}, "folds"),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from nas_distill.frozen import Record
+
+_IN_MEMORY = re.compile(r"sqlite(\+\w+)?://(/?(\?.*)?|.*(:memory:|mode=memory).*)")
 
 
 class ExecutionConfig(Record):
@@ -76,4 +79,14 @@ class ResourcesConfig(Record):
     def _whole_above_one(cls, value: float | str) -> float | str:
         if isinstance(value, float) and value > 1 and value != int(value):
             raise ValueError("must be a whole number above 1, or a fraction below it: Ray divides nothing else")
+        return value
+
+    @field_validator("storage")
+    @classmethod
+    def _outlives_the_process(cls, value: str | None) -> str | None:
+        if value is not None and _IN_MEMORY.fullmatch(value):
+            raise ValueError(
+                "a SQLite database in memory ends with the process, and its run could neither be resumed nor reported; "
+                "give a file, such as sqlite:///study.db, or leave it out"
+            )
         return value

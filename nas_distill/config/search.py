@@ -180,9 +180,7 @@ class SearchConfig(Record):
         def anchor(text: str | None, prefix: str = "") -> str | None:
             if text is None or not text.startswith(prefix):
                 return text
-            path = text.removeprefix(prefix)
-            # SQLite's other names for databases, such as :memory:, are no paths.
-            return prefix + str((base / Path(path).expanduser()).resolve()) if path[:1] != ":" else text
+            return prefix + str((base / Path(text.removeprefix(prefix)).expanduser()).resolve())
 
         def anchor_file(name: str) -> str | None:
             return anchor(name) if _OWN_SPACE.fullmatch(name) else name

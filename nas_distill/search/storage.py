@@ -6,6 +6,7 @@ The database's errors are `StudyError`s, and a locked file is waited for.
 from __future__ import annotations
 
 import copy
+import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -29,6 +30,7 @@ TOLD = "told"
 """User attribute of a failed trial: values that the sampler is told of it all the same, in the objectives' order."""
 
 _PAUSE_S = 0.2
+_PASSWORD = re.compile(r"(://[^:/@]*:)[^@]*@")
 _WAY_OUT = "check --storage (or resources.storage in the run's config.yaml)"
 
 
@@ -176,14 +178,15 @@ def open_database(url: str, *, patience_s: float = LOCK_PATIENCE_S) -> PatientDa
     try:
         parsed = make_url(url)
         sqlite = parsed.get_backend_name() == "sqlite"
-    except SQLAlchemyError as error:
+        # SQLite waits by itself, but not where waiting might be for ever; then it is asked again.
+        arguments = {"connect_args": {"timeout": max(patience_s / 4, 0.1)}} if sqlite else {}
+        patience = Patience(parsed.render_as_string(hide_password=True), patience_s)
+        database = patience.call(lambda: _CheckedDatabase(url, engine_kwargs=arguments))
+    except (SQLAlchemyError, ValueError) as error:  # ValueError: of a port or a setting that is no number
+        shown = _PASSWORD.sub(r"\1***@", url)
         raise StudyError(
-            f"--storage: '{url}' is no database URL ({error}); give one such as sqlite:///study.db"
+            f"--storage: '{shown}' is no database URL ({error}); give one such as sqlite:///study.db"
         ) from error
-    # SQLite waits by itself, but not where waiting might be for ever; then it is asked again.
-    arguments = {"connect_args": {"timeout": max(patience_s / 4, 0.1)}} if sqlite else {}
-    patience = Patience(parsed.render_as_string(hide_password=True), patience_s)
-    database = patience.call(lambda: _CheckedDatabase(url, engine_kwargs=arguments))
     return PatientDatabase(database, patience)
 
 

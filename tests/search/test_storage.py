@@ -64,6 +64,8 @@ def test_choices_that_differ_from_earlier_ones_in_the_database_are_refused_in_me
         ("not a url", "no database URL"),
         ("sqlite:////nowhere/at/all/study.db", "unable to open database file"),
         ("postgresql+nodriver://u:secret@h/db", "nodriver"),
+        ("postgresql://u:secret@h:port/db", r"'postgresql://u:\*\*\*@h:port/db' is no database URL \(invalid literal"),
+        ("sqlite:///study.db?timeout=long", r"is no database URL \(could not convert string to float"),
     ],
 )
 def test_a_storage_that_cannot_be_used_is_one_line(storage: str, message: str) -> None:
