@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -79,13 +79,14 @@ def start_search(config: SearchConfig, folder: Path, progress: Progress) -> Sear
         config = _with_study_name(config.anchored(Path.cwd()), run)
         check_settings(config)
         _check(config)
+        points = planned_points(config)
         with opened_ledger(run, config) as ledger:
             if ledger.num_trials:
                 raise StudyError(
                     f"{run.path}: the storage holds {ledger.num_trials} trials of a study of this name, whose run "
                     "directory lacks its config.yaml; restore it, or choose another --out"
                 )
-            ledger.set_points(planned_points(config))
+            ledger.set_points(points)
             write_text(run.config, dump_config(config))
             prepared = None
             try:
@@ -100,6 +101,8 @@ def start_search(config: SearchConfig, folder: Path, progress: Progress) -> Sear
                     # workers cut short after that goes on with --resume.)
                     run.config.unlink()
                     shutil.rmtree(run.teacher, ignore_errors=True)
+                    with suppress(StudyError):  # what went wrong before is what the user is told
+                        ledger.withdraw()
                 raise
             except KeyboardInterrupt:
                 return SearchOutcome(run=run, interrupted=True, new_trials=0)

@@ -48,6 +48,9 @@ class LedgerStorage(InMemoryStorage):
         url: A database URL; None keeps the study in memory alone.
         patience_s: How long a locked database is waited for, seconds.
 
+    Attributes:
+        is_new: Whether the database had no study of this name.
+
     Raises:
         StudyError: The database cannot be used. The other methods raise the same.
     """
@@ -56,6 +59,7 @@ class LedgerStorage(InMemoryStorage):
         super().__init__()
         self.database = None if url is None else open_database(url, patience_s=patience_s)
         self.disk = cast("BaseStorage | None", self.database)
+        self.is_new = True
         self._disk_study_id = -1
         self._saved: list[FrozenTrial] = []
         self._disk_ids: list[int] = []
@@ -68,6 +72,7 @@ class LedgerStorage(InMemoryStorage):
             self._disk_study_id = self.disk.create_new_study(directions, study_name)
         except optuna.exceptions.DuplicatedStudyError:
             assert study_name is not None
+            self.is_new = False
             self._disk_study_id = self.disk.get_study_id_from_name(study_name)
         study_id = super().create_new_study(self.disk.get_study_directions(self._disk_study_id), study_name)
         for key, value in self.disk.get_study_user_attrs(self._disk_study_id).items():
@@ -79,6 +84,12 @@ class LedgerStorage(InMemoryStorage):
             self._saved.append(_snapshot(self.get_trial(trial_id)))
             self._disk_ids.append(trial._trial_id)
         return study_id
+
+    def delete_study(self, study_id: int) -> None:
+        """Deletes it in the database too."""
+        if self.disk is not None:
+            self.disk.delete_study(self._disk_study_id)
+        super().delete_study(study_id)
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
         """Sets it in the database too."""

@@ -225,6 +225,11 @@ class StudyLedger:
         """Returns how many candidates were refused."""
         return self._refused
 
+    def withdraw(self) -> None:
+        """Removes the study, if it is this ledger that created it: nothing is agreed on where nothing was searched."""
+        if self._storage.is_new:
+            self._storage.delete_study(self._study._study_id)
+
     def close(self) -> None:
         """Closes the connection."""
         self._storage.close()

@@ -200,7 +200,11 @@ def test_a_corrected_command_takes_the_same_folder_and_the_corrected_teacher(
     views = ViewsConfig(crop_padding=9)  # more than the image: refused after the teacher was adopted
     with pytest.raises(ConfigError, match="crop_padding"):
         start_search(make_config(small_run, views=views), tmp_path / "run", Heard())
-    right = make_config(other, budget=BudgetConfig(trials=1))
+    points = SpaceConfig(points=str(tmp_path / "nowhere.yaml"))
+    with pytest.raises(ConfigError, match=r"space\.points"):
+        start_search(make_config(small_run, space=points), tmp_path / "run", Heard())
+    objectives = ("agreement", "macs", "num_params")
+    right = make_config(other, budget=BudgetConfig(trials=1), objectives=objectives)
     outcome = start_search(right, tmp_path / "run", Heard())
     assert outcome.new_trials == 1
     assert outcome.run.read_teacher().weights_sha256 == other.teacher.weights_sha256()

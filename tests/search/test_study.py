@@ -138,6 +138,15 @@ def test_other_objectives_are_refused_with_both_lists(tmp_path: Path) -> None:
         open_ledger(tmp_path, names=("gap_points", "macs"))
 
 
+def test_a_withdrawn_study_leaves_its_name_to_other_objectives_and_one_that_was_there_stays(tmp_path: Path) -> None:
+    open_ledger(tmp_path).withdraw()
+    others = ("agreement", "macs", "num_params")
+    open_ledger(tmp_path, names=others)
+    open_ledger(tmp_path, names=others).withdraw()
+    with pytest.raises(StudyError, match="searched for agreement, macs, num_params, not gap_points"):
+        open_ledger(tmp_path)
+
+
 def test_another_teacher_is_refused(tmp_path: Path, small_run: SmallRun) -> None:
     teacher = small_run.run.read_teacher()
     ledger = open_ledger(tmp_path)
