@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from nas_distill.cli.options import RESOURCE_FLAGS, config_flags, given_values
+from nas_distill.cli.options import RESOURCE_FLAGS, config_flags, given_values, names_of
 from nas_distill.errors import EXIT_INTERRUPTED, ConfigError
 
 
@@ -51,7 +51,13 @@ def command(
             folds=folds or 0,
             release=release,
         )
-        outcome = confirm_students(run, request, progress, resources=given_values(RESOURCE_FLAGS, parameters))
+        outcome = confirm_students(
+            run,
+            request,
+            progress,
+            resources=given_values(RESOURCE_FLAGS, parameters),
+            flag_names=names_of(RESOURCE_FLAGS),
+        )
     _print(outcome.run.path)
     if outcome.interrupted:
         click.echo("interrupted: the same command goes on", err=True)

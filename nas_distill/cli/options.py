@@ -119,3 +119,8 @@ def given_values(flags: Iterable[ConfigFlag], parameters: Mapping[str, Any]) -> 
     """Returns the dotted keys and values of the flags that the user gave."""
     values = {flag.key: parameters[flag.parameter] for flag in flags}
     return {key: value for key, value in values.items() if value is not None}
+
+
+def names_of(flags: Iterable[ConfigFlag]) -> dict[str, str]:
+    """Returns the dotted keys and spellings of flags, for errors."""
+    return {flag.key: flag.name for flag in flags}

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nas_distill.cli.options import DATA_FLAGS, RESOURCE_FLAGS, ConfigFlag, config_flags, file_and_set, given_values
+from nas_distill.cli.options import (
+    DATA_FLAGS,
+    RESOURCE_FLAGS,
+    ConfigFlag,
+    config_flags,
+    file_and_set,
+    given_values,
+    names_of,
+)
 from nas_distill.errors import EXIT_INTERRUPTED, ConfigError, NoStudentError, RunError
 
 if TYPE_CHECKING:
@@ -146,7 +154,9 @@ def command(
             from nas_distill.search.service import resume_search
 
             changes = {flag.key: values.pop(flag.key) for flag in KEPT_FLAGS if flag.key in values}
-            outcome = resume_search(Path(resume), progress, changes=changes, resources=values)
+            outcome = resume_search(
+                Path(resume), progress, changes=changes, resources=values, flag_names=names_of(FLAGS)
+            )
     else:
         config = _config(config_file, overrides, parameters)
         folder = Path(out) if out is not None else _default_folder(config.data.source)
@@ -168,7 +178,7 @@ def _config(config_file: str | None, overrides: tuple[str, ...], parameters: dic
         None if config_file is None else Path(config_file),
         overrides,
         values,
-        flag_names={flag.key: flag.name for flag in FLAGS},
+        flag_names=names_of(FLAGS),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from nas_distill.cli.options import DATA_FLAGS, ConfigFlag, config_flags, file_and_set, given_values
+from nas_distill.cli.options import DATA_FLAGS, ConfigFlag, config_flags, file_and_set, given_values, names_of
 
 FLAGS = (
     *DATA_FLAGS,
@@ -51,7 +51,7 @@ def command(
 
     # A configuration with any data but digits must name its teacher; here that is the one to be trained.
     values: dict[str, object] = {"teacher.model": model, **given_values(FLAGS, parameters)}
-    names = {"teacher.model": "--model", **{flag.key: flag.name for flag in FLAGS}}
+    names = {"teacher.model": "--model", **names_of(FLAGS)}
     for text in model_arguments:
         path, value = parse_assignment(text, flag="--model-arg")
         key = ".".join(("teacher", "arguments", *path))

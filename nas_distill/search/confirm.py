@@ -52,7 +52,12 @@ class ConfirmOutcome:
 
 
 def confirm_students(
-    folder: Path, request: Request, progress: Progress, *, resources: Mapping[str, object] | None = None
+    folder: Path,
+    request: Request,
+    progress: Progress,
+    *,
+    resources: Mapping[str, object] | None = None,
+    flag_names: Mapping[str, str] | None = None,
 ) -> ConfirmOutcome:
     """Retrains picked students of a finished search with and without the teacher, as far as that was not done before.
 
@@ -63,6 +68,7 @@ def confirm_students(
         request: What is to be confirmed.
         progress: Told of everything.
         resources: `resources.NAME` -> value, instead of the run's own, for these trainings.
+        flag_names: Dotted key -> what users call it, for errors.
 
     Raises:
         RunError: There is no run, another process holds it, or its data or teacher are not those of its trials.
@@ -70,7 +76,9 @@ def confirm_students(
     """
     run = RunDirectory(folder.resolve()).existing()
     with run.locked():
-        config = load_config(run.config, (), dict(resources or {})) if resources else read_run_config(run)
+        config = read_run_config(run)
+        if resources:
+            config = load_config(run.config, (), resources, flag_names=flag_names)
         with opened_ledger(run, config) as ledger:
             planned = plan_confirmation(run, config, ledger.assigned(), request)
             _check_teacher(run)

@@ -117,6 +117,7 @@ def resume_search(
     folds: int | None = None,
     changes: Mapping[str, object] | None = None,
     resources: Mapping[str, object] | None = None,
+    flag_names: Mapping[str, str] | None = None,
 ) -> SearchOutcome:
     """Goes on with a run: finished trials stay, those in flight go on from their checkpoints.
 
@@ -128,6 +129,7 @@ def resume_search(
         folds: Score the picks on so many folds (`picks.folds`) from now on; 0 for none.
         changes: Dotted keys to values that the run's configuration has from now on: other budgets, another sampler.
         resources: `resources.NAME` -> value, instead of the run's own, in this session alone.
+        flag_names: Dotted key -> what users call it, for errors.
 
     Raises:
         NasDistillError: One of its kinds, see `errors`; nothing computed is lost.
@@ -137,8 +139,9 @@ def resume_search(
         config = read_run_config(run)
         asked = {"budget.trials": trials, "assistants.count": assistants, "picks.folds": folds, **(changes or {})}
         kept = {key: value for key, value in asked.items() if value is not None}
-        extended = load_config(run.config, (), kept).anchored(Path.cwd()) if kept else config
-        session = load_config(run.config, (), {**(resources or {}), **kept}).anchored(Path.cwd())
+        extended = load_config(run.config, (), kept, flag_names=flag_names).anchored(Path.cwd()) if kept else config
+        given = {**(resources or {}), **kept}
+        session = load_config(run.config, (), given, flag_names=flag_names).anchored(Path.cwd())
         _check(session)
         with opened_ledger(run, session) as ledger:
             if run.data_manifest.exists():  # before anything is computed for what may be another search

@@ -174,6 +174,32 @@ def test_what_no_search_can_do_is_one_line(
     assert message in line
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["search", "--resume", "{run}", "--trials", "0"], "--trials: budget.trials should be greater than 0; found 0"),
+        (["search", "--resume", "{run}", "--sampler", "tpee"], "--sampler: sampler.name: 'tpee' is no shipped sampler"),
+        (["search", "--resume", "{run}", "--cpus-per-trial", "0"], "--cpus-per-trial: resources.cpus_per_trial should"),
+        (["confirm", "{run}", "--cpus-per-trial", "0"], "--cpus-per-trial: resources.cpus_per_trial should be greater"),
+    ],
+)
+def test_errors_name_the_flags_that_go_on_with_a_run(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yaml").write_text(dump_config(SearchConfig()), encoding="utf-8")
+    assert main([text.format(run=tmp_path) for text in arguments]) == ConfigError.exit_code
+    assert capsys.readouterr().err.startswith(f"error: {message}")
+
+
+@pytest.mark.parametrize("arguments", [["search", "--resume"], ["confirm"]])
+def test_a_damaged_configuration_is_a_fault_of_the_run_whatever_flags_are_given(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yaml").write_text("seeed: 1\n", encoding="utf-8")
+    assert main([*arguments, str(tmp_path), "--max-parallel", "1"]) == RunError.exit_code
+    assert "this file is the run's memory" in capsys.readouterr().err
+
+
 def test_resume_takes_trials_and_resources() -> None:
     parameters = {flag.parameter: None for flag in search.FLAGS}
     given = {
