@@ -24,6 +24,7 @@ from nas_distill.config import (
     default_teacher_recipe,
     split_run,
 )
+from nas_distill.config_io import dump_config, load_config
 from nas_distill.errors import ConfigError
 from nas_distill.records import Recipe
 
@@ -120,6 +121,13 @@ def test_the_default_teacher_learns_from_labels_alone() -> None:
     assert not recipe.losses
     assert recipe.label_weight == 1.0
     assert TeacherConfig().recipe == recipe
+
+
+def test_a_local_cluster_has_a_name_so_that_a_run_of_another_one_can_go_on_here(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(dump_config(SearchConfig(resources=ResourcesConfig(address="head:6379"))), encoding="utf-8")
+    assert load_config(path).resources.address == "head:6379"
+    assert load_config(path, (), {"resources.address": "local"}) == SearchConfig()
 
 
 @pytest.mark.parametrize(

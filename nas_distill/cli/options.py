@@ -80,7 +80,7 @@ RESOURCE_FLAGS = (
         default="auto",
     ),
     ConfigFlag("--max-parallel", "resources.max_parallel_trials", "Trials at once, at most.", kind=int),
-    ConfigFlag("--address", "resources.address", "Ray cluster to join: auto, or HOST:PORT."),
+    ConfigFlag("--address", "resources.address", "Ray cluster to join: auto, or HOST:PORT; local to start one here."),
 )
 
 

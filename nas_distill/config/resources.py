@@ -46,7 +46,7 @@ class ResourcesConfig(Record):
         gpus_per_trial: GPUs per trial; a fraction packs several trials on one. "auto" is 0 on a cluster without GPUs;
             on one with GPUs it packs as many trials as the memory that candidates need, which is measured, allows.
         max_parallel_trials: Upper bound on trials at once; by default what the cluster holds.
-        address: A running Ray cluster to join (`auto`, or `HOST:PORT`); by default a local one is started.
+        address: A running Ray cluster to join (`auto`, or `HOST:PORT`); by default, or by `local`, one is started here.
         max_failures: How often a trial is started again after its worker died.
         storage: Optuna storage URL; by default SQLite in the run directory. It stands in the run's configuration in
             clear text: leave a password to the database's own means, such as PGPASSFILE.
@@ -65,6 +65,11 @@ class ResourcesConfig(Record):
     study_name: Annotated[str, Field(min_length=1)] = "nas_distill"
     execution: ExecutionConfig = Field(default_factory=ExecutionConfig)
     checkpoint_interval_s: NonNegativeFloat = 5.0
+
+    @field_validator("address")
+    @classmethod
+    def _local_is_none(cls, value: str | None) -> str | None:
+        return None if value == "local" else value
 
     @field_validator("gpus_per_trial", mode="before")
     @classmethod

@@ -39,8 +39,7 @@ def ray_cluster(resources: ResourcesConfig) -> Iterator[None]:
         where = resources.address or "a local cluster"
         raise ClusterError(
             f"resources.address: Ray at {where} cannot be used: {_first_line(error)}; check `ray status` (and "
-            "RAY_AUTH_MODE=token, when the cluster asks for a token), or leave "
-            "--address out to start a local one"
+            "RAY_AUTH_MODE=token, when the cluster asks for a token), or give --address local to start a local one"
         ) from error
     try:
         _check_room(resources)
