@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 import nas_distill.models  # noqa: F401 - registers this project's entrypoints with timm
 from nas_distill.analysis.frame import read_study
 from nas_distill.assignment import Assignment
@@ -21,9 +23,9 @@ from nas_distill.progress import Progress
 from nas_distill.records import TrialRecord
 from nas_distill.search.assistants import Assistance
 from nas_distill.search.cluster import ray_cluster
-from nas_distill.search.confirm_plan import Request, plan_confirmation
+from nas_distill.search.confirm_plan import Request, plan_confirmation, unreleased
 from nas_distill.search.equipment import equip, slab_pool
-from nas_distill.search.preparation import Prepared, prepare
+from nas_distill.search.preparation import Prepared, check_holdouts, prepare
 from nas_distill.search.repeats import Purpose, train_repeats, unended
 from nas_distill.search.service import opened_ledger
 from nas_distill.search.study import StudyLedger
@@ -81,6 +83,8 @@ def confirm_students(
             config = load_config(run.config, (), resources, flag_names=flag_names)
         with opened_ledger(run, config) as ledger:
             planned = plan_confirmation(run, config, ledger.assigned(), request)
+            for line in unreleased(planned) if request.release else ():
+                progress.event(_TASK, line)
             _check_teacher(run)
             left = len(unended(run, planned))
             try:
@@ -108,9 +112,11 @@ def _train(
             f"{run.path}: its teacher was measured on data {prepared.teacher.data_id} and data.json is of "
             f"{prepared.manifest.data_id}; restore the data that were searched on, or search anew"
         )
+    labels = open_split(config.data, run.path, "train").labels
     if request.folds:
-        check_parts(open_split(config.data, run.path, "train").labels, request.folds)
-    else:
+        check_parts(labels, request.folds)
+    _check_release(planned, labels, request.folds)
+    if not request.folds:
         _open_test(run, config, prepared, progress)
     left = len(unended(run, planned))
     students = len({one.number for one in planned})
@@ -136,6 +142,18 @@ def _train(
         space_name=config.space.name,
         progress=progress,
     )
+
+
+def _check_release(planned: Sequence[Assignment], labels: Tensor, folds: int) -> None:
+    """Checks that every training that is to release classes could release one.
+
+    Raises:
+        ConfigError: One could not: each would fail by itself, and its failure stay in the run.
+    """
+    for arm, way_out in (("released", "leave --release out"), ("taught", "confirm it by --seeds")):
+        own = [one.recipe.adaptive for one in planned if one.confirmation and one.confirmation.arm == arm]
+        for share in {adaptive.release_holdout for adaptive in own if adaptive.release}:
+            check_holdouts(labels, share, folds, way_out=way_out)
 
 
 def _check_teacher(run: RunDirectory) -> None:

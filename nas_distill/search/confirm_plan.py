@@ -13,6 +13,7 @@ from nas_distill.analysis.picks import pick_students
 from nas_distill.assignment import Assignment
 from nas_distill.config import SearchConfig
 from nas_distill.errors import ConfigError, NoStudentError, nearest_names
+from nas_distill.losses.registry import asked_losses
 from nas_distill.recipe import Adaptation
 from nas_distill.records import Arm, Confirmation, Fold, Recipe, TrialStatus
 from nas_distill.store import RunDirectory
@@ -118,6 +119,26 @@ def released_recipe(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"adaptive": recipe.adaptive.model_copy(update={"release": True})})
 
 
+def unreleased(planned: Iterable[Assignment]) -> tuple[str, ...]:
+    """Returns a line for each student that gets no arm with per-class release, with the reason."""
+    recipes = {one.number: one.recipe for one in planned if one.confirmation and one.confirmation.arm == "taught"}
+    reasons = ((number, _why_unreleased(recipe)) for number, recipe in recipes.items())
+    return tuple(f"trial {number} gets no arm with release: {reason}" for number, reason in reasons if reason)
+
+
+def _why_unreleased(recipe: Recipe) -> str | None:
+    """Returns why a recipe gets no arm with per-class release; None where it gets one."""
+    if not asked_losses(recipe):
+        return "it is trained without the teacher"
+    if recipe.adaptive.release:
+        return "its own recipe releases classes"
+    try:
+        asked_losses(released_recipe(recipe))
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
 def _rules(front: ParetoFront, config: SearchConfig) -> Mapping[str, int | None]:
     picks = pick_students(front, gap_tolerance_points=config.picks.gap_tolerance_points)
     return {pick.rule: pick.number for pick in picks}
@@ -153,7 +174,7 @@ def _check_mix(assignment: Assignment, request: Request) -> None:
 def _arms(assignment: Assignment, repetition: int, request: Request) -> list[Assignment]:
     recipe = assignment.recipe
     recipes: dict[Arm, Recipe] = {"taught": recipe, "alone": control_recipe(recipe)}
-    if request.release and recipe.losses and not recipe.adaptive.release:
+    if request.release and _why_unreleased(recipe) is None:
         recipes["released"] = released_recipe(recipe)
     fold = Fold(number=repetition, of=request.folds) if request.folds else None
     parts = (assignment.seed, request.folds or _NO_FOLDS, repetition)

@@ -160,14 +160,28 @@ def _check_release(config: SearchConfig, labels: Tensor) -> None:
         ConfigError: None could.
     """
     adaptive = config.recipe.adaptive
-    if config.space.recipe != FIXED_RECIPE or not adaptive.release:
-        return
+    if config.space.recipe == FIXED_RECIPE and adaptive.release:
+        check_holdouts(labels, adaptive.release_holdout, config.picks.folds)
+
+
+def check_holdouts(labels: Tensor, share: float, folds: int, **advice: str) -> None:
+    """Checks that a training on all images, and one on those outside of each fold, could release a class.
+
+    Args:
+        labels: int64 [N], of the training split.
+        share: Of each class that is held out, 0 to 0.5.
+        folds: How many; 0 for none.
+        advice: `way_out`, see `check_holdout`.
+
+    Raises:
+        ConfigError: One could not.
+    """
     from nas_distill.train.release import check_holdout  # scipy: half a second
 
-    check_holdout(labels, adaptive.release_holdout)
-    for scored in parts(labels, config.picks.folds, FOLD_SEED) if config.picks.folds else ():
+    check_holdout(labels, share, **advice)
+    for scored in parts(labels, folds, FOLD_SEED) if folds else ():
         trained = torch.ones(len(labels), dtype=torch.bool).index_fill(0, scored, value=False)
-        check_holdout(labels[trained], adaptive.release_holdout)
+        check_holdout(labels[trained], share, **advice)
 
 
 def _make_teacher(

@@ -29,6 +29,8 @@ from nas_distill.losses.functional.numerics import hard_labels, wide
 LEAST_IMAGES = 5
 """Held-out images of a class that it takes to release it."""
 
+_WAY_OUT = "raise it, train on more images, or leave release out"
+
 
 def holdout(labels: Tensor, share: float, seed: int, among: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Returns which images are trained on and which are held out, class by class.
@@ -55,12 +57,13 @@ def holdout(labels: Tensor, share: float, seed: int, among: Tensor | None = None
     return by_class[~is_held].sort().values, by_class[is_held].sort().values
 
 
-def check_holdout(labels: Tensor, share: float) -> None:
+def check_holdout(labels: Tensor, share: float, way_out: str = _WAY_OUT) -> None:
     """Checks that some class has as many held-out images as its release takes.
 
     Args:
         labels: int64 [N], of the images that are divided.
         share: As for `holdout`.
+        way_out: What is advised where none has.
 
     Raises:
         ConfigError: None has: nothing could be released, and the held-out images would be lost for nothing.
@@ -69,7 +72,7 @@ def check_holdout(labels: Tensor, share: float) -> None:
     if most < LEAST_IMAGES:
         raise ConfigError(
             f"recipe.adaptive.release_holdout: {share:g} holds out at most {most} training images of a class, and a "
-            f"release takes {LEAST_IMAGES}; raise it, train on more images, or leave release out"
+            f"release takes {LEAST_IMAGES}; {way_out}"
         )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,7 @@ import torch
 
 from nas_distill.config import LOCAL_DIR, BudgetConfig, ResourcesConfig, SearchConfig, TeacherConfig
 from nas_distill.data.splits import open_split
-from nas_distill.errors import RunError
+from nas_distill.errors import ConfigError, NasDistillError, RunError
 from nas_distill.knowledge.on_test import read_test_answers
 from nas_distill.models.teacher import load_teacher
 from nas_distill.records import Recipe, TrialStatus
@@ -120,6 +123,33 @@ def test_another_teacher_is_refused_before_anything_is_trained(run: RunDirectory
         confirm_students(run.path, ONE, Heard())
     assert "\n" not in str(caught.value)
     assert not run.confirm.exists()
+
+
+@pytest.mark.parametrize("request_", [Request(seeds=1, release=True), Request(folds=2, release=True)])
+def test_a_release_that_could_never_be_is_refused_before_anything_is_trained(
+    run: RunDirectory, request_: Request
+) -> None:
+    with pytest.raises(ConfigError, match=r"holds out at most 3 .* a release takes 5; leave --release out") as caught:
+        confirm_students(run.path, request_, Heard())
+    assert "\n" not in str(caught.value)
+    assert not list(run.confirm.rglob("*"))
+    assert not (run.images / "test.npy").exists()
+
+
+def test_a_student_that_gets_no_arm_with_release_is_told(run: RunDirectory) -> None:
+    with closing(sqlite3.connect(run.path / "study.db")) as database, database:
+        rows = "SELECT trial_user_attribute_id, value_json FROM trial_user_attributes WHERE key = 'assignment'"
+        for key, text in database.execute(rows).fetchall():
+            assignment = json.loads(json.loads(text))
+            assignment["recipe"]["losses"] = {}
+            update = "UPDATE trial_user_attributes SET value_json = ? WHERE trial_user_attribute_id = ?"
+            database.execute(update, (json.dumps(json.dumps(assignment)), key))
+    (run.teacher / "model.safetensors").unlink()  # enough is told before anything is trained
+    heard = Heard()
+    with pytest.raises(NasDistillError):
+        confirm_students(run.path, Request(picks=("best_quality",), release=True), heard)
+    (line,) = heard.texts("confirm")
+    assert re.fullmatch(r"trial \d gets no arm with release: it is trained without the teacher", line)
 
 
 def test_other_weights_are_refused(run: RunDirectory) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from nas_distill.search.confirm_plan import (
     control_recipe,
     plan_confirmation,
     released_recipe,
+    unreleased,
 )
 from nas_distill.store import RunDirectory
 from tests.report.factory import make_records, make_run
@@ -88,13 +90,22 @@ def test_release_is_a_third_arm_where_it_says_something_new(tmp_path: Path) -> N
     records = make_records(4)
     run = make_run(tmp_path / "run", records)
 
-    def arms(recipe: Recipe) -> set[str]:
+    def arms(recipe: Recipe) -> tuple[set[str], tuple[str, ...]]:
         own = [record.model_copy(update={"recipe": recipe}) for record in records]
-        return {one.confirmation.arm for one in plan(run, own, Request(release=True)) if one.confirmation}
+        planned = plan(run, own, Request(picks=("best_quality",), release=True))
+        return {one.confirmation.arm for one in planned if one.confirmation}, unreleased(planned)
 
-    assert arms(Recipe()) == {"taught", "alone", "released"}
-    assert arms(Recipe(adaptive=Adaptation(release=True))) == {"taught", "alone"}
-    assert arms(Recipe(losses={})) == {"taught", "alone"}
+    assert arms(Recipe()) == ({"taught", "alone", "released"}, ())
+    for recipe, reason in (
+        (Recipe(adaptive=Adaptation(release=True)), "its own recipe releases classes"),
+        (Recipe(losses={}), "it is trained without the teacher"),
+        (Recipe(losses={"none": {}}), "it is trained without the teacher"),
+        (Recipe(losses={"hint": {}}), "it weighs pulls on the logits, and hint has none"),
+        (Recipe(mix="mixup"), "it needs images of one class, and recipe.mix is mixup"),
+    ):
+        names, (line,) = arms(recipe)
+        assert names == {"taught", "alone"}
+        assert re.fullmatch(rf"trial \d gets no arm with release: .*{reason}.*", line)
 
 
 def test_students_are_named_by_rule_by_number_and_as_the_front(tmp_path: Path) -> None:
