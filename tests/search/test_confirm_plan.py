@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nas_distill.analysis.frame import read_study
 from nas_distill.assignment import Assignment
-from nas_distill.config import SearchConfig
+from nas_distill.config import PicksConfig, SearchConfig
 from nas_distill.errors import ConfigError, NoStudentError
 from nas_distill.recipe import Adaptation
 from nas_distill.records import Recipe, TrialRecord
@@ -21,6 +22,7 @@ from nas_distill.search.confirm_plan import (
     released_recipe,
     unreleased,
 )
+from nas_distill.search.fold_plan import plan_folds
 from nas_distill.store import RunDirectory
 from tests.report.factory import make_records, make_run
 
@@ -63,7 +65,13 @@ def test_arms_share_their_seed_and_repetitions_do_not(tmp_path: Path) -> None:
         assert all(len(seeds) == 1 for seeds in arms.values())
         assert len(set.union(*arms.values())) == len(arms)
     searched = {record.seed for record in records}
-    assert not searched & {one.seed for one in (*by_seeds, *by_folds)}
+    scored = plan_folds(run, SearchConfig(picks=PicksConfig(folds=3)), assigned(records))  # by `search --folds 3`
+    assert {one.number for one in scored} == {one.number for one in by_folds}
+    epochs = {
+        int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0]) for seed in searched for epoch in range(12)
+    }
+    used = searched | epochs | {one.seed for one in scored}
+    assert not used & {one.seed for one in (*by_seeds, *by_folds)}
     assert not {one.seed for one in by_seeds} & {one.seed for one in by_folds}
     assert [one.fold.number for one in by_folds if one.fold] == [
         one.confirmation.repetition for one in by_folds if one.confirmation
