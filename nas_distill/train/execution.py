@@ -37,6 +37,9 @@ ANSWER_TOLERANCE = 0.05
 GRADIENT_TOLERANCE = 0.9
 """Smallest cosine between an option's gradient and that of plain float32."""
 
+_LARGEST_BLOCK = 16
+"""Channels that oneDNN's convolutions take together, with AVX-512; 8 with AVX2."""
+
 _PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 _ATTENTIONS: tuple[Attention, ...] = ("fused", "plain")
 _BYTE_FORMATS: dict[MemoryFormat, torch.memory_format] = {
@@ -68,9 +71,11 @@ class Probed:
 
 
 def options(config: ExecutionConfig, network: nn.Module) -> list[Execution]:
-    """Returns what `config` leaves open and makes a difference to `network`, plainest first."""
-    convolutions = sum(isinstance(module, nn.Conv2d) for module in network.modules())
-    formats = _open(config.memory_format, tuple(_BYTE_FORMATS), matters=convolutions > 1)
+    """Returns what `config` leaves open, makes a difference to `network` and is safe for it, plainest first."""
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    formats = _open(config.memory_format, tuple(_BYTE_FORMATS), matters=len(convolutions) > 1)
+    if any(_overruns(convolution) for convolution in convolutions):
+        formats = ("contiguous",)
     attentions = _open(config.attention, _ATTENTIONS, matters=any(True for _ in _attentions(network)))
     return [
         Execution(precision=precision, memory_format=memory_format, attention=attention)
@@ -148,6 +153,20 @@ def autocast(execution: Execution, device: torch.device) -> torch.autocast:
 def byte_format(execution: Execution) -> torch.memory_format:
     """Returns torch's name of the memory format."""
     return _BYTE_FORMATS[execution.memory_format]
+
+
+def _overruns(convolution: nn.Conv2d) -> bool:
+    """Whether the gradient of a convolution writes past a buffer where images are channels_last.
+
+    oneDNN's does on CPUs for strided 1x1 convolutions of fewer channels than its blocks hold, which is up to 16 (oneDNN
+    issue 6035; seen with float32 in PyTorch 2.14 on AVX2): the process dies, now or later, and no handler sees it.
+    """
+    return (
+        convolution.weight.device.type == "cpu"
+        and convolution.kernel_size == (1, 1)
+        and convolution.stride != (1, 1)
+        and 1 < convolution.in_channels // convolution.groups < _LARGEST_BLOCK
+    )
 
 
 def _open(chosen: str, known: tuple[ChoiceT, ...], *, matters: bool = True) -> tuple[ChoiceT, ...]:

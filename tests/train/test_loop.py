@@ -109,8 +109,8 @@ EXECUTIONS = [
 def test_going_on_is_bit_identical_however_the_network_is_run(
     lesson: Lesson, tmp_path: Path, execution: ExecutionConfig, optimizer: str
 ) -> None:
-    # Wide enough for weights whose layout differs between the two memory formats.
-    spec = StudentSpec(architecture="small_resnet", arguments={"widths": (8, 12), "depths": (1, 1)})
+    # Wide enough for weights whose layout differs between the two memory formats, and for oneDNN (`_overruns`).
+    spec = StudentSpec(architecture="small_resnet", arguments={"widths": (16, 20), "depths": (1, 1)})
     recipe = Recipe(epochs=4, batch_size=32, optimizer=optimizer, learning_rate=1e-2)
     straight = make_trainer(lesson, recipe, spec, execution=execution)
     expected = run_to_end(straight)
