@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import safetensors.torch
 import torch
 
 from nas_distill.assignment import Assignment
@@ -13,13 +12,14 @@ from nas_distill.ending import Circumstances, end_trial, one_line, read_own_resu
 from nas_distill.errors import ConfigError, RunError, SpaceError, TeacherError, TrialError
 from nas_distill.losses.registry import through_teacher
 from nas_distill.models.student import build_student
+from nas_distill.models.weights import save_weights
 from nas_distill.records import (
     EpochMetrics,
     StudentMetrics,
     TrialRecord,
     TrialStatus,
 )
-from nas_distill.store import TrialFolder, write_atomic, write_record
+from nas_distill.store import TrialFolder, write_record
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.loop import Trainer
 from nas_distill.train.metrics import class_gaps, gap_points
@@ -126,9 +126,7 @@ class Trial:
         self._saved_at = time.monotonic()
 
     def _complete(self) -> None:
-        network = self._trainer.keep()
-        weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
-        write_atomic(self._folder.weights, lambda path: safetensors.torch.save_file(weights, path))
+        save_weights(self._trainer.keep(), self._folder.weights)
         self._end(TrialStatus.COMPLETE, self._circumstances(), metrics=self._measure())
 
     def _measure(self) -> StudentMetrics:

@@ -95,6 +95,8 @@ class DecodingLoader:
             num_workers=self._workers,
             pin_memory=pin,
             persistent_workers=keep and self._workers > 0,
+            # For the seeds of workers, which draw nothing: from the global one they would take what dropout gets.
+            generator=torch.Generator(),
         )
         return loader, batches
 

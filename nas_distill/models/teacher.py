@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import timm
 import timm.models
 import torch
@@ -20,7 +19,8 @@ from nas_distill.errors import TeacherError, nearest_names
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.run_student import load_run_student
 from nas_distill.models.teacher_network import Teacher
-from nas_distill.store import write_atomic, write_text
+from nas_distill.models.weights import save_weights
+from nas_distill.store import write_text
 
 __all__ = ["Teacher", "load_teacher", "save_local_dir"]
 
@@ -254,6 +254,5 @@ def save_local_dir(
             "crop_pct": 1.0,
         }
     )
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in teacher_network.state_dict().items()}
-    write_atomic(folder / _WEIGHTS, lambda path: safetensors.torch.save_file(tensors, path))
+    save_weights(teacher_network, folder / _WEIGHTS)
     write_text(folder / _CONFIG, json.dumps(config, indent=1) + "\n")

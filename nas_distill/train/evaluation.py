@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from nas_distill.data.splits import ImageBatch, ImageSplit
 from nas_distill.knowledge.features import feature_positions
 from nas_distill.knowledge.store import ReferenceAnswers
-from nas_distill.models.memory import is_out_of_memory
+from nas_distill.models.memory import with_halved_batches
 from nas_distill.signals import Signals
 from nas_distill.train.metrics import Answers, Tally, tally
 
@@ -64,6 +64,14 @@ class Reference:
             features=stored.features,
         )
 
+    def only_of(self, positions: Tensor) -> Reference:
+        """Returns the reference of a student that is trained on some of the training images.
+
+        Args:
+            positions: int64 [M], in the training split.
+        """
+        return self._keeping(torch.isin(self.subset_indices, positions))
+
     def without(self, indices: Tensor, answers: Tensor, labels: Tensor) -> Reference:
         """Returns the reference of a student that is measured on part of the training split and trained on the rest.
 
@@ -72,13 +80,13 @@ class Reference:
             answers: float32 [V, C], the teacher's answers to them.
             labels: int64 [V], their labels.
         """
-        kept = ~torch.isin(self.subset_indices, indices)
-        return Reference(
-            validation=answers,
-            teacher=tally(answers, labels.to(answers.device)).answers(),
-            subset_indices=self.subset_indices[kept],
-            subset=self.subset[kept.to(self.subset.device)],
+        teacher = tally(answers, labels.to(answers.device)).answers()
+        return replace(
+            self._keeping(~torch.isin(self.subset_indices, indices)), validation=answers, teacher=teacher, features=None
         )
+
+    def _keeping(self, kept: Tensor) -> Reference:
+        return replace(self, subset_indices=self.subset_indices[kept], subset=self.subset[kept.to(self.subset.device)])
 
 
 def evaluate(
@@ -129,18 +137,11 @@ def measure(
     order = torch.arange(split.num_images) if indices is None else indices
     is_kept = torch.zeros(len(order), dtype=torch.bool)
     is_kept[feature_positions(len(order))] = True
-    size = batch_size(split.manifest.image_size)
-    while True:
-        try:
-            batches = split.batches(order, size, device=device)
-            return _pass(answer, batches, size, teacher_logits, is_kept)
-        except RuntimeError as error:
-            if size == 1 or not is_out_of_memory(error):
-                raise
-        # Outside the handler, which holds the failed pass's tensors.
-        size //= 2
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
+
+    def in_batches_of(size: int) -> tuple[Tally, Tensor | None]:
+        return _pass(answer, split.batches(order, size, device=device), size, teacher_logits, is_kept)
+
+    return with_halved_batches(in_batches_of, batch_size(split.manifest.image_size), device)
 
 
 def _pass(

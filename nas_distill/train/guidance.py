@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nas_distill.data.viewing import view_batches
 from nas_distill.knowledge.targets import Targets
 from nas_distill.losses.registry import DistillationLoss, wanted_signals
+from nas_distill.models.memory import with_halved_batches
 from nas_distill.models.student import check_student
 from nas_distill.recipe import Recipe
 from nas_distill.signals import Signals, SignalShapes
@@ -125,19 +126,21 @@ class Guidance:
         """Returns, per held-out image, how well the teacher's pull agrees with that of the label, on the CPU."""
         from nas_distill.train.release import alignments
 
-        assert self._targets is not None
-        found = []
-        size = min(_BATCH, batch_size(self._data.train.manifest.image_size))
-        batches = view_batches(
-            self._data.train, self._held_out, size, view=view, plan=self._data.plan, device=self._device
-        )
-        for batch in batches:
-            with torch.no_grad():
-                logits = answer(batch.images).float()
-            teacher = self._targets.signals(view, batch.indices, batch.images, self.loss.wanted)
-            pull = self._pull_towards(teacher, batch.targets)
-            found.append(alignments(logits, pull, batch.targets, teacher.logits))
-        return torch.cat(found).cpu()
+        data, targets = self._data, self._targets
+        assert targets is not None
+
+        def in_batches_of(size: int) -> Tensor:
+            found = []
+            batches = view_batches(data.train, self._held_out, size, view=view, plan=data.plan, device=self._device)
+            for batch in batches:
+                with torch.no_grad():
+                    logits = answer(batch.images).float()
+                teacher = targets.signals(view, batch.indices, batch.images, self.loss.wanted)
+                pull = self._pull_towards(teacher, batch.targets)
+                found.append(alignments(logits, pull, batch.targets, teacher.logits))
+            return torch.cat(found).cpu()
+
+        return with_halved_batches(in_batches_of, min(_BATCH, batch_size(data.train.manifest.image_size)), self._device)
 
     def _pull_towards(self, teacher: Signals, labels: Tensor) -> Callable[[Tensor], Tensor]:
         def pull(logits: Tensor) -> Tensor:

@@ -72,11 +72,11 @@ class Trainer:
         self._recipe = recipe
         self._data = data
         self._targets = targets
-        self._reference = reference
         self._seed = seed
         self._device = device
         self._guidance = Guidance(self._network, recipe=recipe, data=data, targets=targets, seed=seed, device=device)
         self._positions = self._guidance.positions
+        self._reference = None if reference is None else reference.only_of(self._positions)
         self._wanted = execution or ExecutionConfig()
         self._steps = steps_per_epoch(len(self._positions), recipe.batch_size)
         self._optimizer = make_optimizer(network, recipe, learned=list(self._guidance.loss.parameters()))
@@ -87,7 +87,6 @@ class Trainer:
         self._best_score = (-math.inf, -math.inf)
         self._best_weights: dict[str, Tensor] | None = None
         self._stepper: Stepper | None = None
-        self._measured: Tally | None = None
         assert targets is not None or not self._guidance.loss.asks_teacher
 
     def is_finished(self) -> bool:
@@ -105,7 +104,6 @@ class Trainer:
         """
         started = time.perf_counter()
         epoch = self.epochs_done
-        self._measured = None
         try:
             parts = self._train_epoch(epoch)
         except (ValueError, RuntimeError) as error:
@@ -115,14 +113,14 @@ class Trainer:
         loss = parts.pop(TOTAL)
         if not math.isfinite(loss):
             raise TrialError(f"the training loss became {loss} in epoch {epoch + 1}; lower recipe.learning_rate")
-        self._measured = self.measure()
-        if not self._measured.finite:
+        measured = self.measure()
+        if not measured.finite:
             raise TrialError(
                 f"the network answered NaN or infinity after epoch {epoch + 1}; lower recipe.learning_rate"
             )
         self._guidance.end_epoch(epoch, parts, self._answering())
         self.epochs_done = epoch + 1
-        return self._describe(self._measured, loss, parts, started)
+        return self._describe(measured, loss, parts, started)
 
     def rehearse(self, steps: int) -> None:
         """Takes a few steps of the first epoch and measures once, to see what it takes; the trainer is spent then.
@@ -150,8 +148,6 @@ class Trainer:
 
     def measure(self) -> Tally:
         """Measures the evaluated weights on validation, in float32."""
-        if self._measured is not None:
-            return self._measured
         teacher_logits = None if self._reference is None else self._reference.validation
         return evaluate(
             self._answering(),
@@ -189,7 +185,7 @@ class Trainer:
         return evaluate(self._answering(), split, device=self._device, teacher_logits=teacher_logits)
 
     def measure_subset(self) -> Tally:
-        """Measures the evaluated weights on the fixed training subset, in eval mode and without augmentation."""
+        """Measures the evaluated weights on what of the fixed training subset was trained on, without augmentation."""
         assert self._reference is not None
         return evaluate(
             self._answering(),
@@ -204,7 +200,6 @@ class Trainer:
         network = self._evaluated()
         if self._best_weights is not None and self._best_epoch != self.epochs_done:
             network.load_state_dict(self._best_weights)
-            self._measured = None
         return network.eval()
 
     def state(self) -> dict[str, Any]:
@@ -238,7 +233,6 @@ class Trainer:
         top1, likelihood = (-math.inf if value is None else float(value) for value in state["best_score"])
         self._best_score = (top1, likelihood)
         self._best_weights = state["best_weights"]
-        self._measured = None
         self._stepper = None
         if state["execution"] is not None and state["device"] == self._device.type:
             self._stepper = self._make_stepper(Execution(**state["execution"]))

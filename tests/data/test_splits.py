@@ -132,6 +132,18 @@ def test_writing_into_a_batch_reaches_neither_the_file_nor_other_readers(folder:
     assert torch.equal(everything(other, torch.arange(5), 5).images, before)
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_reading_takes_no_random_number_from_what_draws_beside_it(folder: Path, tmp_path: Path, workers: int) -> None:
+    split = decoded_split(folder, tmp_path / "run", workers)
+    torch.manual_seed(3)
+    expected = torch.rand(2).tolist()
+    for _ in range(2):  # the workers of the second pass are those of the first
+        torch.manual_seed(3)
+        first = torch.rand(1).item()
+        everything(split, torch.arange(split.num_images), 16)
+        assert [first, torch.rand(1).item()] == expected
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_image_damaged_later_is_named_in_one_line(tmp_path: Path, workers: int) -> None:
     write_class_folders(tmp_path / "data", {"a": 20, "b": 20}, size=SIZE)

@@ -41,6 +41,18 @@ class HurtfulTargets:
         return self._targets.shapes(images, wanted)
 
 
+class NarrowTargets(HurtfulTargets):
+    """Has memory for a training batch and no more."""
+
+    largest = 0
+
+    def signals(self, view: int, indices: Tensor, images: Tensor, wanted: Wanted) -> Signals:
+        self.largest = max(self.largest, len(images))
+        if len(images) > BASE.batch_size:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+        return super().signals(view, indices, images, wanted)
+
+
 class SilentTargets:
     """Is not to be asked."""
 
@@ -150,6 +162,18 @@ def test_held_out_images_are_not_trained_on(lesson: Lesson) -> None:
     assert set(trained.tolist()).isdisjoint(held.tolist())
     assert len(trained) + len(held) == lesson.data.train.num_images
     assert len(held) == pytest.approx(0.25 * lesson.data.train.num_images, abs=10)
+    # Nor do they count as images that were trained on, where it is asked how much better those are answered.
+    subset = set(lesson.reference.subset_indices.tolist())
+    assert subset & set(held.tolist())
+    assert int(trainer.measure_subset().counts.sum()) == len(subset - set(held.tolist()))
+
+
+def test_a_lack_of_memory_for_held_out_images_halves_their_batches(lesson: Lesson) -> None:
+    targets = NarrowTargets(lesson.targets, lesson.data.train.labels)
+    trainer = make_trainer(replace(lesson, targets=targets), {"release": True, "release_holdout": 0.25}, epochs=7)
+    run(trainer)
+    assert targets.largest > BASE.batch_size
+    assert trainer.released_classes == (HURT,)
 
 
 def test_feature_maps_are_not_stored_and_the_way_out_is_told(lesson: Lesson) -> None:
