@@ -58,12 +58,15 @@ def recipe(trial: Trial, base: Recipe, choices: RecipeChoices) -> Recipe:
 def _parameters(trial: Trial, loss: str, weight: float) -> dict[str, float]:
     """Asks for what is a matter of taste in each loss; its other parameters stay as in its paper."""
     parameters = {"weight": weight * trial.suggest_float("weight_factor", 1 / 3, 3.0, log=True)}
-    if loss in TEMPERED:
-        parameters["temperature"] = trial.suggest_float("temperature", 1.0, 8.0, log=True)
+    if loss == "mlkd":
+        # Its Gram matrices grow as temperatures fall: at 1 they drown the labels of ten classes.
+        parameters["temperature"] = trial.suggest_float("mlkd_temperature", 2.0, 6.0, log=True)
+    elif loss in TEMPERED:
+        parameters["temperature"] = trial.suggest_float("temperature", 1.0, 4.0, log=True)
     if loss in STANDARDISED:
         parameters["standardise"] = float(trial.suggest_int("standardise", 0, 1))
     if loss == "dkd":
-        parameters["beta"] = trial.suggest_float("dkd_beta", 0.5, 8.0, log=True)
+        parameters["beta"] = trial.suggest_float("dkd_beta", 0.25, 4.0, log=True)
     if loss == "nkd":
         parameters["gamma"] = trial.suggest_float("nkd_gamma", 0.5, 3.0, log=True)
     return parameters
@@ -88,7 +91,7 @@ def _adaptation(trial: Trial, remedy: str) -> dict[str, Any]:
             return {"teacher_until": trial.suggest_float("teacher_until", 0.3, 0.9)}
         case "temperature":
             course = trial.suggest_categorical("temperature_course", ["linear", "cosine"])
-            end = trial.suggest_float("temperature_end", 1.0, 8.0, log=True)
+            end = trial.suggest_float("temperature_end", 1.0, 4.0, log=True)
             return {"temperature_course": course, "temperature_end": end}
         case "weighting":
             return {"sample_weighting": trial.suggest_categorical("sample_weighting", ["confidence", "correctness"])}

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from nas_distill.losses.functional import ctkd
-from nas_distill.losses.learned import LearnedLoss, Shape
+from nas_distill.losses.learned import LearnedLoss
+from nas_distill.signals import Shape
 
 
 class _Reversal(torch.autograd.Function):

@@ -119,6 +119,12 @@ def _check_adaptive(recipe: Recipe, asked: tuple[AskedLoss, ...]) -> None:
             f"recipe.adaptive.temperature_course: {adaptive.temperature_course} needs a loss with a temperature, and "
             f"{', '.join(loss.name for loss in asked)} has none; take kd, or leave it constant"
         )
+    if adaptive.temperature_course != "constant" and adaptive.teacher_patience:
+        raise ConfigError(
+            f"recipe.adaptive.teacher_patience: {adaptive.teacher_patience} waits for the teacher's terms to stop "
+            "falling, and they fall by themselves with the temperature (recipe.adaptive.temperature_course is "
+            f"{adaptive.temperature_course}); take teacher_until, or a constant temperature"
+        )
     other = next((loss.name for loss in asked if Need.LOGITS not in loss.entry.needs), None)
     if adaptive.release and other is not None:
         raise ConfigError(

@@ -18,9 +18,7 @@ from torch.nn.functional import softplus
 from nas_distill.errors import ConfigError
 from nas_distill.losses.functional import hint, vid
 from nas_distill.losses.functional.numerics import pooled_alike, wide
-
-Shape = tuple[int, ...]
-"""Of one image's features: (C, H, W)."""
+from nas_distill.signals import Shape
 
 
 class LearnedLoss(nn.Module, ABC):

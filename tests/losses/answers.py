@@ -13,21 +13,18 @@ from nas_distill.losses.functional import (
     between_classes,
     between_images,
     dist,
-    dkd,
     hint,
-    kd,
     kernel_matrix,
     nkd,
     pkt,
     rkd,
     simkd,
     sp,
-    standardised,
     wsld,
 )
 from nas_distill.losses.functional.numerics import pooled_alike
 from nas_distill.losses.learned import HintRegressor, LearnedLoss, VariationalRegressor
-from nas_distill.losses.weighted_sum import DistillationLoss
+from nas_distill.losses.registry import LOSSES, DistillationLoss, LossTerm
 from nas_distill.models.through_teacher import Projector
 from nas_distill.records import Recipe
 from nas_distill.signals import Signals
@@ -40,16 +37,21 @@ def temperature_of(record: Record) -> float:
     return next(float(record.hyper[name]) for name in ("T", "tau", "temp", "temperature") if name in record.hyper)
 
 
+def _term(name: str, record: Record, student: Tensor, teacher: Tensor, **given: float) -> Tensor:
+    """What a loss of the registry answers, before weighting."""
+    entry = LOSSES.get(name)
+    return LossTerm(entry, entry.resolve(given))(student, teacher, labels(record.input))
+
+
 def _kd(record: Record, student: Tensor, teacher: Tensor) -> Tensor:
     standardises = record.hyper.get("logit_stand", record.variant.startswith("lskd"))
-    function = standardised(kd) if standardises else kd
-    return function(student, teacher, temperature=temperature_of(record))
+    return _term("kd", record, student, teacher, temperature=temperature_of(record), standardise=float(standardises))
 
 
 def _dkd(record: Record, student: Tensor, teacher: Tensor) -> Tensor:
     alpha, beta, temperature = (record.hyper[name] for name in ("alpha", "beta", "T"))
-    function = standardised(dkd) if record.hyper.get("logit_stand") else dkd
-    return function(student, teacher, labels(record.input), alpha=alpha, beta=beta, temperature=temperature)
+    given = {"alpha": alpha, "beta": beta, "temperature": temperature}
+    return _term("dkd", record, student, teacher, standardise=float(record.hyper.get("logit_stand", False)), **given)
 
 
 def _dist(record: Record, student: Tensor, teacher: Tensor) -> Tensor:

@@ -58,6 +58,10 @@ def test_every_loss_asks_for_what_it_needs(name: str) -> None:
             r"recipe\.adaptive\.temperature_course: linear needs a loss with a temperature, and rkd has none; take kd",
         ),
         (
+            make({"temperature_course": "linear", "teacher_patience": 2}, kd={}),
+            r"recipe\.adaptive\.teacher_patience: 2 waits .*temperature_course is linear\); take teacher_until",
+        ),
+        (
             make({"release": True}, kd={}, sp={}),
             r"recipe\.adaptive\.release: it weighs pulls on the logits, and sp has none; take losses of logits alone",
         ),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nas_distill.errors import ConfigError, TeacherError
-from nas_distill.losses.functional import standardised
+from nas_distill.losses.functional import standardise
 from nas_distill.losses.registry import LOSSES, STANDARDISE, WEIGHT, LossEntry, LossTerm, Need
 
 SHAPES = [(1, 2), (1, 10), (8, 2), (8, 10), (4, 100)]
@@ -194,7 +194,7 @@ def test_standardising_is_the_wrapper(entry: LossEntry) -> None:
     student, teacher = answers(entry)
     targets = targets_for(student)
     plain, scored = make_term(entry, (student, teacher)), make_term(entry, (student, teacher), standardise=1.0)
-    expected = standardised(plain)(student, teacher, targets)
+    expected = plain(standardise(student), standardise(teacher), targets)
     assert torch.equal(scored(student, teacher, targets), expected)
     moved = scored(5 * student + 3, 0.5 * teacher - 7, targets).item()
     assert moved == pytest.approx(expected.item(), rel=1e-5), "only the pattern of the logits counts"

@@ -9,7 +9,8 @@ import torch
 from torch.nn.functional import softplus
 
 from nas_distill.errors import ConfigError
-from nas_distill.losses.learned import HintRegressor, LearnedLoss, Shape, VariationalRegressor
+from nas_distill.losses.learned import HintRegressor, LearnedLoss, VariationalRegressor
+from nas_distill.signals import Shape
 
 PAIRS: list[tuple[Shape, Shape]] = [
     ((4, 8, 8), (6, 8, 8)),

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from nas_distill.errors import ConfigError, TeacherError
-from nas_distill.losses.functional import at, dist, dkd, kd, sp, standardised
+from nas_distill.losses.functional import at, dist, dkd, kd, sp, standardise
 from nas_distill.losses.registry import LOSSES, DistillationLoss, Need
 from nas_distill.recipe import Adaptation
 from nas_distill.records import Recipe
@@ -81,7 +81,7 @@ def test_shares_in_float32_suit_logits_of_any_type() -> None:
 def test_standardising_is_a_parameter_of_a_logit_loss() -> None:
     student, teacher = random_logits()
     parts = make(kd={"standardise": 1.0, "temperature": 2.0})(Signals(student), Signals(teacher), LABELS)
-    assert torch.equal(parts["kd"], standardised(kd)(student, teacher, temperature=2.0))
+    assert torch.equal(parts["kd"], kd(standardise(student), standardise(teacher), temperature=2.0))
     assert torch.equal(parts["label"], cross_entropy(student, LABELS)), "the labels are met by the plain logits"
 
 

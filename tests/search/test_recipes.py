@@ -103,7 +103,8 @@ def check_recipe(recipe: Recipe, params: dict[str, object]) -> None:
     parents = {
         "label_weight": loss != "none",
         "weight_factor": loss != "none",
-        "temperature": loss in TEMPERED,
+        "temperature": loss in TEMPERED and loss != "mlkd",
+        "mlkd_temperature": loss == "mlkd",
         "standardise": loss in ("kd", "dkd", "ctkd"),
         "dkd_beta": loss == "dkd",
         "nkd_gamma": loss == "nkd",

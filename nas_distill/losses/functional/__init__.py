@@ -16,7 +16,7 @@ from nas_distill.losses.functional.probabilities import pkt
 from nas_distill.losses.functional.regression import hint, simkd
 from nas_distill.losses.functional.relations import rkd
 from nas_distill.losses.functional.similarity import sp
-from nas_distill.losses.functional.standardised import standardise, standardised
+from nas_distill.losses.functional.standardised import standardise
 from nas_distill.losses.functional.weighted import wsld
 
 __all__ = [
@@ -37,7 +37,6 @@ __all__ = [
     "simkd",
     "sp",
     "standardise",
-    "standardised",
     "vid",
     "wsld",
 ]

@@ -6,8 +6,6 @@ Shapes: B images, C classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import wraps
 
 from torch import Tensor
 
@@ -33,17 +31,3 @@ def standardise(logits: Tensor) -> Tensor:
     rest = logits - logits.mean(dim=1, keepdim=True)
     freedom = math.sqrt(max(logits.shape[1] - 1, 1))
     return rest / (length(rest, square_sum(logits.detach(), dim=1), dim=1) / freedom + _EPSILON)
-
-
-def standardised(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Returns `loss` of z-scores; its temperature becomes the paper's base temperature.
-
-    Args:
-        loss: `(student_logits [B, C], teacher_logits [B, C], ...) -> scalar`.
-    """
-
-    @wraps(loss)
-    def of_scores(student_logits: Tensor, teacher_logits: Tensor, /, *args: object, **kwargs: object) -> Tensor:
-        return loss(standardise(student_logits), standardise(teacher_logits.detach()), *args, **kwargs)
-
-    return of_scores
