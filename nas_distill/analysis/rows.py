@@ -102,6 +102,7 @@ def row_of(attributes: Mapping[str, Any], record: Mapping[str, Any], where: str)
         **_candidate(spec, where),
         **{name: cost.get(name) for name in _COSTS},
         **{name: metrics.get(name) for name in _SCALARS},
+        "gap_points": _rounded(metrics.get("gap_points")),
         "class_gap_points": _dumped(metrics.get("class_gap_points")),
         "epochs": record.get("epochs"),
         "planned_epochs": recipe.get("epochs"),
@@ -151,6 +152,11 @@ def _candidate(spec: Mapping[str, Any], where: str) -> dict[str, Any]:
         "architecture": parsed.architecture,
         "arguments": _dumped(spec.get("arguments", {})),
     }
+
+
+def _rounded(gap_points: float | None) -> float | None:
+    """Returns a gap without noise of floating point, which would put one that is at a tolerance beyond it."""
+    return None if gap_points is None else round(gap_points, 9)
 
 
 def _dumped(value: object) -> str | None:

@@ -20,7 +20,7 @@ def test_a_row_holds_what_the_record_says(tmp_path: Path) -> None:
     assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == dict(COLUMNS)
     row = frame.iloc[0]
     assert record.metrics is not None
-    assert row["gap_points"] == record.metrics.gap_points
+    assert row["gap_points"] == 1.25
     assert row["spec_id"] == record.spec.spec_id
     assert json.loads(row["arguments"]) == {"depths": [1, 2, 1], "stem_type": "deep", "width": 8}
     assert json.loads(row["class_gap_points"]) == list(record.metrics.class_gap_points)

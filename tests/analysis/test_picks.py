@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from nas_distill.analysis.filters import parse_filter
 from nas_distill.analysis.frame import load_frame, read_study
 from nas_distill.analysis.front import ParetoFront, pareto_front
 from nas_distill.analysis.picks import pick_students
@@ -69,6 +70,17 @@ def test_a_gap_at_the_tolerance_is_within_it(tmp_path: Path) -> None:
     front = _front(tmp_path, _STUDENTS)
     tolerance = float(front.members["gap_points"].iloc[2])
     assert pick_students(front, gap_tolerance_points=tolerance)[0].number == 2
+
+
+def test_a_gap_that_was_written_with_noise_is_within_a_tolerance_of_its_value(tmp_path: Path) -> None:
+    record = make_record(0, gap_points=1.0, num_params=1000)
+    assert record.metrics is not None
+    noisy = record.metrics.model_copy(update={"gap_points": 100.0 * (0.98 - 0.97)})
+    assert noisy.gap_points > 1.0
+    study = read_study(make_run(tmp_path, [record.model_copy(update={"metrics": noisy})]))
+    front = pareto_front(study.trials, study.objectives, study.teacher)
+    assert pick_students(front, gap_tolerance_points=1.0)[0].number == 0
+    assert parse_filter("gap_points <= 1").mask(study.trials).tolist() == [True]
 
 
 @pytest.mark.parametrize(

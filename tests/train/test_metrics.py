@@ -200,6 +200,10 @@ def test_gaps_keep_their_sign() -> None:
     assert gap_points(0.9, 0.95) == pytest.approx(-5.0)
 
 
+def test_a_gap_of_a_point_is_one_without_noise() -> None:
+    assert gap_points(0.98, 0.97) == 1.0
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_narrow_logits_are_measured_wide(dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
