@@ -11,6 +11,7 @@ import pandas as pd
 from nas_distill.analysis.picks import Pick
 from nas_distill.frozen import FrozenFloats, Record
 from nas_distill.report.content import ReportContent, load_content
+from nas_distill.report.findings import finding_sections
 from nas_distill.report.markdown import render_markdown
 from nas_distill.report.page import render_page
 from nas_distill.store import RunDirectory, write_atomic, write_record, write_text
@@ -90,8 +91,9 @@ def write_report(content: ReportContent, folder: Path) -> ReportPaths:
     write_atomic(paths.trials_parquet, lambda temporary: content.trials.to_parquet(temporary, index=False))
     _write_csv(paths.pareto_csv, content.front.members)
     write_record(paths.picks, _picks_file(content))
-    write_text(paths.markdown, render_markdown(content))
-    write_text(paths.html, render_page(content))
+    sections = finding_sections(content)  # seconds where a run is long
+    write_text(paths.markdown, render_markdown(content, sections))
+    write_text(paths.html, render_page(content, sections))
     return paths
 
 

@@ -8,12 +8,16 @@ from nas_distill.analysis.picks import describe
 from nas_distill.report.columns import FRONT_COLUMNS, Column, with_objectives
 from nas_distill.report.content import ReportContent, Row, rows
 from nas_distill.report.facts import headline, run_facts
-from nas_distill.report.findings import finding_sections
 from nas_distill.report.sections import Section
 
 
-def render_markdown(content: ReportContent) -> str:
-    """Returns the report as GitHub-flavoured Markdown."""
+def render_markdown(content: ReportContent, sections: Sequence[Section]) -> str:
+    """Returns the report as GitHub-flavoured Markdown.
+
+    Args:
+        content: What it says of picks, front, run and failures.
+        sections: What it says besides.
+    """
     parts = [f"# {_escaped(content.name)}", _escaped(headline(content)), "## Picks"]
     parts.append(
         "\n".join(
@@ -24,7 +28,7 @@ def render_markdown(content: ReportContent) -> str:
     if len(content.front.members):
         columns = with_objectives(FRONT_COLUMNS, content)
         parts += ["## Pareto front", _table(columns, rows(content.front.members))]
-    for section in finding_sections(content):
+    for section in sections:
         parts += _section(section)
     facts = (
         f"- **{fact.term}**: {_escaped(fact.text)}" + (f"; {_escaped(fact.note)}" if fact.note else "")

@@ -15,8 +15,8 @@ from nas_distill.report.columns import FRONT_COLUMNS, TRIAL_COLUMNS, Column, wit
 from nas_distill.report.content import ReportContent, Row, arguments_text, rows
 from nas_distill.report.curve_figure import curve_figure
 from nas_distill.report.facts import hardest_class, headline, run_facts
-from nas_distill.report.findings import finding_sections
 from nas_distill.report.front_figure import FamilyStyle, family_styles, front_figure
+from nas_distill.report.sections import Section
 
 _WIDE, _NARROW = (1080.0, 460.0), (372.0, 380.0)
 _MOST_REFUSALS = 50
@@ -79,8 +79,13 @@ class Card:
     facts: tuple[tuple[str, str], ...]
 
 
-def render_page(content: ReportContent) -> str:
-    """Returns the page as HTML; every text from outside is escaped."""
+def render_page(content: ReportContent, sections: Sequence[Section]) -> str:
+    """Returns the page as HTML; every text from outside is escaped.
+
+    Args:
+        content: What it says of picks, front, trials, run and failures.
+        sections: What it says besides.
+    """
     front_columns, trial_columns = (with_objectives(columns, content) for columns in (FRONT_COLUMNS, TRIAL_COLUMNS))
     figures = {"wide": _WIDE, "narrow": _NARROW} if len(content.front.members) else {}
     sized = [(key, width, height) for key, (width, height) in figures.items()]
@@ -93,7 +98,7 @@ def render_page(content: ReportContent) -> str:
             version=__version__,
             headline=headline(content),
             facts=run_facts(content),
-            sections=finding_sections(content),
+            sections=sections,
             cards=[_card(content, pick) for pick in content.picks],
             families=list(family_styles(content).values()),
             fronts=[front_figure(content, key=key, width=width, height=height) for key, width, height in sized],
