@@ -17,21 +17,26 @@ from nas_distill.records import TrialRecord
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confirmed:
-    """The confirmed students of a run, scored on test images or all on folds.
+    """The confirmed students of a run, scored on test images or all on as many folds.
 
     Attributes:
-        in_folds: Whether on folds.
+        folds: How many folds; 0 on test images.
         students: By trial number.
         odds: How likely each stands on their front.
         picks: The picks chosen again among them.
         bias: What the search flattered them by on average, points.
     """
 
-    in_folds: bool
+    folds: int
     students: tuple[ConfirmedStudent, ...]
     odds: FrontOdds
     picks: tuple[ConfirmedPick, ...]
     bias: Estimate | None
+
+    @property
+    def in_folds(self) -> bool:
+        """Whether on folds."""
+        return self.folds > 0
 
 
 def confirmations(
@@ -41,7 +46,7 @@ def confirmations(
     *,
     gap_tolerance_points: float,
 ) -> tuple[Confirmed, ...]:
-    """Returns what `records` come to: on test images, and on folds, apart; nothing without a record.
+    """Returns what `records` come to: on test images, and on each number of folds, apart; nothing without a record.
 
     Args:
         records: Of all trainings that confirm students.
@@ -49,25 +54,25 @@ def confirmations(
         objectives: Of the search.
         gap_tolerance_points: Of its picks.
     """
-    kinds = {record.fold.of if record.fold is not None else 0 for record in records}
+    by_folds: dict[int, list[TrialRecord]] = {}
+    for record in records:
+        by_folds.setdefault(0 if record.fold is None else record.fold.of, []).append(record)
     return tuple(
-        _confirmed(
-            [one for one in records if (one.fold.of if one.fold is not None else 0) == folds],
-            trials,
-            objectives,
-            gap_tolerance_points,
-        )
-        for folds in sorted(kinds)
+        _confirmed(folds, own, trials, objectives, gap_tolerance_points) for folds, own in sorted(by_folds.items())
     )
 
 
 def _confirmed(
-    records: Sequence[TrialRecord], trials: pd.DataFrame, objectives: Sequence[Objective], tolerance: float
+    folds: int,
+    records: Sequence[TrialRecord],
+    trials: pd.DataFrame,
+    objectives: Sequence[Objective],
+    tolerance: float,
 ) -> Confirmed:
     students = confirmed_students(records, trials)
     odds = front_odds(records, objectives)
     return Confirmed(
-        in_folds=records[0].fold is not None,
+        folds=folds,
         students=students,
         odds=odds,
         picks=choose_again(students, odds, objectives, gap_tolerance_points=tolerance),

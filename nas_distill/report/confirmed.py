@@ -9,10 +9,13 @@ from nas_distill.analysis.confirmed import ConfirmedStudent
 from nas_distill.analysis.folds import Estimate
 from nas_distill.analysis.quantities import MISSING, percent, signed
 from nas_distill.analysis.release_gain import ReleaseGain
+from nas_distill.analysis.sign_flips import least_repetitions
 from nas_distill.analysis.undistillable import LEVEL
+from nas_distill.report.folds import ROUGH_INTERVAL
 from nas_distill.report.sections import Section
 
 _TEXTS = frozenset({"Class", "Verdict"})
+_NEEDED = least_repetitions(LEVEL)
 
 STUDENT_COLUMNS = (
     "Trial",
@@ -32,9 +35,11 @@ _MEANING = (
     "points. On the front: share of 2,000 bootstrap resamples of the repetitions in which it stands on the front of "
     "the confirmed students."
 )
-_CLAIM = (
-    "Undistillable: accuracy with the teacher is below that without, over these seeds on these images, by a paired "
-    f"test corrected for the number of classes (level {LEVEL:g} per student)."
+_TEST = f"by a paired test corrected for the number of classes (level {LEVEL:g} per student)."
+_CLAIM = f"Undistillable: accuracy with the teacher is below that without, over these seeds on these images, {_TEST}"
+_FOLD_CLAIM = (
+    f"Undistillable: accuracy with the teacher is below that without, over these folds, {_TEST} Folds share training "
+    "images, and the test takes them as independent: it is a rough one."
 )
 
 
@@ -45,7 +50,8 @@ def confirmed_sections(found: Sequence[Confirmed], class_names: Sequence[str]) -
         found: On test images, and on folds.
         class_names: In the order of the data's classes.
     """
-    return tuple(section for one in found for section in (_students(one), _classes(one, class_names)))
+    sections = (section for one in found for section in (_students(one), _classes(one, class_names)))
+    return tuple(section for section in sections if section is not None)
 
 
 def student_sentences(student: ConfirmedStudent, class_names: Sequence[str]) -> tuple[str, ...]:
@@ -64,32 +70,43 @@ def student_sentences(student: ConfirmedStudent, class_names: Sequence[str]) -> 
             f" ({lucky} by the choice of a lucky seed, {images} by the images)" if bias.selection is not None else ""
         )
         sentences.append(f"The search's gap was too small by {_text(bias.total, signed)} points{known}")
-    hurt = [class_names[effect.label] for effect in student.undistillable]
-    sentences.append(f"Undistillable classes: {', '.join(hurt) or 'none found'}")
+    sentences.append(f"Undistillable classes: {_hurt(student, class_names)}")
     if student.release is not None:
         sentences.append(_release(student.release))
     sentences += [f"{one.arm}, repetition {one.repetition + 1} failed: {one.reason}" for one in student.failures]
     return tuple(sentences)
 
 
+def _hurt(student: ConfirmedStudent, class_names: Sequence[str]) -> str:
+    """Returns the undistillable classes of a student, or why there is none."""
+    if not student.classes:
+        return "not compared: no repetition ended both with and without the teacher"
+    untested = sum(effect.verdict == "untested" for effect in student.classes)
+    if untested == len(student.classes):
+        most = max(effect.repetitions for effect in student.classes)
+        return f"not tested: {_NEEDED} repetitions with and without the teacher are needed, there are {most}"
+    hurt = ", ".join(class_names[effect.label] for effect in student.undistillable) or "none found"
+    return f"{hurt} ({untested} of {len(student.classes)} classes not tested)" if untested else hurt
+
+
 def _students(found: Confirmed) -> Section:
     odds = dict(zip(found.odds.numbers, found.odds.on_front, strict=True))
-    where = "on folds of the training images" if found.in_folds else "on the test images"
+    where = f"on {found.folds} folds of the training images" if found.in_folds else "on the test images"
     lead = [f"{pick.title}: {_number(pick.number)}. {pick.sentence}" for pick in found.picks]
-    notes = [_MEANING]
+    notes = [_MEANING, ROUGH_INTERVAL] if found.in_folds else [_MEANING]
     if found.bias is not None:
         bias = _text(found.bias, signed)
         notes.append(f"The search's gaps of these students were too small by {bias} points on average over students.")
-    notes += [
-        f"trial {student.number}, {one.arm}, repetition {one.repetition + 1} failed: {one.reason}"
-        for student in found.students
-        for one in student.failures
-    ]
     return Section(
         title=f"Confirmed students, {where}",
         lead=tuple(lead),
         columns=STUDENT_COLUMNS,
         lines=tuple(_line(student, odds.get(student.number)) for student in found.students),
+        failures=tuple(
+            f"trial {student.number}, {one.arm}, repetition {one.repetition + 1} failed: {one.reason}"
+            for student in found.students
+            for one in student.failures
+        ),
         notes=tuple(notes),
     )
 
@@ -109,8 +126,10 @@ def _line(student: ConfirmedStudent, odds: float | None) -> tuple[str, ...]:
     )
 
 
-def _classes(found: Confirmed, class_names: Sequence[str]) -> Section:
-    """Returns the classes that the teacher hurts or helps; those not told apart are counted."""
+def _classes(found: Confirmed, class_names: Sequence[str]) -> Section | None:
+    """Returns the classes that the teacher hurts or helps; None where no student has a repetition of both arms."""
+    if not any(student.classes for student in found.students):
+        return None
     told = [
         (student.number, effect)
         for student in found.students
@@ -118,16 +137,11 @@ def _classes(found: Confirmed, class_names: Sequence[str]) -> Section:
         if effect.verdict in ("undistillable", "helped")
     ]
     hurt = sum(effect.verdict == "undistillable" for _, effect in told)
-    untested = sum(effect.verdict == "untested" for student in found.students for effect in student.classes)
     every = sum(len(student.classes) for student in found.students)
-    lead = [f"{hurt} of {every} pairs of student and class are undistillable, on {len(told) - hurt} the teacher helps."]
-    if untested:
-        lead.append(
-            f"{untested} could not be tested: too few repetitions for any result to be significant; give --seeds 5."
-        )
+    counted = f"{hurt} of {every} pairs of student and class are undistillable"
     return Section(
-        title="Undistillable classes" + (", on folds" if found.in_folds else ""),
-        lead=tuple(lead),
+        title="Undistillable classes" + (f", on {found.folds} folds" if found.in_folds else ""),
+        lead=(f"{counted}, on {len(told) - hurt} the teacher helps.", *_untested(found)),
         columns=CLASS_COLUMNS,
         lines=tuple(
             (
@@ -142,10 +156,38 @@ def _classes(found: Confirmed, class_names: Sequence[str]) -> Section:
         ),
         texts=_TEXTS,
         notes=(
-            _CLAIM,
+            _FOLD_CLAIM if found.in_folds else _CLAIM,
             *(f"Trial {one.number}: {_release(one.release)}" for one in found.students if one.release is not None),
         ),
     )
+
+
+def _untested(found: Confirmed) -> tuple[str, ...]:
+    """Returns why pairs of student and class have no verdict, by cause."""
+    few = without_images = rare = 0
+    for student in found.students:
+        ended = max((effect.repetitions for effect in student.classes), default=0)
+        for effect in student.classes:
+            if effect.verdict == "untested":
+                without_images += effect.images == 0
+                few += effect.images > 0 and ended < _NEEDED
+                rare += effect.images > 0 and ended >= _NEEDED
+    more = f"--folds {max(_NEEDED, found.folds + 1)}" if found.in_folds else f"--seeds {_NEEDED}"
+    sentences = []
+    if few:
+        sentences.append(
+            f"{few} could not be tested: {_NEEDED} repetitions that ended with and without the teacher are needed; "
+            f"give {more} or more."
+        )
+    if rare:
+        sentences.append(f"{rare} could not be tested: the class has images on fewer than {_NEEDED} folds.")
+    if without_images:
+        sentences.append(f"{without_images} could not be tested: no image of the class was scored.")
+    unpaired = [str(student.number) for student in found.students if not student.classes]
+    if unpaired:
+        trials = f"Trial {unpaired[0]} is" if len(unpaired) == 1 else f"Trials {', '.join(unpaired)} are"
+        sentences.append(f"{trials} not among them: no repetition ended both with and without the teacher.")
+    return tuple(sentences)
 
 
 def _release(gain: ReleaseGain) -> str:

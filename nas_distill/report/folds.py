@@ -21,7 +21,7 @@ FOLD_COLUMNS = (
 
 _CAPTION = "Mean and 95 % t interval over the folds, beside the score on the validation images in the search"
 _INDIRECT = "Its answers to the other images may carry what it learnt from those of the fold: students may profit, too."
-_ROUGH = (
+ROUGH_INTERVAL = (
     "Folds share training images, so the interval is a rough one, rather too narrow (Bengio and Grandvalet 2004: the "
     "variance of K-fold cross-validation has no unbiased estimator)."
 )
@@ -73,7 +73,7 @@ def _notes(content: ReportContent, scores: tuple[FoldScore, ...]) -> tuple[str, 
         f"Each picked student was trained {count} times with its trial's recipe, on {count - 1} of {count} parts of "
         "the training images, and scored on the part left out. Mean and 95 % t interval over the folds."
     )
-    notes = [method, exposure(content), _INDIRECT, _ROUGH]
+    notes = [method, exposure(content), _INDIRECT, ROUGH_INTERVAL]
     if any(score.taught_by_assistant for score in scores):
         notes.append("A student taught by an assistant learnt from one that was trained on the images of every fold.")
     if any(score.stopped_early for score in scores):

@@ -25,8 +25,21 @@ def confirm(
     repetitions: int = 5,
     folds: bool = False,
     arms: Sequence[Arm] = ("taught", "alone"),
+    unseen: int | None = None,
+    unseen_after: int = 0,
 ) -> None:
-    """Writes trainings by which the teacher gains two points on most classes, and loses ten on one."""
+    """Writes trainings by which the teacher gains two points on most classes, and loses ten on one.
+
+    Args:
+        run: To write to.
+        records: Of its trials.
+        numbers: Of the trials that are confirmed.
+        repetitions: Of each arm.
+        folds: Whether each is scored on its fold.
+        arms: That are trained.
+        unseen: A class without images.
+        unseen_after: From this repetition on.
+    """
     teacher = make_teacher()
     generator = np.random.default_rng(0)
     for number in numbers:
@@ -36,6 +49,7 @@ def confirm(
                 gaps[HURT] = {"taught": 20.0, "alone": 10.0, "released": 11.0}[arm]
                 gaps += generator.integers(-1, 2, len(gaps))
                 top1 = teacher.top1 - float(gaps.mean()) / 100.0
+                seen = [repetition < unseen_after or label != unseen for label in range(len(gaps))]
                 metrics = records[number].metrics
                 assert metrics is not None
                 record = records[number].model_copy(
@@ -47,8 +61,10 @@ def confirm(
                             update={
                                 "top1": top1,
                                 "gap_points": float(gaps.mean()),
-                                "class_gap_points": tuple(gaps.tolist()),
-                                "class_counts": (IMAGES,) * len(gaps),
+                                "class_gap_points": tuple(
+                                    float(gap) if one else None for gap, one in zip(gaps, seen, strict=True)
+                                ),
+                                "class_counts": tuple(IMAGES * one for one in seen),
                                 "ece": 0.02,
                             }
                         ),

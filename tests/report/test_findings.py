@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from nas_distill.cli import main
+from nas_distill.records import Confirmation, TrialStatus
 from nas_distill.report import load_content, write_report
 from nas_distill.report.findings import confirmed, finding_sections, verdicts
 from nas_distill.report.markdown import render_markdown
-from nas_distill.store import RunDirectory
+from nas_distill.store import RunDirectory, write_record
 from tests.report.confirming import HURT, confirm
-from tests.report.factory import CLASS_NAMES, make_records, make_run
+from tests.report.factory import CLASS_NAMES, make_record, make_records, make_run
 
 RECORDS = make_records(30)
 
@@ -71,11 +72,11 @@ def test_confirmed_students_are_told_with_intervals_and_the_class_that_the_teach
 
 
 def test_the_report_says_that_the_test_images_were_opened(run: RunDirectory) -> None:
-    assert "the test images were not touched" in render_markdown(load_content(run))
+    assert "the test images were not touched" in render_markdown(load_content(run), ())
     confirm(run, RECORDS, [4], folds=True)
-    assert "the test images were not touched" in render_markdown(load_content(run))
+    assert "the test images were not touched" in render_markdown(load_content(run), ())
     confirm(run, RECORDS, [4, 9])
-    assert "opened to confirm 2 students, for nothing else" in render_markdown(load_content(run))
+    assert "opened to confirm 2 students, for nothing else" in render_markdown(load_content(run), ())
 
 
 def test_the_terminal_shows_confirmed_students(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,23 +93,72 @@ def test_folds_and_seeds_are_told_apart(run: RunDirectory) -> None:
     assert [section.title for section in confirmed(load_content(run))] == [
         "Confirmed students, on the test images",
         "Undistillable classes",
-        "Confirmed students, on folds of the training images",
-        "Undistillable classes, on folds",
+        "Confirmed students, on 5 folds of the training images",
+        "Undistillable classes, on 5 folds",
     ]
 
 
-def test_too_few_repetitions_say_so(run: RunDirectory) -> None:
-    confirm(run, RECORDS, [4], repetitions=2)
+def test_each_number_of_folds_has_its_own_titles_and_caveats(run: RunDirectory) -> None:
+    confirm(run, RECORDS, [4], folds=True)
+    confirm(run, RECORDS, [4], folds=True, repetitions=3)
+    sections = confirmed(load_content(run))
+    assert len({section.title for section in sections}) == len(sections) == 4
+    students, classes = sections[2:]
+    assert "Folds share training images" in students.notes[1]
+    assert "over these folds" in classes.notes[0]
+    assert "Folds share training images" in classes.notes[0]
+    assert "these images" not in classes.notes[0]
+
+
+@pytest.mark.parametrize(("folds", "flag"), [(False, "--seeds 5"), (True, "--folds 5")])
+def test_too_few_repetitions_say_so(run: RunDirectory, *, folds: bool, flag: str) -> None:
+    confirm(run, RECORDS, [4], repetitions=2, folds=folds)
     _, classes = confirmed(load_content(run))
-    assert classes.lead[1] == (
-        "10 could not be tested: too few repetitions for any result to be significant; give --seeds 5."
-    )
+    (reason,) = classes.lead[1:]
+    needed = "5 repetitions that ended with and without the teacher are needed"
+    assert reason == f"10 could not be tested: {needed}; give {flag} or more."
+
+
+@pytest.mark.parametrize(
+    ("folds", "unseen_after", "reason"),
+    [
+        (False, 0, "no image of the class was scored."),
+        (True, 0, "no image of the class was scored."),
+        (True, 3, "the class has images on fewer than 5 folds."),
+    ],
+)
+def test_a_class_without_images_is_not_put_down_to_repetitions(
+    run: RunDirectory, *, folds: bool, unseen_after: int, reason: str
+) -> None:
+    confirm(run, RECORDS, [4], folds=folds, unseen=7, unseen_after=unseen_after)
+    _, classes = confirmed(load_content(run))
+    assert classes.lead[1:] == (f"1 could not be tested: {reason}",)
+
+
+def test_students_without_both_arms_have_no_classes(run: RunDirectory) -> None:
+    confirm(run, RECORDS, [4], arms=("taught",))
+    (students,) = confirmed(load_content(run))
+    assert students.title == "Confirmed students, on the test images"
+    confirm(run, RECORDS, [9])
+    _, classes = confirmed(load_content(run))
+    assert classes.lead[0].startswith("1 of 10 pairs")
+    assert classes.lead[1:] == ("Trial 4 is not among them: no repetition ended both with and without the teacher.",)
+
+
+def test_failed_trainings_are_failures_of_the_table(run: RunDirectory) -> None:
+    confirm(run, RECORDS, [4])
+    where = Confirmation(arm="alone", repetition=5)
+    failed = make_record(4, gap_points=1.0, num_params=9_000, status=TrialStatus.FAILED)
+    write_record(run.confirmation(4, where, None).result, failed.model_copy(update={"confirmation": where}))
+    students, _ = confirmed(load_content(run))
+    assert students.failures == (f"trial 4, alone, repetition 6 failed: {failed.error}",)
+    assert not any("failed" in note for note in students.notes)
 
 
 def test_page_and_text_hold_every_section(run: RunDirectory) -> None:
     confirm(run, RECORDS, [4])
     content = load_content(run)
-    page, text = write_report(content, run.report).html.read_text(), render_markdown(content)
+    page, text = write_report(content, run.report).html.read_text(), render_markdown(content, finding_sections(content))
     sections = finding_sections(content)
     assert len(sections) == 5
     for section in sections:

@@ -86,6 +86,17 @@ def test_a_confirmed_student_is_told_by_how_much_the_search_flattered_it(run: Ru
     assert lead[3] == "Undistillable classes: 3"
 
 
+def test_classes_that_were_not_tested_are_not_said_to_be_unhurt(run: RunDirectory) -> None:
+    confirm(run, RECORDS, [4], arms=("taught",))
+    without = "Undistillable classes: not compared: no repetition ended both with and without the teacher"
+    assert story(run, 4)["Confirmed"][-1] == without
+    confirm(run, RECORDS, [4], repetitions=3)
+    few = "Undistillable classes: not tested: 5 repetitions with and without the teacher are needed, there are 3"
+    assert story(run, 4)["Confirmed"][-1] == few
+    confirm(run, RECORDS, [5], unseen=3)
+    assert story(run, 5)["Confirmed"][-1] == "Undistillable classes: none found (1 of 10 classes not tested)"
+
+
 def test_a_trial_that_is_not_there_is_a_user_error(run: RunDirectory) -> None:
     with pytest.raises(ConfigError, match=r"TRIAL 99: is no trial of .*, of which 23 have ended, 0 to 23") as caught:
         story(run, 99)
