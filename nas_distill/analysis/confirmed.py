@@ -10,7 +10,7 @@ import pandas as pd
 from nas_distill.analysis.folds import Estimate, estimate
 from nas_distill.analysis.pairing import arm_metrics, top1_differences
 from nas_distill.analysis.release_gain import ReleaseGain, release_gain
-from nas_distill.analysis.undistillable import LEVEL, ClassEffect, undistillable_classes
+from nas_distill.analysis.undistillable import LEVEL, ClassEffect, floored, undistillable_classes
 from nas_distill.records import Arm, Cost, StudentMetrics, TrialRecord
 
 
@@ -54,7 +54,9 @@ class Failure:
 class ConfirmedStudent:
     """One pick over its repetitions, as taught; on test images, or on folds.
 
-    Intervals are 95 % t intervals over repetitions (see `folds.estimate`); None where no repetition ended.
+    Intervals are 95 % t intervals over repetitions (see `folds.estimate`); None where no repetition ended. Those of
+    accuracies, of their gap and of their gain have the floor of `undistillable.class_effects`, by all scored images:
+    trainings may agree by chance. What other images would change is not in them.
 
     Attributes:
         number: Trial of the pick.
@@ -139,19 +141,25 @@ def _student(records: Sequence[TrialRecord], search_gap: float | None, level: fl
         cost=records[0].cost,
         in_folds=any(record.fold is not None for record in records),
         repetitions=len(worth),
-        top1=estimate([one.top1 for one in worth]),
-        gap_points=estimate([one.gap_points for one in worth]),
+        top1=_by_images([one.top1 for one in worth], worth, 1.0),
+        gap_points=_by_images([one.gap_points for one in worth], worth, 100.0),
         agreement=estimate([one.agreement for one in worth]),
         divergence_nats=estimate([one.divergence_nats for one in worth]),
         nll_nats=estimate([one.nll_nats for one in worth]),
         ece=estimate([one.ece for one in worth if one.ece is not None]),
-        alone_top1=estimate([one.top1 for one in alone.values()]),
-        distillation_gain_points=estimate(top1_differences(taught, alone)),
+        alone_top1=_by_images([one.top1 for one in alone.values()], list(alone.values()), 1.0),
+        distillation_gain_points=_by_images(top1_differences(taught, alone), worth, 100.0),
         bias=_bias(records, taught, search_gap),
         classes=classes,
         release=release_gain(records, classes, level=level),
         failures=_failures(records),
     )
+
+
+def _by_images(values: Sequence[float], scored: Sequence[StudentMetrics], scale: float) -> Estimate | None:
+    """Returns the mean of shares of images that were right, in units of 1 / `scale`, floored by their number."""
+    images = sum(sum(one.class_counts) for one in scored)
+    return floored(estimate(values), scale * len(scored) / images if images else 0.0, len(values))
 
 
 def _bias(records: Sequence[TrialRecord], taught: Mapping[int, StudentMetrics], search: float | None) -> SelectionBias:

@@ -56,31 +56,32 @@ def choose_again(
     """
     cost = next(objective for objective in objectives if objective.kind == "cost")
     quality = next(objective for objective in objectives if objective.kind == "quality")
-    sure = sorted(
+    repeated = sorted(
         (student for student in students if student.repetitions >= 2),
         key=lambda student: (_cost(student, cost), student.number),
     )
-    return (_smallest_within(sure, gap_tolerance_points, cost), _knee(odds), _best(sure, quality, cost))
+    return (_smallest_within(repeated, gap_tolerance_points, cost), _knee(odds), _best(repeated, quality, cost))
 
 
-def _smallest_within(sure: Sequence[ConfirmedStudent], tolerance: float, cost: Objective) -> ConfirmedPick:
+def _smallest_within(repeated: Sequence[ConfirmedStudent], tolerance: float, cost: Objective) -> ConfirmedPick:
     bound = f"{signed(tolerance)} points"
+    over = "folds" if any(student.in_folds for student in repeated) else "seeds"
     sentence = (
         f"The confirmed student with the least {cost.label.lower() if cost.name != 'macs' else cost.label} whose 95 % "
-        f"interval of the capacity gap ends at or below {bound}."
+        f"interval of the capacity gap over {over} ends at or below {bound}."
     )
-    ends = [(_upper(student.gap_points), student) for student in sure]
+    ends = [(_upper(student.gap_points), student) for student in repeated]
     number = next((student.number for end, student in ends if end <= tolerance), None)
-    if not sure:
+    if not repeated:
         sentence = _ONE_REPETITION
     elif number is None:
         end, closest = min(ends, key=lambda pair: pair[0])
         sentence = (
-            f"No confirmed student's 95 % interval of the capacity gap ends at or below {bound}; the closest, trial "
-            f"{closest.number}, has one that ends at {signed(end)} points."
+            f"No confirmed student's 95 % interval of the capacity gap over {over} ends at or below {bound}; the "
+            f"closest, trial {closest.number}, has one that ends at {signed(end)} points."
         )
     return ConfirmedPick(
-        rule="smallest_within_tolerance", title=f"Surely within {bound}", sentence=sentence, number=number
+        rule="smallest_within_tolerance", title=f"Within {bound} over {over}", sentence=sentence, number=number
     )
 
 
@@ -99,15 +100,15 @@ def _knee(odds: FrontOdds) -> ConfirmedPick:
     )
 
 
-def _best(sure: Sequence[ConfirmedStudent], quality: Objective, cost: Objective) -> ConfirmedPick:
+def _best(repeated: Sequence[ConfirmedStudent], quality: Objective, cost: Objective) -> ConfirmedPick:
     title = "Cheapest of the best"
-    if not sure:
+    if not repeated:
         return ConfirmedPick(rule="best_quality", title=title, sentence=_ONE_REPETITION, number=None)
-    found = [(student, _quality(student, quality)) for student in sure]
+    found = [(student, _quality(student, quality)) for student in repeated]
     means = {student.number: quality.minimised(value.mean) for student, value in found}
     best, value = min(found, key=lambda pair: means[pair[0].number])
     error = standard_error(value, best.repetitions)
-    number = next(student.number for student in sure if means[student.number] <= means[best.number] + error)
+    number = next(student.number for student in repeated if means[student.number] <= means[best.number] + error)
     sentence = (
         f"The confirmed student with the least {cost.label.lower() if cost.name != 'macs' else cost.label} whose mean "
         f"{quality.label.lower()} is within one standard error of the best one's, trial {best.number}'s "
@@ -117,7 +118,7 @@ def _best(sure: Sequence[ConfirmedStudent], quality: Objective, cost: Objective)
 
 
 def standard_error(found: Estimate, repetitions: int) -> float:
-    """Returns the standard error behind a t interval over `repetitions` values, at least 2."""
+    """Returns the standard error behind a t interval, or its floor, over `repetitions` values, at least 2."""
     assert found.half_width is not None
     return found.half_width / float(t.ppf(0.5 + CONFIDENCE / 2.0, repetitions - 1))
 

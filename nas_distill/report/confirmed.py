@@ -30,11 +30,15 @@ STUDENT_COLUMNS = (
 )
 CLASS_COLUMNS = ("Trial", "Class", "Images", "Alone \N{MINUS SIGN} taught, points", "p, corrected", "Verdict")
 
-_MEANING = (
-    "Mean and 95 % t interval over the repetitions. Gain: top-1 with the teacher minus without, same seeds, percentage "
-    "points. On the front: share of 2,000 bootstrap resamples of the repetitions in which it stands on the front of "
-    "the confirmed students."
+_COLUMNS_MEAN = (
+    "Gain: top-1 with the teacher minus without, same seeds, percentage points. On the front: share of 2,000 bootstrap "
+    "resamples of the repetitions in which it stands on the front of the confirmed students."
 )
+_MEANING = (
+    "Mean and 95 % t interval over seeds on one set of test images: what other images would change is not in it. "
+    f"{_COLUMNS_MEAN}"
+)
+_FOLD_MEANING = f"Mean and 95 % t interval over folds. {ROUGH_INTERVAL} {_COLUMNS_MEAN}"
 _TEST = f"by a paired test corrected for the number of classes (level {LEVEL:g} per student)."
 _CLAIM = f"Undistillable: accuracy with the teacher is below that without, over these seeds on these images, {_TEST}"
 _FOLD_CLAIM = (
@@ -93,7 +97,7 @@ def _students(found: Confirmed) -> Section:
     odds = dict(zip(found.odds.numbers, found.odds.on_front, strict=True))
     where = f"on {found.folds} folds of the training images" if found.in_folds else "on the test images"
     lead = [f"{pick.title}: {_number(pick.number)}. {pick.sentence}" for pick in found.picks]
-    notes = [_MEANING, ROUGH_INTERVAL] if found.in_folds else [_MEANING]
+    notes = [_FOLD_MEANING if found.in_folds else _MEANING]
     if found.bias is not None:
         bias = _text(found.bias, signed)
         notes.append(f"The search's gaps of these students were too small by {bias} points on average over students.")

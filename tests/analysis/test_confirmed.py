@@ -162,11 +162,42 @@ def test_shares_are_shares(gaps: list[list[float]]) -> None:
 def test_the_smallest_is_the_one_whose_whole_interval_is_within() -> None:
     unsure, sure = of_gaps(1, [0.0, 1.0, 1.4], 100), of_gaps(2, [0.5, 0.6, 0.7], 1000)
     smallest = picks_of(unsure + sure + of_gaps(3, [0.1, 0.1, 0.1], 9000))[0]
-    assert (smallest.number, smallest.title) == (2, "Surely within +1.00 points")
+    assert (smallest.number, smallest.title) == (2, "Within +1.00 points over seeds")
     none = picks_of(unsure + sure, tolerance=0.6)[0]
     assert none.number is None
     half = stats.sem([0.5, 0.6, 0.7]) * stats.t.ppf(0.975, 2)
     assert f"trial 2, has one that ends at +{0.6 + half:.2f} points" in none.sentence
+
+
+def test_trainings_that_agree_by_chance_are_within_an_image_and_not_surely_within() -> None:
+    alike = of_gaps(1, [1.0] * 5, 100)  # on 360 images
+    least = (1.0 - 0.025 ** (1 / 5)) * 100.0 / 360.0
+    (student,) = confirmed_students(alike, searched())
+    assert student.gap_points is not None
+    assert student.gap_points.half_width == pytest.approx(least)
+    assert student.top1 is not None
+    assert student.top1.half_width == pytest.approx(least / 100.0)
+    assert picks_of(alike, tolerance=1.0)[0].number is None
+    assert picks_of(alike, tolerance=1.0 + 1.01 * least)[0].number == 1
+
+
+def test_the_gain_of_trainings_that_agree_by_chance_is_uncertain_by_an_image() -> None:
+    (student,) = confirmed_students(make_arms(4, [[34] * 10] * 3, [[33] * 10] * 3), searched())
+    gain, alone = student.distillation_gain_points, student.alone_top1
+    assert gain is not None
+    assert alone is not None
+    assert gain.half_width == pytest.approx((1.0 - 0.025 ** (1 / 3)) * 100.0 / 360.0)
+    assert alone.half_width == pytest.approx((1.0 - 0.025 ** (1 / 3)) / 360.0)
+
+
+def test_picks_among_students_on_folds_say_folds() -> None:
+    records = [
+        make_confirmed(1, "taught", number, fold=Fold(number=number, of=3), gap_points=gap)
+        for number, gap in enumerate([0.1, 0.2, 0.3])
+    ]
+    smallest = picks_of(records)[0]
+    assert smallest.title == "Within +1.00 points over folds"
+    assert "over folds" in smallest.sentence
 
 
 def test_the_best_is_the_cheapest_within_one_standard_error() -> None:

@@ -63,6 +63,7 @@ def test_confirmed_students_are_told_with_intervals_and_the_class_that_the_teach
     assert students.title == "Confirmed students, on the test images"
     assert [line[0] for line in students.lines] == ["4", "9"]
     assert all(line[1] == "5" for line in students.lines)
+    assert "what other images would change is not in it" in students.notes[0]
     assert all("±" in line[2] and "±" in line[7] for line in students.lines)
     hurt = [line for line in classes.lines if line[5] == "undistillable"]
     assert {(line[0], line[1]) for line in hurt} == {("4", CLASS_NAMES[HURT]), ("9", CLASS_NAMES[HURT])}
@@ -104,7 +105,8 @@ def test_each_number_of_folds_has_its_own_titles_and_caveats(run: RunDirectory) 
     sections = confirmed(load_content(run))
     assert len({section.title for section in sections}) == len(sections) == 4
     students, classes = sections[2:]
-    assert "Folds share training images" in students.notes[1]
+    assert "Folds share training images" in students.notes[0]
+    assert "test images" not in students.notes[0]
     assert "over these folds" in classes.notes[0]
     assert "Folds share training images" in classes.notes[0]
     assert "these images" not in classes.notes[0]
