@@ -65,7 +65,7 @@ def fit_capacity_law(
         ConfigError: An argument breaks its rule.
         LawError: Too few students or sizes, no size is known, or all gaps are equal.
     """
-    _check(size, of, level, resamples)
+    _check(of, level, resamples)
     students = law_students(trials, size=size)
     _check_students(students, size, of, _all_students(trials))
     sizes = students["size"].to_numpy(dtype=np.float64)
@@ -132,7 +132,12 @@ def law_students(trials: pd.DataFrame, *, size: SizeName = "num_params") -> pd.D
     Args:
         trials: Table as `frame.load_frame` returns it.
         size: One of `SIZES`; rows where it is missing or not positive are left out.
+
+    Raises:
+        ConfigError: `size` is none of them.
     """
+    if size not in SIZES:
+        raise ConfigError(f"size: '{size}' is not a size; {nearest_names(size, SIZES)}")
     full = trials[(trials["status"] == TrialStatus.COMPLETE) & trials["assistant"].isna()]
     gaps = full["gap_points"].to_numpy(dtype=np.float64, na_value=np.nan)
     table = pd.DataFrame(
@@ -148,9 +153,7 @@ def law_students(trials: pd.DataFrame, *, size: SizeName = "num_params") -> pd.D
     return ordered
 
 
-def _check(size: str, of: str, level: float, resamples: int) -> None:
-    if size not in SIZES:
-        raise ConfigError(f"size: '{size}' is not a size; {nearest_names(size, SIZES)}")
+def _check(of: str, level: float, resamples: int) -> None:
     if of not in QUANTILES:
         raise ConfigError(f"of: '{of}' is not what a law can describe; {nearest_names(of, QUANTILES)}")
     if not 0.0 < level < 1.0:

@@ -93,12 +93,12 @@ def size_answer(terms: Terms, gap: float, ends: Ends) -> Answer:
         gap: Percentage points.
         ends: Sizes, within the law's clipping of infinity.
     """
-    value, low, high = ends
+    value, low, high = (float(end) for end in ends)  # NumPy's numbers are not JSON
     most, least = terms.largest * terms.farthest, terms.smallest / terms.farthest
     lower, upper = low if least <= low <= most else None, high if least <= high <= most else None
     beyond = False
     if value > most:
-        sentence = _no_size(terms, gap, low)
+        sentence = _no_size(terms, gap, lower, bounded=low <= most)
     elif value < least:
         lower = None
         sentence = (
@@ -113,7 +113,7 @@ def size_answer(terms: Terms, gap: float, ends: Ends) -> Answer:
             f"For a gap of at most {signed(gap)} points {terms.subject} needs {size_text(terms.size, value)} "
             f"({terms.interval}: {bound}).{_beyond(terms, value) if beyond else ''}"
         )
-    reachable = value <= most
+    reachable = bool(value <= most)
     return Answer(
         value=(terms.smallest if value < least else value) if reachable else None,
         low=lower,
@@ -149,15 +149,16 @@ def gain_answer(terms: Terms, size: float, factor: float, ends: Ends) -> Answer:
     )
 
 
-def _no_size(terms: Terms, gap: float, low: float) -> str:
+def _no_size(terms: Terms, gap: float, lower: float | None, *, bounded: bool) -> str:
     if terms.floor >= gap:
         ends = " to ".join(map(signed, terms.floor_interval))
         reason = f"the floor of {terms.subject} is {signed(terms.floor)} points ({terms.interval}: {ends})"
     else:
         reason = f"{terms.subject} would need over {terms.farthest:g} times the largest student seen"
     at_best = ""
-    if low <= terms.largest * terms.farthest:
-        at_best = f"; at the favourable end of the interval it takes {size_text(terms.size, low)}"
+    if bounded:
+        least = "less than any size worth naming" if lower is None else size_text(terms.size, lower)
+        at_best = f"; at the favourable end of the interval it takes {least}"
     return f"A gap of at most {signed(gap)} points is not reachable by this law: {reason}{at_best}."
 
 

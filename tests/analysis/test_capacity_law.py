@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +14,7 @@ from sklearn.linear_model import QuantileRegressor
 from nas_distill.analysis.capacity_law import LawError, fit_capacity_law, law_sentences, law_students
 from nas_distill.analysis.frame import COLUMNS
 from nas_distill.analysis.law import CapacityLaw
+from nas_distill.analysis.law_answers import Terms, size_answer
 from nas_distill.analysis.law_bands import MOST_RESAMPLED, expanded_tail
 from nas_distill.analysis.law_fit import EXPONENTS, Sample, draw_counts, fit, line, resampled
 from nas_distill.analysis.law_holdout import holdout_coverage
@@ -173,6 +177,33 @@ def test_a_gap_below_the_floor_is_not_reachable(law: CapacityLaw) -> None:
     assert "the floor of the typical student of a is" in answer.sentence
 
 
+@pytest.mark.parametrize(
+    ("low", "words", "lower"),
+    [
+        (0.0, "; at the favourable end of the interval it takes less than any size worth naming.", None),
+        (5e3, "; at the favourable end of the interval it takes 5.00k parameters.", 5e3),
+        (1e80, "times the largest student seen.", None),
+    ],
+)
+def test_the_favourable_end_of_what_is_not_reachable_is_a_size_worth_naming(
+    low: float, words: str, lower: float | None
+) -> None:
+    terms = Terms(
+        size="num_params", of="typical", level=0.9, family=None, smallest=1e3, largest=1e5, floor=-1.0,
+        floor_interval=(-2.0, 0.0), farthest=1000.0,
+    )  # fmt: skip
+    answer = size_answer(terms, 1.0, (1e80, low, 1e85))
+    assert answer.sentence.endswith(words)
+    assert (answer.value, answer.low, answer.high) == (None, lower, None)
+
+
+@pytest.mark.parametrize("gap", [-30.0, 8.0, 50.0])
+def test_answers_are_plain_numbers_that_json_takes(law: CapacityLaw, gap: float) -> None:
+    answer = law.smallest_size(gap, "b")
+    assert json.loads(json.dumps(asdict(answer))) == asdict(answer)
+    assert {type(one) for one in (answer.value, answer.low, answer.high)} <= {float, type(None)}
+
+
 def test_sizes_that_no_student_had_are_called_extrapolated(law: CapacityLaw) -> None:
     curve = law.curve("b")
     gap = law.predict(1.5 * curve.largest, "b").mid[0]
@@ -298,6 +329,11 @@ def test_students_that_allow_no_law_are_refused(trials: pd.DataFrame, arguments:
 def test_arguments_that_break_a_rule_are_refused(arguments: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         fit_capacity_law(make_trials(20), **arguments)  # type: ignore[arg-type]
+
+
+def test_a_size_that_is_none_is_refused_by_the_check_of_a_law_too() -> None:
+    with pytest.raises(ConfigError, match="size: 'foo' is not a size"):
+        holdout_coverage(make_trials(20), size="foo")  # type: ignore[arg-type]
 
 
 def test_questions_that_break_a_rule_are_refused(law: CapacityLaw) -> None:
