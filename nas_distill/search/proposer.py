@@ -15,12 +15,13 @@ from nas_distill.search.limits import Limits
 from nas_distill.search.pricing import Pricer
 from nas_distill.search.recipes import RecipeChoices, RecipeSpace, propose_recipe
 from nas_distill.search.spaces import Space, propose
-from nas_distill.search.study import StudyLedger
+from nas_distill.search.study import StudyLedger, gave_up
 
 if TYPE_CHECKING:
     from optuna import Trial
 
 _REPEATED = "repeated"
+_PRUNED = "the space pruned it"
 _REFUSALS_BEFORE_CHANCE = 10
 
 
@@ -96,14 +97,14 @@ class Proposer:
     def _try_one(self, *, at_random: bool) -> tuple[Assignment | None, str, str]:
         """Returns an assignment, or None with the kind and the reason of the refusal."""
         trial = self._ledger.ask(at_random=at_random)
+        spec: StudentSpec | None = None
         try:
             spec = propose(self._space, trial)
-        except (SpaceError, StudyError) as error:
-            self._give_up(trial, error)
-            raise
-        try:
             recipe = propose_recipe(self._recipes, trial, self._recipe, self._choices)
         except (SpaceError, StudyError) as error:
+            if gave_up(error):
+                self._ledger.refuse(trial, _PRUNED, spec=spec, violations={"pruned": 1.0})
+                return None, "pruned", _PRUNED
             self._give_up(trial, error, spec=spec)
             raise
         try:

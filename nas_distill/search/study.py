@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from nas_distill.assignment import Assignment
 from nas_distill.config import SamplerConfig
-from nas_distill.errors import RunError
+from nas_distill.errors import RunError, SpaceError
 from nas_distill.frozen import parse_record
 from nas_distill.models.latency import Latency
 from nas_distill.objectives import Objective
@@ -168,8 +168,7 @@ class StudyLedger:
             violations: Constraint values, above 0 where violated; without any the sampler learns nothing.
             again: What refused it is no fault of the candidate's; one that was to be tried first still is.
         """
-        if spec is not None:
-            self._describe(trial, spec, cost, violations or {})
+        self._describe(trial, spec, cost, violations or {})
         if again:
             self._release_point(trial._trial_id)
         self._refuse(trial.number, trial._trial_id, reason, TrialState.PRUNED if violations else TrialState.FAIL)
@@ -269,12 +268,20 @@ class StudyLedger:
         self._study.tell(number, values, state)
         self._storage.save(self._trial(number)._trial_id)
 
-    def _describe(self, trial: Trial, spec: StudentSpec, cost: Cost | None, violations: Mapping[str, float]) -> None:
-        trial.set_user_attr("spec", spec.model_dump_json())
+    def _describe(
+        self, trial: Trial, spec: StudentSpec | None, cost: Cost | None, violations: Mapping[str, float]
+    ) -> None:
+        if spec is not None:
+            trial.set_user_attr("spec", spec.model_dump_json())
         if cost is not None:
             trial.set_user_attr("cost", cost.model_dump_json())
         for name, value in violations.items():
             trial.set_constraint(name, value)
+
+
+def gave_up(error: Exception) -> bool:
+    """Whether an error of a space is its word, by Optuna's `TrialPruned`, that the candidate is none."""
+    return isinstance(error, SpaceError) and isinstance(error.__cause__, optuna.TrialPruned)
 
 
 def _mixed_seed(seed: int, num_trials: int) -> int:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna import Trial
+from optuna import Trial, TrialPruned
+from optuna.trial import TrialState
 
 from nas_distill.assignment import Assignment
 from nas_distill.config import SamplerConfig, SearchConfig, SpaceConfig
@@ -162,6 +163,32 @@ def test_a_space_that_raises_ends_the_search_and_leaves_nothing_running(tmp_path
     with pytest.raises(SpaceError, match=r"test_proposer\.py:\d+: space 'mine' raised ZeroDivisionError"):
         proposer.next()
     assert ledger.unfinished() == []
+
+
+def test_a_candidate_that_its_space_prunes_is_refused_and_the_next_one_asked_for(tmp_path: Path) -> None:
+    def choosy(trial: Trial) -> StudentSpec:
+        spec = widths(trial)
+        if trial.params["width"] > 10:
+            raise TrialPruned("too wide for me")
+        return spec
+
+    proposer, ledger = make_proposer(tmp_path, choosy, max_refusals=200)
+    assigned = {proposer.next().number for _ in range(6)}
+    pruned = [trial for trial in ledger._trials() if trial.number not in assigned]
+    assert proposer.refused == ledger.refused() == len(pruned) > 0
+    reasons = {trial.user_attrs["refusal"] for trial in pruned if trial.params["width"] > 10}
+    assert reasons == {"the space pruned it"}
+    assert {trial.state for trial in pruned if trial.constraints} == {TrialState.PRUNED}
+
+
+def test_a_space_that_prunes_everything_is_told_from_one_that_raises(tmp_path: Path) -> None:
+    def nothing(trial: Trial) -> StudentSpec:
+        trial.suggest_int("x", 0, 3)
+        raise TrialPruned
+
+    proposer, _ = make_proposer(tmp_path, nothing, max_refusals=3)
+    with pytest.raises(SpaceError, match=r"3 candidates in a row were refused \(3 pruned; the last: the space pruned"):
+        proposer.next()
 
 
 def test_students_must_be_smaller_than_the_teacher_unless_asked_for() -> None:
