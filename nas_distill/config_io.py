@@ -106,8 +106,13 @@ def read_run_config(run: RunDirectory) -> SearchConfig:
         ) from None
 
 
-def parse_assignment(text: str, *, flag: str) -> tuple[KeyPath, Any]:
+def parse_assignment(text: str, *, flag: str, example: str = "recipe.epochs=20") -> tuple[KeyPath, Any]:
     """Returns the key path and value of `a.b=c`, the value read as YAML (so JSON is welcome).
+
+    Args:
+        text: What the user wrote.
+        flag: After which.
+        example: Of what to write.
 
     Raises:
         ConfigError: There is no `=`, a part of the key is empty, or the value is no YAML.
@@ -115,7 +120,7 @@ def parse_assignment(text: str, *, flag: str) -> tuple[KeyPath, Any]:
     dotted, equals, source = text.partition("=")
     path = tuple(part.strip() for part in dotted.split("."))
     if not equals or not all(path):
-        raise ConfigError(f"{flag} {text}: is not KEY=VALUE; write, for example, {flag} recipe.epochs=20")
+        raise ConfigError(f"{flag} {text}: is not KEY=VALUE; write, for example, {flag} {example}")
     try:
         return path, yaml.load(source, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
     except (yaml.YAMLError, ValueError) as error:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from nas_distill.errors import ConfigError
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -119,6 +122,17 @@ def given_values(flags: Iterable[ConfigFlag], parameters: Mapping[str, Any]) -> 
     """Returns the dotted keys and values of the flags that the user gave."""
     values = {flag.key: parameters[flag.parameter] for flag in flags}
     return {key: value for key, value in values.items() if value is not None}
+
+
+def named_folder(text: str, flag: str) -> Path:
+    """Returns the folder that a flag names.
+
+    Raises:
+        ConfigError: It names none, which would be taken for the current one.
+    """
+    if not text.strip():
+        raise ConfigError(f"{flag}: is empty; give the name of a folder, such as runs/digits")
+    return Path(text)
 
 
 def names_of(flags: Iterable[ConfigFlag]) -> dict[str, str]:

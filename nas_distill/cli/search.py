@@ -18,6 +18,7 @@ from nas_distill.cli.options import (
     config_flags,
     file_and_set,
     given_values,
+    named_folder,
     names_of,
 )
 from nas_distill.errors import EXIT_INTERRUPTED, ConfigError, NoStudentError, RunError
@@ -154,12 +155,11 @@ def command(
             from nas_distill.search.service import resume_search
 
             changes = {flag.key: values.pop(flag.key) for flag in KEPT_FLAGS if flag.key in values}
-            outcome = resume_search(
-                Path(resume), progress, changes=changes, resources=values, flag_names=names_of(FLAGS)
-            )
+            folder = named_folder(resume, "--resume")
+            outcome = resume_search(folder, progress, changes=changes, resources=values, flag_names=names_of(FLAGS))
     else:
         config = _config(config_file, overrides, parameters)
-        folder = Path(out) if out is not None else _default_folder(config.data.source)
+        folder = named_folder(out, "--out") if out is not None else _default_folder(config.data.source)
         _check_folder(folder)
         with make_progress(sys.stderr) as progress:
             from nas_distill.search.service import start_search

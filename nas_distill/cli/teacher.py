@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 
-from nas_distill.cli.options import DATA_FLAGS, ConfigFlag, config_flags, file_and_set, given_values, names_of
+from nas_distill.cli.options import (
+    DATA_FLAGS,
+    ConfigFlag,
+    config_flags,
+    file_and_set,
+    given_values,
+    named_folder,
+    names_of,
+)
 
 FLAGS = (
     *DATA_FLAGS,
@@ -49,18 +57,19 @@ def command(
     from nas_distill.cli.progress import make_progress
     from nas_distill.config_io import load_config, parse_assignment
 
+    folder = named_folder(out, "--out")
     # A configuration with any data but digits must name its teacher; here that is the one to be trained.
     values: dict[str, object] = {"teacher.model": model, **given_values(FLAGS, parameters)}
     names = {"teacher.model": "--model", **names_of(FLAGS)}
     for text in model_arguments:
-        path, value = parse_assignment(text, flag="--model-arg")
+        path, value = parse_assignment(text, flag="--model-arg", example="layers=[2,2,2,2]")
         key = ".".join(("teacher", "arguments", *path))
         values[key], names[key] = value, f"--model-arg {text}"
     config = load_config(None if config_file is None else Path(config_file), overrides, values, flag_names=names)
     with make_progress(sys.stderr) as progress:
         from nas_distill.search.teacher_job import train_teacher
 
-        record = train_teacher(config, model, Path(out), progress)
+        record = train_teacher(config, model, folder, progress)
     click.echo(
         f"{record.architecture}: {100 * record.top1:.2f} % top-1 on validation, {record.cost.num_params:,} parameters"
     )

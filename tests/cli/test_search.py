@@ -6,11 +6,12 @@ from pathlib import Path
 import click
 import pytest
 
-from nas_distill.cli import main, search, teacher
+from nas_distill.cli import doctor, main, search, teacher
 from nas_distill.cli.options import ConfigFlag
 from nas_distill.config import SearchConfig
 from nas_distill.config_io import dump_config
 from nas_distill.errors import ConfigError, RunError, TeacherError
+from nas_distill.frozen import Record
 
 DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 
@@ -110,6 +111,15 @@ def test_the_documented_flags_are_those_that_exist() -> None:
         assert f"`{option}" in table
 
 
+def test_every_section_and_option_of_doctor_is_documented() -> None:
+    text = DOCS.read_text(encoding="utf-8")
+    (listed,) = re.findall(r"^- A section \((.*?)\) is merged", text, re.MULTILINE | re.DOTALL)
+    sections = [name for name, part in SearchConfig() if isinstance(part, Record)]
+    assert set(re.findall(r"`(\w+)`", listed)) == set(sections)
+    (row,) = re.findall(r"^\| `doctor.*$", text, re.MULTILINE)
+    assert all(option in row for option in options_of(doctor.command))
+
+
 def test_flags_reach_their_keys() -> None:
     parameters = {flag.parameter: None for flag in search.FLAGS}
     given = {"objectives": "agreement, macs", "trials": 3, "trust_pickle": True, "gap_tolerance": -0.5}
@@ -188,7 +198,8 @@ def test_errors_name_the_flags_that_go_on_with_a_run(
 ) -> None:
     (tmp_path / "config.yaml").write_text(dump_config(SearchConfig()), encoding="utf-8")
     assert main([text.format(run=tmp_path) for text in arguments]) == ConfigError.exit_code
-    assert capsys.readouterr().err.startswith(f"error: {message}")
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert line.startswith(f"error: {message}")
 
 
 @pytest.mark.parametrize("arguments", [["search", "--resume"], ["confirm"]])
@@ -238,6 +249,27 @@ def test_the_default_folder_names_the_data(source: str, name: str) -> None:
     assert re.fullmatch(rf"{name}-\d{{8}}-\d{{6}}", folder.name)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "flag"),
+    [
+        (["search", "--out", ""], "--out"),
+        (["search", "--resume", " "], "--resume"),
+        (["teacher", "--model", "resnet18", "--out", ""], "--out"),
+    ],
+)
+def test_an_empty_path_is_not_taken_for_the_current_folder(
+    arguments: list[str], flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == ConfigError.exit_code
+    assert capsys.readouterr().err == f"error: {flag}: is empty; give the name of a folder, such as runs/digits\n"
+    assert not list(tmp_path.iterdir())
+
+
 def test_model_arguments_are_checked_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["teacher", "--model", "resnet18", "--out", "x", "--model-arg", "layers"]) == 2
+    assert capsys.readouterr().err == (
+        "error: --model-arg layers: is not KEY=VALUE; write, for example, --model-arg layers=[2,2,2,2]\n"
+    )
     assert main(["teacher", "--model", "resnet18", "--out", "x", "--model-arg", "layers=[1"]) == 2
     assert capsys.readouterr().err.startswith("error: --model-arg layers=[1: the value is no YAML")
