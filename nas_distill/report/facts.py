@@ -11,7 +11,7 @@ from nas_distill.analysis.picks import Pick
 from nas_distill.analysis.quantities import duration, percent, quantity, short_bytes, short_count, signed
 from nas_distill.config import FIXED_RECIPE, SearchConfig
 from nas_distill.objectives import OBJECTIVES
-from nas_distill.records import TeacherLink
+from nas_distill.records import TeacherLink, TeacherRecord
 from nas_distill.report.content import ReportContent, Row, rows
 
 _PARAMS = OBJECTIVES["num_params"]
@@ -166,14 +166,21 @@ def _student(content: ReportContent, pick: Pick) -> Row:
 
 def hardest_class(content: ReportContent, pick: Pick) -> str:
     """Returns the class on which a pick falls farthest behind, or an empty text when there is none."""
-    text = _student(content, pick)["class_gap_points"]
-    gaps = {
-        name: gap
-        for name, gap in zip(content.teacher.class_names, json.loads(text or "[]"), strict=False)
-        if gap is not None
-    }
-    if not gaps:
+    classes = classes_by_gap(_student(content, pick), content.teacher)
+    if not classes:
         return ""
-    name = max(gaps, key=lambda name: gaps[name])
-    count = content.teacher.class_counts[content.teacher.class_names.index(name)]
-    return f"{name}, {signed(gaps[name])} points on {count} images"
+    gap, name, count = classes[0]
+    return f"{name}, {signed(gap)} points on {count} images"
+
+
+def classes_by_gap(row: Row, teacher: TeacherRecord) -> tuple[tuple[float, str, int], ...]:
+    """Returns gap in points, name and validation images of each class that has images, the largest gap first.
+
+    Args:
+        row: Of a trial.
+        teacher: Of its run.
+    """
+    gaps = json.loads(row["class_gap_points"] or "[]")
+    counted = zip(gaps, teacher.class_names, teacher.class_counts, strict=False)
+    known = [(float(gap), name, count) for gap, name, count in counted if gap is not None]
+    return tuple(sorted(known, key=lambda one: one[0], reverse=True))

@@ -20,6 +20,7 @@ from nas_distill.records import TrialStatus
 from nas_distill.report.columns import student_text
 from nas_distill.report.confirmed import student_sentences
 from nas_distill.report.content import Row, rows
+from nas_distill.report.facts import classes_by_gap
 from nas_distill.report.sections import Section
 
 _SHOWN_CLASSES = 3
@@ -113,9 +114,7 @@ def _worth(row: Row, run: Run) -> Section:
         f"divergence {row['train_divergence_nats']:.3f} nats",
     ]
     lead = [f"Top-1 {100.0 * row['top1']:.2f} % {sample}, {teacher}", ", ".join(likeness), ", ".join(training)]
-    gaps = json.loads(row["class_gap_points"] or "[]")
-    counted = zip(gaps, run.teacher.class_names, run.teacher.class_counts, strict=False)
-    by_gap = sorted(((gap, name, count) for gap, name, count in counted if gap is not None), reverse=True)
+    by_gap = classes_by_gap(row, run.teacher)
     worst = [f"{name} {signed(gap)} points ({count} images)" for gap, name, count in by_gap[:_SHOWN_CLASSES]]
     lead += [f"Largest gaps by class: {'; '.join(worst)}"] if worst else []
     return Section(title="Against the teacher", lead=tuple(lead))
