@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from nas_distill.analysis.by_size import LEAST_TO_TELL_APART, median_interval
 Floats = NDArray[np.float64]
 
 _MOST_RANGES = 3
-_MOST_CATEGORIES = 12
+MOST_CATEGORIES = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,7 @@ def value_scores(column: pd.Series[Any], residuals: Floats, generator: np.random
     """Returns the scores of a parameter's values, smallest median first.
 
     Of numbers with more than a few values up to three ranges with about as many students each; values of fewer than
-    `LEAST_TO_TELL_APART` students are left out.
+    `LEAST_TO_TELL_APART` students are left out, and of more than `MOST_CATEGORIES` others the rarest.
 
     Args:
         column: Of a `parameters.parameter_table` [N].
@@ -49,18 +50,23 @@ def value_scores(column: pd.Series[Any], residuals: Floats, generator: np.random
     own, left = column[known], residuals[known]
     labels = _ranges(own.to_numpy()) if own.dtype == np.float64 else own.to_numpy(dtype=str)
     scores = []
-    for label in list(dict.fromkeys(labels.tolist()))[:_MOST_CATEGORIES]:
+    for label in _most_frequent(labels):
         inside = left[labels == label]
-        if len(inside) >= LEAST_TO_TELL_APART:
-            scores.append(
-                ValueScore(
-                    value=str(label),
-                    students=len(inside),
-                    median_points=float(np.median(inside)),
-                    interval=median_interval(inside, generator),
-                )
+        scores.append(
+            ValueScore(
+                value=label,
+                students=len(inside),
+                median_points=float(np.median(inside)),
+                interval=median_interval(inside, generator),
             )
+        )
     return tuple(sorted(scores, key=lambda score: (score.median_points, score.value)))
+
+
+def _most_frequent(labels: NDArray[np.str_]) -> list[str]:
+    """Returns the labels that have enough students, those of most first, of equally many by the alphabet."""
+    counts = [(-count, label) for label, count in Counter(labels.tolist()).items() if count >= LEAST_TO_TELL_APART]
+    return [label for _, label in sorted(counts)[:MOST_CATEGORIES]]
 
 
 def _ranges(values: Floats) -> NDArray[np.str_]:

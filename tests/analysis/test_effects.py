@@ -205,6 +205,16 @@ def test_importance_is_about_that_of_scikit_learn() -> None:
     assert mine[0] > 1.0 > mine[1] > 0.2 > abs(mine[2])
 
 
+def test_of_many_categories_those_of_most_students_are_scored_whatever_their_order() -> None:
+    names = [f"rare{place}" for place in range(20)] + [f"six{place:02}" for place in range(14) for _ in range(6)]
+    names += ["best"] * 7
+    column, residuals = pd.Series(names), np.array([-5.0 if name == "best" else 1.0 for name in names])
+    scores = value_scores(column, residuals, np.random.default_rng(0))
+    assert [one.value for one in scores] == ["best", *(f"six{place:02}" for place in range(11))]
+    turned = value_scores(column[::-1], residuals[::-1], np.random.default_rng(0))
+    assert [(one.value, one.students) for one in turned] == [(one.value, one.students) for one in scores]
+
+
 def test_values_are_categories_or_up_to_three_ranges_and_small_ones_are_left_out() -> None:
     generator = np.random.default_rng(0)
     residuals = np.concatenate([np.full(10, 1.0), np.full(10, -1.0), np.full(3, -9.0)])
