@@ -70,15 +70,6 @@ def _without_teacher(name: str) -> _Setting:
     )
 
 
-def _with_teacher(name: str) -> _Setting:
-    return _Setting(
-        key=f"teacher.recipe.{name}",
-        is_idle=lambda config: config.teacher.model is not None,
-        reason="teacher.model is given, and no teacher is trained",
-        way_out="set it for `nas_distill teacher`",
-    )
-
-
 def _without_stopping(key: str) -> _Setting:
     return _Setting(
         key=key,
@@ -114,7 +105,6 @@ _OF_FIXED_RECIPES = (
 )
 _OF_ALL = (
     *(_without_teacher(name) for name in ("checkpoint", "arguments", "image_size", "trust_pickle")),
-    *(_with_teacher(name) for name in Recipe.model_fields),
     *(_without_stopping(f"asha.{name}") for name in ("reduction_factor", "grace_epochs", "rungs")),
     _without_stopping("sampler.stopped_as"),
     _Setting(

@@ -24,7 +24,6 @@ NO_RELEASE = r"0.2 has no effect, since recipe\.adaptive\.release is off; set re
 NO_MIX = r"0.5 has no effect, since no recipe mixes images; set recipe\.mix to mixup or cutmix"
 
 NO_TEACHER = r" has no effect, since teacher\.model is not given, .*; name the teacher with --teacher"
-NO_TRAINING = r" has no effect, since teacher\.model is given, .*; set it for `nas_distill teacher`"
 NO_STOPPING = r" has no effect, since asha\.rule is none, .*; choose a rule with --asha"
 NO_LOOK = r"pictures has no effect, since only timm's data sets are looked for there; name one with --data"
 GIVEN, NEVER_STOPS = "teacher.model=local-dir:t", "asha.rule=none"
@@ -67,8 +66,6 @@ IDLE = [
     Idle("teacher.arguments={layers: [1, 1]}", ".*layers.*" + NO_TEACHER, (), ("teacher.model=resnet18",)),
     Idle("teacher.image_size=16", "16" + NO_TEACHER, (), ("teacher.model=resnet18",)),
     Idle("teacher.trust_pickle=true", "True" + NO_TEACHER, (), ("teacher.model=resnet18",)),
-    Idle("teacher.recipe.epochs=3", "3" + NO_TRAINING, (GIVEN,)),
-    Idle("teacher.recipe.mix=cutmix", "cutmix" + NO_TRAINING, (GIVEN,)),
     Idle("asha.rungs=[3, 9]", "3, 9" + NO_STOPPING, (NEVER_STOPS,)),
     Idle("asha.grace_epochs=2", "2" + NO_STOPPING, (NEVER_STOPS,)),
     Idle("asha.reduction_factor=4", "4.0" + NO_STOPPING, (NEVER_STOPS,)),
@@ -77,6 +74,10 @@ IDLE = [
     Idle("data.root=pictures", NO_LOOK),
     Idle("data.root=pictures", NO_LOOK, ("data.source=folder:pictures", GIVEN), ("data.source=torch/cifar10", GIVEN)),
 ]
+
+
+def test_one_file_serves_the_training_of_a_teacher_and_the_search() -> None:
+    check_settings(configured("teacher.recipe.epochs=3", GIVEN))
 
 
 def configured(*overrides: str) -> SearchConfig:
