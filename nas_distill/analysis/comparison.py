@@ -222,4 +222,5 @@ def _epsilon_indicators(fronts: Sequence[Floats]) -> Floats:
     points = np.concatenate(fronts)
     span = np.ptp(points, axis=0)
     scaled = [front / np.where(span > 0.0, span, 1.0) for front in fronts]  # where [0, 1] begins makes no difference
-    return np.array([[epsilon_indicator(a, b) if len(a) and len(b) else np.nan for b in scaled] for a in scaled])
+    behind = [[epsilon_indicator(a, b) if len(a) and len(b) else np.nan for b in scaled] for a in scaled]
+    return np.maximum(behind, 0.0)  # a front that is ahead everywhere has a negative one

@@ -102,7 +102,7 @@ def _epsilon(comparison: Comparison) -> Table:
     for run in comparison.runs:
         table.add_column(Text(run.name), justify="right")
     for run, values in zip(comparison.runs, comparison.epsilon, strict=True):
-        table.add_row(Text(run.name), *(MISSING if math.isnan(value) else percent(max(value, 0.0)) for value in values))
+        table.add_row(Text(run.name), *(MISSING if math.isnan(value) else percent(value) for value in values))
     return table
 
 

@@ -88,6 +88,12 @@ def test_epsilon_is_the_share_of_the_axes_that_a_front_falls_short_by() -> None:
     np.testing.assert_allclose(found.epsilon, expected, atol=1e-12)
 
 
+def test_a_front_that_is_ahead_everywhere_is_behind_by_0() -> None:
+    found = compare_runs([_study("ahead", [(1.0, 1000)]), _study("behind", [(2.0, 2000)]), _study("none", [])])
+    assert found.epsilon is not None
+    np.testing.assert_array_equal(found.epsilon, [[0.0, 0.0, np.nan], [1.0, 0.0, np.nan], [np.nan] * 3])
+
+
 def test_attainment_takes_three_runs() -> None:
     assert compare_runs([A, B]).surfaces == ()
     low, median, high = compare_runs([A, B, C]).surfaces
