@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 import numpy as np
 
 from nas_distill.analysis.curves import late_progress, tail_slope
 from nas_distill.analysis.quantities import percent, short_count, signed
-from nas_distill.analysis.recipes import loss_label
+from nas_distill.analysis.recipe_differences import besides_losses, differ, told_apart
 from nas_distill.analysis.students import Students
 from nas_distill.analysis.verdicts import Verdict
 from nas_distill.config import DiagnosisConfig
@@ -23,22 +22,25 @@ class NotTestedError(Exception):
 
 
 def loss_mismatch(students: Students, place: int, settings: DiagnosisConfig) -> Evidence | None:
-    """Fires when the same architecture does clearly better under other losses, in no more epochs."""
+    """Fires when the same architecture does clearly better under another recipe, in no more epochs."""
     del settings
-    losses, epochs = students.texts["losses"], students.values["planned_epochs"]
+    epochs = students.values["planned_epochs"]
     spec, taught_by = str(students.texts["spec_id"][place]), students.groups[place][1]
-    others = [one for one in students.specs[spec, taught_by] if losses[one] != losses[place]]
+    others = [one for one in students.specs[spec, taught_by] if differ(students, place, one)]
+    if not others:
+        raise NotTestedError("its architecture was not trained under another loss or recipe")
     others = [one for one in others if not epochs[one] > epochs[place]]
     if not others:
-        raise NotTestedError("its architecture was not trained under another loss")
+        raise NotTestedError("its architecture was not trained under another loss or recipe in no more epochs")
     rival = students.clearly_better(others, place)
     if rival is None:
         return None
     gaps = students.values["gap_points"]
-    better = f"{signed(gaps[rival])} points under {loss_label(losses[rival])} in {students.named(rival)}"
-    own = f"{signed(gaps[place])} under {loss_label(losses[place])}"
+    names = told_apart(students, place, rival)
+    better = f"{signed(gaps[rival])} points under {names[1]} in {students.named(rival)}"
+    own = f"{signed(gaps[place])} under {names[0]}"
     evidence = (f"the same architecture has a gap of {better}, and {own}", _beyond(students, place, rival))
-    besides = _other_choices(students, place, rival)
+    besides = besides_losses(students, place, rival)
     return (
         (*evidence, f"their recipes differ in {besides}, too: it need not be the loss alone") if besides else evidence
     )
@@ -97,10 +99,13 @@ def architecture_mismatch(students: Students, place: int, settings: DiagnosisCon
 
 
 def under_capacity(students: Students, place: int, settings: DiagnosisConfig) -> Evidence | None:
-    """Fires when it is behind the teacher and does not fit it even on training images."""
+    """Fires when it does not fit the teacher even on training images; not where a sibling no larger does better."""
     unfit, apart = _disagreement(students, place)
     if not students.is_behind(place):
         return None
+    siblings = students.ladders[students.groups[place]]
+    if students.clearly_better([siblings.up_to(students.values["num_params"][place])], place) is not None:
+        return None  # one of its family does better with no more parameters: it is not the size
     divergence = students.values["train_divergence_nats"][place]
     fit = f"on training images it agrees with the teacher on {percent(1.0 - unfit)}, divergence {divergence:.3f} nats"
     if 1.0 - unfit < settings.train_agreement:
@@ -114,7 +119,7 @@ def under_capacity(students: Students, place: int, settings: DiagnosisConfig) ->
 
 
 def over_capacity(students: Students, place: int, settings: DiagnosisConfig) -> Evidence | None:
-    """Fires when it fits and does not generalise, or a smaller student is as good, or one no larger better."""
+    """Fires when it fits and does not generalise, or a smaller student is as good or better."""
     gaps, sizes, half = students.values["gap_points"], students.values["num_params"], students.half[place]
     unfit, apart = _disagreement(students, place, required=False)
     points = students.values["generalisation_gap_points"][place]
@@ -129,8 +134,8 @@ def over_capacity(students: Students, place: int, settings: DiagnosisConfig) -> 
     if smaller is not None and gaps[smaller] - gaps[place] <= half:
         values = f"{signed(gaps[smaller])} against {signed(gaps[place])} \N{PLUS-MINUS SIGN} {half:.2f} points"
         share = f"with {percent(sizes[smaller] / sizes[place])} of its parameters"
-        return (f"{students.named(smaller)} lies within its interval {share}: gap {values}",)
-    better = students.clearly_better([students.everyone.up_to(sizes[place])], place)
+        return (f"{students.named(smaller)} is at least as good, as far as the images tell, {share}: gap {values}",)
+    better = students.clearly_better([students.everyone.up_to(sizes[place] - 1.0)], place)
     if better is None:
         return None
     return (
@@ -147,7 +152,11 @@ def matched(students: Students, place: int) -> Evidence:
         measured = (
             f"it agrees with the teacher on {percent(fit)} of training images, {signed(apart)} points to validation"
         )
-    return measured, _gap(students, place)
+    rival = students.clearly_better([students.everyone.up_to(students.values["num_params"][place])], place)
+    if rival is None:
+        return measured, _gap(students, place)
+    better = f"{students.named(rival)} has a gap of {signed(students.values['gap_points'][rival])} points"
+    return measured, _gap(students, place), f"{better} with as many parameters: it is not the size"
 
 
 RULES: dict[Verdict, Rule] = {
@@ -180,12 +189,3 @@ def _gap(students: Students, place: int) -> str:
 
 def _beyond(students: Students, place: int, rival: int) -> str:
     return f"the difference is beyond the {students.apart(place, rival):.2f} points that chance in the images explains"
-
-
-def _other_choices(students: Students, place: int, rival: int) -> str:
-    """Returns in what else two recipes differ; empty where they do not, or are not known."""
-    texts = students.texts["recipe"]
-    if not texts[place] or not texts[rival]:
-        return ""
-    own, other = json.loads(texts[place]), json.loads(texts[rival])
-    return ", ".join(sorted(name for name in own if name != "losses" and own[name] != other.get(name)))

@@ -19,11 +19,11 @@ VERDICTS: tuple[Verdict, ...] = (
 
 REMEDIES: dict[Verdict, str] = {
     "undertrained": "train it longer (--epochs), or with a higher learning rate",
-    "loss_mismatch": "take the other loss, or let the search choose it (--recipe search)",
+    "loss_mismatch": "take the other loss or recipe, or let the search choose it (--recipe search)",
     "architecture_mismatch": "take another family of about this size",
     "under_capacity": "go wider or deeper; at this size, let an assistant teach (--assistants 1)",
     "over_capacity": "take the smaller student, or regularise: weight decay, dropout, drop-path, mixup, early stopping",
-    "matched": "nothing: as far as these images tell, none of the run does better at no more parameters",
+    "matched": "nothing about its size: as far as these images tell, none of the run does better with fewer parameters",
 }
 
 

@@ -54,7 +54,9 @@ def test_a_student_alone_that_fits_is_matched() -> None:
     found = judge(student(0))[0]
     assert found.verdict == "matched"
     assert [one.split(":")[0] for one in found.passed_over] == list(VERDICTS[:-1])
-    assert found.passed_over[0] == "loss_mismatch: not tested, its architecture was not trained under another loss"
+    assert found.passed_over[0] == (
+        "loss_mismatch: not tested, its architecture was not trained under another loss or recipe"
+    )
     assert found.passed_over[2] == "architecture_mismatch: not tested, no student of another family is of its size"
     assert "97.0 %" in found.evidence[0]
 
@@ -112,10 +114,12 @@ def test_the_same_architecture_under_another_loss_shows_a_mismatch_of_loss() -> 
     assert "+1.00 points under kd in trial 1" in found[0].evidence[0]
     assert "+9.00 under rkd" in found[0].evidence[0]
     assert found[1].verdict == "matched"
-    # Another spec, the same loss, more epochs, or a difference within the images' interval show none.
-    assert verdict(bad, {**good, "planned_epochs": 9}) == "under_capacity"
-    assert verdict(bad, student(1, gap=1.0, spec_id="other")) == "under_capacity"
-    assert verdict({**bad, "losses": good["losses"]}, good) == "under_capacity"
+    # More epochs, another spec, the same recipe, or a difference within the images' interval show none.
+    longer = judge(bad, {**good, "planned_epochs": 9})[0]
+    assert longer.verdict == "matched"
+    assert longer.passed_over[0].endswith("was not trained under another loss or recipe in no more epochs")
+    assert verdict(bad, student(1, gap=1.0, spec_id="other", size=10_001)) == "under_capacity"
+    assert verdict({**bad, "losses": good["losses"]}, good) == "matched"
     assert verdict({**bad, "gap_points": 3.0, "top1": 0.92}, good) == "under_capacity"
 
 
@@ -134,7 +138,7 @@ def test_another_family_that_does_better_at_its_size_shows_a_mismatch_of_archite
     # Larger than 1.25 times its size, of its own family, or with features no closer to the teacher's: no mismatch.
     assert verdict(blind, student(1, gap=1.0, size=12_501)) == "under_capacity"
     assert verdict(blind, student(1, gap=1.0, size=12_500)) == "architecture_mismatch"
-    assert verdict(blind, student(1, gap=1.0, family="vit")) == "under_capacity"
+    assert verdict(blind, student(1, gap=1.0, family="vit", size=12_000)) == "under_capacity"
     assert verdict(blind, student(1, gap=1.0, feature_cka=0.41)) == "under_capacity"
 
 
@@ -146,7 +150,48 @@ def test_without_features_the_mismatch_goes_by_gaps_and_says_so() -> None:
 
 def test_a_sibling_that_does_as_well_clears_the_family() -> None:
     blind, seeing = student(0, gap=20.0, family="vit", feature_cka=0.4, train_agreement=0.6), student(1, gap=1.0)
-    assert verdict(blind, seeing, student(2, gap=1.5, size=9_000, family="vit")) == "under_capacity"
+    assert verdict(blind, seeing, student(2, gap=1.5, size=12_000, family="vit")) == "under_capacity"
+
+
+def test_one_is_not_too_small_beside_a_smaller_sibling_that_does_better() -> None:
+    large = student(0, gap=20.0, size=100_000, train_agreement=0.5)
+    assert verdict(large, student(1, size=10_000)) == "over_capacity"
+    assert verdict(large, student(1, size=90_000)) == "over_capacity"
+    assert verdict(large, student(1, size=100_001)) == "under_capacity"
+    assert verdict(large, student(1, size=10_000, assistant=7)) == "under_capacity"
+    assert verdict(large, student(1, size=10_000, gap=19.0)) == "under_capacity"
+
+
+def test_one_of_the_same_size_that_does_better_says_nothing_of_the_size() -> None:
+    better = student(1, spec_id="same")
+    for gap, fit in ((20.0, 0.5), (4.0, 0.97)):
+        found = judge(student(0, gap=gap, spec_id="same", train_agreement=fit), better)[0]
+        assert found.verdict == "matched"
+        assert found.evidence[-1] == (
+            "trial 1 (resnet, 10.0k parameters) has a gap of +1.00 points with as many parameters: it is not the size"
+        )
+
+
+def test_another_recipe_that_does_better_is_named_by_what_differs() -> None:
+    recipes = [json.dumps({"losses": {"kd": {}}, "learning_rate": rate, "mix": "none"}) for rate in (1e-5, 1e-3)]
+    slow = student(0, gap=20.0, spec_id="same", recipe=recipes[0], train_agreement=0.5)
+    found = judge(slow, student(1, spec_id="same", recipe=recipes[1]))[0]
+    assert found.verdict == "loss_mismatch"
+    assert found.evidence[0] == (
+        "the same architecture has a gap of +1.00 points under learning_rate 0.001 in trial 1 (resnet, 10.0k "
+        "parameters), and +20.00 under learning_rate 1e-05"
+    )
+    assert len(found.evidence) == 2
+    assert verdict(slow, student(1, spec_id="same", recipe=recipes[0])) == "matched"
+
+
+def test_losses_of_the_same_name_are_told_apart_by_their_parameters() -> None:
+    hot = student(0, gap=10.0, spec_id="same", losses='{"kd":{"temperature":20.0,"weight":1}}')
+    found = judge(hot, student(1, spec_id="same", losses='{"kd":{"temperature":2.0,"weight":1}}'))[0]
+    assert "+1.00 points under kd.temperature 2 in trial 1" in found.evidence[0]
+    assert found.evidence[0].endswith("and +10.00 under kd.temperature 20")
+    found = judge(hot, student(1, spec_id="same", losses='{"kd":{"weight":1}}'))[0]
+    assert "under kd.temperature not set in trial 1" in found.evidence[0]
 
 
 @pytest.mark.parametrize(("agreement", "expected"), [(0.899, "under_capacity"), (0.9, "over_capacity")])
@@ -185,8 +230,11 @@ def test_a_smaller_student_as_good_makes_one_too_large() -> None:
     found = judge(large, small)
     assert found[0].verdict == "over_capacity"
     assert (
-        "trial 1 (resnet, 8.00k parameters) lies within its interval with 80.0 % of its parameters"
-        in (found[0].evidence[0])
+        found[0]
+        .evidence[0]
+        .startswith(
+            "trial 1 (resnet, 8.00k parameters) is at least as good, as far as the images tell, with 80.0 % of its "
+        )
     )
     assert found[1].verdict == "matched"
     assert verdict(large, {**small, "num_params": 8_001}) == "matched"
@@ -234,9 +282,10 @@ def test_missing_values_lead_to_no_verdict_that_rests_on_them() -> None:
     assert verdict({**bare, "gap_points": 30.0}) == "matched"
 
 
-def test_one_no_larger_that_is_clearly_better_makes_one_too_large() -> None:
-    worse = student(0, gap=30.0, train_agreement=0.98, agreement=0.97)
-    assert verdict({**worse, "train_agreement": np.nan}, student(1)) == "over_capacity"
+def test_a_little_smaller_one_that_is_clearly_better_makes_one_too_large_and_one_as_large_does_not() -> None:
+    worse = student(0, gap=30.0, train_agreement=np.nan, agreement=0.97)
+    assert verdict(worse, student(1, size=9_999)) == "over_capacity"
+    assert verdict(worse, student(1)) == "matched"
 
 
 def test_assistants_students_are_no_rivals_by_loss_or_family() -> None:
