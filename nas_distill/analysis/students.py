@@ -95,14 +95,12 @@ class Students:
         sizes, gaps = values["num_params"], values["gap_points"]
         groups = tuple((str(family), int(one)) for family, one in zip(texts["family"], taught_by, strict=True))
         by_spec = ((str(spec), int(one)) for spec, one in zip(texts["spec_id"], taught_by, strict=True))
-        # Agresti and Coull 1998: an accuracy of 1 on a few hundred images is not known to the last digit.
-        hits = (values["top1"] * images + 2.0) / (images + 4.0)
         return cls(
             numbers=complete["number"].to_numpy(dtype=np.int64),
             groups=groups,
             texts=texts,
             values=values,
-            half=100.0 * _ERRORS * np.sqrt(hits * (1.0 - hits) / (images + 4.0)),
+            half=half_width_points(values["top1"], images),
             divergences={
                 int(number): own.to_numpy(dtype=np.float64)  # type: ignore[arg-type]
                 for number, own in curves.groupby("number")["divergence_nats"]
@@ -135,6 +133,20 @@ class Students:
         """Returns a student as evidence names it."""
         size = short_count(self.values["num_params"][place])
         return f"trial {self.numbers[place]} ({self.groups[place][0]}, {size} parameters)"
+
+
+def half_width_points(top1: Floats, images: int) -> Floats:
+    """Returns half of the 95 % interval of accuracies by the sample of images, percentage points.
+
+    By Agresti and Coull (1998): an accuracy of 1 on a few hundred images is not known to the last digit.
+
+    Args:
+        top1: Accuracies, 0 to 1, of any shape.
+        images: That they were measured on.
+    """
+    hits = (top1 * images + 2.0) / (images + 4.0)
+    half: Floats = 100.0 * _ERRORS * np.sqrt(hits * (1.0 - hits) / (images + 4.0))
+    return half
 
 
 def _grouped(keys: Iterable[Group]) -> dict[Group, list[int]]:

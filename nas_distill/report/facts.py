@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import sqrt
 
+import numpy as np
+
 from nas_distill.analysis.picks import Pick
 from nas_distill.analysis.quantities import duration, percent, quantity, short_bytes, short_count, signed
+from nas_distill.analysis.students import half_width_points
 from nas_distill.config import FIXED_RECIPE, SearchConfig
 from nas_distill.objectives import OBJECTIVES
 from nas_distill.records import TeacherLink, TeacherRecord
@@ -151,12 +154,12 @@ def _hypervolume(content: ReportContent) -> Fact:
 
 def _resolution(content: ReportContent) -> Fact:
     images, top1 = content.data.num_validation, content.teacher.top1
-    error = 100.0 * sqrt(top1 * (1.0 - top1) / images)
+    apart = sqrt(2.0) * float(half_width_points(np.asarray(top1), images))
     return Fact(
         "Resolution",
         f"one validation image is {100.0 / images:.2f} points",
-        f"standard error of the teacher's top-1: {error:.2f} points; one run does not tell apart "
-        "students that are closer than that",
+        f"95 % interval of a difference of two accuracies like the teacher's: \N{PLUS-MINUS SIGN} {apart:.2f} points; "
+        "one run does not tell apart students that are closer than that",
     )
 
 

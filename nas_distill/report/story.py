@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from math import sqrt
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,7 @@ from nas_distill.analysis.pareto import axes
 from nas_distill.analysis.quantities import duration, percent, quantity, short_bytes, short_count, signed
 from nas_distill.analysis.recipes import loss_label
 from nas_distill.analysis.run import Run
+from nas_distill.analysis.students import half_width_points
 from nas_distill.analysis.verdicts import Diagnosis
 from nas_distill.errors import ConfigError
 from nas_distill.records import TrialStatus
@@ -25,8 +25,6 @@ from nas_distill.report.sections import Section
 
 _SHOWN_CLASSES = 3
 _SHOWN_RIVALS = 3
-_INTERVAL = 1.96
-"""Standard errors to either side that hold 95 % of a normal distribution."""
 
 
 def tell_story(run: Run, number: int) -> tuple[Section, ...]:
@@ -97,7 +95,7 @@ def _training(row: Row) -> tuple[str, ...]:
 
 def _worth(row: Row, run: Run) -> Section:
     images = sum(run.teacher.class_counts)
-    error = 100.0 * _INTERVAL * sqrt(row["top1"] * (1.0 - row["top1"]) / images)
+    error = float(half_width_points(np.asarray(row["top1"]), images))
     sample = f"on {images:,} validation images (\N{PLUS-MINUS SIGN} {error:.2f} by the sample)"
     teacher = f"the teacher's is {100.0 * run.teacher.top1:.2f} %: gap {signed(float(row['gap_points']))} points"
     optional = {"ece": "calibration error {:.3f}", "feature_cka": "feature CKA {:.2f}"}
