@@ -37,7 +37,7 @@ LEAST_RESAMPLES = 20
 
 
 class LawError(RunError):
-    """A run whose students allow no capacity law; one line says what is missing."""
+    """A run whose students allow no capacity law; one line, "capacity law: ...", says what is missing."""
 
 
 def fit_capacity_law(
@@ -177,7 +177,8 @@ def _check_students(students: pd.DataFrame, size: SizeName, of: Subject, all_stu
     if count < needed:
         subject = "a law of the best tenth" if of == "best" else "a law"
         raise LawError(
-            f"capacity law: {count} fully trained students, {needed} are needed for {subject}; search on with --resume"
+            f"capacity law: {count} fully trained {'student' if count == 1 else 'students'}, {needed} are needed for "
+            f"{subject}; search on with --resume"
         )
     if sizes < LEAST_SIZES:
         raise LawError(

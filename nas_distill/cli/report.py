@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def command(run: Path) -> None:
     """Writes RUN/report/ and prints the Pareto front, the picks and the page's path.
 
-    RUN is the folder of a search, finished or not. Only its configuration, data manifest, study, choice of assistants
-    and results of folds are read, so images, teacher weights and knowledge may be gone.
+    RUN is the folder of a search, finished or not. Only its configuration, data manifest, study, choice of assistants,
+    and results of folds and of confirm are read, so images, teacher weights and knowledge may be gone.
     """
     from nas_distill.report import load_content, write_report
     from nas_distill.store import RunDirectory

@@ -152,7 +152,7 @@ def _against_law(row: Row, run: Run) -> str:
     try:
         law = run.capacity_law()
     except LawError as error:
-        return f"There is no law to compare with: {error}"
+        return f"There is no {error}"
     bands = law.predict([float(row["num_params"])])
     low, mid, high = (float(values[0]) for values in (bands.new_low, bands.mid, bands.new_high))
     gap = float(row["gap_points"])

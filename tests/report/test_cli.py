@@ -36,6 +36,11 @@ def test_it_needs_neither_ray_nor_torch_nor_anything_large(tmp_path: Path) -> No
     assert (tmp_path / "report" / "index.html").exists()
 
 
+def test_the_help_lists_all_that_is_read() -> None:
+    told = " ".join(CliRunner().invoke(command, ["--help"]).stdout.split())
+    assert "choice of assistants, and results of folds and of confirm are read" in told
+
+
 def test_it_prints_front_picks_counts_and_path(tmp_path: Path) -> None:
     run = make_run(tmp_path, make_records(16, failed=2), refusals=["too large"])
     result = CliRunner().invoke(command, [str(tmp_path)])

@@ -43,10 +43,11 @@ def test_every_student_of_the_front_has_its_verdict(run: RunDirectory) -> None:
     assert others == 30 - len(content.front.numbers)
 
 
-def test_a_run_too_short_for_a_law_says_what_it_lacks(tmp_path: Path) -> None:
-    content = load_content(make_run(tmp_path / "run", make_records(2)))
+@pytest.mark.parametrize(("count", "students"), [(1, "1 fully trained student"), (2, "2 fully trained students")])
+def test_a_run_too_short_for_a_law_says_what_it_lacks(tmp_path: Path, count: int, students: str) -> None:
+    content = load_content(make_run(tmp_path / "run", make_records(count)))
     section = next(one for one in finding_sections(content) if one.title == "What size it takes")
-    assert section.lead[0].startswith("There is no law: capacity law: 2 fully trained students")
+    assert section.lead[0].startswith(f"There is no capacity law: {students}, 6 are needed")
     assert len(section.lead) == 1
 
 
