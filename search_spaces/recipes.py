@@ -58,10 +58,7 @@ def recipe(trial: Trial, base: Recipe, choices: RecipeChoices) -> Recipe:
 def _parameters(trial: Trial, loss: str, weight: float) -> dict[str, float]:
     """Asks for what is a matter of taste in each loss; its other parameters stay as in its paper."""
     parameters = {"weight": weight * trial.suggest_float("weight_factor", 1 / 3, 3.0, log=True)}
-    if loss == "mlkd":
-        # Its Gram matrices grow as temperatures fall: at 1 they drown the labels of ten classes.
-        parameters["temperature"] = trial.suggest_float("mlkd_temperature", 2.0, 6.0, log=True)
-    elif loss in TEMPERED:
+    if loss in TEMPERED:
         parameters["temperature"] = trial.suggest_float("temperature", 1.0, 4.0, log=True)
     if loss in STANDARDISED:
         parameters["standardise"] = float(trial.suggest_int("standardise", 0, 1))

@@ -103,8 +103,7 @@ def check_recipe(recipe: Recipe, params: dict[str, object]) -> None:
     parents = {
         "label_weight": loss != "none",
         "weight_factor": loss != "none",
-        "temperature": loss in TEMPERED and loss != "mlkd",
-        "mlkd_temperature": loss == "mlkd",
+        "temperature": loss in TEMPERED,
         "standardise": loss in ("kd", "dkd", "ctkd"),
         "dkd_beta": loss == "dkd",
         "nkd_gamma": loss == "nkd",

@@ -21,16 +21,18 @@ def mlkd(
     student_logits: Tensor,
     teacher_logits: Tensor,
     *,
-    images: float = 1.0,
-    classes: float = 1.0,
-    temperature: float = 4.0,
+    images: float = 0.1,
+    classes: float = 0.01,
+    temperature: float = 2.0,
 ) -> Tensor:
     """Multi-level logit distillation.
 
     sum_T (T^2 KL + images between_images + classes between_classes) over T = 0.5, 0.75, 1, 1.25 and 1.5 times the
     temperature (Jin, Wang and Lin 2023, doi:10.1109/CVPR52729.2023.02325). The authors' code also
     trains on a second, strongly augmented copy of each image, and scales the terms of the weak copy by the share of
-    images (or classes) below the median confidence, about a half; both are left out here.
+    images (or classes) below the median confidence, about a half; both are left out here. Their weights of both kinds
+    of matrices are 1, at a temperature of 4, for 100 classes: `between_classes` pulls harder the fewer classes and the more
+    images there are, and with 10 classes and 64 images it drowns the labels.
 
     Args:
         student_logits: [B, C].
