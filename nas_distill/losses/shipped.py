@@ -1,7 +1,7 @@
 """The losses that are shipped.
 
-Weights and label weights are those of the papers or of their best known code, but for `mlkd`, `sp` and `rkd`, whose pull
-drowned the labels where students train for tens of epochs, not hundreds (docs/benchmarks.md).
+Weights and label weights are those of the papers or of their best known code, but for `mlkd`, `sp` and `rkd`, whose
+pull drowned the labels where students train for tens of epochs, not hundreds (docs/benchmarks.md).
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ def mlkd(
     temperature (Jin, Wang and Lin 2023, doi:10.1109/CVPR52729.2023.02325). The authors' code also
     trains on a second, strongly augmented copy of each image, and scales the terms of the weak copy by the share of
     images (or classes) below the median confidence, about a half; both are left out here. Their weights of both kinds
-    of matrices are 1, at a temperature of 4, for 100 classes: `between_classes` pulls harder the fewer classes and the more
-    images there are, and with 10 classes and 64 images it drowns the labels.
+    of matrices are 1, at a temperature of 4, for 100 classes: `between_classes` pulls harder the fewer classes and the
+    more images there are, and with 10 classes and 64 images it drowns the labels.
 
     Args:
         student_logits: [B, C].
