@@ -192,7 +192,7 @@ def test_within_a_layer_the_chosen_lie_apart(rule: str) -> None:
 @pytest.mark.timeout(120)
 @every_rule
 @pytest.mark.parametrize("one_layer", [False, True])
-def test_a_decision_among_two_thousand_takes_no_time_that_a_search_feels(rule: str, one_layer: bool) -> None:
+def test_a_decision_among_two_thousand_takes_less_than_50_ms(rule: str, one_layer: bool) -> None:
     values = arrivals(2001, 0)
     if one_layer:
         values[:, 0] = 40.0 / values[:, 1]
@@ -204,8 +204,7 @@ def test_a_decision_among_two_thousand_takes_no_time_that_a_search_feels(rule: s
         start = time.process_time()
         asha.report(2000, 1, values[-1])
         times.append(time.process_time() - start)
-    # 50 ms on a slow processor; walking all pairs in Python would take seconds.
-    assert min(times) < 0.25
+    assert min(times) < 0.05
 
 
 def test_the_first_goes_on_and_a_worse_second_does_not() -> None:
