@@ -21,9 +21,6 @@ from nas_distill.store import RunDirectory
 FRONT = "front"
 """Asks for every student on the front."""
 
-_NO_FOLDS = 1
-"""In the derivation of seeds, where folds put how many there are, at least 2: no repetition has a fold's seed."""
-
 _CONFIRMING = 1
 """Last in the derivation of seeds: no training of the search has the same, in its folds and epochs either. (Of numbers
 that differ only by zeros at the end, NumPy makes one seed.)"""
@@ -181,7 +178,7 @@ def _arms(assignment: Assignment, repetition: int, request: Request) -> list[Ass
     if request.release and _why_unreleased(recipe) is None:
         recipes["released"] = released_recipe(recipe)
     fold = Fold(number=repetition, of=request.folds) if request.folds else None
-    parts = (assignment.seed, request.folds or _NO_FOLDS, repetition, _CONFIRMING)
+    parts = (assignment.seed, request.folds, repetition, _CONFIRMING)
     seed = int(np.random.SeedSequence(parts).generate_state(1)[0])
     return [
         assignment.model_copy(

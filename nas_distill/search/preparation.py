@@ -18,6 +18,7 @@ from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import ImageSplit, open_split
 from nas_distill.data.views import plan_views
 from nas_distill.errors import ConfigError, RunError
+from nas_distill.files import write_record
 from nas_distill.knowledge.build import build_knowledge
 from nas_distill.knowledge.layout import AnswerStorage
 from nas_distill.knowledge.pool import SlabPool
@@ -28,7 +29,7 @@ from nas_distill.models.through_teacher import TeacherHead
 from nas_distill.progress import Progress
 from nas_distill.records import TeacherRecord
 from nas_distill.search.teacher_job import driver_device
-from nas_distill.store import RunDirectory, write_record
+from nas_distill.store import RunDirectory
 from nas_distill.train.teacher import fit_teacher, measure_teacher, read_provenance
 from nas_distill.workplace import FOLD_SEED
 
@@ -164,24 +165,24 @@ def _check_release(config: SearchConfig, labels: Tensor) -> None:
         check_holdouts(labels, adaptive.release_holdout, config.picks.folds)
 
 
-def check_holdouts(labels: Tensor, share: float, folds: int, **advice: str) -> None:
+def check_holdouts(labels: Tensor, share: float, folds: int, way_out: str | None = None) -> None:
     """Checks that a training on all images, and one on those outside of each fold, could release a class.
 
     Args:
         labels: int64 [N], of the training split.
         share: Of each class that is held out, 0 to 0.5.
         folds: How many; 0 for none.
-        advice: `way_out`, see `check_holdout`.
+        way_out: What is advised where one could not; by default what suits a search.
 
     Raises:
         ConfigError: One could not.
     """
     from nas_distill.train.release import check_holdout  # scipy: half a second
 
-    check_holdout(labels, share, **advice)
+    check_holdout(labels, share, way_out)
     for scored in parts(labels, folds, FOLD_SEED) if folds else ():
         trained = torch.ones(len(labels), dtype=torch.bool).index_fill(0, scored, value=False)
-        check_holdout(labels[trained], share, **advice)
+        check_holdout(labels[trained], share, way_out)
 
 
 def _make_teacher(

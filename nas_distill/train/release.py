@@ -57,13 +57,13 @@ def holdout(labels: Tensor, share: float, seed: int, among: Tensor | None = None
     return by_class[~is_held].sort().values, by_class[is_held].sort().values
 
 
-def check_holdout(labels: Tensor, share: float, way_out: str = _WAY_OUT) -> None:
+def check_holdout(labels: Tensor, share: float, way_out: str | None = None) -> None:
     """Checks that some class has as many held-out images as its release takes.
 
     Args:
         labels: int64 [N], of the images that are divided.
         share: As for `holdout`.
-        way_out: What is advised where none has.
+        way_out: What is advised where none has; by default what suits a search.
 
     Raises:
         ConfigError: None has: nothing could be released, and the held-out images would be lost for nothing.
@@ -72,7 +72,7 @@ def check_holdout(labels: Tensor, share: float, way_out: str = _WAY_OUT) -> None
     if most < LEAST_IMAGES:
         raise ConfigError(
             f"recipe.adaptive.release_holdout: {share:g} holds out at most {most} training images of a class, and a "
-            f"release takes {LEAST_IMAGES}; {way_out}"
+            f"release takes {LEAST_IMAGES}; {way_out or _WAY_OUT}"
         )
 
 

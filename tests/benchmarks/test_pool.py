@@ -61,15 +61,15 @@ def test_workers_end_with_the_program_that_waits_for_them(tmp_path: Path) -> Non
     parent = subprocess.Popen([sys.executable, str(script)], env={**os.environ, "PYTHONPATH": paths})
     try:
         begun = tmp_path / "begun"
-        wait_for(lambda: begun.exists() and bool(begun.read_text()))
+        assert_comes_true(lambda: begun.exists() and bool(begun.read_text()))
         worker = int(begun.read_text())
     finally:
         parent.kill()
         parent.wait()
-    wait_for(lambda: not Path(f"/proc/{worker}").exists())
+    assert_comes_true(lambda: not Path(f"/proc/{worker}").exists())
 
 
-def wait_for(condition: object, limit_s: float = 120.0) -> None:
+def assert_comes_true(condition: object, limit_s: float = 120.0) -> None:
     assert callable(condition)
     deadline = time.monotonic() + limit_s
     while not condition():

@@ -161,7 +161,7 @@ def test_a_bad_manifest_is_told_and_written_again(
     damage(folder / "manifest.json")
     with pytest.raises(RunError, match="resume the search, which asks the teacher again"):
         Knowledge(folder)
-    _expect_new_manifest_alone(small_run, tmp_path, before, reason)
+    _assert_new_manifest_alone(small_run, tmp_path, before, reason)
 
 
 def test_a_manifest_of_an_earlier_layout_is_told_and_written_again(small_run: SmallRun, tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_manifest_of_an_earlier_layout_is_told_and_written_again(small_run: Sm
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["key"]["schema_version"] = 1
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    _expect_new_manifest_alone(small_run, tmp_path, before, "key.schema_version: Input should be 2 (found 1)")
+    _assert_new_manifest_alone(small_run, tmp_path, before, "key.schema_version: Input should be 2 (found 1)")
 
 
 def test_a_manifest_of_another_teacher_is_told_and_written_again(small_run: SmallRun, tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_manifest_of_another_teacher_is_told_and_written_again(small_run: Smal
     with other_bias(small_run, 0, 1.0):
         foreign = build(small_run, tmp_path / "foreign").folder
     shutil.copy(foreign / "manifest.json", folder / "manifest.json")
-    _expect_new_manifest_alone(small_run, tmp_path, before, f"belongs to other answers (of another teacher, data or "
+    _assert_new_manifest_alone(small_run, tmp_path, before, f"belongs to other answers (of another teacher, data or "
                                f"views: {foreign.name}, not {folder.name})")  # fmt: skip
 
 
@@ -209,7 +209,7 @@ def _told_of_another_build(small: SmallRun, root: Path) -> list[str]:
     return [message for _, message in heard.events]
 
 
-def _expect_new_manifest_alone(small: SmallRun, root: Path, before: dict[str, int], reason: str) -> None:
+def _assert_new_manifest_alone(small: SmallRun, root: Path, before: dict[str, int], reason: str) -> None:
     heard = Heard()
     folder = build(small, root, progress=heard).folder
     (warning,) = heard.texts("warning")

@@ -53,7 +53,7 @@ def teacher() -> Tensor:
     return drawn(6, 10, seed=2)
 
 
-def expect(value: Tensor, expected: float | np.floating[Any]) -> None:
+def assert_equals(value: Tensor, expected: float | np.floating[Any]) -> None:
     assert value.item() == pytest.approx(float(expected), rel=1e-9, abs=1e-12)
 
 
@@ -74,7 +74,7 @@ def test_dkd_is_its_two_parts(student: Tensor, teacher: Tensor) -> None:
         (pair_s, rest_s), (pair_t, rest_t) = split(s, label, 2.0), split(t, label, 2.0)
         parts.append((divergence(pair_t, pair_s), divergence(rest_t, rest_s)))
     target, others = 4 * np.mean(parts, axis=0)
-    expect(dkd(student, teacher, LABELS, alpha=0.5, beta=3.0, temperature=2.0), 0.5 * target + 3 * others)
+    assert_equals(dkd(student, teacher, LABELS, alpha=0.5, beta=3.0, temperature=2.0), 0.5 * target + 3 * others)
 
 
 def test_dkd_reassembles_hintons_loss(student: Tensor, teacher: Tensor) -> None:
@@ -84,7 +84,7 @@ def test_dkd_reassembles_hintons_loss(student: Tensor, teacher: Tensor) -> None:
         one = slice(row, row + 1)
         rest = 1 - (teacher[row] / 4).softmax(dim=0)[label].item()
         total += dkd(student[one], teacher[one], LABELS[one], alpha=1.0, beta=rest, temperature=4.0).item() / 6
-    expect(kd(student, teacher, temperature=4.0), total)
+    assert_equals(kd(student, teacher, temperature=4.0), total)
 
 
 def test_dist_is_pearsons_correlation(student: Tensor, teacher: Tensor) -> None:
@@ -101,14 +101,14 @@ def test_nkd_is_its_equation(student: Tensor, teacher: Tensor) -> None:
         (_, rest_s), (_, rest_t) = split(s, label, 2.0), split(t, label, 2.0)
         first = -softmax(t.numpy())[label] * log_softmax(s.numpy())[label]
         total += (first - 1.5 * 4 * np.sum(rest_t * np.log(rest_s))) / 6
-    expect(nkd(student, teacher, LABELS, gamma=1.5, temperature=2.0), total)
+    assert_equals(nkd(student, teacher, LABELS, gamma=1.5, temperature=2.0), total)
 
 
 def test_wsld_weighs_image_by_image(student: Tensor, teacher: Tensor) -> None:
     losses = [-log_softmax(v.numpy(), axis=1)[np.arange(6), LABELS.numpy()] for v in (student, teacher)]
     weights = 1 - np.exp(-losses[0] / (losses[1] + 1e-7))
     soft = -(softmax(teacher.numpy() / 4, axis=1) * log_softmax(student.numpy() / 4, axis=1)).sum(axis=1)
-    expect(wsld(student, teacher, LABELS, temperature=4.0), 16 * np.mean(weights * soft))
+    assert_equals(wsld(student, teacher, LABELS, temperature=4.0), 16 * np.mean(weights * soft))
 
 
 def test_mlkd_adds_up_levels_and_temperatures(student: Tensor, teacher: Tensor) -> None:
@@ -117,7 +117,7 @@ def test_mlkd_adds_up_levels_and_temperatures(student: Tensor, teacher: Tensor) 
         q, p = (values.div(temperature).softmax(dim=1) for values in (student, teacher))
         total += kd(student, teacher, temperature=temperature).item()
         total += 0.5 * between_images(q, p).item() + 0.25 * between_classes(q, p).item()
-    expect(mlkd(student, teacher, images=0.5, classes=0.25, temperature=4.0), total)
+    assert_equals(mlkd(student, teacher, images=0.5, classes=0.25, temperature=4.0), total)
 
 
 def test_scores_are_those_of_scipy(student: Tensor) -> None:
@@ -131,7 +131,7 @@ def one_hot(labels: Tensor) -> Tensor:
 @pytest.mark.parametrize("loss", [dkd, nkd, wsld])
 def test_whole_shares_are_labels(loss: object, student: Tensor, teacher: Tensor) -> None:
     assert callable(loss)
-    expect(loss(student, teacher, one_hot(LABELS)), loss(student, teacher, LABELS).item())
+    assert_equals(loss(student, teacher, one_hot(LABELS)), loss(student, teacher, LABELS).item())
 
 
 @pytest.mark.parametrize("loss", [dkd, nkd])
@@ -139,9 +139,9 @@ def test_of_a_mixed_image_the_largest_share_counts(loss: object, student: Tensor
     assert callable(loss)
     other = torch.tensor([0, 1, 2, 3, 4, 5])
     mixed = 0.6 * one_hot(LABELS) + 0.4 * one_hot(other)
-    expect(loss(student, teacher, mixed), loss(student, teacher, LABELS).item())
+    assert_equals(loss(student, teacher, mixed), loss(student, teacher, LABELS).item())
     even = 0.5 * one_hot(LABELS) + 0.5 * one_hot(other)
-    expect(loss(student, teacher, even), loss(student, teacher, torch.minimum(LABELS, other)).item())
+    assert_equals(loss(student, teacher, even), loss(student, teacher, torch.minimum(LABELS, other)).item())
 
 
 def test_wsld_takes_the_cross_entropy_of_shares(student: Tensor, teacher: Tensor) -> None:
@@ -162,9 +162,9 @@ def attention(features: Tensor, power: int) -> Array:
 def test_attention_is_where_magnitudes_are(power: int) -> None:
     student, teacher = drawn(4, 3, 5, 5), drawn(4, 7, 5, 5, seed=1)
     difference = attention(student, power) - attention(teacher, power)
-    expect(at(student, teacher, power=power), np.linalg.norm(difference, axis=1).mean())
-    expect(at(student, teacher, power=power, squared=1.0), np.mean(difference**2))
-    expect(at(-student, teacher, power=power), at(student, teacher, power=power).item())
+    assert_equals(at(student, teacher, power=power), np.linalg.norm(difference, axis=1).mean())
+    assert_equals(at(student, teacher, power=power, squared=1.0), np.mean(difference**2))
+    assert_equals(at(-student, teacher, power=power), at(student, teacher, power=power).item())
 
 
 def test_relations_are_loops_over_pairs_and_triplets() -> None:
@@ -183,8 +183,8 @@ def test_relations_are_loops_over_pairs_and_triplets() -> None:
         return float(np.where(size < 1, size**2 / 2, size - 0.5).mean())
 
     (ds, cs), (dt, ct) = relations(student.numpy()), relations(teacher.numpy())
-    expect(rkd(student, teacher, distance=25.0, angle=50.0), 25 * huber(ds - dt) + 50 * huber(cs - ct))
-    expect(rkd(student, teacher, distance=0.0, angle=1.0), huber(cs - ct))
+    assert_equals(rkd(student, teacher, distance=25.0, angle=50.0), 25 * huber(ds - dt) + 50 * huber(cs - ct))
+    assert_equals(rkd(student, teacher, distance=0.0, angle=1.0), huber(cs - ct))
 
 
 @pytest.mark.parametrize(("apart", "relative"), [(None, 1e-5), (1.0, 1e-5), (0.1, 1e-4), (0.01, 1e-2)])
@@ -201,7 +201,7 @@ def test_similarities_have_rows_of_length_one() -> None:
     student, teacher = drawn(5, 4, 3, 3), drawn(5, 7, seed=1)
     grams = [values.flatten(1).numpy() @ values.flatten(1).numpy().T for values in (student, teacher)]
     rows = [gram / np.linalg.norm(gram, axis=1, keepdims=True) for gram in grams]
-    expect(sp(student, teacher), ((rows[0] - rows[1]) ** 2).sum() / 25)
+    assert_equals(sp(student, teacher), ((rows[0] - rows[1]) ** 2).sum() / 25)
 
 
 def test_neighbours_are_probabilities() -> None:
@@ -226,8 +226,8 @@ def test_the_kernel_is_the_series_of_the_gaussian() -> None:
 def test_correlation_congruence_ignores_the_lengths_of_embeddings() -> None:
     student, teacher = drawn(5, 4), drawn(5, 7, seed=1)
     kernels = [kernel_matrix(torch.nn.functional.normalize(v, dim=1), gamma=0.4, order=2) for v in (student, teacher)]
-    expect(cc(student, teacher), (kernels[0] - kernels[1]).square().sum().item() / 25)
-    expect(cc(student * torch.tensor([[1.0], [2.0], [3.0], [4.0], [5.0]]), teacher), cc(student, teacher).item())
+    assert_equals(cc(student, teacher), (kernels[0] - kernels[1]).square().sum().item() / 25)
+    assert_equals(cc(student * torch.tensor([[1.0], [2.0], [3.0], [4.0], [5.0]]), teacher), cc(student, teacher).item())
 
 
 @pytest.mark.parametrize("loss", [hint, simkd])
@@ -235,4 +235,4 @@ def test_a_regression_wants_one_shape(loss: object) -> None:
     assert callable(loss)
     with pytest.raises(TeacherError, match=r"\[4, 3, 5, 5\] against teacher features of shape \[4, 7, 5, 5\]"):
         loss(drawn(4, 3, 5, 5), drawn(4, 7, 5, 5))
-    expect(loss(drawn(4, 3), drawn(4, 3) + 2), 4.0)
+    assert_equals(loss(drawn(4, 3), drawn(4, 3) + 2), 4.0)
