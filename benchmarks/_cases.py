@@ -19,13 +19,14 @@ from nas_distill.config_io import dump_config
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import open_split
 from nas_distill.data.views import plan_views
+from nas_distill.files import write_text
 from nas_distill.knowledge.build import build_knowledge
 from nas_distill.knowledge.layout import AnswerStorage
 from nas_distill.models.cost import measure_cost
 from nas_distill.models.teacher import load_teacher
 from nas_distill.progress import Silent
 from nas_distill.records import Recipe, StudentSpec, TrialRecord
-from nas_distill.store import RunDirectory, TrialFolder, write_text
+from nas_distill.store import RunDirectory, TrialFolder
 from nas_distill.train.teacher import fit_teacher
 from nas_distill.trial import run_trial
 from nas_distill.workplace import TrialContext, Workplace, open_context

@@ -19,11 +19,12 @@ from typing import Any
 
 from nas_distill.assignment import Assignment
 from nas_distill.ending import Circumstances, end_trial, trial_record
+from nas_distill.files import write_text
 from nas_distill.frozen import parse_record
 from nas_distill.records import EpochMetrics, StudentMetrics, TrialRecord, TrialStatus
 from nas_distill.search.messages import ASSIGNMENT, EPOCH
 from nas_distill.search.reporting import ReportingTrainable
-from nas_distill.store import RunDirectory, TrialFolder, write_text
+from nas_distill.store import RunDirectory, TrialFolder
 
 DEVICE = "simulated"
 

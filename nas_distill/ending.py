@@ -9,9 +9,10 @@ from pydantic import Field, NonNegativeInt
 
 from nas_distill.assignment import Assignment
 from nas_distill.errors import NasDistillError, RunError
+from nas_distill.files import write_record
 from nas_distill.frozen import Record
 from nas_distill.records import EpochMetrics, Execution, StudentMetrics, TrialRecord, TrialStatus
-from nas_distill.store import RunDirectory, TrialFolder, write_record
+from nas_distill.store import RunDirectory, TrialFolder
 
 
 class Circumstances(Record):

@@ -10,6 +10,7 @@ import torch
 from nas_distill.assignment import Assignment
 from nas_distill.ending import Circumstances, end_trial, one_line, read_own_result, trial_record
 from nas_distill.errors import ConfigError, RunError, SpaceError, TeacherError, TrialError
+from nas_distill.files import write_record
 from nas_distill.losses.registry import through_teacher
 from nas_distill.models.student import build_student
 from nas_distill.models.weights import save_weights
@@ -19,7 +20,7 @@ from nas_distill.records import (
     TrialRecord,
     TrialStatus,
 )
-from nas_distill.store import TrialFolder, write_record
+from nas_distill.store import TrialFolder
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.loop import Trainer
 from nas_distill.train.metrics import class_gaps, gap_points

@@ -17,15 +17,9 @@ from typing import Any
 import pytest
 
 from nas_distill.errors import RunError
+from nas_distill.files import read_record, write_atomic, write_record, write_text
 from nas_distill.records import Cost, EpochMetrics, Recipe, StudentSpec, TeacherRecord, TrialRecord, TrialStatus
-from nas_distill.store import (
-    RunDirectory,
-    TrialFolder,
-    read_record,
-    write_atomic,
-    write_record,
-    write_text,
-)
+from nas_distill.store import RunDirectory, TrialFolder
 from tests.helpers import file_size_limit
 
 HOLD = """
@@ -94,7 +88,7 @@ def test_a_process_killed_half_way_keeps_the_old_content(tmp_path: Path) -> None
     code = textwrap.dedent("""
         import os, signal, sys
         from pathlib import Path
-        from nas_distill.store import write_atomic
+        from nas_distill.files import write_atomic
         def write(temporary):
             temporary.write_text("half")
             os.kill(os.getpid(), signal.SIGKILL)

@@ -17,8 +17,9 @@ from pydantic import NonNegativeInt
 
 from nas_distill.analysis.quantities import short_count, signed
 from nas_distill.errors import RunError
+from nas_distill.files import read_record
 from nas_distill.frozen import Record
-from nas_distill.store import RunDirectory, read_record
+from nas_distill.store import RunDirectory
 
 _CONFIDENCE = 1.96
 """Standard errors to either side that hold 95 % of a normal distribution."""

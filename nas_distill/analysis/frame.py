@@ -26,10 +26,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from nas_distill.analysis.rows import COLUMNS, CURVE_VALUES, curve_of, json_object, read_record, row_of
 from nas_distill.config_io import read_run_config
 from nas_distill.errors import StudyError
+from nas_distill.files import reading
 from nas_distill.frozen import parse_record
 from nas_distill.objectives import Objective, check_objectives
 from nas_distill.records import TeacherRecord
-from nas_distill.store import RunDirectory, reading
+from nas_distill.store import RunDirectory
 
 __all__ = ["COLUMNS", "CURVE_VALUES", "Refusal", "StudySnapshot", "load_frame", "read_parameters", "read_study"]
 

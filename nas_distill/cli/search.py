@@ -206,7 +206,8 @@ def _default_folder(source: str) -> Path:
 
 
 def _check_folder(folder: Path) -> None:
-    from nas_distill.store import RunDirectory, reading
+    from nas_distill.files import reading
+    from nas_distill.store import RunDirectory
 
     with reading(f"--out {folder}"):
         is_file = folder.exists() and not folder.is_dir()

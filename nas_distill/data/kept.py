@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from nas_distill.data.manifest import DataManifest, SplitName
 from nas_distill.errors import RunError
-from nas_distill.store import RunDirectory, write_atomic
+from nas_distill.files import write_atomic
+from nas_distill.store import RunDirectory
 
 KEPT_SPLITS: tuple[SplitName, ...] = ("train", "validation")
 """From the start; test images once a student is confirmed on them."""

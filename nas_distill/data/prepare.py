@@ -25,8 +25,9 @@ from nas_distill.data.pixels import PixelFormat
 from nas_distill.data.sources import ImageSource, open_source
 from nas_distill.data.sources.base import content_digest
 from nas_distill.errors import RunError
+from nas_distill.files import read_record, write_record
 from nas_distill.progress import Progress
-from nas_distill.store import RunDirectory, read_record, write_record
+from nas_distill.store import RunDirectory
 
 _SAMPLED_IMAGES = 10_000
 

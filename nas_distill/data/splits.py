@@ -18,7 +18,8 @@ from nas_distill.data.partition import read_splits
 from nas_distill.data.prepare import check_content, stored_format
 from nas_distill.data.sources import open_source
 from nas_distill.data.upload import Uploader
-from nas_distill.store import RunDirectory, read_record
+from nas_distill.files import read_record
+from nas_distill.store import RunDirectory
 
 # A split over this share of a device's free memory stays on the host; models and other trials need the rest.
 _RESIDENT_SHARE = 0.25

@@ -14,6 +14,7 @@ from nas_distill.data.splits import ImageSplit
 from nas_distill.data.viewing import view_batches
 from nas_distill.data.views import ViewPlan
 from nas_distill.errors import RunError
+from nas_distill.files import read_record, write_record
 from nas_distill.knowledge.arrays import remove_leftovers
 from nas_distill.knowledge.asking import Asker
 from nas_distill.knowledge.features import write_features
@@ -32,7 +33,6 @@ from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.writing import storing, write_reference, write_slab
 from nas_distill.models.teacher import Teacher
 from nas_distill.progress import Progress
-from nas_distill.store import read_record, write_record
 
 _WORTH_WORKERS_S = 20.0
 """Workers take about ten seconds to import and to open data and teacher."""

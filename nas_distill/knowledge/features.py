@@ -11,11 +11,11 @@ from torch import Tensor
 
 from nas_distill.data.splits import ImageSplit
 from nas_distill.errors import TeacherError
+from nas_distill.files import sync_directory, write_record
 from nas_distill.knowledge.arrays import ArrayWriter
 from nas_distill.knowledge.asking import Asker
 from nas_distill.knowledge.layout import FEATURES, FileReceipt, KnowledgeFolder, Receipt
 from nas_distill.models.teacher import Teacher
-from nas_distill.store import sync_directory, write_record
 
 MOST_IMAGES = 4096
 """Enough for a similarity to two digits, and little to keep of an ImageNet's 50,000."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from nas_distill.errors import RunError
+from nas_distill.files import read_record
 from nas_distill.knowledge.arrays import check_file
 from nas_distill.knowledge.layout import (
     FEATURES,
@@ -21,7 +22,6 @@ from nas_distill.knowledge.layout import (
     Receipt,
     SlabReceipt,
 )
-from nas_distill.store import read_record
 
 _MOST_READERS = 4
 

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from nas_distill.data.splits import ImageSplit
 from nas_distill.errors import RunError
+from nas_distill.files import read_record, sync_directory, write_record
 from nas_distill.knowledge.arrays import ArrayWriter, check_file, map_array
 from nas_distill.knowledge.asking import Asker
 from nas_distill.knowledge.layout import Receipt
 from nas_distill.knowledge.writing import plain_answers, storing
 from nas_distill.models.teacher import Teacher
-from nas_distill.store import read_record, sync_directory, write_record
 
 _ARRAY, _RECEIPT = "test_logits.npy", "test_logits.json"
 _SINGLE = np.dtype(np.float32)

@@ -13,12 +13,12 @@ from torch import Tensor
 from nas_distill.data.splits import ImageSplit
 from nas_distill.data.viewing import view_batches
 from nas_distill.errors import RunError
+from nas_distill.files import sync_directory, write_record
 from nas_distill.knowledge.arrays import ArrayWriter
 from nas_distill.knowledge.asking import Asker
 from nas_distill.knowledge.encoding import SlabEncoder
 from nas_distill.knowledge.layout import KnowledgeFolder, Receipt, SlabReceipt
 from nas_distill.knowledge.pool import SlabJob
-from nas_distill.store import sync_directory, write_record
 
 _LEAST_SUBSET = 1000
 _SINGLE = np.dtype(np.float32)

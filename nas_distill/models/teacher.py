@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from nas_distill.config import LOCAL_DIR, RUN
 from nas_distill.errors import TeacherError, nearest_names
+from nas_distill.files import write_text
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.run_student import load_run_student
 from nas_distill.models.teacher_network import Teacher
 from nas_distill.models.weights import save_weights
-from nas_distill.store import write_text
 
 __all__ = ["Teacher", "load_teacher", "save_local_dir"]
 

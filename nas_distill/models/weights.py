@@ -7,7 +7,7 @@ from pathlib import Path
 import safetensors.torch
 from torch import nn
 
-from nas_distill.store import write_atomic
+from nas_distill.files import write_atomic
 
 
 def save_weights(network: nn.Module, path: Path) -> None:

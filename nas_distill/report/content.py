@@ -16,8 +16,9 @@ from nas_distill.analysis.picks import Pick, pick_students
 from nas_distill.config import SearchConfig
 from nas_distill.config_io import read_run_config
 from nas_distill.data.manifest import DataManifest
+from nas_distill.files import read_record
 from nas_distill.records import TeacherRecord, TrialRecord, TrialStatus
-from nas_distill.store import RunDirectory, read_record
+from nas_distill.store import RunDirectory
 
 Row = dict[str, Any]
 """A trial with missing numbers as NaN and missing texts as ""; keys as in `frame.COLUMNS`."""

@@ -11,10 +11,11 @@ from nas_distill.analysis.front import pareto_front
 from nas_distill.assignment import Assignment
 from nas_distill.config import FIXED_RECIPE, SearchConfig
 from nas_distill.errors import ConfigError, RunError
+from nas_distill.files import write_record
 from nas_distill.losses.registry import asked_losses, through_teacher
 from nas_distill.records import Recipe, TrialRecord
 from nas_distill.search.study import StudyLedger
-from nas_distill.store import RunDirectory, write_record
+from nas_distill.store import RunDirectory
 
 
 def check_assistants(config: SearchConfig) -> None:

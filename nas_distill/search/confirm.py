@@ -17,6 +17,7 @@ from nas_distill.data.folds import check_parts
 from nas_distill.data.prepare import keep_test_images
 from nas_distill.data.splits import open_split
 from nas_distill.errors import DataError, RunError
+from nas_distill.files import write_record
 from nas_distill.knowledge.on_test import answer_test
 from nas_distill.models.teacher import load_teacher
 from nas_distill.progress import Progress
@@ -30,7 +31,7 @@ from nas_distill.search.repeats import Purpose, train_repeats, unended
 from nas_distill.search.service import opened_ledger
 from nas_distill.search.study import StudyLedger
 from nas_distill.search.teacher_job import driver_device
-from nas_distill.store import RunDirectory, write_record
+from nas_distill.store import RunDirectory
 from nas_distill.train.teacher import measure_teacher
 
 _TASK = "confirm"

@@ -17,6 +17,7 @@ from nas_distill.config import SearchConfig
 from nas_distill.config_io import dump_config, load_config, read_run_config
 from nas_distill.data.manifest import DataManifest
 from nas_distill.errors import ClusterError, ConfigError, NasDistillError, RunError, StudyError
+from nas_distill.files import read_record, write_text
 from nas_distill.objectives import check_objectives
 from nas_distill.progress import Progress
 from nas_distill.search.asha_rules import NO_RULE
@@ -41,7 +42,7 @@ from nas_distill.search.spaces import load_space
 from nas_distill.search.stopping import describe_stopping, make_stopping
 from nas_distill.search.study import StudyLedger
 from nas_distill.search.tune import run_tune
-from nas_distill.store import RunDirectory, read_record, write_text
+from nas_distill.store import RunDirectory
 from nas_distill.train.optimisation import check_optimizer
 
 

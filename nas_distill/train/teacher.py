@@ -15,13 +15,14 @@ from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import ImageSplit, open_split
 from nas_distill.data.views import plan_views
 from nas_distill.errors import ConfigError, RunError, SpaceError, TeacherError, TrialError, nearest_names
+from nas_distill.files import read_record, write_record
 from nas_distill.models.cost import measure_cost, measure_module_cost
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.student import build_student
 from nas_distill.models.teacher import Teacher, load_teacher, save_local_dir
 from nas_distill.progress import Progress
 from nas_distill.records import EpochMetrics, Recipe, StudentSpec, TeacherRecord
-from nas_distill.store import TrialFolder, read_record, write_record
+from nas_distill.store import TrialFolder
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.evaluation import evaluate
 from nas_distill.train.loop import Trainer

@@ -15,8 +15,9 @@ from nas_distill.analysis.rows import curve_of, json_object, read_record, row_of
 from nas_distill.config import ResourcesConfig, SearchConfig
 from nas_distill.config_io import dump_config
 from nas_distill.errors import RunError, StudyError
+from nas_distill.files import write_text
 from nas_distill.records import TrialStatus
-from nas_distill.store import RunDirectory, write_text
+from nas_distill.store import RunDirectory
 from tests.report.factory import make_record, make_run
 
 

@@ -14,12 +14,13 @@ from nas_distill.config_io import dump_config
 from nas_distill.data.views import plan_views
 from nas_distill.ending import end_trial, trial_record
 from nas_distill.errors import TeacherError
+from nas_distill.files import write_record, write_text
 from nas_distill.knowledge.build import build_knowledge
 from nas_distill.models.run_student import load_run_student, student_origin
 from nas_distill.models.teacher import Teacher, load_teacher, save_local_dir
 from nas_distill.progress import Silent
 from nas_distill.records import Recipe, StudentSpec, TrialStatus
-from nas_distill.store import RunDirectory, write_record, write_text
+from nas_distill.store import RunDirectory
 from nas_distill.train.evaluation import evaluate
 from nas_distill.trial import run_trial
 from nas_distill.workplace import open_context

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from nas_distill.files import write_record
 from nas_distill.records import Arm, Confirmation, Fold, TrialRecord
-from nas_distill.store import RunDirectory, write_record
+from nas_distill.store import RunDirectory
 from tests.report.factory import CLASS_NAMES, make_teacher
 
 HURT = 3

@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from nas_distill.config import DataConfig, SearchConfig
 from nas_distill.config_io import dump_config
 from nas_distill.data.manifest import DataManifest, SplitSettings
+from nas_distill.files import write_record, write_text
 from nas_distill.records import (  # fmt: skip
     Cost,
     EpochMetrics,
@@ -23,7 +24,7 @@ from nas_distill.records import (  # fmt: skip
     TrialRecord,
     TrialStatus,
 )
-from nas_distill.store import RunDirectory, write_record, write_text
+from nas_distill.store import RunDirectory
 
 FAMILIES = (
     "small_resnet",

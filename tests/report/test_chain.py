@@ -10,11 +10,12 @@ from nas_distill.analysis.assistants import AssistantPlan, AssistantRound
 from nas_distill.analysis.quantities import MISSING
 from nas_distill.cli import main
 from nas_distill.config import AssistantsConfig, BudgetConfig, SearchConfig
+from nas_distill.files import write_record
 from nas_distill.records import TeacherLink, TrialRecord, TrialStatus
 from nas_distill.report import build_report, front_table, load_content
 from nas_distill.report.chain import chain_section
 from nas_distill.report.facts import run_facts
-from nas_distill.store import RunDirectory, write_record
+from nas_distill.store import RunDirectory
 from tests.report.factory import make_record, make_run, make_teacher
 
 SIZES = (2_000, 10_000, 150_000)

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from nas_distill.cli import main
+from nas_distill.files import write_record
 from nas_distill.records import Confirmation, TrialStatus
 from nas_distill.report import load_content, write_report
 from nas_distill.report.findings import confirmed, finding_sections, verdicts
 from nas_distill.report.markdown import render_markdown
-from nas_distill.store import RunDirectory, write_record
+from nas_distill.store import RunDirectory
 from tests.report.confirming import HURT, confirm
 from tests.report.factory import CLASS_NAMES, make_record, make_records, make_run
 

@@ -14,6 +14,7 @@ from nas_distill.assignment import Assignment
 from nas_distill.config import AssistantsConfig, SearchConfig, SpaceConfig, TeacherConfig
 from nas_distill.ending import end_trial, trial_record
 from nas_distill.errors import ConfigError, RunError
+from nas_distill.files import write_record
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Recipe, TrialRecord, TrialStatus
 from nas_distill.search.assistant_plan import (
@@ -26,7 +27,7 @@ from nas_distill.search.assistant_plan import (
 )
 from nas_distill.search.driver import SearchDriver
 from nas_distill.search.study import StudyLedger
-from nas_distill.store import RunDirectory, write_record
+from nas_distill.store import RunDirectory
 from tests.helpers import Heard
 from tests.report.factory import make_record, make_run, make_spec
 

@@ -20,6 +20,7 @@ import torch
 from nas_distill.config import LOCAL_DIR, BudgetConfig, ResourcesConfig, SearchConfig, TeacherConfig
 from nas_distill.data.splits import open_split
 from nas_distill.errors import ConfigError, NasDistillError, RunError
+from nas_distill.files import read_record, write_record
 from nas_distill.knowledge.on_test import read_test_answers
 from nas_distill.models.teacher import load_teacher
 from nas_distill.records import Recipe, TrialStatus
@@ -27,7 +28,7 @@ from nas_distill.search import cluster, confirm
 from nas_distill.search.confirm import confirm_students
 from nas_distill.search.confirm_plan import Request
 from nas_distill.search.service import start_search
-from nas_distill.store import RunDirectory, read_record, write_record
+from nas_distill.store import RunDirectory
 from tests.helpers import SMALL_DATA, Heard, SmallRun
 from tests.search import processes
 

@@ -9,12 +9,13 @@ import pytest
 from nas_distill.config_io import dump_config, read_run_config
 from nas_distill.data.manifest import DataManifest
 from nas_distill.errors import StudyError
+from nas_distill.files import read_record
 from nas_distill.objectives import check_objectives
 from nas_distill.search.fingerprint import Fingerprint, source_digest
 from nas_distill.search.service import resume_search
 from nas_distill.search.spaces import load_space
 from nas_distill.search.study import StudyLedger
-from nas_distill.store import RunDirectory, read_record
+from nas_distill.store import RunDirectory
 from tests.helpers import Heard
 from tests.report.factory import make_record, make_run
 

@@ -23,6 +23,7 @@ from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import open_split
 from nas_distill.data.views import plan_views
 from nas_distill.errors import ClusterError, RunError, TeacherError
+from nas_distill.files import write_record, write_text
 from nas_distill.knowledge import build as building
 from nas_distill.knowledge.layout import AnswerStorage
 from nas_distill.knowledge.pool import SlabJob
@@ -34,7 +35,7 @@ from nas_distill.records import StudentSpec
 from nas_distill.search import slab_pool
 from nas_distill.search.slab_pool import RaySlabPool
 from nas_distill.search.spaces import load_space
-from nas_distill.store import RunDirectory, write_record, write_text
+from nas_distill.store import RunDirectory
 from nas_distill.workplace import teacher_reference
 from tests.helpers import CPU, Heard, SmallRun
 from tests.report.factory import make_record
