@@ -5,6 +5,7 @@ Each process runs its networks on a fixed number of threads and opens data, stor
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from _ledger import Result, Task
 from _materials import Material
 from pydantic import PositiveInt
 
-from nas_distill.config import DataConfig
+from nas_distill.config import DataConfig, ExecutionConfig
 from nas_distill.frozen import Record
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.targets import OnlineTargets, StoredTargets, Targets
@@ -23,6 +24,13 @@ from nas_distill.models.teacher import Teacher, load_teacher
 from nas_distill.train.evaluation import Reference, evaluate
 from nas_distill.train.loop import Trainer
 from nas_distill.train.metrics import gap_points
+
+EXECUTIONS = {
+    "fast": ExecutionConfig(precision="bfloat16", memory_format="channels_last", attention="fused"),
+    "float32": ExecutionConfig(precision="float32", memory_format="channels_last", attention="fused"),
+    "plain": ExecutionConfig().without_probe(),
+}
+"""How networks are run, by name."""
 
 _WATCHED_IMAGES = 256
 """Of validation, after every epoch, where a network that went to NaN is noticed; all would cost a fifth of the time."""
@@ -56,6 +64,16 @@ class Opened:
     knowledge: Knowledge
     reference: Reference
     device: torch.device
+
+
+def add_execution_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds `--execution`, which names one of `EXECUTIONS`."""
+    parser.add_argument(
+        "--execution",
+        choices=tuple(EXECUTIONS),
+        default="fast",
+        help="bfloat16; float32, on CPUs without instructions for bfloat16 several times faster; or PyTorch's defaults",
+    )
 
 
 def train(task: Task, place: Place) -> Result:

@@ -36,12 +36,11 @@ from _ledger import Ledger, Outcome, Task
 from _materials import Material
 from _pool import run_all
 from _tables import CURVES, TABLES, CurveTable, Row, write_table
-from _trainings import Place
+from _trainings import EXECUTIONS, Place, add_execution_argument
 
 from nas_distill.config import (
     LOCAL_DIR,
     DataConfig,
-    ExecutionConfig,
     SearchConfig,
     SpaceConfig,
     TeacherConfig,
@@ -60,10 +59,6 @@ from nas_distill.search.spaces import load_space
 from nas_distill.train.teacher import METRICS, fit_teacher, measure_teacher
 
 RUNS = Path(__file__).parent.parent / "runs" / "curve_tables"
-EXECUTIONS = {
-    "fast": ExecutionConfig(precision="bfloat16", memory_format="channels_last", attention="fused"),
-    "plain": ExecutionConfig().without_probe(),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +111,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--validation-images", type=int, default=0, help="0 for all")
     parser.add_argument("--max-macs", type=int, help="per image")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--execution", choices=tuple(EXECUTIONS), default="fast", help="bfloat16 and channels last, or")
+    add_execution_argument(parser)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--processes", type=int, default=2, help="trainings at once")
     parser.add_argument("--threads", type=int, default=1, help="of each process")

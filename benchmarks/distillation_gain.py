@@ -31,9 +31,9 @@ from _gains import Gain, failure_table, gain_table, recipe_table, verdicts
 from _ledger import Ledger, Outcome, Result, Task
 from _materials import Material
 from _pool import run_all
-from _trainings import Place, train
+from _trainings import EXECUTIONS, Place, add_execution_argument, train
 
-from nas_distill.config import LOCAL_DIR, DataConfig, ExecutionConfig, ViewsConfig
+from nas_distill.config import LOCAL_DIR, DataConfig, ViewsConfig
 from nas_distill.data.views import plan_views
 from nas_distill.errors import ConfigError
 from nas_distill.knowledge.layout import AnswerStorage
@@ -48,10 +48,6 @@ STUDENTS = {
     "20k": StudentSpec(architecture="small_resnet", arguments={"widths": (8, 16, 32), "depths": (1, 1, 1)}),
     "80k": StudentSpec(architecture="small_resnet", arguments={"widths": (16, 32, 64), "depths": (1, 1, 1)}),
     "300k": StudentSpec(architecture="small_resnet", arguments={"widths": (32, 64, 128), "depths": (1, 1, 1)}),
-}
-EXECUTIONS = {
-    "fast": ExecutionConfig(precision="bfloat16", memory_format="channels_last", attention="fused"),
-    "plain": ExecutionConfig().without_probe(),
 }
 QUICK_LOSSES = ["kd", "dkd+standardise", "sp", "hint", "kd+release"]
 
@@ -125,7 +121,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--train-images", type=int, default=10_000, help="0 for all")
     parser.add_argument("--validation-images", type=int, default=0, help="0 for all")
     parser.add_argument("--views", type=int, help="[default: as many as a search would take]")
-    parser.add_argument("--execution", choices=tuple(EXECUTIONS), default="fast", help="bfloat16 and channels last, or")
+    add_execution_argument(parser)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--processes", type=int, default=2, help="trainings at once")
     parser.add_argument("--threads", type=int, default=1, help="of each process")
