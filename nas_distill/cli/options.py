@@ -67,6 +67,13 @@ DATA_FLAGS = (
 )
 
 
+TRUST_PICKLE_FLAG = ConfigFlag(
+    "--trust-pickle",
+    "teacher.trust_pickle",
+    "Open a pickled checkpoint; a pickle can run any code.",
+    kind=bool,
+)
+
 RESOURCE_FLAGS = (
     ConfigFlag(
         "--cpus-per-trial",

@@ -14,6 +14,7 @@ import click
 from nas_distill.cli.options import (
     DATA_FLAGS,
     RESOURCE_FLAGS,
+    TRUST_PICKLE_FLAG,
     ConfigFlag,
     config_flags,
     file_and_set,
@@ -80,12 +81,7 @@ FLAGS = (
     *DATA_FLAGS,
     ConfigFlag("--teacher", "teacher.model", "timm name, local-dir:PATH of `nas_distill teacher`, or run:RUN/TRIAL."),
     ConfigFlag("--teacher-checkpoint", "teacher.checkpoint", "Weights for a timm name (.safetensors)."),
-    ConfigFlag(
-        "--trust-pickle",
-        "teacher.trust_pickle",
-        "Open a pickled checkpoint; a pickle can run any code.",
-        kind=bool,
-    ),
+    TRUST_PICKLE_FLAG,
     ConfigFlag(
         "--online-teacher",
         "teacher.online",

@@ -10,6 +10,7 @@ import click
 
 from nas_distill.cli.options import (
     DATA_FLAGS,
+    TRUST_PICKLE_FLAG,
     ConfigFlag,
     config_flags,
     file_and_set,
@@ -23,12 +24,19 @@ FLAGS = (
     ConfigFlag("--epochs", "teacher.recipe.epochs", "Passes over the training images.", kind=int, default="30"),
     ConfigFlag("--batch-size", "teacher.recipe.batch_size", "Images per step.", kind=int, default="64"),
     ConfigFlag("--learning-rate", "teacher.recipe.learning_rate", "Peak learning rate.", kind=float, default="0.003"),
+    ConfigFlag("--checkpoint", "teacher.checkpoint", "Weights to begin with (.safetensors), for a timm name."),
+    TRUST_PICKLE_FLAG,
     ConfigFlag("--seed", "seed", "Of initial weights and order of images.", kind=int, default="0"),
 )
 
 
-@click.command(short_help="Train a teacher on the labels alone.")
-@click.option("--model", required=True, help="timm architecture, such as resnet18.")
+@click.command(short_help="Train or fine-tune a teacher on the labels alone.")
+@click.option(
+    "--model",
+    required=True,
+    help="timm architecture, such as resnet18, or local-dir:PATH of a teacher to train further.",
+)
+@click.option("--pretrained", is_flag=True, help="Begin with timm's weights of that name.")
 @click.option(
     "--model-arg",
     "model_arguments",
@@ -40,18 +48,20 @@ FLAGS = (
 @config_flags(FLAGS)
 @file_and_set
 def command(
+    *,
     model: str,
+    pretrained: bool,
     model_arguments: tuple[str, ...],
     out: str,
     config_file: str | None,
     overrides: tuple[str, ...],
     **parameters: Any,
 ) -> None:
-    """Trains a teacher on the labels alone and writes it as a timm local-dir.
+    """Trains or fine-tunes a teacher on the labels alone and writes it as a timm local-dir.
 
     \b
     Example:
-      python -m nas_distill teacher --data folder:photos --model resnet34 --out runs/teacher
+      python -m nas_distill teacher --data folder:photos --model resnet34 --pretrained --out runs/teacher
       python -m nas_distill search --data folder:photos --teacher local-dir:runs/teacher
     """  # noqa: D301 - \b is click's mark for a block that is not rewrapped
     from nas_distill.cli.progress import make_progress
@@ -69,7 +79,7 @@ def command(
     with make_progress(sys.stderr) as progress:
         from nas_distill.search.teacher_job import train_teacher
 
-        record = train_teacher(config, model, folder, progress)
+        record = train_teacher(config, model, folder, progress, pretrained=pretrained)
     click.echo(
         f"{record.architecture}: {100 * record.top1:.2f} % top-1 on validation, {record.cost.num_params:,} parameters"
     )

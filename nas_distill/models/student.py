@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import timm
@@ -80,6 +81,13 @@ def build_student(
     return model
 
 
+def with_image_size(architecture: str, arguments: Mapping[str, Any], image_size: int) -> dict[str, Any]:
+    """Returns constructor arguments, with `img_size` (pixels) for architectures that are known by timm to need it."""
+    config = timm.get_pretrained_cfg(architecture, allow_unregistered=True)
+    sized = {"img_size": image_size} if config is not None and config.fixed_input_size else {}
+    return {**sized, **arguments}
+
+
 def check_student(network: nn.Module, inputs: Tensor, wanted: Wanted) -> SignalShapes:
     """Returns the shapes of a student's signals for one image, after checking that they lead to its logits.
 
@@ -107,10 +115,9 @@ def _arguments(spec: StudentSpec, *, num_classes: int, channels: int, image_size
     for name, decider in _DECIDED_ELSEWHERE.items():
         if name in arguments:
             raise SpaceError(_refusal(spec, f"'{name}' is decided by {decider}; leave it out of the arguments"))
-    default_cfg = timm.get_pretrained_cfg(spec.architecture, allow_unregistered=True)
-    if default_cfg is not None and default_cfg.fixed_input_size:
-        arguments.setdefault("img_size", image_size)
-    return {**arguments, "num_classes": num_classes, "in_chans": channels}
+    return {
+        **with_image_size(spec.architecture, arguments, image_size), "num_classes": num_classes, "in_chans": channels
+    }  # fmt: skip
 
 
 def _create(architecture: str, arguments: dict[str, Any], optional: dict[str, Any]) -> nn.Module:

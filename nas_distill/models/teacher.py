@@ -8,25 +8,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import timm
-import timm.models
 import torch
 from timm.models._hub import save_config_for_hf
-from torch import Tensor, nn
+from torch import nn
 
 from nas_distill.config import LOCAL_DIR, RUN
-from nas_distill.errors import TeacherError, nearest_names
+from nas_distill.errors import TeacherError
 from nas_distill.files import write_text
+from nas_distill.models.loading import (
+    CONFIG,
+    WEIGHTS,
+    brings_its_own,
+    check_name,
+    first_line,
+    load_checkpoint,
+    load_local_dir,
+)
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.run_student import load_run_student
 from nas_distill.models.teacher_network import Teacher
 from nas_distill.models.weights import save_weights
 
 __all__ = ["Teacher", "load_teacher", "save_local_dir"]
-
-_WEIGHTS = "model.safetensors"
-_PICKLED_WEIGHTS = "pytorch_model.bin"
-_CONFIG = "config.json"
 
 
 def load_teacher(
@@ -54,97 +57,30 @@ def load_teacher(
         TeacherError: It cannot be found, read or built, or its classes or channels do not suit the data.
     """
     if model.startswith((LOCAL_DIR, RUN)) and (checkpoint is not None or arguments):
-        raise TeacherError(
-            f"teacher.model: '{model}' brings its own weights and arguments; leave out teacher.checkpoint "
-            "and teacher.arguments"
-        )
+        raise TeacherError(brings_its_own(model))
     if model.startswith(RUN):
         teacher = load_run_student(model, image_size=image_size)
     elif model.startswith(LOCAL_DIR):
-        network, arguments = _load_local_dir(Path(model.removeprefix(LOCAL_DIR)), trust_pickle=trust_pickle)
+        network, arguments = load_local_dir(Path(model.removeprefix(LOCAL_DIR)), trust_pickle=trust_pickle)
         teacher = _wrap(network, arguments, image_size)
     else:
-        network, arguments = _load_checkpoint(
-            model, dict(arguments or {}), checkpoint, num_classes=len(class_names), trust_pickle=trust_pickle
-        )
+        arguments = dict(arguments or {})
+        path = _checkpoint_of(model, checkpoint)
+        network = load_checkpoint(model, arguments, path, num_classes=len(class_names), trust_pickle=trust_pickle)
         teacher = _wrap(network, arguments, image_size)
     _check_against_data(teacher, class_names, channels)
     _check_one_answer(teacher, channels)
     return teacher
 
 
-def _load_local_dir(folder: Path, *, trust_pickle: bool) -> tuple[nn.Module, dict[str, Any]]:
-    if not (folder / _CONFIG).is_file():
-        raise TeacherError(
-            f"teacher.model: {folder} holds no {_CONFIG}; give a folder written by `nas_distill teacher` or timm's "
-            "save_for_hf"
-        )
-    safe = (folder / _WEIGHTS).is_file()
-    if not safe and not trust_pickle:
-        raise TeacherError(
-            f"teacher.model: {folder} holds no {_WEIGHTS}; pickled weights can run any code and are opened only "
-            "with --trust-pickle"
-        )
-    try:
-        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
-        arguments = dict(config.get("model_args") or {})
-        network = timm.create_model(f"{LOCAL_DIR}{folder}", pretrained=safe)
-        if not safe:
-            network.load_state_dict(timm.models.load_state_dict(str(folder / _PICKLED_WEIGHTS), weights_only=False))
-    except Exception as error:
-        raise TeacherError(f"teacher.model: {folder} cannot be loaded: {_first_line(error)}") from error
-    for decided in ("num_classes", "in_chans"):
-        arguments.pop(decided, None)
-    return network, arguments
-
-
-def _load_checkpoint(
-    model: str, arguments: dict[str, Any], checkpoint: str | None, *, num_classes: int, trust_pickle: bool
-) -> tuple[nn.Module, dict[str, Any]]:
-    if not timm.is_model(model):
-        raise TeacherError(f"teacher.model: timm has no '{model}'; {nearest_names(model, timm.list_models())}")
+def _checkpoint_of(model: str, checkpoint: str | None) -> Path:
+    check_name(model)
     if checkpoint is None:
         raise TeacherError(
             f"teacher.model: '{model}' has no weights for these classes; give --teacher-checkpoint FILE, or train it "
             f"with `nas_distill teacher --model {model}` and pass --teacher local-dir:PATH"
         )
-    path = Path(checkpoint)
-    if not path.is_file():
-        raise TeacherError(f"teacher.checkpoint: {path} is no file")
-    if path.suffix != ".safetensors" and not trust_pickle:
-        raise TeacherError(
-            f"teacher.checkpoint: {path} is no .safetensors file; pickled weights can run any code and are opened "
-            "only with --trust-pickle"
-        )
-    try:
-        state = timm.models.load_state_dict(str(path), weights_only=not trust_pickle)
-        outputs, channels = _outputs_and_channels(model, arguments, state)
-        network = timm.create_model(
-            model,
-            **{
-                **arguments,
-                "num_classes": outputs or num_classes,
-                **({"in_chans": channels} if channels else {}),
-            },
-        )
-        network.load_state_dict(state)
-    except Exception as error:
-        raise TeacherError(f"teacher.checkpoint: {path} does not fit {model}: {_first_line(error)}") from error
-    return network, arguments
-
-
-def _outputs_and_channels(
-    model: str, arguments: dict[str, Any], state: Mapping[str, Tensor]
-) -> tuple[int | None, int | None]:
-    """Reads the number of outputs and input channels off the checkpoint's classifier and first convolution."""
-    with torch.device("meta"):
-        config = timm.create_model(model, **arguments).pretrained_cfg
-    sizes: list[int | None] = []
-    for names, axis in ((config.get("classifier"), 0), (config.get("first_conv"), 1)):
-        name = names[0] if isinstance(names, list | tuple) else names
-        weight = state.get(f"{name}.weight")
-        sizes.append(None if weight is None else int(weight.shape[axis]))
-    return sizes[0], sizes[1]
+    return Path(checkpoint)
 
 
 def _wrap(network: nn.Module, arguments: Mapping[str, Any], image_size: int | None) -> Teacher:
@@ -194,17 +130,13 @@ def _check_one_answer(teacher: Teacher, channels: int) -> None:
         teacher(torch.zeros(1, channels, size, size, dtype=torch.uint8))
     except Exception as error:
         raise TeacherError(
-            f"teacher.image_size: {teacher.architecture} cannot take {size}x{size} images: {_first_line(error)}; "
+            f"teacher.image_size: {teacher.architecture} cannot take {size}x{size} images: {first_line(error)}; "
             "give the size that it was made for"
         ) from error
 
 
 def _listed(names: Sequence[str] | None) -> str:
     return f" ({', '.join(names)})" if names else ""
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def save_local_dir(
@@ -237,7 +169,7 @@ def save_local_dir(
         RunError: The file system refused.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        described = Path(scratch) / _CONFIG
+        described = Path(scratch) / CONFIG
         save_config_for_hf(
             teacher_network,
             str(described),
@@ -254,5 +186,5 @@ def save_local_dir(
             "crop_pct": 1.0,
         }
     )
-    save_weights(teacher_network, folder / _WEIGHTS)
-    write_text(folder / _CONFIG, json.dumps(config, indent=1) + "\n")
+    save_weights(teacher_network, folder / WEIGHTS)
+    write_text(folder / CONFIG, json.dumps(config, indent=1) + "\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
@@ -14,6 +13,7 @@ from nas_distill.errors import TeacherError
 from nas_distill.models.anatomy import Kind, SignalError, check_signals, network_signals
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.through_teacher import TeacherHead, take_head
+from nas_distill.models.weights import weights_sha256
 from nas_distill.signals import Signals, SignalShapes, Wanted
 
 _FIELDS: dict[Kind, str] = {"embedding": "teacher.embeddings", "feature map": "teacher.model"}
@@ -138,11 +138,7 @@ class Teacher(nn.Module):
 
     def weights_sha256(self) -> str:
         """Returns the SHA-256 of all parameters and buffers, names included."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.network.state_dict().items()):
-            digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        return weights_sha256(self.network)
 
     @contextmanager
     def _saying_what_it_lacks(self) -> Iterator[None]:

@@ -235,7 +235,8 @@ def _adopt_teacher(
         trust_pickle=settings.trust_pickle,
         image_size=settings.image_size,
     ).to(driver_device())
-    provenance = read_provenance(Path(model.removeprefix(LOCAL_DIR)), teacher) if model.startswith(LOCAL_DIR) else None
+    folder = Path(model.removeprefix(LOCAL_DIR)) if model.startswith(LOCAL_DIR) else None
+    provenance = None if folder is None else read_provenance(folder, teacher.weights_sha256())
     origin = student_origin(model) if model.startswith(RUN) else provenance
     trained_on = None if origin is None else origin.trained_on_data_id
     record = measure_teacher(

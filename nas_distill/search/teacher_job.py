@@ -17,7 +17,9 @@ def driver_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def train_teacher(config: SearchConfig, model: str, out: Path, progress: Progress) -> TeacherRecord:
+def train_teacher(
+    config: SearchConfig, model: str, out: Path, progress: Progress, *, pretrained: bool = False
+) -> TeacherRecord:
     """Trains a teacher by `config.teacher.recipe` on `config.data`; see `train.teacher.train_teacher`."""
     return teacher.train_teacher(
         model,
@@ -30,4 +32,7 @@ def train_teacher(config: SearchConfig, model: str, out: Path, progress: Progres
         device=driver_device(),
         execution=config.resources.execution.without_probe(),
         progress=progress,
+        checkpoint=config.teacher.checkpoint,
+        pretrained=pretrained,
+        trust_pickle=config.teacher.trust_pickle,
     )

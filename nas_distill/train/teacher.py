@@ -7,19 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 
 from nas_distill.config import LOCAL_DIR, DataConfig, ExecutionConfig, ViewsConfig
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import ImageSplit, open_split
 from nas_distill.data.views import plan_views
-from nas_distill.errors import ConfigError, RunError, SpaceError, TeacherError, TrialError, nearest_names
+from nas_distill.errors import ConfigError, RunError, SpaceError, TeacherError, TrialError
 from nas_distill.files import read_record, write_record
 from nas_distill.models.cost import measure_cost, measure_module_cost
 from nas_distill.models.preprocess import Preprocess
+from nas_distill.models.start import Start, check_start, find_start, take_weights
 from nas_distill.models.student import build_student
 from nas_distill.models.teacher import Teacher, load_teacher, save_local_dir
+from nas_distill.models.weights import weights_sha256
 from nas_distill.progress import Progress
 from nas_distill.records import EpochMetrics, Recipe, StudentSpec, TeacherRecord
 from nas_distill.store import TrialFolder
@@ -46,6 +47,9 @@ def train_teacher(
     device: torch.device,
     progress: Progress,
     execution: ExecutionConfig | None = None,
+    checkpoint: str | None = None,
+    pretrained: bool = False,
+    trust_pickle: bool = False,
 ) -> TeacherRecord:
     """Trains a teacher on its own and writes it to `out` as timm local-dir with `metrics.json`.
 
@@ -53,9 +57,9 @@ def train_teacher(
     there after an interruption.
 
     Args:
-        model: A timm name.
+        model: A timm name, or `local-dir:PATH` whose network is trained further.
         out: Made when missing.
-        arguments: Constructor arguments.
+        arguments: Constructor arguments, for a timm name.
         recipe: Without teacher losses.
         data: The images.
         views: Augmentation.
@@ -63,23 +67,29 @@ def train_teacher(
         device: Where to train.
         progress: Told after every epoch.
         execution: How it is run; plain float32 by default, as a teacher must not depend on a timing.
+        checkpoint: Weights to begin with, for a timm name; a classifier of another number of classes is left out.
+        pretrained: Begin with timm's weights for the name.
+        trust_pickle: Open weights that are no safetensors file; they can run any code.
 
     Raises:
         DataError: The images cannot be read.
-        TeacherError: The model cannot be built, or its training went to NaN.
+        TeacherError: The model cannot be built, its weights cannot be taken, or its training went to NaN.
         ConfigError: The recipe has teacher losses or an unknown optimiser.
         RunError: `out` holds a teacher already, or cannot be written.
     """
-    if not timm.is_model(model):
-        raise TeacherError(f"teacher.model: timm has no '{model}'; {nearest_names(model, timm.list_models())}")
+    check_start(model, arguments=arguments, checkpoint=checkpoint, pretrained=pretrained)
     if (out / METRICS).exists():
         raise RunError(f"{out}: holds a teacher already; choose another --out, or pass --teacher {LOCAL_DIR}{out}")
     work = out / _WORK
-    prepare_data(data, work, progress)
+    manifest = prepare_data(data, work, progress)
+    start = find_start(
+        model, arguments=arguments, num_classes=manifest.num_classes, image_size=manifest.image_size,
+        checkpoint=checkpoint, pretrained=pretrained, trust_pickle=trust_pickle,
+    )  # fmt: skip
     splits = open_split(data, work, "train"), open_split(data, work, "validation")
     return fit_teacher(
-        model, out, arguments=arguments, recipe=recipe, splits=splits, views=views, seed=seed, device=device,
-        progress=progress, execution=execution,
+        start.architecture, out, arguments=start.arguments, recipe=recipe, splits=splits, views=views, seed=seed,
+        device=device, progress=progress, execution=execution, start=start,
     )  # fmt: skip
 
 
@@ -95,8 +105,12 @@ def fit_teacher(
     device: torch.device,
     progress: Progress,
     execution: ExecutionConfig | None = None,
+    start: Start | None = None,
 ) -> TeacherRecord:
-    """Trains a teacher on opened `splits` (training, validation); otherwise as `train_teacher`."""
+    """Trains a teacher on opened `splits` (training, validation); otherwise as `train_teacher`.
+
+    Weights are fresh, or those of `start`, a network of the same architecture.
+    """
     if recipe.losses:
         raise ConfigError(
             f"teacher.recipe.losses: {', '.join(recipe.losses)} need a teacher, and this is the teacher; leave it empty"
@@ -107,6 +121,9 @@ def fit_teacher(
     spec = StudentSpec(architecture=model, arguments=arguments)
     torch.manual_seed(seed)
     network = _build(spec, recipe, train)
+    begun_with = None if start is None else start.network
+    if begun_with is not None:
+        take_weights(network, begun_with)
     preprocess = Preprocess(mean=manifest.mean, std=manifest.std)
     plan = plan_views(views, manifest, epochs=recipe.epochs, online=True, mix=recipe.mix)
     trainer = Trainer(
@@ -121,6 +138,7 @@ def fit_teacher(
     )
     records = (spec, recipe, plan, execution)
     parts = [_CHECKPOINT_VERSION, *(record.digest() for record in records), manifest.data_id, seed]
+    parts += [] if begun_with is None else [weights_sha256(begun_with)]
     identity = "-".join(str(part) for part in parts)
     curve = _train(trainer, recipe, identity, TrialFolder(out / _WORK), progress)
     kept = trainer.keep()
@@ -135,7 +153,8 @@ def fit_teacher(
         std=manifest.std,
     )
     teacher = load_teacher(f"{LOCAL_DIR}{out}", class_names=manifest.class_names, channels=manifest.channels)
-    record = measure_teacher(teacher.to(device), validation, trained_on_data_id=manifest.data_id, curve=curve)
+    trained_on = manifest.data_id if start is None or _saw_only(start, manifest.data_id) else None
+    record = measure_teacher(teacher.to(device), validation, trained_on_data_id=trained_on, curve=curve)
     write_record(out / METRICS, record)
     shutil.rmtree(out / _WORK, ignore_errors=True)
     progress.event(
@@ -177,8 +196,8 @@ def measure_teacher(
     )
 
 
-def read_provenance(folder: Path, teacher: Teacher) -> TeacherRecord | None:
-    """Returns the record beside a local-dir teacher if it is about these very weights, else None."""
+def read_provenance(folder: Path, network_sha256: str) -> TeacherRecord | None:
+    """Returns the record beside a local-dir teacher if it is about weights of this digest, else None."""
     path = folder / METRICS
     if not path.is_file():
         return None
@@ -186,7 +205,15 @@ def read_provenance(folder: Path, teacher: Teacher) -> TeacherRecord | None:
         record = read_record(path, TeacherRecord)
     except RunError:
         return None  # somebody else's metrics.json says nothing about where the teacher was trained
-    return record if record.weights_sha256 == teacher.weights_sha256() else None
+    return record if record.weights_sha256 == network_sha256 else None
+
+
+def _saw_only(start: Start, data_id: str) -> bool:
+    """Whether the weights are fresh, or known to have been trained on these very data and splits alone."""
+    if start.network is None:
+        return True
+    record = None if start.folder is None else read_provenance(start.folder, weights_sha256(start.network))
+    return record is not None and record.trained_on_data_id == data_id
 
 
 def _build(spec: StudentSpec, recipe: Recipe, train: ImageSplit) -> torch.nn.Module:

@@ -57,6 +57,7 @@ SEARCH_OPTIONS = [
 ]
 TEACHER_OPTIONS = [
     "--batch-size",
+    "--checkpoint",
     "--config",
     "--data",
     "--data-root",
@@ -67,8 +68,10 @@ TEACHER_OPTIONS = [
     "--model",
     "--model-arg",
     "--out",
+    "--pretrained",
     "--seed",
     "--set",
+    "--trust-pickle",
 ]
 
 
@@ -273,3 +276,25 @@ def test_model_arguments_are_checked_by_name(capsys: pytest.CaptureFixture[str])
     )
     assert main(["teacher", "--model", "resnet18", "--out", "x", "--model-arg", "layers=[1"]) == 2
     assert capsys.readouterr().err.startswith("error: --model-arg layers=[1: the value is no YAML")
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (
+            ["--model", "resnet18", "--pretrained", "--checkpoint", "w.safetensors"],
+            "--pretrained: teacher.checkpoint=w.safetensors brings weights too; leave one of the two out",
+        ),
+        (["--model", "resnet18", "--checkpoint", "w.safetensors"], "teacher.checkpoint: w.safetensors is no file"),
+        (
+            ["--model", "local-dir:t", "--model-arg", "layers=[1,1,1,1]"],
+            "teacher.model: 'local-dir:t' brings its own weights and arguments; leave out ",
+        ),
+    ],
+)
+def test_weights_that_a_teacher_cannot_begin_with_are_told(
+    flags: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["teacher", "--out", "x", *flags]) == TeacherError.exit_code
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {expected}")
