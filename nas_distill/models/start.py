@@ -97,23 +97,19 @@ def take_weights(network: nn.Module, source: nn.Module) -> None:
         TeacherError: Any other tensor has another shape, or only one of the two has it.
     """
     config: Mapping[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
+    classifier, stem = _names(config.get("classifier")), _names(config.get("first_conv"))
     given, own = source.state_dict(), network.state_dict()
     for name in sorted({*given, *own}):
         there, here = given.get(name), own.get(name)
-        if there is not None and here is not None:
-            if there.shape == here.shape:
-                here.copy_(there)
-                continue
-            module, _, kind = name.rpartition(".")
-            if module in _names(config.get("classifier")):
-                continue
-            if module in _names(config.get("first_conv")) and kind == "weight":
-                here.copy_(_with_channels(there, here))
-                continue
-        raise TeacherError(
-            f"teacher.checkpoint: {name} is {_shape(there)} in the weights and {_shape(here)} in the network to be "
-            "trained; give the constructor arguments and the image size of the weights"
-        )
+        module = name.rpartition(".")[0]
+        if there is None or here is None:
+            raise _misfit(name, there, here)
+        if there.shape == here.shape:
+            here.copy_(there)
+        elif module in stem and _but_for_channels(there) == _but_for_channels(here):
+            here.copy_(_with_channels(there, here))
+        elif module not in classifier:
+            raise _misfit(name, there, here)
 
 
 def _pretrained(model: str, arguments: Mapping[str, Any]) -> nn.Module:
@@ -132,6 +128,11 @@ def _names(value: Any) -> tuple[str, ...]:
     return () if value is None else (value,) if isinstance(value, str) else tuple(value)
 
 
+def _but_for_channels(weight: Tensor) -> tuple[int, ...]:
+    """Returns the shape of a convolution's weight without its input channels."""
+    return (*weight.shape[:1], *weight.shape[2:])
+
+
 def _with_channels(weight: Tensor, wanted: Tensor) -> Tensor:
     try:
         adapted: Tensor = adapt_input_conv(wanted.shape[1], weight)
@@ -142,6 +143,13 @@ def _with_channels(weight: Tensor, wanted: Tensor) -> Tensor:
     raise TeacherError(
         f"teacher.checkpoint: the weights take {weight.shape[1]} channels, the data have {wanted.shape[1]}, and timm "
         f"cannot adapt them; set data.channels={weight.shape[1]}"
+    )
+
+
+def _misfit(name: str, there: Tensor | None, here: Tensor | None) -> TeacherError:
+    return TeacherError(
+        f"teacher.checkpoint: {name} is {_shape(there)} in the weights and {_shape(here)} in the network to be "
+        "trained; give the constructor arguments and the image size of the weights"
     )
 
 

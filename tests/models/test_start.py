@@ -101,6 +101,7 @@ def test_a_stem_for_grey_is_not_made_one_for_colour() -> None:
     ("arguments", "expected"),
     [
         ({"widths": (4, 8), "depths": (1, 1)}, "is 6 in the weights and 8 in the network"),
+        ({"widths": (8, 6), "depths": (1, 1)}, "bn1.bias is 4 in the weights and 8 in the network"),
         ({"widths": (4, 6), "depths": (1, 2)}, "is missing in the weights and 6 in the network"),
     ],
 )
