@@ -61,8 +61,8 @@ def command(
 
     \b
     Example:
-      python -m nas_distill teacher --data folder:photos --model resnet34 --pretrained --learning-rate 3e-4 --out teacher
-      python -m nas_distill search --data folder:photos --teacher local-dir:teacher
+      python -m nas_distill teacher --data folder:data --model resnet34 --pretrained --learning-rate 3e-4 --out teacher
+      python -m nas_distill search --data folder:data --teacher local-dir:teacher
     """  # noqa: D301 - \b is click's mark for a block that is not rewrapped
     from nas_distill.cli.progress import make_progress
     from nas_distill.config_io import load_config, parse_assignment

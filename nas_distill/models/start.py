@@ -117,8 +117,8 @@ def _pretrained(model: str, arguments: Mapping[str, Any]) -> nn.Module:
         network: nn.Module = timm.create_model(model, pretrained=True, **arguments)
     except Exception as error:
         raise TeacherError(
-            f"--pretrained: timm's weights of {model} cannot be loaded: {first_line(error).rstrip('.')}; take another of "
-            "timm.list_models(pretrained=True), or give a downloaded file with --checkpoint"
+            f"--pretrained: timm's weights of {model} cannot be loaded: {first_line(error).rstrip('.')}; take another "
+            "of timm.list_models(pretrained=True), or give a downloaded file with --checkpoint"
         ) from error
     return network
 
