@@ -136,14 +136,14 @@ def _but_for_channels(weight: Tensor) -> tuple[int, ...]:
 def _with_channels(weight: Tensor, wanted: Tensor) -> Tensor:
     try:
         adapted: Tensor = adapt_input_conv(wanted.shape[1], weight)
-        if adapted.shape == wanted.shape:
-            return adapted
-    except NotImplementedError:
-        pass
-    raise TeacherError(
-        f"teacher.checkpoint: the weights take {weight.shape[1]} channels, the data have {wanted.shape[1]}, and timm "
-        f"cannot adapt them; set data.channels={weight.shape[1]}"
-    )
+    except NotImplementedError:  # timm adapts the weights of three channels alone, and returns some others unchanged
+        adapted = weight
+    if adapted.shape != wanted.shape:
+        raise TeacherError(
+            f"teacher.checkpoint: the weights take {weight.shape[1]} channels, the data have {wanted.shape[1]}, and "
+            f"timm cannot adapt them; set data.channels={weight.shape[1]}"
+        )
+    return adapted
 
 
 def _misfit(name: str, there: Tensor | None, here: Tensor | None) -> TeacherError:

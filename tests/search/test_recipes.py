@@ -141,7 +141,9 @@ def test_the_samplers_of_a_search_can_learn_from_the_shipped_space() -> None:
 
 def test_searched_losses_of_logits_can_be_made() -> None:
     for seed in range(20):
-        DistillationLoss(propose_recipe(load_recipe_space("search"), ask(seed), BASE, CHOICES), num_classes=3)
+        recipe = propose_recipe(load_recipe_space("search"), ask(seed), BASE, CHOICES)
+        made = DistillationLoss(recipe, num_classes=3)
+        assert set(made.terms) == {loss.entry.name for loss in asked_losses(recipe)}
 
 
 def test_the_recipe_space_is_no_space_of_candidates() -> None:
