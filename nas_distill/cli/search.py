@@ -25,7 +25,7 @@ from nas_distill.cli.options import (
 from nas_distill.errors import EXIT_INTERRUPTED, ConfigError, NoStudentError, RunError
 
 if TYPE_CHECKING:
-    from nas_distill.search.service import SearchOutcome
+    from nas_distill.search.session import SearchOutcome
 
 BUDGET_FLAGS = (
     ConfigFlag(

@@ -28,7 +28,7 @@ from nas_distill.search.confirm_plan import Request, plan_confirmation, unreleas
 from nas_distill.search.equipment import equip, slab_pool
 from nas_distill.search.preparation import Prepared, check_holdouts, prepare
 from nas_distill.search.repeats import Purpose, train_repeats, unended
-from nas_distill.search.service import opened_ledger
+from nas_distill.search.session import opened_ledger
 from nas_distill.search.study import StudyLedger
 from nas_distill.search.teacher_job import driver_device
 from nas_distill.store import RunDirectory

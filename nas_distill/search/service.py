@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import torch
@@ -20,45 +18,20 @@ from nas_distill.errors import ClusterError, ConfigError, NasDistillError, RunEr
 from nas_distill.files import read_record, write_text
 from nas_distill.objectives import check_objectives
 from nas_distill.progress import Progress
-from nas_distill.search.asha_rules import NO_RULE
 from nas_distill.search.assistant_plan import check_assistants, lessons_are_left
-from nas_distill.search.assistants import Assistance
-from nas_distill.search.budget import BEGIN, END, Budget, watch_budget
 from nas_distill.search.cluster import ray_cluster
-from nas_distill.search.driver import SearchDriver
-from nas_distill.search.equipment import Equip, equip, input_shape, slab_pool
-from nas_distill.search.fingerprint import Fingerprint, source_digest
+from nas_distill.search.equipment import slab_pool
 from nas_distill.search.fold_plan import check_folds, plan_folds
-from nas_distill.search.folds import score_picks
-from nas_distill.search.limits import make_limits
 from nas_distill.search.points import planned_points
 from nas_distill.search.preparation import Prepared, check_served, prepare
-from nas_distill.search.pricing import Pricer
-from nas_distill.search.proposer import Proposer
-from nas_distill.search.recipes import load_recipe_space, make_choices
+from nas_distill.search.recipes import load_recipe_space
 from nas_distill.search.repeats import unended
+from nas_distill.search.session import SearchOutcome, note_search, opened_ledger, search_session
 from nas_distill.search.settings import check_settings
 from nas_distill.search.spaces import load_space
-from nas_distill.search.stopping import describe_stopping, make_stopping
-from nas_distill.search.study import StudyLedger
-from nas_distill.search.tune import run_tune
+from nas_distill.search.stopping import make_stopping
 from nas_distill.store import RunDirectory
 from nas_distill.train.optimisation import check_optimizer
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchOutcome:
-    """How a call of the service ended.
-
-    Attributes:
-        run: The run directory.
-        interrupted: Ctrl-C or SIGTERM ended it early; `resume_search` goes on.
-        new_trials: Trials that ended in this call.
-    """
-
-    run: RunDirectory
-    interrupted: bool
-    new_trials: int
 
 
 def start_search(config: SearchConfig, folder: Path, progress: Progress) -> SearchOutcome:
@@ -93,7 +66,7 @@ def start_search(config: SearchConfig, folder: Path, progress: Progress) -> Sear
             try:
                 with ray_cluster(config.resources):
                     prepared = _prepare(run, config, progress)
-                    return _search(run, config, prepared, ledger, progress)
+                    return search_session(run, config, prepared, ledger, progress)
             except NasDistillError as error:
                 cut_short = run.teacher.exists() and isinstance(error, RunError | ClusterError)
                 if prepared is None and not cut_short:
@@ -146,7 +119,7 @@ def resume_search(
         _check(session)
         with opened_ledger(run, session) as ledger:
             if run.data_manifest.exists():  # before anything is computed for what may be another search
-                _agree(ledger, session, read_record(run.data_manifest, DataManifest), progress)
+                note_search(ledger, session, read_record(run.data_manifest, DataManifest), progress)
             assigned = sum(one.assistant is None for one in ledger.assigned())
             most = session.budget.most_trials
             if most is not None and most < assigned:
@@ -162,7 +135,7 @@ def resume_search(
                     prepared = _prepare(run, session, progress, alone=not left)
                     if extended != config:
                         write_text(run.config, dump_config(extended))
-                    return _search(run, session, prepared, ledger, progress)
+                    return search_session(run, session, prepared, ledger, progress)
             except KeyboardInterrupt:
                 return SearchOutcome(run=run, interrupted=True, new_trials=0)
 
@@ -187,18 +160,6 @@ def _with_study_name(config: SearchConfig, run: RunDirectory) -> SearchConfig:
     return config.model_copy(update={"resources": resources.model_copy(update={"study_name": name})})
 
 
-@contextmanager
-def opened_ledger(run: RunDirectory, config: SearchConfig) -> Iterator[StudyLedger]:
-    """Opens the study before anything is computed, so that a storage that cannot be used is known at once."""
-    storage = config.resources.storage or run.own_storage
-    objectives = check_objectives(config.objectives)
-    ledger = StudyLedger(storage, config.resources.study_name, objectives, config.seed, config.sampler)
-    try:
-        yield ledger
-    finally:
-        ledger.close()
-
-
 def _check(config: SearchConfig) -> None:
     """Finds out what can be found out before anything is computed."""
     check_served(config)
@@ -216,108 +177,3 @@ def _prepare(run: RunDirectory, config: SearchConfig, progress: Progress, *, alo
     prepared = prepare(run, config, progress, None if alone else slab_pool(run, config))
     torch.cuda.empty_cache()  # what the driver's allocator keeps, trials on the same GPU would lack
     return prepared
-
-
-def _search(
-    run: RunDirectory,
-    config: SearchConfig,
-    prepared: Prepared,
-    ledger: StudyLedger,
-    progress: Progress,
-) -> SearchOutcome:
-    ledger.set_teacher(prepared.teacher)
-    manifest = prepared.manifest
-    _agree(ledger, config, manifest, progress)
-    proposer = Proposer(
-        ledger,
-        space=load_space(config.space.name),
-        limits=make_limits(config.space, prepared.teacher.cost),
-        pricer=Pricer(input_shape(prepared), prepared.head),
-        recipe=config.recipe,
-        recipes=load_recipe_space(config.space.recipe),
-        choices=make_choices(config, images_per_class=manifest.num_train / len(manifest.class_names)),
-        seed=config.seed,
-        max_refusals=config.budget.max_refusals,
-        known=ledger.assigned(),
-    )
-    objectives, epochs = check_objectives(config.objectives), config.recipe.epochs
-    stopping = make_stopping(config.asha, epochs=epochs, objectives=objectives)
-    driver = SearchDriver(
-        run,
-        ledger,
-        proposer,
-        objectives=objectives,
-        total=config.budget.most_trials,
-        max_failures=config.resources.max_failures,
-        progress=progress,
-        watch=watch_budget(_budget(config), objectives, prepared.teacher, run.read_events()),
-        stopping=stopping,
-    )
-    if driver.remaining and config.asha.rule != NO_RULE:
-        progress.event("asha", describe_stopping(stopping, config.asha, epochs=epochs))
-    equip_once = cache(lambda: equip(run, config, prepared, progress))
-    finished = _run_on_cluster(driver, run, config, equip_once, progress)
-    if finished:
-        driver.settle()
-    if driver.failure is not None:
-        raise driver.failure
-    assistance = Assistance(
-        run,
-        config,
-        ledger,
-        equip=equip_once,
-        make_pool=lambda assistant: slab_pool(run, config, assistant),
-        progress=progress,
-    )
-    interrupted = not finished and driver.unfinished > 0
-    if not interrupted and (config.assistants.count or run.assistants.exists()):
-        interrupted = not finished or not assistance.teach()
-    if not interrupted and config.picks.folds:
-        interrupted = not finished or not score_picks(run, config, ledger.assigned(), assistance.equip_all, progress)
-    return SearchOutcome(run=run, interrupted=interrupted, new_trials=driver.new_trials + assistance.new_trials)
-
-
-def _run_on_cluster(
-    driver: SearchDriver, run: RunDirectory, config: SearchConfig, equip_once: Equip, progress: Progress
-) -> bool:
-    """Returns False when the user ended it early."""
-    run.log_event(BEGIN, trials=config.budget.most_trials, left=driver.remaining)
-    finished = True
-    try:
-        if driver.remaining == 0:
-            progress.event("search", f"nothing is left to hand out: {driver.enough}; extend the run with --resume")
-            return True
-        number = driver.remaining if config.budget.most_trials is not None else "as many trials as the budget allows"
-        progress.event("search", f"{number}{' trials' if isinstance(number, int) else ''} to run in {run.path}")
-        workplace, resources = equip_once()
-        finished = run_tune(driver, workplace, resources, space_name=config.space.name)
-    except KeyboardInterrupt:
-        finished = False
-    finally:
-        run.log_event(END, interrupted=not finished)
-    return finished
-
-
-def _agree(ledger: StudyLedger, config: SearchConfig, data: DataManifest, progress: Progress) -> None:
-    """Notes in the study what its trials have in common.
-
-    Raises:
-        StudyError: It was searched for something else.
-    """
-    space, recipes = load_space(config.space.name), load_recipe_space(config.space.recipe)
-    fingerprint = Fingerprint(
-        data_id=data.data_id,
-        space=space.name,
-        space_source=source_digest(space.source_path, space.name),
-        recipe=recipes.name,
-        recipe_source=source_digest(recipes.source_path, recipes.name),
-        epochs=config.recipe.epochs,
-    )
-    for change in ledger.set_fingerprint(fingerprint):
-        progress.event("warning", f"the study was searched {change}: accepted, since it had raised")
-
-
-def _budget(config: SearchConfig) -> Budget:
-    """Returns the bounds beside the number of trials, which the driver counts."""
-    budget = config.budget
-    return Budget(time_s=budget.time_s, epochs=budget.epochs, patience=budget.patience)
