@@ -6,6 +6,8 @@ import os
 
 # Before torch is imported: tests share two cores with Ray's workers.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Ray makes its workers nice, for the user's sake; beside the tests of another process they would starve.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 import signal
 from pathlib import Path

@@ -1,8 +1,10 @@
-"""A worker that dies, in a module of its own: Ray's processes import it, and it imports next to nothing."""
+"""Workers that die or are refused, in a module of their own: Ray's processes import it, and it imports little."""
 
 from __future__ import annotations
 
 import os
+
+from nas_distill.errors import NasDistillError, TeacherError
 
 
 class Mortal:
@@ -19,3 +21,17 @@ class Mortal:
     def write(self, view: int) -> None:
         if view in self._deadly:
             os._exit(1)
+
+
+class Refusing:
+    """Returns an error from one of its methods, as a worker does with what a user could cause."""
+
+    def __init__(self, refused: str) -> None:
+        self._refused = refused
+
+    def open(self) -> NasDistillError | None:
+        return TeacherError("teacher.model: gone") if self._refused == "open" else None
+
+    def write(self, view: int) -> NasDistillError | None:
+        del view
+        return TeacherError("teacher.model: gone") if self._refused == "write" else None

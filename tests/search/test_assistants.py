@@ -78,7 +78,7 @@ def make_config(small: SmallRun, space: Path, **parts: object) -> SearchConfig:
             "space": SpaceConfig(name=f"{space}:widths"),
             "budget": BudgetConfig(trials=2),
             "recipe": Recipe(epochs=4, batch_size=32),
-            "resources": ResourcesConfig(execution=ExecutionConfig().without_probe()),
+            "resources": ResourcesConfig(execution=ExecutionConfig().without_probe(), max_parallel_trials=1),
             "assistants": AssistantsConfig(count=1),
             "asha": AshaConfig(rule="none"),
         }
@@ -239,6 +239,7 @@ def test_a_student_of_a_run_teaches_the_next_run(
         teacher=TeacherConfig(model=f"{RUN}first/1"),
         budget=BudgetConfig(trials=1),
         recipe=Recipe(epochs=1, batch_size=64),
+        resources=ResourcesConfig(max_parallel_trials=1),
     )
     heard = Heard()
     run = start_search(config, tmp_path / "second", heard).run

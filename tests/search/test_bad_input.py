@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 import textwrap
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -18,6 +19,7 @@ from nas_distill.config import SamplerConfig, SearchConfig, SpaceConfig
 from nas_distill.errors import NasDistillError, SpaceError, StudyError
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Recipe
+from nas_distill.search import study
 from nas_distill.search.driver import SearchDriver
 from nas_distill.search.fingerprint import Fingerprint, source_digest
 from nas_distill.search.limits import make_limits
@@ -25,6 +27,7 @@ from nas_distill.search.pricing import InputShape, Pricer
 from nas_distill.search.proposer import Proposer
 from nas_distill.search.recipes import load_recipe_space, make_choices
 from nas_distill.search.spaces import load_space
+from nas_distill.search.storage import LedgerStorage
 from nas_distill.search.study import StudyLedger
 from nas_distill.store import RunDirectory
 from nas_distill.trial import run_trial
@@ -174,15 +177,14 @@ def test_a_faulty_sampler_ends_the_handing_out_and_another_goes_on(
 
 
 def test_a_database_that_is_locked_while_a_result_is_booked_loses_nothing(
-    tmp_path: Path, small_run: SmallRun, context: TrialContext
+    tmp_path: Path, small_run: SmallRun, context: TrialContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(study, "LedgerStorage", partial(LedgerStorage, patience_s=0.5))
     space = write(tmp_path / "mine.py", SPACE, "pass")
-    driver, ledger = open_search(tmp_path, small_run, space=space)
+    driver, _ = open_search(tmp_path, small_run, space=space)
     first = driver.next_assignment()
     assert first is not None
     run_trial(first, context, RunDirectory(tmp_path / "run").trial(first.number))
-    assert ledger._storage.database is not None
-    ledger._storage.database.patience.patience_s = 0.2
     with closing(sqlite3.connect(tmp_path / "run" / "study.db")) as locker:
         locker.execute("BEGIN EXCLUSIVE")
         driver.trial_ended(first.number, None)  # its result is on disk, and cannot be booked

@@ -52,6 +52,7 @@ def searched(small_run: SmallRun, shared_cluster: None, tmp_path_factory: pytest
         teacher=TeacherConfig(model=f"{LOCAL_DIR}{small_run.run.teacher}"),
         budget=BudgetConfig(trials=2),
         recipe=Recipe(epochs=2, batch_size=64),
+        resources=ResourcesConfig(max_parallel_trials=1),
     )
     return start_search(config, tmp_path_factory.mktemp("searched") / "run", Heard()).run
 

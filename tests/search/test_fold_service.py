@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nas_distill.config import LOCAL_DIR, BudgetConfig, PicksConfig, SearchConfig, TeacherConfig
+from nas_distill.config import LOCAL_DIR, BudgetConfig, PicksConfig, ResourcesConfig, SearchConfig, TeacherConfig
 from nas_distill.config_io import read_run_config
 from nas_distill.errors import ConfigError
 from nas_distill.records import Recipe, TrialStatus
@@ -30,6 +30,7 @@ def make_config(small: SmallRun, folds: int) -> SearchConfig:
         budget=BudgetConfig(trials=2),
         recipe=Recipe(epochs=1, batch_size=64),
         picks=PicksConfig(folds=folds),
+        resources=ResourcesConfig(max_parallel_trials=1),
     )
 
 

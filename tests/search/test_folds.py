@@ -33,6 +33,8 @@ from tests.report.factory import make_records, make_run
 from tests.search.processes import descendants
 
 RESOURCES = ResourcesConfig(cpus_per_trial=1.0, gpus_per_trial=0.0, max_parallel_trials=2, max_failures=1)
+ONE_WORKER = RESOURCES.model_copy(update={"max_parallel_trials": 1})
+"""For what takes less time than a second worker takes to start."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -73,7 +75,7 @@ def workers() -> list[int]:
 def run_folds(
     planned: list[Assignment], workplace: Workplace, heard: Heard | None = None, *, space_name: str = "tiny"
 ) -> tuple[list[TrialStatus], list[str]]:
-    resources = RESOURCES.model_copy(update={"max_failures": 0})
+    resources = ONE_WORKER.model_copy(update={"max_failures": 0})
     records = score_folds(
         planned, workplace=workplace, resources=resources, space_name=space_name, progress=heard or Heard()
     )
@@ -114,14 +116,18 @@ def test_one_cut_off_goes_on_from_its_checkpoint(workplace: Workplace) -> None:
     run, planned = RunDirectory(Path(workplace.run)), make_folds(epochs=3)
     cut = Trial(planned[1], open_context(workplace), folder_of(run, planned[1]))
     cut.advance()
-    records = score_folds(planned, workplace=workplace, resources=RESOURCES, space_name="tiny", progress=Heard())
+    records = score_folds(planned, workplace=workplace, resources=ONE_WORKER, space_name="tiny", progress=Heard())
     assert [record.resumptions for record in records] == [0, 1]
     assert [len(record.curve) for record in records] == [3, 3]
 
 
+EPOCHS = 40
+"""Enough that neither fold has ended once both have begun."""
+
+
 @pytest.mark.timeout(300)
 def test_a_killed_workers_fold_goes_on_in_another(workplace: Workplace) -> None:
-    planned = make_folds(epochs=60)
+    planned = make_folds(epochs=EPOCHS)
     checkpoints = [folder_of(RunDirectory(Path(workplace.run)), one).checkpoint for one in planned]
     killed: list[int] = []
 
@@ -139,7 +145,7 @@ def test_a_killed_workers_fold_goes_on_in_another(workplace: Workplace) -> None:
     assert len(killed) == 2
     assert [record.status for record in records] == [TrialStatus.COMPLETE] * 2
     assert [record.resumptions for record in records] == [1, 1]
-    assert [point.epoch for point in records[0].curve] == list(range(1, 61))
+    assert [point.epoch for point in records[0].curve] == list(range(1, EPOCHS + 1))
 
 
 @pytest.fixture

@@ -43,6 +43,8 @@ def make_config(small: SmallRun, **parts: object) -> SearchConfig:
             "budget": BudgetConfig(trials=3),
             "asha": AshaConfig(rule="none"),
             "recipe": RECIPE,
+            # Trainings take less time than a second worker takes to start.
+            "resources": ResourcesConfig(max_parallel_trials=1),
         }
         | parts
     )
@@ -59,7 +61,7 @@ def states(run: RunDirectory) -> list[TrialState]:
 def test_a_search_from_a_given_teacher_to_the_front(small_run: SmallRun, tmp_path: Path) -> None:
     before = small_run.teacher.weights_sha256()
     heard = Heard()
-    outcome = start_search(make_config(small_run), tmp_path / "run", heard)
+    outcome = start_search(make_config(small_run, resources=ResourcesConfig()), tmp_path / "run", heard)
     assert (outcome.interrupted, outcome.new_trials) == (False, 3)
 
     frame = load_frame(outcome.run)
@@ -223,6 +225,21 @@ def test_what_a_full_disk_cuts_short_goes_on_with_resume(small_run: SmallRun, tm
     assert (run.teacher / "model.safetensors").stat().st_mtime_ns == teacher
 
 
+def test_digits_without_a_teacher_trains_one_first(tmp_path: Path) -> None:
+    config = SearchConfig(
+        data=SMALL_DATA,
+        teacher=TeacherConfig(recipe=Recipe(losses={}, label_weight=1.0, epochs=2)),
+        budget=BudgetConfig(trials=1),
+        recipe=RECIPE,
+        resources=ResourcesConfig(max_parallel_trials=1),
+    )
+    heard = Heard()
+    run = start_search(config, tmp_path / "run", heard).run
+    assert "no teacher given: training small_resnet on digits first" in heard.texts("teacher")
+    assert run.read_teacher().curve[-1].epoch == 2
+    assert load_frame(run)["status"].tolist() == ["complete"]
+
+
 def test_a_teacher_is_trained_without_a_probe(tmp_path: Path) -> None:
     runs = []
     for name, execution in {"probing": ExecutionConfig(), "fixed": ExecutionConfig().without_probe()}.items():
@@ -246,7 +263,9 @@ def test_runs_in_one_database_keep_apart(small_run: SmallRun, tmp_path: Path) ->
     storage = f"sqlite:///{tmp_path / 'shared.db'}"
     for name in ("nas_distill", "run"):  # of other runs: one that was named by default, one of another folder "run"
         optuna.create_study(study_name=name, storage=storage, directions=["minimize"] * 2).ask()
-    config = make_config(small_run, budget=BudgetConfig(trials=1), resources=ResourcesConfig(storage=storage))
+    config = make_config(
+        small_run, budget=BudgetConfig(trials=1), resources=ResourcesConfig(storage=storage, max_parallel_trials=1)
+    )
     assert len(load_frame(start_search(config, tmp_path / "run", Heard()).run)) == 1
     assert len(optuna.get_all_study_names(storage)) == 3
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import signal
 import textwrap
@@ -39,7 +40,7 @@ from nas_distill.store import RunDirectory
 from nas_distill.workplace import teacher_reference
 from tests.helpers import CPU, Heard, SmallRun
 from tests.report.factory import make_record
-from tests.search.mortal import Mortal
+from tests.search.mortal import Mortal, Refusing
 from tests.search.processes import descendants
 
 DATA = DataConfig(image_size=32, max_train_images=400, max_validation_images=40)
@@ -175,15 +176,22 @@ def make_job(prepared: SmallRun, folder: Path) -> SlabJob:
     return SlabJob(folder=str(known.folder), key=known.manifest.key, shape=known.manifest.shape)
 
 
-def test_what_a_worker_is_refused_comes_back_as_it_is(prepared: SmallRun, tmp_path: Path) -> None:
+def test_a_worker_returns_what_it_is_refused(prepared: SmallRun, tmp_path: Path) -> None:
     job = make_job(prepared, tmp_path / "k")
     other = RunDirectory(tmp_path / "run")
     shutil.copytree(prepared.run.path, other.path)
     (other.teacher / "config.json").unlink()
-    pool = RaySlabPool(other.path, DATA, cpus=2.0, gpus=0.0)
-    with pytest.raises(TeacherError, match=r"teacher\.model: .* holds no config\.json") as caught:
-        list(pool.write(job, [0, 1]))
-    assert len(str(caught.value).splitlines()) == 1
+    worker = slab_pool.SlabWorker(str(other.path), DATA, job, threads=1, cuda=False)
+    for error in (worker.open(), worker.write(0)):
+        assert isinstance(error, TeacherError)
+        assert re.fullmatch(r"teacher\.model: .* holds no config\.json.*", str(error))
+
+
+@pytest.mark.parametrize("refused", ["open", "write"])
+def test_what_a_worker_returns_is_raised_as_it_is(refused: str) -> None:
+    refusing = ray.remote(Refusing).options(num_cpus=0).remote(refused)
+    with pytest.raises(TeacherError, match=r"^teacher\.model: gone$"):
+        list(slab_pool._share([refusing], [0, 1]))
 
 
 def test_a_worker_that_finds_another_teacher_says_so(prepared: SmallRun, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqlalchemy import event
 
 from nas_distill.errors import StudyError
 from nas_distill.objectives import check_objectives
+from nas_distill.search import study
 from nas_distill.search.storage import LedgerStorage
 from nas_distill.search.study import StudyLedger
 from tests.helpers import make_assignment
@@ -108,12 +110,11 @@ def test_a_waiting_row_of_somebody_elses_is_the_next_proposal(tmp_path: Path) ->
     assert {row.state for row in stored(tmp_path)} == {TrialState.FAIL}
 
 
-def test_a_database_that_stays_locked_is_one_line(tmp_path: Path) -> None:
+def test_a_database_that_stays_locked_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study, "LedgerStorage", partial(LedgerStorage, patience_s=0.5))
     ledger = open_ledger(tmp_path)
     number = ask_and_assign(ledger)
     with closing(sqlite3.connect(tmp_path / "study.db")) as locker:
-        assert ledger._storage.database is not None
-        ledger._storage.database.patience.patience_s = 0.5
         locker.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StudyError, match=r"study\.db: .*database is locked, and stayed so for") as caught:
             ask_and_assign(ledger)
