@@ -73,6 +73,7 @@ def _remedy(recipe: Recipe) -> str:
             adaptive.temperature_course,
             adaptive.sample_weighting,
             f"until {adaptive.teacher_until < 1.0}",
+            f"plateau {adaptive.teacher_patience > 0}",
             f"release {adaptive.release}",
         )
     )

@@ -17,6 +17,9 @@ TEMPERED = ("kd", "dkd", "dist", "mlkd", "nkd", "wsld")
 STANDARDISED = ("kd", "dkd", "ctkd")
 """Losses that the paper of z-scores has them with (Sun et al. 2024, arXiv 2403.01427)."""
 
+STANDARDISED_WEIGHT = 9.0
+"""That they have there: logits of unit variance pull far more weakly than raw ones."""
+
 LOGITS = (*TEMPERED, "ctkd")
 """Losses of logits alone."""
 
@@ -41,7 +44,7 @@ def recipe(trial: Trial, base: Recipe, choices: RecipeChoices) -> Recipe:
     changes: dict[str, Any] = {
         "losses": {} if loss == "none" else {loss: _parameters(trial, loss, choices.weights[loss])},
         "label_weight": 1.0 if loss == "none" else trial.suggest_float("label_weight", 0.05, 1.0, log=True),
-        "adaptive": Adaptation(**_adaptation(trial, remedy)),
+        "adaptive": Adaptation(**_adaptation(trial, remedy, base.epochs)),
         "mix": _mix(trial, remedy, choices),
         "learning_rate": base.learning_rate * trial.suggest_float("learning_rate_factor", 0.25, 4.0, log=True),
         "schedule": trial.suggest_categorical("schedule", ["cosine", "linear"]),
@@ -57,11 +60,13 @@ def recipe(trial: Trial, base: Recipe, choices: RecipeChoices) -> Recipe:
 
 def _parameters(trial: Trial, loss: str, weight: float) -> dict[str, float]:
     """Asks for what is a matter of taste in each loss; its other parameters stay as in its paper."""
-    parameters = {"weight": weight * trial.suggest_float("weight_factor", 1 / 3, 3.0, log=True)}
-    if loss in TEMPERED:
-        parameters["temperature"] = trial.suggest_float("temperature", 1.0, 4.0, log=True)
+    parameters: dict[str, float] = {}
     if loss in STANDARDISED:
         parameters["standardise"] = float(trial.suggest_int("standardise", 0, 1))
+    usual = STANDARDISED_WEIGHT if parameters.get("standardise") else weight
+    parameters["weight"] = usual * trial.suggest_float("weight_factor", 1 / 3, 3.0, log=True)
+    if loss in TEMPERED:
+        parameters["temperature"] = trial.suggest_float("temperature", 1.0, 4.0, log=True)
     if loss == "dkd":
         parameters["beta"] = trial.suggest_float("dkd_beta", 0.25, 4.0, log=True)
     if loss == "nkd":
@@ -71,30 +76,35 @@ def _parameters(trial: Trial, loss: str, weight: float) -> dict[str, float]:
 
 def _remedy(trial: Trial, loss: str, choices: RecipeChoices) -> str:
     """Asks for what adapts the teacher's part; a name of its own for each set of answers, which may not change."""
-    remedies = ["none", "anneal", "until", "weighting"]
+    remedies = ["none", "anneal", "until", "plateau", "weighting"]
+    name = "remedy_logits" if loss in LOGITS else "remedy_features"
+    if loss in TEMPERED:
+        name = "remedy_tempered"
+        remedies.append("temperature")
     if loss in LOGITS and choices.releases and _NO_MIX in choices.mixes:
         remedies.append("release")
-    if loss in TEMPERED:
-        return str(trial.suggest_categorical("remedy_tempered", [*remedies, "temperature"]))
-    return str(trial.suggest_categorical("remedy_logits" if loss in LOGITS else "remedy_features", remedies))
+    elif loss in LOGITS:
+        name += "_kept"
+    return str(trial.suggest_categorical(name, remedies))
 
 
-def _adaptation(trial: Trial, remedy: str) -> dict[str, Any]:
+def _adaptation(trial: Trial, remedy: str, epochs: int) -> dict[str, Any]:
     match remedy:
         case "anneal":
             course = trial.suggest_categorical("anneal_course", ["linear", "cosine"])
             return {"weight_course": course, "weight_end": 0.0}
         case "until":
             return {"teacher_until": trial.suggest_float("teacher_until", 0.3, 0.9)}
+        case "plateau":
+            share = trial.suggest_float("plateau_share", 0.05, 0.3)
+            return {"teacher_patience": max(1, round(share * epochs))}
         case "temperature":
             course = trial.suggest_categorical("temperature_course", ["linear", "cosine"])
             end = trial.suggest_float("temperature_end", 1.0, 4.0, log=True)
             return {"temperature_course": course, "temperature_end": end}
         case "weighting":
             return {"sample_weighting": trial.suggest_categorical("sample_weighting", ["confidence", "correctness"])}
-        case "release":
-            return {"release": True}
-    return {}
+    return {"release": True} if remedy == "release" else {}
 
 
 def _mix(trial: Trial, remedy: str, choices: RecipeChoices) -> str:

@@ -15,14 +15,11 @@ from typing import Literal
 
 from pydantic import NonNegativeInt
 
-from nas_distill.analysis.quantities import short_count, signed
+from nas_distill.analysis.quantities import STANDARD_ERRORS, short_count, signed
 from nas_distill.errors import RunError
 from nas_distill.files import read_record
 from nas_distill.frozen import Record
 from nas_distill.store import RunDirectory
-
-_CONFIDENCE = 1.96
-"""Standard errors to either side that hold 95 % of a normal distribution."""
 
 _MUCH_LARGER = 2
 """An assistant is worth its training when a student with a large gap has less than half of its size."""
@@ -99,7 +96,7 @@ class Student:
         """
         gap = self.gap_points / 100.0
         error = sqrt(max(0.0, 1.0 - self.agreement - gap * gap) / images)
-        return max(min_gap_points, 100.0 * _CONFIDENCE * error)
+        return max(min_gap_points, 100.0 * STANDARD_ERRORS * error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,8 @@ from typing import Any
 import pandas as pd
 
 from nas_distill.analysis.folds import Estimate, estimate
+from nas_distill.analysis.quantities import STANDARD_ERRORS
 from nas_distill.records import TrialStatus
-
-_CONFIDENCE = 1.96
-"""Standard errors to either side that hold 95 % of a normal distribution."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,5 +82,5 @@ def _gain(first: Mapping[Any, Any], second: Mapping[Any, Any], images: int) -> E
     variance = sum(top1 * (1.0 - top1) / images for top1 in (float(first["top1"]), float(second["top1"])))
     return Estimate(
         mean=float(first["gap_points"]) - float(second["gap_points"]),
-        half_width=100.0 * _CONFIDENCE * sqrt(variance),
+        half_width=100.0 * STANDARD_ERRORS * sqrt(variance),
     )

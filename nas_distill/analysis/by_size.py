@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -24,6 +25,9 @@ LEAST_TO_TELL_APART = 6
 """Trials of a label in a band. The range of 5 values holds the median that they are drawn from with a probability of
 1 - 2 / 2^5, below 95 %, and no bootstrap interval is wider than the range."""
 
+WORSE_POINTS = 1000.0
+"""Added to the largest gap of all for a stopped trial: worse than every other, and finite for the bootstrap."""
+
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 
@@ -37,21 +41,21 @@ class Score:
     Attributes:
         label: Their loss (see `recipes.loss_label`) or family.
         trials: Fully trained students.
-        median_gap_points: Median of their capacity gaps, percentage points.
+        stopped: Trials of that size that were stopped early, which no median holds.
+        median_gap_points: Median of the capacity gaps of the fully trained, percentage points.
         best_gap_points: The smallest of them.
         interval: 95 % bootstrap interval of the median, percentage points; None for a single trial.
+        cautious_high: Upper end of that interval when every stopped trial counts as worse than all others; None for a
+            single trial.
     """
 
     label: str
     trials: int
+    stopped: int
     median_gap_points: float
     best_gap_points: float
     interval: tuple[float, float] | None
-
-    @property
-    def loss(self) -> str:
-        """The label, where losses are compared."""
-        return self.label
+    cautious_high: float | None
 
     @property
     def comparable(self) -> bool:
@@ -96,17 +100,18 @@ class SizeBand:
         """How the best label stands to the runner-up.
 
         "clear": their intervals do not overlap, and each is of `LEAST_TO_TELL_APART` trials or more; "not told apart":
-        otherwise; "no second": no other label is comparable; "single trial": none is.
+        otherwise; "no second": no other label is comparable; "single trial": none is. Where the best label's trials
+        were stopped early, those count as its worst: a few that were let go on say little of a label.
         """
         best, other = self.best, self.runner_up
         if not best.comparable:
             return "single trial"
         if other is None:
             return "no second"
-        assert best.interval is not None
+        assert best.cautious_high is not None
         assert other.interval is not None
         enough = min(best.trials, other.trials) >= LEAST_TO_TELL_APART
-        return "clear" if enough and best.interval[1] < other.interval[0] else "not told apart"
+        return "clear" if enough and best.cautious_high < other.interval[0] else "not told apart"
 
 
 def families_by_size(trials: pd.DataFrame, *, seed: int = 0) -> tuple[SizeBand, ...]:
@@ -129,23 +134,28 @@ def labels_by_size(
         label: Of a value of that column.
         seed: Of the bootstrap.
     """
-    full = trials[(trials["status"] == TrialStatus.COMPLETE) & trials["assistant"].isna()]
-    full = full[full["num_params"].notna() & full["gap_points"].notna() & full[column].notna()]
+    known = trials[trials["assistant"].isna() & trials["num_params"].notna() & trials[column].notna()]
+    full = known[(known["status"] == TrialStatus.COMPLETE) & known["gap_points"].notna()]
+    stopped = known[known["status"] == TrialStatus.STOPPED]
     if full.empty:
         return ()
     sizes = full["num_params"].to_numpy(dtype=np.int64)
     gaps = full["gap_points"].to_numpy(dtype=np.float64)
     labels = np.array([label(value) for value in full[column]])
     bands = size_bands(sizes)
+    members = [bands == band for band in range(bands.max() + 1)]
+    edges = [sizes[inside].max() for inside in members[:-1]]
+    stopped_bands = np.searchsorted(edges, stopped["num_params"].to_numpy(dtype=np.int64))
+    stopped_labels = np.array([label(value) for value in stopped[column]], dtype=np.str_)
     generator = np.random.default_rng(seed)
     return tuple(
         SizeBand(
             smallest=int(sizes[inside].min()),
             largest=int(sizes[inside].max()),
             trials=int(inside.sum()),
-            scores=_scores(labels[inside], gaps[inside], generator),
+            scores=_scores(labels[inside], gaps[inside], Counter(stopped_labels[stopped_bands == band]), generator),
         )
-        for inside in (bands == band for band in range(bands.max() + 1))
+        for band, inside in enumerate(members)
     )
 
 
@@ -173,17 +183,25 @@ def median_interval(values: Sequence[float] | NDArray[np.float64], seed: np.rand
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
-def _scores(labels: NDArray[np.str_], gaps: NDArray[np.float64], generator: np.random.Generator) -> tuple[Score, ...]:
+def _scores(
+    labels: NDArray[np.str_], gaps: NDArray[np.float64], stopped: Counter[str], generator: np.random.Generator
+) -> tuple[Score, ...]:
     scores = []
     for label in np.unique(labels):
-        own = gaps[labels == label]
+        own, lost = gaps[labels == label], stopped[label]
+        interval = median_interval(own, generator) if len(own) >= LEAST_TO_COMPARE else None
+        cautious_high = None if interval is None else interval[1]
+        if interval is not None and lost:
+            cautious_high = median_interval([*own, *[gaps.max() + WORSE_POINTS] * lost], generator)[1]
         scores.append(
             Score(
                 label=str(label),
                 trials=len(own),
+                stopped=lost,
                 median_gap_points=float(np.median(own)),
                 best_gap_points=float(own.min()),
-                interval=median_interval(own, generator) if len(own) >= LEAST_TO_COMPARE else None,
+                interval=interval,
+                cautious_high=cautious_high,
             )
         )
     return tuple(sorted(scores, key=lambda score: (not score.comparable, score.median_gap_points, score.label)))

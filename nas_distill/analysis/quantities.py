@@ -6,6 +6,9 @@ import math
 
 from nas_distill.objectives import Objective
 
+STANDARD_ERRORS = 1.96
+"""To either side, that hold 95 % of a normal distribution."""
+
 MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))

@@ -6,26 +6,8 @@ import json
 
 import pandas as pd
 
-from nas_distill.analysis.by_size import (
-    CONFIDENCE,
-    LEAST_TO_COMPARE,
-    LEAST_TO_TELL_APART,
-    LEAST_TRIALS,
-    MOST_BANDS,
-    RESAMPLES,
-    Score,
-    SizeBand,
-    labels_by_size,
-    median_interval,
-    size_bands,
-)
+from nas_distill.analysis.by_size import SizeBand, labels_by_size
 
-__all__ = [
-    "CONFIDENCE", "LEAST_TO_COMPARE", "LEAST_TO_TELL_APART", "LEAST_TRIALS", "MOST_BANDS", "NO_TEACHER", "RESAMPLES",
-    "LossScore", "SizeBand", "loss_label", "losses_by_size", "median_interval", "size_bands",
-]  # fmt: skip
-
-LossScore = Score
 NO_TEACHER = "none"
 
 

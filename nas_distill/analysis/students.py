@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nas_distill.analysis.quantities import short_count
+from nas_distill.analysis.quantities import STANDARD_ERRORS, short_count
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -23,8 +23,6 @@ _NUMBERS = (
     "generalisation_gap_points", "feature_cka", "planned_epochs",
 )  # fmt: skip
 _TEXTS = ("spec_id", "family", "losses", "recipe")
-_ERRORS = 1.96
-"""Standard errors to either side that hold 95 % of a normal distribution."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -145,7 +143,7 @@ def half_width_points(top1: Floats, images: int) -> Floats:
         images: That they were measured on.
     """
     hits = (top1 * images + 2.0) / (images + 4.0)
-    half: Floats = 100.0 * _ERRORS * np.sqrt(hits * (1.0 - hits) / (images + 4.0))
+    half: Floats = 100.0 * STANDARD_ERRORS * np.sqrt(hits * (1.0 - hits) / (images + 4.0))
     return half
 
 

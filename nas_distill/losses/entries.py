@@ -80,6 +80,7 @@ class LossEntry:
         needs: What it must be handed.
         defaults: Its parameters with their defaults, `weight` among them.
         rules: What each parameter may be.
+        above: Parameters that must be above another one -> that other one.
         equation: For people.
         paper: Authors, year, arXiv number or doi.
         label_weight: Weight of cross-entropy with the labels beside the default weight, in the literature.
@@ -92,6 +93,7 @@ class LossEntry:
     needs: frozenset[Need]
     defaults: Mapping[str, float]
     rules: Mapping[str, Rule]
+    above: Mapping[str, str]
     equation: str
     paper: str
     label_weight: float
@@ -109,7 +111,13 @@ class LossEntry:
                 raise ConfigError(f"{field}: no such parameter; {nearest_names(name, self.defaults)}")
             if not self.rules[name].holds(value):
                 raise ConfigError(f"{field}: {value} must be {self.rules[name].text}")
-        return {**self.defaults, **given}
+        values = {**self.defaults, **given}
+        for name, lower in self.above.items():
+            if values[name] <= values[lower]:
+                raise ConfigError(
+                    f"recipe.losses.{self.name}.{name}: {values[name]:g} must be above {lower}, {values[lower]:g}"
+                )
+        return values
 
     def own(self, parameters: Mapping[str, float]) -> dict[str, float]:
         """Returns the parameters that the loss itself takes: all but `weight`, `standardise` and `depth`."""
@@ -133,6 +141,7 @@ class LossRegistry:
         paper: str,
         learned: Callable[..., LearnedLoss] | None = None,
         rules: Mapping[str, Rule] = MappingProxyType({}),
+        above: Mapping[str, str] = MappingProxyType({}),
         label_weight: float = 1.0,
         depth: float = 1.0,
         through_teacher: bool = False,
@@ -148,6 +157,7 @@ class LossRegistry:
             paper: Authors, year, arXiv number or doi.
             learned: See `LossEntry`; where there is one, its signature counts, otherwise the function's.
             rules: Of parameters; the others must be at least 0.
+            above: See `LossEntry`.
             label_weight: See `LossEntry`.
             depth: Of a loss of feature maps: the share of both networks' stages after which they are taken.
             through_teacher: See `LossEntry`; then the map is the one before the classifier, and `depth` no parameter.
@@ -173,6 +183,7 @@ class LossRegistry:
             needs=frozenset(needs) | (frozenset() if learned is None else {Need.LEARNING}),
             defaults=MappingProxyType(defaults),
             rules=MappingProxyType({parameter: given.get(parameter, AT_LEAST_0) for parameter in defaults}),
+            above=MappingProxyType(dict(above)),
             equation=equation,
             paper=paper,
             label_weight=label_weight,

@@ -24,7 +24,7 @@ from nas_distill.signals import Shape
 class LearnedLoss(nn.Module, ABC):
     """A loss with parameters of its own; they belong into the optimiser and into the checkpoint."""
 
-    def __call__(self, student: Tensor, teacher: Tensor) -> Tensor:
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Returns the loss, a scalar; autocast is off inside.
 
         Args:
@@ -87,7 +87,7 @@ class VariationalRegressor(LearnedLoss):
         student: (C, H, W).
         teacher: (C, H, W).
         hidden: Channels between the convolutions; 0 for the teacher's.
-        variance: Of every channel at the start.
+        variance: Of every channel at the start, above the floor.
         floor: The variance stays above it.
     """
 
@@ -96,8 +96,6 @@ class VariationalRegressor(LearnedLoss):
     ) -> None:
         super().__init__()
         inputs, outputs = check_map("vid", student)[0], check_map("vid", teacher)[0]
-        if variance <= floor:
-            raise ConfigError(f"recipe.losses.vid.variance: {variance:g} must be above floor, {floor:g}")
         middle = int(hidden) or outputs
         self._floor = floor
         # The inverse of softplus; log(exp(x) - 1) overflows for large x, this form does not.

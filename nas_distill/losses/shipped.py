@@ -150,6 +150,7 @@ LOSSES.register(
     needs={Need.FEATURES},
     learned=VariationalRegressor,
     rules={"hidden": WHOLE, "variance": ABOVE_0, "floor": ABOVE_0},
+    above={"variance": "floor"},
     equation="mean ((regressor(s) - t)^2 / sigma_c^2 + log sigma_c^2) / 2",
     paper="Ahn, Hu, Damianou, Lawrence and Dai 2019, arXiv 1904.05835",
 )

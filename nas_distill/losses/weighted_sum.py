@@ -59,7 +59,7 @@ class LossTerm(nn.Module):
     def temperature(self, value: float) -> None:
         self._own[TEMPERATURE_NAME] = value
 
-    def __call__(self, student: Tensor, teacher: Tensor, targets: Tensor) -> Tensor:
+    def forward(self, student: Tensor, teacher: Tensor, targets: Tensor) -> Tensor:
         """Returns the loss before weighting, a scalar.
 
         Args:
@@ -70,7 +70,8 @@ class LossTerm(nn.Module):
         if self._standardise:
             student, teacher = standardise(student), standardise(teacher.detach())
         if self.learned is not None:
-            return self.learned(student, teacher)
+            learned: Tensor = self.learned(student, teacher)
+            return learned
         if self._takes_targets:
             return self._function(student, teacher, targets, **self._own)
         return self._function(student, teacher, **self._own)
@@ -149,7 +150,7 @@ class DistillationLoss(nn.Module):
                     adaptive.temperature_course, own, adaptive.temperature_end, epoch, self._epochs
                 )
 
-    def __call__(self, student: Signals, teacher: Signals | None, targets: Tensor) -> dict[str, Tensor]:
+    def forward(self, student: Signals, teacher: Signals | None, targets: Tensor) -> dict[str, Tensor]:
         """Returns the scalar `total` and each part before weighting.
 
         Args:
@@ -172,15 +173,23 @@ class DistillationLoss(nn.Module):
         found = {LABEL: label}
         if self.asks_teacher:
             assert teacher is not None
-            if keeps is not None or self._adaptive.sample_weighting != "none":
-                student = self._weighted(student, teacher, targets, keeps)
-            distilled = self.teacher_parts(student, teacher, targets)
+            distilled = self.teacher_parts(student, teacher, targets, keeps)
             found |= distilled
             total = total + self._factor * self.teacher_sum(distilled)
         return {TOTAL: total, **found}
 
-    def teacher_parts(self, student: Signals, teacher: Signals, targets: Tensor) -> dict[str, Tensor]:
-        """Returns the teacher's terms by name, before weighting."""
+    def teacher_parts(
+        self, student: Signals, teacher: Signals, targets: Tensor, keeps: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Returns the teacher's terms by name, before weighting; their gradients have each image's own weight.
+
+        Args:
+            student: Of B images.
+            teacher: Of the same.
+            targets: As in `forward`.
+            keeps: [B], what release leaves of each image's pull, 0 to 1; None for all of it.
+        """
+        student = self._weighted(student, teacher, targets, keeps)
         return {
             loss.name: self._terms[loss.name](self._signal(student, loss), self._signal(teacher, loss), targets)
             for loss in self._asked
@@ -196,6 +205,8 @@ class DistillationLoss(nn.Module):
 
     def _weighted(self, student: Signals, teacher: Signals, targets: Tensor, keeps: Tensor | None) -> Signals:
         """Returns the student's signals, on which each image pulls by its weight."""
+        if keeps is None and self._adaptive.sample_weighting == "none":
+            return student
         weights = sample_weights(self._adaptive.sample_weighting, teacher.logits, targets)
         if keeps is not None:
             weights = weights * keeps

@@ -118,7 +118,12 @@ def _mean(assistant: int, students: tuple[AssistedStudent, ...]) -> str:
         return f"No training by trial {assistant} ended well, so that there is no gain to tell."
     if gain.half_width is None:
         (one,) = (student.gain for student in students if student.gain is not None)
-        return f"Gain of the one student that trial {assistant} taught: {_gain(one)} points. {_verdict(one)}"
+        assert one.half_width is not None
+        worth = "more" if abs(one.mean) > one.half_width else "no more"
+        return (
+            f"Gain of the one student that trial {assistant} taught: {_gain(one)} points, {worth} than chance in the "
+            "validation images explains; one training each says nothing of the chance in training."
+        )
     count = sum(student.gain is not None for student in students)
     said = f"Mean gain of the {count} students that trial {assistant} taught: {_gain(gain)} points"
     return f"{said} (95 % t interval over the students). {_verdict(gain)}"

@@ -22,11 +22,14 @@ def check_folds(config: SearchConfig) -> None:
     Raises:
         ConfigError: Every recipe mixes images, which brings those of a fold into the training.
     """
-    mix = config.recipe.mix
-    if config.picks.folds and config.space.recipe == FIXED_RECIPE and mix != "none":
+    mix, others = config.recipe.mix, config.views.mixes
+    if config.space.recipe == FIXED_RECIPE:
+        others = ()
+    if config.picks.folds and "none" not in (mix, *others):
+        searched = f", and views.mixes holds {', '.join(others)}" if others else ""
         raise ConfigError(
-            f"picks.folds: recipe.mix is {mix}, which mixes images of the fold that is left out into those that are "
-            "trained on; leave --folds out, or set recipe.mix=none"
+            f"picks.folds: recipe.mix is {mix}{searched}, which mixes images of the fold that is left out into those "
+            "that are trained on; leave --folds out, or set recipe.mix=none"
         )
 
 

@@ -38,7 +38,8 @@ class RecipeChoices:
         mixes: For `Recipe.mix`, sorted: the configuration's own, and `views.mixes`.
         weights: Default weight of each of the losses, as the registry has it.
         label_weights: Weight of the labels beside that, in the literature.
-        releases: Whether a tenth of a class, held out, is enough to release it (`Adaptation.release`).
+        releases: Whether a tenth of a class, held out, is enough to release it (`Adaptation.release`), on the folds too
+            that picks are scored on.
     """
 
     losses: tuple[str, ...]
@@ -69,12 +70,14 @@ def make_choices(config: SearchConfig, *, images_per_class: float = math.inf) ->
         served.add(Need.EMBEDDING)
     entries = [LOSSES.get(name) for name in LOSSES.names()]
     chosen = [entry for entry in entries if entry.needs <= served and not entry.through_teacher]
+    folds = config.picks.folds
+    held_out = Adaptation().release_holdout * images_per_class * (1.0 - 1.0 / folds if folds else 1.0)
     return RecipeChoices(
         losses=tuple(entry.name for entry in chosen),
         mixes=tuple(sorted({config.recipe.mix, *config.views.mixes})),
         weights=MappingProxyType({entry.name: entry.defaults["weight"] for entry in chosen}),
         label_weights=MappingProxyType({entry.name: entry.label_weight for entry in chosen}),
-        releases=Adaptation().release_holdout * images_per_class >= LEAST_IMAGES,
+        releases=held_out >= LEAST_IMAGES,
     )
 
 
@@ -111,7 +114,10 @@ def load_recipe_space(name: str) -> RecipeSpace:
     own = re.fullmatch(r"(?P<file>.+\.py)(?::(?P<function>\w+))?", name)
     if own is None:
         known = (FIXED_RECIPE, SEARCHED_RECIPE)
-        raise SpaceError(f"space.recipe: '{name}' is none of them; {nearest_names(name, known)}, or FILE.py[:function]")
+        raise SpaceError(
+            f"space.recipe: '{name}' is neither {FIXED_RECIPE} nor {SEARCHED_RECIPE}; {nearest_names(name, known)}, or "
+            "FILE.py[:function]"
+        )
     path, wanted = Path(own["file"]), own["function"] or _FUNCTION
     function = getattr(import_file(path), wanted, None)
     if not callable(function):

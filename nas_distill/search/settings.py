@@ -9,6 +9,8 @@ from typing import Any
 
 from nas_distill.config import FIXED_RECIPE, FOLDER, SEARCHED_RECIPE, SearchConfig
 from nas_distill.errors import ConfigError
+from nas_distill.losses.asked import asked_losses
+from nas_distill.losses.entries import TEMPERATURE_NAME
 from nas_distill.recipe import Recipe
 from nas_distill.search.asha_rules import NO_RULE
 
@@ -82,6 +84,18 @@ def _without_stopping(key: str) -> _Setting:
 _OF_FIXED_RECIPES = (
     _without_course("weight"),
     _without_course("temperature"),
+    _Setting(
+        key="recipe.adaptive.weight_course",
+        is_idle=lambda config: config.recipe.adaptive.weight_end == 1,
+        reason="recipe.adaptive.weight_end is 1, where it begins",
+        way_out="set another end",
+    ),
+    _Setting(
+        key="recipe.adaptive.temperature_course",
+        is_idle=lambda config: _temperatures(config.recipe) == {config.recipe.adaptive.temperature_end},
+        reason="all its losses begin at recipe.adaptive.temperature_end",
+        way_out="set another end",
+    ),
     _without_release("release_holdout"),
     _without_release("release_level"),
     _Setting(
@@ -173,6 +187,12 @@ def _hands_over(recipe: Recipe) -> bool:
     adaptive = recipe.adaptive
     ends = adaptive.teacher_until < 1 or adaptive.teacher_patience > 0
     return ends or adaptive.release or adaptive.weight_course != "constant"
+
+
+def _temperatures(recipe: Recipe) -> set[float]:
+    """Returns the fixed temperatures of the recipe's losses."""
+    asked = asked_losses(recipe)
+    return {loss.parameters[TEMPERATURE_NAME] for loss in asked if TEMPERATURE_NAME in loss.parameters}
 
 
 def _value(config: SearchConfig, key: str) -> Any:

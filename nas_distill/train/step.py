@@ -125,7 +125,8 @@ class Stepper:
         if self._loss.asks_teacher:
             assert self._targets is not None
             teacher = self._targets.signals(view, batch.indices, batch.images, wanted)
-        return self._loss(student, teacher, batch.targets)
+        parts: dict[str, Tensor] = self._loss(student, teacher, batch.targets)
+        return parts
 
     def _halve(self, count: int, reason: str) -> None:
         size = min(self.execution.micro_batch_size or count, count)

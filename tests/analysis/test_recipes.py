@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nas_distill.analysis.by_size import LEAST_TRIALS, median_interval, size_bands
 from nas_distill.analysis.frame import COLUMNS
-from nas_distill.analysis.recipes import LEAST_TRIALS, loss_label, losses_by_size, median_interval, size_bands
+from nas_distill.analysis.recipes import loss_label, losses_by_size
 
 Losses = Mapping[str, Mapping[str, float]]
 
@@ -71,19 +72,19 @@ def test_each_band_has_its_own_best_loss() -> None:
     first, second = losses_by_size(make_trials(*small, *large))
     assert (first.smallest, first.largest, first.trials) == (1000, 1100, 5)
     assert (second.smallest, second.largest, second.trials) == (9000, 9900, 5)
-    assert [(score.loss, score.trials, score.median_gap_points) for score in first.scores] == [
+    assert [(score.label, score.trials, score.median_gap_points) for score in first.scores] == [
         ("dist", 2, 3.25),
         ("kd", 3, 6.0),
     ]
-    assert second.best.loss == "kd"
+    assert second.best.label == "kd"
     assert second.best.median_gap_points == pytest.approx(1.1)
     assert second.runner_up is not None
-    assert (second.runner_up.loss, second.runner_up.best_gap_points) == ("none", 0.5)
+    assert (second.runner_up.label, second.runner_up.best_gap_points) == ("none", 0.5)
 
 
 def test_a_single_trial_comes_after_medians_however_good() -> None:
     (band,) = losses_by_size(make_trials(*of_loss(KD, [4.0, 5.0]), *of_loss(DIST, [0.1])))
-    assert [score.loss for score in band.scores] == ["kd", "dist"]
+    assert [score.label for score in band.scores] == ["kd", "dist"]
     assert band.scores[1].interval is None
     assert (band.standing, band.runner_up, band.better_single) == ("no second", None, band.scores[1])
     (band,) = losses_by_size(make_trials(*of_loss(KD, [4.0, 5.0]), *of_loss(DIST, [4.5])))
@@ -92,13 +93,13 @@ def test_a_single_trial_comes_after_medians_however_good() -> None:
 
 def test_without_two_trials_of_any_loss_the_best_single_one_stands() -> None:
     (band,) = losses_by_size(make_trials(*of_loss(KD, [4.0]), *of_loss(DIST, [0.1])))
-    assert (band.best.loss, band.standing) == ("dist", "single trial")
+    assert (band.best.label, band.standing) == ("dist", "single trial")
 
 
 def test_losses_are_told_apart_by_intervals_of_enough_trials() -> None:
     low, high = [1.0, 1.1, 1.2, 1.3, 1.4, 1.5], [3.0, 3.1, 3.2, 3.3, 3.4, 3.5]
     (clear,) = losses_by_size(make_trials(*of_loss(KD, low), *of_loss(DIST, high)))
-    assert (clear.best.loss, clear.standing) == ("kd", "clear")
+    assert (clear.best.label, clear.standing) == ("kd", "clear")
     (few,) = losses_by_size(make_trials(*of_loss(KD, low[:5]), *of_loss(DIST, high)))
     assert few.standing == "not told apart"
     (mixed,) = losses_by_size(make_trials(*of_loss(KD, low), *of_loss(DIST, [0.9, 1.0, 1.35, 1.4, 1.5, 1.6])))
@@ -110,7 +111,27 @@ def test_only_full_trials_count_and_an_empty_study_has_no_bands() -> None:
     assert losses_by_size(make_trials(*of_loss(KD, [1.0, 2.0]), status="stopped")) == ()
     full, stopped = make_trials(*of_loss(KD, [1.0, 2.0])), make_trials(*of_loss(DIST, [0.0, 0.0]), status="stopped")
     (band,) = losses_by_size(pd.concat([full, stopped]))
-    assert [score.loss for score in band.scores] == ["kd"]
+    assert [score.label for score in band.scores] == ["kd"]
+
+
+def test_the_few_that_were_let_go_on_do_not_make_a_loss_the_clear_best() -> None:
+    kept = make_trials(*of_loss(KD, [1.0, 1.1, 1.2, 1.3, 1.4, 1.5]), *of_loss(DIST, [3.0, 3.1, 3.2, 3.3, 3.4, 3.5]))
+    for lost, standing in ((1, "clear"), (12, "not told apart")):
+        stopped = make_trials(*of_loss(KD, [0.0] * lost, size=500), status="stopped")
+        (band,) = losses_by_size(pd.concat([kept, stopped]))
+        counts = {score.label: (score.trials, score.stopped) for score in band.scores}
+        assert counts == {"kd": (6, lost), "dist": (6, 0)}
+        assert band.standing == standing
+    stopped = make_trials(*of_loss(DIST, [9.0] * 12), status="stopped")
+    (band,) = losses_by_size(pd.concat([kept, stopped]))
+    assert band.standing == "clear"  # what the second lost makes it no better
+
+
+def test_stopped_trials_belong_to_the_band_of_their_size() -> None:
+    full = make_trials(*of_loss(KD, [5.0] * 5, size=1000), *of_loss(KD, [1.0] * 5, size=9000))
+    sizes = [10, 1000, 1001, 9000, 10**6]
+    stopped = make_trials(*((KD, size, 0.0) for size in sizes), status="stopped")
+    assert [band.best.stopped for band in losses_by_size(pd.concat([full, stopped]))] == [2, 3]
 
 
 def test_students_of_an_assistant_do_not_count_twice() -> None:

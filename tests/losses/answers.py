@@ -40,7 +40,8 @@ def temperature_of(record: Record) -> float:
 def _term(name: str, record: Record, student: Tensor, teacher: Tensor, **given: float) -> Tensor:
     """What a loss of the registry answers, before weighting."""
     entry = LOSSES.get(name)
-    return LossTerm(entry, entry.resolve(given))(student, teacher, labels(record.input))
+    value: Tensor = LossTerm(entry, entry.resolve(given))(student, teacher, labels(record.input))
+    return value
 
 
 def _kd(record: Record, student: Tensor, teacher: Tensor) -> Tensor:
@@ -72,7 +73,8 @@ def _wsld(record: Record, student: Tensor, teacher: Tensor) -> Tensor:
 def _with_labels(record: Record, student: Tensor, teacher: Tensor, label: float, **losses: dict[str, float]) -> Tensor:
     """What a recipe answers: the whole weighted sum."""
     loss = DistillationLoss(Recipe(losses=losses, label_weight=label))
-    return loss(Signals(student), Signals(teacher), labels(record.input))["total"]
+    total: Tensor = loss(Signals(student), Signals(teacher), labels(record.input))["total"]
+    return total
 
 
 def _attention_transfer(record: Record, student: Tensor, teacher: Tensor) -> Tensor:
@@ -110,7 +112,8 @@ def _mlkd(part: Callable[[Tensor, Tensor], Tensor]) -> Answer:
 
 def _learned(loss: LearnedLoss, student: Tensor, teacher: Tensor) -> Tensor:
     fill(loss, skip=("log_scale",))
-    return loss(student, teacher)
+    value: Tensor = loss(student, teacher)
+    return value
 
 
 def _regressed(record: Record, student: Tensor, teacher: Tensor) -> Tensor:

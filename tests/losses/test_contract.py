@@ -58,7 +58,7 @@ def make_term(entry: LossEntry, pair: Pair, **given: float) -> LossTerm:
 def value_and_gradient(term: LossTerm, student: Tensor, teacher: Tensor) -> Pair:
     student = student.clone().requires_grad_()
     value = term(student, teacher, targets_for(student))
-    value.backward()  # type: ignore[no-untyped-call]
+    value.backward()
     assert student.grad is not None
     return value.detach(), student.grad
 
@@ -78,7 +78,7 @@ def test_a_loss_is_a_finite_scalar_that_teaches_the_student_alone(
     assert loss.shape == ()
     assert loss.dtype == (dtype if dtype == torch.float64 else torch.float32)
     assert bool(loss.isfinite())
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     assert student.grad is not None
     assert student.grad.shape == student.shape
     assert student.grad.dtype == dtype

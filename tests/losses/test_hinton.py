@@ -79,7 +79,7 @@ def test_the_temperature_is_trained_against_the_student() -> None:
         loss.begin_epoch(epoch)
         values.append(loss(student, teacher))
         optimizer.zero_grad()
-        values[-1].backward()  # type: ignore[no-untyped-call]
+        values[-1].backward()
         optimizer.step()
     assert [loss.reversal.item()] == [-1.0]
     assert values[0] < values[1] < values[2]
@@ -88,7 +88,7 @@ def test_the_temperature_is_trained_against_the_student() -> None:
 def test_before_the_first_epoch_the_temperature_is_not_trained() -> None:
     student, teacher = (values.float() for values in random_logits(3, 8, 10))
     loss = CurriculumTemperature()
-    loss(student, teacher).backward()  # type: ignore[no-untyped-call]
+    loss(student, teacher).backward()
     assert loss.theta.grad is not None
     assert loss.theta.grad.item() == 0.0
     assert loss.state_dict().keys() == {"theta"}, "the reversal follows from the epoch"

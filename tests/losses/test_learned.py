@@ -30,7 +30,7 @@ def test_any_two_maps_can_be_compared(kind: type[LearnedLoss], student: Shape, t
     loss = kind(student, teacher)
     features, target = torch.randn(5, *student, requires_grad=True), torch.randn(5, *teacher)
     value = loss(features, target)
-    value.backward()  # type: ignore[no-untyped-call]
+    value.backward()
     assert features.grad is not None
     assert features.grad.abs().sum() > 0
     assert all(weight.grad is not None for weight in loss.parameters())
@@ -46,7 +46,7 @@ def test_training_the_part_lowers_the_loss_and_its_state_can_be_kept(kind: type[
     for _ in range(10):
         optimizer.zero_grad()
         values.append(loss(features, target))
-        values[-1].backward()  # type: ignore[no-untyped-call]
+        values[-1].backward()
         optimizer.step()
     assert values[-1] < values[0]
     again.load_state_dict(loss.state_dict())
@@ -63,6 +63,4 @@ def test_what_cannot_be_made_is_a_config_error() -> None:
     for kind, name in ((HintRegressor, "hint"), (VariationalRegressor, "vid")):
         with pytest.raises(ConfigError, match=rf"recipe\.losses\.{name}: features of shape \[16\] are no feature map"):
             kind((16,), (6, 4, 4))
-    with pytest.raises(ConfigError, match=r"vid\.variance: 0\.1 must be above floor, 0\.1"):
-        VariationalRegressor((4, 8, 8), (6, 4, 4), variance=0.1, floor=0.1)
     assert math.isfinite(VariationalRegressor((4, 8, 8), (6, 4, 4), variance=1e4).log_scale[0].item())

@@ -245,7 +245,7 @@ def test_the_learned_temperature_and_its_reversed_gradient(record: Record) -> No
     student, teacher = pair(record.input)
     student.requires_grad_()
     value = loss(student, teacher)
-    value.backward()  # type: ignore[no-untyped-call]
+    value.backward()
     assert student.grad is not None
     assert loss.theta.grad is not None
     ours = (value.item(), loss.temperature().item(), loss.theta.grad.item(), *projections(student.grad))

@@ -52,6 +52,14 @@ def test_parameters_are_read_off_the_signature() -> None:
     assert entry.rules["beta"] is AT_LEAST_0
 
 
+def test_parameters_that_must_be_above_others_are_checked_together() -> None:
+    vid = LOSSES.get("vid")
+    assert vid.resolve({"variance": 0.2, "floor": 0.1})["variance"] == 0.2
+    for given in ({"variance": 1e-6}, {"floor": 5.0}):
+        with pytest.raises(ConfigError, match=r"^recipe\.losses\.vid\.variance: .* must be above floor, "):
+            vid.resolve(given)
+
+
 def test_a_name_is_registered_once() -> None:
     registry = LossRegistry()
 

@@ -62,7 +62,7 @@ def test_every_served_loss_trains_on_labels_and_on_shares(name: str, mixed: bool
     student, teacher = (values.requires_grad_() for values in random_logits(dtype=torch.float32))
     shares = 0.7 * torch.nn.functional.one_hot(LABELS, 4) + 0.3 * torch.nn.functional.one_hot(LABELS.flip(0), 4)
     parts = make_sum(0.1, {name: {}})(Signals(student), Signals(teacher), shares if mixed else LABELS)
-    parts["total"].backward()  # type: ignore[no-untyped-call]
+    parts["total"].backward()
     assert parts.keys() == {"total", "label", name}
     assert student.grad is not None
     assert bool(student.grad.isfinite().all())
@@ -134,7 +134,7 @@ def test_a_learned_loss_is_trained_told_the_epoch_kept_and_copied() -> None:
     optimizer = torch.optim.SGD(loss.parameters(), lr=1.0)
     before = loss(Signals(student), Signals(teacher), LABELS)["ctkd"]
     loss.begin_epoch(3)
-    loss(Signals(student), Signals(teacher), LABELS)["total"].backward()  # type: ignore[no-untyped-call]
+    loss(Signals(student), Signals(teacher), LABELS)["total"].backward()
     optimizer.step()
     after = loss(Signals(student), Signals(teacher), LABELS)["ctkd"]
     assert after > before

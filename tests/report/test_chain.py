@@ -110,13 +110,17 @@ def test_one_students_gain_is_told_with_its_own_interval(tmp_path: Path) -> None
     assert section is not None
     assert section.lead[0].endswith("→ trial 3 and 1 to come")
     assert section.notes[1] == (
-        "Gain of the one student that trial 2 taught: +10.00 ± 7.21 points. The interval does not contain 0: the "
-        "assistant helped here."
+        "Gain of the one student that trial 2 taught: +10.00 ± 7.21 points, more than chance in the validation images "
+        "explains; one training each says nothing of the chance in training."
     )
 
 
 def test_a_loss_is_told_as_such(tmp_path: Path) -> None:
-    section = chain_section(load_content(make_taught(tmp_path, (50.0,), planned=1)))
+    section = chain_section(load_content(make_taught(tmp_path / "one", (50.0,), planned=1)))
+    assert section is not None
+    assert section.notes[1].startswith("Gain of the one student that trial 2 taught: \N{MINUS SIGN}")
+    assert "points, more than chance" in section.notes[1]
+    section = chain_section(load_content(make_taught(tmp_path / "two", (50.0, 32.5))))
     assert section is not None
     assert section.notes[1].endswith("the assistant harmed here.")
 

@@ -16,7 +16,7 @@ import ray
 import torch
 
 from nas_distill.assignment import Assignment
-from nas_distill.config import PicksConfig, ResourcesConfig, SearchConfig, SpaceConfig
+from nas_distill.config import PicksConfig, ResourcesConfig, SearchConfig, SpaceConfig, ViewsConfig
 from nas_distill.ending import folder_of
 from nas_distill.errors import ClusterError, ConfigError
 from nas_distill.recipe import Mix
@@ -256,4 +256,10 @@ def test_a_fixed_recipe_that_mixes_images_is_refused_before_the_search() -> None
     with pytest.raises(ConfigError, match=r"picks\.folds: recipe\.mix is cutmix"):
         check_folds(mixing)
     check_folds(mixing.model_copy(update={"picks": PicksConfig()}))
-    check_folds(mixing.model_copy(update={"space": SpaceConfig(recipe="search")}))
+    searched = mixing.model_copy(update={"space": SpaceConfig(recipe="search")})
+    with pytest.raises(ConfigError, match=r"picks\.folds: recipe\.mix is cutmix, which"):
+        check_folds(searched)
+    both = searched.model_copy(update={"views": ViewsConfig(mixes=("mixup",))})
+    with pytest.raises(ConfigError, match=r"recipe\.mix is cutmix, and views\.mixes holds mixup, which"):
+        check_folds(both)
+    check_folds(searched.model_copy(update={"views": ViewsConfig(mixes=("none",))}))

@@ -7,7 +7,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from nas_distill.config import SearchConfig, TeacherConfig, ViewsConfig
+from nas_distill.config import PicksConfig, SearchConfig, TeacherConfig, ViewsConfig
 from nas_distill.errors import SpaceError
 from nas_distill.losses.registry import LOSSES, Need, asked_losses
 from nas_distill.losses.weighted_sum import DistillationLoss
@@ -52,6 +52,8 @@ def test_a_search_serves_what_is_stored_or_asked_online() -> None:
         assert online.label_weights[name] == LOSSES.get(name).label_weight
     assert make_choices(SearchConfig(recipe=Recipe(mix="mixup"))).mixes == ("mixup",)
     assert [make_choices(OFFLINE, images_per_class=count).releases for count in (49.9, 50)] == [False, True]
+    folds = SearchConfig(recipe=BASE, picks=PicksConfig(folds=5))
+    assert [make_choices(folds, images_per_class=count).releases for count in (62, 63)] == [False, True]
 
 
 def test_fixed_is_the_recipe_of_the_configuration() -> None:
@@ -90,6 +92,18 @@ def test_the_shipped_space_proposes_recipes_that_can_be_trained_by(config: Searc
     assert ("mix" in seen) == (len(choices.mixes) > 1)
 
 
+def test_a_study_without_release_can_go_on_with_it_and_the_other_way_round() -> None:
+    space, study = load_recipe_space("search"), optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=2))
+    for _ in range(20):
+        for images_per_class in (40.0, 400.0):
+            propose_recipe(space, study.ask(), BASE, make_choices(OFFLINE, images_per_class=images_per_class))
+    for trial in study.get_trials(deepcopy=False):
+        for name, distribution in trial.distributions.items():
+            if name.startswith(("remedy_tempered", "remedy_logits")):
+                assert isinstance(distribution, optuna.distributions.CategoricalDistribution)
+                assert ("_kept" in name) == ("release" not in distribution.choices)
+
+
 def check_recipe(recipe: Recipe, params: dict[str, object]) -> None:
     kept = ("epochs", "batch_size", "optimizer", "gradient_clip_norm", "warmup_share", "min_learning_rate_share")
     assert {name: getattr(recipe, name) for name in kept} == {name: getattr(BASE, name) for name in kept}
@@ -112,6 +126,7 @@ def check_recipe(recipe: Recipe, params: dict[str, object]) -> None:
         "remedy_features": loss not in (*LOGITS, "none"),
         "anneal_course": remedies == {"anneal"},
         "teacher_until": remedies == {"until"},
+        "plateau_share": remedies == {"plateau"},
         "temperature_course": remedies == {"temperature"},
         "temperature_end": remedies == {"temperature"},
         "sample_weighting": remedies == {"weighting"},
@@ -119,11 +134,12 @@ def check_recipe(recipe: Recipe, params: dict[str, object]) -> None:
     assert {name: name in params for name in parents} == parents
     assert (recipe.adaptive != Adaptation()) == bool(remedies - {"none"})
     assert recipe.adaptive.release == (remedies == {"release"})
+    assert (recipe.adaptive.teacher_patience > 0) == (remedies == {"plateau"})
     assert not recipe.adaptive.release or "mix" not in params
     if loss == "none":
         assert recipe.label_weight == 1.0
     else:
-        weight = LOSSES.get(loss).defaults["weight"]
+        weight = 9.0 if recipe.losses[loss].get("standardise") else LOSSES.get(loss).defaults["weight"]
         assert 0.333 * weight < recipe.losses[loss]["weight"] <= 3.0 * weight
 
 
@@ -194,7 +210,7 @@ def test_a_recipe_space_that_cannot_be_used_is_told_in_one_line(tmp_path: Path, 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("serch", r"space\.recipe: 'serch' is none of them; did you mean 'search'"),
+        ("serch", r"space\.recipe: 'serch' is neither fixed nor search; did you mean 'search'"),
         ("missing.py", r"missing\.py: cannot be read"),
     ],
 )

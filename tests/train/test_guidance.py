@@ -149,6 +149,18 @@ def test_the_hurt_class_is_released_and_stays_so_across_a_checkpoint(lesson: Les
     assert second.released_classes == straight.released_classes
 
 
+def test_release_judges_the_pull_that_images_are_trained_with(lesson: Lesson) -> None:
+    adaptive = {"release": True, "release_holdout": 0.25, "sample_weighting": "correctness"}
+    trainer = make_trainer(replace(lesson, targets=HurtfulTargets(lesson.targets, lesson.data.train.labels)), adaptive)
+    trainer.run_epoch()
+    guidance = trainer._guidance
+    labels = lesson.data.train.labels[guidance._held_out]
+    found = guidance._held_out_alignments(1, trainer._answering())
+    # The teacher is sure that they are of another class: by its answer to the label they hardly pull at all.
+    assert found[labels == HURT].abs().max() < 1e-6
+    assert found[labels != HURT].abs().max() > 1e-3
+
+
 @pytest.mark.parametrize(("share", "most"), [(0.1, 3), (0.001, 0)])
 def test_too_few_held_out_images_to_release_any_class_are_told(lesson: Lesson, share: float, most: int) -> None:
     message = rf"release_holdout: {share:g} holds out at most {most} training images of a class, .* takes 5; raise it"
