@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pydantic import Field, NonNegativeInt
 
 from nas_distill.assignment import Assignment
-from nas_distill.errors import NasDistillError, RunError
+from nas_distill.errors import RunError
 from nas_distill.files import write_record
 from nas_distill.frozen import Record
 from nas_distill.records import EpochMetrics, Execution, StudentMetrics, TrialRecord, TrialStatus
@@ -106,9 +106,3 @@ def end_trial(folder: TrialFolder, record: TrialRecord) -> TrialRecord:
     write_record(folder.result, record)
     shutil.rmtree(folder.checkpoint.parent, ignore_errors=True)
     return record
-
-
-def one_line(error: BaseException) -> str:
-    """Returns an error as one line: its class, unless it is a user error, and the first line of its message."""
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return first if isinstance(error, NasDistillError) else f"{type(error).__name__}: {first}"

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 _MOST_LISTED = 40
+_LONGEST_SHOWN = 300
 
 EXIT_INTERRUPTED = 130
 """Exit code after Ctrl-C or SIGTERM: 128 + SIGINT, as shells report it."""
@@ -81,6 +82,18 @@ class TrialError(NasDistillError):
     """A trial that cannot go on (NaN loss, unbuildable model); recorded with the trial, the search goes on."""
 
     exit_code = 11
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line of what an error says, or its class when it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def one_line(error: BaseException) -> str:
+    """Returns an error's class, unless it is a user error, and what it says, at most 300 characters, as one line."""
+    said = " ".join(str(error).split())
+    kind = "" if isinstance(error, NasDistillError) else type(error).__name__
+    return ": ".join(part for part in (kind, said[:_LONGEST_SHOWN]) if part) or type(error).__name__
 
 
 def nearest_names(name: str, known: Iterable[str]) -> str:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from nas_distill.assignment import Assignment
-from nas_distill.ending import Circumstances, end_trial, one_line, read_own_result, trial_record
-from nas_distill.errors import ConfigError, RunError, SpaceError, TeacherError, TrialError
+from nas_distill.ending import Circumstances, end_trial, read_own_result, trial_record
+from nas_distill.errors import ConfigError, RunError, SpaceError, TeacherError, TrialError, one_line
 from nas_distill.files import write_record
 from nas_distill.losses.registry import through_teacher
 from nas_distill.models.student import build_student

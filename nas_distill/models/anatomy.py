@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from nas_distill.errors import first_line
 from nas_distill.models.memory import is_out_of_memory
 from nas_distill.signals import Signals, SignalShapes, Wanted
 
@@ -210,8 +211,7 @@ def _tried_signals(network: nn.Module, inputs: Tensor, wanted: Wanted) -> Signal
         if is_out_of_memory(error):
             raise
         kind: Kind = "feature map" if wanted.depths else "embedding"
-        first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise SignalError(kind, f"asking for its {kind} fails ({first_line})") from error
+        raise SignalError(kind, f"asking for its {kind} fails ({first_line(error)})") from error
 
 
 def _shapes(signals: Signals, images: int) -> SignalShapes:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nas_distill.config import LOCAL_DIR
-from nas_distill.errors import TeacherError, nearest_names
+from nas_distill.errors import TeacherError, first_line, nearest_names
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -126,8 +126,3 @@ def _outputs_and_channels(
         weight = state.get(f"{name}.weight")
         sizes.append(None if weight is None else int(weight.shape[axis]))
     return sizes[0], sizes[1]
-
-
-def first_line(error: Exception) -> str:
-    """Returns the first line of what an error says, or its kind when it says nothing."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,4 +1,4 @@
-"""Telling a lack of memory from other errors, and going on with less."""
+"""Telling a lack of memory, or of a working device, from other errors, and going on with less."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ _SIGNS = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_A
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that the device, or the host, has no memory left."""
     return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in _SIGNS)
+
+
+def is_context_lost(error: BaseException) -> bool:
+    """Whether the process's GPU context is lost: nothing runs on the device any more."""
+    return "CUDA error" in str(error)
 
 
 def with_halved_batches(work: Callable[[int], _Found], size: int, device: torch.device) -> _Found:

@@ -12,8 +12,8 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from nas_distill.config import LOCAL_DIR
-from nas_distill.errors import TeacherError
-from nas_distill.models.loading import brings_its_own, check_name, first_line, load_checkpoint, load_local_dir
+from nas_distill.errors import TeacherError, first_line
+from nas_distill.models.loading import brings_its_own, check_name, load_checkpoint, load_local_dir
 from nas_distill.models.student import with_image_size
 
 

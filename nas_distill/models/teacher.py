@@ -13,14 +13,13 @@ from timm.models._hub import save_config_for_hf
 from torch import nn
 
 from nas_distill.config import LOCAL_DIR, RUN
-from nas_distill.errors import TeacherError
+from nas_distill.errors import TeacherError, first_line
 from nas_distill.files import write_text
 from nas_distill.models.loading import (
     CONFIG,
     WEIGHTS,
     brings_its_own,
     check_name,
-    first_line,
     load_checkpoint,
     load_local_dir,
 )

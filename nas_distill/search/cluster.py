@@ -11,7 +11,7 @@ import ray
 from ray._private import ray_constants
 
 from nas_distill.config import ResourcesConfig
-from nas_distill.errors import ClusterError
+from nas_distill.errors import ClusterError, first_line
 
 _OBJECT_STORE_BYTES = 128 * 2**20
 """Workers read data and knowledge from memory-mapped files; next to nothing passes through the object store."""
@@ -38,7 +38,7 @@ def ray_cluster(resources: ResourcesConfig) -> Iterator[None]:
     except Exception as error:
         where = resources.address or "a local cluster"
         raise ClusterError(
-            f"resources.address: Ray at {where} cannot be used: {_first_line(error)}; check `ray status` (and "
+            f"resources.address: Ray at {where} cannot be used: {first_line(error)}; check `ray status` (and "
             "RAY_AUTH_MODE=token, when the cluster asks for a token), or give --address local to start a local one"
         ) from error
     try:
@@ -97,7 +97,3 @@ def _check_room(resources: ResourcesConfig) -> None:
         f"resources: a trial needs {wanted['CPU']:g} CPU and {wanted['GPU']:g} GPU, and no node has both (most on "
         f"one node: {largest}); lower --cpus-per-trial or --gpus-per-trial"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -9,7 +9,7 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
-from nas_distill.errors import SpaceError
+from nas_distill.errors import SpaceError, one_line
 
 
 def import_file(path: Path) -> ModuleType:
@@ -46,9 +46,3 @@ def where(error: BaseException, path: Path) -> str:
         return f"{path}:{error.lineno}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
     return f"{path}:{lines[-1]}" if lines else str(path)
-
-
-def one_line(error: BaseException) -> str:
-    """Returns an error's class and message as one line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text:.300}" if text else type(error).__name__

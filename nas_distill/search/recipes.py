@@ -12,10 +12,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from nas_distill.config import FIXED_RECIPE, SEARCHED_RECIPE, SearchConfig
-from nas_distill.errors import ConfigError, SpaceError, StudyError, nearest_names
+from nas_distill.errors import ConfigError, SpaceError, StudyError, nearest_names, one_line
 from nas_distill.losses.registry import LOSSES, LossEntry, Need, asked_losses
 from nas_distill.recipe import Adaptation, Recipe
-from nas_distill.search.files import import_file, one_line, where
+from nas_distill.search.files import import_file, where
 from nas_distill.search.preparation import stores_embeddings
 from nas_distill.train.optimisation import check_optimizer
 from nas_distill.train.release import LEAST_IMAGES

@@ -15,8 +15,8 @@ from ray.exceptions import RayError, RayTaskError
 import nas_distill.models  # noqa: F401 - registers the entrypoints that specs name, in every worker
 from nas_distill.assignment import Assignment
 from nas_distill.config import ResourcesConfig
-from nas_distill.ending import folder_of, one_line, read_own_result, trial_record
-from nas_distill.errors import ClusterError, NasDistillError
+from nas_distill.ending import folder_of, read_own_result, trial_record
+from nas_distill.errors import ClusterError, NasDistillError, one_line
 from nas_distill.progress import Progress
 from nas_distill.records import TrialRecord, TrialStatus
 from nas_distill.search.cluster import parallel_trials

@@ -23,8 +23,8 @@ from optuna.samplers import (
 from optuna.samplers._ga import BaseGASampler
 from optuna.trial import FrozenTrial, TrialState
 
-from nas_distill.errors import ConfigError, SpaceError, StudyError
-from nas_distill.search.files import import_file, one_line
+from nas_distill.errors import ConfigError, SpaceError, StudyError, one_line
+from nas_distill.search.files import import_file
 from nas_distill.search.tpe import WindowedTPESampler
 
 _SHIPPED: Mapping[str, Callable[[int], BaseSampler]] = MappingProxyType(

@@ -13,9 +13,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import search_spaces
-from nas_distill.errors import SpaceError, StudyError, nearest_names
+from nas_distill.errors import SpaceError, StudyError, nearest_names, one_line
 from nas_distill.records import StudentSpec
-from nas_distill.search.files import import_file, one_line, where
+from nas_distill.search.files import import_file, where
 
 if TYPE_CHECKING:
     from optuna import Trial

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 
 from nas_distill.config import ExecutionConfig
+from nas_distill.models.memory import is_context_lost
 from nas_distill.records import Attention, Execution, MemoryFormat, Precision
 
 ChoiceT = TypeVar("ChoiceT", bound=str)
@@ -220,7 +221,7 @@ def _no_option() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if "CUDA error" in str(error):
+        if is_context_lost(error):
             raise
 
 

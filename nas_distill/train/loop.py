@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,10 @@ from torch import Tensor, nn
 from nas_distill.config import ExecutionConfig
 from nas_distill.data.splits import ImageSplit
 from nas_distill.data.viewing import view_batches
-from nas_distill.errors import TrialError
+from nas_distill.errors import TrialError, one_line
 from nas_distill.knowledge.targets import Targets
 from nas_distill.losses.registry import TOTAL
+from nas_distill.models.memory import is_context_lost
 from nas_distill.records import EpochMetrics, Execution, Recipe
 from nas_distill.train.answering import logits_of, signals_of
 from nas_distill.train.evaluation import Reference, evaluate, measure
@@ -104,12 +106,8 @@ class Trainer:
         """
         started = time.perf_counter()
         epoch = self.epochs_done
-        try:
+        with _ends_the_trial(f"epoch {epoch + 1}"):
             parts = self._train_epoch(epoch)
-        except (ValueError, RuntimeError) as error:
-            if "CUDA error" in str(error):
-                raise  # the process's GPU context is lost: a new worker must go on
-            raise TrialError(f"epoch {epoch + 1} failed: {type(error).__name__}: {_first_line(error)}") from error
         loss = parts.pop(TOTAL)
         if not math.isfinite(loss):
             raise TrialError(f"the training loss became {loss} in epoch {epoch + 1}; lower recipe.learning_rate")
@@ -128,13 +126,9 @@ class Trainer:
         Raises:
             TrialError: As from `run_epoch`.
         """
-        try:
+        with _ends_the_trial("the first steps"):
             self._train_epoch(0, limit=steps)
             self.measure()
-        except (ValueError, RuntimeError) as error:
-            if "CUDA error" in str(error):
-                raise
-            raise TrialError(f"the first steps failed: {type(error).__name__}: {_first_line(error)}") from error
 
     @property
     def execution(self) -> Execution:
@@ -316,9 +310,16 @@ class Trainer:
         )
 
 
+@contextmanager
+def _ends_the_trial(what: str) -> Iterator[None]:
+    """Turns what torch refuses into the trial's end, but for a lost GPU context: with that a new worker must go on."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        if is_context_lost(error):
+            raise
+        raise TrialError(f"{what} failed: {one_line(error)}") from error
+
+
 def _derived_seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")

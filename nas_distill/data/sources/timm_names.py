@@ -19,7 +19,7 @@ from timm.data import create_dataset
 from nas_distill.config import DataConfig
 from nas_distill.data.manifest import SplitName
 from nas_distill.data.sources.base import ImageSource, content_digest
-from nas_distill.errors import DataError
+from nas_distill.errors import DataError, first_line
 
 # torchvision's own small sets know train and test alone; timm gives their test images for every other name.
 _TRAIN_AND_TEST = frozenset({"cifar10", "cifar100", "mnist", "kmnist", "fashion_mnist", "qmnist"})
@@ -89,7 +89,7 @@ def open_timm(config: DataConfig) -> TimmSource:
         raise
     except Exception as error:
         raise DataError(
-            f"data.source: '{config.source}' cannot be opened: {_one_line(error)}{_way_out(config)}"
+            f"data.source: '{config.source}' cannot be opened: {first_line(error)}{_way_out(config)}"
         ) from error
     return _in_sequence(config.source, datasets, class_names)
 
@@ -98,10 +98,6 @@ def _way_out(config: DataConfig) -> str:
     if config.source.lower().startswith("torch/") and not config.download:
         return f" (data.root is {config.root}; give the right folder, or fetch it with --set data.download=true)"
     return ""
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _open_torchvision(config: DataConfig, name: str) -> tuple[dict[SplitName, Any], tuple[str, ...] | None]:
