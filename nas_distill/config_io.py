@@ -3,45 +3,28 @@
 Later layers win: defaults < YAML < flags < `--set`. A section (`data`, `recipe`, ...) given in a layer is
 merged, key by key, over what lower layers say. A free mapping (`recipe.losses`, `teacher.arguments`) given as
 a whole replaces what lower layers say, because a loss that is not listed is not meant;
-`--set recipe.losses.dist.temperature=2` reaches inside and edits the mapping in effect.
+`--set recipe.losses.dist.temperature=2` reaches inside and edits the mapping in effect. Into a loss that is not in
+effect nothing reaches, because it could be meant instead of those that are, or beside them.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from nas_distill.config import SearchConfig
-from nas_distill.errors import ConfigError, RunError, nearest_names
-from nas_distill.frozen import Record
+from nas_distill.config.fields import example, hint, section_at, truths
+from nas_distill.config.yaml_text import Dumper, KeyPath, Loader, inline, read_mapping, read_value
+from nas_distill.errors import ConfigError, RunError
 from nas_distill.store import RunDirectory
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
-
-KeyPath = tuple[str, ...]
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, with the floats of YAML 1.2."""
-
-
-class _Dumper(yaml.SafeDumper):
-    """Its counterpart: quotes exactly the text that `_Loader` would take for a number."""
-
-
-# PyYAML reads YAML 1.1, in which 1e-3 (no point) is text; people mean the number.
-for _side in (_Loader, _Dumper):
-    _side.add_implicit_resolver(
-        "tag:yaml.org,2002:float",
-        re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
-        list("-+.0123456789"),
-    )
 
 
 def load_config(
@@ -71,13 +54,15 @@ def load_config(
             draft.put(tuple(dotted.split(".")), value, {tuple(dotted.split(".")): origin})
     for override in overrides:
         path, value = parse_assignment(override, flag="--set")
-        draft.put(path, value, {path: f"--set {override}"})
+        origin = f"--set {override}"
+        draft.check_in_effect(path, value, origin)
+        draft.put(path, value, {path: origin})
     return draft.validated()
 
 
 def dump_config(config: SearchConfig) -> str:
     """Returns YAML that `load_config` reads back as an equal configuration."""
-    return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    return yaml.dump(config.model_dump(mode="json"), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 def parse_yaml(text: str, *, origin: str) -> Any:
@@ -87,7 +72,7 @@ def parse_yaml(text: str, *, origin: str) -> Any:
         ConfigError: It is no YAML.
     """
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+        return yaml.load(text, Loader=Loader)  # noqa: S506 - Loader is a SafeLoader
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{origin}: is no YAML: {' '.join(str(error).split())}") from None
 
@@ -115,17 +100,20 @@ def parse_assignment(text: str, *, flag: str, example: str = "recipe.epochs=20")
         example: Of what to write.
 
     Raises:
-        ConfigError: There is no `=`, a part of the key is empty, or the value is no YAML.
+        ConfigError: There is no `=`, a part of the key is empty, or the value is no YAML or holds a key twice.
     """
     dotted, equals, source = text.partition("=")
     path = tuple(part.strip() for part in dotted.split("."))
     if not equals or not all(path):
         raise ConfigError(f"{flag} {text}: is not KEY=VALUE; write, for example, {flag} {example}")
     try:
-        return path, yaml.load(source, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+        return path, read_value(source, origin=f"{flag} {text}", path=path)
     except (yaml.YAMLError, ValueError) as error:
         reason = getattr(error, "problem", None) or error
         raise ConfigError(f"{flag} {text}: the value is no YAML ({reason}); quote text with special signs") from None
+
+
+_LOSSES: KeyPath = ("recipe", "losses")
 
 
 class _Draft:
@@ -148,7 +136,7 @@ class _Draft:
             value: The new value.
             origins: For `path` and what lies below it, where it was written.
         """
-        if _section_at(path) is not None:
+        if section_at(path) is not None:
             if value is None:  # an empty section, such as one whose lines are all commented out
                 return
             if isinstance(value, Mapping):
@@ -162,6 +150,29 @@ class _Draft:
         self._parent_of(path, origins)[path[-1]] = value
         self._origins = {key: origin for key, origin in self._origins.items() if key[: len(path)] != path}
         self._origins.update({key: origin for key, origin in origins.items() if key[: len(path)] == path})
+
+    def check_in_effect(self, path: KeyPath, value: Any, origin: str) -> None:
+        """Checks that a key below `recipe.losses` belongs to a loss that the recipe has so far.
+
+        Args:
+            path: Keys from the root.
+            value: What it is to be.
+            origin: Where it was written.
+
+        Raises:
+            ConfigError: It would add its loss to those in effect, and nobody said whether it is to replace them.
+        """
+        inside = path[len(_LOSSES) :]
+        recipe = self._values[_LOSSES[0]]
+        losses = recipe.get(_LOSSES[1]) if isinstance(recipe, Mapping) else recipe
+        in_effect = {} if losses is None else losses
+        if not inside or path[: len(_LOSSES)] != _LOSSES or not isinstance(in_effect, Mapping):
+            return
+        name, *parameters = inside
+        # What is no mapping is no loss either: the records say so.
+        if name not in in_effect and (parameters or isinstance(value, Mapping)):
+            terms = reduce(lambda below, key: {key: below}, reversed(parameters), value)
+            raise ConfigError(f"{origin}: {_not_in_effect(name, terms, in_effect)}")
 
     def _parent_of(self, path: KeyPath, origins: Mapping[KeyPath, str]) -> dict[str, Any]:
         parent = self._values
@@ -185,14 +196,20 @@ class _Draft:
         Raises:
             ConfigError: One line per broken rule.
         """
+        written = tuple(truths(self._values))
+        lines = [f"{self._origin(path)}{'.'.join(path)} should be a number, not true or false" for path in written]
         try:
-            return SearchConfig.model_validate(self._values)
+            config = SearchConfig.model_validate(self._values)
         except ValidationError as error:
-            lines = [self._explain(details) for details in error.errors(include_url=False)]
+            others = [details for details in error.errors(include_url=False) if _path(details) not in written]
+            lines += [self._explain(details) for details in others]
             raise ConfigError("\n".join(lines)) from None
         except ConfigError as error:
             field = str(error).partition(":")[0]
             raise ConfigError(self._origin(tuple(field.split("."))) + str(error)) from None
+        if lines:
+            raise ConfigError("\n".join(lines))
+        return config
 
     def _origin(self, path: KeyPath) -> str:
         for length in range(len(path), 0, -1):
@@ -202,43 +219,40 @@ class _Draft:
         return f"{below}: " if path and below else ""
 
     def _explain(self, details: ErrorDetails) -> str:
-        path = tuple(str(part) for part in details["loc"])
+        path = _path(details)
         dotted = ".".join(path)
         if details["type"] == "extra_forbidden":
-            return f"{self._origin(path)}unknown key '{dotted}'; {_hint(path)}"
+            return f"{self._origin(path)}unknown key '{dotted}'; {hint(path)}"
         message, value = details["msg"].removeprefix("Value error, "), details["input"]
         if details["type"] in {"model_type", "dict_type", "mapping_type"}:
             message = "Input should be a mapping (`key: value` lines)"
+        if details["type"] == "tuple_type":
+            message = f"Input should be a list, such as {example(path)}"
         if message.startswith("Input "):
             message = f"{dotted} {message.removeprefix('Input ')}"
         elif dotted:
             message = f"{dotted}: {message}"
-        found = "" if isinstance(value, Mapping) and _section_at(path) is not None else f"; found {value!r:.80}"
-        return f"{self._origin(path)}{message}{found}"
+        is_section = isinstance(value, Mapping) and section_at(path) is not None
+        is_told = isinstance(value, str) and repr(value) in message
+        return f"{self._origin(path)}{message}" + ("" if is_told or is_section else f"; found {value!r:.80}")
 
 
-def _hint(path: KeyPath) -> str:
-    homes = [".".join(section) for section in _SECTIONS if path[-1] in _SECTIONS[section].model_fields]
-    if homes:
-        where = " or ".join(f"'{home}.{path[-1]}'" if home else f"'{path[-1]}'" for home in homes)
-        return f"did you mean {where}?"
-    parent = _section_at(path[:-1])
-    return nearest_names(path[-1], parent.model_fields if parent else ())
+def _not_in_effect(name: str, terms: Any, losses: Mapping[str, Any]) -> str:
+    """Returns what is wrong with setting `terms` of a loss that is not among `losses`, and both ways out."""
+    field = ".".join(_LOSSES)
+    alone, beside = (f"--set '{field}={inline(given)}'" for given in ({name: terms}, {**losses, name: terms}))
+    others = [other for other in losses if other != "none"]
+    if not others:
+        return f"{field}.{name} is not in effect (no loss is); write {alone}"
+    verb, place, all_of_them = ("is", "its place", "both") if len(others) == 1 else ("are", "their place", "all")
+    return (
+        f"{field}.{name} is not in effect ({', '.join(others)} {verb}); write {alone} to take {place}, or {beside} "
+        f"for {all_of_them}"
+    )
 
 
-def _sections(model: type[BaseModel], path: KeyPath = ()) -> dict[KeyPath, type[BaseModel]]:
-    found = {path: model}
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Record):
-            found.update(_sections(field.annotation, (*path, name)))
-    return found
-
-
-_SECTIONS = _sections(SearchConfig)
-
-
-def _section_at(path: KeyPath) -> type[BaseModel] | None:
-    return _SECTIONS.get(path)
+def _path(details: ErrorDetails) -> KeyPath:
+    return tuple(str(part) for part in details["loc"])
 
 
 def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
@@ -249,44 +263,11 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}; check --config") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    lines: dict[KeyPath, int] = {}
     try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-        if node is None:
-            return {}, {}
-        if not isinstance(node, yaml.MappingNode):
-            raise ConfigError(f"{path}:{node.start_mark.line + 1}: is not a mapping; write `key: value` lines")
-        _note_lines(node, (), lines, path, frozenset())
-        values = loader.construct_document(node)
+        return read_mapping(text, origin=str(path))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
         raise ConfigError(f"{path}{where}: is no YAML: {error.problem or error.context}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path}: is no YAML: {' '.join(str(error).split())}") from None
-    return values, lines
-
-
-def _note_lines(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], file: Path, above: frozenset[int]) -> None:
-    if id(node) in above:
-        raise ConfigError(f"{file}:{node.start_mark.line + 1}: an anchor contains itself; write the values out")
-    above |= {id(node)}
-    if isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            _note_lines(item, (*path, str(index)), lines, file, above)
-    if not isinstance(node, yaml.MappingNode):
-        return
-    own: dict[str, int] = {}
-    for key_node, value_node in node.value:
-        line = key_node.start_mark.line + 1
-        if key_node.tag == "tag:yaml.org,2002:merge":
-            continue
-        if key_node.tag != "tag:yaml.org,2002:str":
-            raise ConfigError(f"{file}:{line}: the key {key_node.value!r:.40} is not a name; quote it or rename it")
-        key = (*path, key_node.value)
-        if key[-1] in own:
-            dotted, first = ".".join(key), own[key[-1]]
-            raise ConfigError(f"{file}:{line}: '{dotted}' is given twice (first in line {first}); keep one")
-        own[key[-1]] = lines[key] = line
-        _note_lines(value_node, key, lines, file, above)

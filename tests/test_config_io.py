@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import textwrap
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_distill.config import SearchConfig, TeacherConfig, default_teacher_recipe
+from nas_distill.config.fields import all_keys, example, field_at
 from nas_distill.config_io import dump_config, load_config, parse_assignment, read_run_config
 from nas_distill.errors import ConfigError, RunError
 from nas_distill.records import Recipe
@@ -65,9 +67,37 @@ def test_set_edits_the_losses_in_effect(tmp_path: Path) -> None:
     assert load_config(None, ["recipe.losses.dist.temperature=3"]).recipe.losses == {
         "dist": {"weight": 1.0, "temperature": 3.0}
     }
-    path = write(tmp_path, "recipe: {losses: {dkd: {alpha: 1}}}\n")
+    path = write(tmp_path, "recipe: {losses: {dkd: {alpha: 1}, kd: {}}}\n")
     config = load_config(path, ["recipe.losses.dkd.beta=4", "recipe.losses.kd.weight=0.5"])
     assert config.recipe.losses == {"dkd": {"alpha": 1.0, "beta": 4.0}, "kd": {"weight": 0.5}}
+    config = load_config(None, ["recipe.losses={kd: {}}", "recipe.losses.kd.temperature=4"])
+    assert config.recipe.losses == {"kd": {"temperature": 4.0}}
+
+
+@pytest.mark.parametrize("key", ["temperature=4", "={temperature: 4}"])
+def test_set_adds_no_loss_to_those_in_effect_unless_it_names_them_all(key: str) -> None:
+    override = f"recipe.losses.kd{'' if key.startswith('=') else '.'}{key}"
+    message = complaint(None, override)
+    assert message == (
+        f"--set {override}: recipe.losses.kd is not in effect (dist is); write "
+        "--set 'recipe.losses={kd: {temperature: 4}}' to take its place, or "
+        "--set 'recipe.losses={dist: {weight: 1.0}, kd: {temperature: 4}}' for both"
+    )
+    alone, both = re.findall(r"--set '(.*?)'", message)
+    assert load_config(None, [alone]).recipe.losses == {"kd": {"temperature": 4.0}}
+    assert load_config(None, [both]).recipe.losses == {"dist": {"weight": 1.0}, "kd": {"temperature": 4.0}}
+
+
+def test_what_is_in_effect_is_what_lower_layers_say(tmp_path: Path) -> None:
+    path = write(tmp_path, "recipe: {losses: {dkd: {alpha: 1}, at: {}}}\n")
+    assert "not in effect (dkd, at are); write" in complaint(path, "recipe.losses.dist.weight=2")
+    path = write(tmp_path, "recipe: {losses: {none: {}}}\n")
+    assert complaint(path, "recipe.losses.kd.weight=2").endswith(
+        "not in effect (no loss is); write --set 'recipe.losses={kd: {weight: 2}}'"
+    )
+    path = write(tmp_path, "recipe: {losses: 3}\n")
+    assert "'recipe.losses' is a value (3), not a section" in complaint(path, "recipe.losses.kd.weight=2")
+    assert "should be a mapping" in complaint(None, "recipe.losses.kd=2")
 
 
 def test_set_replaces_a_whole_free_mapping_and_merges_a_whole_section() -> None:
@@ -83,7 +113,7 @@ def test_floats_without_a_point_are_floats(text: str, value: float) -> None:
 
 def test_yaml_anchors_and_merge_keys_work(tmp_path: Path) -> None:
     path = write(tmp_path, "recipe: &r {epochs: 2, batch_size: 8}\nteacher:\n  recipe: {<<: *r, epochs: 9}\n")
-    config = load_config(path, ["recipe.losses.kd.weight=0.1"])
+    config = load_config(path, ["recipe.losses.dist.weight=0.1"])
     assert (config.teacher.recipe.epochs, config.teacher.recipe.batch_size) == (9, 8)
 
 
@@ -178,11 +208,52 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
         ("recipe.losses.dist.weight.x=1", "'recipe.losses.dist.weight' is a value (1.0), not a section"),
         ("dta.source=x", "unknown key 'dta'; did you mean 'data'?"),
         ("recipe.losses=3", "recipe.losses should be a mapping"),
+        ("recipe.losses={kd: {}, kd: {temperature: 2}}", "'recipe.losses.kd' is given twice; keep one"),
+        ("recipe={epochs: 1, epochs: 2}", "'recipe.epochs' is given twice; keep one"),
+        ("teacher.arguments.x=&a [*a]", "an anchor contains itself; write the values out"),
+        ("seed=true", "seed should be a number, not true or false"),
+        ("recipe.learning_rate=yes", "recipe.learning_rate should be a number, not true or false"),
+        ("recipe.losses.dist.weight=true", "recipe.losses.dist.weight should be a number, not true or false"),
+        ("budget.trials=on", "budget.trials should be a number, not true or false"),
+        ("asha.rungs=[true, 2]", "asha.rungs.0 should be a number, not true or false"),
+        ("resources.gpus_per_trial=false", "resources.gpus_per_trial should be a number, not true or false"),
+        ("objectives=gap_points", "objectives should be a list, such as [gap_points, num_params]; found 'gap_points'"),
+        ("views.mixes=mixup", "views.mixes should be a list, such as [none, mixup]; found 'mixup'"),
+        ("asha.rungs=3", "asha.rungs should be a list, such as [3, 10]; found 3"),
     ],
 )
 def test_bad_overrides_are_refused(override: str, expected: str) -> None:
     assert complaint(None, override).startswith(f"--set {override}: ")
     assert expected in complaint(None, override)
+
+
+def test_each_wrong_number_is_one_line(tmp_path: Path) -> None:
+    path = write(tmp_path, "seed: true\nrecipe:\n  batch_size: no\n  epochs: 0\n")
+    assert sorted(complaint(path).splitlines()) == [
+        f"{path}:1: seed should be a number, not true or false",
+        f"{path}:3: recipe.batch_size should be a number, not true or false",
+        f"{path}:4: recipe.epochs should be greater than 0; found 0",
+    ]
+
+
+def test_true_and_false_are_values_where_they_are_meant() -> None:
+    overrides = ["data.download=true", "views.flip=false", "teacher.arguments={a: true, b: [false, 1], c: {d: true}}"]
+    config = load_config(None, overrides)
+    assert (config.data.download, config.views.flip) == (True, False)
+    assert config.teacher.arguments == {"a": True, "b": (False, 1), "c": {"d": True}}
+
+
+def test_every_list_has_an_example_that_it_takes() -> None:
+    fields = {key: field_at(key) for key in all_keys()}
+    lists = [key for key, field in fields.items() if field is not None and "tuple[" in str(field.annotation)]
+    assert {".".join(key) for key in lists} == {"asha.rungs", "objectives", "views.mixes"}
+    for key in lists:
+        beside = ["space.recipe=search"] if key[0] == "views" else []
+        load_config(None, [f"{'.'.join(key)}={example(key)}", *beside])
+
+
+def test_a_value_is_told_once() -> None:
+    assert complaint(None, "sampler.name=tpee").count("'tpee'") == 1
 
 
 def test_an_assignment_keeps_later_equal_signs() -> None:

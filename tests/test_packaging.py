@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -69,6 +70,25 @@ def test_the_wheel_holds_nothing_else(wheel: Path) -> None:
     tops = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     (metadata,) = tops - {"nas_distill", "search_spaces"}
     assert metadata.endswith(".dist-info")
+
+
+def test_the_script_is_called_as_documents_and_errors_say(wheel: Path, installed: Path, tmp_path: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    (name,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
+    assert re.findall(r"(?m)^(\S+) *= *(\S+)$", archive.read(name).decode()) == [
+        ("nas_distill", "nas_distill.__main__:main")
+    ]
+    shown = run(str(installed / "bin" / "nas_distill"), "--version", cwd=tmp_path, PYTHONPATH=str(installed))
+    assert shown.startswith("nas_distill, version ")
+
+
+@pytest.mark.parametrize("part", ["README.md", "CONTRIBUTING.md", "Makefile", "docs", "nas_distill", "search_spaces"])
+def test_no_command_is_called_by_the_name_of_the_distribution(part: str) -> None:
+    """`nas-distill` is what pip installs; what users type is `nas_distill`."""
+    files = [path for path in (CHECKOUT / part, *(CHECKOUT / part).rglob("*")) if path.suffix in {"", ".md", ".py"}]
+    for path in files:
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        assert not re.findall(r"nas-distill(?= [A-Za-z-]|`|$)", text, re.MULTILINE), path
 
 
 def test_the_wheel_carries_its_licence(wheel: Path) -> None:

@@ -14,7 +14,7 @@ from types import FrameType
 import click
 
 from nas_distill import __version__
-from nas_distill.errors import EXIT_INTERRUPTED, NasDistillError, RunError
+from nas_distill.errors import EXIT_INTERRUPTED, NasDistillError, RunError, nearest_names
 
 VERBS = ("search", "teacher", "spaces", "losses", "report", "pareto", "explain", "confirm", "doctor")
 """Verbs in the order of `--help`; each is the click command called `command` in the module of its name."""
@@ -33,9 +33,18 @@ class _Verbs(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Returns the verb; of an unknown one the nearest is said, which click does for verbs that are imported."""
+        name = args[0]
+        if name not in VERBS and not name.startswith("-") and not ctx.resilient_parsing:
+            ctx.fail(f"No such command '{name}'; {nearest_names(name, VERBS)}")
+        return super().resolve_command(ctx, args)
+
 
 @click.group(
-    name="nas-distill",
+    name="nas_distill",
     cls=_Verbs,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

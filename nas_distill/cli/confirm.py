@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import click
 
 from nas_distill.cli.options import RESOURCE_FLAGS, config_flags, given_values, names_of
 from nas_distill.errors import EXIT_INTERRUPTED, ConfigError
+
+FLAGS = tuple(replace(flag, default="the run's") for flag in RESOURCE_FLAGS)
+"""Without them the trainings have what the search's own had."""
 
 
 @click.command(short_help="Retrain picked students with and without the teacher; score them on test.")
@@ -23,7 +27,7 @@ from nas_distill.errors import EXIT_INTERRUPTED, ConfigError
 )
 @click.option("--folds", type=int, default=None, help="Instead: parts of the training split; test stays closed.")
 @click.option("--release", is_flag=True, help="Train a third time, with per-class release.")
-@config_flags(RESOURCE_FLAGS)
+@config_flags(FLAGS)
 def command(
     run: Path, picks: str | None, seeds: int | None, folds: int | None, *, release: bool, **parameters: Any
 ) -> None:
@@ -55,8 +59,8 @@ def command(
             run,
             request,
             progress,
-            resources=given_values(RESOURCE_FLAGS, parameters),
-            flag_names=names_of(RESOURCE_FLAGS),
+            resources=given_values(FLAGS, parameters),
+            flag_names=names_of(FLAGS),
         )
     _print(outcome.run.path)
     if outcome.interrupted:

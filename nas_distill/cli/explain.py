@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
+from nas_distill.cli.options import TRIAL_NUMBER
+
 
 @click.command(short_help="Tell one student's story: where it stands, why, and what to try.")
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
-@click.argument("trial", metavar="TRIAL", type=click.IntRange(min=0))
+@click.argument("trial", metavar="TRIAL", type=TRIAL_NUMBER)
 def command(run: Path, trial: int) -> None:
     """Tells what the records of RUN say of the trial with the number TRIAL.
 

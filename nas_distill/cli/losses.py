@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nas_distill.errors import ConfigError, nearest_names
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -43,6 +45,9 @@ def show_command(name: str) -> None:
         click.echo("none: the control, trained on the labels alone\n")
         click.echo("example   --set 'recipe.losses={}' --set recipe.label_weight=1")
         return
+    if name not in LOSSES.names():
+        known = (NONE, *LOSSES.names())  # the registry does not list the control
+        raise ConfigError(f"recipe.losses: no loss is called '{name}'; {nearest_names(name, known)}")
     entry = LOSSES.get(name)
     click.echo(f"{name}: {entry.equation}\n")
     click.echo(f"paper     {entry.paper}")

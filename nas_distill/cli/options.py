@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,14 +21,47 @@ class _NumberOrAuto(click.ParamType[float | str]):
     name = "float|auto"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
-        """Returns the number, or "auto"."""
+        """Returns the number, or "auto"; what numbers may be is the configuration's to say."""
         if value == "auto":
             return "auto"
-        number: float = click.FLOAT.convert(value, param, ctx)
-        return number
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f"'{value}' must be auto, or a number of at least 0", param, ctx)
+
+
+class _Duration(click.ParamType[str]):
+    """A duration with units, such as "8h"."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Returns the text; what durations are is the configuration's to say, where a bare number is seconds."""
+        bare = re.search(r"[\d.]+$", str(value).strip())
+        if bare is not None:
+            number = bare[0]
+            self.fail(
+                f"'{value}' ends in a number without a unit; give a unit: {number}h, {number}m or {number}s", param, ctx
+            )
+        return str(value)
+
+
+class _TrialNumber(click.ParamType[int]):
+    """The number of a trial."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Returns the number."""
+        text = str(value).strip()
+        if not (text.isascii() and text.isdigit()):
+            self.fail(f"'{value}' must be the number of a trial, such as 12", param, ctx)
+        return int(text)
 
 
 NUMBER_OR_AUTO = _NumberOrAuto()
+DURATION = _Duration()
+TRIAL_NUMBER = _TrialNumber()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +96,12 @@ DATA_FLAGS = (
         default="digits",
     ),
     ConfigFlag("--data-root", "data.root", "Folder of timm's data sets."),
-    ConfigFlag("--image-size", "data.image_size", "Height and width, pixels.", kind=int),
+    ConfigFlag(
+        "--image-size",
+        "data.image_size",
+        "Height and width, pixels, to which images are brought; theirs by default, if all agree.",
+        kind=int,
+    ),
     ConfigFlag("--max-train-images", "data.max_train_images", "Stratified cap on training images.", kind=int),
 )
 

@@ -13,6 +13,7 @@ import click
 
 from nas_distill.cli.options import (
     DATA_FLAGS,
+    DURATION,
     RESOURCE_FLAGS,
     TRUST_PICKLE_FLAG,
     ConfigFlag,
@@ -34,7 +35,12 @@ BUDGET_FLAGS = (
         "Trials to train; with --resume, in all.  [default: 16, without another budget]",
         kind=int,
     ),
-    ConfigFlag("--time-budget", "budget.time_s", "Time to search, such as 8h, 90m or 3600s; with --resume, in all."),
+    ConfigFlag(
+        "--time-budget",
+        "budget.time_s",
+        "Time to search, such as 8h, 90m or 3600s; with --resume, in all.",
+        kind=DURATION,
+    ),
     ConfigFlag("--epoch-budget", "budget.epochs", "Epochs to train in all.", kind=int),
     ConfigFlag(
         "--patience",
@@ -125,7 +131,8 @@ FLAGS = (
     "--resume",
     type=click.Path(),
     metavar="RUN",
-    help="Go on with a run (takes budgets, --sampler, --assistants, --folds and resource flags).",
+    help="Go on with a run, whose own values hold, not the defaults shown here "
+    "(takes budgets, --sampler, --assistants, --folds and resource flags).",
 )
 def command(
     config_file: str | None,
@@ -136,10 +143,13 @@ def command(
 ) -> None:
     """Searches for students of a teacher, distils them, and writes the report.
 
+    Photos need --image-size, the same as their teacher was trained with. The space resnet is for images of 24 to 96
+    pixels; for larger ones bring a space of your own.
+
     \b
     Examples:
       python -m nas_distill search --data digits
-      python -m nas_distill search --data folder:photos --teacher local-dir:runs/teacher --space resnet
+      python -m nas_distill search --data folder:photos --image-size 96 --teacher local-dir:runs/teacher --space resnet
       python -m nas_distill search --resume runs/digits-20260101-120000 --trials 32
     """  # noqa: D301 - \b is click's mark for a block that is not rewrapped
     from nas_distill.cli.progress import make_progress

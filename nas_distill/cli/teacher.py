@@ -59,10 +59,14 @@ def command(
 ) -> None:
     """Trains or fine-tunes a teacher on the labels alone and writes it as a timm local-dir.
 
+    Photos need --image-size, the same here and in the search.
+
     \b
     Example:
-      python -m nas_distill teacher --data folder:data --model resnet34 --pretrained --learning-rate 3e-4 --out teacher
-      python -m nas_distill search --data folder:data --teacher local-dir:teacher
+      python -m nas_distill teacher --data folder:photos --image-size 96 \\
+          --model resnet34 --pretrained --learning-rate 3e-4 --out runs/teacher
+      python -m nas_distill search --data folder:photos --image-size 96 \\
+          --teacher local-dir:runs/teacher --space resnet
     """  # noqa: D301 - \b is click's mark for a block that is not rewrapped
     from nas_distill.cli.progress import make_progress
     from nas_distill.config_io import load_config, parse_assignment

@@ -24,7 +24,7 @@ class AshaConfig(Record):
     rule: Annotated[str, Field(min_length=1)] = "volume"
     reduction_factor: Annotated[float, Field(gt=1.0)] = 3.0
     grace_epochs: PositiveInt | None = None
-    rungs: tuple[PositiveInt, ...] | None = None
+    rungs: tuple[PositiveInt, ...] | None = Field(default=None, examples=[(3, 10)])
 
     @field_validator("rungs")
     @classmethod

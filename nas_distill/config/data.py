@@ -102,4 +102,4 @@ class ViewsConfig(Augmentation):
     crop_padding: NonNegativeInt | None = None
     flip: bool | None = None
     seed: NonNegativeInt = 0
-    mixes: tuple[Mix, ...] = ()
+    mixes: tuple[Mix, ...] = Field(default=(), examples=[("none", "mixup")])

@@ -141,7 +141,7 @@ class SearchConfig(Record):
     teacher: TeacherConfig = Field(default_factory=TeacherConfig)
     space: SpaceConfig = Field(default_factory=SpaceConfig)
     sampler: SamplerConfig = Field(default_factory=SamplerConfig)
-    objectives: tuple[str, ...] = ("gap_points", "num_params")
+    objectives: tuple[str, ...] = Field(default=("gap_points", "num_params"), examples=[("gap_points", "num_params")])
     budget: BudgetConfig = Field(default_factory=BudgetConfig)
     asha: AshaConfig = Field(default_factory=AshaConfig)
     recipe: Recipe = Field(default_factory=Recipe)

@@ -92,6 +92,11 @@ class DataManifest(Record):
         """Number of classes, K."""
         return len(self.class_names)
 
+    @property
+    def images_per_class(self) -> float:
+        """Training images of a class, on average."""
+        return self.num_train / len(self.class_names)
+
     def num_images(self, name: SplitName) -> int:
         """Returns the number of images in the split `name`."""
         return {"train": self.num_train, "validation": self.num_validation, "test": self.num_test}[name]

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nas_distill.analysis.frame import read_parameters, read_study
 from nas_distill.analysis.front import pareto_front
 from nas_distill.config import SearchConfig
 from nas_distill.config_io import parse_yaml
-from nas_distill.errors import ConfigError
-from nas_distill.search.recipes import load_recipe_space, make_choices, propose_recipe
+from nas_distill.errors import ConfigError, NasDistillError
+from nas_distill.records import Recipe, StudentSpec
+from nas_distill.search.recipes import RecipeChoices, load_recipe_space, make_choices, propose_recipe
 from nas_distill.search.sampling import check_point
 from nas_distill.search.spaces import load_space, propose
 from nas_distill.store import RunDirectory
+
+if TYPE_CHECKING:
+    from optuna import Trial
 
 Point = Mapping[str, Any]
 """Names of parameters to values; those that are not named are the sampler's."""
@@ -23,8 +29,12 @@ Point = Mapping[str, Any]
 _FIELD = "space.points"
 
 
-def planned_points(config: SearchConfig) -> tuple[Point, ...]:
+def planned_points(config: SearchConfig, *, images_per_class: float | None = None) -> tuple[Point, ...]:
     """Returns the candidates that a search tries first, in order.
+
+    Args:
+        config: The search's.
+        images_per_class: Training images of a class, on average; None while that is not known. Few allow fewer recipes.
 
     Raises:
         ConfigError: There is no such file or run, a name is not asked for, a value is outside its distribution, or a
@@ -37,7 +47,12 @@ def planned_points(config: SearchConfig) -> tuple[Point, ...]:
         return ()
     points = _of_run(Path(source)) if Path(source).is_dir() else _of_file(Path(source))
     space, recipes = load_space(config.space.name), load_recipe_space(config.space.recipe)
-    choices = make_choices(config)
+    counts = (math.inf, 0.0) if images_per_class is None else (images_per_class,)
+    choices = [make_choices(config, images_per_class=count) for count in counts]
+
+    def ask(served: RecipeChoices, trial: Trial) -> tuple[StudentSpec, Recipe]:
+        return propose(space, trial), propose_recipe(recipes, trial, config.recipe, served)
+
     seen: dict[str, str] = {}
     for name, point in points:
         where = f"{_FIELD}: {source}: {name}"
@@ -45,12 +60,20 @@ def planned_points(config: SearchConfig) -> tuple[Point, ...]:
         if text in seen:
             raise ConfigError(f"{where}: is the same as {seen[text]}; give it once")
         seen[text] = name
-        check_point(
-            point,
-            lambda trial: (propose(space, trial), propose_recipe(recipes, trial, config.recipe, choices)),
-            where=where,
-        )
+        errors = [_error(point, where, partial(ask, served)) for served in choices]
+        if all(errors):
+            assert errors[0] is not None
+            raise errors[0]
     return tuple(point for _, point in points)
+
+
+def _error(point: Point, where: str, ask: Callable[[Trial], object]) -> NasDistillError | None:
+    """Returns what is wrong with a point for those who ask a trial so."""
+    try:
+        check_point(point, ask, where=where)
+    except NasDistillError as error:
+        return error
+    return None
 
 
 def _of_run(path: Path) -> Sequence[tuple[str, Point]]:

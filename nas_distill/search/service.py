@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Mapping
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import torch
@@ -14,24 +14,29 @@ import nas_distill.models  # noqa: F401 - registers this project's entrypoints w
 from nas_distill.config import SearchConfig
 from nas_distill.config_io import dump_config, load_config, read_run_config
 from nas_distill.data.manifest import DataManifest
-from nas_distill.errors import ClusterError, ConfigError, NasDistillError, RunError, StudyError
+from nas_distill.errors import (
+    ClusterError,
+    ConfigError,
+    NasDistillError,
+    RunError,
+    StudyError,
+)
 from nas_distill.files import read_record, write_text
-from nas_distill.objectives import check_objectives
 from nas_distill.progress import Progress
-from nas_distill.search.assistant_plan import check_assistants, lessons_are_left
+from nas_distill.search.assistant_plan import lessons_are_left
+from nas_distill.search.checks import check_inputs, check_search
 from nas_distill.search.cluster import ray_cluster
 from nas_distill.search.equipment import slab_pool
-from nas_distill.search.fold_plan import check_folds, plan_folds
+from nas_distill.search.fold_plan import plan_folds
 from nas_distill.search.points import planned_points
-from nas_distill.search.preparation import Prepared, check_served, prepare
-from nas_distill.search.recipes import load_recipe_space
+from nas_distill.search.preparation import Prepared, prepare
 from nas_distill.search.repeats import unended
 from nas_distill.search.session import SearchOutcome, note_search, opened_ledger, search_session
 from nas_distill.search.settings import check_settings
-from nas_distill.search.spaces import load_space
-from nas_distill.search.stopping import make_stopping
 from nas_distill.store import RunDirectory
-from nas_distill.train.optimisation import check_optimizer
+
+_UNUSED = frozenset({"lock", "study.db"})
+"""What lies in a run directory before anything is computed."""
 
 
 def start_search(config: SearchConfig, folder: Path, progress: Progress) -> SearchOutcome:
@@ -47,13 +52,14 @@ def start_search(config: SearchConfig, folder: Path, progress: Progress) -> Sear
     """
     run = RunDirectory(folder.resolve())
     _check_path(run)
-    with run.locked():
+    config = _with_study_name(config.anchored(Path.cwd()), run)
+    check_settings(config)
+    check_search(config)
+    points = planned_points(config)
+    check_inputs(config)
+    with _made_for_use(run):
         if run.config.exists():
             raise RunError(f"{folder}: holds a run already; go on with --resume {folder}, or choose another --out")
-        config = _with_study_name(config.anchored(Path.cwd()), run)
-        check_settings(config)
-        _check(config)
-        points = planned_points(config)
         with opened_ledger(run, config) as ledger:
             if ledger.num_trials:
                 raise StudyError(
@@ -65,7 +71,9 @@ def start_search(config: SearchConfig, folder: Path, progress: Progress) -> Sear
             prepared = None
             try:
                 with ray_cluster(config.resources):
-                    prepared = _prepare(run, config, progress)
+                    found = _prepare(run, config, progress)
+                    planned_points(config, images_per_class=found.manifest.images_per_class)
+                    prepared = found
                     return search_session(run, config, prepared, ledger, progress)
             except NasDistillError as error:
                 cut_short = run.teacher.exists() and isinstance(error, RunError | ClusterError)
@@ -116,7 +124,7 @@ def resume_search(
         extended = load_config(run.config, (), kept, flag_names=flag_names).anchored(Path.cwd()) if kept else config
         given = {**(resources or {}), **kept}
         session = load_config(run.config, (), given, flag_names=flag_names).anchored(Path.cwd())
-        _check(session)
+        check_search(session)
         with opened_ledger(run, session) as ledger:
             if run.data_manifest.exists():  # before anything is computed for what may be another search
                 note_search(ledger, session, read_record(run.data_manifest, DataManifest), progress)
@@ -151,6 +159,22 @@ def _check_path(run: RunDirectory) -> None:
             raise RunError(f"--out: {run.path} holds '{character}', which no database URL can; choose another folder")
 
 
+@contextmanager
+def _made_for_use(run: RunDirectory) -> Iterator[None]:
+    """Holds the run directory, and removes one that it made where an error leaves nothing in it to go on with."""
+    is_new = False
+    with suppress(OSError):  # what is wrong with the path is said where the lock is taken
+        is_new = not run.path.exists()
+    with run.locked():
+        try:
+            yield
+        except NasDistillError:
+            with suppress(OSError):  # what went wrong before is what the user is told
+                if is_new and {path.name for path in run.path.iterdir()} <= _UNUSED:
+                    shutil.rmtree(run.path)
+            raise
+
+
 def _with_study_name(config: SearchConfig, run: RunDirectory) -> SearchConfig:
     """Names the study in a shared database as no other run's, unless the user named it."""
     resources = config.resources
@@ -158,18 +182,6 @@ def _with_study_name(config: SearchConfig, run: RunDirectory) -> SearchConfig:
         return config
     name = f"{run.path.name}-{uuid.uuid4().hex[:8]}"
     return config.model_copy(update={"resources": resources.model_copy(update={"study_name": name})})
-
-
-def _check(config: SearchConfig) -> None:
-    """Finds out what can be found out before anything is computed."""
-    check_served(config)
-    check_assistants(config)
-    check_folds(config)
-    make_stopping(config.asha, epochs=config.recipe.epochs, objectives=check_objectives(config.objectives))
-    check_optimizer(config.recipe.optimizer)
-    check_optimizer(config.teacher.recipe.optimizer)
-    load_space(config.space.name)
-    load_recipe_space(config.space.recipe)
 
 
 def _prepare(run: RunDirectory, config: SearchConfig, progress: Progress, *, alone: bool = False) -> Prepared:

@@ -129,7 +129,6 @@ def _make_driver(
     stopping: Stopping | None,
     progress: Progress,
 ) -> SearchDriver:
-    manifest = prepared.manifest
     proposer = Proposer(
         ledger,
         space=load_space(config.space.name),
@@ -137,7 +136,7 @@ def _make_driver(
         pricer=Pricer(input_shape(prepared), prepared.head),
         recipe=config.recipe,
         recipes=load_recipe_space(config.space.recipe),
-        choices=make_choices(config, images_per_class=manifest.num_train / len(manifest.class_names)),
+        choices=make_choices(config, images_per_class=prepared.manifest.images_per_class),
         seed=config.seed,
         max_refusals=config.budget.max_refusals,
         known=ledger.assigned(),

@@ -46,7 +46,8 @@ def test_a_story_is_told_in_sections(tmp_path: Path, capsys: pytest.CaptureFixtu
     ("arguments", "code", "expected"),
     [
         (("explain", "RUN", "99"), 2, "TRIAL 99: is no trial of"),
-        (("explain", "RUN", "x"), 2, "Invalid value for 'TRIAL'"),
+        (("explain", "RUN", "x"), 2, "Invalid value for 'TRIAL': 'x' must be the number of a trial"),
+        (("explain", "RUN", "1.0"), 2, "Invalid value for 'TRIAL': '1.0' must be the number of a trial"),
         (("explain", "nowhere", "0"), 6, "holds no run"),
         (("confirm", "nowhere"), 6, "holds no run"),
         (("confirm", "RUN", "--seeds", "2", "--folds", "2"), 2, "give one of them"),

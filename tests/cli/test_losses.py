@@ -65,7 +65,9 @@ def test_depth_is_among_the_parameters_of_losses_of_feature_maps(capsys: pytest.
 
 def test_an_unknown_loss_is_a_config_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["losses", "show", "hinton"]) == ConfigError.exit_code
-    assert capsys.readouterr().err.startswith("error: recipe.losses: no loss is called 'hinton'; did you mean 'hint'?")
+    said = capsys.readouterr().err
+    assert said.startswith("error: recipe.losses: no loss is called 'hinton'; did you mean 'hint'?")
+    assert said.rstrip().endswith(f"known: {', '.join(sorted(NAMES))}")
 
 
 def test_no_verb_is_help(capsys: pytest.CaptureFixture[str]) -> None:

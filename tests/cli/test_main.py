@@ -69,9 +69,19 @@ def test_a_user_error_is_one_line_and_the_code_of_its_class() -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("serch",), "No such command 'serch'"),
+        (("serch",), "No such command 'serch'; did you mean 'search'? known: confirm, "),
         (("search", "--trails", "3"), "No such option '--trails'"),
         (("search", "--trials", "x"), "Invalid value for '--trials': 'x' is not a valid integer"),
+        (
+            ("search", "--gpus-per-trial", "abc"),
+            "Invalid value for '--gpus-per-trial': 'abc' must be auto, or a number ",
+        ),
+        (
+            ("search", "--time-budget", "8"),
+            "Invalid value for '--time-budget': '8' ends in a number without a unit; give a unit: 8h, 8m or 8s",
+        ),
+        (("search", "--time-budget", "1h30"), "Invalid value for '--time-budget': '1h30' ends in a number without"),
+        (("search", "--resume", "r", "--time-budget", "1.5"), "Invalid value for '--time-budget': '1.5' ends in"),
         (("teacher", "--out", "x"), "Missing option '--model'"),
         (("spaces", "sample", "tiny", "-n", "0"), "Invalid value for '-n' / '--number'"),
     ],

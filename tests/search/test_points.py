@@ -53,6 +53,15 @@ def test_parameters_of_recipes_are_points_too_where_recipes_are_searched(tmp_pat
         planned(path)
 
 
+@pytest.mark.parametrize(("name", "fits", "not_"), [("remedy_tempered", 50, 49), ("remedy_tempered_kept", 49, 50)])
+def test_a_point_must_fit_the_images_once_they_are_known(tmp_path: Path, name: str, fits: int, not_: int) -> None:
+    point = {"loss": "kd", name: "until"}
+    config = SearchConfig(space=SpaceConfig(points=str(write(tmp_path, [point])), recipe="search"))
+    assert planned_points(config) == planned_points(config, images_per_class=fits) == (point,)
+    with pytest.raises(ConfigError, match=f"point 1: '{name}' is no parameter that the space asks for"):
+        planned_points(config, images_per_class=not_)
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [

@@ -51,6 +51,18 @@ IDLE = [
         (),
         ("recipe.adaptive.temperature_course=cosine",),
     ),
+    Idle(
+        "recipe.adaptive.weight_course=linear",
+        r"linear has no effect, since recipe\.adaptive\.weight_end is 1, where it begins",
+        ("recipe.adaptive.weight_end=1",),
+        ("recipe.adaptive.weight_end=0.5",),
+    ),
+    Idle(
+        "recipe.adaptive.temperature_course=cosine",
+        r"cosine has no effect, since all its losses begin at recipe\.adaptive\.temperature_end",
+        ("recipe.losses={kd: {temperature: 3}, dist: {temperature: 3}}", "recipe.adaptive.temperature_end=3"),
+        ("recipe.losses={kd: {temperature: 3}, dist: {temperature: 2}}", "recipe.adaptive.temperature_end=3"),
+    ),
     Idle("recipe.adaptive.release_holdout=0.2", NO_RELEASE, (), ("recipe.adaptive.release=true",)),
     Idle("recipe.adaptive.release_level=0.2", NO_RELEASE, (), ("recipe.adaptive.release=true",)),
     Idle("views.mix_alpha=0.5", NO_MIX, (), ("recipe.mix=mixup",)),
@@ -159,4 +171,4 @@ def test_the_shipped_recipe_space_chooses_what_it_says_and_keeps_the_rest() -> N
 def test_it_is_told_before_anything_is_computed(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="weight_end"):
         start_search(configured("recipe.adaptive.weight_end=0.5"), tmp_path / "run", Heard())
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"lock"}
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,98 @@
+"""The fields of `SearchConfig` by their dotted keys: what they take, and what a wrong key may have meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from nas_distill.config.search import SearchConfig
+from nas_distill.config.yaml_text import KeyPath, inline
+from nas_distill.errors import nearest_names
+from nas_distill.frozen import Record
+
+
+def _sections(model: type[BaseModel], path: KeyPath = ()) -> dict[KeyPath, type[BaseModel]]:
+    found = {path: model}
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Record):
+            found.update(_sections(field.annotation, (*path, name)))
+    return found
+
+
+_SECTIONS = _sections(SearchConfig)
+
+
+def section_at(path: KeyPath) -> type[BaseModel] | None:
+    """Returns the class of the section at `path`; None where a value is, or nothing."""
+    return _SECTIONS.get(path)
+
+
+def field_at(path: KeyPath) -> FieldInfo | None:
+    """Returns the field at `path`, a value or a section; None where there is none."""
+    section = section_at(path[:-1])
+    return None if section is None else section.model_fields.get(path[-1])
+
+
+def all_keys() -> Iterator[KeyPath]:
+    """Yields the path of every field that is no section."""
+    for path, section in _SECTIONS.items():
+        yield from ((*path, name) for name in section.model_fields if (*path, name) not in _SECTIONS)
+
+
+def hint(path: KeyPath) -> str:
+    """Returns what an unknown key may have meant: a key of another section, or the nearest of its own."""
+    homes = [".".join(section) for section in _SECTIONS if path[-1] in _SECTIONS[section].model_fields]
+    if homes:
+        where = " or ".join(f"'{home}.{path[-1]}'" if home else f"'{path[-1]}'" for home in homes)
+        return f"did you mean {where}?"
+    parent = section_at(path[:-1])
+    return nearest_names(path[-1], parent.model_fields if parent else ())
+
+
+def example(path: KeyPath) -> str:
+    """Returns a list that the field at `path` takes, as its class gives it."""
+    field = field_at(path)
+    examples = field.examples if field is not None else None
+    return inline(list((examples or [("a", "b")])[0]))
+
+
+def truths(value: object, path: KeyPath = ()) -> Iterator[KeyPath]:
+    """Yields the path of each true or false that is written for a number; pydantic would take them for 1 and 0.
+
+    Args:
+        value: What is written at `path`.
+        path: Keys from the root; places in lists count as keys.
+    """
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from truths(item, (*path, str(key)))
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from truths(item, (*path, str(index)))
+    elif isinstance(value, bool) and _is_number(path):
+        yield path
+
+
+def _is_number(path: KeyPath) -> bool:
+    """Whether what lies at `path`, or in the field that it lies in, is a number and never true or false."""
+    ends = (end for end in range(len(path), 0, -1) if field_at(path[:end]) is not None)
+    end = next(ends, 0)
+    field = field_at(path[:end]) if end else None
+    kinds = set() if field is None else _kinds(field.annotation, len(path) - end)
+    return bool(kinds & {int, float}) and bool not in kinds
+
+
+def _kinds(annotation: Any, depth: int) -> set[Any]:
+    """Returns the plain types that an annotation allows, `depth` levels inside its mappings and lists."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _kinds(inner[0], depth)
+    if origin in {Union, UnionType}:
+        return {kind for one in inner for kind in _kinds(one, depth)}
+    if origin in {Mapping, tuple} and depth:
+        return _kinds(inner[1] if origin is Mapping else inner[0], depth - 1)
+    return set() if depth else {annotation}
