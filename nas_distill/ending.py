@@ -48,10 +48,18 @@ def read_own_result(assignment: Assignment, folder: TrialFolder) -> TrialRecord 
     if any(getattr(record, name) != getattr(assignment, name) for name in _IDENTITY):
         raise RunError(
             f"{folder.result}: is of another candidate, recipe, seed or teacher than the study's trial "
-            f"{assignment.number}; the study and the run directory do not belong together: restore the one that does, "
-            "or choose another --out"
+            f"{assignment.number}; {_way_out(assignment, folder)}"
         )
     return record
+
+
+def _way_out(assignment: Assignment, folder: TrialFolder) -> str:
+    if assignment.fold is None and assignment.confirmation is None:
+        return (
+            "the study and the run directory do not belong together: restore the one that does, or choose another --out"
+        )
+    # Trainings that repeat a trial are planned from it, by rules that another version may have had otherwise.
+    return f"another version of nas_distill, or another study, left it: move {folder.path.parents[1]} away and go on"
 
 
 def folder_of(run: RunDirectory, assignment: Assignment) -> TrialFolder:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,13 +13,13 @@ import safetensors.torch
 import torch
 
 from nas_distill.assignment import Assignment
-from nas_distill.ending import Circumstances
+from nas_distill.ending import Circumstances, read_own_result
 from nas_distill.errors import RunError
 from nas_distill.models.anatomy import network_signals
 from nas_distill.models.student import build_student
-from nas_distill.records import Recipe, StudentSpec, TrialRecord, TrialStatus
+from nas_distill.records import Confirmation, Recipe, StudentSpec, TrialRecord, TrialStatus
 from nas_distill.signals import Wanted
-from nas_distill.store import TrialFolder
+from nas_distill.store import RunDirectory, TrialFolder
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.metrics import linear_cka
 from nas_distill.trial import Trial, run_trial
@@ -247,6 +248,16 @@ def test_a_result_of_another_candidate_is_refused_not_returned(context: TrialCon
     run_trial(make_assignment(seed=1), context, folder)
     with pytest.raises(RunError, match="is of another candidate, recipe, seed or teacher than the study's trial 0"):
         run_trial(make_assignment(seed=2), context, folder)
+
+
+def test_a_result_that_repeats_another_trial_says_what_to_move_away(context: TrialContext, tmp_path: Path) -> None:
+    assignment = make_assignment(seed=1)
+    run_trial(assignment, context, TrialFolder(tmp_path / "00000"))
+    repeated = assignment.model_copy(update={"confirmation": Confirmation(arm="taught", repetition=0)})
+    folder = RunDirectory(tmp_path).confirmation(0, Confirmation(arm="taught", repetition=0), None)
+    shutil.copytree(tmp_path / "00000", folder.path)
+    with pytest.raises(RunError, match=rf"left it: move {tmp_path / 'confirm'} away and go on$"):
+        read_own_result(repeated, folder)
 
 
 def test_a_batch_that_a_network_cannot_train_on_fails_the_trial(context: TrialContext, tmp_path: Path) -> None:
