@@ -164,7 +164,8 @@ def test_labels_of_released_images_weigh_as_without_the_teacher() -> None:
 
 @given(st.floats(0.0, 5.0), st.floats(0.0, 1.0))
 def test_without_releases_the_labels_weigh_alike(own: float, factor: float) -> None:
-    assert label_weights(own, factor, torch.ones(2)).tolist() == pytest.approx([label_weight(own, factor)] * 2)
+    weights = label_weights(own, factor, torch.ones(2, dtype=torch.float64))
+    assert weights.tolist() == pytest.approx([label_weight(own, factor)] * 2, rel=1e-12)
 
 
 @pytest.mark.parametrize("targets", [LABELS, SHARES], ids=["labels", "shares"])
