@@ -45,7 +45,8 @@ test: lint
 	@echo "== import-linter"
 	@$(VENV)/bin/lint-imports
 	@echo "== pytest"
-	@$(RUN) pytest -n $(TEST_JOBS) --dist loadfile
+	@# In the order of the folders: by the number of their tests, the longest file of one test would come last and alone.
+	@$(RUN) pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder
 
 test-slow: $(STAMP)
 	@$(RUN) pytest -m slow
