@@ -14,13 +14,7 @@ import nas_distill.models  # noqa: F401 - registers this project's entrypoints w
 from nas_distill.config import SearchConfig
 from nas_distill.config_io import dump_config, load_config, read_run_config
 from nas_distill.data.manifest import DataManifest
-from nas_distill.errors import (
-    ClusterError,
-    ConfigError,
-    NasDistillError,
-    RunError,
-    StudyError,
-)
+from nas_distill.errors import ClusterError, ConfigError, NasDistillError, RunError, StudyError
 from nas_distill.files import read_record, write_text
 from nas_distill.progress import Progress
 from nas_distill.search.assistant_plan import lessons_are_left
