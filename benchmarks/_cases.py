@@ -11,25 +11,25 @@ import optuna
 import torch
 
 import nas_distill.models  # noqa: F401 - registers the entrypoints
-from nas_distill.analysis.frame import StudySnapshot, read_study
-from nas_distill.analysis.verdicts import Verdict
-from nas_distill.assignment import Assignment, source_name
+from nas_distill.analysis.trials.study_reader import StudySnapshot, read_study
+from nas_distill.analysis.diagnosis.verdicts import Verdict
+from nas_distill.records.task import Assignment, source_name
 from nas_distill.config import LOCAL_DIR, DataConfig, SearchConfig, ViewsConfig
-from nas_distill.config_io import dump_config
+from nas_distill.config.loading import dump_config
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import open_split
-from nas_distill.data.views import plan_views
-from nas_distill.files import write_text
+from nas_distill.data.views.render import plan_views
+from nas_distill.run_directory.files import write_text
 from nas_distill.knowledge.build import build_knowledge
 from nas_distill.knowledge.layout import AnswerStorage
 from nas_distill.models.cost import measure_cost
 from nas_distill.models.teacher import load_teacher
-from nas_distill.progress import Silent
+from nas_distill.callbacks import Silent
 from nas_distill.records import Recipe, StudentSpec, TrialRecord
-from nas_distill.store import RunDirectory, TrialFolder
+from nas_distill.run_directory.layout import RunDirectory, TrialFolder
 from nas_distill.train.teacher import fit_teacher
-from nas_distill.trial import run_trial
-from nas_distill.workplace import TrialContext, Workplace, open_context
+from nas_distill.trial.run import run_trial
+from nas_distill.trial.context import TrialContext, Workplace, open_context
 
 CPU = torch.device("cpu")
 EPOCHS = 40

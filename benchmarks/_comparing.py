@@ -10,10 +10,10 @@ import optuna
 from _sleeping import read_log
 from _sleeping_search import OBJECTIVES, STUDY
 
-from nas_distill.analysis.pareto import non_dominated_mask
+from nas_distill.analysis.front.arithmetic import non_dominated_mask
 from nas_distill.records import TrialRecord, TrialStatus
-from nas_distill.search.messages import EPOCH
-from nas_distill.store import RunDirectory
+from nas_distill.search.backend.protocol import EPOCH
+from nas_distill.run_directory.layout import RunDirectory
 
 
 def flying(folder: Path) -> list[int]:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from nas_distill.errors import ConfigError, nearest_names
 from nas_distill.losses.registry import LOSSES, NONE, LossEntry, Need
-from nas_distill.recipe import Adaptation
+from nas_distill.records.recipe import Adaptation
 from nas_distill.records import Recipe
 
 Settings = Mapping[str, Any]

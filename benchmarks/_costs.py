@@ -13,7 +13,7 @@ from functools import cache
 from nas_distill.errors import SpaceError
 from nas_distill.models.cost import measure_cost
 from nas_distill.records import Cost, Recipe, StudentSpec
-from nas_distill.search.pricing import InputShape, Pricer
+from nas_distill.search.proposal.costs import InputShape, Pricer
 
 _ON_PAPER = {"widths", "depths", "block"}
 _FLOAT_BYTES, _COUNTER_BYTES = 4, 8

@@ -18,12 +18,12 @@ from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import nn
 
 from nas_distill.errors import SpaceError, TrialError
-from nas_distill.frozen import FrozenArguments, FrozenTexts, Record
+from nas_distill.records.base import FrozenArguments, FrozenTexts, Record
 from nas_distill.records import Cost, EpochMetrics, Recipe, StudentSpec
-from nas_distill.search.limits import Limits
-from nas_distill.search.pricing import InputShape
-from nas_distill.search.recipes import RecipeChoices, RecipeSpace, propose_recipe
-from nas_distill.search.spaces import Space, propose
+from nas_distill.search.proposal.limits import Limits
+from nas_distill.search.proposal.costs import InputShape
+from nas_distill.search.spaces.recipes import RecipeChoices, RecipeSpace, propose_recipe
+from nas_distill.search.spaces.loading import Space, propose
 from nas_distill.train.evaluation import evaluate
 from nas_distill.train.execution import byte_format
 from nas_distill.train.loop import Trainer

@@ -11,8 +11,8 @@ from _sleeping import Sleep
 from _sleeping_search import Sleeping, run_sleeping
 
 from nas_distill.config import ResourcesConfig
-from nas_distill.progress import Silent
-from nas_distill.search.cluster import ray_cluster
+from nas_distill.callbacks import Silent
+from nas_distill.search.backend.cluster import ray_cluster
 
 
 class Loud(Silent):

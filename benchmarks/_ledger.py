@@ -10,8 +10,8 @@ from typing import Generic, TypeVar
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from nas_distill.config import ExecutionConfig
-from nas_distill.data.views import ViewPlan
-from nas_distill.frozen import Record, Share
+from nas_distill.data.views.render import ViewPlan
+from nas_distill.records.base import Record, Share
 from nas_distill.records import Recipe, StudentSpec
 
 

@@ -18,7 +18,7 @@ from nas_distill.config import DataConfig, ViewsConfig
 from nas_distill.data.manifest import DataManifest
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import ImageSplit, open_split
-from nas_distill.data.views import ViewPlan, plan_views
+from nas_distill.data.views.render import ViewPlan, plan_views
 from nas_distill.knowledge.build import build_knowledge
 from nas_distill.knowledge.layout import AnswerStorage
 from nas_distill.knowledge.store import Knowledge
@@ -27,7 +27,7 @@ from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.student import build_student
 from nas_distill.models.teacher import Teacher
 from nas_distill.models.through_teacher import TeacherHead
-from nas_distill.progress import Silent
+from nas_distill.callbacks import Silent
 from nas_distill.records import StudentSpec
 from nas_distill.train.training_data import TrainingData
 

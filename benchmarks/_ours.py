@@ -11,18 +11,18 @@ from _costs import PaperPricer
 from _simulator import Played, Proposal
 from _tables import CurveTable, Floats, Row
 
-from nas_distill.analysis.pareto import coordinates
+from nas_distill.analysis.front.arithmetic import coordinates
 from nas_distill.config import SamplerConfig, SearchConfig, SpaceConfig, StoppedAs, TeacherConfig
 from nas_distill.objectives import Objective, check_objectives
 from nas_distill.records import EpochMetrics, Recipe, StudentMetrics, TrialRecord, TrialStatus
-from nas_distill.search.asha import Asha, Decision, rung_epochs
-from nas_distill.search.asha_rules import RULES
-from nas_distill.search.limits import Limits, make_limits
-from nas_distill.search.pricing import InputShape
-from nas_distill.search.proposer import ExhaustedSpaceError, Proposer
-from nas_distill.search.recipes import RecipeChoices, RecipeSpace, load_recipe_space, make_choices
-from nas_distill.search.spaces import Space, load_space
-from nas_distill.search.study import StudyLedger
+from nas_distill.search.early_stopping.asha import Asha, Decision, rung_epochs
+from nas_distill.search.early_stopping.rules import RULES
+from nas_distill.search.proposal.limits import Limits, make_limits
+from nas_distill.search.proposal.costs import InputShape
+from nas_distill.search.proposal.proposer import ExhaustedSpaceError, Proposer
+from nas_distill.search.spaces.recipes import RecipeChoices, RecipeSpace, load_recipe_space, make_choices
+from nas_distill.search.spaces.loading import Space, load_space
+from nas_distill.search.study.ledger import StudyLedger
 
 REDUCTION_FACTOR = 3
 

@@ -15,7 +15,7 @@ from _common import commit
 from _ledger import Ledger, Outcome, ResultT
 
 from nas_distill.errors import NasDistillError
-from nas_distill.frozen import Record
+from nas_distill.records.base import Record
 
 TaskT = TypeVar("TaskT", bound=Record)
 PlaceT = TypeVar("PlaceT")

@@ -19,9 +19,9 @@ from _synthetic import synthetic_table
 from _tables import CurveTable, Floats, Row, ended, read_table
 from pydantic import NonNegativeInt, PositiveInt
 
-from nas_distill.analysis.pareto import coordinates, hypervolume, reference_point
+from nas_distill.analysis.front.arithmetic import coordinates, hypervolume, reference_point
 from nas_distill.config import AshaConfig, SamplerConfig, StoppedAs
-from nas_distill.frozen import Record
+from nas_distill.records.base import Record
 
 OURS, RANDOM, MOASHA = "ours", "random", "Syne Tune MOASHA"
 RULES = ("layers", "volume", "residual")

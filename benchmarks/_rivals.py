@@ -29,8 +29,8 @@ from optuna.trial import FixedTrial, TrialState
 
 from nas_distill.errors import SpaceError
 from nas_distill.records import Cost, Recipe, StudentSpec, TrialStatus
-from nas_distill.search.recipes import propose_recipe
-from nas_distill.search.spaces import propose
+from nas_distill.search.spaces.recipes import propose_recipe
+from nas_distill.search.spaces.loading import propose
 
 _ASKS = 1000
 _GAP, _SIZE, _EPOCH = "gap_points", "num_params", "training_iteration"

@@ -16,10 +16,10 @@ from _process import Usage, run_watched
 import nas_distill.models  # noqa: F401 - registers this project's entrypoints with timm
 from nas_distill.config import LOCAL_DIR
 from nas_distill.data.splits import ImageSplit
-from nas_distill.files import read_record
+from nas_distill.run_directory.files import read_record
 from nas_distill.models.cost import measure_cost
 from nas_distill.records import StudentSpec, TrialRecord
-from nas_distill.store import RunDirectory
+from nas_distill.run_directory.layout import RunDirectory
 
 PEER = Path(__file__).parent / "peers" / "ray_optuna_timm.py"
 IMAGE_SIZE = 32

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas_distill.assignment import Assignment
-from nas_distill.ending import Circumstances, end_trial, trial_record
-from nas_distill.files import write_text
-from nas_distill.frozen import parse_record
+from nas_distill.records.task import Assignment
+from nas_distill.run_directory.results import Circumstances, end_trial, trial_record
+from nas_distill.run_directory.files import write_text
+from nas_distill.records.base import parse_record
 from nas_distill.records import EpochMetrics, StudentMetrics, TrialRecord, TrialStatus
-from nas_distill.search.messages import ASSIGNMENT, EPOCH
-from nas_distill.search.reporting import ReportingTrainable
-from nas_distill.store import RunDirectory, TrialFolder
+from nas_distill.search.backend.protocol import ASSIGNMENT, EPOCH
+from nas_distill.search.backend.protocol import ReportingTrainable
+from nas_distill.run_directory.layout import RunDirectory, TrialFolder
 
 DEVICE = "simulated"
 

@@ -12,21 +12,21 @@ from _sleeping import Sleep, SleepingTrainable
 from optuna import Trial
 from ray import tune
 
-from nas_distill.assignment import Assignment
+from nas_distill.records.task import Assignment
 from nas_distill.config import AshaConfig, ResourcesConfig, SamplerConfig, SearchConfig
 from nas_distill.objectives import check_objectives
-from nas_distill.progress import Progress
+from nas_distill.callbacks import Progress
 from nas_distill.records import Recipe, StudentSpec
-from nas_distill.search.driver import SearchDriver
-from nas_distill.search.limits import Limits
-from nas_distill.search.pricing import InputShape
-from nas_distill.search.proposer import Proposer
-from nas_distill.search.recipes import load_recipe_space, make_choices
-from nas_distill.search.spaces import Space
-from nas_distill.search.stopping import make_stopping
-from nas_distill.search.study import StudyLedger
-from nas_distill.search.tune import run_trainable
-from nas_distill.store import RunDirectory
+from nas_distill.search.driver.driver import SearchDriver
+from nas_distill.search.proposal.limits import Limits
+from nas_distill.search.proposal.costs import InputShape
+from nas_distill.search.proposal.proposer import Proposer
+from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
+from nas_distill.search.spaces.loading import Space
+from nas_distill.search.early_stopping.curves import make_stopping
+from nas_distill.search.study.ledger import StudyLedger
+from nas_distill.search.backend.tune import run_trainable
+from nas_distill.run_directory.layout import RunDirectory
 
 OBJECTIVES = check_objectives(("gap_points", "num_params"))
 STUDY = "nas_distill"

@@ -14,7 +14,7 @@ from _sleeping import read_log
 from ray._private import ray_constants
 from ray.cluster_utils import Cluster
 
-from nas_distill.store import RunDirectory
+from nas_distill.run_directory.layout import RunDirectory
 
 _PAUSED_OBJECT_STORE = 80 * 2**20
 """The least that Ray takes: nothing passes through it here."""

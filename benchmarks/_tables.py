@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from nas_distill.errors import RunError
-from nas_distill.frozen import parse_record
+from nas_distill.records.base import parse_record
 from nas_distill.records import Cost, Recipe, StudentSpec, TeacherRecord
 
 TABLES = Path(__file__).parent / "tables"

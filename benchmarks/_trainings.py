@@ -16,7 +16,7 @@ from _materials import Material
 from pydantic import PositiveInt
 
 from nas_distill.config import DataConfig, ExecutionConfig
-from nas_distill.frozen import Record
+from nas_distill.records.base import Record
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.targets import OnlineTargets, StoredTargets, Targets
 from nas_distill.losses.registry import through_teacher

@@ -46,16 +46,16 @@ from nas_distill.config import (
     TeacherConfig,
     ViewsConfig,
 )
-from nas_distill.data.views import plan_views
+from nas_distill.data.views.render import plan_views
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.models.teacher import Teacher, load_teacher
-from nas_distill.progress import Silent
+from nas_distill.callbacks import Silent
 from nas_distill.records import Recipe, TeacherRecord
-from nas_distill.search.limits import make_limits
-from nas_distill.search.preparation import DIGITS_TEACHER
-from nas_distill.search.pricing import InputShape
-from nas_distill.search.recipes import load_recipe_space, make_choices
-from nas_distill.search.spaces import load_space
+from nas_distill.search.proposal.limits import make_limits
+from nas_distill.search.setup.prepare import DIGITS_TEACHER
+from nas_distill.search.proposal.costs import InputShape
+from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
+from nas_distill.search.spaces.loading import load_space
 from nas_distill.train.teacher import METRICS, fit_teacher, measure_teacher
 
 RUNS = Path(__file__).parent.parent / "runs" / "curve_tables"

@@ -20,8 +20,8 @@ import torch
 from _cases import as_study, train_cases
 from _common import Column, Report, Table, Verdict, add_common_arguments, conditions, publish
 
-from nas_distill.analysis.diagnosis import diagnose
-from nas_distill.analysis.verdicts import VERDICTS
+from nas_distill.analysis.diagnosis.table import diagnose
+from nas_distill.analysis.diagnosis.verdicts import VERDICTS
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> Report:

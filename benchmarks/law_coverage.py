@@ -23,11 +23,11 @@ from _tables import TABLES, CurveTable, ended, read_table
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from nas_distill.analysis.capacity_law import fit_capacity_law
-from nas_distill.analysis.frame import COLUMNS
-from nas_distill.analysis.law import CapacityLaw
-from nas_distill.analysis.law_answers import Subject
-from nas_distill.analysis.law_holdout import LEFT_OUT, holdout_coverage
+from nas_distill.analysis.law.api import fit_capacity_law
+from nas_distill.analysis.trials.study_reader import COLUMNS
+from nas_distill.analysis.law.model import CapacityLaw
+from nas_distill.analysis.law.wording import Subject
+from nas_distill.analysis.law.holdout import LEFT_OUT, holdout_coverage
 
 Floats = NDArray[np.float64]
 Noise = Callable[[Floats, np.random.Generator], Floats]

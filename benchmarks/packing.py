@@ -1,6 +1,6 @@
 """Trials per hour with 1, 2, 4 and 8 trials at once on one GPU, for a student of 100k and one of 2M parameters.
 
-Each process runs whole trials (`nas_distill.trial.run_trial`) on a run directory that all share, one after another,
+Each process runs whole trials (`nas_distill.trial.run.run_trial`) on a run directory that all share, one after another,
 without Ray and without NVIDIA's MPS. All processes are started and warmed up before anything is timed, and wait while
 fewer are asked for. A round takes all numbers of processes in turn.
 
@@ -38,16 +38,16 @@ from _materials import HINTON, SMALL_TEACHER, Material, make_image_folder
 from _process import memory_of
 from torch.multiprocessing import get_context
 
-from nas_distill.assignment import Assignment, source_name
+from nas_distill.records.task import Assignment, source_name
 from nas_distill.config import LOCAL_DIR, DataConfig, ViewsConfig
 from nas_distill.models.cost import measure_cost
 from nas_distill.models.teacher import load_teacher
-from nas_distill.progress import Silent
+from nas_distill.callbacks import Silent
 from nas_distill.records import Recipe, StudentSpec
-from nas_distill.store import RunDirectory
+from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.train.teacher import fit_teacher
-from nas_distill.trial import run_trial
-from nas_distill.workplace import Workplace, open_context
+from nas_distill.trial.run import run_trial
+from nas_distill.trial.context import Workplace, open_context
 
 SMALL, LARGE = "100k", "2M"
 STUDENTS = {

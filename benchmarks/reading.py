@@ -32,8 +32,8 @@ from sqlalchemy import insert, text
 from sqlalchemy.orm import Session
 
 from nas_distill.config import SearchConfig
-from nas_distill.config_io import dump_config
-from nas_distill.files import write_record, write_text
+from nas_distill.config.loading import dump_config
+from nas_distill.run_directory.files import write_record, write_text
 from nas_distill.records import (  # fmt: skip
     Cost,
     EpochMetrics,
@@ -44,7 +44,7 @@ from nas_distill.records import (  # fmt: skip
     TrialRecord,
     TrialStatus,
 )
-from nas_distill.store import RunDirectory
+from nas_distill.run_directory.layout import RunDirectory
 
 LIMIT_S, LIMIT_MIB = 5.0, 1024.0
 EPOCHS, STOPS, SHARE_COMPLETE = 30, (10, 15, 20), 0.15

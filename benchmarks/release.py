@@ -21,7 +21,7 @@ from _digits import CLASSES, HURT, Digits, Networks, spoiled, teacher_loss
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from nas_distill.losses.pull import label_weights, pulled, released_weights, weighted_cross_entropy
+from nas_distill.losses.sample_weighting import label_weights, pulled, released_weights, weighted_cross_entropy
 from nas_distill.train.release import ReleaseWatch, alignments
 
 LEVEL = 0.05

@@ -35,8 +35,8 @@ from _sleeping import read_log
 
 from nas_distill.config import AshaConfig
 from nas_distill.records import TrialStatus
-from nas_distill.search.asha import rung_epochs
-from nas_distill.store import RunDirectory
+from nas_distill.search.early_stopping.asha import rung_epochs
+from nas_distill.run_directory.layout import RunDirectory
 
 _PROGRAM = Path(__file__).with_name("_killed_search.py")
 _REDUCTION_FACTOR = 3.0

@@ -28,14 +28,14 @@ from _sleeping import Sleep, complete_record, point_after
 from _sleeping_search import OBJECTIVES, SHAPE, STUDY, RandomProposer, Sleeping, make_proposer, run_sleeping
 from _slots import made_up_cluster, spans_of, usage_of
 
-from nas_distill.assignment import Assignment
+from nas_distill.records.task import Assignment
 from nas_distill.config import ResourcesConfig
 from nas_distill.models.cost import measure_cost
-from nas_distill.progress import Silent
+from nas_distill.callbacks import Silent
 from nas_distill.records import Recipe, TrialRecord
-from nas_distill.search.cluster import ray_cluster
-from nas_distill.search.study import StudyLedger
-from nas_distill.store import RunDirectory
+from nas_distill.search.backend.cluster import ray_cluster
+from nas_distill.search.study.ledger import StudyLedger
+from nas_distill.run_directory.layout import RunDirectory
 from search_spaces import resnet
 
 PARTS = ("ask", "overhead", "slots")

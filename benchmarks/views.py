@@ -34,11 +34,11 @@ from _materials import HINTON, Material
 
 from nas_distill.config import LOCAL_DIR, DataConfig, ViewsConfig
 from nas_distill.data.manifest import DataManifest
-from nas_distill.data.views import ViewPlan, plan_views
+from nas_distill.data.views.render import ViewPlan, plan_views
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.targets import StoredTargets
 from nas_distill.models.teacher import Teacher, load_teacher
-from nas_distill.progress import Silent
+from nas_distill.callbacks import Silent
 from nas_distill.records import EpochMetrics, Recipe, StudentSpec
 from nas_distill.train.evaluation import Reference
 from nas_distill.train.loop import Trainer

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nas_distill.recipe import Adaptation, Recipe
+from nas_distill.records.recipe import Adaptation, Recipe
 
 if TYPE_CHECKING:
     from optuna import Trial
 
-    from nas_distill.search.recipes import RecipeChoices
+    from nas_distill.search.spaces.recipes import RecipeChoices
 
 TEMPERED = ("kd", "dkd", "dist", "mlkd", "nkd", "wsld")
 """Losses of logits with a fixed temperature."""

@@ -11,19 +11,19 @@ from pathlib import Path
 import torch
 
 import nas_distill.models  # noqa: F401 - registers the entrypoints
-from nas_distill.assignment import Assignment, source_name
+from nas_distill.records.task import Assignment, source_name
 from nas_distill.config import LOCAL_DIR, DataConfig, ViewsConfig
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import ImageSplit, open_split
-from nas_distill.data.views import ViewPlan, plan_views
+from nas_distill.data.views.render import ViewPlan, plan_views
 from nas_distill.knowledge.build import build_knowledge
 from nas_distill.models.cost import measure_cost
 from nas_distill.models.teacher import Teacher, load_teacher
-from nas_distill.progress import SearchStatus, Silent
+from nas_distill.callbacks import SearchStatus, Silent
 from nas_distill.records import Recipe, StudentSpec
-from nas_distill.store import RunDirectory
+from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.train.teacher import fit_teacher
-from nas_distill.workplace import Lesson, Workplace, open_context
+from nas_distill.trial.context import Lesson, Workplace, open_context
 
 CPU = torch.device("cpu")
 SMALL_DATA = DataConfig(max_train_images=320, max_validation_images=160)

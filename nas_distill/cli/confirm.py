@@ -41,13 +41,13 @@ def command(
       python -m nas_distill confirm runs/digits
       python -m nas_distill confirm runs/digits --picks knee,17 --seeds 3
     """  # noqa: D301 - \b is click's mark for a block that is not rewrapped
-    from nas_distill.cli.progress import make_progress
+    from nas_distill.cli.display.progress import make_progress
 
     if seeds is not None and folds is not None:
         raise ConfigError("--seeds, --folds: repetitions are either seeds on the test split or folds; give one of them")
     with make_progress(sys.stderr) as progress:
-        from nas_distill.search.confirm import confirm_students
-        from nas_distill.search.confirm_plan import Request
+        from nas_distill.search.retrain.confirm import confirm_students
+        from nas_distill.search.retrain.confirm_plan import Request
 
         request = Request(
             picks=() if picks is None else tuple(picks.split(",")),
@@ -69,10 +69,10 @@ def command(
 
 
 def _print(run: Path) -> None:
-    from nas_distill.cli.sections import make_console, print_section
+    from nas_distill.cli.display.sections import make_console, print_section
     from nas_distill.report import load_content, write_report
-    from nas_distill.report.findings import confirmed
-    from nas_distill.store import RunDirectory
+    from nas_distill.report.sections.findings import confirmed
+    from nas_distill.run_directory.layout import RunDirectory
 
     directory = RunDirectory(run)
     content = load_content(directory)

@@ -19,8 +19,8 @@ def command(run: Path, trial: int) -> None:
     evidence, and what to try. No image, weight or GPU is needed.
     """
     from nas_distill.analysis.run import Run
-    from nas_distill.cli.sections import make_console, print_section
-    from nas_distill.report.story import tell_story
+    from nas_distill.cli.display.sections import make_console, print_section
+    from nas_distill.report.sections.story import tell_story
 
     console = make_console()
     for section in tell_story(Run(run), trial):

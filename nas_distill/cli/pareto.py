@@ -14,10 +14,10 @@ from nas_distill.errors import ConfigError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from nas_distill.analysis.comparison import Comparison
-    from nas_distill.analysis.front import ParetoFront
-    from nas_distill.analysis.named_studies import NamedStudy
-    from nas_distill.analysis.picks import Pick
+    from nas_distill.analysis.front.comparison import Comparison
+    from nas_distill.analysis.front.front import ParetoFront
+    from nas_distill.analysis.front.named_studies import NamedStudy
+    from nas_distill.analysis.front.picks import Pick
 
 
 @click.command(short_help="Print the Pareto front of runs, filtered and compared.")
@@ -61,9 +61,9 @@ def command(
     if everything and allowed:
         raise ConfigError("--all, --epsilon: one shows all students and the other part of the front; give one of them")
 
-    from nas_distill.analysis.comparison import compare_runs
-    from nas_distill.analysis.filters import parse_filter
-    from nas_distill.cli.listing import Listing, print_listing
+    from nas_distill.analysis.front.comparison import compare_runs
+    from nas_distill.analysis.trials.filters import parse_filter
+    from nas_distill.cli.display.listing import Listing, print_listing
 
     condition = None if where is None else parse_filter(where)
     if names is not None:
@@ -85,7 +85,7 @@ def command(
         picks=picks,
     )
     if form == "table":
-        from nas_distill.cli.tables import print_tables
+        from nas_distill.cli.display.tables import print_tables
 
         print_tables(listing)
     else:
@@ -94,9 +94,9 @@ def command(
 
 def _read(runs: Sequence[Path]) -> tuple[NamedStudy, ...]:
     """Returns the runs' studies, called by their folders, or by their paths where two folders have one name."""
-    from nas_distill.analysis.frame import read_study
-    from nas_distill.analysis.named_studies import NamedStudy
-    from nas_distill.store import RunDirectory
+    from nas_distill.analysis.trials.study_reader import read_study
+    from nas_distill.analysis.front.named_studies import NamedStudy
+    from nas_distill.run_directory.layout import RunDirectory
 
     resolved = [run.resolve() for run in runs]
     for run, place in zip(runs, resolved, strict=True):
@@ -127,8 +127,8 @@ def _tolerances(texts: Sequence[str]) -> dict[str, float]:
 
 def _thinned(comparison: Comparison, allowed: dict[str, float]) -> pd.DataFrame:
     """Returns the front, or with --epsilon members that stand for all of it."""
-    from nas_distill.analysis.epsilon import epsilon_front_mask, tolerances
-    from nas_distill.analysis.pareto import axes
+    from nas_distill.analysis.front.epsilon import epsilon_front_mask, tolerances
+    from nas_distill.analysis.front.arithmetic import axes
 
     front, objectives = comparison.front, comparison.objectives
     if not allowed:
@@ -139,10 +139,10 @@ def _thinned(comparison: Comparison, allowed: dict[str, float]) -> pd.DataFrame:
 
 def _picked(run: Path, one: NamedStudy) -> tuple[ParetoFront, tuple[Pick, ...]]:
     """Returns the front of a run and its picks, the same as its report's."""
-    from nas_distill.analysis.front import pareto_front
-    from nas_distill.analysis.picks import pick_students
-    from nas_distill.config_io import read_run_config
-    from nas_distill.store import RunDirectory
+    from nas_distill.analysis.front.front import pareto_front
+    from nas_distill.analysis.front.picks import pick_students
+    from nas_distill.config.loading import read_run_config
+    from nas_distill.run_directory.layout import RunDirectory
 
     front = pareto_front(one.study.trials, one.study.objectives, one.study.teacher)
     tolerance = read_run_config(RunDirectory(run)).picks.gap_tolerance_points

@@ -20,7 +20,7 @@ def command(run: Path) -> None:
     and results of folds and of confirm are read, so images, teacher weights and knowledge may be gone.
     """
     from nas_distill.report import load_content, write_report
-    from nas_distill.store import RunDirectory
+    from nas_distill.run_directory.layout import RunDirectory
 
     directory = RunDirectory(run).existing()
     content = load_content(directory)
@@ -37,10 +37,10 @@ def print_report(content: ReportContent, paths: ReportPaths) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from nas_distill.analysis.picks import describe
-    from nas_distill.cli.sections import make_console, print_section
+    from nas_distill.analysis.front.picks import describe
+    from nas_distill.cli.display.sections import make_console, print_section
     from nas_distill.report import front_table, headline
-    from nas_distill.report.findings import measured_again
+    from nas_distill.report.sections.findings import measured_again
 
     console = make_console()
     console.print(Text(headline(content), style="bold"))

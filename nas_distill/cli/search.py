@@ -152,7 +152,7 @@ def command(
       python -m nas_distill search --data folder:photos --image-size 96 --teacher local-dir:runs/teacher --space resnet
       python -m nas_distill search --resume runs/digits-20260101-120000 --trials 32
     """  # noqa: D301 - \b is click's mark for a block that is not rewrapped
-    from nas_distill.cli.progress import make_progress
+    from nas_distill.cli.display.progress import make_progress
 
     if resume is not None:
         others: dict[str, object] = {"--config": config_file, "--set": overrides or None, "--out": out}
@@ -175,7 +175,7 @@ def command(
 
 
 def _config(config_file: str | None, overrides: tuple[str, ...], parameters: dict[str, Any]) -> Any:
-    from nas_distill.config_io import load_config
+    from nas_distill.config.loading import load_config
 
     values = given_values(FLAGS, parameters)
     if "objectives" in values:
@@ -212,8 +212,8 @@ def _default_folder(source: str) -> Path:
 
 
 def _check_folder(folder: Path) -> None:
-    from nas_distill.files import reading
-    from nas_distill.store import RunDirectory
+    from nas_distill.run_directory.files import reading
+    from nas_distill.run_directory.layout import RunDirectory
 
     with reading(f"--out {folder}"):
         is_file = folder.exists() and not folder.is_dir()

@@ -24,7 +24,7 @@ def command(context: click.Context) -> None:
 @command.command(name="list")
 def list_command() -> None:
     """Lists the shipped spaces."""
-    from nas_distill.search.spaces import list_spaces, load_space
+    from nas_distill.search.spaces.loading import list_spaces, load_space
 
     names = list_spaces()
     width = max((len(name) for name in names), default=0)
@@ -36,7 +36,7 @@ def list_command() -> None:
 @click.argument("name")
 def show_command(name: str) -> None:
     """Shows the source of the space NAME (a shipped one, or FILE.py[:function])."""
-    from nas_distill.search.spaces import load_space
+    from nas_distill.search.spaces.loading import load_space
 
     space = load_space(name)
     click.echo(f"# {space.source_path}")
@@ -57,8 +57,8 @@ def sample_command(name: str, *, number: int, seed: int, image_size: int, channe
     from rich.text import Text
 
     from nas_distill.models.cost import measure_cost
-    from nas_distill.search.sampling import sample_space
-    from nas_distill.search.spaces import load_space
+    from nas_distill.search.spaces.sampling import sample_space
+    from nas_distill.search.spaces.loading import load_space
 
     table = Table(box=None, header_style="bold", padding=(0, 1), pad_edge=False)
     table.add_column("candidate", overflow="fold")

@@ -68,8 +68,8 @@ def command(
       python -m nas_distill search --data folder:photos --image-size 96 \\
           --teacher local-dir:runs/teacher --space resnet
     """  # noqa: D301 - \b is click's mark for a block that is not rewrapped
-    from nas_distill.cli.progress import make_progress
-    from nas_distill.config_io import load_config, parse_assignment
+    from nas_distill.cli.display.progress import make_progress
+    from nas_distill.config.loading import load_config, parse_assignment
 
     folder = named_folder(out, "--out")
     # A configuration with any data but digits must name its teacher; here that is the one to be trained.
@@ -81,7 +81,7 @@ def command(
         values[key], names[key] = value, f"--model-arg {text}"
     config = load_config(None if config_file is None else Path(config_file), overrides, values, flag_names=names)
     with make_progress(sys.stderr) as progress:
-        from nas_distill.search.teacher_job import train_teacher
+        from nas_distill.search.setup.teacher_training import train_teacher
 
         record = train_teacher(config, model, folder, progress, pretrained=pretrained)
     click.echo(

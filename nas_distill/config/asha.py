@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, PositiveInt, field_validator
 
-from nas_distill.frozen import Record
+from nas_distill.records.base import Record
 
 
 class AshaConfig(Record):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from nas_distill.frozen import Record
+from nas_distill.records.base import Record
 
 
 class AssistantsConfig(Record):

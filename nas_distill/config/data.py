@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
-from nas_distill.frozen import Record, Share
-from nas_distill.recipe import Mix
+from nas_distill.records.base import Record, Share
+from nas_distill.records.recipe import Mix
 
 FOLDER = "folder:"
 """Begins a data source that is a folder of images."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, PositiveFloat
 
-from nas_distill.frozen import Record, Share
+from nas_distill.records.base import Record, Share
 
 
 class DiagnosisConfig(Record):

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from nas_distill.config.search import SearchConfig
 from nas_distill.config.yaml_text import KeyPath, inline
 from nas_distill.errors import nearest_names
-from nas_distill.frozen import Record
+from nas_distill.records.base import Record
 
 
 def _sections(model: type[BaseModel], path: KeyPath = ()) -> dict[KeyPath, type[BaseModel]]:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from nas_distill.errors import nearest_names
-from nas_distill.frozen import Record
+from nas_distill.records.base import Record
 
 SAMPLERS = ("gp", "nsga2", "nsga3", "random", "tpe")
 """Names of the shipped samplers, sorted."""

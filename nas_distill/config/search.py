@@ -15,7 +15,7 @@ from nas_distill.config.diagnosis import DiagnosisConfig
 from nas_distill.config.resources import ResourcesConfig
 from nas_distill.config.sampler import SamplerConfig
 from nas_distill.config.teacher import LOCAL_DIR, RUN, TeacherConfig
-from nas_distill.frozen import Record
+from nas_distill.records.base import Record
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Recipe
 

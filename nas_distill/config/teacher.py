@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
-from nas_distill.frozen import FrozenArguments, Record
+from nas_distill.records.base import FrozenArguments, Record
 from nas_distill.records import Recipe
 
 LOCAL_DIR = "local-dir:"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nas_distill.data.manifest import SPLIT_NAMES, SplitName, SplitSettings
 from nas_distill.errors import DataError, RunError
-from nas_distill.files import write_atomic
+from nas_distill.run_directory.files import write_atomic
 
 Indices = NDArray[np.int64]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from nas_distill.config import DataConfig
-from nas_distill.data.budget import check_room, default_budget
-from nas_distill.data.bulk import BulkReader, PixelMoments
-from nas_distill.data.kept import (
+from nas_distill.data.disk_budget import check_room, default_budget
+from nas_distill.data.parallel_decode import BulkReader, PixelMoments
+from nas_distill.data.image_cache import (
     KEPT_SPLITS,
     are_images_kept,
     images_path,
@@ -25,9 +25,9 @@ from nas_distill.data.pixels import PixelFormat
 from nas_distill.data.sources import ImageSource, open_source
 from nas_distill.data.sources.base import content_digest
 from nas_distill.errors import RunError
-from nas_distill.files import read_record, write_record
-from nas_distill.progress import Progress
-from nas_distill.store import RunDirectory
+from nas_distill.run_directory.files import read_record, write_record
+from nas_distill.callbacks import Progress
+from nas_distill.run_directory.layout import RunDirectory
 
 _SAMPLED_IMAGES = 10_000
 

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from nas_distill.config import DataConfig
 from nas_distill.data.decoding import BatchDecoder, DecodingLoader
-from nas_distill.data.kept import KEPT_SPLITS, images_path, images_shape, map_images
+from nas_distill.data.image_cache import KEPT_SPLITS, images_path, images_shape, map_images
 from nas_distill.data.manifest import DataManifest, SplitName
 from nas_distill.data.partition import read_splits
 from nas_distill.data.prepare import check_content, stored_format
 from nas_distill.data.sources import open_source
 from nas_distill.data.upload import Uploader
-from nas_distill.files import read_record
-from nas_distill.store import RunDirectory
+from nas_distill.run_directory.files import read_record
+from nas_distill.run_directory.layout import RunDirectory
 
 # A split over this share of a device's free memory stays on the host; models and other trials need the rest.
 _RESIDENT_SHARE = 0.25

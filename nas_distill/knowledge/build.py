@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 
 from nas_distill.data.splits import ImageSplit
-from nas_distill.data.viewing import view_batches
-from nas_distill.data.views import ViewPlan
+from nas_distill.data.views.viewing import view_batches
+from nas_distill.data.views.render import ViewPlan
 from nas_distill.errors import RunError
-from nas_distill.files import read_record, write_record
+from nas_distill.run_directory.files import read_record, write_record
 from nas_distill.knowledge.arrays import remove_leftovers
-from nas_distill.knowledge.asking import Asker
+from nas_distill.knowledge.inference import Asker
 from nas_distill.knowledge.features import write_features
 from nas_distill.knowledge.inspection import inspect
 from nas_distill.knowledge.layout import (
@@ -32,7 +32,7 @@ from nas_distill.knowledge.pool import SlabJob, SlabPool
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.writing import storing, write_reference, write_slab
 from nas_distill.models.teacher import Teacher
-from nas_distill.progress import Progress
+from nas_distill.callbacks import Progress
 
 _WORTH_WORKERS_S = 20.0
 """Workers take about ten seconds to import and to open data and teacher."""

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from nas_distill.data.splits import ImageSplit
 from nas_distill.errors import TeacherError
-from nas_distill.files import sync_directory, write_record
+from nas_distill.run_directory.files import sync_directory, write_record
 from nas_distill.knowledge.arrays import ArrayWriter
-from nas_distill.knowledge.asking import Asker
+from nas_distill.knowledge.inference import Asker
 from nas_distill.knowledge.layout import FEATURES, FileReceipt, KnowledgeFolder, Receipt
 from nas_distill.models.teacher import Teacher
 

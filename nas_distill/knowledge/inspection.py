@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from nas_distill.errors import RunError
-from nas_distill.files import read_record
+from nas_distill.run_directory.files import read_record
 from nas_distill.knowledge.arrays import check_file
 from nas_distill.knowledge.layout import (
     FEATURES,

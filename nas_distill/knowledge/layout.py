@@ -22,8 +22,8 @@ from typing import Literal
 import numpy as np
 from pydantic import NonNegativeInt, PositiveInt
 
-from nas_distill.data.views import ViewPlan
-from nas_distill.frozen import FrozenArguments, Record
+from nas_distill.data.views.render import ViewPlan
+from nas_distill.records.base import FrozenArguments, Record
 
 MANIFEST = "manifest.json"
 REFERENCE = "reference"

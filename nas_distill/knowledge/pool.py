@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from nas_distill.frozen import Record
+from nas_distill.records.base import Record
 from nas_distill.knowledge.layout import KnowledgeKey, SlabShape
 
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas_distill.errors import RunError
-from nas_distill.files import read_record
+from nas_distill.run_directory.files import read_record
 from nas_distill.knowledge.arrays import WAY_OUT, map_array
 from nas_distill.knowledge.inspection import check_features, check_reference, check_slab
 from nas_distill.knowledge.layout import FEATURES, KnowledgeFolder, KnowledgeManifest
-from nas_distill.knowledge.slab import Slab
+from nas_distill.knowledge.shard import Slab
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from nas_distill.errors import ConfigError
-from nas_distill.knowledge.slab import Slab
+from nas_distill.knowledge.shard import Slab
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.models.teacher import Teacher
-from nas_distill.signals import Signals, SignalShapes, Wanted
+from nas_distill.model_outputs import Signals, SignalShapes, Wanted
 
 
 class Targets(Protocol):

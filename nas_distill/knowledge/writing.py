@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from nas_distill.data.splits import ImageSplit
-from nas_distill.data.viewing import view_batches
+from nas_distill.data.views.viewing import view_batches
 from nas_distill.errors import RunError
-from nas_distill.files import sync_directory, write_record
+from nas_distill.run_directory.files import sync_directory, write_record
 from nas_distill.knowledge.arrays import ArrayWriter
-from nas_distill.knowledge.asking import Asker
+from nas_distill.knowledge.inference import Asker
 from nas_distill.knowledge.encoding import SlabEncoder
 from nas_distill.knowledge.layout import KnowledgeFolder, Receipt, SlabReceipt
 from nas_distill.knowledge.pool import SlabJob

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nas_distill.losses.functional import ctkd
 from nas_distill.losses.learned import LearnedLoss
-from nas_distill.signals import Shape
+from nas_distill.model_outputs import Shape
 
 
 class _Reversal(torch.autograd.Function):

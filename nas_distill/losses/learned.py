@@ -18,7 +18,7 @@ from torch.nn.functional import softplus
 from nas_distill.errors import ConfigError
 from nas_distill.losses.functional import hint, vid
 from nas_distill.losses.functional.numerics import pooled_alike, wide
-from nas_distill.signals import Shape
+from nas_distill.model_outputs import Shape
 
 
 class LearnedLoss(nn.Module, ABC):

@@ -1,6 +1,6 @@
 """The losses by name, and the weighted sum of them that a recipe asks for."""
 
-from nas_distill.losses.asked import NONE, AskedLoss, asked_losses, through_teacher, wanted_signals
+from nas_distill.losses.resolved import NONE, AskedLoss, asked_losses, through_teacher, wanted_signals
 from nas_distill.losses.entries import STANDARDISE, WEIGHT, LossEntry, LossFunction, LossRegistry, Need, Rule
 from nas_distill.losses.shipped import LOSSES
 from nas_distill.losses.weighted_sum import LABEL, TOTAL, DistillationLoss, LossTerm

@@ -8,20 +8,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from nas_distill.losses.asked import AskedLoss, asked_losses, wanted_signals
-from nas_distill.losses.courses import course, label_weight
+from nas_distill.losses.resolved import AskedLoss, asked_losses, wanted_signals
+from nas_distill.losses.schedules import course, label_weight
 from nas_distill.losses.entries import STANDARDISE, TEMPERATURE_NAME, LossEntry, Need
 from nas_distill.losses.functional import standardise
 from nas_distill.losses.functional.numerics import like_logits, wide
-from nas_distill.losses.pull import (
+from nas_distill.losses.sample_weighting import (
     label_weights,
     pulled,
     released_weights,
     sample_weights,
     weighted_cross_entropy,
 )
-from nas_distill.recipe import Recipe
-from nas_distill.signals import Shape, Signals, SignalShapes
+from nas_distill.records.recipe import Recipe
+from nas_distill.model_outputs import Shape, Signals, SignalShapes
 
 TOTAL = "total"
 LABEL = "label"

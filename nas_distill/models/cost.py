@@ -7,11 +7,11 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from nas_distill.models.anatomy import LOGITS_ALONE
+from nas_distill.models.features import LOGITS_ALONE
 from nas_distill.models.student import build_student
 from nas_distill.models.through_teacher import TeacherHead
 from nas_distill.records import Cost, StudentSpec
-from nas_distill.signals import Wanted
+from nas_distill.model_outputs import Wanted
 
 
 def measure_cost(

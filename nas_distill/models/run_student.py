@@ -10,13 +10,13 @@ from safetensors import SafetensorError
 
 from nas_distill.config import RUN, split_run
 from nas_distill.errors import RunError, SpaceError, TeacherError
-from nas_distill.files import read_record
-from nas_distill.frozen import Record, Share
+from nas_distill.run_directory.files import read_record
+from nas_distill.records.base import Record, Share
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.student import build_student
 from nas_distill.models.teacher_network import Teacher
 from nas_distill.records import TeacherLink, TrialRecord
-from nas_distill.store import RunDirectory
+from nas_distill.run_directory.layout import RunDirectory
 
 _THROUGH = ("backbone.", "projector.", "classifier.")
 """How the tensors of a student are named that answers through its teacher's classifier (`through_teacher`)."""

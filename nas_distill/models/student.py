@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from nas_distill.errors import SpaceError, nearest_names
-from nas_distill.models.anatomy import LOGITS_ALONE, SignalError, check_signals, signal_shapes
+from nas_distill.models.features import LOGITS_ALONE, SignalError, check_signals, signal_shapes
 from nas_distill.models.through_teacher import TeacherHead, ThroughTeacher
 from nas_distill.records import StudentSpec
-from nas_distill.signals import SignalShapes, Wanted
+from nas_distill.model_outputs import SignalShapes, Wanted
 
 _DECIDED_ELSEWHERE = {
     "num_classes": "the data",

@@ -14,7 +14,7 @@ from torch import nn
 
 from nas_distill.config import LOCAL_DIR, RUN
 from nas_distill.errors import TeacherError, first_line
-from nas_distill.files import write_text
+from nas_distill.run_directory.files import write_text
 from nas_distill.models.loading import (
     CONFIG,
     WEIGHTS,

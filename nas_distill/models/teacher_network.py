@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from nas_distill.errors import TeacherError
-from nas_distill.models.anatomy import Kind, SignalError, check_signals, network_signals
+from nas_distill.models.features import Kind, SignalError, check_signals, network_signals
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.through_teacher import TeacherHead, take_head
 from nas_distill.models.weights import weights_sha256
-from nas_distill.signals import Signals, SignalShapes, Wanted
+from nas_distill.model_outputs import Signals, SignalShapes, Wanted
 
 _FIELDS: dict[Kind, str] = {"embedding": "teacher.embeddings", "feature map": "teacher.model"}
 _WAYS_OUT: dict[Kind, str] = {

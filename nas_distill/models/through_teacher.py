@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from nas_distill.models.anatomy import (
+from nas_distill.models.features import (
     SignalError,
     check_signals,
     features_and_maps,
@@ -21,8 +21,8 @@ from nas_distill.models.anatomy import (
     signal_shapes,
     undisturbed,
 )
-from nas_distill.models.cutting import cut_body, cut_head
-from nas_distill.signals import Shape, Wanted
+from nas_distill.models.split_model import cut_body, cut_head
+from nas_distill.model_outputs import Shape, Wanted
 
 _POOLED = Wanted(depths=(1.0,))
 

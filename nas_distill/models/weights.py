@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from nas_distill.files import write_atomic
+from nas_distill.run_directory.files import write_atomic
 
 
 def save_weights(network: nn.Module, path: Path) -> None:

@@ -9,16 +9,16 @@ from typing import Any
 
 import pandas as pd
 
-from nas_distill.analysis.assistants import AssistantPlan, read_plan
-from nas_distill.analysis.frame import Refusal, read_study
-from nas_distill.analysis.front import ParetoFront, pareto_front
-from nas_distill.analysis.picks import Pick, pick_students
+from nas_distill.analysis.assistants.choice import AssistantPlan, read_plan
+from nas_distill.analysis.trials.study_reader import Refusal, read_study
+from nas_distill.analysis.front.front import ParetoFront, pareto_front
+from nas_distill.analysis.front.picks import Pick, pick_students
 from nas_distill.config import SearchConfig
-from nas_distill.config_io import read_run_config
+from nas_distill.config.loading import read_run_config
 from nas_distill.data.manifest import DataManifest
-from nas_distill.files import read_record
+from nas_distill.run_directory.files import read_record
 from nas_distill.records import TeacherRecord, TrialRecord, TrialStatus
-from nas_distill.store import RunDirectory
+from nas_distill.run_directory.layout import RunDirectory
 
 Row = dict[str, Any]
 """A trial with missing numbers as NaN and missing texts as ""; keys as in `frame.COLUMNS`."""

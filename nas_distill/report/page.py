@@ -9,14 +9,14 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nas_distill import __version__
-from nas_distill.analysis.picks import Pick
-from nas_distill.analysis.quantities import number_text, percent, quantity
-from nas_distill.report.columns import FRONT_COLUMNS, TRIAL_COLUMNS, Column, with_objectives
+from nas_distill.analysis.front.picks import Pick
+from nas_distill.analysis.formatting import number_text, percent, quantity
+from nas_distill.report.tables import FRONT_COLUMNS, TRIAL_COLUMNS, Column, with_objectives
 from nas_distill.report.content import ReportContent, Row, arguments_text, rows
-from nas_distill.report.curve_figure import curve_figure
-from nas_distill.report.facts import hardest_class, headline, run_facts
-from nas_distill.report.front_figure import FamilyStyle, family_styles, front_figure
-from nas_distill.report.sections import Section
+from nas_distill.report.figures.curves import curve_figure
+from nas_distill.report.sections.facts import hardest_class, headline, run_facts
+from nas_distill.report.figures.front import FamilyStyle, family_styles, front_figure
+from nas_distill.report.sections.section import Section
 
 _WIDE, _NARROW = (1080.0, 460.0), (372.0, 380.0)
 _MOST_REFUSALS = 50

@@ -12,22 +12,22 @@ import torch
 
 import nas_distill.models  # noqa: F401 - registers this project's entrypoints with timm
 from nas_distill.config import SearchConfig
-from nas_distill.config_io import dump_config, load_config, read_run_config
+from nas_distill.config.loading import dump_config, load_config, read_run_config
 from nas_distill.data.manifest import DataManifest
 from nas_distill.errors import ClusterError, ConfigError, NasDistillError, RunError, StudyError
-from nas_distill.files import read_record, write_text
-from nas_distill.progress import Progress
-from nas_distill.search.assistant_plan import lessons_are_left
-from nas_distill.search.checks import check_inputs, check_search
-from nas_distill.search.cluster import ray_cluster
-from nas_distill.search.equipment import slab_pool
-from nas_distill.search.fold_plan import plan_folds
-from nas_distill.search.points import planned_points
-from nas_distill.search.preparation import Prepared, prepare
-from nas_distill.search.repeats import unended
+from nas_distill.run_directory.files import read_record, write_text
+from nas_distill.callbacks import Progress
+from nas_distill.search.retrain.assistant_plan import lessons_are_left
+from nas_distill.search.setup.validate import check_inputs, check_search
+from nas_distill.search.backend.cluster import ray_cluster
+from nas_distill.search.setup.workers import slab_pool
+from nas_distill.search.retrain.fold_plan import plan_folds
+from nas_distill.search.spaces.initial_points import planned_points
+from nas_distill.search.setup.prepare import Prepared, prepare
+from nas_distill.search.backend.actor_pool import unended
 from nas_distill.search.session import SearchOutcome, note_search, opened_ledger, search_session
-from nas_distill.search.settings import check_settings
-from nas_distill.store import RunDirectory
+from nas_distill.search.setup.no_effect import check_settings
+from nas_distill.run_directory.layout import RunDirectory
 
 _UNUSED = frozenset({"lock", "study.db"})
 """What lies in a run directory before anything is computed."""

@@ -10,24 +10,24 @@ from functools import cache
 from nas_distill.config import SearchConfig
 from nas_distill.data.manifest import DataManifest
 from nas_distill.objectives import check_objectives
-from nas_distill.progress import Progress
-from nas_distill.search.asha_rules import NO_RULE
-from nas_distill.search.assistants import Assistance
-from nas_distill.search.budget import BEGIN, END, Budget, watch_budget
-from nas_distill.search.driver import SearchDriver
-from nas_distill.search.equipment import Equip, equip, input_shape, slab_pool
-from nas_distill.search.fingerprint import Fingerprint, source_digest
-from nas_distill.search.folds import score_picks
-from nas_distill.search.limits import make_limits
-from nas_distill.search.preparation import Prepared
-from nas_distill.search.pricing import Pricer
-from nas_distill.search.proposer import Proposer
-from nas_distill.search.recipes import load_recipe_space, make_choices
-from nas_distill.search.spaces import load_space
-from nas_distill.search.stopping import Stopping, describe_stopping, make_stopping
-from nas_distill.search.study import StudyLedger
-from nas_distill.search.tune import run_tune
-from nas_distill.store import RunDirectory
+from nas_distill.callbacks import Progress
+from nas_distill.search.early_stopping.rules import NO_RULE
+from nas_distill.search.retrain.assistants import Assistance
+from nas_distill.search.driver.budget import BEGIN, END, Budget, watch_budget
+from nas_distill.search.driver.driver import SearchDriver
+from nas_distill.search.setup.workers import Equip, equip, input_shape, slab_pool
+from nas_distill.search.study.fingerprint import Fingerprint, source_digest
+from nas_distill.search.retrain.cross_validation import score_picks
+from nas_distill.search.proposal.limits import make_limits
+from nas_distill.search.setup.prepare import Prepared
+from nas_distill.search.proposal.costs import Pricer
+from nas_distill.search.proposal.proposer import Proposer
+from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
+from nas_distill.search.spaces.loading import load_space
+from nas_distill.search.early_stopping.curves import Stopping, describe_stopping, make_stopping
+from nas_distill.search.study.ledger import StudyLedger
+from nas_distill.search.backend.tune import run_tune
+from nas_distill.run_directory.layout import RunDirectory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

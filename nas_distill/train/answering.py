@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from nas_distill.models.anatomy import SignalError, check_signals, network_signals
+from nas_distill.models.features import SignalError, check_signals, network_signals
 from nas_distill.models.preprocess import Preprocess
-from nas_distill.signals import Signals, Wanted
+from nas_distill.model_outputs import Signals, Wanted
 
 _EMBEDDING = Wanted(embedding=True)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nas_distill.errors import RunError
-from nas_distill.files import write_atomic
+from nas_distill.run_directory.files import write_atomic
 
 _TENSOR = "\x00tensor"
 _DTYPE = "\x00dtype"

@@ -14,7 +14,7 @@ from nas_distill.data.splits import ImageBatch, ImageSplit
 from nas_distill.knowledge.features import feature_positions
 from nas_distill.knowledge.store import ReferenceAnswers
 from nas_distill.models.memory import with_halved_batches
-from nas_distill.signals import Signals
+from nas_distill.model_outputs import Signals
 from nas_distill.train.metrics import Answers, Tally, tally
 
 _PIXELS = 2**20

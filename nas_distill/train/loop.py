@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from nas_distill.config import ExecutionConfig
 from nas_distill.data.splits import ImageSplit
-from nas_distill.data.viewing import view_batches
+from nas_distill.data.views.viewing import view_batches
 from nas_distill.errors import TrialError, one_line
 from nas_distill.knowledge.targets import Targets
 from nas_distill.losses.registry import TOTAL
@@ -28,7 +28,7 @@ from nas_distill.records import EpochMetrics, Execution, Recipe
 from nas_distill.train.answering import logits_of, signals_of
 from nas_distill.train.evaluation import Reference, evaluate, measure
 from nas_distill.train.execution import byte_format, choose_execution, settle
-from nas_distill.train.guidance import Guidance
+from nas_distill.train.distillation_state import Guidance
 from nas_distill.train.metrics import Tally, gap_points, linear_cka
 from nas_distill.train.optimisation import align_state, make_average, make_optimizer, make_schedule, steps_per_epoch
 from nas_distill.train.step import Stepper

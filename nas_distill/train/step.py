@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from nas_distill.data.viewing import ViewBatch
+from nas_distill.data.views.viewing import ViewBatch
 from nas_distill.errors import TrialError
 from nas_distill.knowledge.targets import Targets
 from nas_distill.losses.registry import DistillationLoss
-from nas_distill.models.anatomy import network_signals
+from nas_distill.models.features import network_signals
 from nas_distill.models.memory import is_out_of_memory
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.records import Execution, Recipe

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from nas_distill.losses.courses import course
-from nas_distill.recipe import Adaptation
+from nas_distill.losses.schedules import course
+from nas_distill.records.recipe import Adaptation
 
 _FALL = 0.01
 """What counts as falling: by this share of the value that fell last."""

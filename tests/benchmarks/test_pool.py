@@ -10,7 +10,7 @@ from _ledger import Found, Ledger, Outcome
 from _pool import run_all
 
 from nas_distill.errors import TrialError
-from nas_distill.frozen import Record
+from nas_distill.records.base import Record
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

@@ -10,9 +10,9 @@ from _comparing import differences, front_of, redone
 from _sleeping import complete_record, gap_after, log_of, point_after
 from _slots import Span, busy_share
 
-from nas_distill.assignment import Assignment
+from nas_distill.records.task import Assignment
 from nas_distill.records import Cost, Recipe, StudentSpec, TrialRecord
-from nas_distill.store import RunDirectory
+from nas_distill.run_directory.layout import RunDirectory
 
 
 def span(begun: float, ended: float) -> Span:

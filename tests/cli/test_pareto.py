@@ -13,11 +13,11 @@ from typing import Any
 import optuna
 import pytest
 
-from nas_distill.analysis.frame import COLUMNS
+from nas_distill.analysis.trials.study_reader import COLUMNS
 from nas_distill.cli import main
 from nas_distill.config import SearchConfig
 from nas_distill.errors import ConfigError, NasDistillError, NoStudentError, RunError, StudyError
-from nas_distill.store import RunDirectory
+from nas_distill.run_directory.layout import RunDirectory
 from tests.report.factory import make_record, make_records, make_run
 
 DOCS = Path(__file__).parents[2] / "docs" / "pareto.md"

@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 
 from nas_distill.cli import wording
-from nas_distill.cli.live import search_view
-from nas_distill.cli.progress import LINE_INTERVAL_S, make_progress
-from nas_distill.progress import Progress, SearchStatus, SizeBand
+from nas_distill.cli.display.live import search_view
+from nas_distill.cli.display.progress import LINE_INTERVAL_S, make_progress
+from nas_distill.callbacks import Progress, SearchStatus, SizeBand
 
 
 def make_status(complete: int = 3, failed: int = 1, remaining_s: float | None = 75.0) -> SearchStatus:
@@ -63,7 +63,7 @@ def test_a_step_that_is_done_at_once_is_told() -> None:
 
 def test_steps_are_told_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, LINE_INTERVAL_S - 1, LINE_INTERVAL_S, LINE_INTERVAL_S + 1])
-    monkeypatch.setattr("nas_distill.cli.progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("nas_distill.cli.display.progress.time.monotonic", lambda: next(clock))
 
     def work(progress: Progress) -> None:
         for done in range(4):
@@ -79,7 +79,7 @@ def test_the_state_of_a_search_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
         progress.status(make_status(complete=15, remaining_s=0.0))
 
     clock = iter([0.0, LINE_INTERVAL_S, LINE_INTERVAL_S + 1])
-    monkeypatch.setattr("nas_distill.cli.progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("nas_distill.cli.display.progress.time.monotonic", lambda: next(clock))
     during, end = plain(work)
     assert during == (
         "search: 4/16 ended, 2 running, 1 failed, 2 refused; "

@@ -9,9 +9,9 @@ import pytest
 from nas_distill.cli import doctor, main, search, teacher
 from nas_distill.cli.options import ConfigFlag
 from nas_distill.config import SearchConfig
-from nas_distill.config_io import dump_config
+from nas_distill.config.loading import dump_config
 from nas_distill.errors import ConfigError, RunError, TeacherError
-from nas_distill.frozen import Record
+from nas_distill.records.base import Record
 
 DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 

@@ -6,7 +6,7 @@ import pytest
 
 from nas_distill.cli import main
 from nas_distill.errors import SpaceError
-from nas_distill.search.spaces import list_spaces, load_space
+from nas_distill.search.spaces.loading import list_spaces, load_space
 
 HALF_UNBUILDABLE = """
 from nas_distill.records import StudentSpec

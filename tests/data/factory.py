@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nas_distill.data.manifest import DataManifest, SplitSettings
 from nas_distill.data.splits import MemorySplit
-from nas_distill.data.views import ViewPlan
+from nas_distill.data.views.render import ViewPlan
 
 CPU = torch.device("cpu")
 

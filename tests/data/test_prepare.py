@@ -16,9 +16,9 @@ from nas_distill.config import DataConfig
 from nas_distill.data.manifest import DataManifest
 from nas_distill.data.prepare import prepare_data
 from nas_distill.errors import DataError, RunError
-from nas_distill.files import read_record
-from nas_distill.progress import SearchStatus, Silent
-from nas_distill.store import RunDirectory
+from nas_distill.run_directory.files import read_record
+from nas_distill.callbacks import SearchStatus, Silent
+from nas_distill.run_directory.layout import RunDirectory
 from tests.data.files import random_pixels, write_class_folders, write_image
 
 

@@ -13,7 +13,7 @@ from nas_distill.config import DataConfig
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import DecodedSplit, ImageBatch, ImageSplit, MemorySplit, open_split
 from nas_distill.errors import DataError, RunError
-from nas_distill.progress import Silent
+from nas_distill.callbacks import Silent
 from tests.data.files import random_pixels, write_class_folders, write_image
 
 CPU = torch.device("cpu")

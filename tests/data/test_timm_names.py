@@ -13,7 +13,7 @@ from nas_distill.data.prepare import prepare_data
 from nas_distill.data.sources import open_source
 from nas_distill.data.splits import open_split
 from nas_distill.errors import DataError
-from nas_distill.progress import Silent
+from nas_distill.callbacks import Silent
 from tests.data.files import random_pixels, write_class_folders, write_mnist
 
 CPU = torch.device("cpu")

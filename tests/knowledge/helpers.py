@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from nas_distill.data.views import ViewPlan
+from nas_distill.data.views.render import ViewPlan
 from nas_distill.knowledge.build import build_knowledge
 from nas_distill.knowledge.layout import AnswerStorage
 from nas_distill.knowledge.pool import SlabPool
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.models.teacher import Teacher
-from nas_distill.progress import Progress, Silent
+from nas_distill.callbacks import Progress, Silent
 from tests.helpers import CPU, SmallRun
 from tests.knowledge.synthetic import make_split, make_teacher
 

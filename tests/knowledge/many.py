@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 
-from nas_distill.data.views import ViewPlan
+from nas_distill.data.views.render import ViewPlan
 from nas_distill.knowledge.build import build_knowledge
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.targets import StoredTargets
-from nas_distill.progress import Silent
-from nas_distill.signals import Wanted
+from nas_distill.callbacks import Silent
+from nas_distill.model_outputs import Wanted
 from tests.knowledge.synthetic import make_split, make_teacher
 
 NUM_CLASSES = 1000

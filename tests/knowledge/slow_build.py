@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from nas_distill.progress import Silent
+from nas_distill.callbacks import Silent
 from tests.knowledge.helpers import build_computed
 
 

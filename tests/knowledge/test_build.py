@@ -15,10 +15,10 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from nas_distill.data.viewing import view_batches
+from nas_distill.data.views.viewing import view_batches
 from nas_distill.errors import RunError, TeacherError
 from nas_distill.knowledge import build as building
-from nas_distill.knowledge.asking import Asker
+from nas_distill.knowledge.inference import Asker
 from nas_distill.knowledge.layout import AnswerStorage
 from nas_distill.knowledge.pool import SlabJob
 from nas_distill.knowledge.store import Knowledge

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nas_distill.errors import RunError
 from nas_distill.knowledge.features import MOST_IMAGES, feature_positions
 from nas_distill.knowledge.store import Knowledge
-from nas_distill.signals import Wanted
+from nas_distill.model_outputs import Wanted
 from tests.helpers import Heard, SmallRun
 from tests.knowledge.helpers import build, times
 

@@ -14,7 +14,7 @@ import torch
 from nas_distill.errors import RunError
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.targets import StoredTargets
-from nas_distill.signals import Wanted
+from nas_distill.model_outputs import Wanted
 from tests.helpers import CPU, Heard, SmallRun
 from tests.knowledge.helpers import build, other_bias, times
 

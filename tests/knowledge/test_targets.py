@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas_distill.data.viewing import view_batches
+from nas_distill.data.views.viewing import view_batches
 from nas_distill.errors import ConfigError
 from nas_distill.knowledge.encoding import keep_top, spread_tail
 from nas_distill.knowledge.layout import AnswerStorage, SlabShape
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.targets import OnlineTargets, StoredTargets
-from nas_distill.signals import Wanted
+from nas_distill.model_outputs import Wanted
 from tests.helpers import CPU, SmallRun
 from tests.knowledge.helpers import HALF_ULP, build, build_computed
 from tests.knowledge.synthetic import make_split, make_teacher

@@ -27,7 +27,7 @@ from nas_distill.losses.learned import HintRegressor, LearnedLoss, VariationalRe
 from nas_distill.losses.registry import LOSSES, DistillationLoss, LossTerm
 from nas_distill.models.through_teacher import Projector
 from nas_distill.records import Recipe
-from nas_distill.signals import Signals
+from nas_distill.model_outputs import Signals
 from tests.losses.reference import Record, fill, labels
 
 Answer = Callable[[Record, Tensor, Tensor], Tensor]

@@ -10,7 +10,7 @@ from torch.nn.functional import softplus
 
 from nas_distill.errors import ConfigError
 from nas_distill.losses.learned import HintRegressor, LearnedLoss, VariationalRegressor
-from nas_distill.signals import Shape
+from nas_distill.model_outputs import Shape
 
 PAIRS: list[tuple[Shape, Shape]] = [
     ((4, 8, 8), (6, 8, 8)),

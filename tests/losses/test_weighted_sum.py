@@ -13,9 +13,9 @@ from torch.nn.functional import cross_entropy
 from nas_distill.errors import ConfigError, TeacherError
 from nas_distill.losses.functional import at, dist, dkd, kd, sp, standardise
 from nas_distill.losses.registry import LOSSES, DistillationLoss, Need
-from nas_distill.recipe import Adaptation
+from nas_distill.records.recipe import Adaptation
 from nas_distill.records import Recipe
-from nas_distill.signals import Signals, SignalShapes, Wanted
+from nas_distill.model_outputs import Signals, SignalShapes, Wanted
 
 LABELS = torch.tensor([0, 1, 2, 3, 0, 1])
 OF_LOGITS = [name for name in LOSSES.names() if Need.LOGITS in LOSSES.get(name).needs]

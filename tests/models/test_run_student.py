@@ -10,20 +10,20 @@ import pytest
 import torch
 
 from nas_distill.config import RUN, SearchConfig, ViewsConfig
-from nas_distill.config_io import dump_config
-from nas_distill.data.views import plan_views
-from nas_distill.ending import end_trial, trial_record
+from nas_distill.config.loading import dump_config
+from nas_distill.data.views.render import plan_views
+from nas_distill.run_directory.results import end_trial, trial_record
 from nas_distill.errors import TeacherError
-from nas_distill.files import write_record, write_text
+from nas_distill.run_directory.files import write_record, write_text
 from nas_distill.knowledge.build import build_knowledge
 from nas_distill.models.run_student import load_run_student, student_origin
 from nas_distill.models.teacher import Teacher, load_teacher, save_local_dir
-from nas_distill.progress import Silent
+from nas_distill.callbacks import Silent
 from nas_distill.records import Recipe, StudentSpec, TrialStatus
-from nas_distill.store import RunDirectory
+from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.train.evaluation import evaluate
-from nas_distill.trial import run_trial
-from nas_distill.workplace import open_context
+from nas_distill.trial.run import run_trial
+from nas_distill.trial.context import open_context
 from tests.helpers import CPU, SmallRun, make_assignment
 
 VIT = StudentSpec(architecture="test_vit", arguments={"patch_size": 4, "embed_dim": 32, "num_heads": 2, "depth": 1})

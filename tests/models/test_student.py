@@ -12,7 +12,7 @@ from nas_distill.errors import SpaceError
 from nas_distill.models.small_resnet import SmallResNet
 from nas_distill.models.student import build_student, check_student
 from nas_distill.records import StudentSpec
-from nas_distill.signals import Wanted
+from nas_distill.model_outputs import Wanted
 
 SMALL = {"widths": (4, 6), "depths": (1, 1)}
 SMALL_VIT = {"patch_size": 4, "embed_dim": 24, "depth": 2, "num_heads": 2}

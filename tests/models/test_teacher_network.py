@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from nas_distill.errors import TeacherError
-from nas_distill.models.cutting import cut_body
+from nas_distill.models.split_model import cut_body
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.teacher import Teacher
-from nas_distill.signals import Wanted
+from nas_distill.model_outputs import Wanted
 from tests.models.networks import SMALL, images, make_network
-from tests.models.test_anatomy import SMALL_SWIN
+from tests.models.test_features import SMALL_SWIN
 
 
 @pytest.mark.parametrize(

@@ -12,17 +12,17 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from nas_distill.errors import SpaceError
-from nas_distill.models.anatomy import check_signals, network_signals
+from nas_distill.models.features import check_signals, network_signals
 from nas_distill.models.cost import measure_cost, measure_module_cost
-from nas_distill.models.cutting import cut_body
+from nas_distill.models.split_model import cut_body
 from nas_distill.models.student import build_student
 from nas_distill.models.teacher import Teacher
 from nas_distill.models.through_teacher import Projector, TeacherHead, ThroughTeacher
 from nas_distill.records import StudentSpec
-from nas_distill.signals import Wanted
+from nas_distill.model_outputs import Wanted
 from tests.models import test_student
 from tests.models.networks import make_network
-from tests.models.test_anatomy import SMALL, SMALL_SWIN, SMALL_VIT
+from tests.models.test_features import SMALL, SMALL_SWIN, SMALL_VIT
 from tests.models.test_teacher_network import make_teacher
 
 SHAPE: dict[str, Any] = {"num_classes": 3, "channels": 1, "image_size": 32}

@@ -11,9 +11,9 @@ import optuna
 from optuna.trial import TrialState
 
 from nas_distill.config import DataConfig, SearchConfig
-from nas_distill.config_io import dump_config
+from nas_distill.config.loading import dump_config
 from nas_distill.data.manifest import DataManifest, SplitSettings
-from nas_distill.files import write_record, write_text
+from nas_distill.run_directory.files import write_record, write_text
 from nas_distill.records import (  # fmt: skip
     Cost,
     EpochMetrics,
@@ -24,7 +24,7 @@ from nas_distill.records import (  # fmt: skip
     TrialRecord,
     TrialStatus,
 )
-from nas_distill.store import RunDirectory
+from nas_distill.run_directory.layout import RunDirectory
 
 FAMILIES = (
     "small_resnet",

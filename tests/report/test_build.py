@@ -7,15 +7,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from nas_distill.analysis.frame import COLUMNS
+from nas_distill.analysis.trials.study_reader import COLUMNS
 from nas_distill.config import BudgetConfig, SearchConfig
 from nas_distill.errors import RunError
-from nas_distill.files import read_record
+from nas_distill.run_directory.files import read_record
 from nas_distill.records import StudentSpec, TrialRecord
 from nas_distill.report import build_report, front_table, headline, load_content
 from nas_distill.report.build import PicksFile
-from nas_distill.report.facts import run_facts
-from nas_distill.store import RunDirectory
+from nas_distill.report.sections.facts import run_facts
+from nas_distill.run_directory.layout import RunDirectory
 from tests.report.factory import make_record, make_records, make_run
 
 _VOID = {"meta", "link", "br", "img"}

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from nas_distill.objectives import get_objective
 from nas_distill.records import StudentSpec
 from nas_distill.report import load_content
-from nas_distill.report.axis import Axis, cost_axis, epoch_axis, quality_axis
-from nas_distill.report.curve_figure import curve_figure
-from nas_distill.report.front_figure import family_styles, front_figure
-from nas_distill.report.labels import CHARACTER_PX, Box, place_labels, text_box
+from nas_distill.report.figures.axis import Axis, cost_axis, epoch_axis, quality_axis
+from nas_distill.report.figures.curves import curve_figure
+from nas_distill.report.figures.front import family_styles, front_figure
+from nas_distill.report.figures.labels import CHARACTER_PX, Box, place_labels, text_box
 from tests.report.factory import make_record, make_records, make_run, make_teacher
 
 _PARAMS, _GAP, _AGREEMENT = (get_objective(name) for name in ("num_params", "gap_points", "agreement"))

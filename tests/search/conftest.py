@@ -10,7 +10,7 @@ import pytest
 
 from nas_distill.config import ResourcesConfig
 from nas_distill.search import cluster, service
-from nas_distill.workplace import TrialContext, open_context
+from nas_distill.trial.context import TrialContext, open_context
 from tests.helpers import SmallRun
 from tests.search import processes
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nas_distill.assignment import Assignment
-from nas_distill.ending import trial_record
+from nas_distill.records.task import Assignment
+from nas_distill.run_directory.results import trial_record
 from nas_distill.records import StudentMetrics, TrialRecord, TrialStatus
 
 

@@ -11,9 +11,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from nas_distill.analysis.frame import load_frame
+from nas_distill.analysis.trials.study_reader import load_frame
 from nas_distill.config import LOCAL_DIR
-from nas_distill.store import RunDirectory
+from nas_distill.run_directory.layout import RunDirectory
 from tests.helpers import SmallRun
 from tests.search import processes
 

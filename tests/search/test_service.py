@@ -9,7 +9,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from nas_distill.analysis.frame import load_frame
+from nas_distill.analysis.trials.study_reader import load_frame
 from nas_distill.config import (
     LOCAL_DIR,
     AshaConfig,
@@ -22,12 +22,12 @@ from nas_distill.config import (
     ViewsConfig,
 )
 from nas_distill.errors import ClusterError, ConfigError, RunError, SpaceError, StudyError, TeacherError
-from nas_distill.progress import Silent
+from nas_distill.callbacks import Silent
 from nas_distill.records import Recipe, TrialRecord
 from nas_distill.report import load_content
-from nas_distill.search.preparation import prepare
+from nas_distill.search.setup.prepare import prepare
 from nas_distill.search.service import resume_search, start_search
-from nas_distill.store import RunDirectory
+from nas_distill.run_directory.layout import RunDirectory
 from tests.helpers import SMALL_DATA, Heard, SmallRun, make_small_run
 
 pytestmark = pytest.mark.usefixtures("shared_cluster")

@@ -11,13 +11,13 @@ import torch
 from nas_distill.config import ExecutionConfig
 from nas_distill.models.student import build_student
 from nas_distill.records import Recipe, StudentSpec
-from nas_distill.signals import Wanted
+from nas_distill.model_outputs import Wanted
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.execution import options as open_options
 from nas_distill.train.execution import probe, settle
 from nas_distill.train.loop import Trainer
-from nas_distill.trial import rehearse
-from nas_distill.workplace import TrialContext, open_context
+from nas_distill.trial.run import rehearse
+from nas_distill.trial.context import TrialContext, open_context
 from tests.helpers import SmallRun, make_assignment
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -12,10 +12,10 @@ from nas_distill.config import ExecutionConfig
 from nas_distill.errors import TrialError
 from nas_distill.models.student import build_student
 from nas_distill.records import EpochMetrics, Execution, Recipe, StudentSpec
-from nas_distill.signals import Signals, SignalShapes, Wanted
+from nas_distill.model_outputs import Signals, SignalShapes, Wanted
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.loop import Trainer
-from nas_distill.workplace import Lesson
+from nas_distill.trial.context import Lesson
 from tests.helpers import CPU, TINY_SPEC, SmallRun, open_lesson
 
 VIT_SPEC = StudentSpec(
@@ -256,7 +256,7 @@ def test_online_and_stored_answers_train_the_same_student(small_run: SmallRun, l
 
 def _online_knowledge(small: SmallRun) -> str:
     from nas_distill.knowledge.build import build_knowledge
-    from nas_distill.progress import Silent
+    from nas_distill.callbacks import Silent
 
     return build_knowledge(
         small.teacher,

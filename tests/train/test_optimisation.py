@@ -16,7 +16,7 @@ from torch import nn
 
 import nas_distill.models  # noqa: F401 - registers the entrypoints
 from nas_distill.errors import ConfigError
-from nas_distill.recipe import Recipe, Schedule
+from nas_distill.records.recipe import Recipe, Schedule
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.optimisation import (
     check_optimizer,

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
 from nas_distill.losses.functional import dist, dkd, kd
-from nas_distill.losses.pull import label_weights, pulled, released_weights, weighted_cross_entropy
+from nas_distill.losses.sample_weighting import label_weights, pulled, released_weights, weighted_cross_entropy
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.release import LEAST_IMAGES, ReleaseWatch, alignments, holdout
 

@@ -17,7 +17,7 @@ from nas_distill.records import Execution, Recipe, StudentSpec
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.evaluation import evaluate
 from nas_distill.train.loop import Trainer
-from nas_distill.workplace import Lesson
+from nas_distill.trial.context import Lesson
 from tests.helpers import CPU, TINY_SPEC, SmallRun, open_lesson
 
 # Without batch normalisation, dropout or clipping a batch in parts is the same sum as the batch whole.

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from nas_distill.recipe import Adaptation
+from nas_distill.records.recipe import Adaptation
 from nas_distill.train.teacher_term import TeacherTerm
 
 

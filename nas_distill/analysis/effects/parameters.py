@@ -1,0 +1,74 @@
+"""What was chosen for each student: architecture and recipe as one table of parameters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nas_distill.analysis.effects.losses_by_size import loss_label
+
+LEAST_USED = 10
+"""Students that a parameter applies to; of fewer nothing is said."""
+
+_FEW = 12
+
+
+def parameter_table(trials: pd.DataFrame) -> pd.DataFrame:
+    """Returns one column per parameter that differs among the trials, one row per trial, in their order.
+
+    Columns are `family`, `architecture`, the architecture's arguments (`arguments.depth`; entries of lists by their
+    place, `arguments.depths.0`), `loss` (see `loss_label`), each loss's own parameters (`losses.kd.temperature`) and
+    the recipe's fields (`learning_rate`, `adaptive.release`). A parameter that a trial does not have is missing there.
+    Numbers are float64 columns, all else (flags too) are text. Of columns that say the same of every trial (each value
+    of one goes with one value of the other; for numbers of many values: in the same order) the first is kept.
+
+    Args:
+        trials: Table as `frame.load_frame` returns it.
+    """
+    rows = [
+        dict(_parameters(family, architecture, arguments, recipe))
+        for family, architecture, arguments, recipe in zip(
+            trials["family"], trials["architecture"], trials["arguments"], trials["recipe"], strict=True
+        )
+    ]
+    table = pd.DataFrame.from_records(rows, index=trials.index)
+    kept: dict[str, pd.Series[Any]] = {}
+    seen: set[tuple[int, ...]] = set()
+    for name in table.columns:
+        column = _column(table[name])
+        codes = tuple(pd.factorize(column, sort=column.nunique() > _FEW)[0].tolist())
+        if column.nunique() > 1 and column.notna().sum() >= LEAST_USED and codes not in seen:
+            kept[str(name)] = column
+            seen.add(codes)
+    return pd.DataFrame(kept, index=trials.index)
+
+
+def _parameters(family: Any, architecture: Any, arguments: Any, recipe: Any) -> Iterator[tuple[str, Any]]:
+    yield from _flat("family", None if pd.isna(family) else family)
+    yield from _flat("architecture", None if pd.isna(architecture) else architecture)
+    yield from _flat("arguments", {} if pd.isna(arguments) else json.loads(arguments))
+    if pd.isna(recipe):
+        return
+    fields = json.loads(recipe)
+    yield "loss", loss_label(json.dumps(fields.get("losses", {})))
+    yield from _flat("", fields)
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping | list):
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, part in items:
+            yield from _flat(f"{name}.{key}" if name else str(key), part)
+    elif value is not None:
+        yield name, str(value) if isinstance(value, bool) else value
+
+
+def _column(values: pd.Series[Any]) -> pd.Series[Any]:
+    known = values.dropna()
+    if all(isinstance(value, int | float) for value in known):
+        return values.astype(np.float64)
+    return values.map(str, na_action="ignore")

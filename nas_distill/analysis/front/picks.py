@@ -1,0 +1,126 @@
+"""The students worth a look, each chosen from the front by one stated rule."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import NonNegativeInt
+
+from nas_distill.analysis.front.front import ParetoFront
+from nas_distill.analysis.front.arithmetic import knee_index
+from nas_distill.analysis.formatting import quantity, signed
+from nas_distill.records.base import FrozenFloats, Record
+from nas_distill.objectives import Objective
+
+RuleName = Literal["smallest_within_tolerance", "knee", "best_quality"]
+
+_SUPERLATIVES = {
+    "num_params": ("smallest", "fewest parameters"),
+    "size_bytes": ("smallest", "fewest bytes"),
+    "macs": ("cheapest", "fewest multiply-accumulates"),
+}
+_BEST = {
+    "gap_points": "Smallest gap",
+    "divergence_nats": "Smallest divergence",
+    "nll_nats": "Smallest negative log-likelihood",
+    "agreement": "Highest agreement",
+}
+
+
+class Pick(Record):
+    """One student chosen from the front, or the plain statement that a rule chose none.
+
+    Attributes:
+        rule: Stable name of the rule.
+        title: The rule in a few words.
+        sentence: The rule, and why no student satisfies it when `number` is None.
+        number: Trial number; None when no student satisfies the rule.
+        values: The student's objectives in their own units; empty without a student.
+    """
+
+    rule: RuleName
+    title: str
+    sentence: str
+    number: NonNegativeInt | None
+    values: FrozenFloats
+
+
+def pick_students(front: ParetoFront, *, gap_tolerance_points: float) -> tuple[Pick, ...]:
+    """Returns the three picks: smallest within the tolerance, knee, best quality.
+
+    Two rules may choose the same student. "Smallest" is by the front's first cost objective, "best" by its
+    first quality objective; the tolerance is on the capacity gap, which is always measured.
+
+    Args:
+        front: May be empty; then no rule chooses a student.
+        gap_tolerance_points: Percentage points behind the teacher that are acceptable; may be negative.
+    """
+    return (_smallest_within(front, gap_tolerance_points), _knee(front), _best(front))
+
+
+def _smallest_within(front: ParetoFront, tolerance: float) -> Pick:
+    superlative, reason = _SUPERLATIVES[front.cost.name]
+    bound = f"{signed(tolerance)} points"
+    gaps = front.members["gap_points"]
+    within = front.members.index[gaps <= tolerance]
+    sentence = f"The {superlative} student ({reason}) on the front whose capacity gap is at most {bound}."
+    if len(front.members) and not len(within):
+        closest = int(gaps.to_numpy(dtype=float).argmin())
+        sentence = (
+            f"No student on the front is within {bound} of the teacher; the closest, trial "
+            f"{front.numbers[closest]}, has a capacity gap of {signed(float(gaps.iloc[closest]))} points."
+        )
+    # Members are cheapest first.
+    return _pick(
+        front, int(within[0]) if len(within) else None, rule="smallest_within_tolerance",
+        title=f"{superlative.capitalize()} within {bound}", sentence=sentence,
+    )  # fmt: skip
+
+
+def _knee(front: ParetoFront) -> Pick:
+    axes = " and ".join(_axis(objective) for objective in front.objectives)
+    sentence = (
+        "The balance point: the student on the front farthest from the straight line between the front's "
+        f"ends, in {axes} scaled to the front."
+    )
+    if 0 < len(front.members) < 3:
+        sentence = (
+            f"A front of {'two students' if len(front.members) == 2 else 'one student'} has no knee; this is "
+            f"its best by {_axis(front.objectives[0])}."
+        )
+    index = knee_index(front.values) if len(front.members) else None
+    return _pick(front, index, rule="knee", title="Knee", sentence=sentence)
+
+
+def _best(front: ParetoFront) -> Pick:
+    objective = front.quality
+    title = _BEST[objective.name]
+    column = list(front.objectives).index(objective)
+    # The first of equals is the cheapest: members are sorted by cost.
+    index = int(front.values[:, column].argmin()) if len(front.members) else None
+    sentence = f"The student on the front with the {title[0].lower()}{title[1:]}, whatever it costs."
+    if objective.name == "gap_points":
+        sentence = "The student on the front with the smallest capacity gap to the teacher, whatever its size."
+    return _pick(front, index, rule="best_quality", title=title, sentence=sentence)
+
+
+def _pick(front: ParetoFront, index: int | None, *, rule: RuleName, title: str, sentence: str) -> Pick:
+    if index is None:
+        if not len(front.members):
+            sentence = "No student has been fully trained, so there is none to pick."
+        return Pick(rule=rule, title=title, sentence=sentence, number=None, values={})
+    values = {objective.name: float(front.members[objective.name].iloc[index]) for objective in front.objectives}
+    return Pick(rule=rule, title=title, sentence=sentence, number=front.numbers[index], values=values)
+
+
+def _axis(objective: Objective) -> str:
+    label = objective.label if objective.name == "macs" else objective.label.lower()
+    return f"log {label}" if objective.scale == "log10" else label
+
+
+def describe(pick: Pick, front: ParetoFront) -> str:
+    """Returns a pick's student in one line, such as "trial 7: +0.83 points, 24.3k parameters"."""
+    if pick.number is None:
+        return "none"
+    parts = [quantity(objective, pick.values[objective.name]) for objective in front.objectives]
+    return f"trial {pick.number}: {', '.join(parts)}"

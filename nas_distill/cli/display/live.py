@@ -1,0 +1,124 @@
+"""The live view on a terminal: bars for steps, and for a search its trials and the best student per size."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.padding import Padding
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from nas_distill.cli import wording
+from nas_distill.objectives import get_objective
+from nas_distill.callbacks import SearchStatus
+
+MAX_RUNNING_SHOWN = 12
+"""Trials in flight that are drawn one by one; more would push the table off the screen."""
+
+
+class LiveProgress:
+    """Redraws its view a few times per second; what happened is printed above it."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._status: SearchStatus | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[detail]}", style="dim"),
+            TimeRemainingColumn(),
+            console=console,
+            auto_refresh=False,
+        )
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Keeps the view on the screen while the block runs, and takes it down after."""
+        live = Live(
+            get_renderable=self._view,
+            console=self._console,
+            transient=True,
+            # Output that goes to a file must reach the file, not the screen.
+            redirect_stdout=sys.stdout.isatty(),
+            redirect_stderr=sys.stderr.isatty(),
+        )
+        with live:
+            yield
+
+    def event(self, kind: str, message: str) -> None:
+        """Prints the event above the view."""
+        self._console.print(Text.assemble((f"{kind} ", "bold cyan"), message))
+
+    def step(self, task: str, done: int, total: int, detail: str = "") -> None:
+        """Moves the bar of `task`; a full bar leaves the view and is printed as a line."""
+        if done >= total:
+            identity = self._tasks.pop(task, None)
+            if identity is not None:
+                self._bars.remove_task(identity)
+            self.event(task, f"{done}/{total}" + (f", {detail}" if detail else ""))
+            return
+        if task not in self._tasks:
+            self._tasks[task] = self._bars.add_task(escape(task), total=total, detail="")
+        self._bars.update(self._tasks[task], completed=done, total=total, detail=escape(detail))
+
+    def status(self, status: SearchStatus) -> None:
+        """Replaces the view of the search."""
+        self._status = status
+
+    def _view(self) -> RenderableType:
+        status = self._status
+        parts: list[RenderableType] = [] if status is None else [search_view(status)]
+        return Group(*parts, self._bars)
+
+
+def search_view(status: SearchStatus) -> RenderableType:
+    """Returns the drawing of a search: counts, the trials in flight, the best student per size."""
+    ended = status.complete + status.stopped + status.failed
+    head = Table.grid(padding=(0, 2))
+    clock = f"{wording.duration(status.elapsed_s)} so far"
+    head.add_row(
+        Text("search", style="bold cyan"),
+        ProgressBar(total=status.total, completed=ended, width=30),
+        Text(wording.counts(status), style="red" if status.failed else ""),
+        Text(", ".join(filter(None, (clock, wording.time_left(status), wording.budget_left(status)))), style="dim"),
+    )
+    body = Table.grid(padding=(0, 4))
+    body.add_row(_running(status), _bands(status))
+    return Group(head, Padding(body, (0, 0, 0, 2)))
+
+
+def _running(status: SearchStatus) -> Table:
+    table = Table(box=None, padding=(0, 1), show_header=False)
+    for number, (done, total) in sorted(status.running.items())[:MAX_RUNNING_SHOWN]:
+        table.add_row(
+            f"trial {number}",
+            ProgressBar(total=max(total, 1), completed=done, width=20),
+            f"{done}/{total} epochs",
+        )
+    hidden = len(status.running) - MAX_RUNNING_SHOWN
+    if hidden > 0:
+        table.add_row(f"and {hidden} more", "", "")
+    return table
+
+
+def _bands(status: SearchStatus) -> Table:
+    table = Table(box=None, padding=(0, 1), header_style="dim")
+    table.add_column("parameters", justify="right")
+    table.add_column(get_objective(status.quality).label, justify="right")
+    table.add_column("trial", justify="right")
+    for band in status.bands:
+        if band.best_quality is None:
+            table.add_row(band.label, "-", "")
+        else:
+            table.add_row(band.label, wording.quality(status.quality, band.best_quality), str(band.number))
+    return table

@@ -1,0 +1,34 @@
+"""Sections of the report on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from nas_distill.report.sections.section import Section
+
+
+def make_console() -> Console:
+    """Returns a console on standard output; a pipe, which has no width, gets one in which no line of a table folds."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+
+
+def print_section(console: Console, section: Section) -> None:
+    """Prints a section as the report shows it."""
+    console.print(Text(section.title, style="bold"))
+    for text in section.lead:
+        console.print(Text(text))
+    if section.lines:
+        table = Table()
+        for title in section.columns:
+            table.add_column(title, justify="left" if title in section.texts else "right")
+        for index, line in enumerate(section.lines):
+            table.add_row(*(Text(cell) for cell in line), style="bold" if index in section.marked else None)
+        console.print(table)
+    for text in (*section.failures, *section.notes):
+        console.print(Text(text))

@@ -1,0 +1,147 @@
+"""Mixing an image with a partner.
+
+mixup is that of Zhang et al. 2018 (arXiv 1710.09412), CutMix that of Yun et al. 2019 (arXiv 1905.04899).
+
+Partner, share and box are functions of (seed, image index, view index); the batch has no say, so that the teacher's
+answer to a mixed image can be stored like any other. Mixed pixels are uint8: teacher and student see the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nas_distill.data.views.hashing import STRATUM_BITS, lane, strata, take_below, take_bits
+from nas_distill.data.views.chunks import pieces
+from nas_distill.data.views.plan import ViewPlan
+
+_STRENGTH_LANE, _PARTNER_LANE, _CENTRE_LANE = 3, 4, 5
+_DECISION_BITS = 24
+_CENTRE_BITS = 24
+_SHARE_BITS = 16
+
+
+def draw_partners(indices: Tensor, bits: Tensor, plan: ViewPlan, num_images: int) -> Tensor:
+    """Returns the position in the split of each image's partner; its own where it is not mixed.
+
+    Args:
+        indices: int64 [B], positions in the split.
+        bits: int64 [B], of `view_bits`.
+        plan: How views are made.
+        num_images: N of the split; every image is as likely a partner as any other.
+
+    Returns:
+        int64 [B], 0 to N-1.
+    """
+    return torch.where(_is_mixed(bits, plan), take_below(lane(bits, _PARTNER_LANE), num_images), indices)
+
+
+def mix_views(own: Tensor, other: Tensor, bits: Tensor, plan: ViewPlan) -> tuple[Tensor, Tensor]:
+    """Returns mixed views and the share that each image has in its own.
+
+    Args:
+        own: uint8 [B, C, H, W], the views of the images.
+        other: uint8 [B, C, H, W], the views of their partners.
+        bits: int64 [B], of `view_bits` for the images.
+        plan: How views are made; `plan.mixes`.
+
+    Returns:
+        uint8 [B, C, H, W], and float32 [B] from 0 to 1: with mixup the weight, with CutMix the exact share of pixels.
+    """
+    return (_mixup if plan.mix == "mixup" else _cutmix)(own, other, bits, plan)
+
+
+def mixed_targets(own: Tensor, other: Tensor, share: Tensor, num_classes: int) -> Tensor:
+    """Returns the share of each class in each mixed image, float32 [B, K].
+
+    Args:
+        own: int64 [B], the images' labels.
+        other: int64 [B], their partners' labels.
+        share: float32 [B], of the images' own labels.
+        num_classes: K.
+    """
+    targets = torch.zeros(len(own), num_classes, device=own.device)
+    targets.scatter_(1, own[:, None], share[:, None])
+    return targets.scatter_add_(1, other[:, None], 1 - share[:, None])
+
+
+def _is_mixed(bits: Tensor, plan: ViewPlan) -> Tensor:
+    drawn = take_bits(lane(bits, _STRENGTH_LANE), STRATUM_BITS, _DECISION_BITS)
+    return drawn < round(plan.mix_share * (1 << _DECISION_BITS))
+
+
+def _mixup(own: Tensor, other: Tensor, bits: Tensor, plan: ViewPlan) -> tuple[Tensor, Tensor]:
+    share = torch.where(_is_mixed(bits, plan), _strengths(_own_shares, bits, plan), 1.0)
+    mixed = torch.empty_like(own)
+    for here in pieces(own):
+        # Shares have 16 binary places and pixels 8 bits: nothing is rounded before the end (see `geometry.warp`).
+        blend = torch.lerp(other[here].to(torch.float32), own[here].to(torch.float32), share[here, None, None, None])
+        mixed[here] = blend.round_()
+    return mixed, share
+
+
+def _cutmix(own: Tensor, other: Tensor, bits: Tensor, plan: ViewPlan) -> tuple[Tensor, Tensor]:
+    _, _, height, width = own.shape
+    side = torch.where(_is_mixed(bits, plan), _strengths(_box_sides, bits, plan), 0.0)
+    centre = lane(bits, _CENTRE_LANE)
+    top, bottom = _edges(take_bits(centre, 0, _CENTRE_BITS), side, height)
+    left, right = _edges(take_bits(centre, _CENTRE_BITS, _CENTRE_BITS), side, width)
+    rest = height * width - (bottom - top) * (right - left)
+    paste = _paste_by_slices if own.device.type == "cpu" else _paste_by_mask
+    return paste(own, other, top, bottom, left, right), (rest.to(torch.float64) / (height * width)).to(torch.float32)
+
+
+def _edges(centre: Tensor, side: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """Returns the first pixel of a box and the first after it, int64 [B], clipped to 0 to `length`."""
+    middle = centre * length >> _CENTRE_BITS
+    half = (side * length).to(torch.int64) // 2
+    return (middle - half).clamp_min(0), (middle + half).clamp_max(length)
+
+
+def _paste_by_slices(own: Tensor, other: Tensor, *box: Tensor) -> Tensor:
+    """On a CPU only the boxes are copied (`geometry._crop_by_slices` does likewise)."""
+    mixed = own.clone()
+    target, source = mixed.numpy(), other.numpy()
+    for view, (top, bottom, left, right) in enumerate(zip(*(edge.tolist() for edge in box), strict=True)):
+        target[view, :, top:bottom, left:right] = source[view, :, top:bottom, left:right]
+    return mixed
+
+
+def _paste_by_mask(own: Tensor, other: Tensor, *box: Tensor) -> Tensor:
+    """On an accelerator the host waits for no number."""
+    top, bottom, left, right = (edge[:, None] for edge in box)
+    rows, columns = (torch.arange(length, device=own.device) for length in own.shape[2:])
+    in_row, in_column = (rows >= top) & (rows < bottom), (columns >= left) & (columns < right)
+    return torch.where((in_row[:, :, None] & in_column[:, None, :])[:, None], other, own)
+
+
+def _strengths(function: Callable[[NDArray[np.float64]], NDArray[np.float64]], bits: Tensor, plan: ViewPlan) -> Tensor:
+    """Returns `function` of a share drawn from Beta(mix_alpha, mix_alpha), float32 [B]."""
+    table = _table(function, plan.mix_alpha, bits.device)
+    return table[take_bits(lane(bits, _STRENGTH_LANE), 0, STRATUM_BITS)]
+
+
+def _own_shares(share: NDArray[np.float64]) -> NDArray[np.float64]:
+    return share
+
+
+def _box_sides(share: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Equation (2) of CutMix: the box's sides, as shares of the image's, that leave it `share`."""
+    return np.sqrt(1 - share)
+
+
+@lru_cache(maxsize=8)
+def _table(
+    function: Callable[[NDArray[np.float64]], NDArray[np.float64]], alpha: float, device: torch.device
+) -> Tensor:
+    from scipy.stats import beta  # a second of importing that only mixing needs
+
+    # A tensor that is made in inference mode could not be used in training later.
+    with torch.inference_mode(mode=False):
+        drawn = strata(lambda u: function(beta.ppf(u, alpha, alpha)), bits=_SHARE_BITS)
+        return drawn.to(device, torch.float32)

@@ -1,0 +1,78 @@
+"""The teacher's answers to test images: asked for when a student is first confirmed, and kept in the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nas_distill.data.splits import ImageSplit
+from nas_distill.errors import RunError
+from nas_distill.run_directory.files import read_record, sync_directory, write_record
+from nas_distill.knowledge.arrays import ArrayWriter, check_file, map_array
+from nas_distill.knowledge.inference import Asker
+from nas_distill.knowledge.layout import Receipt
+from nas_distill.knowledge.writing import plain_answers, storing
+from nas_distill.models.teacher import Teacher
+
+_ARRAY, _RECEIPT = "test_logits.npy", "test_logits.json"
+_SINGLE = np.dtype(np.float32)
+_WAY_OUT = "confirm again, which asks the teacher anew"
+
+
+def answer_test(folder: Path, teacher: Teacher, test: ImageSplit, device: torch.device) -> None:
+    """Stores the teacher's logits for the test images in `folder`, unless they are there and whole.
+
+    Args:
+        folder: Made when missing.
+        teacher: Moved to `device`.
+        test: The split.
+        device: Where the teacher answers.
+
+    Raises:
+        TeacherError: The teacher answers NaN, infinities, or numbers beyond float16.
+        RunError: The file system refuses.
+    """
+    key = _key(teacher.weights_sha256(), test.manifest.data_id)
+    try:
+        _check(folder, key)
+    except RunError:  # missing, damaged, or of another teacher or data: asked anew
+        pass
+    else:
+        return
+    asker = Asker(teacher, device, embeddings=False)
+    shape = (test.num_images, teacher.num_classes)
+    with storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with ArrayWriter(folder / _ARRAY, _SINGLE, shape) as writer:
+            for logits in plain_answers(asker, test, torch.arange(test.num_images)):
+                writer.append(logits.cpu().numpy())
+            receipt = writer.finish()
+        sync_directory(folder)
+        write_record(folder / _RECEIPT, Receipt(key_id=key, files=(receipt,)))
+
+
+def read_test_answers(folder: Path, *, teacher_sha256: str, data_id: str) -> Tensor:
+    """Returns the stored logits, float32 [N_test, C], memory-mapped.
+
+    Raises:
+        RunError: They are missing, damaged, or of another teacher or other data.
+    """
+    try:
+        _check(folder, _key(teacher_sha256, data_id))
+    except RunError as error:
+        raise RunError(f"{error}; {_WAY_OUT}") from error
+    return torch.from_numpy(map_array(folder / _ARRAY, _SINGLE, (None, None)))
+
+
+def _key(teacher_sha256: str, data_id: str) -> str:
+    return f"{teacher_sha256[:12]}-{data_id}"
+
+
+def _check(folder: Path, key: str) -> None:
+    receipt = read_record(folder / _RECEIPT, Receipt)
+    if receipt.key_id != key or [file.name for file in receipt.files] != [_ARRAY]:
+        raise RunError(f"{folder / _RECEIPT}: belongs to another teacher or other data")
+    check_file(folder, receipt.files[0])

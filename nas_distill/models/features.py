@@ -1,0 +1,251 @@
+"""What a network says on the way to its logits: the embedding, and feature maps after some of its stages.
+
+timm's interface is spoken throughout: `forward_features` or `forward_intermediates` for the body, `forward_head` for
+the rest, once each.
+
+Shapes: B images; C channels of H x W positions; D features.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from nas_distill.errors import first_line
+from nas_distill.models.memory import is_out_of_memory
+from nas_distill.model_outputs import Signals, SignalShapes, Wanted
+
+Kind = Literal["embedding", "feature map"]
+
+LOGITS_ALONE = Wanted()
+"""Nothing else."""
+
+_TOLERANCE = 1e-3
+"""Largest difference, relative to the largest logit, between a forward pass in two halves and one in whole."""
+
+_NOISE = 1e-5
+"""Largest difference where all logits are close to 0, as those of fresh networks can be."""
+
+_ROUNDING = 1e-9
+"""Depths are decimal: 0.28 of 25 stages are 7, and 7.000000000000001 in binary."""
+
+
+class SignalError(Exception):
+    """A network has no such signal; who asks turns it into an error of its own, with a way out.
+
+    Attributes:
+        kind: What it lacks.
+        reason: Completes "it gives none: ", one line.
+    """
+
+    def __init__(self, kind: Kind, reason: str) -> None:
+        super().__init__(f"it gives no {kind}: {reason}")
+        self.kind: Kind = kind
+        self.reason = reason
+
+
+def network_signals(network: nn.Module, inputs: Tensor, wanted: Wanted) -> Signals:
+    """Returns a classifier's logits and what else is wanted, of one forward pass, with gradients.
+
+    The embedding is what the classifier is given (timm's `pre_logits`), dropout included, so that classifier and
+    embedding give these very logits. Networks with several classifiers, or whose classifier pools by itself, are asked
+    for it in a second pass of their head, whose dropout is another draw.
+
+    Depth 1 is the map that the classifier pools: of networks with tokens, the last tokens of the image without those
+    of the class; where even those are gone (class attention), the map after the last stage. Depth d of S stages below
+    that is the map after stage ceil(d S), as `forward_intermediates` counts them; in many networks the stem is the
+    first. It is taken without the network's last norm.
+
+    Args:
+        network: A timm classifier.
+        inputs: float [B, channels, H, W].
+        wanted: Which signals.
+
+    Raises:
+        SignalError: The network does not speak timm's interface, or has no such map.
+    """
+    if not wanted.more_than_logits:
+        return Signals(network(inputs))
+    features, maps = features_and_maps(network, inputs, wanted.depths)
+    head = _method(network, "forward_head", "feature map" if wanted.depths else "embedding")
+    if not wanted.embedding:
+        return Signals(head(features), None, maps)
+    logits, embedding = _logits_and_embedding(network, head, features)
+    return Signals(logits, embedding, maps)
+
+
+def features_and_maps(network: nn.Module, inputs: Tensor, depths: Sequence[float]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Returns what `forward_head` takes, and the feature maps [B, C, H, W] at `depths`, of one pass.
+
+    A network made of others can have a method of this name, which then answers.
+
+    Args:
+        network: A timm classifier.
+        inputs: float [B, channels, H, W].
+        depths: See `network_signals`.
+
+    Raises:
+        SignalError: See there.
+    """
+    own = getattr(network, "features_and_maps", None)
+    if own is not None:
+        composed: tuple[Tensor, tuple[Tensor, ...]] = own(inputs, depths)
+        return composed
+    if not depths:
+        return _method(network, "forward_features", "embedding")(inputs), ()
+    walk = getattr(network, "forward_intermediates", None)
+    if not callable(walk):
+        return _pooled_map_alone(network, inputs, depths)
+    # Where timm does not describe the stages, all are taken and counted.
+    stages = len(getattr(network, "feature_info", None) or ())
+    taken = sorted({_stage(depth, stages) for depth in depths}) if stages else None
+    features, found = walk(inputs, indices=taken, output_fmt="NCHW")
+    after = dict(zip(taken or range(len(found)), found, strict=True))
+    stages = stages or len(found)
+    maps = (
+        _pooled_map(network, features, after[stages - 1]) if depth == 1 else after[_stage(depth, stages)]
+        for depth in depths
+    )
+    return features, tuple(maps)
+
+
+def signal_shapes(network: nn.Module, inputs: Tensor, wanted: Wanted) -> SignalShapes:
+    """Returns the shapes of a network's signals for one image; training mode, statistics and chance stay as they are.
+
+    Args:
+        network: A timm classifier, on any device, "meta" included.
+        inputs: float [B, channels, H, W] on its device.
+        wanted: Which signals.
+
+    Raises:
+        SignalError: The network has no such signals, or asking for them fails.
+    """
+    with undisturbed(network, inputs.device):
+        return _shapes(_tried_signals(network, inputs, wanted), len(inputs))
+
+
+def check_signals(network: nn.Module, inputs: Tensor, wanted: Wanted) -> SignalShapes:
+    """Returns `signal_shapes` after checking that the signals lead to the logits of the network's own forward pass.
+
+    On the meta device, where there are no numbers, the logits' shape is compared.
+
+    Raises:
+        SignalError: They do not, the network has no such signals, or asking for them fails.
+    """
+    with undisturbed(network, inputs.device):
+        expected: Tensor = network(inputs)
+        signals = _tried_signals(network, inputs, wanted)
+    if not same_logits(signals.logits, expected):
+        kind: Kind = "feature map" if wanted.depths else "embedding"
+        raise SignalError(kind, f"the logits that follow from its {kind} are not those of its forward pass")
+    return _shapes(signals, len(inputs))
+
+
+def _pooled_map_alone(network: nn.Module, inputs: Tensor, depths: Sequence[float]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    if min(depths) < 1:
+        raise SignalError("feature map", f"it has no forward_intermediates for depth {min(depths):g}")
+    features = _method(network, "forward_features", "feature map")(inputs)
+    feature_map = _as_map(network, features)
+    if feature_map is None:
+        raise SignalError("feature map", "it has no forward_intermediates, and forward_features ends in no map")
+    return features, (feature_map,) * len(depths)
+
+
+def _stage(depth: float, stages: int) -> int:
+    return max(1, math.ceil(depth * stages - _ROUNDING)) - 1
+
+
+def _pooled_map(network: nn.Module, features: Any, last: Tensor) -> Tensor:
+    """Returns the map that the classifier pools, [B, C, H, W], or where it pools none, the last stage's."""
+    feature_map = _as_map(network, features)
+    if feature_map is not None:
+        return feature_map
+    height, width = last.shape[2:]
+    if isinstance(features, Tensor) and features.ndim == 3 and features.shape[1] >= height * width:
+        # Tokens of the class and registers come first.
+        tokens = features[:, features.shape[1] - height * width :]
+        return tokens.transpose(1, 2).reshape(len(tokens), -1, height, width)
+    return last
+
+
+def _as_map(network: nn.Module, features: Any) -> Tensor | None:
+    if not isinstance(features, Tensor) or features.ndim != 4:
+        return None
+    return features.permute(0, 3, 1, 2) if getattr(network, "output_fmt", "NCHW") == "NHWC" else features
+
+
+def _logits_and_embedding(network: nn.Module, head: Any, features: Any) -> tuple[Tensor, Tensor]:
+    given: list[Tensor] = []
+    classifier = getattr(network, "get_classifier", lambda: None)()
+    if not isinstance(classifier, nn.Module):
+        return head(features), head(features, pre_logits=True)
+    # One pass: asked for pre_logits again, heads would draw dropout anew and update their norms twice.
+    handle = classifier.register_forward_pre_hook(lambda _, arguments: given.append(arguments[0]))
+    try:
+        logits: Tensor = head(features)
+    finally:
+        handle.remove()
+    if len(given) == 1 and given[0].shape[2:].numel() == 1:
+        return logits, given[0].flatten(1)
+    return logits, head(features, pre_logits=True)
+
+
+def _method(network: nn.Module, name: str, kind: Kind) -> Any:
+    found = getattr(network, name, None)
+    if not callable(found):
+        raise SignalError(kind, "it has no forward_features and forward_head")
+    return found
+
+
+def _tried_signals(network: nn.Module, inputs: Tensor, wanted: Wanted) -> Signals:
+    try:
+        return network_signals(network, inputs, wanted)
+    except SignalError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        kind: Kind = "feature map" if wanted.depths else "embedding"
+        raise SignalError(kind, f"asking for its {kind} fails ({first_line(error)})") from error
+
+
+def _shapes(signals: Signals, images: int) -> SignalShapes:
+    embedding = signals.embedding
+    if embedding is not None and (embedding.ndim != 2 or len(embedding) != images):
+        raise SignalError("embedding", f"its embedding has shape {tuple(embedding.shape)}, not one vector per image")
+    for feature_map in signals.maps:
+        if feature_map.ndim != 4 or len(feature_map) != images:
+            raise SignalError("feature map", f"its feature map has shape {tuple(feature_map.shape)}, not one per image")
+    return SignalShapes(
+        None if embedding is None else tuple(embedding.shape[1:]),
+        tuple(tuple(feature_map.shape[1:]) for feature_map in signals.maps),
+    )
+
+
+def same_logits(found: Tensor, expected: Tensor) -> bool:
+    """Whether two ways to the logits [B, num_classes] agree but for rounding; on the meta device, in shape."""
+    if found.shape != expected.shape:
+        return False
+    if expected.is_meta:
+        return True
+    difference = (found.float() - expected.float()).abs().max().item()
+    return difference <= _TOLERANCE * expected.abs().max().item() + _NOISE
+
+
+@contextmanager
+def undisturbed(network: nn.Module, device: torch.device) -> Iterator[None]:
+    """Puts the network into eval mode for a while, without autograd, and keeps chance as it is."""
+    training = [module for module in network.modules() if module.training]
+    cuda = [device] if device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices=cuda), torch.no_grad():
+            network.eval()
+            yield
+    finally:
+        for module in training:
+            module.training = True

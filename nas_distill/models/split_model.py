@@ -1,0 +1,86 @@
+"""A classifier's two halves, each without the weights of the other."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator
+
+from torch import Tensor, nn
+
+from nas_distill.models.features import features_and_maps, undisturbed
+
+
+def cut_body(network: nn.Module, inputs: Tensor) -> nn.Module:
+    """Returns a copy of a network without what only its `forward_head` runs through; `inputs` show what that is.
+
+    Args:
+        network: A timm classifier.
+        inputs: float [B, channels, H, W], on its device.
+
+    Raises:
+        SignalError: It does not speak timm's interface, or has no feature map.
+    """
+    body, head = _halves(network, inputs)
+    dropped = _outermost(network, lambda child: child in head and body.isdisjoint(child.modules()))
+    return _copy_without(network, dropped)
+
+
+def cut_head(network: nn.Module, inputs: Tensor) -> nn.Module:
+    """Returns a copy of what a network's `forward_head` runs through, as a network that has only this method's use.
+
+    What is no module's but the network's own (class tokens, positions) is not kept.
+
+    Args:
+        network: A timm classifier.
+        inputs: float [B, channels, H, W], on its device.
+
+    Raises:
+        SignalError: It does not speak timm's interface, or has no feature map.
+    """
+    _, head = _halves(network, inputs)
+    kept = {module for called in head for module in called.modules()}
+    found = _copy_without(network, _outermost(network, lambda child: kept.isdisjoint(child.modules())))
+    for name, module in network.named_modules():
+        if module not in kept and (module is network or not kept.isdisjoint(module.modules())):
+            _drop_own_tensors(found.get_submodule(name))
+    return found
+
+
+def _halves(network: nn.Module, inputs: Tensor) -> tuple[set[nn.Module], set[nn.Module]]:
+    """Returns the modules that are called on the way to the features, and those that are called after it."""
+    features: list[Tensor] = []
+    with undisturbed(network, inputs.device):
+        body = _called(network, lambda: features.append(features_and_maps(network, inputs, (1.0,))[0]))
+        head = _called(network, lambda: network.forward_head(features[0]))  # type: ignore[operator]
+    return body, head
+
+
+def _called(network: nn.Module, run: Callable[[], object]) -> set[nn.Module]:
+    called: set[nn.Module] = set()
+    handles = [module.register_forward_pre_hook(lambda module, _: called.add(module)) for module in network.modules()]
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return called
+
+
+def _outermost(module: nn.Module, holds: Callable[[nn.Module], bool]) -> Iterator[nn.Module]:
+    for child in module.children():
+        if holds(child):
+            yield child
+        else:
+            yield from _outermost(child, holds)
+
+
+def _copy_without(network: nn.Module, dropped: Iterable[nn.Module]) -> nn.Module:
+    """Returns a copy in which placeholders without weights stand for `dropped`, which are never copied."""
+    return copy.deepcopy(network, {id(module): nn.Identity() for module in dropped})
+
+
+def _drop_own_tensors(module: nn.Module) -> None:
+    for name, _ in list(module.named_parameters(recurse=False)):
+        module.register_parameter(name, None)
+    for name, _ in list(module.named_buffers(recurse=False)):
+        module.register_buffer(name, None)

@@ -1,0 +1,176 @@
+"""Axes of the report's figures: ranges, scales and ticks that people can read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import asinh, ceil, floor, log10, sinh
+from typing import Literal
+
+from nas_distill.analysis.formatting import MINUS
+from nas_distill.objectives import Objective
+
+ScaleName = Literal["linear", "log10", "compressed"]
+
+_BENDS: dict[ScaleName, tuple[Callable[[float], float], Callable[[float], float]]] = {
+    "linear": (float, float),
+    "log10": (lambda value: log10(max(value, 1.0)), lambda place: float(10.0**place)),
+    "compressed": (asinh, sinh),
+}
+
+_WIDE_GAP_RANGE_POINTS = 15.0
+"""Beyond this spread of gaps a linear axis would press the students worth having into one line."""
+
+_MANTISSAS = ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,))
+_X_TICK_PX = 58.0
+_Y_TICK_PX = 24.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A labelled position.
+
+    Attributes:
+        share: Position along the axis, 0 to 1.
+        label: What it says.
+    """
+
+    share: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """A range of values and its place on paper.
+
+    Attributes:
+        scale: "compressed" is asinh: linear within about 1 of zero, logarithmic beyond, signs kept.
+        low: Value at the axis's start.
+        high: Value at its end, above `low`.
+        ticks: In ascending order.
+    """
+
+    scale: ScaleName
+    low: float
+    high: float
+    ticks: tuple[Tick, ...] = ()
+
+    def share(self, value: float) -> float:
+        """Returns the position of a value along the axis: 0 at `low`, 1 at `high`."""
+        bend, _ = _BENDS[self.scale]
+        return (bend(value) - bend(self.low)) / (bend(self.high) - bend(self.low))
+
+
+def cost_axis(values: Sequence[float], objective: Objective, *, length: float) -> Axis:
+    """Returns a horizontal logarithmic axis that holds all values with some room on both sides.
+
+    Args:
+        values: At least one, each at least 0.
+        objective: A cost; decides the tick labels.
+        length: Of the axis, pixels; decides how many ticks fit.
+    """
+    low, high = _with_room(values, "log10", share=0.05, least=0.3)
+    low = max(low, 1.0)
+    decades = range(floor(log10(low)), ceil(log10(high)) + 1)
+    series = [[mantissa * 10.0**decade for decade in decades for mantissa in chosen] for chosen in _MANTISSAS]
+    series += [[10.0**decade for decade in decades[::stride]] for stride in (2, 3, 4)]
+    axis = Axis(scale="log10", low=low, high=high)
+    return _with_ticks(axis, [*series, _round_steps(low, high)], objective, spacing=_X_TICK_PX / length)
+
+
+def quality_axis(values: Sequence[float], objective: Objective, *, length: float) -> Axis:
+    """Returns a vertical axis of a quality that holds all values with some room on both sides.
+
+    A gap's axis always holds the teacher's level, zero, and is compressed beyond a spread of 15 points. No
+    range is so narrow that the rounding of a table would decide it.
+
+    Args:
+        values: At least one.
+        objective: A quality; decides scale and tick labels.
+        length: Of the axis, pixels; decides how many ticks fit.
+    """
+    spacing = _Y_TICK_PX / length
+    if objective.unit == "points":
+        values = [*values, 0.0]
+        if max(values) - min(values) > _WIDE_GAP_RANGE_POINTS:
+            low, high = _with_room(values, "compressed", share=0.06, least=0.0)
+            axis = Axis(scale="compressed", low=low, high=high)
+            return _with_ticks(axis, _symmetric_series(), objective, spacing=spacing)
+    low, high = _with_room(values, "linear", share=0.08, least=2.0 if objective.unit == "points" else 0.02)
+    axis = Axis(scale="linear", low=low if objective.unit == "points" else max(low, 0.0), high=high)
+    series = [_round_steps(axis.low, high, parts=parts) for parts in (8, 5, 3)]
+    return _with_ticks(axis, series, objective, spacing=spacing)
+
+
+def epoch_axis(epochs: int, *, length: float) -> Axis:
+    """Returns a horizontal axis of the epochs 1 to `epochs`, at least two."""
+    axis = Axis(scale="linear", low=1.0, high=float(epochs))
+    series = [
+        [step for step in _round_steps(0.0, axis.high, parts=parts) if step == int(step)]
+        for parts in (epochs, 12, 8, 5, 3)
+    ]
+    ticks = tuple(Tick(axis.share(one), f"{one:g}") for one in _spaced(axis, series, 30.0 / length))
+    return replace(axis, ticks=ticks)
+
+
+def tick_label(value: float, objective: Objective) -> str:
+    """Returns a round number as an axis says it: "10k", "1.5M", "20 kB", "95 %"."""
+    if objective.scale == "log10":
+        size, prefix = next(
+            ((size, prefix) for size, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if value >= size),
+            (1.0, ""),
+        )
+        return f"{value / size:.6g}{f' {prefix}B' if objective.name == 'size_bytes' else prefix}"
+    if not objective.unit:
+        return f"{100.0 * value:.6g} %"
+    # Rounded first: a step of 0.1 leaves -1.4e-17 where zero belongs.
+    text = f"{abs(round(value, 9)):.6g}"
+    return f"{MINUS if round(value, 9) < 0 else ''}{text}"
+
+
+def _with_room(values: Sequence[float], scale: ScaleName, *, share: float, least: float) -> tuple[float, float]:
+    """Returns the values' range, widened by a share of it to each side, to at least `least` (bent)."""
+    bend, unbend = _BENDS[scale]
+    low, high = bend(min(values)), bend(max(values))
+    room = max(share * (high - low), (least - (high - low)) / 2.0)
+    return unbend(low - room), unbend(high + room)
+
+
+def _with_ticks(axis: Axis, series: Sequence[Sequence[float]], objective: Objective, *, spacing: float) -> Axis:
+    ticks = tuple(Tick(axis.share(value), tick_label(value, objective)) for value in _spaced(axis, series, spacing))
+    return replace(axis, ticks=ticks)
+
+
+def _symmetric_series() -> list[list[float]]:
+    series = []
+    for chosen in _MANTISSAS:
+        steps = [mantissa * ten for ten in (1.0, 10.0, 100.0) for mantissa in chosen]
+        series.append([*(-step for step in reversed(steps)), 0.0, *steps])
+    return series
+
+
+def _spaced(axis: Axis, series: Iterable[Sequence[float]], spacing: float) -> Sequence[float]:
+    """Returns the first series with at least two values on the axis, none nearer than `spacing` to the next.
+
+    When all are too dense, the last one is thinned out.
+    """
+    inside: list[float] = []
+    for values in series:
+        inside = [value for value in values if axis.low <= value <= axis.high]
+        shares = [axis.share(value) for value in inside]
+        if len(inside) >= 2 and all(b - a >= spacing for a, b in pairwise(shares)):
+            return inside
+    kept: list[float] = []
+    for value in inside:
+        if not kept or axis.share(value) - axis.share(kept[-1]) >= spacing:
+            kept.append(value)
+    return kept
+
+
+def _round_steps(low: float, high: float, *, parts: int = 5) -> list[float]:
+    """Returns the multiples of 1, 2 or 5 times a power of ten within a range, at most about `parts`."""
+    raw = (high - low) / parts
+    power = 10.0 ** floor(log10(raw))
+    step = next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= raw * (1.0 - 1e-9))
+    return [round(index * step, 12) for index in range(ceil(low / step - 1e-9), floor(high / step + 1e-9) + 1)]

@@ -1,0 +1,138 @@
+"""The figure of the picks' learning curves, as places on paper; `templates/figures.svg.j2` draws them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from nas_distill.analysis.formatting import signed
+from nas_distill.objectives import OBJECTIVES
+from nas_distill.report.figures.axis import epoch_axis, quality_axis
+from nas_distill.report.content import ReportContent, Row, rows
+from nas_distill.report.figures.front import FamilyStyle, family_styles
+from nas_distill.report.figures.labels import Box
+
+_MOST_POINTS = 60
+_LABEL_PX = 16.0
+_LABEL_ROOM_PX = 104.0
+
+Curve = tuple[tuple[int, float], ...]
+"""Epoch (from 1) and capacity gap after it, percentage points."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurveLine:
+    """One student's curve on paper.
+
+    Attributes:
+        number: Trial number.
+        path: SVG path.
+        style: Of its family.
+        label: Drawn at the curve's end for a pick; empty for another member of the front.
+        end_x: Where the curve ends.
+        end_y: Where the curve ends.
+        label_y: Base line of the label.
+    """
+
+    number: int
+    path: str
+    style: FamilyStyle
+    label: str
+    end_x: float
+    end_y: float
+    label_y: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurveFigure:
+    """Capacity gap after each epoch.
+
+    Attributes:
+        key: Tells the figure's elements from those of its other sizes.
+        width: Pixels.
+        height: Pixels.
+        plot: Where the axes lie.
+        x_ticks: Position and label.
+        y_ticks: Position and label.
+        level_y: Where the teacher's accuracy lies, if in range.
+        lines: Picks last.
+        compressed: Whether the gap's axis is compressed.
+    """
+
+    key: str
+    width: float
+    height: float
+    plot: Box
+    x_ticks: tuple[tuple[float, str], ...]
+    y_ticks: tuple[tuple[float, str], ...]
+    level_y: float | None
+    lines: tuple[CurveLine, ...]
+    compressed: bool
+
+
+def curve_figure(content: ReportContent, *, key: str, width: float, height: float) -> CurveFigure | None:
+    """Lays out the front's learning curves; None when no pick has a curve of two epochs or more.
+
+    Args:
+        content: What the report says.
+        key: Tells this figure's elements from those of its other sizes.
+        width: Pixels.
+        height: Pixels.
+    """
+    picked = {pick.number for pick in content.picks}
+    curves = [(row, _curve(row)) for row in rows(content.front.members)]
+    curves = [(row, curve) for row, curve in curves if len(curve) >= 2]
+    if not any(row["number"] in picked for row, _ in curves):
+        return None
+    plot = Box(58.0, 34.0, width - _LABEL_ROOM_PX, height - 46.0)
+    gaps = [gap for _, curve in curves for _, gap in curve]
+    y = quality_axis(gaps, OBJECTIVES["gap_points"], length=plot.bottom - plot.top)
+    x = epoch_axis(max(curve[-1][0] for _, curve in curves), length=plot.right - plot.left)
+    styles = family_styles(content)
+    lines = []
+    for row, curve in sorted(curves, key=lambda pair: pair[0]["number"] in picked):
+        places = [(plot.across(x.share(epoch)), plot.up(y.share(gap))) for epoch, gap in curve]
+        style = styles[row["family"]]
+        lines.append(_line(row, curve[-1][1], places, style, picked=row["number"] in picked))
+    return CurveFigure(
+        key=key, width=width, height=height, plot=plot,
+        x_ticks=tuple((plot.across(tick.share), tick.label) for tick in x.ticks),
+        y_ticks=tuple((plot.up(tick.share), tick.label) for tick in y.ticks),
+        level_y=plot.up(y.share(0.0)) if y.low <= 0.0 <= y.high else None,
+        lines=_spread(lines, plot), compressed=y.scale == "compressed",
+    )  # fmt: skip
+
+
+def _curve(row: Row) -> Curve:
+    gaps = json.loads(row["curve_gap_points"] or "[]")
+    curve = tuple((epoch, float(gap)) for epoch, gap in enumerate(gaps, 1) if gap is not None)
+    stride = -(-len(curve) // _MOST_POINTS) or 1
+    # Counted from the end, so that the last epoch is always there.
+    return curve[::-1][::stride][::-1]
+
+
+def _line(
+    row: Row, gap_points: float, places: Sequence[tuple[float, float]], style: FamilyStyle, *, picked: bool
+) -> CurveLine:
+    end_x, end_y = places[-1]
+    return CurveLine(
+        number=row["number"],
+        path="M" + "L".join(f"{left} {top}" for left, top in places),
+        style=style,
+        label=f"#{row['number']}  {signed(gap_points)}" if picked else "",
+        end_x=end_x,
+        end_y=end_y,
+        label_y=end_y + 4.0,
+    )
+
+
+def _spread(lines: Sequence[CurveLine], plot: Box) -> tuple[CurveLine, ...]:
+    """Moves labels apart that would overlap, upwards from the plot's lower edge."""
+    labelled = sorted((line for line in lines if line.label), key=lambda line: -line.label_y)
+    places: dict[int, float] = {}
+    limit = plot.bottom + 4.0
+    for line in labelled:
+        places[line.number] = min(line.label_y, limit)
+        limit = places[line.number] - _LABEL_PX
+    return tuple(replace(line, label_y=places.get(line.number, line.label_y)) for line in lines)

@@ -1,0 +1,239 @@
+"""The figure of the Pareto front, as places on paper; `templates/figures.svg.j2` draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import isnan, log10
+from typing import Literal
+
+from nas_distill.analysis.front.picks import Pick
+from nas_distill.analysis.formatting import quantity, short_bytes, short_count
+from nas_distill.objectives import Objective
+from nas_distill.records import TrialStatus
+from nas_distill.report.figures.axis import Axis, cost_axis, quality_axis
+from nas_distill.report.content import ReportContent, Row, rows
+from nas_distill.report.figures.labels import Box, Label, place_labels, text_box
+
+COLOURS = 8
+MARKERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyStyle:
+    """How a family is drawn: told apart by colour and by marker.
+
+    Attributes:
+        name: Of the family.
+        colour: Index of a colour, below `COLOURS`.
+        marker: Index of a marker, below `MARKERS`.
+        count: Students shown.
+    """
+
+    name: str
+    colour: int
+    marker: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A student on paper.
+
+    Attributes:
+        number: Trial number.
+        x: Pixels from the left.
+        y: Pixels from the top.
+        style: Of its family.
+        role: Drawn larger from "dominated" to "front" to "pick".
+        text: What its tooltip says, one statement per line.
+    """
+
+    number: int
+    x: float
+    y: float
+    style: FamilyStyle
+    role: Literal["dominated", "front", "pick"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeacherMark:
+    """The teacher's cost on the axis.
+
+    Attributes:
+        x: Of its line, or of the plot's edge when it lies beyond.
+        beyond: Whether it lies beyond the plot's right edge.
+        label: What it says.
+        label_x: Right end of the label.
+        label_y: Base line of the label.
+    """
+
+    x: float
+    beyond: bool
+    label: str
+    label_x: float
+    label_y: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontFigure:
+    """Students by cost and quality.
+
+    Attributes:
+        key: Tells the figure's elements from those of its other sizes.
+        width: Pixels.
+        height: Pixels.
+        plot: Where the axes lie.
+        x_ticks: Position and label.
+        y_ticks: Position and label.
+        x_title: Of the cost axis.
+        y_title: Of the quality axis.
+        level_y: Where the teacher's own quality lies, if in range.
+        teacher: The teacher's cost.
+        step: The front as an SVG path.
+        points: Dominated ones first, picks last.
+        labels: Of the picks.
+        compressed: Whether the quality axis is compressed.
+    """
+
+    key: str
+    width: float
+    height: float
+    plot: Box
+    x_ticks: tuple[tuple[float, str], ...]
+    y_ticks: tuple[tuple[float, str], ...]
+    x_title: str
+    y_title: str
+    level_y: float | None
+    teacher: TeacherMark
+    step: str
+    points: tuple[Point, ...]
+    labels: tuple[Label, ...]
+    compressed: bool
+
+
+def family_styles(content: ReportContent) -> dict[str, FamilyStyle]:
+    """Returns the style of each family among the fully trained students, by name in alphabetical order."""
+    complete = content.trials[content.trials["status"] == TrialStatus.COMPLETE]
+    counts = complete["family"].value_counts()
+    names = sorted(str(name) for name in counts.index)
+    # The second round of markers meets the colours shifted by one, so that 64 families make 64 pairs.
+    return {
+        name: FamilyStyle(name, (index + index // MARKERS) % COLOURS, index % MARKERS, int(counts[name]))
+        for index, name in enumerate(names)
+    }
+
+
+def front_figure(content: ReportContent, *, key: str, width: float, height: float) -> FrontFigure:
+    """Lays out the front's figure for a run with at least one fully trained student.
+
+    Args:
+        content: What the report says.
+        key: Tells this figure's elements from those of its other sizes.
+        width: Pixels.
+        height: Pixels.
+    """
+    front, cost, quality = content.front, content.front.cost, content.front.quality
+    students = [row for row in rows(content.trials) if _shown(row, (cost, quality))]
+    plot = Box(58.0, 34.0, width - 18.0, height - 46.0)
+    y = quality_axis([row[quality.name] for row in students], quality, length=plot.bottom - plot.top)
+    teacher_cost = float(content.teacher.cost.model_dump()[cost.name])
+    costs = [float(row[cost.name]) for row in students]
+    beyond = _far_beyond(teacher_cost, costs)
+    x = cost_axis(costs if beyond else [*costs, teacher_cost], cost, length=plot.right - plot.left)
+    points = _points(content, students, plot, x, y)
+    teacher = _teacher_mark(teacher_cost, cost, plot, x, beyond=beyond)
+    level = 0.0 if quality.name == "gap_points" else None
+    size = text_box(teacher.label, 0.0, 0.0)
+    taken = [Box(teacher.label_x - size.right, plot.top, teacher.label_x, plot.top + size.bottom)]
+    on_front = [point for number in front.numbers for point in points if point.number == number]
+    step = _step(on_front, plot, upwards=quality.direction == "maximize")
+    return FrontFigure(
+        key=key, width=width, height=height, plot=plot,
+        x_ticks=tuple((plot.across(tick.share), tick.label) for tick in x.ticks),
+        y_ticks=tuple((plot.up(tick.share), tick.label) for tick in y.ticks),
+        x_title=f"{cost.label} (log scale)",
+        y_title=f"{quality.label}{f', {quality.unit}' if quality.unit else ''}",
+        level_y=plot.up(y.share(level)) if level is not None and y.low <= level <= y.high else None,
+        teacher=teacher, step="M" + "L".join(f"{left} {top}" for left, top in step), points=points,
+        labels=_labels(content, points, plot, step, taken), compressed=y.scale == "compressed",
+    )  # fmt: skip
+
+
+def _shown(row: Row, objectives: Sequence[Objective]) -> bool:
+    return row["status"] == TrialStatus.COMPLETE and not any(isnan(row[one.name]) for one in objectives)
+
+
+def _far_beyond(teacher_cost: float, costs: Sequence[float]) -> bool:
+    """Tells whether room for the teacher would take more than it gives: over two fifths of the axis."""
+    low, high, teacher = (log10(max(value, 1.0)) for value in (min(costs), max(costs), teacher_cost))
+    return teacher - high > max(high - low, 0.6) * 2.0 / 3.0
+
+
+def _points(content: ReportContent, students: Sequence[Row], plot: Box, x: Axis, y: Axis) -> tuple[Point, ...]:
+    front, styles = content.front, family_styles(content)
+    members, picked = set(front.numbers), {pick.number for pick in content.picks}
+    points = []
+    for row in students:
+        number = row["number"]
+        values = ", ".join(quantity(one, float(row[one.name])) for one in front.objectives)
+        title = ": ".join(filter(None, (f"Trial {number}", content.picked_as(number))))
+        points.append(
+            Point(
+                number=number,
+                x=plot.across(x.share(float(row[front.cost.name]))),
+                y=plot.up(y.share(row[front.quality.name])),
+                style=styles[row["family"]],
+                role="pick" if number in picked else "front" if number in members else "dominated",
+                text="\n".join((title, row["architecture"], values)),
+            )
+        )
+    return tuple(sorted(points, key=lambda point: ("dominated", "front", "pick").index(point.role)))
+
+
+def _teacher_mark(value: float, cost: Objective, plot: Box, axis: Axis, *, beyond: bool) -> TeacherMark:
+    size = short_bytes(value) if cost.name == "size_bytes" else short_count(value)
+    x = plot.right if beyond else plot.across(axis.share(value))
+    label = f"Teacher {size} \N{RIGHTWARDS ARROW}" if beyond else f"Teacher {size}"
+    return TeacherMark(x=x, beyond=beyond, label=label, label_x=x - 6.0, label_y=plot.top + 12.0)
+
+
+def _step(members: Sequence[Point], plot: Box, *, upwards: bool) -> list[tuple[float, float]]:
+    """Returns the corners of the best quality at each cost, from the cheapest member to the right edge.
+
+    With more than two objectives, members that are beaten in these two are passed by.
+    """
+    best: list[Point] = []
+    for point in sorted(members, key=lambda point: (point.x, point.y if upwards else -point.y)):
+        # On paper, better is down for a minimised quality and up for a maximised one.
+        if not best or (point.y <= best[-1].y if upwards else point.y >= best[-1].y):
+            best.append(point)
+    corners = [(best[0].x, best[0].y)]
+    for before, after in pairwise(best):
+        corners += [(after.x, before.y), (after.x, after.y)]
+    return [*corners, (plot.right, best[-1].y)]
+
+
+def _labels(
+    content: ReportContent,
+    points: Sequence[Point],
+    plot: Box,
+    step: Sequence[tuple[float, float]],
+    taken: Sequence[Box],
+) -> tuple[Label, ...]:
+    titles: dict[int, list[str]] = {}
+    for pick in content.picks:
+        if pick.number is not None:
+            titles.setdefault(pick.number, []).append(_label_of(pick))
+    wanted = [
+        (f"{' + '.join(titles[point.number])} (#{point.number})", point.x, point.y)
+        for point in points
+        if point.number in titles
+    ]
+    return place_labels(wanted, plot=plot, points=[(point.x, point.y) for point in points], line=step, taken=taken)
+
+
+def _label_of(pick: Pick) -> str:
+    return "Within tolerance" if pick.rule == "smallest_within_tolerance" else pick.title

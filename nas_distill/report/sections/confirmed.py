@@ -1,0 +1,231 @@
+"""What the report says of confirmed students: worth, gain, selection bias, classes that the teacher hurts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from nas_distill.analysis.confirm.summary import Confirmed
+from nas_distill.analysis.confirm.students import ConfirmedStudent
+from nas_distill.analysis.confirm.folds import Estimate
+from nas_distill.analysis.formatting import MISSING, percent, signed
+from nas_distill.analysis.confirm.release_gain import ReleaseGain
+from nas_distill.analysis.permutation_test import least_repetitions
+from nas_distill.analysis.confirm.undistillable import LEVEL
+from nas_distill.report.sections.folds import ROUGH_INTERVAL
+from nas_distill.report.sections.section import Section
+
+_TEXTS = frozenset({"Class", "Verdict"})
+_NEEDED = least_repetitions(LEVEL)
+
+STUDENT_COLUMNS = (
+    "Trial",
+    "Trainings",
+    "Top-1",
+    "Gap, points",
+    "Gap in the search",
+    "Search flattered by",
+    "Without teacher",
+    "Gain by the teacher",
+    "On the front",
+)
+CLASS_COLUMNS = ("Trial", "Class", "Images", "Alone \N{MINUS SIGN} taught, points", "p, corrected", "Verdict")
+
+_COLUMNS_MEAN = (
+    "Gain: top-1 with the teacher minus without, same seeds, percentage points. On the front: share of 2,000 bootstrap "
+    "resamples of the repetitions in which it stands on the front of the confirmed students."
+)
+_MEANING = (
+    "Mean and 95 % t interval over seeds on one set of test images: what other images would change is not in it. "
+    f"{_COLUMNS_MEAN}"
+)
+_FOLD_MEANING = f"Mean and 95 % t interval over folds. {ROUGH_INTERVAL} {_COLUMNS_MEAN}"
+_TEST = f"by a paired test corrected for the number of classes (level {LEVEL:g} per student)."
+_CLAIM = f"Undistillable: accuracy with the teacher is below that without, over these seeds on these images, {_TEST}"
+_FOLD_CLAIM = (
+    f"Undistillable: accuracy with the teacher is below that without, over these folds, {_TEST} Folds share training "
+    "images, and the test takes them as independent: it is a rough one."
+)
+
+
+def confirmed_sections(found: Sequence[Confirmed], class_names: Sequence[str]) -> tuple[Section, ...]:
+    """Returns the sections on confirmed students; none before any training has ended.
+
+    Args:
+        found: On test images, and on folds.
+        class_names: In the order of the data's classes.
+    """
+    sections = (section for one in found for section in (_students(one), _classes(one, class_names)))
+    return tuple(section for section in sections if section is not None)
+
+
+def student_sentences(student: ConfirmedStudent, class_names: Sequence[str]) -> tuple[str, ...]:
+    """Returns what was confirmed of one student, as sentences."""
+    where = "folds" if student.in_folds else "test images"
+    worth = f"top-1 {_text(student.top1, _percent, 100.0)}, gap {_text(student.gap_points, signed)} points"
+    gain = _text(student.distillation_gain_points, signed)
+    sentences = [
+        f"{student.repetitions} trainings, scored on {where}: {worth}, calibration error {_text(student.ece, _three)}",
+        f"Without the teacher top-1 {_text(student.alone_top1, _percent, 100.0)}: the teacher gains {gain} points",
+    ]
+    bias = student.bias
+    if bias.total is not None:
+        lucky, images = _text(bias.selection, signed), _text(bias.split, signed)
+        known = (
+            f" ({lucky} by the choice of a lucky seed, {images} by the images)" if bias.selection is not None else ""
+        )
+        sentences.append(f"The search's gap was too small by {_text(bias.total, signed)} points{known}")
+    sentences.append(f"Undistillable classes: {_hurt(student, class_names)}")
+    if student.release is not None:
+        sentences.append(_release(student.release))
+    sentences += [f"{one.arm}, repetition {one.repetition + 1} failed: {one.reason}" for one in student.failures]
+    return tuple(sentences)
+
+
+def _hurt(student: ConfirmedStudent, class_names: Sequence[str]) -> str:
+    """Returns the undistillable classes of a student, or why there is none."""
+    if not student.classes:
+        return "not compared: no repetition ended both with and without the teacher"
+    untested = sum(effect.verdict == "untested" for effect in student.classes)
+    if untested == len(student.classes):
+        most = max(effect.repetitions for effect in student.classes)
+        return f"not tested: {_NEEDED} repetitions with and without the teacher are needed, there are {most}"
+    hurt = ", ".join(class_names[effect.label] for effect in student.undistillable) or "none found"
+    return f"{hurt} ({untested} of {len(student.classes)} classes not tested)" if untested else hurt
+
+
+def _students(found: Confirmed) -> Section:
+    odds = dict(zip(found.odds.numbers, found.odds.on_front, strict=True))
+    where = f"on {found.folds} folds of the training images" if found.in_folds else "on the test images"
+    lead = [f"{pick.title}: {_number(pick.number)}. {pick.sentence}" for pick in found.picks]
+    notes = [_FOLD_MEANING if found.in_folds else _MEANING]
+    if found.bias is not None:
+        bias = _text(found.bias, signed)
+        notes.append(f"The search's gaps of these students were too small by {bias} points on average over students.")
+    return Section(
+        title=f"Confirmed students, {where}",
+        lead=tuple(lead),
+        columns=STUDENT_COLUMNS,
+        lines=tuple(_line(student, odds.get(student.number)) for student in found.students),
+        failures=tuple(
+            f"trial {student.number}, {one.arm}, repetition {one.repetition + 1} failed: {one.reason}"
+            for student in found.students
+            for one in student.failures
+        ),
+        notes=tuple(notes),
+    )
+
+
+def _line(student: ConfirmedStudent, odds: float | None) -> tuple[str, ...]:
+    searched = student.bias.search_gap_points
+    return (
+        str(student.number),
+        str(student.repetitions),
+        _text(student.top1, _percent, 100.0),
+        _text(student.gap_points, signed),
+        MISSING if searched is None else signed(searched),
+        _text(student.bias.total, signed),
+        _text(student.alone_top1, _percent, 100.0),
+        _text(student.distillation_gain_points, signed),
+        MISSING if odds is None else percent(odds),
+    )
+
+
+def _classes(found: Confirmed, class_names: Sequence[str]) -> Section | None:
+    """Returns the classes that the teacher hurts or helps; None where no student has a repetition of both arms."""
+    if not any(student.classes for student in found.students):
+        return None
+    told = [
+        (student.number, effect)
+        for student in found.students
+        for effect in sorted(student.classes, key=lambda one: one.p_hurt if one.p_hurt is not None else 1.0)
+        if effect.verdict in ("undistillable", "helped")
+    ]
+    hurt = sum(effect.verdict == "undistillable" for _, effect in told)
+    every = sum(len(student.classes) for student in found.students)
+    counted = f"{hurt} of {every} pairs of student and class are undistillable"
+    return Section(
+        title="Undistillable classes" + (f", on {found.folds} folds" if found.in_folds else ""),
+        lead=(f"{counted}, on {len(told) - hurt} the teacher helps.", *_untested(found)),
+        columns=CLASS_COLUMNS,
+        lines=tuple(
+            (
+                str(number),
+                class_names[effect.label],
+                str(effect.images),
+                _text(effect.difference_points, signed),
+                _p_value(effect.p_hurt if effect.verdict == "undistillable" else effect.p_helped),
+                effect.verdict,
+            )
+            for number, effect in told
+        ),
+        texts=_TEXTS,
+        notes=(
+            _FOLD_CLAIM if found.in_folds else _CLAIM,
+            *(f"Trial {one.number}: {_release(one.release)}" for one in found.students if one.release is not None),
+        ),
+    )
+
+
+def _untested(found: Confirmed) -> tuple[str, ...]:
+    """Returns why pairs of student and class have no verdict, by cause."""
+    few = without_images = rare = 0
+    for student in found.students:
+        ended = max((effect.repetitions for effect in student.classes), default=0)
+        for effect in student.classes:
+            if effect.verdict == "untested":
+                without_images += effect.images == 0
+                few += effect.images > 0 and ended < _NEEDED
+                rare += effect.images > 0 and ended >= _NEEDED
+    more = f"--folds {max(_NEEDED, found.folds + 1)}" if found.in_folds else f"--seeds {_NEEDED}"
+    sentences = []
+    if few:
+        sentences.append(
+            f"{few} could not be tested: {_NEEDED} repetitions that ended with and without the teacher are needed; "
+            f"give {more} or more."
+        )
+    if rare:
+        sentences.append(f"{rare} could not be tested: the class has images on fewer than {_NEEDED} folds.")
+    if without_images:
+        sentences.append(f"{without_images} could not be tested: no image of the class was scored.")
+    unpaired = [str(student.number) for student in found.students if not student.classes]
+    if unpaired:
+        trials = f"Trial {unpaired[0]} is" if len(unpaired) == 1 else f"Trials {', '.join(unpaired)} are"
+        sentences.append(f"{trials} not among them: no repetition ended both with and without the teacher.")
+    return tuple(sentences)
+
+
+def _release(gain: ReleaseGain) -> str:
+    overall = _text(gain.top1_over_taught_points, signed)
+    text = f"per-class release changed top-1 by {overall} points against the same recipe without it"
+    if not gain.classes:
+        return text
+    alone = _text(gain.over_alone_points, signed)
+    chosen = f"{_text(gain.over_taught_points, signed)} (against training alone {alone})"
+    fresh = f"{_text(gain.fresh_over_taught_points, signed)}, which is the honest estimate"
+    return f"{text}; on the undistillable classes by {chosen}, on those that other repetitions call so by {fresh}"
+
+
+def _number(number: int | None) -> str:
+    return "none" if number is None else f"trial {number}"
+
+
+def _p_value(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.3f}"
+
+
+def _text(found: Estimate | None, text: Callable[[float], str], scale: float = 1.0) -> str:
+    """Returns mean and half the interval, such as "+1.20 \N{PLUS-MINUS SIGN} 0.31"."""
+    if found is None:
+        return MISSING
+    if found.half_width is None:
+        return text(scale * found.mean)
+    half = f"{scale * found.half_width:.3f}" if text is _three else f"{scale * found.half_width:.2f}"
+    return f"{text(scale * found.mean)} \N{PLUS-MINUS SIGN} {half}"
+
+
+def _percent(value: float) -> str:
+    return f"{value:.2f} %"
+
+
+def _three(value: float) -> str:
+    return f"{value:.3f}"

@@ -1,0 +1,189 @@
+"""The plain statements around the picks: what was searched, on what, how far to trust a difference."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+
+from nas_distill.analysis.front.picks import Pick
+from nas_distill.analysis.formatting import duration, percent, quantity, short_bytes, short_count, signed
+from nas_distill.analysis.trials.students import half_width_points
+from nas_distill.config import FIXED_RECIPE, SearchConfig
+from nas_distill.objectives import OBJECTIVES
+from nas_distill.records import TeacherLink, TeacherRecord
+from nas_distill.report.content import ReportContent, Row, rows
+
+_PARAMS = OBJECTIVES["num_params"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One line of the run's description.
+
+    Attributes:
+        term: What is described.
+        text: The description.
+        note: What it means, in smaller print; may be empty.
+    """
+
+    term: str
+    text: str
+    note: str = ""
+
+
+def headline(content: ReportContent) -> str:
+    """Returns the report in one sentence."""
+    if not len(content.front.members):
+        return "No student has been fully trained."
+    smallest, *_, best = content.picks
+    pick = best if smallest.number is None else smallest
+    row = _student(content, pick)
+    size = f"{percent(row['capacity_ratio'])} of the teacher's parameters"
+    gap = float(row["gap_points"])
+    if round(gap, 2) == 0.0:
+        standing = "level with the teacher"
+    else:
+        standing = f"{abs(gap):.2f} points {'behind' if gap > 0 else 'ahead of'} the teacher"
+    lead = "" if pick is smallest else f"{smallest.title}: none. "
+    return f"{lead}{pick.title}: trial {pick.number}, {row['architecture']}, with {size}, {standing}."
+
+
+def run_facts(content: ReportContent) -> tuple[Fact, ...]:
+    """Returns what was searched, on which images, with which teacher, and what came of it."""
+    config, data = content.config, content.data
+    time = float(content.trials["wall_time_s"].sum())
+    return (
+        Fact(
+            "Data",
+            f"{data.source}: {len(data.class_names)} classes, {data.image_size}x{data.image_size} px, "
+            f"{'grey' if data.channels == 1 else 'RGB'}",
+            f"{data.num_train} training, {data.num_validation} validation and {data.num_test} test images; "
+            f"the test images were {_touched(content)}",
+        ),
+        _teacher(content),
+        Fact("Space", config.space.name, _budget(content)),
+        _recipe(config),
+        Fact("Trials", content.counts.sentence(), f"{duration(time)} of training in all; seed {config.seed}"),
+        _hypervolume(content),
+        _resolution(content),
+    )
+
+
+def _touched(content: ReportContent) -> str:
+    on_test = {record.number for record in content.confirmations if record.fold is None}
+    return f"opened to confirm {len(on_test)} students, for nothing else" if on_test else "not touched"
+
+
+def _recipe(config: SearchConfig) -> Fact:
+    recipe = config.recipe
+    epochs = f"{short_count(recipe.epochs)} epochs"
+    if config.space.recipe != FIXED_RECIPE:
+        return Fact(
+            "Recipe",
+            f"{epochs}, the rest searched per trial ({config.space.recipe})",
+            "losses, learning rate and regularisation differ between trials: see the column `recipe` of trials.csv",
+        )
+    losses = ", ".join(_loss(name, terms) for name, terms in recipe.losses.items()) or "none (control)"
+    return Fact(
+        "Recipe",
+        f"{epochs}, {recipe.optimizer}, learning rate {recipe.learning_rate:g}",
+        f"losses: {losses}; label weight {recipe.label_weight:g}",
+    )
+
+
+def _loss(name: str, terms: Mapping[str, float]) -> str:
+    return f"{name}({', '.join(f'{key}={value:g}' for key, value in terms.items())})"
+
+
+def _teacher(content: ReportContent) -> Fact:
+    teacher = content.teacher
+    origin = "trained on the same training images"
+    if teacher.trained_on_data_id != teacher.data_id:
+        origin = "its own training images are unknown: if it saw the validation images, gaps look larger"
+    if teacher.lineage:
+        chain = " \N{RIGHTWARDS ARROW} ".join(_link(link) for link in teacher.lineage)
+        origin += f"; a student itself: {chain}"
+    cost = teacher.cost
+    return Fact(
+        "Teacher",
+        f"{teacher.architecture}: top-1 {100.0 * teacher.top1:.2f} %, {quantity(_PARAMS, cost.num_params)}",
+        f"{short_count(cost.macs)} MACs, {short_bytes(cost.size_bytes)}; {origin}",
+    )
+
+
+def _link(link: TeacherLink) -> str:
+    place = f"the teacher of {link.run}" if link.trial is None else f"trial {link.trial} of {link.run}"
+    return f"{link.architecture} ({place}, {short_count(link.num_params)} parameters, top-1 {100.0 * link.top1:.2f} %)"
+
+
+def _budget(content: ReportContent) -> str:
+    space = content.config.space
+    limits = [
+        f"at most {short_count(limit)} {unit}"
+        for limit, unit in (
+            (space.max_params, "parameters"),
+            (space.max_macs, "MACs"),
+            (space.max_size_bytes, "bytes"),
+        )
+        if limit is not None
+    ]
+    if space.max_latency_ms is not None:
+        limits.append(f"at most {space.max_latency_ms:g} ms per image on the driver's CPU")
+    if not space.allow_larger_than_teacher:
+        limits.append("smaller than the teacher")
+    return "candidates " + ", ".join(limits) if limits else "candidates of any size"
+
+
+def _hypervolume(content: ReportContent) -> Fact:
+    front = content.front
+    units = " x ".join("decades" if one.scale == "log10" else one.unit or "1" for one in front.objectives)
+    bounds = ", ".join(
+        quantity(objective, value) for objective, value in zip(front.objectives, front.reference, strict=True)
+    )
+    return Fact(
+        "Hypervolume",
+        f"{front.hypervolume:.2f} {units}",
+        f"within {bounds}: a student that guesses uniformly, at the teacher's cost; "
+        "compares searches with the same teacher, data and objectives",
+    )
+
+
+def _resolution(content: ReportContent) -> Fact:
+    images, top1 = content.data.num_validation, content.teacher.top1
+    apart = sqrt(2.0) * float(half_width_points(np.asarray(top1), images))
+    return Fact(
+        "Resolution",
+        f"one validation image is {100.0 / images:.2f} points",
+        f"95 % interval of a difference of two accuracies like the teacher's: \N{PLUS-MINUS SIGN} {apart:.2f} points; "
+        "one run does not tell apart students that are closer than that",
+    )
+
+
+def _student(content: ReportContent, pick: Pick) -> Row:
+    return next(row for row in rows(content.front.members) if row["number"] == pick.number)
+
+
+def hardest_class(content: ReportContent, pick: Pick) -> str:
+    """Returns the class on which a pick falls farthest behind, or an empty text when there is none."""
+    classes = classes_by_gap(_student(content, pick), content.teacher)
+    if not classes:
+        return ""
+    gap, name, count = classes[0]
+    return f"{name}, {signed(gap)} points on {count} images"
+
+
+def classes_by_gap(row: Row, teacher: TeacherRecord) -> tuple[tuple[float, str, int], ...]:
+    """Returns gap in points, name and validation images of each class that has images, the largest gap first.
+
+    Args:
+        row: Of a trial.
+        teacher: Of its run.
+    """
+    gaps = json.loads(row["class_gap_points"] or "[]")
+    counted = zip(gaps, teacher.class_names, teacher.class_counts, strict=False)
+    known = [(float(gap), name, count) for gap, name, count in counted if gap is not None]
+    return tuple(sorted(known, key=lambda one: one[0], reverse=True))

@@ -1,0 +1,261 @@
+"""The run directory: paths, what lies there, the event log and the lock."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from nas_distill.errors import RunError
+from nas_distill.run_directory.files import read_record, reading, write_text
+from nas_distill.records.base import parse_record
+from nas_distill.records import Confirmation, EpochMetrics, Fold, TeacherRecord, TrialRecord
+
+
+@dataclass(frozen=True, slots=True)
+class TrialFolder:
+    """`trials/NNNNN/`: one trial's share of the write-ahead log, written by its worker."""
+
+    path: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """Training state after a finished epoch, written every so many seconds."""
+        return self.path / "checkpoint" / "state.safetensors"
+
+    @property
+    def weights(self) -> Path:
+        """The kept student's weights."""
+        return self.path / "student.safetensors"
+
+    @property
+    def result(self) -> Path:
+        """The trial's record, written last."""
+        return self.path / "result.json"
+
+    @property
+    def curve(self) -> Path:
+        """One line of JSON per epoch, written before each checkpoint."""
+        return self.path / "epochs.jsonl"
+
+    def write_curve(self, curve: Sequence[EpochMetrics]) -> None:
+        """Writes the learning curve so far."""
+        write_text(self.curve, "".join(point.model_dump_json() + "\n" for point in curve))
+
+    def read_curve(self) -> tuple[EpochMetrics, ...]:
+        """Returns the learning curve so far; empty when no epoch was finished.
+
+        Raises:
+            RunError: It is damaged or cannot be read.
+        """
+        with reading(self.curve):
+            # Bytes, so that damage is met by the parser and only a line feed ends a line.
+            lines = self.curve.read_bytes().splitlines() if self.curve.exists() else []
+        return tuple(
+            parse_record(EpochMetrics, line, origin=f"{self.curve}:{number}") for number, line in enumerate(lines, 1)
+        )
+
+    def read_result(self) -> TrialRecord | None:
+        """Returns the trial's record, or None when the trial has not ended.
+
+        Raises:
+            RunError: It is damaged or cannot be read.
+        """
+        with reading(self.result):
+            return read_record(self.result, TrialRecord) if self.result.exists() else None
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """Paths and plain files of one run (DESIGN section 5)."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def events(self) -> Path:
+        """One line of JSON per event of the search."""
+        return self.path / "events.jsonl"
+
+    @property
+    def data_manifest(self) -> Path:
+        """What the images are: source, sizes, classes, counts, digests."""
+        return self.path / "data.json"
+
+    @property
+    def split(self) -> Path:
+        """Indices of the splits."""
+        return self.path / "split.npz"
+
+    @property
+    def images(self) -> Path:
+        """Decoded images, memory-mapped by all workers of a node."""
+        return self.path / "images"
+
+    @property
+    def teacher(self) -> Path:
+        """The teacher as a timm local-dir."""
+        return self.path / "teacher"
+
+    @property
+    def teacher_record(self) -> Path:
+        """The teacher as the search sees it."""
+        return self.teacher / "metrics.json"
+
+    @property
+    def knowledge(self) -> Path:
+        """The teacher's stored answers, one folder per digest."""
+        return self.path / "knowledge"
+
+    @property
+    def trials(self) -> Path:
+        """One folder per trial."""
+        return self.path / "trials"
+
+    @property
+    def assistants(self) -> Path:
+        """Which students were chosen to teach which others, and why."""
+        return self.path / "assistants.json"
+
+    @property
+    def folds(self) -> Path:
+        """One folder per student that was scored by cross-validation."""
+        return self.path / "folds"
+
+    @property
+    def confirm(self) -> Path:
+        """What confirms picked students: the teacher's answers to test images, and one folder per student."""
+        return self.path / "confirm"
+
+    @property
+    def tune(self) -> Path:
+        """Ray's own folder; never needed to resume."""
+        return self.path / "tune"
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.path / "report"
+
+    @property
+    def own_storage(self) -> str:
+        """URL of the run's own SQLite file, which holds the study unless a shared database does."""
+        return f"sqlite:///{self.path.resolve() / 'study.db'}"
+
+    @property
+    def tested_teacher(self) -> Path:
+        """The teacher as measured on the test split, once a student is confirmed there."""
+        return self.confirm / "teacher.json"
+
+    def trial(self, number: int) -> TrialFolder:
+        """Returns the folder of the trial with Optuna's number `number`."""
+        return TrialFolder(self.trials / f"{number:05d}")
+
+    def fold(self, number: int, fold: Fold) -> TrialFolder:
+        """Returns the folder of one fold's training of the student of trial `number`."""
+        return TrialFolder(self.folds / f"{number:05d}" / f"{fold.of}-{fold.number}")
+
+    def confirmation(self, number: int, confirmation: Confirmation, fold: Fold | None) -> TrialFolder:
+        """Returns the folder of one of the trainings that confirm the student of trial `number`."""
+        repeat = f"seed-{confirmation.repetition}" if fold is None else f"fold-{fold.of}-{fold.number}"
+        return TrialFolder(self.confirm / f"{number:05d}" / f"{repeat}-{confirmation.arm}")
+
+    def read_confirmations(self) -> tuple[TrialRecord, ...]:
+        """Returns the records of all trainings that confirm students and have ended, by student and folder.
+
+        Raises:
+            RunError: One of them is damaged.
+        """
+        results = (TrialFolder(path.parent).read_result() for path in sorted(self.confirm.glob("*/*/result.json")))
+        return tuple(record for record in results if record is not None)
+
+    def read_folds(self, number: int, of: int) -> tuple[TrialRecord, ...]:
+        """Returns the records of those of a student's `of` folds that have ended.
+
+        Raises:
+            RunError: One of them is damaged.
+        """
+        results = (self.fold(number, Fold(number=part, of=of)).read_result() for part in range(of))
+        return tuple(record for record in results if record is not None)
+
+    def existing(self) -> RunDirectory:
+        """Returns itself.
+
+        Raises:
+            RunError: There is no run here, or the folder may not be entered.
+        """
+        with reading(self.config):
+            there = self.config.exists()
+        if not there:
+            raise RunError(
+                f"{self.path}: holds no run (no config.yaml); give the folder that `nas_distill search` printed"
+            )
+        return self
+
+    def read_teacher(self) -> TeacherRecord:
+        """Returns the record of the run's teacher.
+
+        Raises:
+            RunError: It is missing or damaged.
+        """
+        return read_record(self.teacher_record, TeacherRecord)
+
+    def log_event(self, kind: str, **fields: Any) -> None:
+        """Appends one line to the event log; a torn last line stays one of its own, which is the reader's to skip."""
+        line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": kind, **fields})
+        # A log on a full disk is no reason to end a search.
+        with suppress(OSError), self.events.open("ab+") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(size - 1, 0))
+            torn = stream.read(1) not in {b"", b"\n"}
+            stream.write(b"\n" * torn + line.encode() + b"\n")
+
+    def read_events(self) -> Iterator[dict[str, Any]]:
+        """Yields the events of the log, the oldest first; lines that a crash has torn are passed over.
+
+        Raises:
+            RunError: The log is there and cannot be read.
+        """
+        with reading(self.events):
+            lines = self.events.read_bytes().splitlines() if self.events.exists() else []
+        for line in lines:
+            with suppress(ValueError):
+                event = json.loads(line)
+                if isinstance(event, dict):
+                    yield event
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the run for this process; the lock dies with the process.
+
+        Raises:
+            RunError: Another process holds it, or the folder cannot be made or written.
+        """
+        lock = FileLock(self.path / "lock", timeout=0)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            raise RunError(
+                f"{self.path}: another process is searching in this run (it holds {lock.lock_file}); "
+                "wait for it or choose another --out"
+            ) from None
+        except OSError as error:
+            raise RunError(
+                f"{self.path}: cannot be a run directory: {error.strerror or error}; choose another --out"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()

@@ -1,0 +1,84 @@
+"""K-fold cross-validation of the picked students, on the connected Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from nas_distill.records.task import Assignment
+from nas_distill.config import ResourcesConfig, SearchConfig
+from nas_distill.callbacks import Progress
+from nas_distill.records import TrialRecord
+from nas_distill.search.setup.workers import Equip
+from nas_distill.search.retrain.fold_plan import plan_folds
+from nas_distill.search.backend.actor_pool import Purpose, train_repeats, unended
+from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.trial.context import Workplace
+
+_TASK = "folds"
+
+
+def score_picks(
+    run: RunDirectory, config: SearchConfig, assigned: Iterable[Assignment], equip: Equip, progress: Progress
+) -> bool:
+    """Scores the picked students of a finished search by `picks.folds`, as far as they are not scored yet.
+
+    Args:
+        run: The search's.
+        config: With folds.
+        assigned: See `plan_folds`.
+        equip: Called when something is left to train.
+        progress: Told of everything.
+
+    Returns:
+        False when the user ended it early.
+
+    Raises:
+        NasDistillError: As `plan_folds` and `score_folds` raise it.
+    """
+    planned = plan_folds(run, config, assigned)
+    if not planned:
+        progress.event(_TASK, "no student was picked, so there is none to score by cross-validation")
+    if not unended(run, planned):
+        return True
+    try:
+        workplace, resources = equip()
+        score_folds(planned, workplace=workplace, resources=resources, space_name=config.space.name, progress=progress)
+    except KeyboardInterrupt:
+        return False
+    return True
+
+
+def score_folds(
+    planned: Sequence[Assignment],
+    *,
+    workplace: Workplace,
+    resources: ResourcesConfig,
+    space_name: str,
+    progress: Progress,
+) -> tuple[TrialRecord, ...]:
+    """Trains and scores what has not ended of `planned` (`plan_folds`); arguments and errors as of `train_repeats`."""
+    run = RunDirectory(Path(workplace.run))
+    left = len(unended(run, planned))
+    if left:
+        students = len({assignment.number for assignment in planned})
+        ended = f", {len(planned) - left} of them ended before" if left < len(planned) else ""
+        progress.event(
+            _TASK,
+            f"scoring {students} picked student{'s' if students > 1 else ''} by cross-validation: "
+            f"{len(planned)} trainings{ended}",
+        )
+    purpose = Purpose(task=_TASK, field="picks.folds", way_on=f"--resume {run.path}", name=_name)
+    return train_repeats(
+        planned,
+        purpose=purpose,
+        workplace=workplace,
+        resources=resources,
+        space_name=space_name,
+        progress=progress,
+    )
+
+
+def _name(record: TrialRecord) -> str:
+    assert record.fold is not None
+    return f"trial {record.number}, fold {record.fold.number + 1} of {record.fold.of}"

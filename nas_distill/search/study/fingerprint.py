@@ -1,0 +1,68 @@
+"""What a study was searched for, beside its objectives and its teacher: a study is never mixed with another's."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from pydantic import PositiveInt
+
+from nas_distill.records.base import Record
+
+_SHOWN_DIGITS = 12
+
+
+class Fingerprint(Record):
+    """What the trials of a study have in common.
+
+    Attributes:
+        data_id: Digest of data and splits.
+        space: Name of the search space.
+        space_source: Digest of its file and function; a space that moves to another folder stays the same.
+        recipe: Where recipes come from (`space.recipe`).
+        recipe_source: Digest of its file and function; empty for the configuration's own recipe.
+        epochs: Full fidelity.
+    """
+
+    data_id: str
+    space: str
+    space_source: str
+    recipe: str
+    recipe_source: str
+    epochs: PositiveInt
+
+
+def source_digest(path: Path, name: str) -> str:
+    """Returns the digest of a function's file and name.
+
+    Args:
+        path: The file; an empty path, where there is none, has an empty digest.
+        name: As the user wrote it, `FILE.py[:function]` or a shipped name.
+    """
+    if path == Path():
+        return ""
+    function = name.rpartition(".py")[2] or ":"
+    return hashlib.sha256(function.encode() + b"\0" + path.read_bytes()).hexdigest()[:_SHOWN_DIGITS]
+
+
+def differences(was: Fingerprint, now: Fingerprint) -> tuple[str, ...]:
+    """Returns what has changed, one clause each: what it was, and what it is now."""
+    clauses = []
+    if was.data_id != now.data_id:
+        clauses.append(f"on data {was.data_id}, now {now.data_id}")
+    if was.epochs != now.epochs:
+        clauses.append(f"with {was.epochs} epochs per student (recipe.epochs), now {now.epochs}")
+    return (*clauses, *changed_sources(was, now))
+
+
+def changed_sources(was: Fingerprint, now: Fingerprint) -> tuple[str, ...]:
+    """Returns which of the user's functions have changed, one clause each."""
+    pairs = (
+        ("in space", was.space, was.space_source, now.space, now.space_source),
+        ("with recipes from", was.recipe, was.recipe_source, now.recipe, now.recipe_source),
+    )
+    return tuple(
+        f"{what} {old} (source {old_source or 'none'}), now {new} (source {new_source or 'none'})"
+        for what, old, old_source, new, new_source in pairs
+        if old_source != new_source
+    )

@@ -1,0 +1,299 @@
+"""The Optuna study of a run: ask, assign, refuse, tell, reconcile. The one place that writes a study."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.samplers import RandomSampler
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from nas_distill.records.task import Assignment
+from nas_distill.config import SamplerConfig
+from nas_distill.errors import RunError, SpaceError
+from nas_distill.records.base import parse_record
+from nas_distill.models.latency import Latency
+from nas_distill.objectives import Objective
+from nas_distill.records import Cost, StudentSpec, TeacherRecord, TrialRecord, TrialStatus
+from nas_distill.search import charter
+from nas_distill.search.study.fingerprint import Fingerprint
+from nas_distill.search.samplers.guarded import SamplerError, make_sampler
+from nas_distill.search.study.database import TOLD, LedgerStorage
+from nas_distill.search.study.reported_values import told_values
+
+_ASSIGNMENT, _RECORD, _REFUSAL, _POINT = "assignment", "record", "refusal", "point"
+
+
+class StudyLedger:
+    """A study opened for searching.
+
+    What each trial is, cost and came to lies in its user attributes: `assignment`, `spec`, `cost`, then `record`, as
+    JSON; or `refusal`, one line, for a candidate that was never trained. A refused candidate is told as PRUNED with
+    its violated constraints, from which the sampler learns; a repeated one as FAIL, from which it does not. A stopped
+    trial is FAIL in the database, whatever the sampler is told of it (`storage.TOLD`). A trial is in the database once
+    its candidate is assigned or refused.
+
+    Args:
+        storage: Optuna storage URL; None keeps the study in memory.
+        name: Study name.
+        objectives: In the order of the values.
+        seed: Of the sampler; a reopened study goes on with fresh random numbers.
+        sampler: Who proposes, and what it is told of stopped trials.
+
+    Raises:
+        ConfigError: The sampler cannot be made.
+        StudyError: The storage cannot be used, or holds a study of this name with other objectives. Every method
+            raises it when the storage fails later.
+    """
+
+    def __init__(
+        self,
+        storage: str | None,
+        name: str,
+        objectives: Sequence[Objective],
+        seed: int,
+        sampler: SamplerConfig | None = None,
+    ) -> None:
+        sampler = sampler or SamplerConfig()
+        self._objectives = tuple(objectives)
+        self._stopped_as = sampler.stopped_as
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._storage = LedgerStorage(storage)
+        self._study = self._opened(name)
+        trials = self._trials()
+        mixed = _mixed_seed(seed, len(trials))
+        self._sampler = make_sampler(sampler.name, mixed)
+        # With a stream of its own: a sampler that draws at random, as many begin by doing, has drawn that of its seed.
+        self._random_sampler = make_sampler("random", _mixed_seed(mixed, 1))
+        self._points = _untried(charter.points_of(self._study), trials)
+        self._refused = sum(_REFUSAL in trial.user_attrs for trial in trials)
+
+    def _opened(self, name: str) -> optuna.Study:
+        study = optuna.create_study(
+            storage=self._storage,
+            study_name=name,
+            directions=[objective.direction for objective in self._objectives],
+            sampler=RandomSampler(),  # replaced at every proposal
+        )
+        charter.agree_on_objectives(study, [objective.name for objective in self._objectives])
+        return study
+
+    def set_teacher(self, teacher: TeacherRecord) -> None:
+        """Notes the teacher; raises StudyError when the study was searched with another."""
+        charter.agree_on_teacher(self._study, teacher)
+
+    def set_fingerprint(self, fingerprint: Fingerprint) -> tuple[str, ...]:
+        """Notes what else the trials have in common; see `charter.agree_on_fingerprint`."""
+        return charter.agree_on_fingerprint(self._study, fingerprint)
+
+    def set_points(self, points: Sequence[Mapping[str, Any]]) -> None:
+        """Notes candidates to try first, of a study without trials: names of parameters to values, in order."""
+        charter.set_points(self._study, points)
+        self._points = _untried(charter.points_of(self._study), ())
+
+    @property
+    def num_trials(self) -> int:
+        """Trials of the study, refused ones included."""
+        return len(self._trials())
+
+    def ask(self, *, at_random: bool = False) -> Trial:
+        """Returns a new trial to be asked for choices.
+
+        Args:
+            at_random: Draw its choices uniformly, whatever the sampler has learnt.
+        """
+        self._study.sampler = self._random_sampler if at_random else self._sampler
+        try:
+            trial = Trial(self._study, self._row_of_point()) if self._points else self._study.ask()
+            if at_random:
+                self._sampler.adopt(self._study, self._trial(trial.number))
+            return trial
+        except SamplerError:
+            self._refuse_unassigned("the sampler failed")
+            raise
+
+    def _row_of_point(self) -> int:
+        # Not by `enqueue_trial`, as in `repeat`: a point counts as tried once its candidate is assigned or refused.
+        index, point = self._points.popleft()
+        template = optuna.trial.create_trial(
+            state=TrialState.RUNNING, system_attrs={"fixed_params": point}, user_attrs={_POINT: index}
+        )
+        return self._storage.create_new_trial(self._study._study_id, template_trial=template)
+
+    def repeat(self, number: int) -> Trial:
+        """Returns a new trial with an earlier one's choices and constraints, in flight like one that was asked for.
+
+        The sampler meets it as it meets any trial: one more value at choices that it knows already.
+
+        Raises:
+            RunError: The study has no trial of this number.
+        """
+        earlier = self._trial(number)
+        # Not by `enqueue_trial`: a process that dies after it leaves a waiting trial that the next proposal takes.
+        template = optuna.trial.create_trial(
+            state=TrialState.RUNNING,
+            params=earlier.params,
+            distributions=earlier.distributions,
+            constraints=earlier.constraints,
+        )
+        trial_id = self._storage.create_new_trial(self._study._study_id, template_trial=template)
+        return Trial(self._study, trial_id)
+
+    def assign(self, trial: Trial, assignment: Assignment, violations: Mapping[str, float]) -> None:
+        """Notes that the trial's candidate goes to a worker."""
+        self._describe(trial, assignment.spec, assignment.cost, violations)
+        trial.set_user_attr(_ASSIGNMENT, assignment.model_dump_json())
+        self._storage.save(trial._trial_id)
+
+    def refuse(
+        self,
+        trial: Trial,
+        reason: str,
+        *,
+        spec: StudentSpec | None = None,
+        cost: Cost | None = None,
+        violations: Mapping[str, float] | None = None,
+        again: bool = False,
+    ) -> None:
+        """Notes that the trial's candidate is not trained.
+
+        Args:
+            trial: Asked before.
+            reason: One line.
+            spec: The candidate, if there is one.
+            cost: Its cost, if known.
+            violations: Constraint values, above 0 where violated; without any the sampler learns nothing.
+            again: What refused it is no fault of the candidate's; one that was to be tried first still is.
+        """
+        self._describe(trial, spec, cost, violations or {})
+        if again:
+            self._release_point(trial._trial_id)
+        self._refuse(trial.number, trial._trial_id, reason, TrialState.PRUNED if violations else TrialState.FAIL)
+
+    def note_latency(self, trial: Trial, latency: Latency) -> None:
+        """Notes how long the trial's candidate takes for an image."""
+        trial.set_user_attr("latency", latency.model_dump_json())
+
+    def note_space_failure(self) -> None:
+        """Notes that the space raised, so that it may be corrected (see `charter`)."""
+        charter.note_space_failure(self._study)
+
+    def tell(self, record: TrialRecord) -> None:
+        """Acknowledges an ended trial; telling it again changes nothing.
+
+        Raises:
+            RunError: The study has no trial of this number.
+        """
+        frozen = self._trial(record.number)
+        if frozen.state is not TrialState.RUNNING:
+            return
+        self._storage.set_trial_user_attr(frozen._trial_id, _RECORD, record.model_dump_json())
+        values = told_values(record, self._objectives, self._stopped_as)
+        if values is not None and record.status is TrialStatus.STOPPED:
+            self._storage.set_trial_user_attr(frozen._trial_id, TOLD, list(values))
+        self._end(record.number, TrialState.FAIL if values is None else TrialState.COMPLETE, values)
+
+    def unfinished(self) -> list[Assignment]:
+        """Returns the assignments of trials in flight; a trial cut off before it was assigned is ended as refused."""
+        self._refuse_unassigned("the search was cut off before the candidate was assigned")
+        return [
+            parse_record(Assignment, frozen.user_attrs[_ASSIGNMENT], origin=f"trial {frozen.number} of the study")
+            for frozen in self._trials(TrialState.RUNNING)
+        ]
+
+    def ended(self) -> list[TrialRecord]:
+        """Returns the records of all acknowledged trials, in the order in which they ended."""
+        ended = [frozen for frozen in self._trials() if _RECORD in frozen.user_attrs and frozen.state.is_finished()]
+        ended.sort(key=lambda frozen: frozen.datetime_complete.timestamp() if frozen.datetime_complete else 0.0)
+        texts = [(frozen.number, frozen.user_attrs[_RECORD]) for frozen in ended]
+        return [parse_record(TrialRecord, text, origin=f"trial {number} of the study") for number, text in texts]
+
+    def assigned(self) -> list[Assignment]:
+        """Returns everything that was handed out, whatever became of it."""
+        texts = [(trial.number, trial.user_attrs.get(_ASSIGNMENT)) for trial in self._trials()]
+        return [
+            parse_record(Assignment, text, origin=f"trial {number} of the study")
+            for number, text in texts
+            if text is not None
+        ]
+
+    def refused(self) -> int:
+        """Returns how many candidates were refused."""
+        return self._refused
+
+    def withdraw(self) -> None:
+        """Removes the study, if it is this ledger that created it: nothing is agreed on where nothing was searched."""
+        if self._storage.is_new:
+            self._storage.delete_study(self._study._study_id)
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._storage.close()
+
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=states or None)
+
+    def _trial(self, number: int) -> FrozenTrial:
+        try:
+            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
+        except KeyError:
+            raise RunError(
+                f"trials/{number:05d}: the study has no such trial; the run directory belongs to another study"
+            ) from None
+        return self._storage.get_trial(trial_id)
+
+    def _refuse_unassigned(self, reason: str) -> None:
+        for frozen in self._trials(TrialState.RUNNING):
+            if _ASSIGNMENT not in frozen.user_attrs:
+                self._release_point(frozen._trial_id)
+                self._refuse(frozen.number, frozen._trial_id, reason, TrialState.FAIL)
+
+    def _release_point(self, trial_id: int) -> None:
+        index = self._storage.get_trial(trial_id).user_attrs.get(_POINT)
+        if index is not None:
+            self._storage.set_trial_user_attr(trial_id, _POINT, None)
+            if index not in [queued for queued, _ in self._points]:
+                self._points.appendleft((index, charter.points_of(self._study)[index]))
+
+    def _refuse(self, number: int, trial_id: int, reason: str, state: TrialState) -> None:
+        self._storage.set_trial_user_attr(trial_id, _REFUSAL, reason)
+        self._end(number, state, None)
+        self._refused += 1
+
+    def _end(self, number: int, state: TrialState, values: Sequence[float] | None) -> None:
+        self._study.sampler = self._sampler  # whoever proposed it, this one learns
+        self._study.tell(number, values, state)
+        self._storage.save(self._trial(number)._trial_id)
+
+    def _describe(
+        self, trial: Trial, spec: StudentSpec | None, cost: Cost | None, violations: Mapping[str, float]
+    ) -> None:
+        if spec is not None:
+            trial.set_user_attr("spec", spec.model_dump_json())
+        if cost is not None:
+            trial.set_user_attr("cost", cost.model_dump_json())
+        for name, value in violations.items():
+            trial.set_constraint(name, value)
+
+
+def gave_up(error: Exception) -> bool:
+    """Whether an error of a space is its word, by Optuna's `TrialPruned`, that the candidate is none."""
+    return isinstance(error, SpaceError) and isinstance(error.__cause__, optuna.TrialPruned)
+
+
+def _mixed_seed(seed: int, num_trials: int) -> int:
+    # A sampler's random state is not stored: with the bare seed, a reopened study would propose its first trials again.
+    return int(np.random.SeedSequence((seed, num_trials)).generate_state(1)[0])
+
+
+def _untried(points: Sequence[dict[str, Any]], trials: Sequence[FrozenTrial]) -> deque[tuple[int, dict[str, Any]]]:
+    """Returns the points, with their places, whose candidates were neither assigned nor refused."""
+    tried = {
+        trial.user_attrs.get(_POINT)
+        for trial in trials
+        if _ASSIGNMENT in trial.user_attrs or _REFUSAL in trial.user_attrs
+    }
+    return deque((index, point) for index, point in enumerate(points) if index not in tried)

@@ -1,0 +1,223 @@
+"""What a worker is told, and what all trials of a run share. No Ray, no Optuna."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from pydantic import Field, NonNegativeFloat
+
+from nas_distill.records.task import OF_TEACHER, Assignment
+from nas_distill.config import LOCAL_DIR, RUN, DataConfig, ExecutionConfig
+from nas_distill.data.folds import parts
+from nas_distill.data.manifest import DataManifest
+from nas_distill.data.splits import ImageSplit, open_split
+from nas_distill.errors import ConfigError
+from nas_distill.records.base import FrozenTexts, Record
+from nas_distill.knowledge.inference import Asker
+from nas_distill.knowledge.teacher_test_logits import read_test_answers
+from nas_distill.knowledge.store import Knowledge
+from nas_distill.knowledge.targets import OnlineTargets, StoredTargets, Targets
+from nas_distill.knowledge.writing import plain_answers
+from nas_distill.models.preprocess import Preprocess
+from nas_distill.models.teacher import Teacher, load_teacher
+from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.train.evaluation import Reference
+from nas_distill.train.metrics import Answers, tally
+from nas_distill.train.training_data import TrainingData
+
+
+def teacher_reference(run: RunDirectory, assistant: int | None) -> str:
+    """Returns what `load_teacher` calls a run's teacher, or the student of one of its trials."""
+    return f"{LOCAL_DIR}{run.teacher}" if assistant is None else f"{RUN}{run.path}/{assistant}"
+
+
+FOLD_SEED = 0
+"""Of the folds: one for all trials: students are compared on the same folds."""
+
+
+class Workplace(Record):
+    """Where a worker finds what all trials of a run share.
+
+    Attributes:
+        run: The run directory, on a path that every node sees.
+        data: How the images are read.
+        knowledge: Folder names of stored answers, by source (`source_name`).
+        threads: Threads that torch may use.
+        cuda: Train on the first visible GPU.
+        execution: How networks are run in training.
+        checkpoint_interval_s: Seconds of training between a trial's checkpoints.
+    """
+
+    run: str
+    data: DataConfig
+    knowledge: FrozenTexts
+    threads: int
+    cuda: bool
+    execution: ExecutionConfig = Field(default_factory=ExecutionConfig)
+    checkpoint_interval_s: NonNegativeFloat = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalTest:
+    """The test split, on which students are confirmed.
+
+    Attributes:
+        split: Its images.
+        logits: float32 [N_test, C], the teacher's answers.
+        teacher: The teacher's own worth there.
+    """
+
+    split: ImageSplit
+    logits: torch.Tensor
+    teacher: Answers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """What one trial is trained and measured by.
+
+    Attributes:
+        data: Splits, views and preprocessing.
+        targets: Where answers to views come from.
+        reference: The teacher's answers to plain images.
+        final: What the student is scored on at its end instead; None for what it is measured on all along.
+    """
+
+    data: TrainingData
+    targets: Targets
+    reference: Reference
+    final: FinalTest | None = None
+
+
+class TrialContext:
+    """What all trials of a run share, opened once per process; what only some need is opened when first asked for.
+
+    Args:
+        workplace: Where it is.
+
+    Attributes:
+        manifest: What the images are.
+        device: Where to train.
+        execution: How networks are run there.
+        checkpoint_interval_s: Seconds of training between a trial's checkpoints.
+        teacher_params: Parameters of the teacher.
+
+    Raises:
+        RunError: Part of the run directory is missing or damaged.
+    """
+
+    def __init__(self, workplace: Workplace) -> None:
+        self._workplace = workplace
+        self._run = RunDirectory(Path(workplace.run))
+        self.device = torch.device("cuda" if workplace.cuda else "cpu")
+        self.execution = workplace.execution
+        self.checkpoint_interval_s = workplace.checkpoint_interval_s
+        self._train = open_split(workplace.data, self._run.path, "train")
+        self._validation = open_split(workplace.data, self._run.path, "validation")
+        self.manifest: DataManifest = self._train.manifest
+        self.teacher_params = self._run.read_teacher().cost.num_params
+        self._sources: dict[str, tuple[Knowledge, Targets]] = {}
+
+    def lesson(self, assignment: Assignment) -> Lesson:
+        """Returns what the assignment's trial is trained and measured by.
+
+        Raises:
+            ConfigError: Its recipe mixes images in a way that the teacher was not asked about, or would bring images of
+                the fold into the training.
+            RunError: Part of the run directory is missing or damaged.
+        """
+        knowledge, targets = self._source(assignment)
+        data = TrainingData(
+            train=self._train,
+            validation=self._validation,
+            plan=knowledge.manifest.key.plan,
+            preprocess=Preprocess(mean=self.manifest.mean, std=self.manifest.std),
+        )
+        if assignment.fold is None:
+            final = None if assignment.confirmation is None else self._final
+            return Lesson(data=data, targets=targets, reference=self._reference, final=final)
+        if assignment.recipe.mix != "none":
+            raise ConfigError(
+                f"picks.folds: recipe.mix is {assignment.recipe.mix}, which mixes images of the fold that is left out "
+                "into those that are trained on; score this student by seeds, or search without mixing"
+            )
+        folds = parts(self._train.labels, assignment.fold.of, FOLD_SEED)
+        scored = folds[assignment.fold.number]
+        trained = torch.cat([part for number, part in enumerate(folds) if number != assignment.fold.number])
+        return Lesson(
+            data=replace(data, validation=self._train, train_indices=trained.sort().values, validation_indices=scored),
+            targets=targets,
+            reference=self._reference.without(scored, self._answers_to(scored), self._train.labels[scored]),
+        )
+
+    @cached_property
+    def teacher(self) -> Teacher:
+        """The run's teacher, on the device."""
+        return self._load(None)
+
+    @cached_property
+    def _knowledge_of_teacher(self) -> Knowledge:
+        # Any of the teacher's own sources: its answers to plain images are the same beside all of them.
+        name = next(name for name in self._workplace.knowledge if name.startswith(OF_TEACHER))
+        return Knowledge(self._run.knowledge / self._workplace.knowledge[name])
+
+    @cached_property
+    def _final(self) -> FinalTest:
+        test, record = open_split(self._workplace.data, self._run.path, "test"), self._run.read_teacher()
+        logits = read_test_answers(
+            self._run.confirm, teacher_sha256=record.weights_sha256, data_id=self.manifest.data_id
+        )
+        return FinalTest(split=test, logits=logits, teacher=tally(logits, test.labels).answers())
+
+    @cached_property
+    def _reference(self) -> Reference:
+        stored = self._knowledge_of_teacher.reference()
+        return Reference.of(stored, self._validation.labels, self.device)
+
+    def _source(self, assignment: Assignment) -> tuple[Knowledge, Targets]:
+        name = assignment.source
+        if name not in self._workplace.knowledge:
+            raise ConfigError(
+                f"recipe.mix: the teacher was not asked about {assignment.recipe.mix} views; add it to views.mixes in "
+                "a new search"
+            )
+        if name not in self._sources:
+            self._sources.clear()  # one at a time: an online teacher takes room
+            knowledge = Knowledge(self._run.knowledge / self._workplace.knowledge[name])
+            targets: Targets
+            if knowledge.manifest.key.slabs:
+                targets = StoredTargets(knowledge, self.device)
+            else:
+                targets = OnlineTargets(
+                    self.teacher if assignment.assistant is None else self._load(assignment.assistant)
+                )
+            self._sources[name] = knowledge, targets
+        return self._sources[name]
+
+    def _load(self, assistant: int | None) -> Teacher:
+        size = self._knowledge_of_teacher.manifest.key.teacher_image_size if assistant is None else None
+        return load_teacher(
+            teacher_reference(self._run, assistant),
+            class_names=self.manifest.class_names,
+            channels=self.manifest.channels,
+            image_size=size,
+        ).to(self.device)
+
+    def _answers_to(self, positions: torch.Tensor) -> torch.Tensor:
+        """Returns the teacher's logits for plain training images, float32 [V, C]."""
+        asker = Asker(self.teacher, self.device, embeddings=False)
+        return torch.cat(list(plain_answers(asker, self._train, positions)))
+
+
+def open_context(workplace: Workplace) -> TrialContext:
+    """Opens what all trials of a run share.
+
+    Raises:
+        RunError: Part of the run directory is missing or damaged.
+    """
+    torch.set_num_threads(workplace.threads)
+    torch.backends.cudnn.benchmark = True  # shapes hardly change within a trial
+    return TrialContext(workplace)

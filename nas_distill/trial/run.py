@@ -1,0 +1,259 @@
+"""One trial, from assignment to `TrialRecord`: builds the student, distils it, writes its folder. No Ray, no Optuna."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from nas_distill.records.task import Assignment
+from nas_distill.run_directory.results import Circumstances, end_trial, read_own_result, trial_record
+from nas_distill.errors import ConfigError, RunError, SpaceError, TeacherError, TrialError, one_line
+from nas_distill.run_directory.files import write_record
+from nas_distill.losses.registry import through_teacher
+from nas_distill.models.student import build_student
+from nas_distill.models.weights import save_weights
+from nas_distill.records import (
+    EpochMetrics,
+    StudentMetrics,
+    TrialRecord,
+    TrialStatus,
+)
+from nas_distill.run_directory.layout import TrialFolder
+from nas_distill.train.checkpoint import load_state, save_state
+from nas_distill.train.loop import Trainer
+from nas_distill.train.metrics import class_gaps, gap_points
+from nas_distill.trial.context import Lesson, TrialContext
+
+_REHEARSAL_STEPS = 3
+
+
+class Trial:
+    """One trial in progress: call `advance()` until `record` is there.
+
+    The folder is the trial's log: `spec.json` and `recipe.json` first, the curve and a checkpoint every so many
+    seconds, the student's weights and `result.json` last. A trial whose folder holds a checkpoint of the same
+    assignment goes on from it; one whose folder holds a result has ended and is not trained again.
+
+    Args:
+        assignment: What to do.
+        context: What all trials share.
+        folder: The trial's folder.
+
+    Attributes:
+        record: How the trial ended; None while it goes on. A candidate that cannot be built, a recipe that names
+            an unknown loss, and training that goes to NaN end it as failed.
+
+    Raises:
+        RunError: The folder cannot be written, or holds a result that is damaged or another candidate's.
+    """
+
+    def __init__(self, assignment: Assignment, context: TrialContext, folder: TrialFolder) -> None:
+        self._assignment = assignment
+        self._context = context
+        self._folder = folder
+        self._curve: list[EpochMetrics] = []
+        self._resumptions = 0
+        self._saved_at = time.monotonic()
+        self.record = read_own_result(assignment, folder)
+        if self.record is not None:
+            return
+        write_record(folder.path / "spec.json", assignment.spec)
+        write_record(folder.path / "recipe.json", assignment.recipe)
+        try:
+            self._lesson = context.lesson(assignment)
+            self._trainer = make_trainer(assignment, context, self._lesson)
+        except (SpaceError, ConfigError, TeacherError) as error:
+            self._end(TrialStatus.FAILED, Circumstances(device=device_name(context.device)), error=one_line(error))
+            return
+        self._go_on_from_checkpoint()
+
+    def advance(self) -> EpochMetrics | None:
+        """Trains one epoch and returns its metrics; None when there was none to train.
+
+        Raises:
+            RunError: The folder cannot be written.
+        """
+        if self.record is not None:
+            return None
+        point = None
+        if not self._trainer.is_finished():
+            try:
+                point = self._trainer.run_epoch()
+            except TrialError as error:
+                self._end(TrialStatus.FAILED, self._circumstances(), error=one_line(error))
+                return None
+            self._curve.append(point)
+        if self._trainer.is_finished():
+            self._complete()
+        elif time.monotonic() - self._saved_at >= self._context.checkpoint_interval_s:
+            self._save()
+        return point
+
+    def account(self) -> Circumstances:
+        """Writes the curve so far, and returns what else its record must say if a scheduler stops the trial now.
+
+        Raises:
+            RunError: The folder cannot be written.
+        """
+        assert self.record is None
+        self._folder.write_curve(self._curve)
+        return self._circumstances()
+
+    def _go_on_from_checkpoint(self) -> None:
+        if not self._folder.checkpoint.exists():
+            return
+        try:
+            state = load_state(self._folder.checkpoint)
+            if state["assignment"] != self._assignment.digest():
+                return
+            self._trainer.load(state)
+            # The curve is written before the checkpoint, so it may be ahead, never behind.
+            curve = self._folder.read_curve()[: self._trainer.epochs_done]
+            if len(curve) < self._trainer.epochs_done:
+                raise RunError(f"{self._folder.curve}: lacks epochs that were trained")
+        except (RunError, AttributeError, KeyError, RuntimeError, TypeError, ValueError):
+            # A checkpoint that is damaged or of another version costs its epochs, not the trial.
+            self._trainer = make_trainer(self._assignment, self._context, self._lesson)
+            return
+        self._curve = list(curve)
+        self._resumptions = state["resumptions"] + 1
+
+    def _save(self) -> None:
+        self._folder.write_curve(self._curve)
+        own = {"assignment": self._assignment.digest(), "resumptions": self._resumptions}
+        save_state(self._folder.checkpoint, own | self._trainer.state())
+        self._saved_at = time.monotonic()
+
+    def _complete(self) -> None:
+        save_weights(self._trainer.keep(), self._folder.weights)
+        self._end(TrialStatus.COMPLETE, self._circumstances(), metrics=self._measure())
+
+    def _measure(self) -> StudentMetrics:
+        final = self._lesson.final
+        if final is None:
+            teacher = self._lesson.reference.teacher
+            found, feature_cka = self._trainer.measure_kept()
+        else:
+            teacher = final.teacher
+            found, feature_cka = self._trainer.measure_on(final.split, final.logits), None
+        on_subset = self._trainer.measure_subset()
+        student, comparison = found.answers(), found.comparison()
+        subset, subset_comparison = on_subset.answers(), on_subset.comparison()
+        return StudentMetrics(
+            top1=student.top1,
+            nll_nats=student.nll_nats,
+            gap_points=gap_points(teacher.top1, student.top1),
+            agreement=comparison.agreement,
+            divergence_nats=comparison.divergence_nats,
+            train_top1=subset.top1,
+            train_agreement=subset_comparison.agreement,
+            train_divergence_nats=subset_comparison.divergence_nats,
+            generalisation_gap_points=gap_points(subset.top1, student.top1),
+            capacity_ratio=self._assignment.cost.num_params / self._context.teacher_params,
+            class_gap_points=class_gaps(teacher, student),
+            class_counts=student.class_counts,
+            ece=student.ece,
+            feature_cka=feature_cka,
+        )
+
+    def _circumstances(self) -> Circumstances:
+        return Circumstances(
+            resumptions=self._resumptions,
+            device=device_name(self._context.device),
+            execution=self._trainer.execution,
+            released_classes=self._trainer.released_classes,
+        )
+
+    def _end(
+        self,
+        status: TrialStatus,
+        circumstances: Circumstances,
+        *,
+        metrics: StudentMetrics | None = None,
+        error: str | None = None,
+    ) -> None:
+        record = trial_record(
+            self._assignment,
+            status=status,
+            curve=self._curve,
+            circumstances=circumstances,
+            metrics=metrics,
+            error=error,
+        )
+        self.record = end_trial(self._folder, record)
+
+
+def make_trainer(assignment: Assignment, context: TrialContext, lesson: Lesson) -> Trainer:
+    """Returns a trainer of the assignment's student with fresh weights.
+
+    Raises:
+        SpaceError: The student cannot be built, or has no such signals as its recipe compares.
+        ConfigError: The recipe names something unknown, or asks for what is not stored.
+        TeacherError: The teacher has no such signals.
+    """
+    recipe = assignment.recipe
+    torch.manual_seed(assignment.seed)
+    network = build_student(
+        assignment.spec,
+        num_classes=context.manifest.num_classes,
+        channels=context.manifest.channels,
+        image_size=context.manifest.image_size,
+        drop_rate=recipe.dropout,
+        drop_path_rate=recipe.drop_path,
+        through=context.teacher.head() if through_teacher(recipe) else None,
+    )
+    return Trainer(
+        network,
+        recipe=recipe,
+        data=lesson.data,
+        targets=lesson.targets,
+        reference=lesson.reference,
+        seed=assignment.seed,
+        device=context.device,
+        execution=context.execution,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peak:
+    """Memory that a rehearsal took.
+
+    Attributes:
+        peak_bytes: Most that was reserved on the GPU by this process, its share of the data included.
+        device_bytes: What this process could have had of the GPU.
+    """
+
+    peak_bytes: int
+    device_bytes: int
+
+
+def rehearse(assignment: Assignment, context: TrialContext) -> Peak:
+    """Takes a few steps of a trial on the GPU and an evaluation, writes nothing, and returns what it took.
+
+    Raises:
+        ConfigError, SpaceError, TeacherError, TrialError: As the trial itself would have failed.
+    """
+    torch.cuda.reset_peak_memory_stats(context.device)
+    reserved = torch.cuda.memory_reserved(context.device)
+    free, _ = torch.cuda.mem_get_info(context.device)
+    make_trainer(assignment, context, context.lesson(assignment)).rehearse(_REHEARSAL_STEPS)
+    return Peak(peak_bytes=torch.cuda.max_memory_reserved(context.device), device_bytes=free + reserved)
+
+
+def run_trial(assignment: Assignment, context: TrialContext, folder: TrialFolder) -> TrialRecord:
+    """Runs one trial to its end and returns its record.
+
+    Raises:
+        RunError: The folder cannot be written, or its result cannot be read.
+    """
+    trial = Trial(assignment, context, folder)
+    while trial.record is None:
+        trial.advance()
+    return trial.record
+
+
+def device_name(device: torch.device) -> str:
+    """Returns "cpu", or the accelerator's name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from nas_distill.analysis.confirm.release_gain import release_gain
+from nas_distill.analysis.permutation_test import PATTERNS, least_repetitions, sign_patterns, step_down_p_values
+from nas_distill.analysis.confirm.undistillable import class_effects, undistillable_classes
+from nas_distill.errors import ConfigError
+from nas_distill.records import Arm, Fold, TrialRecord
+from tests.analysis.confirm.confirming import CLASSES, IMAGES, make_arms, make_confirmed
+
+
+def rows_of(generator: np.random.Generator, repetitions: int, accuracy: float = 0.9) -> list[list[int]]:
+    return [row.tolist() for row in generator.binomial(IMAGES, accuracy, size=(repetitions, CLASSES))]
+
+
+def arms_with_a_hurt_class(repetitions: int, *, hurt: int = 3, lost: int = 15, seed: int = 0) -> list[TrialRecord]:
+    generator = np.random.default_rng(seed)
+    taught, alone = rows_of(generator, repetitions), rows_of(generator, repetitions)
+    for row in taught:
+        row[hurt] -= lost
+    return make_arms(7, taught, alone)
+
+
+def test_a_class_that_the_teacher_hurts_is_called_and_no_other() -> None:
+    effects = undistillable_classes(arms_with_a_hurt_class(5))
+    assert [effect.label for effect in effects if effect.verdict == "undistillable"] == [3]
+    assert {effect.verdict for effect in effects} == {"undistillable", "not told apart"}
+    hurt = effects[3]
+    assert (hurt.images, hurt.repetitions, hurt.p_hurt) == (IMAGES, 5, 1 / 32)
+    assert hurt.difference_points is not None
+    assert hurt.difference_points.mean == pytest.approx(100 * 15 / IMAGES, abs=8)
+
+
+def test_turned_around_the_class_is_helped() -> None:
+    records = arms_with_a_hurt_class(6)
+    turned = [
+        record.model_copy(
+            update={
+                "confirmation": record.confirmation.model_copy(
+                    update={"arm": "alone" if record.confirmation.arm == "taught" else "taught"}
+                )
+            }
+        )
+        for record in records
+        if record.confirmation is not None
+    ]
+    before, after = undistillable_classes(records), undistillable_classes(turned)
+    assert after[3].verdict == "helped"
+    assert [effect.p_helped for effect in after] == [effect.p_hurt for effect in before]
+
+
+@pytest.mark.parametrize("repetitions", [1, 2, 3, 4])
+def test_too_few_repetitions_leave_every_class_untested_with_its_effect(repetitions: int) -> None:
+    effects = undistillable_classes(arms_with_a_hurt_class(repetitions))
+    assert {effect.verdict for effect in effects} == {"untested"}
+    assert all(effect.p_hurt is None and effect.difference_points is not None for effect in effects)
+
+
+def test_a_laxer_level_needs_fewer_repetitions() -> None:
+    assert [least_repetitions(level) for level in (0.5, 0.25, 0.1, 0.0625, 0.05, 0.01)] == [1, 2, 4, 4, 5, 7]
+    assert undistillable_classes(arms_with_a_hurt_class(4), level=0.0625)[3].verdict == "undistillable"
+
+
+def test_a_class_without_images_is_untested_and_the_others_are_not() -> None:
+    images = (IMAGES,) * 9 + (0,)
+    records = [
+        make_confirmed(7, arm, repetition, [30 - 20 * (arm == "taught"), *[30] * 8, 0], images=images)
+        for arm in ("taught", "alone")
+        for repetition in range(5)
+    ]
+    effects = undistillable_classes(records)
+    assert (effects[9].verdict, effects[9].images, effects[9].difference_points) == ("untested", 0, None)
+    assert effects[0].verdict == "undistillable"
+
+
+def test_only_repetitions_with_both_arms_count() -> None:
+    records = arms_with_a_hurt_class(6)
+    broken = [make_confirmed(7, "alone", 5, failed=True) if r is records[-1] else r for r in records]
+    released = make_confirmed(7, "released", 0, [0] * CLASSES)
+    assert undistillable_classes([*broken, released]) == undistillable_classes(
+        [r for r in records if r.confirmation is not None and r.confirmation.repetition < 5]
+    )
+    assert undistillable_classes([]) == ()
+    assert (
+        undistillable_classes([r for r in records if r.confirmation is not None and r.confirmation.arm == "taught"])
+        == ()
+    )
+
+
+ARMS: tuple[tuple[Arm, int], ...] = (("taught", 11), ("alone", 20))
+
+
+def test_folds_add_their_images() -> None:
+    parts = [Fold(number=part, of=5) for part in range(5)]
+    records = [
+        make_confirmed(
+            7, arm, part.number, [20 - 9 * (arm == "taught")] * CLASSES, images=(20 + part.number,) * 10, fold=part
+        )
+        for arm in ("taught", "alone")
+        for part in parts
+    ]
+    effects = undistillable_classes(records)
+    assert [effect.images for effect in effects] == [20 + 21 + 22 + 23 + 24] * CLASSES
+    assert {effect.verdict for effect in effects} == {"undistillable"}
+
+
+def test_levels_out_of_range_and_mixed_students_are_refused() -> None:
+    for level in (0.0, 1.0, -1.0):
+        with pytest.raises(ConfigError, match=r"level: .* give one between 0 and 1"):
+            undistillable_classes(arms_with_a_hurt_class(5), level=level)
+    with pytest.raises(ValueError, match=r"trials \[7, 8\]"):
+        undistillable_classes([make_confirmed(7, "taught", 0), make_confirmed(8, "alone", 0)])
+
+
+@given(st.lists(st.integers(-36, 36), min_size=2, max_size=9))
+def test_the_interval_is_scipys_but_no_narrower_than_chance_agreement_allows(images_lost: list[int]) -> None:
+    differences = 100.0 * np.array(images_lost, dtype=np.float64)[:, None] / IMAGES
+    found = class_effects(differences, np.full((len(images_lost), 1), IMAGES))[0].difference_points
+    assert found is not None
+    assert found.half_width is not None
+    count = len(images_lost)
+    own = stats.sem(differences[:, 0]) * stats.t.ppf(0.975, count - 1)
+    assert found.mean == pytest.approx(differences.mean(), abs=1e-6)
+    assert found.half_width == pytest.approx(max(own, 100 / IMAGES * (1 - 0.025 ** (1 / count))), abs=1e-6)
+
+
+def test_the_floor_holds_the_mean_of_trainings_that_agree_by_chance() -> None:
+    # An image is lost with probability p per training: R equal ones are seen at 2.5 % or more while p >= 0.025^(1/R).
+    for repetitions in (3, 5, 10):
+        found = class_effects(np.full((repetitions, 1), 100.0), np.ones((repetitions, 1), dtype=np.int64))[0]
+        assert found.difference_points is not None
+        assert found.difference_points.half_width is not None
+        low = (found.difference_points.mean - found.difference_points.half_width) / 100
+        exact = stats.binomtest(repetitions, repetitions).proportion_ci(0.95, method="exact").low
+        assert low == pytest.approx(exact)
+
+
+def brute_force(differences: np.ndarray, resolution: np.ndarray) -> list[float]:
+    """Step-down max-T from its definition, one class and pattern at a time."""
+    repetitions, classes = differences.shape
+
+    def statistic(values: np.ndarray, least: float) -> float:
+        error = values.std(ddof=1) / np.sqrt(repetitions)
+        return float(values.mean() / (error + least / np.sqrt(repetitions)))
+
+    typical = np.median([np.sqrt((differences[:, one] ** 2).mean()) for one in range(classes)])
+    least = [max(typical, step) for step in resolution]
+    observed = [statistic(differences[:, one], least[one]) for one in range(classes)]
+    p_values, left, worst = [0.0] * classes, set(range(classes)), 0.0
+    for one in sorted(range(classes), key=lambda one: -observed[one]):
+        reached = 0
+        for signs in product((1.0, -1.0), repeat=repetitions):
+            turned = differences * np.array(signs)[:, None]
+            reached += max(statistic(turned[:, other], least[other]) for other in left) >= observed[one] - 1e-9
+        worst = max(worst, reached / 2**repetitions)
+        p_values[one] = worst
+        left.remove(one)
+    return p_values
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(2, 6), st.integers(1, 5), st.integers(0, 10_000))
+def test_p_values_are_those_of_the_definition(repetitions: int, classes: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    differences = np.round(generator.normal(0.7, 2.0, size=(repetitions, classes)))
+    resolution = generator.uniform(0.5, 1.5, size=classes)
+    # Equal statistics have equal p values in either order but for the last bits.
+    assert step_down_p_values(differences, resolution) == pytest.approx(brute_force(differences, resolution))
+
+
+@given(st.integers(5, 8), st.integers(0, 10_000))
+def test_p_values_do_not_depend_on_unit_or_order(repetitions: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    differences = generator.normal(0.5, 1.0, size=(repetitions, 4))
+    found = step_down_p_values(differences, np.full(4, 0.1))
+    order = generator.permutation(4)
+    assert step_down_p_values(differences[:, order], np.full(4, 0.1)) == pytest.approx(found[order])
+    assert step_down_p_values(differences[::-1] * 7.0, np.full(4, 0.7)) == pytest.approx(found)
+    assert (found >= 2.0**-repetitions).all()
+
+
+def test_many_repetitions_draw_seeded_patterns() -> None:
+    patterns = sign_patterns(15)
+    assert patterns.shape == (PATTERNS, 15)
+    assert (patterns[0] == 1.0).all()
+    assert (patterns == sign_patterns(15)).all()
+    assert abs(patterns.mean()) < 0.02
+    assert len(np.unique(sign_patterns(6), axis=0)) == 64
+
+
+@pytest.mark.parametrize(("repetitions", "images"), [(5, 36), (5, 1000), (10, 10)])
+def test_false_alarms_stay_under_the_level(repetitions: int, images: int) -> None:
+    # 400 exact nulls; more than 30 of them at a rate of 0.05 has a probability of 0.2 %.
+    generator = np.random.default_rng(repetitions)
+    accuracy = np.linspace(0.7, 0.99, CLASSES)
+    counts = np.full(CLASSES, 100.0 / images)
+    alarms = 0
+    for _ in range(400):
+        hits = generator.binomial(images, accuracy, size=(2, repetitions, CLASSES))
+        alarms += int((step_down_p_values(100.0 * (hits[0] - hits[1]) / images, counts) <= 0.05).any())
+    assert alarms <= 30
+
+
+def test_release_gains_what_was_given_back_and_the_fresh_estimate_says_so_without_the_choice() -> None:
+    records = arms_with_a_hurt_class(6, lost=15)
+    released: list[TrialRecord] = []
+    for record in records:
+        assert record.metrics is not None
+        assert record.confirmation is not None
+        if record.confirmation.arm == "taught":
+            hits = [round((0.98 - (gap or 0.0) / 100) * IMAGES) for gap in record.metrics.class_gap_points]
+            hits[3] += 10
+            one = make_confirmed(7, "released", record.confirmation.repetition, hits)
+            released.append(one.model_copy(update={"released_classes": (3,) if released else (3, 5)}))
+    effects = undistillable_classes(records)
+    found = release_gain([*records, *released], effects)
+    assert found is not None
+    assert (found.classes, found.released_in, found.repetitions) == ((3,), (6,), 6)
+    for gain in (found.over_taught_points, found.fresh_over_taught_points):
+        assert gain is not None
+        assert gain.mean == pytest.approx(1000 / IMAGES)
+        assert gain.half_width == pytest.approx(0.0, abs=1e-6)
+    assert found.over_alone_points is not None
+    assert effects[3].difference_points is not None
+    assert found.over_alone_points.mean == pytest.approx(1000 / IMAGES - effects[3].difference_points.mean)
+    assert found.top1_over_taught_points is not None
+    assert found.top1_over_taught_points.mean == pytest.approx(1000 / (IMAGES * CLASSES))
+    assert release_gain(records, effects) is None
+
+
+def test_the_fresh_estimate_is_free_of_the_choice_that_flatters_the_other() -> None:
+    # All arms are one recipe, so release gains nothing; a lax level calls classes by luck alone.
+    generator = np.random.default_rng(5)
+    chosen, fresh = [], []
+    for _ in range(100):
+        records = make_arms(1, rows_of(generator, 5, 0.8), rows_of(generator, 5, 0.8))
+        records += [make_confirmed(1, "released", r, hits) for r, hits in enumerate(rows_of(generator, 5, 0.8))]
+        found = release_gain(records, undistillable_classes(records, level=0.3), level=0.3)
+        assert found is not None
+        if found.over_taught_points is not None:
+            chosen.append(found.over_taught_points.mean)
+        if found.fresh_over_taught_points is not None:
+            fresh.append(found.fresh_over_taught_points.mean)
+    assert len(chosen) > 15
+    assert np.mean(chosen) > 3.0
+    assert abs(np.mean(fresh)) < 3.0 * stats.sem(fresh)

@@ -1,0 +1,23 @@
+"""Points to take fronts of."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nas_distill.analysis.front.arithmetic import Floats
+
+
+def make_points(count: int, width: int, kind: str, *, seed: int = 0) -> Floats:
+    """Returns `count` points in [0, 1]: "spread" over the cube, "tied" on a coarse grid, or a "front", nine tenths of
+    which nothing dominates; a hundredth have a NaN, a hundredth come twice."""
+    generator = np.random.default_rng(seed)
+    values = generator.random((count, width))
+    if kind == "tied":
+        values = np.round(values * 20) / 20 + (generator.random((count, 1)) < 0.99)
+    elif kind == "front":
+        values = 1.0 - values / np.linalg.norm(values, axis=1, keepdims=True)
+        values[: count // 10] += 0.05
+    some = count // 100
+    values[-some:] = values[:some]
+    values[generator.permutation(count)[:some], generator.integers(width, size=some)] = np.nan
+    return values

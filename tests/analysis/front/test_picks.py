@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nas_distill.analysis.trials.filters import parse_filter
+from nas_distill.analysis.trials.study_reader import load_frame, read_study
+from nas_distill.analysis.front.front import ParetoFront, pareto_front
+from nas_distill.analysis.front.picks import pick_students
+from nas_distill.config import SearchConfig
+from nas_distill.records import TrialStatus
+from tests.report.factory import make_record, make_run
+
+# Gap in points and parameters; the fourth is beaten by the third.
+_STUDENTS = [(20.0, 1_000), (4.0, 2_000), (0.9, 40_000), (1.5, 50_000), (-0.5, 400_000)]
+
+
+def _front(
+    path: Path,
+    students: list[tuple[float, int]],
+    *objectives: str,
+    status: TrialStatus = TrialStatus.COMPLETE,
+) -> ParetoFront:
+    records = [
+        make_record(0, gap_points=gap, num_params=size, status=status if number == 1 else TrialStatus.COMPLETE)
+        for number, (gap, size) in enumerate(students)
+    ]
+    config = SearchConfig(objectives=objectives or ("gap_points", "num_params"))
+    study = read_study(make_run(path, records, config=config))
+    return pareto_front(study.trials, study.objectives, study.teacher)
+
+
+def test_the_front_is_sorted_by_cost_and_leaves_out_the_beaten(tmp_path: Path) -> None:
+    front = _front(tmp_path, _STUDENTS)
+    assert front.numbers == (0, 1, 2, 4)
+    assert front.hypervolume == pytest.approx(
+        # Teacher 1.24M parameters, chance level 88 points: one rectangle per step of the front.
+        (88 - 20) * 0.30103 + (88 - 4) * 1.30103 + (88 - 0.9) * 1.0 + (88 + 0.5) * 0.491362,
+        rel=1e-5,
+    )
+
+
+@pytest.mark.parametrize("status", [TrialStatus.STOPPED, TrialStatus.FAILED])
+def test_only_fully_trained_students_stand_on_the_front(tmp_path: Path, status: TrialStatus) -> None:
+    assert _front(tmp_path, _STUDENTS, status=status).numbers == (0, 2, 4)
+
+
+def test_each_rule_picks_its_student(tmp_path: Path) -> None:
+    picks = pick_students(_front(tmp_path, _STUDENTS), gap_tolerance_points=1.0)
+    assert [(pick.rule, pick.number) for pick in picks] == [
+        ("smallest_within_tolerance", 2),
+        ("knee", 1),
+        ("best_quality", 4),
+    ]
+    assert picks[0].values == {"gap_points": pytest.approx(0.9), "num_params": 40_000}
+    assert "at most +1.00 points" in picks[0].sentence
+
+
+def test_it_says_when_no_student_is_within_the_tolerance(tmp_path: Path) -> None:
+    pick, _, _ = pick_students(_front(tmp_path, _STUDENTS[:2]), gap_tolerance_points=1.0)
+    assert pick.number is None
+    assert pick.sentence == (
+        "No student on the front is within +1.00 points of the teacher; the closest, trial 1, has a capacity "
+        "gap of +4.00 points."
+    )
+
+
+def test_a_gap_at_the_tolerance_is_within_it(tmp_path: Path) -> None:
+    front = _front(tmp_path, _STUDENTS)
+    tolerance = float(front.members["gap_points"].iloc[2])
+    assert pick_students(front, gap_tolerance_points=tolerance)[0].number == 2
+
+
+def test_a_gap_that_was_written_with_noise_is_within_a_tolerance_of_its_value(tmp_path: Path) -> None:
+    record = make_record(0, gap_points=1.0, num_params=1000)
+    assert record.metrics is not None
+    noisy = record.metrics.model_copy(update={"gap_points": 100.0 * (0.98 - 0.97)})
+    assert noisy.gap_points > 1.0
+    study = read_study(make_run(tmp_path, [record.model_copy(update={"metrics": noisy})]))
+    front = pareto_front(study.trials, study.objectives, study.teacher)
+    assert pick_students(front, gap_tolerance_points=1.0)[0].number == 0
+    assert parse_filter("gap_points <= 1").mask(study.trials).tolist() == [True]
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(0, "fully trained"), (1, "one student"), (2, "two students"), (3, "balance point")]
+)
+def test_small_fronts_have_a_plain_knee_sentence(tmp_path: Path, count: int, words: str) -> None:
+    knee = pick_students(_front(tmp_path, _STUDENTS[:count]), gap_tolerance_points=1.0)[1]
+    assert words in knee.sentence
+    assert (knee.number is None) == (count == 0)
+
+
+def test_other_objectives_have_rules_too(tmp_path: Path) -> None:
+    front = _front(tmp_path, _STUDENTS, "agreement", "macs", "divergence_nats")
+    smallest, _, best = pick_students(front, gap_tolerance_points=1.0)
+    assert smallest.number == 2
+    assert smallest.title == "Cheapest within +1.00 points"
+    assert (best.number, best.title) == (4, "Highest agreement")
+    assert set(best.values) == {"agreement", "macs", "divergence_nats"}
+
+
+def test_load_frame_is_the_studys_table(tmp_path: Path) -> None:
+    run = make_run(tmp_path, [make_record(0, gap_points=1.0, num_params=1000)])
+    assert load_frame(run).equals(read_study(run).trials)

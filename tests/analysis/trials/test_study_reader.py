@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import optuna
+import pytest
+
+from nas_distill.analysis.trials.study_reader import COLUMNS, load_frame, read_study
+from nas_distill.config import ResourcesConfig, SearchConfig
+from nas_distill.errors import RunError, StudyError
+from nas_distill.records import TrialStatus
+from nas_distill.run_directory.layout import RunDirectory
+from tests.report.factory import make_record, make_run, make_spec, make_teacher
+
+
+def test_a_row_holds_what_the_record_says(tmp_path: Path) -> None:
+    record = make_record(0, gap_points=1.25, num_params=1000)
+    frame = load_frame(make_run(tmp_path, [record]))
+    assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == dict(COLUMNS)
+    row = frame.iloc[0]
+    assert record.metrics is not None
+    assert row["gap_points"] == 1.25
+    assert row["spec_id"] == record.spec.spec_id
+    assert json.loads(row["arguments"]) == {"depths": [1, 2, 1], "stem_type": "deep", "width": 8}
+    assert json.loads(row["class_gap_points"]) == list(record.metrics.class_gap_points)
+    assert json.loads(row["curve_gap_points"]) == [point.gap_points for point in record.curve]
+    assert (row["num_params"], row["macs"], row["epochs"], row["planned_epochs"]) == (1000, 31_000, 12, 12)
+
+
+def test_what_is_not_known_is_missing(tmp_path: Path) -> None:
+    records = [make_record(0, gap_points=1.0, num_params=1000, status=status) for status in TrialStatus]
+    frame = load_frame(make_run(tmp_path, records, lost=1))
+    assert frame["status"].tolist() == ["complete", "stopped", "failed", "failed"]
+    assert frame["gap_points"].isna().tolist() == [False, True, True, True]
+    assert frame["wall_time_s"].isna().tolist() == [False, False, False, True]
+    assert frame["num_params"].tolist() == [1000, 1000, 1000, make_teacher().cost.num_params]
+    assert frame["error"].isna().tolist() == [True, True, False, False]
+    assert frame["spec_id"].iloc[3] == make_spec(1).spec_id
+
+
+def test_refused_and_running_trials_are_counted_and_no_rows(tmp_path: Path) -> None:
+    run = make_run(tmp_path, refusals=["capacity ratio 1.30 is not below 1"], running=2)
+    study = read_study(run)
+    assert (len(study.trials), study.running) == (0, 2)
+    assert {name: str(dtype) for name, dtype in study.trials.dtypes.items()} == dict(COLUMNS)
+    assert [(one.number, one.candidate, one.reason) for one in study.refusals] == [
+        (0, "small_resnet", "capacity ratio 1.30 is not below 1")
+    ]
+
+
+def test_a_refusal_told_as_failure_is_a_refusal(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    url, name = run.own_storage, "nas_distill"
+    study = optuna.load_study(study_name=name, storage=url)
+    trial = study.ask()
+    trial.set_user_attr("refusal", "was trained before, as trial 0")
+    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    snapshot = read_study(run)
+    assert (len(snapshot.trials), len(snapshot.refusals)) == (0, 1)
+
+
+def test_a_shared_storage_is_read(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path / 'shared.db'}"
+    config = SearchConfig(resources=ResourcesConfig(storage=storage))
+    run = make_run(tmp_path / "run", [make_record(0, gap_points=1.0, num_params=1000)], config=config)
+    assert load_frame(run)["number"].tolist() == [0]
+
+
+def test_a_moved_run_is_read(tmp_path: Path) -> None:
+    make_run(tmp_path / "old", [make_record(0, gap_points=1.0, num_params=1000)])
+    moved = (tmp_path / "old").rename(tmp_path / "new")
+    assert len(load_frame(RunDirectory(moved))) == 1
+
+
+def test_no_run(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no run"):
+        load_frame(RunDirectory(tmp_path))
+
+
+def test_a_missing_study_is_named_and_not_made(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    (tmp_path / "study.db").unlink()
+    with pytest.raises(StudyError, match=r"study\.db: holds no study"):
+        load_frame(run)
+    assert not (tmp_path / "study.db").exists()
+
+
+def test_a_run_in_a_shared_database_is_found_by_its_study_name(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path / 'shared.db'}"
+    config = SearchConfig(resources=ResourcesConfig(storage=storage, study_name="one"))
+    make_run(tmp_path / "one", [make_record(0, gap_points=1.0, num_params=1000)], config=config)
+    moved = RunDirectory((tmp_path / "one").rename(tmp_path / "two"))
+    assert len(load_frame(moved)) == 1
+    moved.config.write_text(moved.config.read_text().replace("study_name: one", "study_name: other"))
+    with pytest.raises(StudyError, match="no study called 'other'"):
+        load_frame(moved)
+
+
+def test_a_damaged_database_is_named(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    (tmp_path / "study.db").write_bytes(b"not a database " * 100)
+    with pytest.raises(StudyError, match=r"study\.db: cannot be read: .*not a database"):
+        load_frame(run)
+
+
+def test_passwords_stay_out_of_errors(tmp_path: Path) -> None:
+    config = SearchConfig(resources=ResourcesConfig(storage="nosuchdb://user:hush@localhost/studies"))
+    run = make_run(tmp_path)
+    (tmp_path / "config.yaml").write_text(f"resources:\n  storage: {config.resources.storage}\n")
+    with pytest.raises(StudyError) as caught:
+        load_frame(run)
+    assert "hush" not in str(caught.value)
+    assert "user:***@localhost" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ('{"status": ', "damaged JSON"),
+        ("[1]", "list where an object"),
+        ('{"schema_version": 9}', "schema_version 9"),
+    ],
+)
+def test_a_damaged_record_is_named_by_its_trial(tmp_path: Path, record: str, message: str) -> None:
+    run = make_run(tmp_path)
+    url, name = run.own_storage, "nas_distill"
+    study = optuna.load_study(study_name=name, storage=url)
+    study.add_trial(optuna.trial.create_trial(values=[1.0, 2.0], user_attrs={"record": record}))
+    with pytest.raises(StudyError, match=f"trial 0: .*{message}"):
+        load_frame(run)

@@ -1,0 +1,150 @@
+"""Views one image at a time in NumPy: uint64 hashes, float64 sampling, Pillow's colours; shares no code with ours."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import beta
+
+from nas_distill.data.views.render import ViewPlan
+
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+STRATA = 4096
+
+Image = NDArray[np.uint8]
+
+
+def splitmix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    with np.errstate(over="ignore"):
+        bits = state + GOLDEN
+        bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return bits ^ (bits >> np.uint64(31))
+
+
+def hashed(indices: NDArray[np.int64], view: int, seed: int) -> NDArray[np.uint64]:
+    with np.errstate(over="ignore"):
+        key = splitmix(np.array([seed % 2**64], dtype=np.uint64))
+        key = splitmix(key + indices.astype(np.uint64))
+        return splitmix(key + np.uint64(view))
+
+
+def output(bits: int, number: int) -> int:
+    """Output `number`, from 1, of SplitMix64 seeded with `bits`."""
+    return int(splitmix(np.array([(bits + (number - 1) * int(GOLDEN)) % 2**64], dtype=np.uint64))[0])
+
+
+def level(bits: int, place: int) -> float:
+    """The middle of the stratum that 12 of 64 bits choose."""
+    return (((bits >> 12 * place) % STRATA) + 0.5) / STRATA
+
+
+def rounded(value: float, places: int) -> float:
+    return float(np.rint(value * 2.0**places) / 2.0**places)
+
+
+def shifts(bits: int, plan: ViewPlan) -> tuple[int, int, bool]:
+    choices = 2 * plan.crop_padding + 1
+    down = ((bits & 0xFFFFFF) * choices >> 24) - plan.crop_padding
+    right = (((bits >> 24) & 0xFFFFFF) * choices >> 24) - plan.crop_padding
+    return down, right, plan.flip and bits >> 63 == 1
+
+
+def cropped(image: Image, bits: int, plan: ViewPlan) -> Image:
+    pad, (height, width) = plan.crop_padding, image.shape[1:]
+    down, right, mirrored = shifts(bits, plan)
+    padded = np.pad(image, ((0, 0), (pad, pad), (pad, pad)))
+    seen = padded[:, down + pad : down + pad + height, right + pad : right + pad + width]
+    return seen[:, :, ::-1] if mirrored else seen
+
+
+def warp_strengths(bits: int, plan: ViewPlan) -> tuple[float, float, float]:
+    """Angle in degrees, zoom and shear in degrees."""
+    drawn = output(bits, 1)
+    angle, zoom, shear = (2 * level(drawn, place) - 1 for place in range(3))
+    return angle * plan.rotate_degrees, 1 + zoom * plan.scale, shear * plan.shear_degrees
+
+
+def warped(image: Image, bits: int, plan: ViewPlan) -> Image:
+    down, right, mirrored = shifts(bits, plan)
+    height, width = image.shape[1:]
+    degrees, zoom, shear = warp_strengths(bits, plan)
+    cos, sin = (rounded(f(np.deg2rad(degrees)), 20) for f in (np.cos, np.sin))
+    tan, shrink = rounded(np.tan(np.deg2rad(shear)), 20), rounded(1 / zoom, 20)
+    x = np.arange(width) - (width - 1) / 2
+    x = -x if mirrored else x
+    y = (np.arange(height) - (height - 1) / 2)[:, None]
+    snap = np.vectorize(lambda position: rounded(position, 8))
+    from_x = snap((cos - sin * tan) * shrink * x) + snap((cos * tan + sin) * shrink * y) + (width - 1) / 2 + right
+    from_y = snap(-sin * shrink * x) + snap(cos * shrink * y) + (height - 1) / 2 + down
+    left, top = np.floor(from_x).astype(int), np.floor(from_y).astype(int)
+    warped = np.zeros(image.shape)
+    for one_y in (0, 1):
+        for one_x in (0, 1):
+            weight = (1 - np.abs(from_x - (left + one_x))) * (1 - np.abs(from_y - (top + one_y)))
+            inside = (left + one_x >= 0) & (left + one_x < width) & (top + one_y >= 0) & (top + one_y < height)
+            rows, columns = np.clip(top + one_y, 0, height - 1), np.clip(left + one_x, 0, width - 1)
+            warped += weight * inside * image[:, rows, columns]
+    return np.rint(warped).astype(np.uint8)
+
+
+def colour_factors(bits: int, plan: ViewPlan) -> tuple[float, float, float]:
+    """Of brightness, contrast and saturation."""
+    drawn = output(bits, 2)
+    strengths = (plan.brightness, plan.contrast, plan.saturation)
+    first, second, third = (
+        rounded(1 + (2 * level(drawn, place) - 1) * value, 12) for place, value in enumerate(strengths)
+    )
+    return first, second, third
+
+
+def grey(image: Image) -> NDArray[np.int64]:
+    wide = image.astype(np.int64)
+    if len(wide) == 1:
+        return np.asarray(wide[0])
+    red, green, blue = wide
+    return np.asarray((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16)
+
+
+def recoloured(image: Image, bits: int, plan: ViewPlan) -> Image:
+    def blend(image: Image, other: NDArray[np.int64] | int, factor: float) -> Image:
+        return np.clip(np.rint(factor * image + (1 - factor) * other), 0, 255).astype(np.uint8)
+
+    brightness, contrast, saturation = colour_factors(bits, plan)
+    image = blend(image, 0, brightness)
+    if plan.contrast > 0:
+        image = blend(image, int(np.floor(grey(image).mean() + 0.5)), contrast)
+    return blend(image, grey(image), saturation) if plan.saturation > 0 and len(image) == 3 else image
+
+
+def view(image: Image, index: int, number: int, plan: ViewPlan) -> Image:
+    """All of a view but mixing."""
+    bits = int(hashed(np.array([index]), number, plan.seed)[0])
+    seen = warped(image, bits, plan) if plan.warps else cropped(image, bits, plan)
+    return recoloured(seen, bits, plan) if plan.recolours else seen
+
+
+def mixed_view(images: NDArray[np.uint8], index: int, number: int, plan: ViewPlan) -> tuple[Image, int, float]:
+    """The view mixed with its partner's, the partner, and the share of the image's own label."""
+    bits = int(hashed(np.array([index]), number, plan.seed)[0])
+    strength, chance = output(bits, 3), output(bits, 4)
+    own = view(images[index], index, number, plan)
+    if (strength >> 12) % 2**24 >= round(plan.mix_share * 2**24):
+        return own, index, 1.0
+    partner = (chance >> 1) % len(images)
+    other = view(images[partner], partner, number, plan)
+    share = float(beta.ppf(level(strength, 0), plan.mix_alpha, plan.mix_alpha))
+    if plan.mix == "mixup":
+        share = rounded(share, 16)
+        return np.rint(share * own + (1 - share) * other).astype(np.uint8), partner, share
+    height, width = own.shape[1:]
+    side, centre = rounded(np.sqrt(1 - share), 16), output(bits, 5)
+    # `rand_bbox` of the authors' code, with its rows and columns.
+    cut_h, cut_w = int(height * side), int(width * side)
+    y, x = (centre & 0xFFFFFF) * height >> 24, ((centre >> 24) & 0xFFFFFF) * width >> 24
+    rows = slice(max(y - cut_h // 2, 0), min(y + cut_h // 2, height))
+    columns = slice(max(x - cut_w // 2, 0), min(x + cut_w // 2, width))
+    mixed = own.copy()
+    mixed[:, rows, columns] = other[:, rows, columns]
+    inside = (rows.stop - rows.start) * (columns.stop - columns.start)
+    return mixed, partner, 1 - inside / (height * width)

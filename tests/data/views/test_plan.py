@@ -1,0 +1,74 @@
+"""What is decided about views, and what two plans have in common."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from nas_distill.config import Augmentation, ViewsConfig
+from nas_distill.data.views.render import ViewPlan, plan_views
+from nas_distill.errors import ConfigError
+from tests.data.factory import EVERYTHING, make_manifest, make_plan
+
+
+@pytest.mark.parametrize(
+    ("epochs", "online", "count"),
+    [(1, False, 1), (12, False, 8), (24, False, 8), (25, False, 16), (99, False, 40), (9, True, 9)],
+)  # fmt: skip
+def test_the_default_number_of_views(epochs: int, online: bool, count: int) -> None:
+    assert plan_views(ViewsConfig(), make_manifest(), epochs=epochs, online=online).count == count
+
+
+def test_a_given_number_of_views_is_kept_online_too() -> None:
+    assert plan_views(ViewsConfig(count=5), make_manifest(), epochs=100, online=True).count == 5
+
+
+def test_defaults_follow_the_images() -> None:
+    colour = plan_views(ViewsConfig(), make_manifest(image_size=32), epochs=1, online=False)
+    grey = plan_views(ViewsConfig(), make_manifest(image_size=8, channels=1), epochs=1, online=False)
+    assert (colour.crop_padding, colour.flip) == (4, True)
+    assert (grey.crop_padding, grey.flip) == (1, False)
+    asked = plan_views(ViewsConfig(crop_padding=0, flip=True), make_manifest(channels=1), epochs=1, online=False)
+    assert (asked.crop_padding, asked.flip) == (0, True)
+    assert not any((colour.warps, colour.recolours, colour.mixes, colour.is_plain))
+    assert plan_views(ViewsConfig(crop_padding=0, flip=False), make_manifest(), epochs=1, online=False).is_plain
+
+
+def test_padding_as_large_as_the_image_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"views\.crop_padding: 32 can shift .* at most 31"):
+        plan_views(ViewsConfig(crop_padding=32), make_manifest(), epochs=1, online=False)
+
+
+def test_augmentations_are_handed_on() -> None:
+    asked = {name: getattr(EVERYTHING, name) for name in Augmentation.model_fields} | {"mix_alpha": 0.4}
+    plan = plan_views(ViewsConfig(**asked), make_manifest(), epochs=1, online=False, mix="mixup")
+    assert {name: getattr(plan, name) for name in Augmentation.model_fields} == asked
+    assert plan.warps
+    assert plan.recolours
+    assert plan.mixes
+
+
+def test_what_has_no_effect_makes_no_other_plan() -> None:
+    config = ViewsConfig(saturation=0.5, mix_alpha=0.3, mix_share=0.5)
+    grey = make_manifest(channels=1)
+    plain = plan_views(ViewsConfig(), grey, epochs=1, online=False)
+    assert plan_views(config, grey, epochs=1, online=False) == plain
+    assert plan_views(config, make_manifest(), epochs=1, online=False) != plain
+
+
+def test_a_plan_from_before_an_augmentation_existed_keeps_its_digest() -> None:
+    text = '{"count":8,"crop_padding":4,"flip":true,"seed":0}'
+    plan = ViewPlan.model_validate_json(text)
+    assert plan == make_plan(crop_padding=4, seed=0)
+    assert plan.canonical_json() == text
+    assert plan.digest() == "b2b7e3368845"
+
+
+def test_a_plan_survives_json_and_says_what_is_on() -> None:
+    assert ViewPlan.model_validate_json(EVERYTHING.model_dump_json()) == EVERYTHING
+    assert set(json.loads(EVERYTHING.canonical_json())) == {
+        "count", "crop_padding", "flip", "seed", "rotate_degrees", "scale", "shear_degrees", "brightness", "contrast",
+        "saturation", "mix",
+    }  # fmt: skip
+    assert len({make_plan(**changes).digest() for changes in ({}, {"mix": "mixup"}, {"scale": 0.1})}) == 3

@@ -1,0 +1,225 @@
+"""Views are a pure function of (seed, index, view), checked against a NumPy reference that shares no code."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageEnhance
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.functional import affine
+
+from nas_distill.data import geometry
+from nas_distill.data.views.hashing import view_bits
+from nas_distill.data.views.render import ViewPlan, render_rows, render_view
+from tests.data import reference_views as reference
+from tests.data.factory import COLOURS, EVERYTHING, WARPS, make_plan, random_images
+
+
+def check_against_reference(plan: ViewPlan, channels: int, size: int, view: int) -> None:
+    images, indices = random_images(9, channels, size), torch.arange(100, 109)
+    rendered = render_view(images, indices, view, plan).numpy()
+    assert rendered.dtype == np.uint8
+    for index, image, found in zip(indices.tolist(), images.numpy(), rendered, strict=True):
+        assert np.array_equal(found, reference.view(image, index, view, plan))
+
+
+@settings(deadline=None)
+@given(
+    padding=st.integers(0, 7), flip=st.booleans(), channels=st.sampled_from([1, 3]),
+    view=st.integers(0, 50), seed=st.integers(0, 2**64),
+)  # fmt: skip
+def test_views_are_those_of_padding_slicing_and_reversing(
+    padding: int, flip: bool, channels: int, view: int, seed: int
+) -> None:
+    check_against_reference(make_plan(crop_padding=padding, flip=flip, seed=seed), channels, 8, view)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    plan=st.builds(
+        lambda padding, flip, seed, changes: make_plan(crop_padding=padding, flip=flip, seed=seed, **changes),
+        st.integers(0, 3), st.booleans(), st.integers(0, 2**64), st.builds(lambda a, b: {**a, **b}, WARPS, COLOURS),
+    ),
+    channels=st.sampled_from([1, 3]),
+    size=st.sampled_from([5, 8, 12]),
+)  # fmt: skip
+def test_views_are_those_of_the_reference(plan: ViewPlan, channels: int, size: int) -> None:
+    check_against_reference(plan, channels, size, 2)
+
+
+@settings(deadline=None)
+@given(padding=st.integers(0, 7), flip=st.booleans(), channels=st.sampled_from([1, 3]), seed=st.integers(0, 2**64))
+def test_accelerators_gather_what_cpus_slice(padding: int, flip: bool, channels: int, seed: int) -> None:
+    store, rows = random_images(9, channels), torch.tensor([8, 0, 3, 3])
+    plan = make_plan(crop_padding=padding, flip=flip, seed=seed)
+    shifts = geometry.draw_shifts(view_bits(rows, 1, seed), plan)
+    expected = geometry._crop_by_slices(store, rows, shifts)
+    assert torch.equal(geometry._crop_by_gather(store, rows, shifts), expected)
+
+
+@settings(deadline=None, max_examples=30)
+@given(warps=WARPS, colours=COLOURS, channels=st.sampled_from([1, 3]), size=st.sampled_from([8, 13, 28, 32]))
+def test_a_view_does_not_depend_on_the_batch(
+    warps: Mapping[str, float], colours: Mapping[str, float], channels: int, size: int
+) -> None:
+    plan = make_plan(crop_padding=2, **warps, **colours)
+    images, indices = random_images(33, channels, size), torch.arange(33)
+    together = render_view(images, indices, 3, plan)
+    order = torch.randperm(33, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(render_view(images[order], indices[order], 3, plan), together[order])
+    assert torch.equal(render_rows(images, order, order, 3, plan), together[order])
+    alone = [render_view(images[i : i + 1], indices[i : i + 1], 3, plan) for i in range(33)]
+    assert torch.equal(torch.cat(alone), together)
+    parts = [render_view(images[i : i + 7], indices[i : i + 7], 3, plan) for i in range(0, 33, 7)]
+    assert torch.equal(torch.cat(parts), together)
+
+
+def test_large_images_are_rendered_in_pieces_of_a_batch() -> None:
+    images, indices = random_images(7, size=300), torch.arange(7)
+    together = render_view(images, indices, 0, EVERYTHING)
+    alone = [render_view(images[i : i + 1], indices[i : i + 1], 0, EVERYTHING) for i in range(7)]
+    assert torch.equal(torch.cat(alone), together)
+
+
+def golden_digests() -> dict[str, str]:
+    digests = {}
+    for channels, size in ((3, 32), (1, 28), (3, 96)):
+        images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (40, channels, size, size), np.uint8))
+        views = [render_view(images, torch.arange(40), 5, plan) for plan in (make_plan(), EVERYTHING)]
+        digests[f"{channels}x{size}"] = hashlib.sha256(torch.cat(views).numpy().tobytes()).hexdigest()[:16]
+    return digests
+
+
+# Stored answers of a teacher are answers to these very pixels: whoever changes them must change the plan.
+GOLDEN = {"3x32": "ee3074f0574fdd48", "1x28": "1d8d44640cc91fe2", "3x96": "e184e49fc47fc0aa"}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_views_never_change(threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert golden_digests() == GOLDEN
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("capability", ["default", "avx2"])
+def test_views_do_not_depend_on_the_processor(capability: str) -> None:
+    # Torch then takes the kernels for processors without vectors, or with narrower ones, and without fused operations.
+    code = "from tests.data.views.test_render import GOLDEN, golden_digests; assert golden_digests() == GOLDEN"
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability}
+    root = Path(__file__).parents[2]
+    run = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, check=False)
+    assert run.returncode == 0, run.stderr.decode()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("plan", [make_plan(crop_padding=3, seed=2**63 + 5), EVERYTHING])
+@pytest.mark.parametrize(("channels", "size"), [(3, 32), (1, 28), (3, 96)])
+def test_a_view_does_not_depend_on_the_device(plan: ViewPlan, channels: int, size: int) -> None:
+    images, indices = random_images(64, channels, size), torch.arange(64) * 1_000_003
+    on_device = render_view(images.cuda(), indices.cuda(), 2, plan)
+    assert torch.equal(on_device.cpu(), render_view(images, indices, 2, plan))
+
+
+def test_every_shift_and_both_mirrors_come_equally_often() -> None:
+    plan = make_plan(count=1, seed=0)
+    count = 18_000
+    images = torch.zeros(count, 1, 4, 4, dtype=torch.uint8)
+    images[:, :, 1, 1] = 255
+    places = render_view(images, torch.arange(count), 0, plan).flatten(1).argmax(dim=1)
+    counts = torch.bincount(places, minlength=16)
+    # The pixel at (1, 1) goes to rows 0-2, and to columns 0-2 as it is or 1-3 mirrored.
+    share = counts.reshape(4, 4)[:3].double() / count
+    expected = torch.tensor([1, 2, 2, 1]).double() / 18
+    assert torch.allclose(share, expected.expand(3, 4), atol=0.01)
+    assert counts.reshape(4, 4)[3].sum() == 0
+
+
+def test_views_and_seeds_differ() -> None:
+    images, indices = random_images(16), torch.arange(16)
+    plan = make_plan(crop_padding=3)
+    first = render_view(images, indices, 0, plan)
+    assert not torch.equal(first, render_view(images, indices, 1, plan))
+    assert not torch.equal(first, render_view(images, indices, 0, plan.model_copy(update={"seed": 1})))
+
+
+def test_a_plan_that_changes_nothing_returns_the_images_themselves() -> None:
+    images = random_images(4)
+    assert render_view(images, torch.arange(4), 0, make_plan(crop_padding=0, flip=False)) is images
+
+
+def test_a_warp_is_torchvision_s() -> None:
+    plan = make_plan(crop_padding=0, flip=False, rotate_degrees=40, scale=0.4, shear_degrees=20)
+    size, count = 32, 20
+    smooth = (128 + 60 * torch.sin(torch.arange(size) / 4)[:, None] + 60 * torch.cos(torch.arange(size) / 3)).round()
+    images = smooth.to(torch.uint8).expand(count, 3, size, size).contiguous()
+    rendered = render_view(images, torch.arange(count), 0, plan).float()
+    for index, bits in enumerate(reference.hashed(np.arange(count), 0, plan.seed).tolist()):
+        degrees, zoom, shear = reference.warp_strengths(bits, plan)
+        expected = affine(
+            images[index].float(), degrees, [0, 0], zoom, [shear, 0.0], interpolation=InterpolationMode.BILINEAR
+        )
+        difference = (rendered[index] - expected).abs()
+        # Both blend the border with black, and a position that is rounded to 1/256 pixel shows there most.
+        assert difference.median() <= 0.6
+        assert difference.max() <= 3
+
+
+@pytest.mark.parametrize("name", ["brightness", "contrast", "saturation"])
+def test_colours_are_pillow_s(name: str) -> None:
+    plan = make_plan(crop_padding=0, flip=False, **{name: 1.0})
+    enhance = {
+        "brightness": ImageEnhance.Brightness,
+        "contrast": ImageEnhance.Contrast,
+        "saturation": ImageEnhance.Color,
+    }
+    images, indices = random_images(30, size=16), torch.arange(30)
+    rendered = render_view(images, indices, 0, plan).numpy().astype(int)
+    factors = []
+    for index, bits in enumerate(reference.hashed(indices.numpy(), 0, plan.seed).tolist()):
+        factors.append(dict(zip(enhance, reference.colour_factors(bits, plan), strict=True))[name])
+        image = Image.fromarray(images[index].permute(1, 2, 0).numpy())
+        expected = np.asarray(enhance[name](image).enhance(factors[-1])).transpose(2, 0, 1)
+        # Pillow cuts off where we round.
+        assert np.abs(rendered[index] - expected.astype(int)).max() <= 1
+    assert min(factors) < 0.3
+    assert max(factors) > 1.7
+
+
+@pytest.mark.parametrize("name", ["rotate_degrees", "scale", "shear_degrees"])
+def test_strengths_are_drawn_evenly(name: str) -> None:
+    plan = make_plan(**{name: 0.5})
+    hashes = reference.hashed(np.arange(4000), 1, plan.seed).tolist()
+    place = ("rotate_degrees", "scale", "shear_degrees").index(name)
+    drawn = np.array([reference.warp_strengths(bits, plan)[place] for bits in hashes]) - (name == "scale")
+    counts, _ = np.histogram(drawn, bins=10, range=(-0.5, 0.5))
+    assert counts.sum() == 4000
+    assert ((counts - 400) ** 2 / 400).sum() < 27.9  # chi-square, 9 degrees of freedom, p = 0.001
+
+
+def test_views_made_in_inference_mode_and_outside_are_the_same() -> None:
+    plan = EVERYTHING.model_copy(update={"rotate_degrees": 7.0, "contrast": 0.11})
+    images, indices = random_images(4), torch.arange(4)
+    with torch.inference_mode():
+        inside = render_view(images, indices, 0, plan)
+    assert torch.equal(render_view(images, indices, 0, plan), inside.clone())
+
+
+def test_images_are_left_alone() -> None:
+    images = random_images(4)
+    kept = images.clone()
+    render_view(images, torch.arange(4), 0, EVERYTHING)
+    render_view(images, torch.arange(4), 0, make_plan(crop_padding=0, flip=False, brightness=0.5))
+    assert torch.equal(images, kept)

@@ -1,0 +1,56 @@
+"""docs/analysis.md, run block by block."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import nas_distill
+from nas_distill.errors import RunError
+from tests.report.sections.confirming import confirm
+from tests.report.factory import make_records, make_run
+
+PAGE = Path(__file__).parents[1] / "docs" / "analysis.md"
+
+
+def blocks() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
+def test_every_block_runs_in_one_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = make_records(40)
+    confirm(make_run(tmp_path / "runs" / "digits", records), records, [4, 9])
+    monkeypatch.chdir(tmp_path)
+    session: dict[str, object] = {}
+    for block in blocks():
+        exec(compile(block, str(PAGE), "exec"), session)
+    assert {"run", "trials", "front", "verdicts", "law", "effects", "curves", "confirmed"} <= set(session)
+    assert session["confirmed"] is not None
+
+
+def test_a_run_is_looked_at_without_torch_or_ray(tmp_path: Path) -> None:
+    make_run(tmp_path / "run", make_records(12))
+    code = (
+        "import sys, nas_distill\n"
+        f"run = nas_distill.load_run({str(tmp_path / 'run')!r})\n"
+        "run.front(); run.picks(); run.diagnose(); run.capacity_law(); run.effects()\n"
+        "print(sorted({'torch', 'ray', 'timm'} & set(sys.modules)))"
+    )
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert child.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_tables_are_copies(tmp_path: Path) -> None:
+    run = nas_distill.load_run(make_run(tmp_path / "run", make_records(12)).path)
+    trials = run.trials
+    trials["gap_points"] = 0.0
+    assert run.front().members["gap_points"].abs().max() > 0.0
+
+
+def test_no_run_is_a_user_error(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no run"):
+        nas_distill.load_run(tmp_path)

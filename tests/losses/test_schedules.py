@@ -1,0 +1,52 @@
+"""Courses over the epochs, and what the labels gain."""
+
+from __future__ import annotations
+
+import math
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nas_distill.losses.schedules import course, label_weight
+from nas_distill.records.recipe import Course
+
+KINDS: tuple[Course, ...] = get_args(Course)
+values = st.floats(0.0, 1000.0)
+
+
+@given(st.sampled_from(KINDS), values, values, st.integers(1, 60))
+def test_a_course_goes_from_start_to_end_and_never_back(kind: Course, start: float, end: float, epochs: int) -> None:
+    path = [course(kind, start, end, epoch, epochs) for epoch in range(epochs)]
+    assert path[0] == start
+    assert path[-1] == (start if kind == "constant" or epochs == 1 else end)
+    assert path == sorted(path, reverse=end < start)
+    assert all(min(start, end) <= value <= max(start, end) for value in path)
+
+
+@given(st.sampled_from(KINDS), values, values, st.integers(2, 60))
+def test_a_course_stays_where_it_ended(kind: Course, start: float, end: float, epochs: int) -> None:
+    assert course(kind, start, end, epochs, epochs) == course(kind, start, end, epochs - 1, epochs)
+
+
+def test_courses_are_what_their_names_say() -> None:
+    assert [course("linear", 1.0, 0.0, epoch, 5) for epoch in range(5)] == [1.0, 0.75, 0.5, 0.25, 0.0]
+    expected = [4 - 3 * (1 - math.cos(math.pi * epoch / 4)) / 2 for epoch in range(5)]
+    assert [course("cosine", 4.0, 1.0, epoch, 5) for epoch in range(5)] == pytest.approx(expected)
+    assert [course("constant", 4.0, 1.0, epoch, 3) for epoch in range(3)] == [4.0, 4.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("own", "factor", "expected"),
+    [(0.1, 1.0, 0.1), (0.1, 0.0, 1.0), (0.0, 0.25, 0.75), (1.0, 0.3, 1.0), (2.5, 0.0, 2.5)],
+)
+def test_the_labels_gain_what_the_teacher_loses(own: float, factor: float, expected: float) -> None:
+    assert label_weight(own, factor) == pytest.approx(expected)
+
+
+@given(st.floats(0.0, 10.0), st.floats(0.0, 1.0))
+def test_the_labels_never_lose(own: float, factor: float) -> None:
+    weight = label_weight(own, factor)
+    assert own <= weight <= max(own, 1.0) * (1 + 1e-15)
+    assert label_weight(own, 1.0) == own

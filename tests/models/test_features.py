@@ -1,0 +1,271 @@
+"""What real timm networks say on the way to their logits, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import timm
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from nas_distill.models.features import SignalError, check_signals, network_signals, signal_shapes
+from nas_distill.model_outputs import Wanted
+
+SMALL = ("small_resnet", {"widths": (4, 6), "depths": (1, 1)})
+SMALL_VIT = ("vit_tiny_patch16_224", {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 4, "num_heads": 2})
+SMALL_SWIN = (
+    "swin_tiny_patch4_window7_224",
+    {"img_size": 32, "patch_size": 2, "window_size": 4, "embed_dim": 24, "depths": (1, 1), "num_heads": (1, 2)},
+)
+DISTILLED_VIT = ("deit_tiny_distilled_patch16_224", {"img_size": 32, "patch_size": 8, "depth": 2})
+NORM_IN_HEAD: tuple[str, dict[str, Any]] = ("mobilenetv4_conv_small_035", {})
+
+ONE_LINEAR_LAYER = [
+    SMALL,
+    ("test_resnet", {}),
+    ("convnext_atto", {"depths": (1, 1, 1, 1), "dims": (8, 12, 16, 24)}),
+    ("mobilenetv3_small_050", {}),
+    NORM_IN_HEAD,
+    ("test_efficientnet", {}),
+    SMALL_VIT,
+    SMALL_SWIN,
+    ("test_vit_relpos", {"img_size": 32}),
+]
+NETWORKS = [*ONE_LINEAR_LAYER, DISTILLED_VIT, ("dla46_c", {})]
+EVERYTHING = Wanted(embedding=True, depths=(0.5, 1.0))
+
+networks = pytest.mark.parametrize(("architecture", "arguments"), NETWORKS, ids=[name for name, _ in NETWORKS])
+
+
+def make(architecture: str, arguments: dict[str, Any], **others: Any) -> nn.Module:
+    torch.manual_seed(0)
+    network: nn.Module = timm.create_model(architecture, num_classes=5, **{**arguments, **others})
+    return network
+
+
+def images(count: int = 3, size: int = 32) -> Tensor:
+    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def call(network: nn.Module, name: str, *arguments: Any, **others: Any) -> Any:
+    return getattr(network, name)(*arguments, **others)
+
+
+@networks
+def test_the_signals_are_those_of_timm(architecture: str, arguments: dict[str, Any]) -> None:
+    network = make(architecture, arguments).eval()
+    batch = images()
+    logits, embedding, (half, whole) = network_signals(network, batch, EVERYTHING)
+    assert embedding is not None
+    torch.testing.assert_close(logits, network(batch))
+    features = call(network, "forward_features", batch)
+    torch.testing.assert_close(embedding, call(network, "forward_head", features, pre_logits=True))
+    assert (half.ndim, whole.ndim, len(half), len(whole)) == (4, 4, 3, 3)
+    if features.ndim == 3:
+        tokens = features[:, -whole.shape[2] * whole.shape[3] :]
+        assert torch.equal(whole.flatten(2).transpose(1, 2), tokens)
+    elif architecture == SMALL_SWIN[0]:
+        assert torch.equal(whole.permute(0, 2, 3, 1), features)
+    else:
+        assert torch.equal(whole, features)
+    stages = call(network, "forward_intermediates", batch, intermediates_only=True, output_fmt="NCHW")
+    assert len(stages) == len(network.feature_info)  # type: ignore[arg-type]
+    assert torch.equal(half, stages[-(-len(stages) // 2) - 1])
+
+
+@pytest.mark.parametrize(("architecture", "arguments"), ONE_LINEAR_LAYER, ids=[name for name, _ in ONE_LINEAR_LAYER])
+def test_classifier_and_embedding_are_the_logits(architecture: str, arguments: dict[str, Any]) -> None:
+    network = make(architecture, arguments, drop_rate=0.5).train()
+    logits, embedding, _ = network_signals(network, images(), EVERYTHING)
+    assert embedding is not None
+    assert torch.equal(call(network, "get_classifier")(embedding), logits)
+    assert bool((embedding == 0).any())  # dropped out, as the classifier sees it
+
+
+@networks
+def test_signals_in_training_are_one_forward_pass(architecture: str, arguments: dict[str, Any]) -> None:
+    network = make(architecture, arguments, drop_rate=0.5).train()
+    batch = images()
+    torch.manual_seed(1)
+    expected = network(batch)
+    counters = [module.num_batches_tracked for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert all(counter == 1 for counter in counters)
+    torch.manual_seed(1)
+    signals = network_signals(network, batch, EVERYTHING)
+    torch.testing.assert_close(signals.logits, expected)
+    assert all(counter == 2 for counter in counters)
+
+
+@networks
+def test_gradients_flow_back_from_every_signal(architecture: str, arguments: dict[str, Any]) -> None:
+    network = make(architecture, arguments).train()
+    weight = next(network.parameters())
+    signals = network_signals(network, images(), EVERYTHING)
+    for signal in (signals.logits, signals.embedding, *signals.maps):
+        assert signal is not None
+        (gradient,) = torch.autograd.grad(signal.square().sum(), weight, retain_graph=True, allow_unused=True)
+        # Fresh classifiers may be 0; deit's token of the class is its first weight, and on no way to the map.
+        assert signal is signals.logits or DISTILLED_VIT[0] == architecture or bool(gradient.abs().sum() > 0)
+
+
+@networks
+def test_the_meta_device_tells_the_shapes(architecture: str, arguments: dict[str, Any]) -> None:
+    network = make(architecture, arguments)
+    found = check_signals(network, images(), EVERYTHING)
+    assert signal_shapes(network, images(), EVERYTHING) == found
+    assert check_signals(network.to("meta"), images().to("meta"), EVERYTHING) == found
+    signals = network_signals(make(architecture, arguments), images(), EVERYTHING)
+    assert signals.embedding is not None
+    assert found == ((signals.embedding.shape[1],), tuple(tuple(signal.shape[1:]) for signal in signals.maps))
+
+
+def test_only_what_is_wanted_is_returned() -> None:
+    network = make(*SMALL).eval()
+    logits, embedding, maps = network_signals(network, images(), Wanted())
+    assert torch.equal(logits, network(images()))
+    assert (embedding, maps) == (None, ())
+    assert network_signals(network, images(), Wanted(embedding=True)).maps == ()
+    assert network_signals(network, images(), Wanted(depths=(1.0,))).embedding is None
+
+
+@pytest.mark.parametrize("depths", [(1.0,), (0.5, 0.5), (1.0, 0.3), (0.7, 1.0, 0.7, 0.01)])
+def test_maps_come_in_the_order_of_the_depths(depths: tuple[float, ...]) -> None:
+    network = make("small_resnet", {"widths": (4, 5, 6, 7), "depths": (1, 1, 1, 1)}).eval()
+    maps = network_signals(network, images(), Wanted(depths=depths)).maps
+    alone = [network_signals(network, images(), Wanted(depths=(depth,))).maps[0] for depth in depths]
+    assert len(maps) == len(alone)
+    assert all(torch.equal(one, other) for one, other in zip(maps, alone, strict=True))
+
+
+@settings(deadline=None, max_examples=25)
+@given(stages=st.integers(1, 7), depths=st.lists(st.floats(0.0, 1.0, exclude_min=True), min_size=2, max_size=5))
+def test_deeper_is_no_finer(stages: int, depths: list[float]) -> None:
+    with torch.device("meta"):
+        network = make("small_resnet", {"widths": tuple(range(2, 2 + stages)), "depths": (1,) * stages})
+        batch = torch.zeros(1, 3, 128, 128)
+    shapes = signal_shapes(network, batch, Wanted(depths=tuple(sorted(depths)))).maps
+    assert [height for _, height, _ in shapes] == sorted((height for _, height, _ in shapes), reverse=True)
+    even = tuple((stage + 1) / stages for stage in range(stages))
+    assert [channels for channels, _, _ in signal_shapes(network, batch, Wanted(depths=even)).maps] == list(
+        range(2, 2 + stages)
+    )
+
+
+def test_where_class_attention_leaves_no_map_the_last_stage_s_is_taken() -> None:
+    with torch.device("meta"):
+        network, batch = make("pit_ti_224", {}), torch.zeros(1, 3, 224, 224)
+    assert signal_shapes(network, batch, EVERYTHING) == ((256,), ((128, 14, 14), (256, 7, 7)))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_asking_for_shapes_leaves_no_trace(training: bool) -> None:
+    network = make(*SMALL, drop_rate=0.5).train(training)
+    network.get_submodule("bn1").eval()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    modes, chance = [module.training for module in network.modules()], torch.get_rng_state()
+    check_signals(network, images(), EVERYTHING)
+    signal_shapes(network, images(), EVERYTHING)
+    assert [module.training for module in network.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), chance)
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+
+
+class Plain(nn.Module):
+    """A classifier that speaks as much of timm's interface as it is told to."""
+
+    def __init__(self, *, methods: tuple[str, ...] = (), way: str = "") -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 4, 3, stride=2, padding=1)
+        self.fc = nn.Linear(4, 5)
+        self._way = way
+        for name in methods:
+            setattr(self, name, getattr(self, f"_{name}"))
+
+    def _forward_features(self, x: Tensor) -> Tensor:
+        if self._way == "raises":
+            raise RuntimeError("no features\ntoday")
+        found: Tensor = self.convolution(x)
+        return found.flatten(2).mean(2) if self._way == "pools early" else found
+
+    def _forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        if pre_logits:
+            return x if self._way == "gives a map" else x.mean((2, 3))
+        logits: Tensor = self.fc(x if x.ndim == 2 else x.mean((2, 3)))
+        return 2 * logits if self._way == "other logits" else logits
+
+    def _forward_intermediates(self, x: Tensor, **_others: Any) -> tuple[Tensor, list[Tensor]]:
+        found = self._forward_features(x)
+        return found, [x, found] if self._way != "vectors" else [x.flatten(1), found.flatten(1)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.fc(self.convolution(x).mean((2, 3)))
+        return logits
+
+
+HALVES = ("forward_features", "forward_head")
+
+
+@pytest.mark.parametrize(
+    ("network", "wanted", "message"),
+    [
+        (Plain(), Wanted(embedding=True), "it gives no embedding: it has no forward_features and forward_head"),
+        (Plain(), Wanted(depths=(1.0,)), "it gives no feature map: it has no forward_features and forward_head"),
+        (
+            Plain(methods=HALVES),
+            Wanted(depths=(1.0, 0.5)),
+            "it gives no feature map: it has no forward_intermediates for depth 0.5",
+        ),
+        (
+            Plain(methods=HALVES, way="pools early"),
+            Wanted(depths=(1.0,)),
+            "it gives no feature map: it has no forward_intermediates, and forward_features ends in no map",
+        ),
+        (
+            Plain(methods=HALVES, way="raises"),
+            Wanted(embedding=True),
+            "it gives no embedding: asking for its embedding fails (no features)",
+        ),
+        (
+            Plain(methods=HALVES, way="gives a map"),
+            Wanted(embedding=True),
+            "it gives no embedding: its embedding has shape (3, 4, 16, 16), not one vector per image",
+        ),
+        (
+            Plain(methods=HALVES, way="other logits"),
+            Wanted(depths=(1.0,)),
+            "it gives no feature map: the logits that follow from its feature map are not those of its forward pass",
+        ),
+        (
+            Plain(methods=(*HALVES, "forward_intermediates"), way="vectors"),
+            Wanted(depths=(0.5,)),
+            "it gives no feature map: its feature map has shape (3, 3072), not one per image",
+        ),
+    ],
+)
+def test_what_a_network_lacks_is_told(network: nn.Module, wanted: Wanted, message: str) -> None:
+    with pytest.raises(SignalError) as caught:
+        check_signals(network, images(), wanted)
+    assert str(caught.value) == message
+    assert caught.value.kind == ("feature map" if wanted.depths else "embedding")
+
+
+def test_a_network_without_intermediates_has_the_pooled_map() -> None:
+    network = Plain(methods=HALVES)
+    assert check_signals(network, images(), Wanted(embedding=True, depths=(1.0, 1.0))) == ((4,), ((4, 16, 16),) * 2)
+
+
+def test_stages_that_timm_does_not_describe_are_counted() -> None:
+    network = Plain(methods=(*HALVES, "forward_intermediates"))
+    assert check_signals(network, images(), Wanted(depths=(0.5, 0.6))).maps == ((3, 32, 32), (4, 16, 16))
+
+
+def test_a_lack_of_memory_is_not_called_a_lack_of_signals() -> None:
+    class Hungry(Plain):
+        def _forward_features(self, x: Tensor) -> Tensor:
+            raise torch.OutOfMemoryError("out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        check_signals(Hungry(methods=HALVES), images(), Wanted(embedding=True))

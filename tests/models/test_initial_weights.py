@@ -1,0 +1,174 @@
+"""The weights a training begins with: taken whole, adapted as timm does, or refused in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import timm
+import torch
+from torch import nn
+
+from nas_distill.errors import TeacherError
+from nas_distill.models.initial_weights import Start, find_start, take_weights
+from tests.models.networks import SMALL, make_folder, make_network
+
+
+def find(model: str, **changes: Any) -> Start:
+    return find_start(model, **{"arguments": {}, "num_classes": 3, "image_size": 32, **changes})
+
+
+def refusal(model: str, **changes: Any) -> str:
+    with pytest.raises(TeacherError) as caught:
+        find(model, **changes)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+def saved(folder: Path, network: nn.Module) -> str:
+    path = folder / "weights.safetensors"
+    safetensors.torch.save_file(network.state_dict(), path)
+    return str(path)
+
+
+def fresh(architecture: str = "small_resnet", arguments: dict[str, Any] | None = None, **sizes: int) -> nn.Module:
+    torch.manual_seed(1)
+    network: nn.Module = timm.create_model(
+        architecture, num_classes=sizes.get("classes", 3), in_chans=sizes.get("channels", 1),
+        **(SMALL if arguments is None else arguments),
+    )  # fmt: skip
+    return network
+
+
+def differing(one: nn.Module, other: nn.Module) -> set[str]:
+    states = one.state_dict(), other.state_dict()
+    assert states[0].keys() == states[1].keys()
+    return {name for name in states[0] if not torch.equal(states[0][name], states[1][name])}
+
+
+def test_a_name_alone_begins_with_fresh_weights() -> None:
+    start = find("small_resnet", arguments=SMALL)
+    assert start == Start(architecture="small_resnet", arguments=SMALL)
+
+
+def test_a_folder_brings_architecture_arguments_and_weights(tmp_path: Path) -> None:
+    source = make_network()
+    start = find(make_folder(tmp_path / "t", source))
+    assert (start.architecture, start.folder) == ("small_resnet", tmp_path / "t")
+    assert {name: tuple(start.arguments[name]) for name in SMALL} == SMALL
+    network = fresh()
+    assert differing(network, source)
+    assert start.network is not None
+    take_weights(network, start.network)
+    assert not differing(network, source)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "arguments"), [("small_resnet", SMALL), ("test_vit", {"img_size": 32}), ("test_convnext", {})]
+)
+def test_a_checkpoint_of_other_classes_leaves_the_classifier_fresh(
+    tmp_path: Path, architecture: str, arguments: dict[str, Any]
+) -> None:
+    source = make_network(architecture, arguments, classes=5)
+    start = find(architecture, arguments=arguments, checkpoint=saved(tmp_path, source))
+    assert start.network is not None
+    assert start.folder == tmp_path
+    network, untouched = fresh(architecture, arguments), fresh(architecture, arguments)
+    take_weights(network, start.network)
+    classifier = network.pretrained_cfg["classifier"]  # type: ignore[index]
+    own, given = network.state_dict(), source.state_dict()
+    assert torch.equal(own[f"{classifier}.weight"], untouched.state_dict()[f"{classifier}.weight"])
+    others = [name for name in own if not name.startswith(f"{classifier}.")]
+    assert others
+    assert all(torch.equal(own[name], given[name]) for name in others)
+
+
+def test_a_stem_for_colour_is_summed_for_grey_as_timm_does() -> None:
+    source, network = make_network(channels=3), fresh()
+    take_weights(network, source)
+    given, own = source.state_dict()["conv1.weight"], network.state_dict()["conv1.weight"]
+    torch.testing.assert_close(own, given.sum(dim=1, keepdim=True))
+
+
+def test_a_stem_for_grey_is_not_made_one_for_colour() -> None:
+    with pytest.raises(TeacherError, match=r"take 1 channels, the data have 3, .* set data\.channels=1"):
+        take_weights(fresh(channels=3), make_network())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"widths": (4, 8), "depths": (1, 1)}, "is 6 in the weights and 8 in the network"),
+        ({"widths": (8, 6), "depths": (1, 1)}, "bn1.bias is 4 in the weights and 8 in the network"),
+        ({"widths": (4, 6), "depths": (1, 2)}, "is missing in the weights and 6 in the network"),
+    ],
+)
+def test_weights_of_another_shape_are_told(arguments: dict[str, Any], expected: str) -> None:
+    with pytest.raises(TeacherError) as caught:
+        take_weights(fresh(arguments=arguments), make_network())
+    assert expected in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_timm_s_own_weights_come_at_the_size_of_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache folder as the hub's library fills it stands for the network that tests do not have."""
+    source = make_network("test_vit", {}, channels=3, classes=1000)
+    config = timm.get_pretrained_cfg("test_vit")
+    assert config is not None
+    hub, _, _ = str(config.hf_hub_id).partition("@")
+    cache = tmp_path / "hub" / f"models--{hub.replace('/', '--')}"
+    (cache / "refs").mkdir(parents=True)
+    (cache / "refs" / "main").write_text("0" * 40)
+    (cache / "snapshots" / ("0" * 40)).mkdir(parents=True)
+    safetensors.torch.save_file(source.state_dict(), cache / "snapshots" / ("0" * 40) / "model.safetensors")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    start = find("test_vit", pretrained=True)
+    assert start.network is not None
+    network = fresh("test_vit", {"img_size": 32}, channels=3)
+    take_weights(network, start.network)
+    own, given = network.state_dict(), source.state_dict()
+    assert own["pos_embed"].shape != given["pos_embed"].shape
+    assert torch.equal(own["blocks.0.attn.qkv.weight"], given["blocks.0.attn.qkv.weight"])
+
+
+def test_an_architecture_without_weights_of_timm_s_is_told() -> None:
+    message = refusal("small_resnet", arguments=SMALL, pretrained=True)
+    assert message.startswith("--pretrained: timm's weights of small_resnet cannot be loaded: ")
+    assert message.endswith("or give a downloaded file with --checkpoint")
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "expected"),
+    [
+        ("small_resnt", {}, "teacher.model: timm has no 'small_resnt'; did you mean 'small_resnet'?"),
+        ("small_resnet", {"checkpoint": "missing.safetensors"}, "teacher.checkpoint: missing.safetensors is no file"),
+        (
+            "small_resnet",
+            {"checkpoint": "w.safetensors", "pretrained": True},
+            "--pretrained: teacher.checkpoint=w.safetensors brings weights too; leave one of the two out",
+        ),
+        (
+            "local-dir:t",
+            {"pretrained": True},
+            "--pretrained: 'local-dir:t' brings weights too; leave one of the two out",
+        ),
+        ("local-dir:t", {"arguments": SMALL}, "'local-dir:t' brings its own weights and arguments"),
+        ("local-dir:t", {"checkpoint": "w.safetensors"}, "'local-dir:t' brings its own weights and arguments"),
+        ("local-dir:t", {}, "teacher.model: t holds no config.json"),
+    ],
+)
+def test_what_cannot_be_begun_with_is_told(model: str, changes: dict[str, Any], expected: str) -> None:
+    assert expected in refusal(model, **changes)
+
+
+def test_a_pickle_is_opened_only_when_trusted(tmp_path: Path) -> None:
+    source = make_network()
+    path = tmp_path / "weights.pt"
+    torch.save(source.state_dict(), path)
+    assert "pickled weights can run any code" in refusal("small_resnet", arguments=SMALL, checkpoint=str(path))
+    start = find("small_resnet", arguments=SMALL, checkpoint=str(path), trust_pickle=True)
+    assert start.network is not None
+    assert not differing(start.network, source)

@@ -1,0 +1,311 @@
+"""Records: frozen, finite, the same after JSON and pickle; `spec_id`; what a damaged or newer text is told."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import string
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from nas_distill.errors import RunError
+from nas_distill.records.base import Record, parse_record
+from nas_distill.records import (
+    Cost,
+    EpochMetrics,
+    Recipe,
+    StudentMetrics,
+    StudentSpec,
+    TeacherRecord,
+    TrialRecord,
+    TrialStatus,
+)
+
+NAMES = st.text(string.ascii_letters + string.digits + "_.", min_size=1, max_size=8)
+SHARES = st.floats(0.0, 1.0)
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+POSITIVE = st.floats(0.0, 1e300, exclude_min=True)
+COUNTS = st.integers(0, 2**62)
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**80), 2**80) | FINITE | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+SPECS = st.builds(
+    StudentSpec,
+    architecture=NAMES,
+    arguments=st.dictionaries(NAMES, JSON_VALUES, max_size=3),
+    family=NAMES | st.just(""),
+)
+RECIPES = st.builds(
+    Recipe,
+    losses=st.dictionaries(NAMES, st.dictionaries(NAMES, FINITE, max_size=2), max_size=2),
+    label_weight=POSITIVE,
+    label_smoothing=st.floats(0.0, 1.0, exclude_max=True),
+    learning_rate=POSITIVE,
+    epochs=st.integers(1, 1000),
+)
+COSTS = st.builds(Cost, num_params=st.integers(1, 2**62), macs=COUNTS, size_bytes=st.integers(1, 2**62))
+EPOCHS = st.builds(
+    EpochMetrics,
+    epoch=st.integers(1, 1000),
+    train_loss=FINITE,
+    loss_parts=st.dictionaries(NAMES, FINITE, max_size=2),
+    learning_rate=POSITIVE,
+    top1=SHARES,
+    nll_nats=POSITIVE,
+    gap_points=st.none() | FINITE,
+    agreement=st.none() | SHARES,
+    divergence_nats=st.none() | POSITIVE,
+    wall_time_s=POSITIVE,
+)
+METRICS = st.builds(
+    StudentMetrics,
+    top1=SHARES,
+    nll_nats=POSITIVE,
+    gap_points=FINITE,
+    agreement=SHARES,
+    divergence_nats=POSITIVE,
+    train_top1=SHARES,
+    train_agreement=SHARES,
+    train_divergence_nats=POSITIVE,
+    generalisation_gap_points=FINITE,
+    capacity_ratio=POSITIVE,
+    class_gap_points=st.lists(st.none() | FINITE, max_size=3).map(tuple),
+    class_counts=st.lists(COUNTS, max_size=3).map(tuple),
+)
+CURVES = st.lists(EPOCHS, max_size=2).map(tuple)
+ENDINGS: dict[TrialStatus, tuple[st.SearchStrategy[Any], st.SearchStrategy[Any]]] = {
+    TrialStatus.COMPLETE: (METRICS, st.none()),
+    TrialStatus.STOPPED: (st.none(), st.none()),
+    TrialStatus.FAILED: (st.none(), st.text(max_size=8)),
+}
+TRIALS = st.one_of(
+    [
+        st.builds(
+            TrialRecord,
+            number=COUNTS,
+            seed=COUNTS,
+            spec=SPECS,
+            recipe=RECIPES,
+            cost=COSTS,
+            status=st.just(status),
+            epochs=COUNTS,
+            curve=CURVES,
+            metrics=metrics,
+            error=error,
+            wall_time_s=POSITIVE,
+            device=NAMES,
+        )
+        for status, (metrics, error) in ENDINGS.items()
+    ]
+)
+TEACHERS = st.builds(
+    TeacherRecord,
+    architecture=NAMES,
+    weights_sha256=NAMES,
+    class_names=st.lists(st.text(max_size=4), max_size=3).map(tuple),
+    cost=COSTS,
+    top1=SHARES,
+    nll_nats=POSITIVE,
+    class_top1=st.lists(st.none() | SHARES, max_size=3).map(tuple),
+    class_counts=st.lists(COUNTS, max_size=3).map(tuple),
+    data_id=NAMES,
+    trained_on_data_id=st.none() | NAMES,
+    curve=CURVES,
+)
+
+
+def make_trial(**changes: Any) -> TrialRecord:
+    values: dict[str, Any] = {
+        "number": 0, "seed": 0, "spec": StudentSpec(architecture="resnet18"), "recipe": Recipe(),
+        "cost": Cost(num_params=1, macs=1, size_bytes=4), "status": TrialStatus.STOPPED, "epochs": 1, "curve": (),
+        "metrics": None, "wall_time_s": 1.0, "device": "cpu",
+    }  # fmt: skip
+    return TrialRecord(**{**values, **changes})
+
+
+def make_metrics() -> StudentMetrics:
+    return StudentMetrics(
+        top1=0.9, nll_nats=0.3, gap_points=2.5, agreement=0.91, divergence_nats=0.1, train_top1=1.0,
+        train_agreement=1.0, train_divergence_nats=0.0, generalisation_gap_points=10.0, capacity_ratio=0.1,
+        class_gap_points=(2.5, None), class_counts=(10, 0),
+    )  # fmt: skip
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.one_of(SPECS, RECIPES, COSTS, EPOCHS, METRICS, TRIALS, TEACHERS))
+def test_json_and_pickle_bring_back_the_same(record: Record) -> None:
+    model = type(record)
+    back = parse_record(model, record.model_dump_json(), origin="here")
+    assert back == record
+    assert parse_record(model, record.model_dump_json(indent=1).encode(), origin="here") == record
+    assert parse_record(model, record.canonical_json(), origin="here") == record
+    assert pickle.loads(pickle.dumps(record)) == record
+    assert back.digest() == record.digest()
+    assert back.canonical_json() == record.canonical_json()
+
+
+@settings(deadline=None)
+@given(SPECS, st.randoms(use_true_random=False))
+def test_spec_id_does_not_depend_on_the_order_of_arguments(spec: StudentSpec, random: Any) -> None:
+    names = list(spec.arguments)
+    random.shuffle(names)
+    shuffled = StudentSpec(
+        architecture=spec.architecture, family=spec.family, arguments={name: spec.arguments[name] for name in names}
+    )
+    assert shuffled == spec
+    assert shuffled.spec_id == spec.spec_id
+    assert hash(shuffled) == hash(spec)
+    assert list(shuffled.arguments) == list(spec.arguments)
+
+
+def test_spec_id_is_the_same_for_ever() -> None:
+    # Names of knowledge, figures and old runs hang on it: a change here needs a new schema_version.
+    spec = StudentSpec(architecture="small_resnet", arguments={"widths": (8, 16), "depths": [1, 1], "block": "basic"})
+    assert spec.canonical_json() == (
+        '{"architecture":"small_resnet","arguments":{"block":"basic","depths":[1,1],"widths":[8,16]},'
+        '"family":"small_resnet"}'
+    )
+    assert spec.spec_id == "b548925b1034"
+
+
+def test_specs_differ_where_json_differs() -> None:
+    values = (1, 1.0, True, "1", (1,), None, 0)
+    specs = {StudentSpec(architecture="a", arguments={"x": value}) for value in values}
+    assert len(specs) == len({spec.spec_id for spec in specs}) == len(values)
+    assert StudentSpec(architecture="a") != "a"
+
+
+def test_the_family_is_the_architecture_by_default() -> None:
+    assert StudentSpec(architecture="resnet18").family == "resnet18"
+    assert StudentSpec(architecture="resnet18", family="").family == "resnet18"
+    assert StudentSpec(architecture="resnet18", family="residual").family == "residual"
+
+
+def test_arguments_come_out_as_a_copy_that_one_may_change() -> None:
+    spec = StudentSpec(architecture="a", arguments={"depths": [1, 2], "extra": {"b": 1}, "c": 2})
+    arguments = spec.keyword_arguments()
+    assert arguments == {"depths": (1, 2), "extra": {"b": 1}, "c": 2}
+    arguments["c"] = arguments["extra"]["b"] = 9
+    assert spec.keyword_arguments() == {"depths": (1, 2), "extra": {"b": 1}, "c": 2}
+
+
+def _write(mapping: Mapping[str, Any], key: str) -> None:
+    mapping[key] = 1  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda trial: setattr(trial, "number", 1),
+        lambda trial: setattr(trial.spec, "architecture", "b"),
+        lambda trial: setattr(trial.recipe, "epochs", 1),
+        lambda trial: delattr(trial, "number"),
+        lambda trial: _write(trial.spec.arguments, "widths"),
+        lambda trial: _write(trial.spec.arguments["inner"], "a"),
+        lambda trial: _write(trial.spec.arguments["inner"]["list"][0], "a"),
+        lambda trial: trial.spec.arguments["widths"].append(3),
+        lambda trial: _write(trial.recipe.losses, "dist"),
+        lambda trial: _write(trial.recipe.losses["dist"], "weight"),
+        lambda trial: _write(trial.curve[0].loss_parts, "label"),
+    ],
+)
+def test_records_are_frozen_all_the_way_down(change: Callable[[TrialRecord], None]) -> None:
+    given_arguments: dict[str, Any] = {"widths": [1, 2], "inner": {"a": 0, "list": [{"a": 0}]}}
+    epoch = EpochMetrics(
+        epoch=1, train_loss=1.0, loss_parts={"label": 1.0}, learning_rate=0.1, top1=0.5, nll_nats=1.0, wall_time_s=1.0
+    )
+    trial = make_trial(spec=StudentSpec(architecture="a", arguments=given_arguments), curve=(epoch,))
+    digest = trial.digest()
+    with pytest.raises((ValidationError, TypeError, AttributeError)):
+        change(trial)
+    given_arguments["inner"]["a"] = 5
+    given_arguments["widths"].append(3)
+    assert trial.digest() == digest
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_numbers_that_are_none_are_refused(bad: float) -> None:
+    for build in (
+        lambda: StudentSpec(architecture="a", arguments={"x": bad}),
+        lambda: StudentSpec(architecture="a", arguments={"x": [{"y": bad}]}),
+        lambda: Recipe(learning_rate=bad),
+        lambda: Recipe(losses={"kd": {"temperature": bad}}),
+        lambda: make_trial(wall_time_s=bad),
+        lambda: EpochMetrics(
+            epoch=1, train_loss=bad, loss_parts={}, learning_rate=0, top1=0, nll_nats=0, wall_time_s=0
+        ),
+        lambda: EpochMetrics(
+            epoch=1, train_loss=0, loss_parts={"kd": bad}, learning_rate=0, top1=0, nll_nats=0, wall_time_s=0
+        ),
+    ):
+        with pytest.raises(ValidationError):
+            build()
+
+
+@pytest.mark.parametrize("token", ["NaN", "Infinity", "-Infinity", "1e999", '"NaN"', '"Infinity"'])
+def test_numbers_that_are_none_are_refused_from_disk(token: str) -> None:
+    text = Recipe().model_dump_json().replace('"learning_rate":0.004', f'"learning_rate":{token}')
+    assert token in text
+    with pytest.raises(RunError, match="here: "):
+        parse_record(Recipe, text, origin="here")
+
+
+@pytest.mark.parametrize("value", [{1, 2}, b"bytes", object(), 1j, {"a": {1: 2}}, {"a": {1: 2, "b": 3}}, [{(1,): 2}]])
+def test_arguments_are_json_values(value: object) -> None:
+    with pytest.raises(ValidationError, match="JSON"):
+        StudentSpec(architecture="a", arguments={"x": value})
+
+
+def test_unknown_fields_are_refused() -> None:
+    with pytest.raises(ValidationError, match="archtecture"):
+        StudentSpec(archtecture="a")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"epochs": 0}, "epochs"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"label_smoothing": 1.0}, "label_smoothing"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"drop_path": -0.1}, "drop_path"),
+        ({"ema_decay": 1.0}, "ema_decay"),
+        ({"warmup_share": 1.1}, "warmup_share"),
+        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"gradient_clip_norm": -1.0}, "gradient_clip_norm"),
+        ({"optimizer": ""}, "optimizer"),
+    ],
+)
+def test_a_recipe_names_what_is_out_of_range(values: dict[str, Any], field: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Recipe(**values)
+    assert [error["loc"] for error in caught.value.errors()] == [(field,)]
+
+
+def test_a_recipe_learns_something() -> None:
+    for losses in ({}, {"kd": {"weight": 0.0}}):
+        with pytest.raises(ValidationError, match="nothing would be learned"):
+            Recipe(losses=losses, label_weight=0.0)
+    assert Recipe(losses={"kd": {}}, label_weight=0.0).label_weight == 0.0
+    assert Recipe(losses={}, label_weight=1.0).losses == {}
+
+
+def test_status_metrics_and_error_belong_together() -> None:
+    assert make_trial(status=TrialStatus.COMPLETE, metrics=make_metrics()).metrics is not None
+    assert make_trial(status=TrialStatus.FAILED, error="NaN").error == "NaN"
+    for status, metrics, error in (
+        (TrialStatus.COMPLETE, None, None),
+        (TrialStatus.STOPPED, make_metrics(), None),
+        (TrialStatus.FAILED, None, None),
+        (TrialStatus.STOPPED, None, "NaN"),
+        (TrialStatus.COMPLETE, make_metrics(), "NaN"),
+    ):
+        with pytest.raises(ValidationError, match="exactly when"):
+            make_trial(status=status, metrics=metrics, error=error)

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from nas_distill.analysis.assistants.choice import AssistantPlan, AssistantRound
+from nas_distill.analysis.formatting import MISSING
+from nas_distill.cli import main
+from nas_distill.config import AssistantsConfig, BudgetConfig, SearchConfig
+from nas_distill.run_directory.files import write_record
+from nas_distill.records import TeacherLink, TrialRecord, TrialStatus
+from nas_distill.report import build_report, front_table, load_content
+from nas_distill.report.sections.assistants import chain_section
+from nas_distill.report.sections.facts import run_facts
+from nas_distill.run_directory.layout import RunDirectory
+from tests.report.factory import make_record, make_run, make_teacher
+
+SIZES = (2_000, 10_000, 150_000)
+DIRECT = (30.0, 12.0, 3.0)
+REASON = "Trial 2 is nearest to midway."
+
+
+def make_taught(
+    path: Path, gaps: tuple[float | None, ...] = (20.0, 9.0), *, planned: int = 2, verdict: str = ""
+) -> RunDirectory:
+    """Writes a run in which trial 2 taught the students of trials 0 and 1; None is a training that failed."""
+    records = [make_record(number, gap_points=DIRECT[number], num_params=SIZES[number]) for number in range(3)]
+    for original, gap in enumerate(gaps):
+        records.append(_again(records[original], len(records), gap))
+    config = SearchConfig(budget=BudgetConfig(trials=3), assistants=AssistantsConfig(count=1))
+    run = make_run(path, records, config=config)
+    round_ = AssistantRound(assistant=2, students=tuple(range(planned)), reason=REASON)
+    write_record(run.assistants, AssistantPlan(rounds=(round_,), verdict=verdict))
+    return run
+
+
+def _again(first: TrialRecord, number: int, gap: float | None) -> TrialRecord:
+    status = TrialStatus.COMPLETE if gap is not None else TrialStatus.FAILED
+    record = make_record(
+        number, gap_points=gap or 0.0, num_params=first.cost.num_params, spec=first.spec, status=status
+    )
+    return record.model_copy(update={"seed": first.seed, "assistant": 2})
+
+
+def test_without_assistants_nothing_is_said(tmp_path: Path) -> None:
+    run = make_run(tmp_path, [make_record(0, gap_points=1.0, num_params=1000)])
+    content = load_content(run)
+    assert chain_section(content) is None
+    paths = build_report(run)
+    assert "Teacher assistants" not in paths.html.read_text() + paths.markdown.read_text()
+    assert "Taught by" not in front_table(content)[0]
+
+
+def test_the_chain_and_what_it_gained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_taught(tmp_path)
+    section = chain_section(load_content(run))
+    assert section is not None
+    (chain,) = section.lead
+    assert chain.startswith("teacher small_resnet (1.24M parameters, top-1 98.00 %) → trial 2 (150k parameters, ")
+    assert chain.endswith("top-1 95.00 %) → trials 3, 4")
+    # 196 sqrt(0.68 0.32 / 288 + 0.78 0.22 / 288) and 196 sqrt(0.86 0.14 / 288 + 0.89 0.11 / 288).
+    assert [line[1:] for line in section.lines] == [
+        ("2.00k", "0", "+30.00", "trial 2", "3", "+20.00", "+10.00 ± 7.21"),
+        ("10.0k", "1", "+12.00", "trial 2", "4", "+9.00", "+3.00 ± 5.40"),
+    ]
+    reason, mean, *_ = section.notes
+    assert reason == REASON
+    assert mean == (
+        "Mean gain of the 2 students that trial 2 taught: +6.50 ± 44.47 points (95 % t interval over the students). "
+        "The interval contains 0: these trainings show neither that the assistant helped nor that it harmed."
+    )
+    paths = build_report(run)
+    for text in (paths.html.read_text(), paths.markdown.read_text().replace("\\", "")):
+        assert chain in text
+        assert "+10.00 ± 7.21" in text
+        assert "The interval contains 0" in text
+        assert "Taught by" in text
+    assert pd.read_csv(paths.trials_csv)["assistant"].fillna(-1).tolist() == [-1, -1, -1, 2, 2]
+    assert main(["report", str(tmp_path)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert chain in shown
+    assert "The interval contains 0" in shown
+
+
+def test_heads_without_a_button_keep_their_distance(tmp_path: Path) -> None:
+    page = build_report(make_taught(tmp_path)).html.read_text()
+    table = page[page.index("Each student twice") :].partition("</table>")[0]
+    assert "<th" in table
+    assert "<button" not in table
+    rules = dict(re.findall(r"^(\S.*?) \{ (.*) \}$", page, flags=re.MULTILINE))
+    # A button brings the distance along, so that its head has none of its own.
+    assert "padding: 8px 10px" in rules["thead th"]
+    assert "padding: 8px 10px" in rules["thead button"]
+    assert rules[".sortable thead th"] == "padding: 0;"
+
+
+def test_trials_that_assistants_teach_are_planned_too(tmp_path: Path) -> None:
+    content = load_content(make_taught(tmp_path))
+    assert content.counts.sentence() == "5 of 5 trials complete"
+    assert {row["Trial"]: row["Taught by"] for row in front_table(content)} == {
+        "3": "trial 2", "4": "trial 2", "2": "teacher",
+    }  # fmt: skip
+
+
+def test_one_students_gain_is_told_with_its_own_interval(tmp_path: Path) -> None:
+    section = chain_section(load_content(make_taught(tmp_path, (20.0,))))
+    assert section is not None
+    assert section.lead[0].endswith("→ trial 3 and 1 to come")
+    assert section.notes[1] == (
+        "Gain of the one student that trial 2 taught: +10.00 ± 7.21 points, more than chance in the validation images "
+        "explains; one training each says nothing of the chance in training."
+    )
+
+
+def test_a_loss_is_told_as_such(tmp_path: Path) -> None:
+    section = chain_section(load_content(make_taught(tmp_path / "one", (50.0,), planned=1)))
+    assert section is not None
+    assert section.notes[1].startswith("Gain of the one student that trial 2 taught: \N{MINUS SIGN}")
+    assert "points, more than chance" in section.notes[1]
+    section = chain_section(load_content(make_taught(tmp_path / "two", (50.0, 32.5))))
+    assert section is not None
+    assert section.notes[1].endswith("the assistant harmed here.")
+
+
+def test_a_training_that_failed_has_no_gain(tmp_path: Path) -> None:
+    section = chain_section(load_content(make_taught(tmp_path, (None, None))))
+    assert section is not None
+    assert [line[-2:] for line in section.lines] == [(MISSING, MISSING)] * 2
+    assert section.notes[1] == "No training by trial 2 ended well, so that there is no gain to tell."
+
+
+def test_what_has_not_begun_is_to_come(tmp_path: Path) -> None:
+    run = make_taught(tmp_path / "chosen", ())
+    section = chain_section(load_content(run))
+    assert section is not None
+    assert section.lead[0].endswith("→ 2 to come")
+    assert (section.lines, section.notes) == ((), (REASON,))
+    run.assistants.unlink()
+    section = chain_section(load_content(run))
+    assert section is not None
+    assert "go on with search --resume" in section.notes[0]
+
+
+def test_that_none_is_needed_is_told(tmp_path: Path) -> None:
+    run = make_run(tmp_path, config=SearchConfig(assistants=AssistantsConfig(count=1)))
+    write_record(run.assistants, AssistantPlan(verdict="No assistant is needed: <none>."))
+    section = chain_section(load_content(run))
+    assert section is not None
+    assert (section.lead, section.lines) == ((), ())
+    assert "No assistant is needed: &lt;none&gt;." in build_report(run).html.read_text()
+
+
+def test_a_teacher_that_was_a_student_says_whose(tmp_path: Path) -> None:
+    links = (
+        TeacherLink(run="first", trial=None, architecture="resnet50", num_params=23_500_000, top1=0.99),
+        TeacherLink(run="first", trial=12, architecture="small_resnet", num_params=1_240_000, top1=0.98),
+    )
+    teacher = make_teacher().model_copy(update={"lineage": links})
+    facts = {fact.term: fact.note for fact in run_facts(load_content(make_run(tmp_path, teacher=teacher)))}
+    assert facts["Teacher"].endswith(
+        "a student itself: resnet50 (the teacher of first, 23.5M parameters, top-1 99.00 %) → "
+        "small_resnet (trial 12 of first, 1.24M parameters, top-1 98.00 %)"
+    )

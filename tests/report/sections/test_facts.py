@@ -1,0 +1,49 @@
+"""The plain statements around the picks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nas_distill.analysis.run import Run
+from nas_distill.analysis.trials.students import Students
+from nas_distill.report import load_content
+from nas_distill.report.sections.facts import classes_by_gap, hardest_class, run_facts
+from nas_distill.report.sections.story import tell_story
+from tests.report.factory import CLASS_NAMES, VALIDATION_IMAGES, make_record, make_run, make_teacher
+
+
+def test_classes_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    teacher = make_teacher().model_copy(update={"class_names": ("crane", *CLASS_NAMES[1:9], "crane")})
+    record = make_record(0, gap_points=1.0, num_params=24_000)
+    content = load_content(make_run(tmp_path, [record], teacher=teacher))
+    pick = next(pick for pick in content.picks if pick.number == 0)
+    assert hardest_class(content, pick) == "crane, +4.00 points on 28 images"
+
+
+def test_classes_come_worst_first_and_without_those_of_no_images() -> None:
+    gaps = "[0.5, null, 4.0, 0.5, 1.0, 0.0, 0.0, 0.0, 0.0, -2.0]"
+    found = classes_by_gap({"class_gap_points": gaps}, make_teacher())
+    assert found[:4] == ((4.0, "2", 29), (1.0, "4", 29), (0.5, "0", 29), (0.5, "3", 29))
+    assert found[-1] == (-2.0, "9", 28)
+    assert len(found) == 9
+    assert classes_by_gap({"class_gap_points": ""}, make_teacher()) == ()
+
+
+@pytest.mark.parametrize("top1", [0.9, 1.0])
+def test_the_resolution_is_the_interval_by_which_verdicts_go(tmp_path: Path, top1: float) -> None:
+    teacher = make_teacher(top1=top1)
+    records = [make_record(number, gap_points=0.0, num_params=24_000, teacher=teacher) for number in (0, 1)]
+    content = load_content(make_run(tmp_path, records, teacher=teacher))
+    apart = Students.of(content.trials, content.curves, VALIDATION_IMAGES).apart(0, 1)
+    assert apart > 1.0
+    (fact,) = (fact for fact in run_facts(content) if fact.term == "Resolution")
+    assert f"\N{PLUS-MINUS SIGN} {apart:.2f} points;" in fact.note
+
+
+def test_a_student_without_an_error_is_not_known_to_the_last_digit(tmp_path: Path) -> None:
+    teacher = make_teacher(top1=1.0)
+    run = make_run(tmp_path, [make_record(0, gap_points=0.0, num_params=24_000, teacher=teacher)], teacher=teacher)
+    (section,) = (one for one in tell_story(Run(run.path), 0) if one.title == "Against the teacher")
+    assert "(\N{PLUS-MINUS SIGN} 0.95 by the sample)" in section.lead[0]

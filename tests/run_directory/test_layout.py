@@ -1,0 +1,312 @@
+"""The run directory: nothing torn, one process at a time, and plain words for damage."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas_distill.errors import RunError
+from nas_distill.run_directory.files import read_record, write_atomic, write_record, write_text
+from nas_distill.records import Cost, EpochMetrics, Recipe, StudentSpec, TeacherRecord, TrialRecord, TrialStatus
+from nas_distill.run_directory.layout import RunDirectory, TrialFolder
+from tests.helpers import file_size_limit
+
+HOLD = """
+import sys
+from pathlib import Path
+from nas_distill.run_directory.layout import RunDirectory
+with RunDirectory(Path(sys.argv[1])).locked():
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def make_epoch(epoch: int = 1) -> EpochMetrics:
+    return EpochMetrics(
+        epoch=epoch, train_loss=1.0, loss_parts={"label": 1.0}, learning_rate=0.1, top1=0.5, nll_nats=1.0,
+        wall_time_s=1.0,
+    )  # fmt: skip
+
+
+def make_trial(number: int = 0) -> TrialRecord:
+    return TrialRecord(
+        number=number, seed=0, spec=StudentSpec(architecture="resnet18"), recipe=Recipe(),
+        cost=Cost(num_params=1, macs=1, size_bytes=4), status=TrialStatus.STOPPED, epochs=1, curve=(make_epoch(),),
+        metrics=None, wall_time_s=1.0, device="cpu",
+    )  # fmt: skip
+
+
+def test_writing_makes_folders_and_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "file.txt"
+    write_text(path, "old")
+    write_text(path, "new: ü")
+    assert path.read_text(encoding="utf-8") == "new: ü"
+    assert list(path.parent.iterdir()) == [path]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_full_disk_half_way_keeps_the_old_content(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+    with (
+        file_size_limit(4096),
+        pytest.raises(RunError, match=r"file\.txt: cannot be written: File too large; free space"),
+    ):
+        write_text(path, "n" * 100_000)
+    assert path.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_writer_that_raises_half_way_keeps_the_old_content(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+
+    def write(temporary: Path) -> None:
+        temporary.write_text("half", encoding="utf-8")
+        raise KeyError("the other half")
+
+    with pytest.raises(KeyError):
+        write_atomic(path, write)
+    assert path.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_process_killed_half_way_keeps_the_old_content(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+    code = textwrap.dedent("""
+        import os, signal, sys
+        from pathlib import Path
+        from nas_distill.run_directory.files import write_atomic
+        def write(temporary):
+            temporary.write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+        write_atomic(Path(sys.argv[1]), write)
+    """)
+    child = subprocess.run([sys.executable, "-c", code, str(path)], check=False, timeout=60)
+    assert child.returncode == -signal.SIGKILL
+    assert path.read_text(encoding="utf-8") == "old"
+
+
+def _write_pages(path: str) -> None:
+    for page in range(150):
+        write_text(Path(path), str(page % 10) * 20_000)
+
+
+def test_a_reader_never_sees_a_torn_file(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    write_text(path, "0" * 20_000)
+    writer = multiprocessing.get_context("spawn").Process(target=_write_pages, args=(str(path),))
+    writer.start()
+    reads = 0
+    while writer.is_alive():
+        text = path.read_text(encoding="utf-8")
+        assert len(text) == 20_000
+        assert len(set(text)) == 1
+        reads += 1
+    writer.join()
+    assert writer.exitcode == 0
+    assert reads > 0
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RunError, match=r"file/below: cannot be written: .*choose another --out"):
+        write_text(tmp_path / "file" / "below", "x")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(RunError, match="folder: cannot be written"):
+        write_text(tmp_path / "folder", "x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_records_come_back(tmp_path: Path) -> None:
+    write_record(tmp_path / "r.json", make_trial())
+    assert read_record(tmp_path / "r.json", TrialRecord) == make_trial()
+
+
+def test_a_missing_record_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"r\.json: cannot be read: No such file"):
+        read_record(tmp_path / "r.json", TrialRecord)
+    with pytest.raises(RunError, match="cannot be read: Is a directory"):
+        read_record(tmp_path, TrialRecord)
+
+
+def test_a_torn_record_is_told_wherever_it_was_torn(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    whole = make_trial().model_dump_json().encode()
+    for keep in range(0, len(whole), 37):
+        path.write_bytes(whole[:keep])
+        with pytest.raises(RunError, match=r"r\.json: "):
+            read_record(path, TrialRecord)
+
+
+def test_a_trial_folder_before_and_after(tmp_path: Path) -> None:
+    folder = RunDirectory(tmp_path).trial(7)
+    assert folder.path == tmp_path / "trials" / "00007"
+    assert folder.read_curve() == ()
+    assert folder.read_result() is None
+    folder.write_curve([make_epoch(1), make_epoch(2)])
+    write_record(folder.result, make_trial(7))
+    assert folder.read_curve() == (make_epoch(1), make_epoch(2))
+    assert folder.read_result() == make_trial(7)
+
+
+@pytest.mark.parametrize("damage", [b"{", b"\xff\xfe\x00", b"\n", b"null\n", b'{"epoch": 3}\n'])
+def test_a_damaged_curve_names_its_line(tmp_path: Path, damage: bytes) -> None:
+    folder = TrialFolder(tmp_path)
+    folder.write_curve([make_epoch(1)])
+    folder.curve.write_bytes(folder.curve.read_bytes() + damage)
+    with pytest.raises(RunError, match=r"epochs\.jsonl:2: "):
+        folder.read_curve()
+
+
+def test_line_separators_in_text_end_no_line(tmp_path: Path) -> None:
+    epoch = make_epoch().model_copy(update={"loss_parts": {"odd\u2028\x85name": 1.0}})
+    folder = TrialFolder(tmp_path)
+    folder.write_curve([epoch, epoch])
+    assert folder.read_curve() == (epoch, epoch)
+
+
+def test_a_folder_without_a_run(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"holds no run \(no config\.yaml\)"):
+        RunDirectory(tmp_path).existing()
+    (tmp_path / "config.yaml").write_text("seed: 0\n")
+    assert RunDirectory(tmp_path).existing() == RunDirectory(tmp_path)
+
+
+def test_a_folder_that_may_not_be_entered_is_told(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    write_text(run.config, "seed: 0\n")
+    run.path.chmod(0)
+    try:
+        with unprivileged(), pytest.raises(RunError, match=r"config\.yaml: cannot be read: Permission denied; check"):
+            run.existing()
+    finally:
+        run.path.chmod(0o755)
+    with pytest.raises(RunError, match=r"config\.yaml: cannot be read: File name too long; check"):
+        RunDirectory(tmp_path / ("n" * 300)).existing()
+
+
+@pytest.mark.parametrize("name", ["epochs.jsonl", "result.json"])
+def test_a_log_that_is_a_folder_is_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    folder = TrialFolder(tmp_path)
+    with pytest.raises(RunError, match=f"{name}: cannot be read: Is a directory; check"):
+        _ = folder.read_curve(), folder.read_result()
+
+
+def test_the_teacher_of_a_run(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    with pytest.raises(RunError, match=r"teacher/metrics\.json: cannot be read"):
+        run.read_teacher()
+    teacher = TeacherRecord(
+        architecture="resnet18", weights_sha256="0", class_names=("a", "b"),
+        cost=Cost(num_params=1, macs=1, size_bytes=4), top1=0.5, nll_nats=1.0, class_top1=(0.5, None),
+        class_counts=(2, 0), data_id="d",
+    )  # fmt: skip
+    write_record(run.teacher_record, teacher)
+    assert run.read_teacher() == teacher
+
+
+def test_where_the_study_lives(tmp_path: Path) -> None:
+    assert RunDirectory(tmp_path / "run").own_storage == f"sqlite:///{tmp_path}/run/study.db"
+
+
+def test_events_are_lines(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.log_event("started", trials=3)
+    run.log_event("note", text="two\nlines ü")
+    first, second = (json.loads(line) for line in run.events.read_text(encoding="utf-8").splitlines())
+    assert (first["event"], first["trials"]) == ("started", 3)
+    assert second["text"] == "two\nlines ü"
+    assert first["time"] <= second["time"]
+    assert first["time"].endswith("+00:00")
+
+
+def test_an_event_after_a_torn_line_is_read(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.log_event("started")
+    run.log_event("torn")
+    run.events.write_bytes(run.events.read_bytes()[:-5])
+    run.log_event("search")
+    run.log_event("end")
+    assert [event["event"] for event in run.read_events()] == ["started", "search", "end"]
+    assert run.events.read_bytes().count(b"\n") == 4
+
+
+@contextmanager
+def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "held\n"
+            yield child
+        finally:
+            child.kill()
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    with holder(run.path) as child:
+        with pytest.raises(RunError, match=r"run: another process is searching in this run .*choose another --out"):
+            take(run)
+        child.communicate("\n", timeout=60)
+        assert child.returncode == 0
+    take(run)
+
+
+def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    with holder(run.path) as child:
+        os.kill(child.pid, signal.SIGKILL)
+        assert child.wait(timeout=60) == -signal.SIGKILL
+        take(run)
+
+
+def test_the_lock_is_let_go_after_an_error(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    with pytest.raises(KeyError), run.locked():
+        raise KeyError("inside")
+    take(run)
+
+
+def test_one_holder_within_a_process(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    with run.locked(), pytest.raises(RunError, match="another process is searching"):
+        take(run)
+
+
+def test_a_file_is_no_run_directory(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(RunError, match=r"cannot be a run directory: .*; choose another --out"):
+            take(RunDirectory(path))
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Takes root's right to enter every folder away."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def take(run: RunDirectory) -> Any:
+    with run.locked():
+        assert (run.path / "lock").exists()

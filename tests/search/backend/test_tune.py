@@ -1,0 +1,37 @@
+"""What Ray's side of a search makes of errors in ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nas_distill.config import ResourcesConfig
+from nas_distill.errors import ClusterError
+from nas_distill.callbacks import SearchStatus
+from nas_distill.search.backend.tune import run_tune
+from tests.helpers import Heard, SmallRun
+from tests.search.driver.driving import open_driver
+
+pytestmark = pytest.mark.usefixtures("shared_cluster")
+
+
+class Broken(Heard):
+    """A watcher that breaks once an epoch is trained."""
+
+    def status(self, status: SearchStatus) -> None:
+        if any(done for done, _ in status.running.values()):
+            raise KeyError("no such column")
+
+
+@pytest.mark.timeout(400)
+def test_what_breaks_in_a_callback_is_named(tmp_path: Path, small_run: SmallRun) -> None:
+    for part in small_run.run.path.iterdir():
+        if part.name != "trials":
+            (tmp_path / part.name).symlink_to(part)
+    driver, _ = open_driver(tmp_path, small_run, total=1, heard=Broken())
+    workplace = small_run.workplace().model_copy(update={"run": str(tmp_path)})
+    resources = ResourcesConfig(cpus_per_trial=1.0, gpus_per_trial=0.0, max_parallel_trials=1)
+    with pytest.raises(ClusterError) as caught:
+        run_tune(driver, workplace, resources, space_name="tiny")
+    assert str(caught.value) == (f"Ray ended the search: KeyError: 'no such column'; go on with --resume {tmp_path}")

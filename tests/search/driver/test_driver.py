@@ -1,0 +1,128 @@
+"""The search's bookkeeping with real trials and a real study, and no Ray."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from optuna import Trial as OptunaTrial
+from optuna.trial import TrialState
+
+from nas_distill.errors import SpaceError
+from nas_distill.records import StudentSpec
+from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.trial.run import Trial, run_trial
+from nas_distill.trial.context import TrialContext
+from tests.helpers import SmallRun
+from tests.search.driver.driving import open_driver, rows, trained, widths, work
+
+
+def test_a_search_hands_out_its_total_and_books_every_end(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext
+) -> None:
+    driver, heard = open_driver(tmp_path, small_run)
+    numbers = work(driver, tmp_path, context)
+    assert len(numbers) == 3
+    assert trained(tmp_path) == numbers
+    assert driver.new_trials == 3
+    assert driver.unfinished == 0
+    assert heard.last_status is not None
+    assert (heard.last_status.complete, heard.last_status.running) == (3, {})
+    events = [json.loads(line) for line in RunDirectory(tmp_path).events.read_text().splitlines()]
+    assert [event["number"] for event in events if event["event"] == "trial"] == numbers
+
+
+def test_a_crash_between_result_and_acknowledgement_loses_nothing(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext
+) -> None:
+    driver, _ = open_driver(tmp_path, small_run)
+    first = driver.next_assignment()
+    assert first is not None
+    record = run_trial(first, context, RunDirectory(tmp_path).trial(first.number))  # and the driver dies here
+    again, _ = open_driver(tmp_path, small_run)
+    assert trained(tmp_path) == [first.number]
+    numbers = work(again, tmp_path, context)
+    assert first.number not in numbers
+    assert len(numbers) == 2
+    assert RunDirectory(tmp_path).trial(first.number).read_result() == record
+
+
+def test_trials_in_flight_are_handed_out_first_and_go_on(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext
+) -> None:
+    driver, _ = open_driver(tmp_path, small_run)
+    flying = driver.next_assignment()
+    assert flying is not None
+    Trial(flying, context, RunDirectory(tmp_path).trial(flying.number)).advance()  # one of two epochs, then kill -9
+    again, heard = open_driver(tmp_path, small_run)
+    assert heard.texts("resume") == [f"going on with trials in flight: {flying.number}"]
+    numbers = work(again, tmp_path, context)
+    assert numbers[0] == flying.number
+    record = RunDirectory(tmp_path).trial(flying.number).read_result()
+    assert record is not None
+    assert record.resumptions == 1
+    assert trained(tmp_path) == sorted(numbers)
+    assert not [row for row in rows(tmp_path) if row.state is TrialState.RUNNING]
+
+
+def test_a_broken_space_stops_proposals_but_not_the_bookkeeping(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext
+) -> None:
+    def breaks_later(trial: OptunaTrial) -> StudentSpec:
+        if trial.number >= 1:
+            raise ValueError("broken")
+        return widths(trial)
+
+    driver, heard = open_driver(tmp_path, small_run, function=breaks_later)
+    first = driver.next_assignment()
+    assert first is not None
+    assert driver.next_assignment() is None
+    assert isinstance(driver.failure, SpaceError)
+    run_trial(first, context, RunDirectory(tmp_path).trial(first.number))
+    driver.trial_ended(first.number, None)
+    assert trained(tmp_path) == [first.number]
+    assert len(heard.texts("error")) == 1
+
+
+def test_a_damaged_result_stops_the_search_with_its_path(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext
+) -> None:
+    driver, _ = open_driver(tmp_path, small_run)
+    assignment = driver.next_assignment()
+    assert assignment is not None
+    folder = RunDirectory(tmp_path).trial(assignment.number)
+    run_trial(assignment, context, folder)
+    folder.result.write_text("{}")
+    driver.trial_ended(assignment.number, None)
+    assert "result.json" in str(driver.failure)
+    assert not driver.waiting
+
+
+def test_an_end_heard_twice_counts_once(tmp_path: Path, small_run: SmallRun, context: TrialContext) -> None:
+    driver, _ = open_driver(tmp_path, small_run, total=1)
+    (number,) = work(driver, tmp_path, context)
+    driver.trial_ended(number, None)
+    assert driver.new_trials == 1
+
+
+def test_lost_trial_folders_are_trained_again(tmp_path: Path, small_run: SmallRun, context: TrialContext) -> None:
+    driver, _ = open_driver(tmp_path, small_run, total=1)
+    flying = driver.next_assignment()
+    assert flying is not None
+    shutil.rmtree(RunDirectory(tmp_path).trials, ignore_errors=True)
+    again, _ = open_driver(tmp_path, small_run, total=1)
+    assert work(again, tmp_path, context) == [flying.number]
+
+
+def test_a_failed_search_waits_for_nobody(tmp_path: Path, small_run: SmallRun) -> None:
+    def breaks_later(trial: OptunaTrial) -> StudentSpec:
+        if trial.number >= 1:
+            raise ValueError("broken")
+        return widths(trial)
+
+    driver, _ = open_driver(tmp_path, small_run, function=breaks_later)
+    driver.next_assignment()
+    assert driver.waiting
+    driver.next_assignment()
+    assert not driver.waiting  # nothing will be handed out again, so that the cluster may let go

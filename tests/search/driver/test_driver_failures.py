@@ -1,0 +1,137 @@
+"""What the driver does when workers die."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from optuna import Trial as OptunaTrial
+from optuna.trial import TrialState
+
+from nas_distill.errors import ClusterError, SpaceError
+from nas_distill.records import StudentSpec, TrialStatus
+from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.trial.run import Trial, run_trial
+from nas_distill.trial.context import TrialContext
+from tests.helpers import SmallRun
+from tests.search.driver.driving import open_driver, rows, trained, widths, work
+
+
+def test_a_dead_worker_fails_its_trial_and_keeps_its_curve(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext
+) -> None:
+    driver, heard = open_driver(tmp_path, small_run)
+    assignment = driver.next_assignment()
+    assert assignment is not None
+    folder = RunDirectory(tmp_path).trial(assignment.number)
+    Trial(assignment, context, folder).advance()
+    driver.epoch_done(assignment.number, 1)
+    driver.trial_ended(assignment.number, "worker: ActorDiedError: killed")
+    record = folder.read_result()
+    assert record is not None
+    assert record.status is TrialStatus.FAILED
+    assert record.error == "worker: ActorDiedError: killed"
+    assert len(record.curve) == 1
+    assert "ActorDiedError" in heard.texts("trial")[0]
+    assert [row.state for row in rows(tmp_path)] == [TrialState.FAIL]
+
+
+def test_a_trial_whose_worker_died_is_handed_out_again_and_goes_on(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext
+) -> None:
+    driver, heard = open_driver(tmp_path, small_run, total=1, max_failures=2)
+    assignment = driver.next_assignment()
+    assert assignment is not None
+    assert driver.waiting
+    assert driver.next_assignment() is None
+    Trial(assignment, context, RunDirectory(tmp_path).trial(assignment.number)).advance()
+    driver.epoch_done(assignment.number, 1)
+    driver.trial_ended(assignment.number, "the worker died")
+    assert heard.texts("retry") == [f"trial {assignment.number} goes on in another worker: the worker died"]
+    assert work(driver, tmp_path, context) == [assignment.number]
+    record = RunDirectory(tmp_path).trial(assignment.number).read_result()
+    assert record is not None
+    assert (record.status, record.resumptions) == (TrialStatus.COMPLETE, 1)
+
+
+def test_a_trial_is_handed_out_again_only_so_often(tmp_path: Path, small_run: SmallRun, context: TrialContext) -> None:
+    driver, _ = open_driver(tmp_path, small_run, total=1, max_failures=2)
+    attempts = 0
+    while (assignment := driver.next_assignment()) is not None:
+        attempts += 1
+        driver.trial_ended(assignment.number, "the worker died")
+    driver.settle()
+    assert attempts == 3
+    assert [row.state for row in rows(tmp_path)] == [TrialState.FAIL]
+    assert not driver.waiting
+
+
+@pytest.mark.parametrize("max_failures", [0, 2])
+def test_a_worker_that_dies_once_the_handing_out_has_failed_leaves_its_trial_in_flight(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext, max_failures: int
+) -> None:
+    def faulty(trial: OptunaTrial) -> StudentSpec:
+        if trial.number >= 2:
+            raise ZeroDivisionError("mine")
+        return widths(trial)
+
+    driver, heard = open_driver(tmp_path, small_run, max_failures=max_failures, function=faulty)
+    begun, unbegun = driver.next_assignment(), driver.next_assignment()
+    assert begun is not None
+    assert unbegun is not None
+    Trial(begun, context, RunDirectory(tmp_path).trial(begun.number)).advance()
+    driver.epoch_done(begun.number, 1)
+    assert driver.next_assignment() is None
+    assert isinstance(driver.failure, SpaceError)
+    driver.trial_ended(begun.number, "worker: CUDA error")
+    driver.trial_ended(unbegun.number, None)
+    driver.settle()
+    numbers = [begun.number, unbegun.number]
+    assert [row.state for row in rows(tmp_path) if row.number in numbers] == [TrialState.RUNNING] * 2
+    assert heard.texts("retry") == [
+        f"trial {begun.number} is left to --resume: worker: CUDA error",
+        f"trial {unbegun.number} is left to --resume: no result",
+    ]
+    assert heard.last_status is not None
+    assert heard.last_status.running == {}
+
+    again, _ = open_driver(tmp_path, small_run, total=2)
+    assert work(again, tmp_path, context) == numbers
+    assert trained(tmp_path) == numbers
+
+
+def test_workers_that_die_before_their_first_epoch_end_the_search_not_its_trials(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext
+) -> None:
+    driver, heard = open_driver(tmp_path, small_run, total=6)
+    numbers = []
+    while (assignment := driver.next_assignment()) is not None:
+        numbers.append(assignment.number)
+        driver.trial_ended(assignment.number, "worker: OSError: the path is not shared")
+    assert len(numbers) == 3
+    assert isinstance(driver.failure, ClusterError)
+    assert "the path is not shared" in str(driver.failure)
+    driver.settle()
+    assert [row.state for row in rows(tmp_path) if row.number in numbers] == [TrialState.RUNNING] * 3
+    assert not heard.texts("trial")
+
+    again, _ = open_driver(tmp_path, small_run, total=6)
+    assert set(numbers) <= set(work(again, tmp_path, context))
+    assert len(trained(tmp_path)) == 6
+
+
+def test_one_worker_that_dies_at_the_start_fails_its_trial_once_others_train(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext
+) -> None:
+    driver, _ = open_driver(tmp_path, small_run, total=2)
+    first, second = driver.next_assignment(), driver.next_assignment()
+    assert first is not None
+    assert second is not None
+    driver.trial_ended(first.number, "worker: segmentation fault")
+    run_trial(second, context, RunDirectory(tmp_path).trial(second.number))
+    driver.epoch_done(second.number, 1)
+    driver.trial_ended(second.number, None)
+    record = RunDirectory(tmp_path).trial(first.number).read_result()
+    assert record is not None
+    assert record.error == "worker: segmentation fault"
+    assert driver.unfinished == 0

@@ -1,0 +1,316 @@
+"""Early stopping's decisions: what holds for every rule, whatever is reported in whatever order."""
+
+from __future__ import annotations
+
+import math
+import time
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from nas_distill.analysis.front.arithmetic import Floats, hypervolume, non_dominated_mask
+from nas_distill.errors import ConfigError
+from nas_distill.objectives import check_objectives
+from nas_distill.search.early_stopping.asha import Asha, Decision, rung_epochs
+from nas_distill.search.early_stopping.rules import (
+    RULES,
+    RuleRegistry,
+    RungOrder,
+    _largest_area_first,
+    _lazily_largest_first,
+    usual_quality,
+)
+
+TWO = check_objectives(("gap_points", "num_params"))
+THREE = check_objectives(("num_params", "agreement", "macs"))
+ORDERS = {name: RULES.order(name, TWO) for name in RULES.names()}
+patient = settings(deadline=None, max_examples=60)
+every_rule = pytest.mark.parametrize("rule", RULES.names())
+
+gaps = st.integers(-40, 400).map(lambda eighths: eighths / 8.0)
+log_sizes = st.integers(48, 96).map(lambda sixteenths: sixteenths / 16.0)
+rungs = st.lists(st.tuples(gaps, log_sizes), min_size=1, max_size=30).map(np.array)
+
+
+def better_than(order: RungOrder, values: Floats) -> list[int]:
+    return [order(values, index, len(values)) for index in range(len(values))]
+
+
+def dominates(one: Floats, other: Floats) -> bool:
+    return bool((one <= other).all() and (one < other).any())
+
+
+def quality_alone(values: Floats, index: int, enough: int) -> int:
+    """What scalar ASHA on the gap does."""
+    return int((values[:, 0] < values[index, 0]).sum())
+
+
+def arrivals(count: int, seed: int, *, noise: float = 4.0) -> Floats:
+    """Gaps that fall with the logarithm of the size, in no particular order."""
+    generator = np.random.default_rng(seed)
+    sizes = generator.uniform(3.0, 6.0, count)
+    return np.column_stack((60.0 - 9.0 * sizes + generator.normal(0.0, noise, count), sizes))
+
+
+def decisions(rule: RungOrder, values: Floats, factor: float = 3.0) -> list[bool]:
+    """Whether each trial goes on, in order of arrival."""
+    asha = Asha((1,), factor, rule)
+    return [asha.report(number, 1, row) is Decision.GO_ON for number, row in enumerate(values)]
+
+
+@every_rule
+@patient
+@given(values=rungs)
+def test_no_trial_is_worse_than_one_that_it_dominates(rule: str, values: Floats) -> None:
+    better = better_than(ORDERS[rule], values)
+    for i, one in enumerate(values):
+        for j, other in enumerate(values):
+            if dominates(one, other):
+                assert better[i] <= better[j]
+
+
+@pytest.mark.parametrize("rule", ["layers", "volume"])
+@patient
+@given(values=arrays(np.float64, st.tuples(st.integers(1, 25), st.just(3)), elements=st.integers(0, 6).map(float)))
+def test_layers_compare_three_objectives(rule: str, values: Floats) -> None:
+    better = better_than(RULES.order(rule, THREE), values)
+    assert better_than(RULES.order(rule, THREE), values[::-1]) == better[::-1]
+    for i, one in enumerate(values):
+        for j, other in enumerate(values):
+            if dominates(one, other):
+                assert better[i] < better[j]
+
+
+@every_rule
+@patient
+@given(values=rungs)
+def test_equal_entries_are_equal_and_some_entry_is_best(rule: str, values: Floats) -> None:
+    better = better_than(ORDERS[rule], np.concatenate((values, values)))
+    assert better[: len(values)] == better[len(values) :]
+    assert min(better) == 0
+
+
+@every_rule
+@patient
+@given(values=rungs, factor=st.sampled_from([1.5, 2.0, 3.0, 4.0]), data=st.data())
+def test_the_order_of_earlier_reports_changes_nothing(
+    rule: str, values: Floats, factor: float, data: st.DataObject
+) -> None:
+    others = data.draw(st.permutations(range(len(values) - 1)))
+    fates = []
+    for order in (range(len(values) - 1), others):
+        asha = Asha((1,), factor, ORDERS[rule])
+        for number in order:
+            asha.note(number, 1, values[number])
+        fates.append(asha.report(len(values), 1, values[-1]))
+    assert fates[0] is fates[1]
+
+
+@every_rule
+@patient
+@given(values=rungs, factor=st.sampled_from([1.5, 2.0, 3.0]), equal=st.integers(2, 4))
+def test_equal_reports_have_an_equal_fate_whoever_sends_them(
+    rule: str, values: Floats, factor: float, equal: int
+) -> None:
+    fates = []
+    for numbers in (range(equal), reversed(range(equal))):
+        asha = Asha((1,), factor, ORDERS[rule])
+        for number, row in enumerate(values):
+            asha.note(100 + number, 1, row)
+        fates.append([asha.report(number, 1, values[0]) for number in numbers])
+    assert fates[0] == fates[1]
+
+
+@every_rule
+@patient
+@given(values=rungs, scale=st.floats(1e-3, 1e3), shift=st.floats(-1e3, 1e3))
+def test_the_gaps_scale_and_origin_change_nothing(rule: str, values: Floats, scale: float, shift: float) -> None:
+    moved = values * [scale, 1.0] + [shift, 0.0]
+    assert better_than(ORDERS[rule], moved) == better_than(ORDERS[rule], values)
+
+
+@every_rule
+@pytest.mark.parametrize("factor", [2.0, 3.0, 4.0])
+def test_one_in_reduction_factor_would_go_on_as_the_last_of_many(rule: str, factor: float) -> None:
+    values = arrivals(600, 0)
+    better = np.array(better_than(ORDERS[rule], values))
+    # In no particular order, each is as likely as any to be the last. The residual of medians is 0: a tie.
+    assert np.mean(better < math.ceil(600 / factor)) == pytest.approx(1.0 / factor, abs=0.04)
+
+
+@every_rule
+def test_one_in_reduction_factor_goes_on_one_after_another(rule: str) -> None:
+    shares = [np.mean(decisions(ORDERS[rule], arrivals(300, seed))[50:]) for seed in range(6)]
+    assert np.mean(shares) == pytest.approx(1.0 / 3.0, abs=0.06)
+
+
+@every_rule
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_stops_and_leaves_no_trace(rule: str, bad: float) -> None:
+    asha = Asha((1, 3), 3.0, ORDERS[rule])
+    assert asha.report(0, 1, (bad, 4.0)) is Decision.STOP
+    asha.note(1, 1, (bad, 4.0))
+    assert asha.entries(1) == {}
+    assert asha.report(0, 2, (bad, 4.0)) is Decision.GO_ON
+
+
+@every_rule
+def test_stopping_early_to_count_changes_no_decision(rule: str) -> None:
+    values = arrivals(150, 3)
+    for index, better in enumerate(better_than(ORDERS[rule], values)):
+        for enough in (1, 10, 50):
+            assert (ORDERS[rule](values, index, enough) < enough) == (better < enough)
+
+
+@pytest.mark.parametrize("rule", ["layers", "residual"])
+def test_small_students_are_not_starved(rule: str) -> None:
+    def small_that_go_on(order: RungOrder) -> float:
+        shares = []
+        for seed in range(5):
+            values = arrivals(150, seed)
+            shares.append(np.mean(np.array(decisions(order, values))[values[:, 1] < 4.0]))
+        return float(np.mean(shares))
+
+    assert small_that_go_on(quality_alone) < 0.05
+    assert small_that_go_on(ORDERS[rule]) > 0.2
+
+
+@pytest.mark.parametrize("rule", ["layers", "volume"])
+def test_within_a_layer_the_chosen_lie_apart(rule: str) -> None:
+    sizes = np.linspace(3.0, 6.0, 31)
+    values = np.column_stack((40.0 / sizes, sizes))  # all on one layer
+    chosen = sizes[np.array(better_than(ORDERS[rule], values)) < 6]
+    assert all(high - low > 0.25 for low, high in pairwise(np.sort(chosen)))
+    assert chosen.min() < 3.6
+    assert chosen.max() > 5.4
+
+
+@pytest.mark.timeout(120)
+@every_rule
+@pytest.mark.parametrize("one_layer", [False, True])
+def test_a_decision_among_two_thousand_takes_less_than_50_ms(rule: str, one_layer: bool) -> None:
+    values = arrivals(2001, 0)
+    if one_layer:
+        values[:, 0] = 40.0 / values[:, 1]
+    asha = Asha((1,), 3.0, ORDERS[rule])
+    for number, row in enumerate(values[:-1]):
+        asha.note(number, 1, row)
+    times = []
+    for _ in range(5):
+        start = time.process_time()
+        asha.report(2000, 1, values[-1])
+        times.append(time.process_time() - start)
+    assert min(times) < 0.05
+
+
+def test_the_first_goes_on_and_a_worse_second_does_not() -> None:
+    asha = Asha((1, 3), 3.0, ORDERS["layers"])
+    assert asha.report(0, 1, (10.0, 5.0)) is Decision.GO_ON
+    assert asha.report(1, 1, (12.0, 5.5)) is Decision.STOP
+    assert asha.report(2, 2, (99.0, 9.0)) is Decision.GO_ON  # no rung
+    assert asha.report(3, 3, (99.0, 9.0)) is Decision.GO_ON  # the first at another rung
+
+
+def test_a_second_report_at_a_rung_replaces_nothing_and_is_not_counted_twice() -> None:
+    asha = Asha((1,), 2.0, ORDERS["layers"])
+    asha.report(0, 1, (10.0, 5.0))
+    assert asha.report(0, 1, (99.0, 5.0)) is Decision.GO_ON
+    asha.note(0, 1, (98.0, 5.0))
+    assert asha.entries(1) == {0: (10.0, 5.0)}
+    assert asha.entries(2) == {}
+
+
+def test_noted_reports_count_in_later_decisions() -> None:
+    asha = Asha((1,), 3.0, ORDERS["layers"])
+    asha.note(7, 1, (10.0, 5.0))
+    assert asha.report(0, 1, (11.0, 5.0)) is Decision.STOP
+
+
+@pytest.mark.parametrize(
+    ("epochs", "factor", "grace", "expected"),
+    [
+        (27, 3.0, 1, (1, 3, 9)),
+        (30, 3.0, None, (3, 10)),
+        (12, 3.0, None, (4,)),
+        (2, 3.0, None, (1,)),
+        (1, 3.0, None, ()),
+        (10, 1.5, 3, (3, 4, 7)),
+        (10, 3.0, 4, ()),
+        (3, 1.05, 1, (1, 2)),
+    ],
+)
+def test_rungs_by_the_epochs(epochs: int, factor: float, grace: int | None, expected: tuple[int, ...]) -> None:
+    assert rung_epochs(epochs, reduction_factor=factor, grace_epochs=grace) == expected
+
+
+@patient
+@given(epochs=st.integers(1, 400), factor=st.floats(1.1, 5.0), grace=st.integers(1, 40))
+def test_rungs_ascend_between_grace_and_the_end(epochs: int, factor: float, grace: int) -> None:
+    found = rung_epochs(epochs, reduction_factor=factor, grace_epochs=grace)
+    assert list(found) == sorted(set(found))
+    assert all(grace <= epoch < epochs for epoch in found)
+
+
+@pytest.mark.parametrize("rungs", [(0, 1), (3, 1), (1, 1)])
+def test_rungs_must_ascend(rungs: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="do not ascend"):
+        Asha(rungs, 3.0, quality_alone)
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.5, math.nan])
+def test_the_reduction_factor_must_reduce(factor: float) -> None:
+    with pytest.raises(ValueError, match="not above 1"):
+        Asha((1,), factor, quality_alone)
+
+
+def test_an_unknown_rule_is_named_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"asha\.rule: no rule is called 'layer'; did you mean 'layers'\?.*none"):
+        RULES.order("layer", TWO)
+
+
+def test_a_rule_of_two_objectives_refuses_more() -> None:
+    with pytest.raises(ConfigError, match=r"asha\.rule: 'residual' compares one.*num_params, agreement, macs.*layers"):
+        RULES.order("residual", THREE)
+
+
+@patient
+@given(values=rungs)
+def test_the_volume_that_is_added_is_the_same_by_rectangles_and_by_any_number_of_objectives(values: Floats) -> None:
+    layer = np.unique(values[non_dominated_mask(values)], axis=0)
+    scaled = np.round((layer - layer.min(axis=0)) / np.maximum(np.ptp(layer, axis=0), 1e-9), 9)
+    fast, general = list(_largest_area_first(scaled)), list(_lazily_largest_first(scaled))
+    corner = np.full(2, 1.1)
+    prefixes = range(1, len(layer) + 1)
+    volumes = [[hypervolume(scaled[picks[:count]], corner) for count in prefixes] for picks in (fast, general)]
+    assert volumes[0] == pytest.approx(volumes[1])
+
+
+@pytest.mark.parametrize("name", ["layers", "none"])
+def test_a_name_is_registered_once(name: str) -> None:
+    registry = RuleRegistry()
+    registry.register("layers", lambda objectives: quality_alone)
+    with pytest.raises(ValueError, match="registered already"):
+        registry.register(name, lambda objectives: quality_alone)
+
+
+@patient
+@given(values=rungs)
+def test_usual_quality_never_rises_with_cost(values: Floats) -> None:
+    usual = usual_quality(values[:, 1], values[:, 0])
+    order = np.argsort(values[:, 1], kind="stable")
+    assert (np.diff(usual[order]) <= 0.0).all()
+    same = np.diff(values[order, 1]) == 0.0
+    assert (np.diff(usual[order])[same] == 0.0).all()
+
+
+def test_usual_quality_follows_a_line_to_its_ends_and_ignores_outliers() -> None:
+    sizes = np.linspace(3.0, 6.0, 40)
+    line = 60.0 - 9.0 * sizes
+    spoilt = line.copy()
+    spoilt[[5, 20, 33]] = 90.0
+    assert usual_quality(sizes, line) == pytest.approx(line, abs=0.3)
+    assert usual_quality(sizes, spoilt) == pytest.approx(line, abs=1.5)

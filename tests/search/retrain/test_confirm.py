@@ -1,0 +1,206 @@
+"""Confirming through real searches: the test split is opened once, what ended stays, what changed is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nas_distill.config import LOCAL_DIR, BudgetConfig, ResourcesConfig, SearchConfig, TeacherConfig
+from nas_distill.data.splits import open_split
+from nas_distill.errors import ConfigError, NasDistillError, RunError
+from nas_distill.run_directory.files import read_record, write_record
+from nas_distill.knowledge.teacher_test_logits import read_test_answers
+from nas_distill.models.teacher import load_teacher
+from nas_distill.records import Recipe, TrialStatus
+from nas_distill.search import cluster, confirm
+from nas_distill.search.retrain.confirm import confirm_students
+from nas_distill.search.retrain.confirm_plan import Request
+from nas_distill.search.service import start_search
+from nas_distill.run_directory.layout import RunDirectory
+from tests.helpers import SMALL_DATA, Heard, SmallRun
+from tests.search import processes
+
+ONE = Request(picks=("best_quality",), seeds=2)
+
+
+@pytest.fixture(autouse=True)
+def _at_hand(shared_cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def at_hand(resources: ResourcesConfig) -> Iterator[None]:
+        cluster._check_room(resources)
+        yield
+
+    monkeypatch.setattr(confirm, "ray_cluster", at_hand)
+
+
+@pytest.fixture(scope="module")
+def searched(small_run: SmallRun, shared_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    config = SearchConfig(
+        data=SMALL_DATA,
+        teacher=TeacherConfig(model=f"{LOCAL_DIR}{small_run.run.teacher}"),
+        budget=BudgetConfig(trials=2),
+        recipe=Recipe(epochs=2, batch_size=64),
+        resources=ResourcesConfig(max_parallel_trials=1),
+    )
+    return start_search(config, tmp_path_factory.mktemp("searched") / "run", Heard()).run
+
+
+@pytest.fixture
+def run(searched: RunDirectory, tmp_path: Path) -> RunDirectory:
+    shutil.copytree(searched.path, tmp_path / "run")
+    return RunDirectory(tmp_path / "run")
+
+
+@pytest.mark.timeout(400)
+def test_picks_are_trained_with_and_without_the_teacher_and_scored_on_test(run: RunDirectory) -> None:
+    assert not (run.images / "test.npy").exists()
+    heard = Heard()
+    outcome = confirm_students(run.path, ONE, heard)
+    assert (outcome.interrupted, outcome.planned, outcome.new) == (False, 4, 4)
+    assert heard.texts("confirm")[0] == "the test split is opened: 360 images"
+    records = run.read_confirmations()
+    assert [(one.confirmation.repetition, one.confirmation.arm) for one in records if one.confirmation] == [
+        (0, "alone"), (0, "taught"), (1, "alone"), (1, "taught"),
+    ]  # fmt: skip
+    searched_as = run.trial(records[0].number).read_result()
+    assert searched_as is not None
+    for record in records:
+        assert record.status is TrialStatus.COMPLETE
+        assert record.spec == searched_as.spec
+        assert record.metrics is not None
+        assert sum(record.metrics.class_counts) == 360
+        assert record.metrics.feature_cka is None
+        assert len(record.curve) == 2
+        assert (record.recipe == searched_as.recipe) == (
+            record.confirmation is not None and record.confirmation.arm == "taught"
+        )
+    # The teacher's test accuracy is what the gaps are measured against, on the very images.
+    data = SMALL_DATA
+    test = open_split(data, run.path, "test")
+    manifest = test.manifest
+    teacher = load_teacher(f"{LOCAL_DIR}{run.teacher}", class_names=manifest.class_names, channels=manifest.channels)
+    (batch,) = test.batches(torch.arange(360), 360, device=torch.device("cpu"))
+    stored = read_test_answers(run.confirm, teacher_sha256=teacher.weights_sha256(), data_id=manifest.data_id)
+    torch.testing.assert_close(stored, teacher(batch.images), rtol=1e-4, atol=1e-4)
+    top1 = (stored.argmax(dim=1) == batch.labels).double().mean().item()
+    for record in records:
+        assert record.metrics is not None
+        assert record.metrics.gap_points == pytest.approx(100 * (top1 - record.metrics.top1))
+    assert np.load(run.images / "test.npy").shape == (360, 1, 8, 8)
+
+    # What ended stays; more repetitions are added; the split is not decoded again.
+    before = {path: path.stat().st_mtime_ns for path in [*run.confirm.rglob("result.json"), run.images / "test.npy"]}
+    outcome = confirm_students(run.path, Request(picks=("best_quality",), seeds=3), Heard())
+    assert (outcome.planned, outcome.new) == (6, 2)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert confirm_students(run.path, ONE, Heard()).new == 0
+
+
+@pytest.mark.timeout(400)
+def test_folds_leave_the_test_split_closed(run: RunDirectory) -> None:
+    outcome = confirm_students(run.path, Request(picks=("best_quality",), folds=2, release=False), Heard())
+    assert (outcome.planned, outcome.new) == (4, 4)
+    assert not (run.images / "test.npy").exists()
+    assert not run.tested_teacher.exists()
+    counts = [sum(one.metrics.class_counts) for one in run.read_confirmations() if one.metrics is not None]
+    assert counts == [160] * 4
+
+
+def test_another_teacher_is_refused_before_anything_is_trained(run: RunDirectory) -> None:
+    record = run.read_teacher()
+    write_record(run.teacher_record, record.model_copy(update={"weights_sha256": "f" * 64}))
+    with pytest.raises(RunError, match="is another teacher than the one that the trials were distilled from") as caught:
+        confirm_students(run.path, ONE, Heard())
+    assert "\n" not in str(caught.value)
+    assert not run.confirm.exists()
+
+
+@pytest.mark.parametrize("request_", [Request(seeds=1, release=True), Request(folds=2, release=True)])
+def test_a_release_that_could_never_be_is_refused_before_anything_is_trained(
+    run: RunDirectory, request_: Request
+) -> None:
+    with pytest.raises(ConfigError, match=r"holds out at most 3 .* a release takes 5; leave --release out") as caught:
+        confirm_students(run.path, request_, Heard())
+    assert "\n" not in str(caught.value)
+    assert not list(run.confirm.rglob("*"))
+    assert not (run.images / "test.npy").exists()
+
+
+def test_a_student_that_gets_no_arm_with_release_is_told(run: RunDirectory) -> None:
+    with closing(sqlite3.connect(run.path / "study.db")) as database, database:
+        rows = "SELECT trial_user_attribute_id, value_json FROM trial_user_attributes WHERE key = 'assignment'"
+        for key, text in database.execute(rows).fetchall():
+            assignment = json.loads(json.loads(text))
+            assignment["recipe"]["losses"] = {}
+            update = "UPDATE trial_user_attributes SET value_json = ? WHERE trial_user_attribute_id = ?"
+            database.execute(update, (json.dumps(json.dumps(assignment)), key))
+    (run.teacher / "model.safetensors").unlink()  # enough is told before anything is trained
+    heard = Heard()
+    with pytest.raises(NasDistillError):
+        confirm_students(run.path, Request(picks=("best_quality",), release=True), heard)
+    (line,) = heard.texts("confirm")
+    assert re.fullmatch(r"trial \d gets no arm with release: it is trained without the teacher", line)
+
+
+def test_other_weights_are_refused(run: RunDirectory) -> None:
+    weights = run.teacher / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-2] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(RunError, match=r"the weights are not those that metrics\.json was measured on"):
+        confirm_students(run.path, ONE, Heard())
+
+
+def test_other_data_are_refused(run: RunDirectory) -> None:
+    text = run.config.read_text()
+    assert "max_train_images: 320" in text
+    run.config.write_text(text.replace("max_train_images: 320", "max_train_images: 300"))
+    with pytest.raises(RunError, match=r"data\.max_train_images was 320 and is now 300"):
+        confirm_students(run.path, ONE, Heard())
+    assert not (run.images / "test.npy").exists()
+
+
+def test_damaged_answers_are_asked_for_again(run: RunDirectory) -> None:
+    confirm_students(run.path, Request(picks=("best_quality",), seeds=1), Heard())
+    array = run.confirm / "test_logits.npy"
+    whole = array.read_bytes()
+    array.write_bytes(whole[:-5])
+    teacher = run.read_teacher()
+    with pytest.raises(RunError, match=r"test_logits\.npy.*; confirm again"):
+        read_test_answers(run.confirm, teacher_sha256=teacher.weights_sha256, data_id=teacher.data_id)
+    confirm_students(run.path, ONE, Heard())
+    assert array.read_bytes() == whole
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_what_is_cut_off_goes_on_by_the_same_command(
+    run: RunDirectory, tmp_path: Path, searches: list[subprocess.Popen[bytes]]
+) -> None:
+    for name in ("config.yaml",):
+        text = (run.path / name).read_text()
+        (run.path / name).write_text(text.replace("checkpoint_interval_s: 5.0", "checkpoint_interval_s: 0.0"))
+    log = tmp_path / "log"
+    arguments = [str(run.path), "--picks", "best_quality", "--seeds", "2"]
+    searches.append(processes.start(arguments, log, verb="confirm"))
+    processes.wait_for(lambda: any(run.confirm.rglob("epochs.jsonl")), searches[0], log)
+    os.killpg(searches[0].pid, signal.SIGINT)
+    assert searches[0].wait(timeout=60) == 130
+    assert "Traceback" not in log.read_text()
+    assert processes.descendants(searches[0].pid) == {searches[0].pid}
+    searches.append(processes.start(arguments, log, verb="confirm"))
+    assert searches[1].wait(timeout=240) == 0, log.read_text()
+    assert len(run.read_confirmations()) == 4
+    assert read_record(run.tested_teacher, type(run.read_teacher())).class_counts

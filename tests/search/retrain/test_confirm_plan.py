@@ -1,0 +1,165 @@
+"""Which students are confirmed, by which trainings."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nas_distill.analysis.trials.study_reader import read_study
+from nas_distill.records.task import Assignment
+from nas_distill.config import PicksConfig, SearchConfig
+from nas_distill.errors import ConfigError, NoStudentError
+from nas_distill.records.recipe import Adaptation
+from nas_distill.records import Recipe, TrialRecord
+from nas_distill.search.retrain.confirm_plan import (
+    Request,
+    choose_students,
+    control_recipe,
+    plan_confirmation,
+    released_recipe,
+    unreleased,
+)
+from nas_distill.search.retrain.fold_plan import plan_folds
+from nas_distill.run_directory.layout import RunDirectory
+from tests.report.factory import make_records, make_run
+
+CONFIG = SearchConfig()
+
+
+def assigned(records: list[TrialRecord]) -> list[Assignment]:
+    names = ("seed", "spec", "recipe", "cost")
+    return [
+        Assignment(number=number, **{name: getattr(record, name) for name in names})
+        for number, record in enumerate(records)
+    ]
+
+
+def plan(run: RunDirectory, records: list[TrialRecord], request: Request) -> tuple[Assignment, ...]:
+    return plan_confirmation(run, CONFIG, assigned(records), request)
+
+
+def test_by_default_each_pick_is_trained_five_times_in_two_arms(tmp_path: Path) -> None:
+    records = make_records(12)
+    run = make_run(tmp_path / "run", records)
+    planned = plan(run, records, Request())
+    numbers = choose_students(read_study(run), CONFIG, ())
+    assert 1 <= len(numbers) <= 3
+    found = [(one.number, one.confirmation.repetition, one.confirmation.arm) for one in planned if one.confirmation]
+    expected = [(number, part, arm) for number in numbers for part in range(5) for arm in ("taught", "alone")]
+    assert found == expected
+    assert all(one.fold is None for one in planned)
+
+
+def test_arms_share_their_seed_and_repetitions_do_not(tmp_path: Path) -> None:
+    records = make_records(12)
+    run = make_run(tmp_path / "run", records)
+    by_seeds, by_folds = plan(run, records, Request(seeds=3)), plan(run, records, Request(folds=3))
+    for planned in (by_seeds, by_folds):
+        arms: dict[tuple[int, int], set[int]] = {}
+        for one in planned:
+            assert one.confirmation is not None
+            arms.setdefault((one.number, one.confirmation.repetition), set()).add(one.seed)
+        assert all(len(seeds) == 1 for seeds in arms.values())
+        assert len(set.union(*arms.values())) == len(arms)
+    searched = {record.seed for record in records}
+    scored = plan_folds(run, SearchConfig(picks=PicksConfig(folds=3)), assigned(records))  # by `search --folds 3`
+    assert {one.number for one in scored} == {one.number for one in by_folds}
+    epochs = {
+        int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0]) for seed in searched for epoch in range(12)
+    }
+    used = searched | epochs | {one.seed for one in scored}
+    assert not used & {one.seed for one in (*by_seeds, *by_folds)}
+    assert not {one.seed for one in by_seeds} & {one.seed for one in by_folds}
+    assert [one.fold.number for one in by_folds if one.fold] == [
+        one.confirmation.repetition for one in by_folds if one.confirmation
+    ]
+
+
+def test_more_repetitions_leave_those_that_ended_as_they_are(tmp_path: Path) -> None:
+    records = make_records(12)
+    run = make_run(tmp_path / "run", records)
+    few, many = (plan(run, records, Request(seeds=seeds)) for seeds in (2, 5))
+    assert {one.digest() for one in few} < {one.digest() for one in many}
+
+
+def test_the_control_is_the_recipe_without_the_teacher() -> None:
+    recipe = Recipe(losses={"kd": {"weight": 0.9}}, label_weight=0.1, adaptive=Adaptation(release=True), epochs=7)
+    assert control_recipe(recipe) == Recipe(losses={}, label_weight=1.0, epochs=7)
+    assert control_recipe(Recipe(losses={"kd": {}}, label_weight=2.0)).label_weight == 2.0
+    assert released_recipe(recipe.model_copy(update={"adaptive": Adaptation(release_holdout=0.2)})).adaptive == (
+        Adaptation(release=True, release_holdout=0.2)
+    )
+
+
+def test_release_is_a_third_arm_where_it_says_something_new(tmp_path: Path) -> None:
+    records = make_records(4)
+    run = make_run(tmp_path / "run", records)
+
+    def arms(recipe: Recipe) -> tuple[set[str], tuple[str, ...]]:
+        own = [record.model_copy(update={"recipe": recipe}) for record in records]
+        planned = plan(run, own, Request(picks=("best_quality",), release=True))
+        return {one.confirmation.arm for one in planned if one.confirmation}, unreleased(planned)
+
+    assert arms(Recipe()) == ({"taught", "alone", "released"}, ())
+    for recipe, reason in (
+        (Recipe(adaptive=Adaptation(release=True)), "its own recipe releases classes"),
+        (Recipe(losses={}), "it is trained without the teacher"),
+        (Recipe(losses={"none": {}}), "it is trained without the teacher"),
+        (Recipe(losses={"hint": {}}), "it weighs pulls on the logits, and hint has none"),
+        (Recipe(mix="mixup"), "it needs images of one class, and recipe.mix is mixup"),
+    ):
+        names, (line,) = arms(recipe)
+        assert names == {"taught", "alone"}
+        assert re.fullmatch(rf"trial \d gets no arm with release: .*{reason}.*", line)
+
+
+def test_students_are_named_by_rule_by_number_and_as_the_front(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", make_records(15))
+    study = read_study(run)
+    front = choose_students(study, CONFIG, ("front",))
+    assert len(front) > 3
+    assert set(choose_students(study, CONFIG, ())) <= set(front)
+    outside = next(number for number in range(15) if number not in front)
+    assert choose_students(study, CONFIG, (str(outside), "best_quality", str(outside))) == (outside, front[-1])
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("kneee", r"--picks: 'kneee' is no pick; did you mean 'knee'\?"),
+        ("99", r"--picks: trial 99 has no fully trained student; of 11 that have one"),
+        ("11", r"--picks: trial 11 has no fully trained student"),  # it failed
+        ("-1", r"--picks: '-1' is no pick"),
+        ("", r"--picks: '' is no pick"),
+    ],
+)
+def test_what_names_no_student_is_told(tmp_path: Path, asked: str, message: str) -> None:
+    study = read_study(make_run(tmp_path / "run", make_records(12, failed=1)))
+    with pytest.raises(ConfigError, match=message) as caught:
+        choose_students(study, CONFIG, (asked,))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("records", [[], make_records(2, failed=2)])
+def test_a_run_without_a_student_is_told(tmp_path: Path, records: list[TrialRecord]) -> None:
+    with pytest.raises(NoStudentError, match="none to confirm"):
+        choose_students(read_study(make_run(tmp_path / "run", records)), CONFIG, ())
+
+
+@pytest.mark.parametrize(
+    ("values", "flag"), [({"seeds": 0}, "--seeds"), ({"folds": 1}, "--folds"), ({"folds": -2}, "--folds")]
+)
+def test_impossible_numbers_are_told(values: dict[str, int], flag: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{flag}: .*give at least"):
+        Request(**values)  # type: ignore[arg-type]
+
+
+def test_folds_of_a_mixing_recipe_are_refused(tmp_path: Path) -> None:
+    records = [record.model_copy(update={"recipe": Recipe(mix="cutmix")}) for record in make_records(3)]
+    run = make_run(tmp_path / "run", records)
+    with pytest.raises(ConfigError, match=r"--folds: the recipe of trial \d uses cutmix.*--seeds"):
+        plan(run, records, Request(folds=2))
+    assert plan(run, records, Request(seeds=1))

@@ -1,0 +1,105 @@
+"""`--folds` through whole searches."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from nas_distill.config import LOCAL_DIR, BudgetConfig, PicksConfig, ResourcesConfig, SearchConfig, TeacherConfig
+from nas_distill.config.loading import read_run_config
+from nas_distill.errors import ConfigError
+from nas_distill.records import Recipe, TrialStatus
+from nas_distill.report import load_content
+from nas_distill.report.sections.folds import fold_section
+from nas_distill.search.service import resume_search, start_search
+from nas_distill.run_directory.layout import RunDirectory
+from tests.helpers import SMALL_DATA, Heard, SmallRun
+from tests.search import processes
+
+pytestmark = pytest.mark.usefixtures("shared_cluster")
+
+
+def make_config(small: SmallRun, folds: int) -> SearchConfig:
+    return SearchConfig(
+        data=SMALL_DATA,
+        teacher=TeacherConfig(model=f"{LOCAL_DIR}{small.run.teacher}"),
+        budget=BudgetConfig(trials=2),
+        recipe=Recipe(epochs=1, batch_size=64),
+        picks=PicksConfig(folds=folds),
+        resources=ResourcesConfig(max_parallel_trials=1),
+    )
+
+
+def results(run: RunDirectory) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in run.folds.rglob("result.json")}
+
+
+@pytest.mark.timeout(400)
+def test_folds_after_a_search_added_to_a_finished_one_and_cut_off(small_run: SmallRun, tmp_path: Path) -> None:
+    run = start_search(make_config(small_run, 0), tmp_path / "run", Heard()).run
+    assert not run.folds.exists()
+
+    outcome = resume_search(run.path, Heard(), folds=2)
+    assert (outcome.interrupted, outcome.new_trials) == (False, 0)
+    assert read_run_config(run).picks.folds == 2
+    content = load_content(run)
+    numbers = {pick.number for pick in content.picks} - {None}
+    assert len(content.folds) == 2 * len(numbers)
+    assert all(record.status is TrialStatus.COMPLETE for record in content.folds)
+    section = fold_section(content)
+    assert section is not None
+    assert {line[2] for line in section.lines} == {"2 of 2"}
+    assert section.notes[1].startswith("The teacher was trained on the images of every fold")
+
+    # What ended stays; what did not is trained by the next call, without the flag.
+    before = results(run)
+    lost = next(iter(before))
+    lost.unlink()
+    resume_search(run.path, Heard())
+    after = results(run)
+    assert {path: when for path, when in after.items() if path != lost} == {
+        path: when for path, when in before.items() if path != lost
+    }
+    assert lost in after
+
+
+def test_more_folds_than_a_class_has_images_are_refused_before_anything_is_trained(
+    small_run: SmallRun, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"picks\.folds: 300 folds need 300 training images of every class") as caught:
+        start_search(make_config(small_run, 300), tmp_path / "run", Heard())
+    assert "\n" not in str(caught.value)
+    assert not RunDirectory(tmp_path / "run").teacher.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_interrupted_folds_go_on_with_resume(
+    small_run: SmallRun, tmp_path: Path, searches: list[subprocess.Popen[bytes]]
+) -> None:
+    run, log = RunDirectory(tmp_path / "run"), tmp_path / "log"
+    arguments = [
+        "--data", "digits", "--teacher", f"{LOCAL_DIR}{small_run.run.teacher}", "--trials", "1", "--epochs", "150",
+        "--batch-size", "16", "--max-train-images", "320", "--set", "data.max_validation_images=160", "--folds", "2",
+        "--set", "resources.checkpoint_interval_s=0", "--out", str(run.path),
+    ]  # fmt: skip
+    searches.append(processes.start(arguments, log))
+    processes.wait_for(lambda: any(run.folds.rglob("state.safetensors")), searches[0], log)
+    os.killpg(searches[0].pid, signal.SIGINT)
+    assert searches[0].wait(timeout=60) == 130
+    assert f"--resume {run.path}" in log.read_text()
+    assert "Traceback" not in log.read_text()
+    assert processes.descendants(searches[0].pid) == {searches[0].pid}
+    cut = {path.parents[1].name for path in run.folds.rglob("state.safetensors")}
+    assert cut
+
+    searches.append(processes.start(["--resume", str(run.path)], log))
+    assert searches[1].wait(timeout=240) == 0, log.read_text()
+    records = load_content(run).folds
+    assert [record.status for record in records] == [TrialStatus.COMPLETE] * 2
+    assert {f"2-{one.fold.number}" for one in records if one.fold is not None and one.resumptions == 1} == cut
+    assert "Cross-validation, 2 folds" in log.read_text()

@@ -1,0 +1,197 @@
+"""What a user can do wrong in a search: one clear line, trials in flight are booked, and once corrected it goes on.
+
+Real files, samplers, studies on SQLite and trainings, and no Ray.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import textwrap
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from nas_distill.config import SamplerConfig, SearchConfig, SpaceConfig
+from nas_distill.errors import NasDistillError, SpaceError, StudyError
+from nas_distill.objectives import check_objectives
+from nas_distill.records import Recipe
+from nas_distill.search import study
+from nas_distill.search.driver.driver import SearchDriver
+from nas_distill.search.study.fingerprint import Fingerprint, source_digest
+from nas_distill.search.proposal.limits import make_limits
+from nas_distill.search.proposal.costs import InputShape, Pricer
+from nas_distill.search.proposal.proposer import Proposer
+from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
+from nas_distill.search.spaces.loading import load_space
+from nas_distill.search.study.database import LedgerStorage
+from nas_distill.search.study.ledger import StudyLedger
+from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.trial.run import run_trial
+from nas_distill.trial.context import TrialContext
+from tests.helpers import Heard, SmallRun
+
+OBJECTIVES = check_objectives(("gap_points", "num_params"))
+TOTAL = 3
+
+SPACE = """
+    from nas_distill.records import StudentSpec
+
+    def space(trial):
+        width = trial.suggest_int("width", 2, 12)
+        depths = (1, 1)
+        {fault}
+        return StudentSpec(architecture="small_resnet", arguments={{"widths": (width, width), "depths": depths}})
+"""
+SAMPLER = """
+    from optuna.samplers import RandomSampler
+
+    class Mine(RandomSampler):
+        told = 0
+        {fault}
+"""
+ASKED_WRONG = """
+        def sample_independent(self, study, trial, name, distribution):
+            if trial.number >= 1:
+                raise KeyError(name)
+            return super().sample_independent(study, trial, name, distribution)
+"""
+TOLD_WRONG = """
+        def after_trial(self, study, trial, state, values):
+            raise RuntimeError("no idea")
+"""
+
+
+def write(path: Path, template: str, fault: str) -> Path:
+    path.write_text(textwrap.dedent(template.format(fault=fault)))
+    return path
+
+
+def open_search(
+    folder: Path, small: SmallRun, *, space: Path, sampler: str = "tpe", max_params: int | None = None
+) -> tuple[SearchDriver, StudyLedger]:
+    run = RunDirectory(folder / "run")
+    ledger = StudyLedger(run.own_storage, "nas_distill", OBJECTIVES, 0, SamplerConfig(name=sampler))
+    loaded = load_space(str(space))
+    ledger.set_fingerprint(
+        Fingerprint(
+            data_id="d", space=loaded.name, space_source=source_digest(loaded.source_path, loaded.name),
+            recipe="fixed", recipe_source="", epochs=1,
+        )
+    )  # fmt: skip
+    proposer = Proposer(
+        ledger,
+        space=loaded,
+        limits=make_limits(SpaceConfig(max_params=max_params), small.run.read_teacher().cost),
+        pricer=Pricer(InputShape(num_classes=10, channels=1, image_size=8)),
+        recipe=Recipe(epochs=1, batch_size=64),
+        recipes=load_recipe_space("fixed"),
+        choices=make_choices(SearchConfig()),
+        seed=0,
+        max_refusals=6,
+        known=ledger.assigned(),
+    )
+    driver = SearchDriver(
+        run, ledger, proposer, objectives=OBJECTIVES, total=TOTAL, max_failures=0, progress=Heard()
+    )  # fmt: skip
+    return driver, ledger
+
+
+def work(driver: SearchDriver, folder: Path, context: TrialContext) -> NasDistillError | None:
+    """Trains what is handed out, two at a time, and returns why no more was."""
+    run = RunDirectory(folder / "run")
+    while True:
+        flying = [one for one in (driver.next_assignment(), driver.next_assignment()) if one is not None]
+        for assignment in flying:
+            run_trial(assignment, context, run.trial(assignment.number))
+            driver.trial_ended(assignment.number, None)
+        if not flying:
+            return driver.failure
+
+
+def states(folder: Path) -> list[TrialState]:
+    storage = RunDirectory(folder / "run").own_storage
+    return [trial.state for trial in optuna.load_study(study_name="nas_distill", storage=storage).trials]
+
+
+@pytest.fixture(autouse=True)
+def run_folder(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("if trial.number >= 1: raise ZeroDivisionError('mine')", r"mine\.py:\d+: space .* raised ZeroDivisionError"),
+        ("if trial.number >= 1: return {'width': width}", "returned {'width': .* return a nas_distill"),
+        ("if trial.number >= 1: depths = (1,)", r"6 candidates in a row were refused \(6 unbuildable"),
+        ("if trial.number >= 1: width = 4000", r"6 candidates in a row were refused \(6 over budget"),
+        ("if trial.number >= 1: trial.suggest_int('width', 12, 2)", "raised ValueError"),
+    ],
+    ids=["raises", "type", "unbuildable", "infeasible", "distribution"],
+)
+def test_a_faulty_space_ends_the_handing_out_and_is_corrected(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext, fault: str, message: str
+) -> None:
+    space = write(tmp_path / "mine.py", SPACE, fault)
+    driver, _ = open_search(tmp_path, small_run, space=space)
+    failure = work(driver, tmp_path, context)
+    assert isinstance(failure, SpaceError)
+    assert (failure.exit_code, str(failure).count("\n")) == (5, 0)
+    with pytest.raises(SpaceError, match=message):
+        raise failure
+    assert states(tmp_path)[0] is TrialState.COMPLETE
+    assert TrialState.RUNNING not in states(tmp_path)
+
+    if "raised" in message or "returned" in message:
+        write(space, SPACE, "pass")
+        again, _ = open_search(tmp_path, small_run, space=space)
+        assert work(again, tmp_path, context) is None
+        assert states(tmp_path).count(TrialState.COMPLETE) == TOTAL
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [(ASKED_WRONG, "raised KeyError: 'width' in sample_independent"), (TOLD_WRONG, "raised RuntimeError: no idea")],
+    ids=["asked", "told"],
+)
+def test_a_faulty_sampler_ends_the_handing_out_and_another_goes_on(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext, fault: str, message: str
+) -> None:
+    space = write(tmp_path / "mine.py", SPACE, "pass")
+    sampler = write(tmp_path / "sampler.py", SAMPLER, "pass")
+    sampler.write_text(sampler.read_text() + textwrap.indent(textwrap.dedent(fault), "    "))
+    driver, _ = open_search(tmp_path, small_run, space=space, sampler=f"{sampler}:Mine")
+    failure = work(driver, tmp_path, context)
+    assert isinstance(failure, StudyError)
+    assert (failure.exit_code, str(failure).count("\n")) == (9, 0)
+    assert message in str(failure)
+    assert states(tmp_path)[0] is TrialState.COMPLETE
+    assert TrialState.RUNNING not in states(tmp_path)
+    again, _ = open_search(tmp_path, small_run, space=space, sampler="random")
+    assert work(again, tmp_path, context) is None
+    assert states(tmp_path).count(TrialState.COMPLETE) == TOTAL
+
+
+def test_a_database_that_is_locked_while_a_result_is_booked_loses_nothing(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study, "LedgerStorage", partial(LedgerStorage, patience_s=0.5))
+    space = write(tmp_path / "mine.py", SPACE, "pass")
+    driver, _ = open_search(tmp_path, small_run, space=space)
+    first = driver.next_assignment()
+    assert first is not None
+    run_trial(first, context, RunDirectory(tmp_path / "run").trial(first.number))
+    with closing(sqlite3.connect(tmp_path / "run" / "study.db")) as locker:
+        locker.execute("BEGIN EXCLUSIVE")
+        driver.trial_ended(first.number, None)  # its result is on disk, and cannot be booked
+        locker.rollback()
+    assert isinstance(driver.failure, StudyError)
+    assert "database is locked" in str(driver.failure)
+    assert not driver.waiting
+    again, _ = open_search(tmp_path, small_run, space=space)
+    assert states(tmp_path) == [TrialState.COMPLETE]
+    assert work(again, tmp_path, context) is None

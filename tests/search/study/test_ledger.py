@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from nas_distill.config import SamplerConfig
+from nas_distill.errors import RunError, StudyError
+from nas_distill.objectives import check_objectives
+from nas_distill.records import TeacherRecord, TrialRecord
+from nas_distill.search.study.ledger import StudyLedger
+from tests.helpers import SmallRun, make_assignment
+from tests.search.study.ledgers import ask_and_assign, complete, failed, open_ledger, stored, url
+
+OBJECTIVES = check_objectives(("gap_points", "num_params"))
+
+
+def test_a_complete_trial_is_told_with_its_values_and_its_whole_record(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    number = ask_and_assign(ledger)
+    record = complete(number)
+    ledger.tell(record)
+    (trial,) = stored(tmp_path)
+    assert trial.state is TrialState.COMPLETE
+    assert trial.values == [1.5, float(record.cost.num_params)]
+    assert TrialRecord.model_validate_json(trial.user_attrs["record"]) == record
+    assert ledger.ended() == [record]
+
+
+def test_telling_twice_changes_nothing(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    number = ask_and_assign(ledger)
+    ledger.tell(complete(number, gap=1.0))
+    ledger.tell(complete(number, gap=9.0))
+    assert [record.metrics and record.metrics.gap_points for record in ledger.ended()] == [1.0]
+
+
+def test_a_trial_cut_off_while_it_was_told_counts_once(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    number = ask_and_assign(ledger)
+    on_disk = optuna.load_study(study_name="nas_distill", storage=url(tmp_path))
+    trial = optuna.trial.Trial(on_disk, stored(tmp_path)[0]._trial_id)
+    trial.set_user_attr("record", complete(number).model_dump_json())  # and killed before the state was written
+    ledger = open_ledger(tmp_path)
+    assert ledger.ended() == []
+    assert [assignment.number for assignment in ledger.unfinished()] == [number]
+    ledger.tell(complete(number))
+    assert len(ledger.ended()) == 1
+    assert ledger.unfinished() == []
+
+
+def test_a_failed_trial_is_told_as_failed(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.tell(failed(ask_and_assign(ledger)))
+    (trial,) = stored(tmp_path)
+    assert trial.state is TrialState.FAIL
+    assert ledger.ended()[0].error == "NaN"
+
+
+def test_a_refused_candidate_is_pruned_with_its_constraints(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    trial = ledger.ask()
+    trial.suggest_float("x", 0, 1)
+    assignment = make_assignment()
+    ledger.refuse(trial, "too big", spec=assignment.spec, cost=assignment.cost, violations={"num_params": 0.5})
+    (frozen,) = stored(tmp_path)
+    assert frozen.state is TrialState.PRUNED
+    assert frozen.user_attrs["refusal"] == "too big"
+    assert any("constraints" in key for key in frozen.system_attrs)
+    assert ledger.refused() == 1
+    assert ledger.ended() == []
+
+
+def test_the_sampler_learns_the_size_limit(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    feasible = []
+    for _ in range(60):
+        trial = ledger.ask()
+        x = trial.suggest_float("x", 0, 1)
+        if x > 0.3:
+            ledger.refuse(trial, "too big", spec=make_assignment().spec, violations={"num_params": x - 0.3})
+        else:
+            ledger.assign(trial, make_assignment(trial.number), {"num_params": x - 0.3})
+            ledger.tell(complete(trial.number))  # equal values: only the constraint tells candidates apart
+        feasible.append(x <= 0.3)
+    assert sum(feasible[20:]) / 40 > 0.6  # 0.3 by chance
+
+
+def test_after_reopening_only_assigned_trials_are_in_flight(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    done, flying = ask_and_assign(ledger), ask_and_assign(ledger)
+    ledger.ask()  # the process died before this candidate was assigned
+    ledger.tell(complete(done))
+    ledger.close()
+    again = open_ledger(tmp_path)
+    assert [assignment.number for assignment in again.unfinished()] == [flying]
+    again.tell(complete(flying))
+    assert not [trial for trial in stored(tmp_path) if trial.state is TrialState.RUNNING]
+
+
+def test_a_reopened_study_does_not_repeat_its_proposals(tmp_path: Path) -> None:
+    def propose() -> list[float]:
+        ledger = open_ledger(tmp_path, seed=5)
+        values = []
+        for _ in range(3):
+            trial = ledger.ask()
+            values.append(trial.suggest_float("x", 0, 1))
+            ledger.refuse(trial, "for the test")
+        ledger.close()
+        return values
+
+    first, second = propose(), propose()
+    assert not set(first) & set(second)
+
+
+def test_equal_seeds_propose_equally_and_others_otherwise(tmp_path: Path) -> None:
+    values = []
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        (tmp_path / name).mkdir()
+        values.append(open_ledger(tmp_path / name, seed=seed).ask().suggest_float("x", 0, 1))
+    assert values[0] == values[1] != values[2]
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_chance_does_not_draw_what_the_sampler_has_drawn(sampler: str) -> None:
+    ledger = StudyLedger(None, "nas_distill", OBJECTIVES, 0, SamplerConfig(name=sampler))
+    drawn = [
+        [ledger.ask(at_random=at_random).suggest_float("x", 0, 1) for _ in range(8)] for at_random in (False, True)
+    ]
+    assert not set(drawn[0]) & set(drawn[1])
+
+
+def test_other_objectives_are_refused_with_both_lists(tmp_path: Path) -> None:
+    open_ledger(tmp_path)
+    with pytest.raises(StudyError, match="searched for gap_points, num_params, not gap_points, macs"):
+        open_ledger(tmp_path, names=("gap_points", "macs"))
+
+
+def test_a_withdrawn_study_leaves_its_name_to_other_objectives_and_one_that_was_there_stays(tmp_path: Path) -> None:
+    open_ledger(tmp_path).withdraw()
+    others = ("agreement", "macs", "num_params")
+    open_ledger(tmp_path, names=others)
+    open_ledger(tmp_path, names=others).withdraw()
+    with pytest.raises(StudyError, match="searched for agreement, macs, num_params, not gap_points"):
+        open_ledger(tmp_path)
+
+
+def test_another_teacher_is_refused(tmp_path: Path, small_run: SmallRun) -> None:
+    teacher = small_run.run.read_teacher()
+    ledger = open_ledger(tmp_path)
+    ledger.set_teacher(teacher)
+    ledger.set_teacher(teacher)
+    other = TeacherRecord.model_validate(teacher.model_dump() | {"weights_sha256": "0" * 64})
+    with pytest.raises(StudyError, match="another teacher"):
+        ledger.set_teacher(other)
+
+
+def test_a_result_that_the_study_does_not_know_is_a_run_error(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="trials/00041"):
+        open_ledger(tmp_path).tell(complete(41))
+
+
+def test_a_trial_is_repeated_with_its_choices(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    number = ask_and_assign(ledger)
+    ledger.tell(complete(number))
+    again = ledger.repeat(number)
+    assert [trial.state for trial in stored(tmp_path)] == [TrialState.COMPLETE]
+    assignment = make_assignment(again.number).model_copy(update={"assistant": number})
+    ledger.assign(again, assignment, {})
+    assert ledger.unfinished() == [assignment]
+    ledger.tell(complete(again.number, gap=0.5))
+    first, second = stored(tmp_path)
+    assert (second.params, second.distributions, second.constraints) == (
+        first.params, first.distributions, first.constraints,
+    )  # fmt: skip
+    assert second.values == [0.5, float(assignment.cost.num_params)]
+    with pytest.raises(RunError, match="the study has no such trial"):
+        ledger.repeat(7)
+
+
+def test_a_repetition_that_was_cut_off_before_it_was_assigned_was_never_asked_for(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    number = ask_and_assign(ledger)
+    ledger.tell(complete(number))
+    ledger.repeat(number)
+    again = open_ledger(tmp_path)
+    assert again.unfinished() == []
+    assert [trial.state for trial in stored(tmp_path)] == [TrialState.COMPLETE]
+    # And the next proposal is the sampler's own.
+    assert again.ask().suggest_float("x", 0, 1) != stored(tmp_path)[number].params["x"]
+
+
+def test_a_study_in_memory_is_asked_and_told_like_any_other() -> None:
+    ledger = StudyLedger(None, "nas_distill", OBJECTIVES, 0)
+    number = ask_and_assign(ledger)
+    record = complete(number)
+    ledger.tell(record)
+    assert ledger.ended() == [record]
+    ledger.close()
+
+
+def test_ended_trials_come_in_the_order_in_which_they_ended(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    numbers = [ask_and_assign(ledger) for _ in range(3)]
+    for number in (numbers[2], numbers[0], numbers[1]):
+        ledger.tell(complete(number))
+    assert [record.number for record in open_ledger(tmp_path).ended()] == [2, 0, 1]
+
+
+def test_refusals_are_counted_over_sessions(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.refuse(ledger.ask(), "one")
+    optuna.load_study(study_name="nas_distill", storage=url(tmp_path)).ask()  # an earlier version's that died
+    again = open_ledger(tmp_path)
+    assert again.refused() == 1
+    again.unfinished()
+    assert again.refused() == 2

@@ -1,0 +1,85 @@
+"""What a study is searched for is agreed once, and every difference is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nas_distill.errors import StudyError
+from nas_distill.objectives import check_objectives
+from nas_distill.search.study.fingerprint import Fingerprint, differences, source_digest
+from nas_distill.search.study.ledger import StudyLedger
+
+WAS = Fingerprint(
+    data_id="d1", space="tiny", space_source="aaaa", recipe="fixed", recipe_source="", epochs=30
+)  # fmt: skip
+
+
+def changed(**values: object) -> Fingerprint:
+    return Fingerprint.model_validate(WAS.model_dump() | values)
+
+
+@pytest.fixture
+def ledger() -> StudyLedger:
+    return StudyLedger(None, "nas_distill", check_objectives(("gap_points", "num_params")), 0)
+
+
+def test_a_study_without_a_fingerprint_takes_it_and_keeps_it(ledger: StudyLedger) -> None:
+    assert ledger.set_fingerprint(WAS) == ()
+    assert ledger.set_fingerprint(WAS) == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"data_id": "d2"}, "was searched on data d1, now d2; undo the change"),
+        ({"epochs": 9}, r"was searched with 30 epochs per student \(recipe\.epochs\), now 9"),
+        (
+            {"space": "resnet", "space_source": "bbbb"},
+            r"was searched in space tiny \(source aaaa\), now resnet \(source bbbb\)",
+        ),
+        (
+            {"recipe": "search", "recipe_source": "cccc"},
+            r"was searched with recipes from fixed \(source none\), now search \(source cccc\)",
+        ),
+        ({"data_id": "d2", "space_source": "bbbb"}, r"on data d1, now d2; in space tiny \(source aaaa\), now tiny"),
+    ],
+)
+def test_every_difference_is_shown(ledger: StudyLedger, values: dict[str, object], message: str) -> None:
+    ledger.set_fingerprint(WAS)
+    with pytest.raises(StudyError, match=message) as caught:
+        ledger.set_fingerprint(changed(**values))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_space_that_moved_is_the_same(ledger: StudyLedger) -> None:
+    ledger.set_fingerprint(WAS)
+    assert ledger.set_fingerprint(changed(space="/elsewhere/tiny.py")) == ()
+
+
+def test_a_space_that_raised_may_be_corrected_once_and_nothing_else(ledger: StudyLedger) -> None:
+    ledger.set_fingerprint(WAS)
+    ledger.note_space_failure()
+    with pytest.raises(StudyError, match="on data d1, now d2"):
+        ledger.set_fingerprint(changed(space_source="bbbb", data_id="d2"))
+    (change,) = ledger.set_fingerprint(changed(space_source="bbbb"))
+    assert change == "in space tiny (source aaaa), now tiny (source bbbb)"
+    with pytest.raises(StudyError, match="source bbbb"):
+        ledger.set_fingerprint(WAS)
+
+
+def test_a_digest_tells_files_and_functions_apart(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.py", tmp_path / "b.py"
+    first.write_text("x = 1")
+    second.write_text("x = 2")
+    digests = {
+        source_digest(first, str(first)),
+        source_digest(second, str(second)),
+        source_digest(first, f"{first}:other"),
+    }
+    assert len(digests) == 3
+    second.write_text("x = 1")
+    assert source_digest(second, str(second)) == source_digest(first, str(first))
+    assert source_digest(Path(), "fixed") == ""
+    assert differences(WAS, WAS) == ()

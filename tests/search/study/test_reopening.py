@@ -1,0 +1,68 @@
+"""A run whose config.yaml was edited is not gone on with: refused before anything is computed, with the difference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nas_distill.config.loading import dump_config, read_run_config
+from nas_distill.data.manifest import DataManifest
+from nas_distill.errors import StudyError
+from nas_distill.run_directory.files import read_record
+from nas_distill.objectives import check_objectives
+from nas_distill.search.study.fingerprint import Fingerprint, source_digest
+from nas_distill.search.service import resume_search
+from nas_distill.search.spaces.loading import load_space
+from nas_distill.search.study.ledger import StudyLedger
+from nas_distill.run_directory.layout import RunDirectory
+from tests.helpers import Heard
+from tests.report.factory import make_record, make_run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    run = make_run(tmp_path / "run", [make_record(0, gap_points=1.0, num_params=1000)])
+    config, space = read_run_config(run), load_space("tiny")
+    with_fingerprint = StudyLedger(run.own_storage, "nas_distill", check_objectives(config.objectives), 0)
+    with_fingerprint.set_fingerprint(
+        Fingerprint(
+            data_id=read_record(run.data_manifest, DataManifest).data_id,
+            space="tiny",
+            space_source=source_digest(space.source_path, "tiny"),
+            recipe="fixed",
+            recipe_source="",
+            epochs=config.recipe.epochs,
+        )
+    )
+    with_fingerprint.close()
+    return run
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        ({"space": {"name": "resnet"}}, r"in space tiny \(source \w{12}\), now resnet \(source \w{12}\)"),
+        ({"recipe": {"epochs": 7}}, r"with \d+ epochs per student \(recipe\.epochs\), now 7"),
+        ({"objectives": ["gap_points", "macs"]}, "for gap_points, num_params, not gap_points, macs"),
+    ],
+    ids=["space", "epochs", "objectives"],
+)
+def test_an_edited_configuration_is_refused(run: RunDirectory, edit: dict[str, object], message: str) -> None:
+    values = read_run_config(run).model_dump()
+    for key, value in edit.items():
+        values[key] = values[key] | value if isinstance(value, dict) else value
+    run.config.write_text(dump_config(type(read_run_config(run)).model_validate(values)))
+    with pytest.raises(StudyError, match=message) as caught:
+        resume_search(run.path, Heard())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_space_that_was_edited_is_refused(tmp_path: Path, run: RunDirectory) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(load_space("tiny").source_path.read_text() + "\n# another one\n")
+    values = read_run_config(run).model_dump()
+    values["space"]["name"] = str(file)
+    run.config.write_text(dump_config(type(read_run_config(run)).model_validate(values)))
+    with pytest.raises(StudyError, match=r"in space tiny \(source \w{12}\), now .*mine\.py \(source \w{12}\)"):
+        resume_search(run.path, Heard())
