@@ -11,25 +11,25 @@ import optuna
 import torch
 
 import nas_distill.models  # noqa: F401 - registers the entrypoints
-from nas_distill.analysis.trials.study_reader import StudySnapshot, read_study
 from nas_distill.analysis.diagnosis.verdicts import Verdict
-from nas_distill.records.task import Assignment, source_name
+from nas_distill.analysis.trials.study_reader import StudySnapshot, read_study
+from nas_distill.callbacks import NullProgress
 from nas_distill.config import LOCAL_DIR, DataConfig, SearchConfig, ViewsConfig
 from nas_distill.config.loading import dump_config
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import open_split
 from nas_distill.data.views.render import plan_views
-from nas_distill.run_directory.files import write_text
 from nas_distill.knowledge.build import build_knowledge
 from nas_distill.knowledge.layout import AnswerStorage
 from nas_distill.models.cost import measure_cost
 from nas_distill.models.teacher import load_teacher
-from nas_distill.callbacks import Silent
 from nas_distill.records import Recipe, StudentSpec, TrialRecord
+from nas_distill.records.task import TrialTask, source_name
+from nas_distill.run_directory.files import write_text
 from nas_distill.run_directory.layout import RunDirectory, TrialFolder
 from nas_distill.train.teacher import fit_teacher
+from nas_distill.trial.context import TrialContext, WorkerConfig, open_context
 from nas_distill.trial.run import run_trial
-from nas_distill.trial.context import TrialContext, Workplace, open_context
 
 CPU = torch.device("cpu")
 EPOCHS = 40
@@ -125,13 +125,13 @@ class _Site:
     ) -> None:
         self.run = RunDirectory(path)
         self._seed = seed
-        manifest = prepare_data(data, path, Silent())
+        manifest = prepare_data(data, path, NullProgress())
         splits = open_split(data, path, "train"), open_split(data, path, "validation")
         if teacher is None:
             recipe = Recipe(losses={}, label_smoothing=0.05, epochs=15, learning_rate=4e-3)
             fit_teacher(
                 "small_resnet", self.run.teacher, arguments=_TEACHER, recipe=recipe, splits=splits, views=views,
-                seed=seed, device=CPU, progress=Silent(),
+                seed=seed, device=CPU, progress=NullProgress(),
             )  # fmt: skip
         else:
             self.run.teacher.symlink_to(teacher)
@@ -141,16 +141,16 @@ class _Site:
         knowledge = build_knowledge(
             network, train=splits[0], validation=splits[1],
             plan=plan_views(views, manifest, epochs=EPOCHS, online=False), online=False, root=self.run.knowledge,
-            device=CPU, progress=Silent(), storage=AnswerStorage(embeddings=True),
+            device=CPU, progress=NullProgress(), storage=AnswerStorage(embeddings=True),
         )  # fmt: skip
         sources = {source_name(None, "none"): knowledge.folder.name}
         self._context: TrialContext = open_context(
-            Workplace(run=str(path), data=data, knowledge=sources, threads=1, cuda=False, checkpoint_interval_s=1e9)
+            WorkerConfig(run=str(path), data=data, knowledge=sources, threads=1, cuda=False, checkpoint_interval_s=1e9)
         )
 
     def train(self, students: tuple[Student, ...]) -> Iterator[tuple[Student, TrialRecord, RunDirectory]]:
         for number, student in enumerate(students):
-            assignment = Assignment(
+            task = TrialTask(
                 number=number,
                 seed=1000 * self._seed + number,
                 spec=student.spec,
@@ -158,4 +158,4 @@ class _Site:
                 cost=measure_cost(student.spec, num_classes=10, channels=1, image_size=8),
             )
             folder = TrialFolder(self.run.trials / f"{number:05d}")
-            yield student, run_trial(assignment, self._context, folder), self.run
+            yield student, run_trial(task, self._context, folder), self.run

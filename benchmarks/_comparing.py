@@ -12,8 +12,8 @@ from _sleeping_search import OBJECTIVES, STUDY
 
 from nas_distill.analysis.front.arithmetic import non_dominated_mask
 from nas_distill.records import TrialRecord, TrialStatus
-from nas_distill.search.backend.protocol import EPOCH
 from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.search.backend.protocol import EPOCH
 
 
 def flying(folder: Path) -> list[int]:

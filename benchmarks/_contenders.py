@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from nas_distill.errors import ConfigError, nearest_names
 from nas_distill.losses.registry import LOSSES, NONE, LossEntry, Need
-from nas_distill.records.recipe import Adaptation
 from nas_distill.records import Recipe
+from nas_distill.records.recipe import Adaptation
 
 Settings = Mapping[str, Any]
 """Parameters of a loss, `label_weight`, and fields of `Adaptation`, by name."""
@@ -24,7 +24,7 @@ LABEL_WEIGHT = "label_weight"
 CHANGES: dict[str, Settings] = {
     # Sun et al. 2024, arXiv 2403.01427
     "standardise": {"standardise": 1.0, "temperature": 2.0, "weight": 9.0, LABEL_WEIGHT: 0.1},
-    "anneal-cosine": {"weight_course": "cosine", "weight_end": 0.0},
+    "anneal-cosine": {"weight_schedule": "cosine", "weight_end": 0.0},
     "until-half": {"teacher_until": 0.5},
     "confidence": {"sample_weighting": "confidence"},
     "correctness": {"sample_weighting": "correctness"},

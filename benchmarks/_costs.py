@@ -13,7 +13,7 @@ from functools import cache
 from nas_distill.errors import SpaceError
 from nas_distill.models.cost import measure_cost
 from nas_distill.records import Cost, Recipe, StudentSpec
-from nas_distill.search.proposal.costs import InputShape, Pricer
+from nas_distill.search.proposal.costs import CostEstimator, InputShape
 
 _ON_PAPER = {"widths", "depths", "block"}
 _FLOAT_BYTES, _COUNTER_BYTES = 4, 8
@@ -33,7 +33,7 @@ def cost_of(spec: StudentSpec, shape: InputShape) -> Cost:
     return found
 
 
-class PaperPricer(Pricer):
+class PaperCostEstimator(CostEstimator):
     """Prices candidates with `cost_of`.
 
     Attributes:

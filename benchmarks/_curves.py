@@ -18,12 +18,13 @@ from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import nn
 
 from nas_distill.errors import SpaceError, TrialError
-from nas_distill.records.base import FrozenArguments, FrozenTexts, Record
 from nas_distill.records import Cost, EpochMetrics, Recipe, StudentSpec
-from nas_distill.search.proposal.limits import Limits
+from nas_distill.records.base import FrozenArguments, FrozenTexts, Record
+from nas_distill.records.recipe import RecipeChoices
 from nas_distill.search.proposal.costs import InputShape
-from nas_distill.search.spaces.recipes import RecipeChoices, RecipeSpace, propose_recipe
+from nas_distill.search.proposal.limits import Limits
 from nas_distill.search.spaces.loading import Space, propose
+from nas_distill.search.spaces.recipes import RecipeSpace, propose_recipe
 from nas_distill.train.evaluation import evaluate
 from nas_distill.train.execution import byte_format
 from nas_distill.train.loop import Trainer
@@ -109,7 +110,7 @@ def draw(urn: Urn, *, count: int, seed: int) -> list[Candidate]:
         recipe = propose_recipe(urn.recipes, trial, urn.base, urn.choices)
         cost = _cost(spec, urn.shape)
         key = spec.spec_id, recipe.digest()
-        if cost is None or urn.limits.refusal(cost) is not None or key in found:
+        if cost is None or urn.limits.rejection(cost) is not None or key in found:
             continue
         found[key] = Candidate(
             number=len(found),

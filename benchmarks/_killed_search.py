@@ -10,12 +10,12 @@ from typing import Any
 from _sleeping import Sleep
 from _sleeping_search import Sleeping, run_sleeping
 
+from nas_distill.callbacks import NullProgress
 from nas_distill.config import ResourcesConfig
-from nas_distill.callbacks import Silent
 from nas_distill.search.backend.cluster import ray_cluster
 
 
-class Loud(Silent):
+class Loud(NullProgress):
     """Prints events."""
 
     def event(self, kind: str, message: str) -> None:

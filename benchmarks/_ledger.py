@@ -11,8 +11,8 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from nas_distill.config import ExecutionConfig
 from nas_distill.data.views.render import ViewPlan
-from nas_distill.records.base import Record, Share
 from nas_distill.records import Recipe, StudentSpec
+from nas_distill.records.base import Record, Share
 
 
 class Task(Record):

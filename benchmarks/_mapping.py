@@ -55,7 +55,7 @@ def describe(spec: StudentSpec, recipe: Recipe, cost: Cost) -> Described:
             _log(parameters.get("temperature", math.nan)),
             parameters.get("standardise", math.nan),
             adaptive.teacher_until if adaptive.teacher_until < 1.0 else math.nan,
-            _log(adaptive.temperature_end) if adaptive.temperature_course != "constant" else math.nan,
+            _log(adaptive.temperature_end) if adaptive.temperature_schedule != "constant" else math.nan,
         ),
         names=(spec.family, loss, recipe.schedule, recipe.mix, _remedy(recipe)),
     )
@@ -69,8 +69,8 @@ def _remedy(recipe: Recipe) -> str:
     adaptive = recipe.adaptive
     return "/".join(
         (
-            adaptive.weight_course,
-            adaptive.temperature_course,
+            adaptive.weight_schedule,
+            adaptive.temperature_schedule,
             adaptive.sample_weighting,
             f"until {adaptive.teacher_until < 1.0}",
             f"plateau {adaptive.teacher_patience > 0}",

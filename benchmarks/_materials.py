@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from nas_distill.callbacks import NullProgress
 from nas_distill.config import DataConfig, ViewsConfig
 from nas_distill.data.manifest import DataManifest
 from nas_distill.data.prepare import prepare_data
@@ -27,7 +28,6 @@ from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.student import build_student
 from nas_distill.models.teacher import Teacher
 from nas_distill.models.through_teacher import TeacherHead
-from nas_distill.callbacks import Silent
 from nas_distill.records import StudentSpec
 from nas_distill.train.training_data import TrainingData
 
@@ -105,7 +105,7 @@ class Material:
     @classmethod
     def prepare(cls, config: DataConfig, folder: Path) -> Material:
         """Prepares `config`'s images in the run directory `folder`."""
-        prepare_data(config, folder, Silent())
+        prepare_data(config, folder, NullProgress())
         return cls.open(config, folder)
 
     @classmethod
@@ -151,7 +151,7 @@ class Material:
         plan = plan_views(ViewsConfig(count=views), self.manifest, epochs=views, online=False)
         knowledge = build_knowledge(
             teacher, train=self.train, validation=self.validation, plan=plan, online=False,
-            root=self.folder / "knowledge", device=device, progress=Silent(), storage=storage,
+            root=self.folder / "knowledge", device=device, progress=NullProgress(), storage=storage,
         )  # fmt: skip
         return knowledge, plan
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from _costs import PaperPricer
+from _costs import PaperCostEstimator
 from _simulator import Played, Proposal
 from _tables import CurveTable, Floats, Row
 
@@ -15,13 +15,14 @@ from nas_distill.analysis.front.arithmetic import coordinates
 from nas_distill.config import SamplerConfig, SearchConfig, SpaceConfig, StoppedAs, TeacherConfig
 from nas_distill.objectives import Objective, check_objectives
 from nas_distill.records import EpochMetrics, Recipe, StudentMetrics, TrialRecord, TrialStatus
+from nas_distill.records.recipe import RecipeChoices
 from nas_distill.search.early_stopping.asha import Asha, Decision, rung_epochs
 from nas_distill.search.early_stopping.rules import RULES
-from nas_distill.search.proposal.limits import Limits, make_limits
 from nas_distill.search.proposal.costs import InputShape
+from nas_distill.search.proposal.limits import Limits, make_limits
 from nas_distill.search.proposal.proposer import ExhaustedSpaceError, Proposer
-from nas_distill.search.spaces.recipes import RecipeChoices, RecipeSpace, load_recipe_space, make_choices
 from nas_distill.search.spaces.loading import Space, load_space
+from nas_distill.search.spaces.recipes import RecipeSpace, load_recipe_space, make_choices
 from nas_distill.search.study.ledger import StudyLedger
 
 REDUCTION_FACTOR = 3
@@ -89,31 +90,31 @@ class Ours:
     Args:
         scene: What it draws from.
         seed: Of the sampler.
-        stopped_as: What the sampler is told of a stopped trial.
+        stopped_trial_value: What the sampler is told of a stopped trial.
     """
 
-    def __init__(self, scene: Scene, seed: int, stopped_as: StoppedAs = "failed") -> None:
-        sampler = SamplerConfig(stopped_as=stopped_as)
+    def __init__(self, scene: Scene, seed: int, stopped_trial_value: StoppedAs = "failed") -> None:
+        sampler = SamplerConfig(stopped_trial_value=stopped_trial_value)
         self._ledger = StudyLedger(None, "replayed", scene.objectives, seed, sampler)
         self._proposer = Proposer(
             self._ledger,
             space=scene.space,
             limits=scene.limits,
-            pricer=PaperPricer(scene.shape),
+            cost_estimator=PaperCostEstimator(scene.shape),
             recipe=scene.base,
             recipes=scene.recipes,
             choices=scene.choices,
             seed=seed,
-            max_refusals=1000,
+            max_rejections=1000,
             known=(),
         )
 
     def ask(self) -> Proposal | None:
         try:
-            assignment = self._proposer.next()
+            task = self._proposer.next()
         except ExhaustedSpaceError:
             return None
-        return Proposal(number=assignment.number, spec=assignment.spec, recipe=assignment.recipe, cost=assignment.cost)
+        return Proposal(number=task.number, spec=task.spec, recipe=task.recipe, cost=task.cost)
 
     def tell(self, played: Played) -> None:
         self._ledger.tell(as_record(played))

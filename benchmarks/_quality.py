@@ -46,11 +46,11 @@ class Variant:
 
     Attributes:
         rule: Of early stopping; None trains everything to the end.
-        stopped_as: What the sampler is told of a stopped trial.
+        stopped_trial_value: What the sampler is told of a stopped trial.
     """
 
     rule: str | None = AshaConfig().rule
-    stopped_as: StoppedAs = SamplerConfig().stopped_as
+    stopped_trial_value: StoppedAs = SamplerConfig().stopped_trial_value
 
     @property
     def name(self) -> str:
@@ -60,8 +60,8 @@ class Variant:
         parts = [OURS]
         if self.rule != AshaConfig().rule:
             parts.append(f"rule {self.rule}")
-        if self.stopped_as != SamplerConfig().stopped_as:
-            parts.append(f"stopped as {self.stopped_as}")
+        if self.stopped_trial_value != SamplerConfig().stopped_trial_value:
+            parts.append(f"stopped as {self.stopped_trial_value}")
         return ", ".join(parts)
 
 
@@ -70,7 +70,7 @@ VARIANTS = (
     Variant(rule=None),
     *(Variant(rule=rule) for rule in RULES if rule != AshaConfig().rule),
 )
-STRATEGY_VARIANTS = tuple(Variant(stopped_as=strategy) for strategy in STRATEGIES)
+STRATEGY_VARIANTS = tuple(Variant(stopped_trial_value=strategy) for strategy in STRATEGIES)
 _ALL_VARIANTS = {variant.name: variant for variant in (*VARIANTS, *STRATEGY_VARIANTS)}
 
 
@@ -163,7 +163,7 @@ def contestant(name: str, scene: Scene, seed: int) -> tuple[Searcher, Stopper]:
     if name in _ALL_VARIANTS:
         variant = _ALL_VARIANTS[name]
         stopper = Never() if variant.rule is None else Early(scene, variant.rule)
-        return Ours(scene, seed, stopped_as=variant.stopped_as), stopper
+        return Ours(scene, seed, stopped_trial_value=variant.stopped_trial_value), stopper
     epochs = scene.table.epochs
     # Where early stopping alone is compared, it begins as late and cuts as deep as ours.
     alike = {"grace_period": early_rungs(scene)[0], "reduction_factor": REDUCTION_FACTOR}

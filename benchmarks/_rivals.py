@@ -29,8 +29,8 @@ from optuna.trial import FixedTrial, TrialState
 
 from nas_distill.errors import SpaceError
 from nas_distill.records import Cost, Recipe, StudentSpec, TrialStatus
-from nas_distill.search.spaces.recipes import propose_recipe
 from nas_distill.search.spaces.loading import propose
+from nas_distill.search.spaces.recipes import propose_recipe
 
 _ASKS = 1000
 _GAP, _SIZE, _EPOCH = "gap_points", "num_params", "training_iteration"
@@ -51,7 +51,7 @@ def _cost(scene: Scene, spec: StudentSpec) -> Cost | None:
 def _proposal(scene: Scene, number: int, spec: StudentSpec, recipe: Recipe) -> Proposal | None:
     """Returns a proposal within the limits of the table, or None."""
     cost = _cost(scene, spec)
-    if cost is None or scene.limits.refusal(cost) is not None:
+    if cost is None or scene.limits.rejection(cost) is not None:
         return None
     return Proposal(number=number, spec=spec, recipe=recipe, cost=cost)
 
@@ -116,10 +116,10 @@ class RaySearch:
             found = _proposal(self._scene, number, *self._drawn)
             if found is not None:
                 return found
-            self._refuse(str(number), _cost(self._scene, self._drawn[0]))
+            self._reject(str(number), _cost(self._scene, self._drawn[0]))
         return None
 
-    def _refuse(self, trial_id: str, cost: Cost | None) -> None:
+    def _reject(self, trial_id: str, cost: Cost | None) -> None:
         if cost is None:
             self._search.on_trial_complete(trial_id, error=True)
             return

@@ -16,9 +16,9 @@ from _process import Usage, run_watched
 import nas_distill.models  # noqa: F401 - registers this project's entrypoints with timm
 from nas_distill.config import LOCAL_DIR
 from nas_distill.data.splits import ImageSplit
-from nas_distill.run_directory.files import read_record
 from nas_distill.models.cost import measure_cost
 from nas_distill.records import StudentSpec, TrialRecord
+from nas_distill.run_directory.files import read_record
 from nas_distill.run_directory.layout import RunDirectory
 
 PEER = Path(__file__).parent / "peers" / "ray_optuna_timm.py"
@@ -106,8 +106,8 @@ def ours(task: Task, folder: Path) -> Searched:
         "--set", f"recipe.losses={json.dumps(HINTON['losses'])}",
         "--set", f"recipe.label_weight={HINTON['label_weight']}",
     ]  # fmt: skip
-    for assignment in arguments.set:
-        command += ["--set", assignment]
+    for override in arguments.set:
+        command += ["--set", override]
     usage = run_watched(command, folder=folder)
     trials = [path for path in sorted(RunDirectory(run).trials.iterdir()) if (path / "result.json").exists()]
     spans = [((path / "spec.json").stat().st_mtime, (path / "result.json").stat().st_mtime) for path in trials]

@@ -126,7 +126,7 @@ class Playback:
 
 
 @dataclass(slots=True)
-class _Flight:
+class _RunningTrial:
     number: int
     row: Row
     epoch: int = 0
@@ -137,17 +137,17 @@ class _Clock:
     """Epochs in the making, by the time at which they end; of equals the one that began first comes first."""
 
     now_s: float = 0.0
-    _queue: list[tuple[float, int, _Flight]] = field(default_factory=list)
+    _queue: list[tuple[float, int, _RunningTrial]] = field(default_factory=list)
     _order: Iterator[int] = field(default_factory=count)
 
-    def begin(self, flight: _Flight, seconds: float) -> None:
-        heapq.heappush(self._queue, (self.now_s + seconds, next(self._order), flight))
+    def begin(self, running_trial: _RunningTrial, seconds: float) -> None:
+        heapq.heappush(self._queue, (self.now_s + seconds, next(self._order), running_trial))
 
-    def next(self) -> _Flight | None:
+    def next(self) -> _RunningTrial | None:
         if not self._queue:
             return None
-        self.now_s, _, flight = heapq.heappop(self._queue)
-        return flight
+        self.now_s, _, running_trial = heapq.heappop(self._queue)
+        return running_trial
 
 
 class Simulation:
@@ -189,13 +189,13 @@ class Simulation:
         """Plays until the budget is spent, or nothing is left to train."""
         for _ in range(self._workers):
             self._start()
-        while (flight := self._clock.next()) is not None:
-            flight.epoch += 1
-            status = self._status(flight)
+        while (running_trial := self._clock.next()) is not None:
+            running_trial.epoch += 1
+            status = self._status(running_trial)
             if status is None:
-                self._begin_epoch(flight)
+                self._begin_epoch(running_trial)
             else:
-                self._end(flight, status)
+                self._end(running_trial, status)
                 self._start()
         return Playback(trials=tuple(self._ended), spent=self._spent, started=self._started, exhausted=self._exhausted)
 
@@ -213,32 +213,34 @@ class Simulation:
         assert place is not None
         self._free[place] = False
         self._started += 1
-        self._begin_epoch(_Flight(number=proposal.number, row=self._rows[place]))
+        self._begin_epoch(_RunningTrial(number=proposal.number, row=self._rows[place]))
 
-    def _begin_epoch(self, flight: _Flight) -> None:
+    def _begin_epoch(self, running_trial: _RunningTrial) -> None:
         if self._spent >= self._budget:
             return
         self._spent += 1
-        seconds = flight.row.curves["cpu_time_s"]
+        seconds = running_trial.row.curves["cpu_time_s"]
         # Nobody measured an epoch that failed.
-        self._clock.begin(flight, float(seconds[min(flight.epoch, len(seconds) - 1)]) if len(seconds) else 0.0)
+        self._clock.begin(
+            running_trial, float(seconds[min(running_trial.epoch, len(seconds) - 1)]) if len(seconds) else 0.0
+        )
 
-    def _status(self, flight: _Flight) -> TrialStatus | None:
+    def _status(self, running_trial: _RunningTrial) -> TrialStatus | None:
         """Returns how a trial ends after the epoch that it just trained; None when it goes on."""
-        row, epoch = flight.row, flight.epoch
+        row, epoch = running_trial.row, running_trial.epoch
         if epoch > len(row.curves["gap_points"]):
             return TrialStatus.FAILED
         if epoch == ended(row).epochs and not row.error:
             return TrialStatus.COMPLETE
-        return TrialStatus.STOPPED if self._stopper.stops(flight.number, epoch, row) else None
+        return TrialStatus.STOPPED if self._stopper.stops(running_trial.number, epoch, row) else None
 
-    def _end(self, flight: _Flight, status: TrialStatus) -> None:
-        kept = ended(flight.row).kept if status is TrialStatus.COMPLETE else flight.epoch
+    def _end(self, running_trial: _RunningTrial, status: TrialStatus) -> None:
+        kept = ended(running_trial.row).kept if status is TrialStatus.COMPLETE else running_trial.epoch
         played = Played(
-            number=flight.number,
-            row=flight.row,
+            number=running_trial.number,
+            row=running_trial.row,
             status=status,
-            epochs=flight.epoch,
+            epochs=running_trial.epoch,
             kept=kept,
             ended_s=self._clock.now_s,
             spent=self._spent,

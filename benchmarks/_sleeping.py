@@ -17,14 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas_distill.records.task import Assignment
-from nas_distill.run_directory.results import Circumstances, end_trial, trial_record
-from nas_distill.run_directory.files import write_text
-from nas_distill.records.base import parse_record
 from nas_distill.records import EpochMetrics, StudentMetrics, TrialRecord, TrialStatus
-from nas_distill.search.backend.protocol import ASSIGNMENT, EPOCH
-from nas_distill.search.backend.protocol import ReportingTrainable
+from nas_distill.records.base import parse_record
+from nas_distill.records.task import TrialTask
+from nas_distill.run_directory.files import write_text
 from nas_distill.run_directory.layout import RunDirectory, TrialFolder
+from nas_distill.run_directory.results import ExecutionInfo, end_trial, trial_record
+from nas_distill.search.backend.protocol import EPOCH, TASK, ReportingTrainable
 
 DEVICE = "simulated"
 
@@ -59,10 +58,10 @@ class SleepingTrainable(ReportingTrainable):
 
     def begin(self, config: dict[str, Any]) -> None:
         """See `ReportingTrainable`."""
-        self._assignment = parse_record(Assignment, config[ASSIGNMENT], origin="assignment")
-        self._folder = self._run.trial(self._assignment.number)
+        self._task = parse_record(TrialTask, config[TASK], origin="task")
+        self._folder = self._run.trial(self._task.number)
         self._folder.path.mkdir(parents=True, exist_ok=True)
-        turn = random.Random(self._assignment.seed).uniform(-1.0, 1.0)
+        turn = random.Random(self._task.seed).uniform(-1.0, 1.0)
         self._epoch_s = self._sleep.epoch_s * (1.0 + self._sleep.spread * turn)
         done = json.loads(self._folder.checkpoint.read_text()) if self._folder.checkpoint.exists() else 0
         self._curve = list(self._folder.read_curve()[:done])
@@ -73,7 +72,7 @@ class SleepingTrainable(ReportingTrainable):
         time.sleep(self._epoch_s)
         epoch = len(self._curve) + 1
         self._note({EPOCH: epoch})
-        self._curve.append(point_after(self._assignment.cost.num_params, epoch, self._epoch_s))
+        self._curve.append(point_after(self._task.cost.num_params, epoch, self._epoch_s))
         if self.has_ended:
             self._end()
         elif epoch % self._sleep.checkpoint_every == 0:
@@ -84,12 +83,12 @@ class SleepingTrainable(ReportingTrainable):
     def account(self) -> str:
         """See `ReportingTrainable`."""
         self._folder.write_curve(self._curve)
-        return Circumstances(device=DEVICE).model_dump_json()
+        return ExecutionInfo(device=DEVICE).model_dump_json()
 
     @property
     def has_ended(self) -> bool:
         """See `ReportingTrainable`."""
-        return len(self._curve) >= self._assignment.recipe.epochs
+        return len(self._curve) >= self._task.recipe.epochs
 
     def _note(self, facts: dict[str, Any]) -> None:
         with log_of(self._folder).open("a", encoding="utf-8") as stream:
@@ -97,7 +96,7 @@ class SleepingTrainable(ReportingTrainable):
 
     def _end(self) -> None:
         self._note({"ended_at": time.time()})
-        end_trial(self._folder, complete_record(self._assignment, self._curve))
+        end_trial(self._folder, complete_record(self._task, self._curve))
 
 
 def point_after(num_params: int, epoch: int, seconds: float) -> EpochMetrics:
@@ -115,7 +114,7 @@ def point_after(num_params: int, epoch: int, seconds: float) -> EpochMetrics:
     )
 
 
-def complete_record(assignment: Assignment, curve: Sequence[EpochMetrics]) -> TrialRecord:
+def complete_record(task: TrialTask, curve: Sequence[EpochMetrics]) -> TrialRecord:
     """Returns the record of a trial that slept to its end; what nobody measured is 0 or empty."""
     gap = curve[-1].gap_points
     assert gap is not None
@@ -124,10 +123,8 @@ def complete_record(assignment: Assignment, curve: Sequence[EpochMetrics]) -> Tr
         train_divergence_nats=0.0, generalisation_gap_points=0.0, capacity_ratio=1.0, class_gap_points=(),
         class_counts=(),
     )  # fmt: skip
-    circumstances = Circumstances(device=DEVICE)
-    return trial_record(
-        assignment, status=TrialStatus.COMPLETE, curve=curve, circumstances=circumstances, metrics=metrics
-    )
+    execution_info = ExecutionInfo(device=DEVICE)
+    return trial_record(task, status=TrialStatus.COMPLETE, curve=curve, execution_info=execution_info, metrics=metrics)
 
 
 def log_of(folder: TrialFolder) -> Path:

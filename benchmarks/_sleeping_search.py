@@ -7,26 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from _costs import PaperPricer
+from _costs import PaperCostEstimator
 from _sleeping import Sleep, SleepingTrainable
 from optuna import Trial
 from ray import tune
 
-from nas_distill.records.task import Assignment
+from nas_distill.callbacks import Progress
 from nas_distill.config import AshaConfig, ResourcesConfig, SamplerConfig, SearchConfig
 from nas_distill.objectives import check_objectives
-from nas_distill.callbacks import Progress
 from nas_distill.records import Recipe, StudentSpec
-from nas_distill.search.driver.driver import SearchDriver
-from nas_distill.search.proposal.limits import Limits
-from nas_distill.search.proposal.costs import InputShape
-from nas_distill.search.proposal.proposer import Proposer
-from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
-from nas_distill.search.spaces.loading import Space
-from nas_distill.search.early_stopping.curves import make_stopping
-from nas_distill.search.study.ledger import StudyLedger
-from nas_distill.search.backend.tune import run_trainable
+from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.search.backend.tune import run_trainable
+from nas_distill.search.driver.driver import SearchDriver
+from nas_distill.search.early_stopping.curves import make_stopping
+from nas_distill.search.proposal.costs import InputShape
+from nas_distill.search.proposal.limits import Limits
+from nas_distill.search.proposal.proposer import Proposer
+from nas_distill.search.spaces.loading import Space
+from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
+from nas_distill.search.study.ledger import StudyLedger
 
 OBJECTIVES = check_objectives(("gap_points", "num_params"))
 STUDY = "nas_distill"
@@ -64,19 +64,19 @@ def two_widths(trial: Trial) -> StudentSpec:
 class RandomProposer(Proposer):
     """Can propose at random too."""
 
-    def next_at_random(self) -> Assignment:
+    def next_at_random(self) -> TrialTask:
         """Returns an assignment whose choices were drawn uniformly, whatever the sampler has learnt."""
         while True:
-            assignment, _, _ = self._try_one(at_random=True)
-            if assignment is not None:
-                return assignment
+            task, _, _ = self._try_one(at_random=True)
+            if task is not None:
+                return task
 
 
 def make_proposer(
     ledger: StudyLedger,
     function: Callable[[Trial], StudentSpec],
     *,
-    pricer: PaperPricer,
+    cost_estimator: PaperCostEstimator,
     recipe: Recipe,
     recipes: str,
     seed: int,
@@ -86,12 +86,12 @@ def make_proposer(
         ledger,
         space=Space(name="benchmark", function=function, source_path=Path(__file__), doc=""),
         limits=Limits(max_params=None, max_macs=None, max_params_reason=""),
-        pricer=pricer,
+        cost_estimator=cost_estimator,
         recipe=recipe,
         recipes=load_recipe_space(recipes),
         choices=make_choices(SearchConfig()),
         seed=seed,
-        max_refusals=1000,
+        max_rejections=1000,
         known=ledger.assigned(),
     )
 
@@ -106,12 +106,19 @@ def run_sleeping(folder: Path, wanted: Sleeping, resources: ResourcesConfig, pro
     run.path.mkdir(parents=True, exist_ok=True)
     ledger = StudyLedger(run.own_storage, STUDY, OBJECTIVES, wanted.seed, SamplerConfig(name="random"))
     if wanted.points and ledger.num_trials == 0:
-        ledger.set_points(wanted.points)
+        ledger.set_initial_points(wanted.points)
     recipe = Recipe(epochs=wanted.epochs)
     driver = SearchDriver(
         run,
         ledger,
-        make_proposer(ledger, two_widths, pricer=PaperPricer(SHAPE), recipe=recipe, recipes="fixed", seed=wanted.seed),
+        make_proposer(
+            ledger,
+            two_widths,
+            cost_estimator=PaperCostEstimator(SHAPE),
+            recipe=recipe,
+            recipes="fixed",
+            seed=wanted.seed,
+        ),
         objectives=OBJECTIVES,
         total=wanted.trials,
         max_failures=2,

@@ -10,10 +10,10 @@ from _tables import CurveTable, Floats, Row
 
 from nas_distill.config import SearchConfig, SpaceConfig, TeacherConfig
 from nas_distill.records import Cost, Recipe, TeacherRecord
-from nas_distill.search.proposal.limits import make_limits
 from nas_distill.search.proposal.costs import InputShape
-from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
+from nas_distill.search.proposal.limits import make_limits
 from nas_distill.search.spaces.loading import load_space
+from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
 
 _CLASSES = tuple(f"class {number}" for number in range(10))
 TEACHER = TeacherRecord(

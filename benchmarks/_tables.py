@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from nas_distill.errors import RunError
-from nas_distill.records.base import parse_record
 from nas_distill.records import Cost, Recipe, StudentSpec, TeacherRecord
+from nas_distill.records.base import parse_record
 
 TABLES = Path(__file__).parent / "tables"
 CURVES = ("gap_points", "raw_gap_points", "divergence_nats", "nll_nats", "wall_time_s", "cpu_time_s")

@@ -16,11 +16,11 @@ from _materials import Material
 from pydantic import PositiveInt
 
 from nas_distill.config import DataConfig, ExecutionConfig
-from nas_distill.records.base import Record
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.targets import OnlineTargets, StoredTargets, Targets
 from nas_distill.losses.registry import through_teacher
 from nas_distill.models.teacher import Teacher, load_teacher
+from nas_distill.records.base import Record
 from nas_distill.train.evaluation import Reference, evaluate
 from nas_distill.train.loop import Trainer
 from nas_distill.train.metrics import gap_points

@@ -38,6 +38,7 @@ from _pool import run_all
 from _tables import CURVES, TABLES, CurveTable, Row, write_table
 from _trainings import EXECUTIONS, Place, add_execution_argument
 
+from nas_distill.callbacks import NullProgress
 from nas_distill.config import (
     LOCAL_DIR,
     DataConfig,
@@ -49,13 +50,12 @@ from nas_distill.config import (
 from nas_distill.data.views.render import plan_views
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.models.teacher import Teacher, load_teacher
-from nas_distill.callbacks import Silent
 from nas_distill.records import Recipe, TeacherRecord
+from nas_distill.search.proposal.costs import InputShape
 from nas_distill.search.proposal.limits import make_limits
 from nas_distill.search.setup.prepare import DIGITS_TEACHER
-from nas_distill.search.proposal.costs import InputShape
-from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
 from nas_distill.search.spaces.loading import load_space
+from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
 from nas_distill.train.teacher import METRICS, fit_teacher, measure_teacher
 
 RUNS = Path(__file__).parent.parent / "runs" / "curve_tables"
@@ -182,7 +182,7 @@ def teacher_of_digits(material: Material, folder: Path, arguments: argparse.Name
             seed=0,
             device=torch.device(arguments.device),
             execution=EXECUTIONS["plain"],
-            progress=Silent(),
+            progress=NullProgress(),
         )
     return f"{LOCAL_DIR}{folder}"
 

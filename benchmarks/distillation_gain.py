@@ -33,13 +33,13 @@ from _materials import Material
 from _pool import run_all
 from _trainings import EXECUTIONS, Place, add_execution_argument, train
 
+from nas_distill.callbacks import NullProgress
 from nas_distill.config import LOCAL_DIR, DataConfig, ViewsConfig
 from nas_distill.data.views.render import plan_views
 from nas_distill.errors import ConfigError
 from nas_distill.knowledge.layout import AnswerStorage
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.models.teacher import load_teacher
-from nas_distill.callbacks import Silent
 from nas_distill.records import Recipe, StudentSpec
 from nas_distill.train.evaluation import Reference
 from nas_distill.train.teacher import METRICS, fit_teacher
@@ -190,7 +190,7 @@ def teacher_of_digits(material: Material, folder: Path, device: torch.device) ->
             views=ViewsConfig(),
             seed=0,
             device=device,
-            progress=Silent(),
+            progress=NullProgress(),
         )
     return f"{LOCAL_DIR}{folder}"
 

@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from nas_distill.analysis.law.api import fit_capacity_law
-from nas_distill.analysis.trials.study_reader import COLUMNS
+from nas_distill.analysis.law.holdout import LEFT_OUT, holdout_coverage
 from nas_distill.analysis.law.model import CapacityLaw
 from nas_distill.analysis.law.wording import Subject
-from nas_distill.analysis.law.holdout import LEFT_OUT, holdout_coverage
+from nas_distill.analysis.trials.study_reader import COLUMNS
 
 Floats = NDArray[np.float64]
 Noise = Callable[[Floats, np.random.Generator], Floats]

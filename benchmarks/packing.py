@@ -38,16 +38,16 @@ from _materials import HINTON, SMALL_TEACHER, Material, make_image_folder
 from _process import memory_of
 from torch.multiprocessing import get_context
 
-from nas_distill.records.task import Assignment, source_name
+from nas_distill.callbacks import NullProgress
 from nas_distill.config import LOCAL_DIR, DataConfig, ViewsConfig
 from nas_distill.models.cost import measure_cost
 from nas_distill.models.teacher import load_teacher
-from nas_distill.callbacks import Silent
 from nas_distill.records import Recipe, StudentSpec
+from nas_distill.records.task import TrialTask, source_name
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.train.teacher import fit_teacher
+from nas_distill.trial.context import WorkerConfig, open_context
 from nas_distill.trial.run import run_trial
-from nas_distill.trial.context import Workplace, open_context
 
 SMALL, LARGE = "100k", "2M"
 STUDENTS = {
@@ -118,9 +118,9 @@ def parse() -> argparse.Namespace:
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> Report:
-    workplace = prepare(arguments, folder)
+    worker_config = prepare(arguments, folder)
     recipe = Recipe(**HINTON, epochs=arguments.epochs, batch_size=arguments.batch_size)
-    crew = Crew(workplace, recipe, max(arguments.at_once))
+    crew = Crew(worker_config, recipe, max(arguments.at_once))
     try:
         for name in arguments.students:  # every process, once: kernels are chosen and the data comes to the device
             crew.seconds(STUDENTS[name], at_once=max(arguments.at_once), trials=1)
@@ -143,7 +143,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Report:
     )
 
 
-def prepare(arguments: argparse.Namespace, folder: Path) -> Workplace:
+def prepare(arguments: argparse.Namespace, folder: Path) -> WorkerConfig:
     """Makes a run directory: images, a teacher of one epoch and its answers."""
     device = torch.device(arguments.device)
     source = make_image_folder(folder / "images", images=arguments.images, image_size=32)
@@ -159,12 +159,12 @@ def prepare(arguments: argparse.Namespace, folder: Path) -> Workplace:
         views=ViewsConfig(),
         seed=0,
         device=device,
-        progress=Silent(),
+        progress=NullProgress(),
     )
     names, channels = material.manifest.class_names, material.manifest.channels
     teacher = load_teacher(f"{LOCAL_DIR}{run.teacher}", class_names=names, channels=channels)
     knowledge, _ = material.knowledge(teacher.to(device), views=VIEWS, device=device)
-    return Workplace(
+    return WorkerConfig(
         run=str(run.path),
         data=config,
         knowledge={source_name(None, "none"): knowledge.folder.name},
@@ -177,19 +177,19 @@ class Crew:
     """Processes that run trials when asked.
 
     Args:
-        workplace: The run directory that they share.
+        worker_config: The run directory that they share.
         recipe: Of all trials.
         size: How many.
     """
 
-    def __init__(self, workplace: Workplace, recipe: Recipe, size: int) -> None:
+    def __init__(self, worker_config: WorkerConfig, recipe: Recipe, size: int) -> None:
         context = get_context("spawn")  # a forked process cannot use CUDA
         self._lines: list[Connection] = []
         self._processes = []
         self._next_trial = 0
         for _ in range(size):
             mine, theirs = context.Pipe()
-            process = context.Process(target=work, args=(workplace, recipe, theirs), daemon=True)
+            process = context.Process(target=work, args=(worker_config, recipe, theirs), daemon=True)
             process.start()
             self._lines.append(mine)
             self._processes.append(process)
@@ -222,10 +222,10 @@ class Crew:
             process.join()
 
 
-def work(workplace: Workplace, recipe: Recipe, line: Connection) -> None:
+def work(worker_config: WorkerConfig, recipe: Recipe, line: Connection) -> None:
     """What a process of the crew does, until it is ended."""
-    context = open_context(workplace)
-    run = RunDirectory(Path(workplace.run))
+    context = open_context(worker_config)
+    run = RunDirectory(Path(worker_config.run))
     manifest = context.manifest
     while True:
         job: Job = line.recv()
@@ -234,9 +234,9 @@ def work(workplace: Workplace, recipe: Recipe, line: Connection) -> None:
         )
         error = ""
         for number in range(job.first, job.first + job.trials):
-            assignment = Assignment(number=number, seed=number, spec=job.spec, recipe=recipe, cost=cost)
-            error = run_trial(assignment, context, run.trial(number)).error or error
-        gpu_bytes = torch.cuda.max_memory_reserved() if workplace.cuda else 0
+            task = TrialTask(number=number, seed=number, spec=job.spec, recipe=recipe, cost=cost)
+            error = run_trial(task, context, run.trial(number)).error or error
+        gpu_bytes = torch.cuda.max_memory_reserved() if worker_config.cuda else 0
         line.send(Done(host_bytes=memory_of("self"), gpu_bytes=gpu_bytes, error=error))
 
 

@@ -33,7 +33,6 @@ from sqlalchemy.orm import Session
 
 from nas_distill.config import SearchConfig
 from nas_distill.config.loading import dump_config
-from nas_distill.run_directory.files import write_record, write_text
 from nas_distill.records import (  # fmt: skip
     Cost,
     EpochMetrics,
@@ -44,6 +43,7 @@ from nas_distill.records import (  # fmt: skip
     TrialRecord,
     TrialStatus,
 )
+from nas_distill.run_directory.files import write_record, write_text
 from nas_distill.run_directory.layout import RunDirectory
 
 LIMIT_S, LIMIT_MIB = 5.0, 1024.0
@@ -144,7 +144,7 @@ def make_run(path: Path, trials: int) -> RunDirectory:
                 record(number, generator, told) for number in range(start, min(start + CHUNK, trials))
             ])  # fmt: skip
             session.commit()
-        _insert_refused(session, study._study_id, range(trials, trials + trials // 10))
+        _insert_rejected(session, study._study_id, range(trials, trials + trials // 10))
         session.commit()
     storage.remove_session()
     storage.engine.dispose()
@@ -158,7 +158,7 @@ def _insert(session: Session, study_id: int, records: list[TrialRecord]) -> None
     distribution = distribution_to_json(FloatDistribution(0.0, 1.0))
     for one in records:
         told = {
-            "assignment": one.model_copy(update={"curve": ()}).model_dump_json(), "spec": one.spec.model_dump_json(),
+            "task": one.model_copy(update={"curve": ()}).model_dump_json(), "spec": one.spec.model_dump_json(),
             "cost": one.cost.model_dump_json(), "record": one.model_dump_json(),
         }  # fmt: skip
         attributes += [_attribute(one.number, key, value) for key, value in told.items()]
@@ -182,14 +182,14 @@ def _insert(session: Session, study_id: int, records: list[TrialRecord]) -> None
         session.execute(insert(model.__table__), rows)
 
 
-def _insert_refused(session: Session, study_id: int, numbers: range) -> None:
+def _insert_rejected(session: Session, study_id: int, numbers: range) -> None:
     if not numbers:
         return
     rows = [{**_trial(number, study_id, None), "state": TrialState.PRUNED} for number in numbers]
     session.execute(insert(models.TrialModel.__table__), rows)
     session.execute(
         insert(models.TrialUserAttributeModel.__table__),
-        [_attribute(number, "refusal", "capacity ratio 1.30 is not below 1") for number in numbers],
+        [_attribute(number, "rejection", "capacity ratio 1.30 is not below 1") for number in numbers],
     )
 
 

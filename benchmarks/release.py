@@ -92,7 +92,7 @@ TITLES = {
     "latest": ("90 % by", "{:.0f}"),
     "with": ("class with release, %", "{:.1f}"),
     "without": ("without release, %", "{:.1f}"),
-    "alone": ("labels alone, %", "{:.1f}"),
+    "control": ("labels alone, %", "{:.1f}"),
     "top1": ("all classes, student, %", "{:.1f}"),
     "teacher": ("teacher, %", "{:.1f}"),
 }
@@ -181,14 +181,14 @@ def row(setting: Setting, seeds: int, epochs: int) -> Mapping[str, Any]:
         return values | {"any_pull": 100 * sum(bool(found) for found in bare.found) / seeds}
     first = sorted(found[HURT] for found in run.found if HURT in found)
     without = Run(replace(setting, releases=False), seeds, epochs)
-    alone = Run(replace(setting, label=1.0, teacher=0.0), seeds, epochs)
+    control = Run(replace(setting, label=1.0, teacher=0.0), seeds, epochs)
     return values | {
         "found": 100 * len(first) / seeds,
         "epoch": median(first) if first else None,
         "latest": first[int(0.9 * seeds)] if len(first) > int(0.9 * seeds) else None,
         "with": run.accuracy(students, HURT),
         "without": without.accuracy(without.students(), HURT),
-        "alone": alone.accuracy(alone.students(), HURT),
+        "control": control.accuracy(control.students(), HURT),
     }
 
 

@@ -35,8 +35,8 @@ from _sleeping import read_log
 
 from nas_distill.config import AshaConfig
 from nas_distill.records import TrialStatus
-from nas_distill.search.early_stopping.asha import rung_epochs
 from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.search.early_stopping.asha import rung_epochs
 
 _PROGRAM = Path(__file__).with_name("_killed_search.py")
 _REDUCTION_FACTOR = 3.0
@@ -131,10 +131,10 @@ def measure(folder: Path, rule: str, arguments: argparse.Namespace) -> dict[str,
         "points": points,
         "rule": rule,
     }
-    alone, killed = folder / "alone", folder / "killed"
-    undisturbed(alone, settings)
+    control, killed = folder / "control", folder / "killed"
+    undisturbed(control, settings)
     kills = disturbed(killed, settings, moments, count=arguments.kills)
-    before, after = records_of(alone), records_of(killed)
+    before, after = records_of(control), records_of(killed)
     rungs = rung_epochs(arguments.epochs, reduction_factor=_REDUCTION_FACTOR)
     return {
         "rule": rule,

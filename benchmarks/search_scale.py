@@ -22,20 +22,20 @@ from typing import Any
 import numpy as np
 import ray
 from _common import Column, Report, Table, Verdict, add_common_arguments, conditions, publish
-from _costs import PaperPricer
+from _costs import PaperCostEstimator
 from _process import memory_of
 from _sleeping import Sleep, complete_record, point_after
 from _sleeping_search import OBJECTIVES, SHAPE, STUDY, RandomProposer, Sleeping, make_proposer, run_sleeping
 from _slots import made_up_cluster, spans_of, usage_of
 
-from nas_distill.records.task import Assignment
+from nas_distill.callbacks import NullProgress
 from nas_distill.config import ResourcesConfig
 from nas_distill.models.cost import measure_cost
-from nas_distill.callbacks import Silent
 from nas_distill.records import Recipe, TrialRecord
+from nas_distill.records.task import TrialTask
+from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.backend.cluster import ray_cluster
 from nas_distill.search.study.ledger import StudyLedger
-from nas_distill.run_directory.layout import RunDirectory
 from search_spaces import resnet
 
 PARTS = ("ask", "overhead", "slots")
@@ -118,11 +118,11 @@ def parse() -> argparse.Namespace:
 def measure_asking(folder: Path, arguments: argparse.Namespace) -> Found:
     """Measures proposals and results in studies of several sizes, with a fixed recipe and with searched ones."""
     rows: list[dict[str, Any]] = []
-    assignments: list[Assignment] = []
+    tasks: list[TrialTask] = []
     for recipes in ("fixed", "search"):
-        found_rows, assignments = ask_and_tell(folder / recipes, recipes, arguments)
+        found_rows, tasks = ask_and_tell(folder / recipes, recipes, arguments)
         rows += found_rows
-    price = pricing_seconds(assignments)
+    price = pricing_seconds(tasks)
     verdicts = []
     for recipes in ("fixed", "search"):
         found = {row["trials"]: (row["ask_ms"] + row["tell_ms"]) / 1000 for row in rows if row["recipe"] == recipes}
@@ -149,27 +149,32 @@ def measure_asking(folder: Path, arguments: argparse.Namespace) -> Found:
 
 def ask_and_tell(
     folder: Path, recipes: str, arguments: argparse.Namespace
-) -> tuple[list[dict[str, Any]], list[Assignment]]:
+) -> tuple[list[dict[str, Any]], list[TrialTask]]:
     """Returns the table's rows, and what was proposed last."""
     run = RunDirectory(folder)
     run.path.mkdir(parents=True)
     ledger = StudyLedger(run.own_storage, STUDY, OBJECTIVES, arguments.seed)
-    pricer = PaperPricer(SHAPE)
+    cost_estimator = PaperCostEstimator(SHAPE)
     proposer = make_proposer(
-        ledger, resnet.space, pricer=pricer, recipe=Recipe(epochs=EPOCHS), recipes=recipes, seed=arguments.seed
+        ledger,
+        resnet.space,
+        cost_estimator=cost_estimator,
+        recipe=Recipe(epochs=EPOCHS),
+        recipes=recipes,
+        seed=arguments.seed,
     )
     rows = []
-    assignments: list[Assignment] = []
+    tasks: list[TrialTask] = []
     for size in arguments.sizes:
         fill(proposer, ledger, size)
         asked: list[float] = []
         told: list[float] = []
-        assignments = []
+        tasks = []
         for _ in range(arguments.repeats):
-            begun, priced = time.perf_counter(), pricer.priced_s
-            assignments.append(proposer.next())
-            asked.append(time.perf_counter() - begun - (pricer.priced_s - priced))
-            record = slept(assignments[-1])
+            begun, priced = time.perf_counter(), cost_estimator.priced_s
+            tasks.append(proposer.next())
+            asked.append(time.perf_counter() - begun - (cost_estimator.priced_s - priced))
+            record = slept(tasks[-1])
             begun = time.perf_counter()
             ledger.tell(record)
             told.append(time.perf_counter() - begun)
@@ -183,7 +188,7 @@ def ask_and_tell(
             }
         )  # fmt: skip
     ledger.close()
-    return rows, assignments
+    return rows, tasks
 
 
 def fill(proposer: RandomProposer, ledger: StudyLedger, size: int) -> None:
@@ -192,18 +197,18 @@ def fill(proposer: RandomProposer, ledger: StudyLedger, size: int) -> None:
         ledger.tell(slept(proposer.next_at_random()))
 
 
-def slept(assignment: Assignment) -> TrialRecord:
+def slept(task: TrialTask) -> TrialRecord:
     """Returns the record of a trial that was trained to its end."""
-    curve = [point_after(assignment.cost.num_params, epoch, 1.0) for epoch in range(1, EPOCHS + 1)]
-    return complete_record(assignment, curve)
+    curve = [point_after(task.cost.num_params, epoch, 1.0) for epoch in range(1, EPOCHS + 1)]
+    return complete_record(task, curve)
 
 
-def pricing_seconds(assignments: Sequence[Assignment]) -> float:
+def pricing_seconds(tasks: Sequence[TrialTask]) -> float:
     """Returns the median seconds of counting what a candidate costs by building it."""
     seconds = []
-    for assignment in assignments:
+    for task in tasks:
         begun = time.perf_counter()
-        measure_cost(assignment.spec, num_classes=10, channels=1, image_size=8)
+        measure_cost(task.spec, num_classes=10, channels=1, image_size=8)
         seconds.append(time.perf_counter() - begun)
     return float(np.median(seconds))
 
@@ -221,7 +226,7 @@ def measure_overhead(folder: Path, arguments: argparse.Namespace) -> Found:
     for wanted in plans:
         place = folder / f"overhead-{wanted.epochs}"
         with ray_cluster(resources):
-            run_sleeping(place, wanted, resources, Silent())
+            run_sleeping(place, wanted, resources, NullProgress())
         spans = spans_of(place)
         # The first trial of each worker waits for the process to start, which happens once.
         steady = spans[slots:]
@@ -250,7 +255,7 @@ def measure_slots(folder: Path, arguments: argparse.Namespace) -> Found:
     with made_up_cluster(arguments.nodes, arguments.gpus_per_node) as address:
         resources = ResourcesConfig(address=address, cpus_per_trial=1.0, gpus_per_trial=1.0)
         with ray_cluster(resources):
-            run_sleeping(folder / "slots", wanted, resources, Silent())
+            run_sleeping(folder / "slots", wanted, resources, NullProgress())
     row = usage_of(folder / "slots", slots)
     text = f"{slots} made-up GPUs are busy {row['busy']:.1f} % of the time (target: at least 95 %)"
     title = (

@@ -30,8 +30,8 @@ from scipy import stats
 from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
 
-from nas_distill.analysis.permutation_test import step_down_p_values
 from nas_distill.analysis.confirm.undistillable import LEVEL, class_effects
+from nas_distill.analysis.permutation_test import step_down_p_values
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]

@@ -32,13 +32,13 @@ from _common import (
 )
 from _materials import HINTON, Material
 
+from nas_distill.callbacks import NullProgress
 from nas_distill.config import LOCAL_DIR, DataConfig, ViewsConfig
 from nas_distill.data.manifest import DataManifest
 from nas_distill.data.views.render import ViewPlan, plan_views
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.targets import StoredTargets
 from nas_distill.models.teacher import Teacher, load_teacher
-from nas_distill.callbacks import Silent
 from nas_distill.records import EpochMetrics, Recipe, StudentSpec
 from nas_distill.train.evaluation import Reference
 from nas_distill.train.loop import Trainer
@@ -172,7 +172,7 @@ def open_teacher(arguments: argparse.Namespace, material: Material, device: torc
             views=ViewsConfig(),
             seed=0,
             device=device,
-            progress=Silent(),
+            progress=NullProgress(),
         )
     return load_teacher(where, class_names=material.manifest.class_names, channels=material.manifest.channels)
 

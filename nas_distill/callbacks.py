@@ -46,7 +46,7 @@ class SearchStatus:
         stopped: Trials stopped by a scheduler.
         failed: Trials that failed.
         running: Number of each trial in flight with epochs done and epochs in all.
-        refused: Candidates refused before training.
+        rejected: Candidates refused before training.
         bands: Best student per size band, smallest first.
         quality: Name of the first quality objective.
         elapsed_s: Seconds since this process began searching.
@@ -59,7 +59,7 @@ class SearchStatus:
     stopped: int
     failed: int
     running: dict[int, tuple[int, int]]
-    refused: int
+    rejected: int
     bands: tuple[SizeBand, ...]
     quality: str
     elapsed_s: float
@@ -80,7 +80,7 @@ class Progress(Protocol):
         """The search moved on."""
 
 
-class Silent:
+class NullProgress:
     """A watcher that does not look."""
 
     def event(self, kind: str, message: str) -> None:

@@ -12,7 +12,7 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class OutputRequest:
     """Which signals are wanted besides the logits.
 
     Attributes:
@@ -30,13 +30,13 @@ class Wanted:
         return self.embedding or bool(self.depths)
 
 
-class Signals(NamedTuple):
+class ModelOutputs(NamedTuple):
     """Of B images.
 
     Attributes:
         logits: [B, C].
         embedding: [B, D]; None when it is not wanted.
-        maps: Feature maps [B, C, H, W], as many as `Wanted.depths`, in that order.
+        maps: Feature maps [B, C, H, W], as many as `OutputRequest.depths`, in that order.
     """
 
     logits: Tensor
@@ -44,7 +44,7 @@ class Signals(NamedTuple):
     maps: tuple[Tensor, ...] = ()
 
 
-class SignalShapes(NamedTuple):
+class OutputShapes(NamedTuple):
     """Shapes of a network's signals for one image.
 
     Attributes:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from nas_distill.records.recipe import Adaptation, Recipe
-
-if TYPE_CHECKING:
-    from optuna import Trial
-
-    from nas_distill.search.spaces.recipes import RecipeChoices
+from nas_distill.records import Adaptation, Recipe, RecipeChoices, SpaceTrial
 
 TEMPERED = ("kd", "dkd", "dist", "mlkd", "nkd", "wsld")
 """Losses of logits with a fixed temperature."""
@@ -32,7 +27,7 @@ CHOSEN = (
 _NO_MIX = "none"
 
 
-def recipe(trial: Trial, base: Recipe, choices: RecipeChoices) -> Recipe:
+def recipe(trial: SpaceTrial, base: Recipe, choices: RecipeChoices) -> Recipe:
     """The loss and its parameters, what adapts it, the mixing of images, learning rate, regularisation, averaging.
 
     What the user fixed for all trials stays: epochs, batch size, optimiser, warm-up, clipping. Parameters of a choice
@@ -58,7 +53,7 @@ def recipe(trial: Trial, base: Recipe, choices: RecipeChoices) -> Recipe:
     return Recipe(**{**dict(base), **changes})
 
 
-def _parameters(trial: Trial, loss: str, weight: float) -> dict[str, float]:
+def _parameters(trial: SpaceTrial, loss: str, weight: float) -> dict[str, float]:
     """Asks for what is a matter of taste in each loss; its other parameters stay as in its paper."""
     parameters: dict[str, float] = {}
     if loss in STANDARDISED:
@@ -74,7 +69,7 @@ def _parameters(trial: Trial, loss: str, weight: float) -> dict[str, float]:
     return parameters
 
 
-def _remedy(trial: Trial, loss: str, choices: RecipeChoices) -> str:
+def _remedy(trial: SpaceTrial, loss: str, choices: RecipeChoices) -> str:
     """Asks for what adapts the teacher's part; a name of its own for each set of answers, which may not change."""
     remedies = ["none", "anneal", "until", "plateau", "weighting"]
     name = "remedy_logits" if loss in LOGITS else "remedy_features"
@@ -88,26 +83,26 @@ def _remedy(trial: Trial, loss: str, choices: RecipeChoices) -> str:
     return str(trial.suggest_categorical(name, remedies))
 
 
-def _adaptation(trial: Trial, remedy: str, epochs: int) -> dict[str, Any]:
+def _adaptation(trial: SpaceTrial, remedy: str, epochs: int) -> dict[str, Any]:
     match remedy:
         case "anneal":
             course = trial.suggest_categorical("anneal_course", ["linear", "cosine"])
-            return {"weight_course": course, "weight_end": 0.0}
+            return {"weight_schedule": course, "weight_end": 0.0}
         case "until":
             return {"teacher_until": trial.suggest_float("teacher_until", 0.3, 0.9)}
         case "plateau":
             share = trial.suggest_float("plateau_share", 0.05, 0.3)
             return {"teacher_patience": max(1, round(share * epochs))}
         case "temperature":
-            course = trial.suggest_categorical("temperature_course", ["linear", "cosine"])
+            course = trial.suggest_categorical("temperature_schedule", ["linear", "cosine"])
             end = trial.suggest_float("temperature_end", 1.0, 4.0, log=True)
-            return {"temperature_course": course, "temperature_end": end}
+            return {"temperature_schedule": course, "temperature_end": end}
         case "weighting":
             return {"sample_weighting": trial.suggest_categorical("sample_weighting", ["confidence", "correctness"])}
     return {"release": True} if remedy == "release" else {}
 
 
-def _mix(trial: Trial, remedy: str, choices: RecipeChoices) -> str:
+def _mix(trial: SpaceTrial, remedy: str, choices: RecipeChoices) -> str:
     if remedy == "release":
         return _NO_MIX
     return choices.mixes[0] if len(choices.mixes) == 1 else str(trial.suggest_categorical("mix", choices.mixes))

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from nas_distill.records import StudentSpec
-
-if TYPE_CHECKING:
-    from optuna import Trial
+from nas_distill.records import SpaceTrial, StudentSpec
 
 
-def space(trial: Trial) -> StudentSpec:
+def space(trial: SpaceTrial) -> StudentSpec:
     """Small-image ResNets: width, growth, stages, depth per stage and block, about 3k to 9M parameters.
 
     The stem keeps the resolution (3x3, stride 1, no pooling), as images of 24 to 96 pixels need it.

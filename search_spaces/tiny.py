@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from nas_distill.records import StudentSpec
-
-if TYPE_CHECKING:
-    from optuna import Trial
+from nas_distill.records import SpaceTrial, StudentSpec
 
 
-def space(trial: Trial) -> StudentSpec:
+def space(trial: SpaceTrial) -> StudentSpec:
     """Tiny convolutional and transformer students for grey images of 8 to 32 pixels, about 1k to 200k parameters.
 
     Two families: `small_resnet` of two or three stages, and vision transformers on patches of 2 or 4 pixels (the
@@ -21,7 +16,7 @@ def space(trial: Trial) -> StudentSpec:
     return _vit(trial)
 
 
-def _resnet(trial: Trial) -> StudentSpec:
+def _resnet(trial: SpaceTrial) -> StudentSpec:
     stages = trial.suggest_int("resnet_stages", 2, 3)
     width = trial.suggest_int("resnet_width", 4, 26, log=True)
     growth = trial.suggest_float("resnet_growth", 1.0, 2.0, step=0.25)
@@ -36,7 +31,7 @@ def _resnet(trial: Trial) -> StudentSpec:
     )
 
 
-def _vit(trial: Trial) -> StudentSpec:
+def _vit(trial: SpaceTrial) -> StudentSpec:
     heads = trial.suggest_int("vit_heads", 1, 4)
     return StudentSpec(
         architecture="vit_tiny_patch16_224",

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 import nas_distill.models  # noqa: F401 - registers the entrypoints
-from nas_distill.records.task import Assignment, source_name
+from nas_distill.callbacks import NullProgress, SearchStatus
 from nas_distill.config import LOCAL_DIR, DataConfig, ViewsConfig
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import ImageSplit, open_split
@@ -19,11 +19,11 @@ from nas_distill.data.views.render import ViewPlan, plan_views
 from nas_distill.knowledge.build import build_knowledge
 from nas_distill.models.cost import measure_cost
 from nas_distill.models.teacher import Teacher, load_teacher
-from nas_distill.callbacks import SearchStatus, Silent
 from nas_distill.records import Recipe, StudentSpec
+from nas_distill.records.task import TrialTask, source_name
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.train.teacher import fit_teacher
-from nas_distill.trial.context import Lesson, Workplace, open_context
+from nas_distill.trial.context import TrialInputs, WorkerConfig, open_context
 
 CPU = torch.device("cpu")
 SMALL_DATA = DataConfig(max_train_images=320, max_validation_images=160)
@@ -32,7 +32,7 @@ TINY_SPEC = StudentSpec(architecture="small_resnet", arguments={"widths": (4, 6)
 
 
 @dataclass
-class Heard(Silent):
+class Heard(NullProgress):
     """A watcher that remembers events and the last status."""
 
     events: list[tuple[str, str]] = field(default_factory=list)
@@ -60,8 +60,8 @@ class SmallRun:
     plan: ViewPlan
     knowledge_id: str
 
-    def workplace(self, knowledge_id: str | None = None) -> Workplace:
-        return Workplace(
+    def worker_config(self, knowledge_id: str | None = None) -> WorkerConfig:
+        return WorkerConfig(
             run=str(self.run.path),
             data=self.data,
             knowledge={source_name(None, "none"): knowledge_id or self.knowledge_id},
@@ -72,7 +72,7 @@ class SmallRun:
 
 def make_small_run(folder: Path, data: DataConfig = SMALL_DATA, *, seed: int = 0) -> SmallRun:
     run = RunDirectory(folder)
-    manifest = prepare_data(data, run.path, Silent())
+    manifest = prepare_data(data, run.path, NullProgress())
     train, validation = open_split(data, run.path, "train"), open_split(data, run.path, "validation")
     fit_teacher(
         "small_resnet",
@@ -83,7 +83,7 @@ def make_small_run(folder: Path, data: DataConfig = SMALL_DATA, *, seed: int = 0
         views=ViewsConfig(),
         seed=seed,
         device=CPU,
-        progress=Silent(),
+        progress=NullProgress(),
     )
     teacher = load_teacher(f"{LOCAL_DIR}{run.teacher}", class_names=manifest.class_names, channels=manifest.channels)
     plan = plan_views(ViewsConfig(count=4), manifest, epochs=4, online=False)
@@ -95,7 +95,7 @@ def make_small_run(folder: Path, data: DataConfig = SMALL_DATA, *, seed: int = 0
         online=False,
         root=run.knowledge,
         device=CPU,
-        progress=Silent(),
+        progress=NullProgress(),
     )
     return SmallRun(
         run=run,
@@ -108,10 +108,10 @@ def make_small_run(folder: Path, data: DataConfig = SMALL_DATA, *, seed: int = 0
     )
 
 
-def make_assignment(
+def make_task(
     number: int = 0, *, spec: StudentSpec = TINY_SPEC, recipe: Recipe | None = None, seed: int = 7
-) -> Assignment:
-    return Assignment(
+) -> TrialTask:
+    return TrialTask(
         number=number,
         seed=seed,
         spec=spec,
@@ -120,8 +120,8 @@ def make_assignment(
     )
 
 
-def open_lesson(workplace: Workplace) -> Lesson:
-    return open_context(workplace).lesson(make_assignment())
+def open_trial_inputs(worker_config: WorkerConfig) -> TrialInputs:
+    return open_context(worker_config).trial_inputs(make_task())
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from nas_distill.errors import ConfigError, first_line, one_line
         (KeyError(), "KeyError", "KeyError"),
         (RuntimeError("\n\n"), "RuntimeError", "RuntimeError"),
         (ConfigError("seed: -1 must be at least 0"), "seed: -1 must be at least 0", "seed: -1 must be at least 0"),
-        (ConfigError(), "ConfigError", "ConfigError"),
+        (ConfigError(""), "ConfigError", "ConfigError"),
     ],
 )
 def test_an_error_is_told_in_one_line(error: Exception, first: str, whole: str) -> None:

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from nas_distill.analysis.law.api import fit_capacity_law
 from nas_distill.analysis.confirm.summary import Confirmed, confirmations
 from nas_distill.analysis.diagnosis.table import diagnose
-from nas_distill.analysis.trials.study_reader import StudySnapshot, read_study
 from nas_distill.analysis.front.front import ParetoFront, pareto_front
+from nas_distill.analysis.front.picks import Pick, pick_students
+from nas_distill.analysis.law.api import fit_capacity_law
 from nas_distill.analysis.law.model import CapacityLaw
 from nas_distill.analysis.law.wording import SizeName, Subject
-from nas_distill.analysis.front.picks import Pick, pick_students
+from nas_distill.analysis.trials.study_reader import StudySnapshot, read_study
 from nas_distill.config import SearchConfig
-from nas_distill.config.loading import read_run_config
 from nas_distill.objectives import check_objectives
 from nas_distill.records import EpochMetrics, TeacherRecord, TrialRecord
+from nas_distill.run_directory.config import read_run_config
 from nas_distill.run_directory.layout import RunDirectory
 
 if TYPE_CHECKING:
@@ -119,7 +119,9 @@ class Run:
         Args:
             seed: Of forests and folds.
         """
-        from nas_distill.analysis.effects.effects import parameter_effects  # scikit-learn: a second that only this needs
+        from nas_distill.analysis.effects.effects import (
+            parameter_effects,  # scikit-learn: a second that only this needs
+        )
 
         return parameter_effects(self.study.trials, seed=seed)
 

@@ -69,22 +69,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         outcome = command.main(args=None if arguments is None else list(arguments), standalone_mode=False)
     except NasDistillError as error:
         _print_error(str(error))
-        return error.exit_code
+        return error.exit_status
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         help_hint = f"; see `{context.command_path} --help`" if isinstance(context, click.Context) else ""
         _print_error(error.format_message().rstrip(".") + help_hint)
         return error.exit_code
     except OSError as error:  # which no verb expected: what the file system refuses is not a bug to trace
-        _print_error(_refusal(error))
-        return RunError.exit_code
+        _print_error(_rejection(error))
+        return RunError.exit_status
     except (KeyboardInterrupt, click.Abort):
         _print_error("interrupted")
         return EXIT_INTERRUPTED
     return outcome if isinstance(outcome, int) else 0
 
 
-def _refusal(error: OSError) -> str:
+def _rejection(error: OSError) -> str:
     """Returns what the system refused, as one line."""
     reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
     where = "" if error.filename is None else f"{error.filename}: "

@@ -94,8 +94,8 @@ def command(
 
 def _read(runs: Sequence[Path]) -> tuple[NamedStudy, ...]:
     """Returns the runs' studies, called by their folders, or by their paths where two folders have one name."""
-    from nas_distill.analysis.trials.study_reader import read_study
     from nas_distill.analysis.front.named_studies import NamedStudy
+    from nas_distill.analysis.trials.study_reader import read_study
     from nas_distill.run_directory.layout import RunDirectory
 
     resolved = [run.resolve() for run in runs]
@@ -127,8 +127,8 @@ def _tolerances(texts: Sequence[str]) -> dict[str, float]:
 
 def _thinned(comparison: Comparison, allowed: dict[str, float]) -> pd.DataFrame:
     """Returns the front, or with --epsilon members that stand for all of it."""
-    from nas_distill.analysis.front.epsilon import epsilon_front_mask, tolerances
     from nas_distill.analysis.front.arithmetic import axes
+    from nas_distill.analysis.front.epsilon import epsilon_front_mask, tolerances
 
     front, objectives = comparison.front, comparison.objectives
     if not allowed:
@@ -141,7 +141,7 @@ def _picked(run: Path, one: NamedStudy) -> tuple[ParetoFront, tuple[Pick, ...]]:
     """Returns the front of a run and its picks, the same as its report's."""
     from nas_distill.analysis.front.front import pareto_front
     from nas_distill.analysis.front.picks import pick_students
-    from nas_distill.config.loading import read_run_config
+    from nas_distill.run_directory.config import read_run_config
     from nas_distill.run_directory.layout import RunDirectory
 
     front = pareto_front(one.study.trials, one.study.objectives, one.study.teacher)

@@ -196,11 +196,11 @@ def _resume_values(parameters: dict[str, Any], others: dict[str, object]) -> dic
     """
     changeable = (*KEPT_FLAGS, *RESOURCE_FLAGS)
     fixed = [flag for flag in FLAGS if flag not in changeable]
-    refused = [flag.name for flag in fixed if parameters[flag.parameter] is not None]
-    refused += [name for name, value in others.items() if value is not None]
-    if refused:
+    rejected = [flag.name for flag in fixed if parameters[flag.parameter] is not None]
+    rejected += [name for name, value in others.items() if value is not None]
+    if rejected:
         raise ConfigError(
-            f"{', '.join(refused)}: cannot be given with --resume, a run keeps its configuration; "
+            f"{', '.join(rejected)}: cannot be given with --resume, a run keeps its configuration; "
             f"only {', '.join(flag.name for flag in changeable)} can change"
         )
     return given_values(changeable, parameters)

@@ -57,7 +57,7 @@ def sample_command(name: str, *, number: int, seed: int, image_size: int, channe
     from rich.text import Text
 
     from nas_distill.models.cost import measure_cost
-    from nas_distill.search.spaces.sampling import sample_space
+    from nas_distill.search.samplers.space_sampling import sample_space
     from nas_distill.search.spaces.loading import load_space
 
     table = Table(box=None, header_style="bold", padding=(0, 1), pad_edge=False)

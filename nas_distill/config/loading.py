@@ -20,8 +20,7 @@ from pydantic import ValidationError
 from nas_distill.config import SearchConfig
 from nas_distill.config.fields import example, hint, section_at, truths
 from nas_distill.config.yaml_text import Dumper, KeyPath, Loader, inline, read_mapping, read_value
-from nas_distill.errors import ConfigError, RunError
-from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.errors import ConfigError
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -75,20 +74,6 @@ def parse_yaml(text: str, *, origin: str) -> Any:
         return yaml.load(text, Loader=Loader)  # noqa: S506 - Loader is a SafeLoader
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{origin}: is no YAML: {' '.join(str(error).split())}") from None
-
-
-def read_run_config(run: RunDirectory) -> SearchConfig:
-    """Returns the configuration that a run was started with.
-
-    Raises:
-        RunError: There is no run, or its `config.yaml` is damaged.
-    """
-    try:
-        return load_config(run.existing().config)
-    except ConfigError as error:
-        raise RunError(
-            f"{error}; this file is the run's memory: undo the edit, or use the version that wrote it"
-        ) from None
 
 
 def parse_assignment(text: str, *, flag: str, example: str = "recipe.epochs=20") -> tuple[KeyPath, Any]:
@@ -240,13 +225,13 @@ class _Draft:
 def _not_in_effect(name: str, terms: Any, losses: Mapping[str, Any]) -> str:
     """Returns what is wrong with setting `terms` of a loss that is not among `losses`, and both ways out."""
     field = ".".join(_LOSSES)
-    alone, beside = (f"--set '{field}={inline(given)}'" for given in ({name: terms}, {**losses, name: terms}))
+    control, beside = (f"--set '{field}={inline(given)}'" for given in ({name: terms}, {**losses, name: terms}))
     others = [other for other in losses if other != "none"]
     if not others:
-        return f"{field}.{name} is not in effect (no loss is); write {alone}"
+        return f"{field}.{name} is not in effect (no loss is); write {control}"
     verb, place, all_of_them = ("is", "its place", "both") if len(others) == 1 else ("are", "their place", "all")
     return (
-        f"{field}.{name} is not in effect ({', '.join(others)} {verb}); write {alone} to take {place}, or {beside} "
+        f"{field}.{name} is not in effect ({', '.join(others)} {verb}); write {control} to take {place}, or {beside} "
         f"for {all_of_them}"
     )
 

@@ -23,13 +23,13 @@ class SamplerConfig(Record):
 
     Attributes:
         name: A shipped sampler, or one's own as `module:Class` or `FILE.py:Class`.
-        stopped_as: What a trial that a scheduler stopped is told to the sampler as: "failed", with no value;
+        stopped_trial_value: What a trial that a scheduler stopped is told to the sampler as: "failed", with no value;
             "reached", with the values at its last epoch; "extrapolated", with its qualities extrapolated to full
             fidelity. Whatever it is told as, it does not stand on the front.
     """
 
     name: Annotated[str, Field(min_length=1)] = "tpe"
-    stopped_as: StoppedAs = "reached"
+    stopped_trial_value: StoppedAs = "reached"
 
     @field_validator("name")
     @classmethod

@@ -15,9 +15,9 @@ from nas_distill.config.diagnosis import DiagnosisConfig
 from nas_distill.config.resources import ResourcesConfig
 from nas_distill.config.sampler import SamplerConfig
 from nas_distill.config.teacher import LOCAL_DIR, RUN, TeacherConfig
-from nas_distill.records.base import Record
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Recipe
+from nas_distill.records.base import Record
 
 FIXED_RECIPE = "fixed"
 """Every candidate is distilled by the configuration's recipe."""
@@ -70,14 +70,14 @@ class BudgetConfig(Record):
         time_s: Time of searching, seconds, over all sessions together: a number, or text such as "8h", "90m", "1h30m".
         epochs: Epochs to train in all, by trials that were stopped or failed too.
         patience: Fully trained trials in a row after which the front's hypervolume must have grown.
-        max_refusals: Candidates refused in a row before the space is declared infeasible.
+        max_rejections: Candidates refused in a row before the space is declared infeasible.
     """
 
     trials: PositiveInt | None = None
     time_s: PositiveFloat | None = None
     epochs: PositiveInt | None = None
     patience: PositiveInt | None = None
-    max_refusals: PositiveInt = 200
+    max_rejections: PositiveInt = 200
 
     @property
     def most_trials(self) -> int | None:

@@ -7,8 +7,8 @@ from typing import Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
-from nas_distill.records.base import FrozenArguments, Record
 from nas_distill.records import Recipe
+from nas_distill.records.base import FrozenArguments, Record
 
 LOCAL_DIR = "local-dir:"
 """Begins a teacher that is a folder of timm's making."""

@@ -12,10 +12,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from nas_distill.callbacks import Progress
 from nas_distill.data.pixels import Header, PixelFormat, decode, read_header
 from nas_distill.data.sources import ImageSource
 from nas_distill.errors import DataError
-from nas_distill.callbacks import Progress
 
 ResultT = TypeVar("ResultT")
 

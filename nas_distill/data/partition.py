@@ -87,17 +87,17 @@ def _set_aside(
         )
     counts = np.bincount(labels[pool], minlength=len(class_names))
     if counts.min() < 2:
-        _refuse_small_class(counts, class_names, field, fraction)
+        _reject_small_class(counts, class_names, field, fraction)
     from sklearn.model_selection import train_test_split  # a second of importing that no worker needs
 
     kept, held = train_test_split(pool, test_size=aside, stratify=labels[pool], random_state=seed % 2**32)
     for part in (kept, held):
         if np.bincount(labels[part], minlength=len(class_names)).min() == 0:
-            _refuse_small_class(counts, class_names, field, fraction)
+            _reject_small_class(counts, class_names, field, fraction)
     return kept, held
 
 
-def _refuse_small_class(counts: Indices, class_names: tuple[str, ...], field: str, fraction: float) -> None:
+def _reject_small_class(counts: Indices, class_names: tuple[str, ...], field: str, fraction: float) -> None:
     smallest = int(counts.argmin())
     raise DataError(
         f"{field}: class '{class_names[smallest]}' has too few images left ({counts[smallest]}) to set "

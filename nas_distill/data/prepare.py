@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from nas_distill.callbacks import Progress
 from nas_distill.config import DataConfig
 from nas_distill.data.disk_budget import check_room, default_budget
-from nas_distill.data.parallel_decode import BulkReader, PixelMoments
 from nas_distill.data.image_cache import (
     KEPT_SPLITS,
     are_images_kept,
@@ -20,13 +20,13 @@ from nas_distill.data.image_cache import (
     write_images,
 )
 from nas_distill.data.manifest import SPLIT_NAMES, DataManifest, SplitName, SplitSettings
+from nas_distill.data.parallel_decode import BulkReader, PixelMoments
 from nas_distill.data.partition import Split, partition, read_splits, write_splits
 from nas_distill.data.pixels import PixelFormat
 from nas_distill.data.sources import ImageSource, open_source
 from nas_distill.data.sources.base import content_digest
 from nas_distill.errors import RunError
 from nas_distill.run_directory.files import read_record, write_record
-from nas_distill.callbacks import Progress
 from nas_distill.run_directory.layout import RunDirectory
 
 _SAMPLED_IMAGES = 10_000

@@ -10,29 +10,29 @@ from pathlib import Path
 
 import torch
 
+from nas_distill.callbacks import Progress
 from nas_distill.data.splits import ImageSplit
-from nas_distill.data.views.viewing import view_batches
 from nas_distill.data.views.render import ViewPlan
+from nas_distill.data.views.viewing import view_batches
 from nas_distill.errors import RunError
-from nas_distill.run_directory.files import read_record, write_record
 from nas_distill.knowledge.arrays import remove_leftovers
-from nas_distill.knowledge.inference import Asker
 from nas_distill.knowledge.features import write_features
+from nas_distill.knowledge.inference import TeacherInference
 from nas_distill.knowledge.inspection import inspect
 from nas_distill.knowledge.layout import (
     AnswerStorage,
     KnowledgeFolder,
     KnowledgeKey,
     KnowledgeManifest,
-    SlabReceipt,
-    SlabShape,
+    ShardReceipt,
+    ShardShape,
     merged,
 )
-from nas_distill.knowledge.pool import SlabJob, SlabPool
+from nas_distill.knowledge.pool import ShardJob, ShardPool
 from nas_distill.knowledge.store import Knowledge
-from nas_distill.knowledge.writing import storing, write_reference, write_slab
+from nas_distill.knowledge.writing import storing, write_reference, write_shard
 from nas_distill.models.teacher import Teacher
-from nas_distill.callbacks import Progress
+from nas_distill.run_directory.files import read_record, write_record
 
 _WORTH_WORKERS_S = 20.0
 """Workers take about ten seconds to import and to open data and teacher."""
@@ -51,7 +51,7 @@ def build_knowledge(
     device: torch.device,
     progress: Progress,
     storage: AnswerStorage | None = None,
-    pool: SlabPool | None = None,
+    pool: ShardPool | None = None,
 ) -> Knowledge:
     """Stores the teacher's answers, or opens them when they are stored already.
 
@@ -68,7 +68,7 @@ def build_knowledge(
         device: Where the teacher answers in this process.
         progress: Told of sizes, of what is damaged, and after every batch.
         storage: How much of an answer is stored.
-        pool: Shares the slabs among processes when they would keep this one busy for long.
+        pool: Shares the shards among processes when they would keep this one busy for long.
 
     Raises:
         TeacherError: The teacher answers NaN, infinities, numbers beyond float16 or differently when asked twice, or
@@ -86,37 +86,37 @@ def build_knowledge(
             _store_features(folder, key, teacher, validation, device)
         return Knowledge(folder.path)
     started = time.perf_counter()
-    missing = [view for view in range(key.slabs) if view not in found.slabs]
+    missing = [view for view in range(key.shards) if view not in found.shards]
     with storing(folder.path):
         _clear(folder, key, missing)
-    asker = Asker(teacher, device, embeddings=key.embeddings)
-    tried = _try_out(asker, train, plan)
-    shape = SlabShape(
+    inference = TeacherInference(teacher, device, embeddings=key.embeddings)
+    tried = _try_out(inference, train, plan)
+    shape = ShardShape(
         num_images=train.num_images,
         num_classes=teacher.num_classes,
         top_k=key.top_k,
         embedding_size=tried.embedding_size,
     )
-    job = SlabJob(folder=str(folder.path), key=key, shape=shape)
+    job = ShardJob(folder=str(folder.path), key=key, shape=shape)
     _check_room(job, missing, progress)
     if not found.reference:
-        write_reference(job, asker, train, validation)
+        write_reference(job, inference, train, validation)
     if not found.features:
         _store_features(folder, key, teacher, validation, device)
-    _write_slabs(
+    _write_shards(
         job,
         missing,
-        lambda view, tell: write_slab(job, view, asker, train, tell),
+        lambda view, tell: write_shard(job, view, inference, train, tell),
         pool if tried.seconds(job, missing) > _WORTH_WORKERS_S else None,
         progress,
     )
     with storing(folder.path):
         remove_leftovers(folder.views)  # of workers that died
-    written = [read_record(folder.receipt(view), SlabReceipt).errors for view in missing]
+    written = [read_record(folder.receipt(view), ShardReceipt).errors for view in missing]
     manifest = KnowledgeManifest(
         key=key,
         shape=shape,
-        errors=merged([*found.slabs.values(), *written]),
+        errors=merged([*found.shards.values(), *written]),
         build_time_s=round(time.perf_counter() - started, 3),
     )
     write_record(folder.manifest, manifest)
@@ -136,7 +136,7 @@ def _make_key(
         teacher_std=teacher.preprocess.std,
         data_id=train.manifest.data_id,
         plan=plan,
-        slabs=0 if online else plan.count,
+        shards=0 if online else plan.count,
         top_k=0 if online else storage.stored_top_k(teacher.num_classes),
         embeddings=storage.embeddings and not online,
     )
@@ -155,7 +155,7 @@ def _clear(folder: KnowledgeFolder, key: KnowledgeKey, missing: Sequence[int]) -
     folder.manifest.unlink(missing_ok=True)
     for view in missing:
         folder.receipt(view).unlink(missing_ok=True)
-        for name in key.slab_arrays:
+        for name in key.shard_arrays:
             folder.array(view, name).unlink(missing_ok=True)
     remove_leftovers(folder.path)
     remove_leftovers(folder.views)
@@ -173,25 +173,25 @@ class _TryOut:
     embedding_size: int
     image_s: float
 
-    def seconds(self, job: SlabJob, views: Sequence[int]) -> float:
+    def seconds(self, job: ShardJob, views: Sequence[int]) -> float:
         """Returns about how long this process alone would take for `views`."""
         return self.image_s * job.shape.num_images * len(views)
 
 
-def _try_out(asker: Asker, train: ImageSplit, plan: ViewPlan) -> _TryOut:
-    order = torch.arange(min(asker.batch_size, train.num_images))
+def _try_out(inference: TeacherInference, train: ImageSplit, plan: ViewPlan) -> _TryOut:
+    order = torch.arange(min(inference.batch_size, train.num_images))
     started = time.perf_counter()
-    (batch,) = view_batches(train, order, len(order), view=0, plan=plan, device=asker.device)
+    (batch,) = view_batches(train, order, len(order), view=0, plan=plan, device=inference.device)
     loading_s = time.perf_counter() - started
-    asker.check_repeatable(batch.images)
-    embedding_size = asker.embedding_size(batch.images)
+    inference.check_repeatable(batch.images)
+    embedding_size = inference.embedding_size(batch.images)
     # Last, when the device is warm.
     started = time.perf_counter()
-    asker.ask(batch.images)
+    inference.ask(batch.images)
     return _TryOut(embedding_size=embedding_size, image_s=(loading_s + time.perf_counter() - started) / len(order))
 
 
-def _check_room(job: SlabJob, missing: Sequence[int], progress: Progress) -> None:
+def _check_room(job: ShardJob, missing: Sequence[int], progress: Progress) -> None:
     """Tells what will be written.
 
     Raises:
@@ -200,7 +200,7 @@ def _check_room(job: SlabJob, missing: Sequence[int], progress: Progress) -> Non
     folder, shape = Path(job.folder), job.shape
     needed = len(missing) * shape.num_images * shape.row_bytes
     free = shutil.disk_usage(folder).free
-    kept = job.key.slabs - len(missing)
+    kept = job.key.shards - len(missing)
     sizes = (
         f"{_views(len(missing))} x {shape.num_images:,} images x {shape.row_bytes:,} bytes = {_size(needed)}, "
         f"{_size(free)} are free"
@@ -215,16 +215,16 @@ def _check_room(job: SlabJob, missing: Sequence[int], progress: Progress) -> Non
         progress.event("knowledge", f"{earlier}asking the teacher about {sizes}")
 
 
-def _write_slabs(
-    job: SlabJob,
+def _write_shards(
+    job: ShardJob,
     missing: Sequence[int],
     write: Callable[[int, Callable[[int], None]], None],
-    pool: SlabPool | None,
+    pool: ShardPool | None,
     progress: Progress,
 ) -> None:
-    """Writes the slabs of `missing` by `write(view, tell)`, or by the pool when it has workers enough."""
+    """Writes the shards of `missing` by `write(view, tell)`, or by the pool when it has workers enough."""
     num_images = job.shape.num_images
-    total = job.key.slabs * num_images
+    total = job.key.shards * num_images
     done = total - len(missing) * num_images
 
     def tell(images: int) -> None:
@@ -250,7 +250,7 @@ def _summary(manifest: KnowledgeManifest) -> str:
     )
     kept = f"; keeping the {shape.top_k} largest of {shape.num_classes} logits costs {lost}" if lost else ""
     return (
-        f"stored the teacher's answers to {_views(key.slabs)} of {shape.num_images:,} images in "
+        f"stored the teacher's answers to {_views(key.shards)} of {shape.num_images:,} images in "
         f"{manifest.build_time_s:.1f} s (largest float16 rounding {errors.max_rounding:.1e}{kept})"
     )
 

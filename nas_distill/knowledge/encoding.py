@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas_distill.errors import TeacherError
-from nas_distill.knowledge.layout import AnswerErrors, Divergence, SlabShape
+from nas_distill.knowledge.layout import AnswerErrors, Divergence, ShardShape
 
 FLOAT16_MAX = 65504.0
 TEMPERATURES = (1.0, 4.0)
@@ -52,7 +52,7 @@ def spread_tail(kept: TopLogits, num_classes: int) -> Tensor:
     return logits.scatter_(1, kept.classes, kept.logits.float())
 
 
-class SlabEncoder:
+class ShardEncoder:
     """Turns the answers to one view into the rows of its arrays, and measures what that costs.
 
     Args:
@@ -60,7 +60,7 @@ class SlabEncoder:
         device: Where the answers are.
     """
 
-    def __init__(self, shape: SlabShape, device: torch.device) -> None:
+    def __init__(self, shape: ShardShape, device: torch.device) -> None:
         self._shape = shape
         self._rounding = torch.zeros((), device=device)
         # Sums and largest values stay on the device: reading one per batch would make the host wait.

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from nas_distill.data.splits import ImageSplit
 from nas_distill.errors import TeacherError
-from nas_distill.run_directory.files import sync_directory, write_record
 from nas_distill.knowledge.arrays import ArrayWriter
-from nas_distill.knowledge.inference import Asker
+from nas_distill.knowledge.inference import TeacherInference
 from nas_distill.knowledge.layout import FEATURES, FileReceipt, KnowledgeFolder, Receipt
 from nas_distill.models.teacher import Teacher
+from nas_distill.run_directory.files import sync_directory, write_record
 
 MOST_IMAGES = 4096
 """Enough for a similarity to two digits, and little to keep of an ImageNet's 50,000."""
@@ -49,12 +49,12 @@ def write_features(path: Path, key_id: str, teacher: Teacher, validation: ImageS
         OSError: The file system refuses.
     """
     folder = KnowledgeFolder(path)
-    asker = Asker(teacher, device, embeddings=True)
+    inference = TeacherInference(teacher, device, embeddings=True)
     positions = feature_positions(validation.num_images)
-    batches = validation.batches(positions, asker.batch_size, device=device)
+    batches = validation.batches(positions, inference.batch_size, device=device)
     first = next(batches)
     try:
-        width = asker.embedding_size(first.images[:_SAMPLE])
+        width = inference.embedding_size(first.images[:_SAMPLE])
     except TeacherError:
         width = 0
     files: tuple[FileReceipt, ...] = ()
@@ -62,7 +62,7 @@ def write_features(path: Path, key_id: str, teacher: Teacher, validation: ImageS
         shape = (len(positions), width)
         with ArrayWriter(folder.reference_array(FEATURES), np.dtype(np.float32), shape) as writer:
             for batch in chain((first,), batches):
-                embedding = asker.ask(batch.images).embedding
+                embedding = inference.ask(batch.images).embedding
                 assert embedding is not None
                 writer.append(embedding.cpu().numpy())
             files = (writer.finish(),)

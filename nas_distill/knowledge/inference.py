@@ -7,9 +7,9 @@ from torch import Tensor
 
 from nas_distill.errors import TeacherError
 from nas_distill.knowledge.encoding import check_range
+from nas_distill.model_outputs import ModelOutputs, OutputRequest
 from nas_distill.models.memory import is_out_of_memory
 from nas_distill.models.teacher import Teacher
-from nas_distill.model_outputs import Signals, Wanted
 
 # Input pixels per batch (on a CPU: for each thread), and most images. On a CPU larger batches leave its caches and are
 # slower; a GPU needs them to be busy.
@@ -22,7 +22,7 @@ _SAME = 2.0**-11
 that no stored answer could tell them apart by more."""
 
 
-class Asker:
+class TeacherInference:
     """Asks a teacher about images that are on its device.
 
     Args:
@@ -42,9 +42,9 @@ class Asker:
         self.device = device
         self.batch_size = _fitting_batch(teacher.image_size, device)
         self._part = self.batch_size
-        self._wanted = Wanted(embedding=embeddings)
+        self._wanted = OutputRequest(embedding=embeddings)
 
-    def ask(self, images: Tensor) -> Signals:
+    def ask(self, images: Tensor) -> ModelOutputs:
         """Returns the answers to uint8 images [B, C, H, W].
 
         Raises:
@@ -52,7 +52,7 @@ class Asker:
         """
         while True:
             try:
-                parts = [self.teacher.signals(part, self._wanted) for part in torch.split(images, self._part)]
+                parts = [self.teacher.outputs(part, self._wanted) for part in torch.split(images, self._part)]
                 break
             except RuntimeError as error:
                 if not is_out_of_memory(error):
@@ -67,7 +67,7 @@ class Asker:
             torch.cuda.empty_cache()
         logits = torch.cat([part.logits for part in parts])
         embeddings = [part.embedding for part in parts if part.embedding is not None]
-        return Signals(check_range(logits, "a logit"), torch.cat(embeddings) if embeddings else None)
+        return ModelOutputs(check_range(logits, "a logit"), torch.cat(embeddings) if embeddings else None)
 
     def check_repeatable(self, images: Tensor) -> None:
         """Asks twice about the same batch.
@@ -92,7 +92,7 @@ class Asker:
         """
         if not self._wanted.embedding:
             return 0
-        (size,) = self.teacher.check_signals(images, self._wanted).embedding or (0,)
+        (size,) = self.teacher.check_outputs(images, self._wanted).embedding or (0,)
         return size
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from nas_distill.errors import RunError
-from nas_distill.run_directory.files import read_record
 from nas_distill.knowledge.arrays import check_file
 from nas_distill.knowledge.layout import (
     FEATURES,
@@ -20,8 +19,9 @@ from nas_distill.knowledge.layout import (
     KnowledgeKey,
     KnowledgeManifest,
     Receipt,
-    SlabReceipt,
+    ShardReceipt,
 )
+from nas_distill.run_directory.files import read_record
 
 _MOST_READERS = 4
 
@@ -36,14 +36,14 @@ class Inspection:
         manifest: When there is a good one.
         reference: Whether the answers to plain images are whole.
         features: Whether the features of plain validation images are; a folder from before they were stored has none.
-        slabs: The errors of each whole slab, by view.
+        shards: The errors of each whole slab, by view.
         faults: What is there and wrong, or promised by a manifest and missing, as "PATH: reason".
     """
 
     manifest: KnowledgeManifest | None
     reference: bool
     features: bool
-    slabs: dict[int, AnswerErrors]
+    shards: dict[int, AnswerErrors]
     faults: tuple[str, ...]
 
 
@@ -58,16 +58,16 @@ def inspect(path: Path, key: KnowledgeKey) -> Inspection:
     promised = folder.manifest.exists()
     faults: list[str] = []
 
-    def whole_slab(view: int) -> SlabReceipt | RunError:
+    def whole_shard(view: int) -> ShardReceipt | RunError:
         try:
-            return check_slab(folder, view, key)
+            return check_shard(folder, view, key)
         except RunError as error:
             return error
 
     # Hashing lets go of the interpreter's lock, so that threads share it.
     with ThreadPoolExecutor(min(_MOST_READERS, os.cpu_count() or 1)) as readers:
-        views = [view for view in range(key.slabs) if promised or folder.receipt(view).exists()]
-        looked_at = dict(zip(views, readers.map(whole_slab, views), strict=True))
+        views = [view for view in range(key.shards) if promised or folder.receipt(view).exists()]
+        looked_at = dict(zip(views, readers.map(whole_shard, views), strict=True))
     manifest, reference, features = None, False, False
     try:
         manifest = check_manifest(folder, key) if promised else None
@@ -85,7 +85,7 @@ def inspect(path: Path, key: KnowledgeKey) -> Inspection:
         manifest=manifest,
         reference=reference,
         features=features,
-        slabs={view: found.errors for view, found in looked_at.items() if isinstance(found, SlabReceipt)},
+        shards={view: found.errors for view, found in looked_at.items() if isinstance(found, ShardReceipt)},
         faults=(*faults, *(str(found) for found in looked_at.values() if isinstance(found, RunError))),
     )
 
@@ -123,14 +123,14 @@ def check_features(folder: KnowledgeFolder, key: KnowledgeKey) -> Receipt:
     return _check_receipt(folder.features, Receipt, key.digest(), names)
 
 
-def check_slab(folder: KnowledgeFolder, view: int, key: KnowledgeKey) -> SlabReceipt:
+def check_shard(folder: KnowledgeFolder, view: int, key: KnowledgeKey) -> ShardReceipt:
     """Returns the receipt of a view's slab, all of its files read and found whole.
 
     Raises:
         RunError: One is missing, damaged, truncated, or from elsewhere.
     """
-    names = [folder.array(view, name).name for name in key.slab_arrays]
-    receipt = _check_receipt(folder.receipt(view), SlabReceipt, key.digest(), names)
+    names = [folder.array(view, name).name for name in key.shard_arrays]
+    receipt = _check_receipt(folder.receipt(view), ShardReceipt, key.digest(), names)
     if receipt.view != view:
         raise RunError(f"{folder.receipt(view)}: is the receipt of view {receipt.view}")
     return receipt

@@ -68,7 +68,7 @@ class KnowledgeKey(Record):
         teacher_std: Likewise.
         data_id: Of the data and splits.
         plan: The views.
-        slabs: Views that are stored; 0 when the teacher is asked online.
+        shards: Views that are stored; 0 when the teacher is asked online.
         top_k: Logits stored one by one; 0 when all are.
         embeddings: Whether embeddings are stored.
     """
@@ -82,12 +82,12 @@ class KnowledgeKey(Record):
     teacher_std: tuple[float, ...]
     data_id: str
     plan: ViewPlan
-    slabs: NonNegativeInt
+    shards: NonNegativeInt
     top_k: NonNegativeInt
     embeddings: bool
 
     @property
-    def slab_arrays(self) -> tuple[str, ...]:
+    def shard_arrays(self) -> tuple[str, ...]:
         """Names of a slab's arrays."""
         logits = ("top_logits", "top_classes", "tail") if self.top_k else ("logits",)
         return (*logits, "embeddings") if self.embeddings else logits
@@ -106,7 +106,7 @@ class ArrayShape:
     row: tuple[int, ...]
 
 
-class SlabShape(Record):
+class ShardShape(Record):
     """The shapes of a slab's arrays.
 
     Attributes:
@@ -196,7 +196,7 @@ class Receipt(Record):
     files: tuple[FileReceipt, ...]
 
 
-class SlabReceipt(Receipt):
+class ShardReceipt(Receipt):
     """The receipt of one view.
 
     Attributes:
@@ -219,7 +219,7 @@ class KnowledgeManifest(Record):
     """
 
     key: KnowledgeKey
-    shape: SlabShape
+    shape: ShardShape
     errors: AnswerErrors
     build_time_s: float
 

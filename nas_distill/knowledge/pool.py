@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from nas_distill.knowledge.layout import KnowledgeKey, ShardShape
 from nas_distill.records.base import Record
-from nas_distill.knowledge.layout import KnowledgeKey, SlabShape
 
 
-class SlabJob(Record):
+class ShardJob(Record):
     """Slabs to be written.
 
     Attributes:
@@ -20,16 +20,16 @@ class SlabJob(Record):
 
     folder: str
     key: KnowledgeKey
-    shape: SlabShape
+    shape: ShardShape
 
 
-class SlabPool(Protocol):
+class ShardPool(Protocol):
     """Processes that share the writing of slabs."""
 
     def workers(self, views: int) -> int:
         """Returns how many processes would share that many views; with fewer than two it is no help."""
 
-    def write(self, job: SlabJob, views: Sequence[int]) -> Iterator[int]:
+    def write(self, job: ShardJob, views: Sequence[int]) -> Iterator[int]:
         """Writes the slabs of `views`, yielding each view once its receipt is written, in any order.
 
         Raises:

@@ -12,7 +12,7 @@ from torch import Tensor
 from nas_distill.errors import ConfigError
 from nas_distill.knowledge.arrays import map_array
 from nas_distill.knowledge.encoding import TopLogits, spread_tail
-from nas_distill.knowledge.layout import KnowledgeFolder, SlabShape
+from nas_distill.knowledge.layout import KnowledgeFolder, ShardShape
 
 _RESIDENT_SHARE = 0.25
 """An array over this share of a device's free memory stays on the host; models and other trials need the rest."""
@@ -20,7 +20,7 @@ _RESIDENT_SHARE = 0.25
 _UINT16 = 0xFFFF
 
 
-class Slab:
+class Shard:
     """The stored answers to one view.
 
     On a CPU rows are gathered from the file's memory map, so that all processes of a machine share its pages. On a
@@ -37,7 +37,7 @@ class Slab:
         RunError: A file is missing, or of another shape.
     """
 
-    def __init__(self, folder: KnowledgeFolder, view: int, shape: SlabShape, device: torch.device) -> None:
+    def __init__(self, folder: KnowledgeFolder, view: int, shape: ShardShape, device: torch.device) -> None:
         self._shape = shape
         self._folder = folder.path
         self._rows = {

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas_distill.errors import RunError
-from nas_distill.run_directory.files import read_record
 from nas_distill.knowledge.arrays import WAY_OUT, map_array
-from nas_distill.knowledge.inspection import check_features, check_reference, check_slab
+from nas_distill.knowledge.inspection import check_features, check_reference, check_shard
 from nas_distill.knowledge.layout import FEATURES, KnowledgeFolder, KnowledgeManifest
-from nas_distill.knowledge.shard import Slab
+from nas_distill.knowledge.shard import Shard
+from nas_distill.run_directory.files import read_record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,22 +76,22 @@ class Knowledge:
             features=torch.from_numpy(self._reference_array(FEATURES, logits, (None, None))) if stored else None,
         )
 
-    def slab(self, view: int, device: torch.device) -> Slab:
+    def shard(self, view: int, device: torch.device) -> Shard:
         """Returns the stored answers to one view, for use on `device`.
 
         Raises:
             IndexError: The view is not stored.
             RunError: Its files are damaged.
         """
-        if not 0 <= view < self.manifest.key.slabs:
+        if not 0 <= view < self.manifest.key.shards:
             raise IndexError(f"view {view} is not stored in {self.folder}")
         if view not in self._checked:
             try:
-                check_slab(self._paths, view, self.manifest.key)
+                check_shard(self._paths, view, self.manifest.key)
             except RunError as error:
                 raise RunError(f"{error}; {WAY_OUT}") from error
             self._checked.add(view)
-        return Slab(self._paths, view, self.manifest.shape, device)
+        return Shard(self._paths, view, self.manifest.shape, device)
 
     def _reference_array(self, name: str, dtype: np.dtype[Any], shape: tuple[int | None, ...]) -> NDArray[Any]:
         return map_array(self._paths.reference_array(name), dtype, shape)

@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 
 from nas_distill.errors import ConfigError
-from nas_distill.knowledge.shard import Slab
+from nas_distill.knowledge.shard import Shard
 from nas_distill.knowledge.store import Knowledge
+from nas_distill.model_outputs import ModelOutputs, OutputRequest, OutputShapes
 from nas_distill.models.teacher import Teacher
-from nas_distill.model_outputs import Signals, SignalShapes, Wanted
 
 
 class Targets(Protocol):
     """What the teacher says of views."""
 
-    def signals(self, view: int, indices: Tensor, images: Tensor, wanted: Wanted) -> Signals:
+    def outputs(self, view: int, indices: Tensor, images: Tensor, wanted: OutputRequest) -> ModelOutputs:
         """Returns the teacher's signals, float32, on the device of the training.
 
         Args:
@@ -27,7 +27,7 @@ class Targets(Protocol):
             wanted: Which; `shapes` has accepted it.
         """
 
-    def shapes(self, images: Tensor, wanted: Wanted) -> SignalShapes:
+    def shapes(self, images: Tensor, wanted: OutputRequest) -> OutputShapes:
         """Returns the shapes of the signals of one image.
 
         Args:
@@ -52,19 +52,19 @@ class StoredTargets:
         self._knowledge = knowledge
         self._device = device
         self._view: int | None = None
-        self._slab: Slab | None = None
+        self._shard: Shard | None = None
 
-    def signals(self, view: int, indices: Tensor, images: Tensor, wanted: Wanted) -> Signals:
+    def outputs(self, view: int, indices: Tensor, images: Tensor, wanted: OutputRequest) -> ModelOutputs:
         """Returns the stored signals (`Targets.signals`); the images are not looked at.
 
         Raises:
             RunError: The view's files are damaged.
         """
         del images
-        slab = self._opened(view)
-        return Signals(slab.logits(indices), slab.embeddings(indices) if wanted.embedding else None)
+        shard = self._opened(view)
+        return ModelOutputs(shard.logits(indices), shard.embeddings(indices) if wanted.embedding else None)
 
-    def shapes(self, images: Tensor, wanted: Wanted) -> SignalShapes:
+    def shapes(self, images: Tensor, wanted: OutputRequest) -> OutputShapes:
         """Returns the shapes of the stored signals (`Targets.shapes`).
 
         Raises:
@@ -82,13 +82,13 @@ class StoredTargets:
                 "recipe.losses: the teacher's embeddings are wanted, which were not stored; set "
                 "teacher.embeddings=true, or teacher.online=true"
             )
-        return SignalShapes((size,) if wanted.embedding else None)
+        return OutputShapes((size,) if wanted.embedding else None)
 
-    def _opened(self, view: int) -> Slab:
-        if self._slab is None or view != self._view:
-            self._slab = None  # gives its memory back before the next one asks for some
-            self._slab, self._view = self._knowledge.slab(view, self._device), view
-        return self._slab
+    def _opened(self, view: int) -> Shard:
+        if self._shard is None or view != self._view:
+            self._shard = None  # gives its memory back before the next one asks for some
+            self._shard, self._view = self._knowledge.shard(view, self._device), view
+        return self._shard
 
 
 class OnlineTargets:
@@ -101,15 +101,15 @@ class OnlineTargets:
     def __init__(self, teacher: Teacher) -> None:
         self._teacher = teacher.settle(next(teacher.parameters()).device)
 
-    def signals(self, view: int, indices: Tensor, images: Tensor, wanted: Wanted) -> Signals:
+    def outputs(self, view: int, indices: Tensor, images: Tensor, wanted: OutputRequest) -> ModelOutputs:
         """Returns the teacher's signals of the images (`Targets.signals`)."""
         del view, indices
-        return self._teacher.signals(images, wanted)
+        return self._teacher.outputs(images, wanted)
 
-    def shapes(self, images: Tensor, wanted: Wanted) -> SignalShapes:
+    def shapes(self, images: Tensor, wanted: OutputRequest) -> OutputShapes:
         """Returns the shapes of the teacher's signals (`Targets.shapes`).
 
         Raises:
             TeacherError: It has no such signals.
         """
-        return self._teacher.check_signals(images, wanted)
+        return self._teacher.check_outputs(images, wanted)

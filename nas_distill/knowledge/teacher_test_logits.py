@@ -10,12 +10,12 @@ from torch import Tensor
 
 from nas_distill.data.splits import ImageSplit
 from nas_distill.errors import RunError
-from nas_distill.run_directory.files import read_record, sync_directory, write_record
 from nas_distill.knowledge.arrays import ArrayWriter, check_file, map_array
-from nas_distill.knowledge.inference import Asker
+from nas_distill.knowledge.inference import TeacherInference
 from nas_distill.knowledge.layout import Receipt
 from nas_distill.knowledge.writing import plain_answers, storing
 from nas_distill.models.teacher import Teacher
+from nas_distill.run_directory.files import read_record, sync_directory, write_record
 
 _ARRAY, _RECEIPT = "test_logits.npy", "test_logits.json"
 _SINGLE = np.dtype(np.float32)
@@ -42,12 +42,12 @@ def answer_test(folder: Path, teacher: Teacher, test: ImageSplit, device: torch.
         pass
     else:
         return
-    asker = Asker(teacher, device, embeddings=False)
+    inference = TeacherInference(teacher, device, embeddings=False)
     shape = (test.num_images, teacher.num_classes)
     with storing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with ArrayWriter(folder / _ARRAY, _SINGLE, shape) as writer:
-            for logits in plain_answers(asker, test, torch.arange(test.num_images)):
+            for logits in plain_answers(inference, test, torch.arange(test.num_images)):
                 writer.append(logits.cpu().numpy())
             receipt = writer.finish()
         sync_directory(folder)

@@ -13,26 +13,30 @@ from torch import Tensor
 from nas_distill.data.splits import ImageSplit
 from nas_distill.data.views.viewing import view_batches
 from nas_distill.errors import RunError
-from nas_distill.run_directory.files import sync_directory, write_record
 from nas_distill.knowledge.arrays import ArrayWriter
-from nas_distill.knowledge.inference import Asker
-from nas_distill.knowledge.encoding import SlabEncoder
-from nas_distill.knowledge.layout import KnowledgeFolder, Receipt, SlabReceipt
-from nas_distill.knowledge.pool import SlabJob
+from nas_distill.knowledge.encoding import ShardEncoder
+from nas_distill.knowledge.inference import TeacherInference
+from nas_distill.knowledge.layout import KnowledgeFolder, Receipt, ShardReceipt
+from nas_distill.knowledge.pool import ShardJob
+from nas_distill.run_directory.files import sync_directory, write_record
 
 _LEAST_SUBSET = 1000
 _SINGLE = np.dtype(np.float32)
 
 
-def write_slab(
-    job: SlabJob, view: int, asker: Asker, train: ImageSplit, on_images: Callable[[int], None] = lambda _: None
+def write_shard(
+    job: ShardJob,
+    view: int,
+    inference: TeacherInference,
+    train: ImageSplit,
+    on_images: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Asks the teacher about one view of every training image and writes its slab, the receipt last.
 
     Args:
         job: What to write.
         view: Which view.
-        asker: The teacher.
+        inference: The teacher.
         train: N images.
         on_images: Called after every batch with its number of images.
 
@@ -41,7 +45,7 @@ def write_slab(
         RunError: The disk is full or the file system refuses.
     """
     folder = KnowledgeFolder(Path(job.folder))
-    encoder = SlabEncoder(job.shape, asker.device)
+    encoder = ShardEncoder(job.shape, inference.device)
     order = torch.arange(train.num_images)
     with storing(folder.path), ExitStack() as opened:
         folder.views.mkdir(parents=True, exist_ok=True)
@@ -51,8 +55,10 @@ def write_slab(
             )
             for name, array in job.shape.arrays.items()
         }
-        for batch in view_batches(train, order, asker.batch_size, view=view, plan=job.key.plan, device=asker.device):
-            said = asker.ask(batch.images)
+        for batch in view_batches(
+            train, order, inference.batch_size, view=view, plan=job.key.plan, device=inference.device
+        ):
+            said = inference.ask(batch.images)
             for name, rows in encoder.encode(said.logits, said.embedding).items():
                 writers[name].append(rows)
             on_images(len(batch.indices))
@@ -60,11 +66,11 @@ def write_slab(
         sync_directory(folder.views)
         write_record(
             folder.receipt(view),
-            SlabReceipt(key_id=job.key.digest(), files=files, view=view, errors=encoder.errors()),
+            ShardReceipt(key_id=job.key.digest(), files=files, view=view, errors=encoder.errors()),
         )
 
 
-def write_reference(job: SlabJob, asker: Asker, train: ImageSplit, validation: ImageSplit) -> None:
+def write_reference(job: ShardJob, inference: TeacherInference, train: ImageSplit, validation: ImageSplit) -> None:
     """Writes the teacher's answers to plain images: the validation split, and a fixed subset of the training split.
 
     Raises:
@@ -79,7 +85,7 @@ def write_reference(job: SlabJob, asker: Asker, train: ImageSplit, validation: I
         for name, split, positions in (("validation_logits", validation, everything), ("subset_logits", train, subset)):
             shape = (len(positions), job.shape.num_classes)
             with ArrayWriter(folder.reference_array(name), _SINGLE, shape) as writer:
-                for logits in plain_answers(asker, split, torch.from_numpy(positions)):
+                for logits in plain_answers(inference, split, torch.from_numpy(positions)):
                     writer.append(logits.cpu().numpy())
                 files.append(writer.finish())
         with ArrayWriter(folder.reference_array("subset_indices"), subset.dtype, subset.shape) as writer:
@@ -114,16 +120,16 @@ def storing(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def plain_answers(asker: Asker, split: ImageSplit, positions: Tensor) -> Iterator[Tensor]:
+def plain_answers(inference: TeacherInference, split: ImageSplit, positions: Tensor) -> Iterator[Tensor]:
     """Yields the teacher's logits for plain images, float32 [B, C] a batch on its device.
 
     Args:
-        asker: Asks it.
+        inference: Asks it.
         split: The images.
         positions: int64 [M], which of them.
 
     Raises:
         TeacherError: It answers NaN, infinities, or numbers beyond float16.
     """
-    for batch in split.batches(positions, asker.batch_size, device=asker.device):
-        yield asker.ask(batch.images).logits
+    for batch in split.batches(positions, inference.batch_size, device=inference.device):
+        yield inference.ask(batch.images).logits

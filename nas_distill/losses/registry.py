@@ -1,7 +1,7 @@
 """The losses by name, and the weighted sum of them that a recipe asks for."""
 
-from nas_distill.losses.resolved import NONE, AskedLoss, asked_losses, through_teacher, wanted_signals
 from nas_distill.losses.entries import STANDARDISE, WEIGHT, LossEntry, LossFunction, LossRegistry, Need, Rule
+from nas_distill.losses.resolved import NONE, ResolvedLoss, required_outputs, resolve_losses, through_teacher
 from nas_distill.losses.shipped import LOSSES
 from nas_distill.losses.weighted_sum import LABEL, TOTAL, DistillationLoss, LossTerm
 
@@ -12,15 +12,15 @@ __all__ = [
     "STANDARDISE",
     "TOTAL",
     "WEIGHT",
-    "AskedLoss",
     "DistillationLoss",
     "LossEntry",
     "LossFunction",
     "LossRegistry",
     "LossTerm",
     "Need",
+    "ResolvedLoss",
     "Rule",
-    "asked_losses",
+    "required_outputs",
+    "resolve_losses",
     "through_teacher",
-    "wanted_signals",
 ]

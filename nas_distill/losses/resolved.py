@@ -9,8 +9,8 @@ from typing import Any
 from nas_distill.errors import ConfigError
 from nas_distill.losses.entries import DEPTH, TEMPERATURE_NAME, WEIGHT, LossEntry, Need
 from nas_distill.losses.shipped import LOSSES
+from nas_distill.model_outputs import OutputRequest
 from nas_distill.records.recipe import Adaptation, Recipe
-from nas_distill.model_outputs import Wanted
 
 NONE = "none"
 """What a recipe may call the control, which asks no teacher: `losses: {none: {}}` is `losses: {}`."""
@@ -19,7 +19,7 @@ _LAST = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AskedLoss:
+class ResolvedLoss:
     """One loss of a recipe.
 
     Attributes:
@@ -30,7 +30,7 @@ class AskedLoss:
     entry: LossEntry
     parameters: Mapping[str, float]
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> AskedLoss:
+    def __deepcopy__(self, memo: dict[int, Any]) -> ResolvedLoss:
         return self  # nothing in it changes
 
     @property
@@ -54,7 +54,7 @@ class AskedLoss:
         return self.parameters.get(DEPTH, _LAST) if Need.FEATURES in self.entry.needs else None
 
 
-def asked_losses(recipe: Recipe) -> tuple[AskedLoss, ...]:
+def resolve_losses(recipe: Recipe) -> tuple[ResolvedLoss, ...]:
     """Returns the teacher losses of a recipe; none for the control.
 
     A loss of weight 0 has no pull, whatever the schedule, which multiplies weights: it is checked and then left out, so
@@ -64,7 +64,7 @@ def asked_losses(recipe: Recipe) -> tuple[AskedLoss, ...]:
         ConfigError: A loss or parameter is unknown, a value is out of range, or what adapts has nothing to adapt.
     """
     named = [
-        AskedLoss(entry=LOSSES.get(name), parameters=LOSSES.get(name).resolve(given))
+        ResolvedLoss(entry=LOSSES.get(name), parameters=LOSSES.get(name).resolve(given))
         for name, given in _without_control(recipe).items()
     ]
     asked = tuple(loss for loss in named if loss.weight > 0)
@@ -72,14 +72,14 @@ def asked_losses(recipe: Recipe) -> tuple[AskedLoss, ...]:
     return asked
 
 
-def wanted_signals(recipe: Recipe) -> Wanted:
+def required_outputs(recipe: Recipe) -> OutputRequest:
     """Returns what a recipe's losses compare besides logits.
 
     Raises:
-        ConfigError: As from `asked_losses`.
+        ConfigError: As from `resolve_losses`.
     """
-    asked = asked_losses(recipe)
-    return Wanted(
+    asked = resolve_losses(recipe)
+    return OutputRequest(
         embedding=any(loss.takes_embedding for loss in asked),
         depths=tuple(sorted({loss.depth for loss in asked if loss.depth is not None})),
     )
@@ -89,9 +89,9 @@ def through_teacher(recipe: Recipe) -> bool:
     """Whether the recipe's student answers through the teacher's classifier.
 
     Raises:
-        ConfigError: As from `asked_losses`.
+        ConfigError: As from `resolve_losses`.
     """
-    return any(loss.entry.through_teacher for loss in asked_losses(recipe))
+    return any(loss.entry.through_teacher for loss in resolve_losses(recipe))
 
 
 def _without_control(recipe: Recipe) -> Mapping[str, Mapping[str, float]]:
@@ -106,7 +106,7 @@ def _without_control(recipe: Recipe) -> Mapping[str, Mapping[str, float]]:
     return {}
 
 
-def _check_adaptive(recipe: Recipe, asked: tuple[AskedLoss, ...]) -> None:
+def _check_adaptive(recipe: Recipe, asked: tuple[ResolvedLoss, ...]) -> None:
     adaptive = recipe.adaptive
     changed = [name for name, value in dict(adaptive).items() if value != Adaptation.model_fields[name].default]
     if changed and not asked:
@@ -114,16 +114,16 @@ def _check_adaptive(recipe: Recipe, asked: tuple[AskedLoss, ...]) -> None:
             f"recipe.adaptive.{changed[0]}: it adapts the teacher's terms, and recipe.losses has none with a weight "
             "above 0; add one, or leave it out"
         )
-    if adaptive.temperature_course != "constant" and not any(TEMPERATURE_NAME in loss.parameters for loss in asked):
+    if adaptive.temperature_schedule != "constant" and not any(TEMPERATURE_NAME in loss.parameters for loss in asked):
         raise ConfigError(
-            f"recipe.adaptive.temperature_course: {adaptive.temperature_course} needs a loss with a temperature, and "
-            f"{', '.join(loss.name for loss in asked)} has none; take kd, or leave it constant"
+            f"recipe.adaptive.temperature_schedule: {adaptive.temperature_schedule} needs a loss with a temperature, "
+            f"and {', '.join(loss.name for loss in asked)} has none; take kd, or leave it constant"
         )
-    if adaptive.temperature_course != "constant" and adaptive.teacher_patience:
+    if adaptive.temperature_schedule != "constant" and adaptive.teacher_patience:
         raise ConfigError(
             f"recipe.adaptive.teacher_patience: {adaptive.teacher_patience} waits for the teacher's terms to stop "
-            "falling, and they fall by themselves with the temperature (recipe.adaptive.temperature_course is "
-            f"{adaptive.temperature_course}); take teacher_until, or a constant temperature"
+            "falling, and they fall by themselves with the temperature (recipe.adaptive.temperature_schedule is "
+            f"{adaptive.temperature_schedule}); take teacher_until, or a constant temperature"
         )
     other = next((loss.name for loss in asked if Need.LOGITS not in loss.entry.needs), None)
     if adaptive.release and other is not None:

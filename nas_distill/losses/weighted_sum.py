@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from nas_distill.losses.resolved import AskedLoss, asked_losses, wanted_signals
-from nas_distill.losses.schedules import course, label_weight
 from nas_distill.losses.entries import STANDARDISE, TEMPERATURE_NAME, LossEntry, Need
 from nas_distill.losses.functional import standardise
 from nas_distill.losses.functional.numerics import like_logits, wide
+from nas_distill.losses.resolved import ResolvedLoss, required_outputs, resolve_losses
 from nas_distill.losses.sample_weighting import (
     label_weights,
     pulled,
@@ -20,8 +19,9 @@ from nas_distill.losses.sample_weighting import (
     sample_weights,
     weighted_cross_entropy,
 )
+from nas_distill.losses.schedules import course, label_weight
+from nas_distill.model_outputs import ModelOutputs, OutputShapes, Shape
 from nas_distill.records.recipe import Recipe
-from nas_distill.model_outputs import Shape, Signals, SignalShapes
 
 TOTAL = "total"
 LABEL = "label"
@@ -86,7 +86,7 @@ class DistillationLoss(nn.Module):
     Args:
         recipe: Its losses, what adapts them, and the labels' weight and smoothing are used.
         num_classes: C; only per-class release asks for it.
-        student: Shapes of the student's signals, as `wanted_signals` wants them.
+        student: Shapes of the student's signals, as `required_outputs` wants them.
         teacher: Likewise.
 
     Raises:
@@ -101,14 +101,14 @@ class DistillationLoss(nn.Module):
         recipe: Recipe,
         *,
         num_classes: int = 0,
-        student: SignalShapes = SignalShapes(),  # noqa: B008 - immutable
-        teacher: SignalShapes = SignalShapes(),  # noqa: B008 - immutable
+        student: OutputShapes = OutputShapes(),  # noqa: B008 - immutable
+        teacher: OutputShapes = OutputShapes(),  # noqa: B008 - immutable
     ) -> None:
         super().__init__()
         self._adaptive, self._epochs = recipe.adaptive, recipe.epochs
         self._label_weight, self._label_smoothing = recipe.label_weight, recipe.label_smoothing
-        self.wanted = wanted_signals(recipe)
-        self._asked = asked_losses(recipe)
+        self.wanted = required_outputs(recipe)
+        self._asked = resolve_losses(recipe)
         self._factor = 1.0
         self._terms = {
             loss.name: LossTerm(
@@ -144,13 +144,13 @@ class DistillationLoss(nn.Module):
             term = self._terms[loss.name]
             if term.learned is not None:
                 term.learned.begin_epoch(epoch)
-            if adaptive.temperature_course != "constant" and term.temperature is not None:
+            if adaptive.temperature_schedule != "constant" and term.temperature is not None:
                 own = loss.parameters[TEMPERATURE_NAME]
                 term.temperature = course(
-                    adaptive.temperature_course, own, adaptive.temperature_end, epoch, self._epochs
+                    adaptive.temperature_schedule, own, adaptive.temperature_end, epoch, self._epochs
                 )
 
-    def forward(self, student: Signals, teacher: Signals | None, targets: Tensor) -> dict[str, Tensor]:
+    def forward(self, student: ModelOutputs, teacher: ModelOutputs | None, targets: Tensor) -> dict[str, Tensor]:
         """Returns the scalar `total` and each part before weighting.
 
         Args:
@@ -179,7 +179,7 @@ class DistillationLoss(nn.Module):
         return {TOTAL: total, **found}
 
     def teacher_parts(
-        self, student: Signals, teacher: Signals, targets: Tensor, keeps: Tensor | None = None
+        self, student: ModelOutputs, teacher: ModelOutputs, targets: Tensor, keeps: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Returns the teacher's terms by name, before weighting; their gradients have each image's own weight.
 
@@ -203,28 +203,30 @@ class DistillationLoss(nn.Module):
         """Returns the weighted sum of the teacher's terms among `parts`, plain numbers."""
         return sum(loss.weight * parts.get(loss.name, 0.0) for loss in self._asked)
 
-    def _weighted(self, student: Signals, teacher: Signals, targets: Tensor, keeps: Tensor | None) -> Signals:
+    def _weighted(
+        self, student: ModelOutputs, teacher: ModelOutputs, targets: Tensor, keeps: Tensor | None
+    ) -> ModelOutputs:
         """Returns the student's signals, on which each image pulls by its weight."""
         if keeps is None and self._adaptive.sample_weighting == "none":
             return student
         weights = sample_weights(self._adaptive.sample_weighting, teacher.logits, targets)
         if keeps is not None:
             weights = weights * keeps
-        return Signals(
+        return ModelOutputs(
             pulled(student.logits, weights),
             None if student.embedding is None else pulled(student.embedding, weights),
             tuple(pulled(feature_map, weights) for feature_map in student.maps),
         )
 
-    def _signal(self, signals: Signals, loss: AskedLoss) -> Tensor:
+    def _signal(self, outputs: ModelOutputs, loss: ResolvedLoss) -> Tensor:
         if loss.depth is not None:
-            return signals.maps[self.wanted.depths.index(loss.depth)]
+            return outputs.maps[self.wanted.depths.index(loss.depth)]
         if loss.takes_embedding:
-            assert signals.embedding is not None
-            return signals.embedding
-        return signals.logits
+            assert outputs.embedding is not None
+            return outputs.embedding
+        return outputs.logits
 
-    def _shape(self, shapes: SignalShapes, loss: AskedLoss) -> Shape:
+    def _shape(self, shapes: OutputShapes, loss: ResolvedLoss) -> Shape:
         if loss.depth is not None and shapes.maps:
             return shapes.maps[self.wanted.depths.index(loss.depth)]
         return shapes.embedding or () if loss.takes_embedding else ()

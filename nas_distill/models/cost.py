@@ -7,11 +7,11 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from nas_distill.model_outputs import OutputRequest
 from nas_distill.models.features import LOGITS_ALONE
 from nas_distill.models.student import build_student
 from nas_distill.models.through_teacher import TeacherHead
 from nas_distill.records import Cost, StudentSpec
-from nas_distill.model_outputs import Wanted
 
 
 def measure_cost(
@@ -21,7 +21,7 @@ def measure_cost(
     channels: int,
     image_size: int,
     through: TeacherHead | None = None,
-    wanted: Wanted = LOGITS_ALONE,
+    wanted: OutputRequest = LOGITS_ALONE,
 ) -> Cost:
     """Returns the cost of a candidate without allocating its weights.
 

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from nas_distill.errors import first_line
+from nas_distill.model_outputs import ModelOutputs, OutputRequest, OutputShapes
 from nas_distill.models.memory import is_out_of_memory
-from nas_distill.model_outputs import Signals, SignalShapes, Wanted
 
 Kind = Literal["embedding", "feature map"]
 
-LOGITS_ALONE = Wanted()
+LOGITS_ALONE = OutputRequest()
 """Nothing else."""
 
 _TOLERANCE = 1e-3
@@ -35,7 +35,7 @@ _ROUNDING = 1e-9
 """Depths are decimal: 0.28 of 25 stages are 7, and 7.000000000000001 in binary."""
 
 
-class SignalError(Exception):
+class MissingOutputError(Exception):
     """A network has no such signal; who asks turns it into an error of its own, with a way out.
 
     Attributes:
@@ -49,7 +49,7 @@ class SignalError(Exception):
         self.reason = reason
 
 
-def network_signals(network: nn.Module, inputs: Tensor, wanted: Wanted) -> Signals:
+def network_outputs(network: nn.Module, inputs: Tensor, wanted: OutputRequest) -> ModelOutputs:
     """Returns a classifier's logits and what else is wanted, of one forward pass, with gradients.
 
     The embedding is what the classifier is given (timm's `pre_logits`), dropout included, so that classifier and
@@ -67,16 +67,16 @@ def network_signals(network: nn.Module, inputs: Tensor, wanted: Wanted) -> Signa
         wanted: Which signals.
 
     Raises:
-        SignalError: The network does not speak timm's interface, or has no such map.
+        MissingOutputError: The network does not speak timm's interface, or has no such map.
     """
     if not wanted.more_than_logits:
-        return Signals(network(inputs))
+        return ModelOutputs(network(inputs))
     features, maps = features_and_maps(network, inputs, wanted.depths)
     head = _method(network, "forward_head", "feature map" if wanted.depths else "embedding")
     if not wanted.embedding:
-        return Signals(head(features), None, maps)
+        return ModelOutputs(head(features), None, maps)
     logits, embedding = _logits_and_embedding(network, head, features)
-    return Signals(logits, embedding, maps)
+    return ModelOutputs(logits, embedding, maps)
 
 
 def features_and_maps(network: nn.Module, inputs: Tensor, depths: Sequence[float]) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -90,7 +90,7 @@ def features_and_maps(network: nn.Module, inputs: Tensor, depths: Sequence[float
         depths: See `network_signals`.
 
     Raises:
-        SignalError: See there.
+        MissingOutputError: See there.
     """
     own = getattr(network, "features_and_maps", None)
     if own is not None:
@@ -114,7 +114,7 @@ def features_and_maps(network: nn.Module, inputs: Tensor, depths: Sequence[float
     return features, tuple(maps)
 
 
-def signal_shapes(network: nn.Module, inputs: Tensor, wanted: Wanted) -> SignalShapes:
+def output_shapes(network: nn.Module, inputs: Tensor, wanted: OutputRequest) -> OutputShapes:
     """Returns the shapes of a network's signals for one image; training mode, statistics and chance stay as they are.
 
     Args:
@@ -123,36 +123,36 @@ def signal_shapes(network: nn.Module, inputs: Tensor, wanted: Wanted) -> SignalS
         wanted: Which signals.
 
     Raises:
-        SignalError: The network has no such signals, or asking for them fails.
+        MissingOutputError: The network has no such signals, or asking for them fails.
     """
     with undisturbed(network, inputs.device):
-        return _shapes(_tried_signals(network, inputs, wanted), len(inputs))
+        return _shapes(_tried_outputs(network, inputs, wanted), len(inputs))
 
 
-def check_signals(network: nn.Module, inputs: Tensor, wanted: Wanted) -> SignalShapes:
+def check_outputs(network: nn.Module, inputs: Tensor, wanted: OutputRequest) -> OutputShapes:
     """Returns `signal_shapes` after checking that the signals lead to the logits of the network's own forward pass.
 
     On the meta device, where there are no numbers, the logits' shape is compared.
 
     Raises:
-        SignalError: They do not, the network has no such signals, or asking for them fails.
+        MissingOutputError: They do not, the network has no such signals, or asking for them fails.
     """
     with undisturbed(network, inputs.device):
         expected: Tensor = network(inputs)
-        signals = _tried_signals(network, inputs, wanted)
-    if not same_logits(signals.logits, expected):
+        outputs = _tried_outputs(network, inputs, wanted)
+    if not same_logits(outputs.logits, expected):
         kind: Kind = "feature map" if wanted.depths else "embedding"
-        raise SignalError(kind, f"the logits that follow from its {kind} are not those of its forward pass")
-    return _shapes(signals, len(inputs))
+        raise MissingOutputError(kind, f"the logits that follow from its {kind} are not those of its forward pass")
+    return _shapes(outputs, len(inputs))
 
 
 def _pooled_map_alone(network: nn.Module, inputs: Tensor, depths: Sequence[float]) -> tuple[Tensor, tuple[Tensor, ...]]:
     if min(depths) < 1:
-        raise SignalError("feature map", f"it has no forward_intermediates for depth {min(depths):g}")
+        raise MissingOutputError("feature map", f"it has no forward_intermediates for depth {min(depths):g}")
     features = _method(network, "forward_features", "feature map")(inputs)
     feature_map = _as_map(network, features)
     if feature_map is None:
-        raise SignalError("feature map", "it has no forward_intermediates, and forward_features ends in no map")
+        raise MissingOutputError("feature map", "it has no forward_intermediates, and forward_features ends in no map")
     return features, (feature_map,) * len(depths)
 
 
@@ -198,32 +198,36 @@ def _logits_and_embedding(network: nn.Module, head: Any, features: Any) -> tuple
 def _method(network: nn.Module, name: str, kind: Kind) -> Any:
     found = getattr(network, name, None)
     if not callable(found):
-        raise SignalError(kind, "it has no forward_features and forward_head")
+        raise MissingOutputError(kind, "it has no forward_features and forward_head")
     return found
 
 
-def _tried_signals(network: nn.Module, inputs: Tensor, wanted: Wanted) -> Signals:
+def _tried_outputs(network: nn.Module, inputs: Tensor, wanted: OutputRequest) -> ModelOutputs:
     try:
-        return network_signals(network, inputs, wanted)
-    except SignalError:
+        return network_outputs(network, inputs, wanted)
+    except MissingOutputError:
         raise
     except Exception as error:
         if is_out_of_memory(error):
             raise
         kind: Kind = "feature map" if wanted.depths else "embedding"
-        raise SignalError(kind, f"asking for its {kind} fails ({first_line(error)})") from error
+        raise MissingOutputError(kind, f"asking for its {kind} fails ({first_line(error)})") from error
 
 
-def _shapes(signals: Signals, images: int) -> SignalShapes:
-    embedding = signals.embedding
+def _shapes(outputs: ModelOutputs, images: int) -> OutputShapes:
+    embedding = outputs.embedding
     if embedding is not None and (embedding.ndim != 2 or len(embedding) != images):
-        raise SignalError("embedding", f"its embedding has shape {tuple(embedding.shape)}, not one vector per image")
-    for feature_map in signals.maps:
+        raise MissingOutputError(
+            "embedding", f"its embedding has shape {tuple(embedding.shape)}, not one vector per image"
+        )
+    for feature_map in outputs.maps:
         if feature_map.ndim != 4 or len(feature_map) != images:
-            raise SignalError("feature map", f"its feature map has shape {tuple(feature_map.shape)}, not one per image")
-    return SignalShapes(
+            raise MissingOutputError(
+                "feature map", f"its feature map has shape {tuple(feature_map.shape)}, not one per image"
+            )
+    return OutputShapes(
         None if embedding is None else tuple(embedding.shape[1:]),
-        tuple(tuple(feature_map.shape[1:]) for feature_map in signals.maps),
+        tuple(tuple(feature_map.shape[1:]) for feature_map in outputs.maps),
     )
 
 

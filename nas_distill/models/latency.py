@@ -6,10 +6,10 @@ import torch
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch.utils.benchmark import Timer
 
-from nas_distill.records.base import Record
 from nas_distill.models.student import build_student
 from nas_distill.models.through_teacher import TeacherHead
 from nas_distill.records import StudentSpec
+from nas_distill.records.base import Record
 
 MIN_RUN_TIME_S = 0.2
 

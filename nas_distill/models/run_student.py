@@ -10,12 +10,12 @@ from safetensors import SafetensorError
 
 from nas_distill.config import RUN, split_run
 from nas_distill.errors import RunError, SpaceError, TeacherError
-from nas_distill.run_directory.files import read_record
-from nas_distill.records.base import Record, Share
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.student import build_student
 from nas_distill.models.teacher_network import Teacher
 from nas_distill.records import TeacherLink, TrialRecord
+from nas_distill.records.base import Record, Share
+from nas_distill.run_directory.files import read_record
 from nas_distill.run_directory.layout import RunDirectory
 
 _THROUGH = ("backbone.", "projector.", "classifier.")
@@ -111,15 +111,15 @@ def student_origin(model: str) -> Origin:
     first = TeacherLink(
         run=name, trial=None, architecture=teacher.architecture, num_params=teacher.cost.num_params, top1=teacher.top1
     )
-    taught = [_link(name, record)]
+    distilled = [_link(name, record)]
     assistant = record.assistant
     while assistant is not None:
         _, record = _trial(f"{RUN}{run.path}/{assistant}")
-        taught.insert(0, _link(name, record))
+        distilled.insert(0, _link(name, record))
         assistant = record.assistant
     return Origin(
         trained_on_data_id=_images(model, run).data_id,
-        lineage=(*(teacher.lineage or (first,)), *taught),
+        lineage=(*(teacher.lineage or (first,)), *distilled),
     )
 
 

@@ -18,7 +18,7 @@ def cut_body(network: nn.Module, inputs: Tensor) -> nn.Module:
         inputs: float [B, channels, H, W], on its device.
 
     Raises:
-        SignalError: It does not speak timm's interface, or has no feature map.
+        MissingOutputError: It does not speak timm's interface, or has no feature map.
     """
     body, head = _halves(network, inputs)
     dropped = _outermost(network, lambda child: child in head and body.isdisjoint(child.modules()))
@@ -35,7 +35,7 @@ def cut_head(network: nn.Module, inputs: Tensor) -> nn.Module:
         inputs: float [B, channels, H, W], on its device.
 
     Raises:
-        SignalError: It does not speak timm's interface, or has no feature map.
+        MissingOutputError: It does not speak timm's interface, or has no feature map.
     """
     _, head = _halves(network, inputs)
     kept = {module for called in head for module in called.modules()}

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from nas_distill.errors import SpaceError, nearest_names
-from nas_distill.models.features import LOGITS_ALONE, SignalError, check_signals, signal_shapes
+from nas_distill.model_outputs import OutputRequest, OutputShapes
+from nas_distill.models.features import LOGITS_ALONE, MissingOutputError, check_outputs, output_shapes
 from nas_distill.models.through_teacher import TeacherHead, ThroughTeacher
 from nas_distill.records import StudentSpec
-from nas_distill.model_outputs import SignalShapes, Wanted
 
 _DECIDED_ELSEWHERE = {
     "num_classes": "the data",
@@ -34,7 +34,7 @@ def build_student(
     drop_path_rate: float = 0.0,
     device: torch.device | str = "cpu",
     through: TeacherHead | None = None,
-    wanted: Wanted = LOGITS_ALONE,
+    wanted: OutputRequest = LOGITS_ALONE,
 ) -> nn.Module:
     """Builds a candidate with fresh weights from torch's current random state.
 
@@ -67,7 +67,7 @@ def build_student(
         with torch.device(device):
             model = _create(spec.architecture, arguments, optional)
     except Exception as error:
-        raise SpaceError(_refusal(spec, f"cannot be built: {type(error).__name__}: {error}")) from error
+        raise SpaceError(_rejection(spec, f"cannot be built: {type(error).__name__}: {error}")) from error
     image = torch.zeros(1, channels, image_size, image_size, device=device)
     if image.is_meta:
         _try_on_one_image(model, spec, image, num_classes)
@@ -75,9 +75,9 @@ def build_student(
         if through is not None:
             model = ThroughTeacher(model, through, inputs=image)
         if image.is_meta and wanted.more_than_logits:
-            signal_shapes(model, image, wanted)
-    except SignalError as error:
-        raise SpaceError(_refusal(spec, _lack(error))) from error
+            output_shapes(model, image, wanted)
+    except MissingOutputError as error:
+        raise SpaceError(_rejection(spec, _lack(error))) from error
     return model
 
 
@@ -88,7 +88,7 @@ def with_image_size(architecture: str, arguments: Mapping[str, Any], image_size:
     return {**sized, **arguments}
 
 
-def check_student(network: nn.Module, inputs: Tensor, wanted: Wanted) -> SignalShapes:
+def check_student(network: nn.Module, inputs: Tensor, wanted: OutputRequest) -> OutputShapes:
     """Returns the shapes of a student's signals for one image, after checking that they lead to its logits.
 
     Args:
@@ -100,8 +100,8 @@ def check_student(network: nn.Module, inputs: Tensor, wanted: Wanted) -> SignalS
         SpaceError: It has no such signals, or they lead to other logits.
     """
     try:
-        return check_signals(network, inputs, wanted)
-    except SignalError as error:
+        return check_outputs(network, inputs, wanted)
+    except MissingOutputError as error:
         config = getattr(network, "pretrained_cfg", None) or {}
         name = config.get("architecture", type(network).__name__)
         raise SpaceError(f"candidate {name}: {_lack(error)}") from error
@@ -110,11 +110,11 @@ def check_student(network: nn.Module, inputs: Tensor, wanted: Wanted) -> SignalS
 def _arguments(spec: StudentSpec, *, num_classes: int, channels: int, image_size: int) -> dict[str, Any]:
     if not timm.is_model(spec.architecture):
         hint = nearest_names(spec.architecture, timm.list_models())
-        raise SpaceError(_refusal(spec, f"timm has no such architecture; {hint}"))
+        raise SpaceError(_rejection(spec, f"timm has no such architecture; {hint}"))
     arguments = spec.keyword_arguments()
     for name, decider in _DECIDED_ELSEWHERE.items():
         if name in arguments:
-            raise SpaceError(_refusal(spec, f"'{name}' is decided by {decider}; leave it out of the arguments"))
+            raise SpaceError(_rejection(spec, f"'{name}' is decided by {decider}; leave it out of the arguments"))
     return {
         **with_image_size(spec.architecture, arguments, image_size), "num_classes": num_classes, "in_chans": channels
     }  # fmt: skip
@@ -147,16 +147,16 @@ def _try_on_one_image(model: nn.Module, spec: StudentSpec, image: Tensor, num_cl
             logits = model.eval()(image)
     except Exception as error:
         size = "x".join(str(length) for length in image.shape[1:])
-        raise SpaceError(_refusal(spec, f"cannot take {size} images: {error}")) from error
+        raise SpaceError(_rejection(spec, f"cannot take {size} images: {error}")) from error
     if tuple(logits.shape) != (1, num_classes):
-        raise SpaceError(_refusal(spec, f"gives an output of shape {tuple(logits.shape)}, not (1, {num_classes})"))
+        raise SpaceError(_rejection(spec, f"gives an output of shape {tuple(logits.shape)}, not (1, {num_classes})"))
 
 
-def _lack(error: SignalError) -> str:
+def _lack(error: MissingOutputError) -> str:
     way_out = f"leave it out of the space, or take losses that compare no {error.kind}s"
     return f"gives no {error.kind}: {error.reason}; {way_out}"
 
 
-def _refusal(spec: StudentSpec, reason: str) -> str:
+def _rejection(spec: StudentSpec, reason: str) -> str:
     first_line = reason.splitlines()[0]
     return f"candidate {spec.architecture}({', '.join(f'{k}={v!r}' for k, v in spec.arguments.items())}): {first_line}"

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from nas_distill.errors import TeacherError
-from nas_distill.models.features import Kind, SignalError, check_signals, network_signals
+from nas_distill.model_outputs import ModelOutputs, OutputRequest, OutputShapes
+from nas_distill.models.features import Kind, MissingOutputError, check_outputs, network_outputs
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.through_teacher import TeacherHead, take_head
 from nas_distill.models.weights import weights_sha256
-from nas_distill.model_outputs import Signals, SignalShapes, Wanted
 
 _FIELDS: dict[Kind, str] = {"embedding": "teacher.embeddings", "feature map": "teacher.model"}
 _WAYS_OUT: dict[Kind, str] = {
@@ -87,7 +87,7 @@ class Teacher(nn.Module):
         return logits.float()
 
     @torch.no_grad()
-    def signals(self, images: Tensor, wanted: Wanted) -> Signals:
+    def outputs(self, images: Tensor, wanted: OutputRequest) -> ModelOutputs:
         """Returns what the network says of images, float32 (`anatomy.network_signals`).
 
         Args:
@@ -98,14 +98,14 @@ class Teacher(nn.Module):
             TeacherError: The network has no such signals.
         """
         with _full_float32(images.device), self._saying_what_it_lacks():
-            logits, embedding, maps = network_signals(self.network, self.preprocess(images), wanted)
-        return Signals(
+            logits, embedding, maps = network_outputs(self.network, self.preprocess(images), wanted)
+        return ModelOutputs(
             logits.float(),
             None if embedding is None else embedding.float(),
             tuple(feature_map.float() for feature_map in maps),
         )
 
-    def check_signals(self, images: Tensor, wanted: Wanted) -> SignalShapes:
+    def check_outputs(self, images: Tensor, wanted: OutputRequest) -> OutputShapes:
         """Returns the shapes of one image's signals, after checking that they lead to the very logits of `forward`.
 
         Args:
@@ -116,7 +116,7 @@ class Teacher(nn.Module):
             TeacherError: The network has no such signals, asking for them fails, or they lead to other logits.
         """
         with _full_float32(images.device), self._saying_what_it_lacks():
-            return check_signals(self.network, self.preprocess(images), wanted)
+            return check_outputs(self.network, self.preprocess(images), wanted)
 
     def head(self) -> TeacherHead:
         """Returns a copy of its classifier from the pooled feature map on, for students that answer through it.
@@ -130,7 +130,7 @@ class Teacher(nn.Module):
         try:
             with _full_float32(images.device):
                 return take_head(self.network, self.preprocess(images))
-        except SignalError as error:
+        except MissingOutputError as error:
             raise TeacherError(
                 f"teacher.model: no student can answer through {self.architecture}'s classifier: {error.reason}; take "
                 "losses other than simkd, or a teacher whose classifier pools a feature map"
@@ -144,7 +144,7 @@ class Teacher(nn.Module):
     def _saying_what_it_lacks(self) -> Iterator[None]:
         try:
             yield
-        except SignalError as error:
+        except MissingOutputError as error:
             raise TeacherError(
                 f"{_FIELDS[error.kind]}: {self.architecture} gives no {error.kind}: {error.reason}; "
                 f"{_WAYS_OUT[error.kind]}"

@@ -13,18 +13,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
+from nas_distill.model_outputs import OutputRequest, Shape
 from nas_distill.models.features import (
-    SignalError,
-    check_signals,
+    MissingOutputError,
+    check_outputs,
     features_and_maps,
+    output_shapes,
     same_logits,
-    signal_shapes,
     undisturbed,
 )
 from nas_distill.models.split_model import cut_body, cut_head
-from nas_distill.model_outputs import Shape, Wanted
 
-_POOLED = Wanted(depths=(1.0,))
+_POOLED = OutputRequest(depths=(1.0,))
 
 
 class TeacherHead(nn.Module):
@@ -88,9 +88,9 @@ def take_head(network: nn.Module, inputs: Tensor) -> TeacherHead:
         inputs: float [B, channels, H, W] on its device, to try it on.
 
     Raises:
-        SignalError: It has no such map, or its classifier needs more than the map (a class token).
+        MissingOutputError: It has no such map, or its classifier needs more than the map (a class token).
     """
-    (shape,) = check_signals(network, inputs, _POOLED).maps
+    (shape,) = check_outputs(network, inputs, _POOLED).maps
     with undisturbed(network, inputs.device):
         features, (feature_map,) = features_and_maps(network, inputs, _POOLED.depths)
         expected = network.forward_head(features)  # type: ignore[operator]
@@ -99,9 +99,9 @@ def take_head(network: nn.Module, inputs: Tensor) -> TeacherHead:
             head = TeacherHead(cut_head(network, inputs), features=shape, layout=_layout(network, features))
             found = head(feature_map)
         except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
-            raise SignalError("feature map", reason) from error
+            raise MissingOutputError("feature map", reason) from error
     if not same_logits(found, expected):
-        raise SignalError("feature map", reason)
+        raise MissingOutputError("feature map", reason)
     return head
 
 
@@ -141,12 +141,12 @@ class ThroughTeacher(nn.Module):
         inputs: float [B, channels, H, W] on that device, to find the backbone's map with.
 
     Raises:
-        SignalError: The backbone has no feature map.
+        MissingOutputError: The backbone has no feature map.
     """
 
     def __init__(self, backbone: nn.Module, head: TeacherHead, *, inputs: Tensor) -> None:
         super().__init__()
-        ((channels, _, _),) = signal_shapes(backbone, inputs, _POOLED).maps
+        ((channels, _, _),) = output_shapes(backbone, inputs, _POOLED).maps
         self.backbone = cut_body(backbone, inputs)
         with torch.device(inputs.device):
             self.projector = Projector(channels, head.features[0])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nas_distill.records.recipe import Recipe
+from nas_distill.records.recipe import Adaptation, Recipe, RecipeChoices
+from nas_distill.records.space_trial import SpaceTrial
 from nas_distill.records.student import Cost, StudentSpec
 from nas_distill.records.task import Arm, Confirmation, Fold
 from nas_distill.records.teacher import TeacherLink, TeacherRecord
@@ -18,6 +19,7 @@ from nas_distill.records.trial import (
 )
 
 __all__ = [
+    "Adaptation",
     "Arm",
     "Attention",
     "Confirmation",
@@ -28,6 +30,8 @@ __all__ = [
     "MemoryFormat",
     "Precision",
     "Recipe",
+    "RecipeChoices",
+    "SpaceTrial",
     "StudentMetrics",
     "StudentSpec",
     "TeacherLink",

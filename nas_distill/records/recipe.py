@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -19,7 +20,7 @@ from nas_distill.records.base import FrozenLosses, Record, Share
 
 Mix = Literal["none", "mixup", "cutmix"]
 Schedule = Literal["cosine", "linear", "step", "constant"]
-Course = Literal["constant", "linear", "cosine"]
+AdaptiveSchedule = Literal["constant", "linear", "cosine"]
 SampleWeighting = Literal["none", "confidence", "correctness"]
 
 
@@ -30,11 +31,11 @@ class Adaptation(Record):
     as the teacher's goes to 0, for all images or for those that are released.
 
     Attributes:
-        weight_course: How the weight of all teacher terms goes from 1 times theirs to `weight_end` times, over all
+        weight_schedule: How the weight of all teacher terms goes from 1 times theirs to `weight_end` times, over all
             epochs: "linear", or along half a "cosine". With `weight_end=0` the recipe anneals to the labels
             (Jafari et al. 2021, arXiv 2104.07163, is of this kind).
         weight_end: Factor in the last epoch.
-        temperature_course: How the temperature of those losses that have one goes to `temperature_end`.
+        temperature_schedule: How the temperature of those losses that have one goes to `temperature_end`.
         temperature_end: Temperature in the last epoch.
         teacher_until: The teacher's terms end after this share of the epochs (early-stopped distillation, Cho and
             Hariharan 2019, arXiv 1910.01348).
@@ -48,9 +49,9 @@ class Adaptation(Record):
         release_level: Level of its test, over all classes of one epoch.
     """
 
-    weight_course: Course = "constant"
+    weight_schedule: AdaptiveSchedule = "constant"
     weight_end: Share = 0.0
-    temperature_course: Course = "constant"
+    temperature_schedule: AdaptiveSchedule = "constant"
     temperature_end: Annotated[float, Field(ge=0.01, le=1000.0)] = 1.0
     teacher_until: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     teacher_patience: NonNegativeInt = 0
@@ -119,3 +120,23 @@ class Recipe(Record):
         if self.label_weight == 0 and not any(terms.get("weight", 1.0) > 0 for terms in self.losses.values()):
             raise ValueError("label_weight is 0 and no teacher loss has a weight above 0: nothing would be learned")
         return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeChoices:
+    """What recipes may choose in this search, since it is stored or the teacher is asked online.
+
+    Attributes:
+        losses: Registry names, sorted, without the control `none`, which can always be taken.
+        mixes: For `Recipe.mix`, sorted: the configuration's own, and `views.mixes`.
+        weights: Default weight of each of the losses, as the registry has it.
+        label_weights: Weight of the labels beside that, in the literature.
+        releases: Whether a tenth of a class, held out, is enough to release it (`Adaptation.release`), on the folds too
+            that picks are scored on.
+    """
+
+    losses: tuple[str, ...]
+    mixes: tuple[str, ...]
+    weights: Mapping[str, float]
+    label_weights: Mapping[str, float]
+    releases: bool

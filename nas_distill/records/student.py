@@ -10,7 +10,6 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 from nas_distill.records.base import FrozenArguments, Record
 
 
-
 class StudentSpec(Record):
     """A candidate: a timm architecture name and its constructor arguments.
 

@@ -10,7 +10,7 @@ from nas_distill.records.base import Record
 from nas_distill.records.recipe import Mix, Recipe
 from nas_distill.records.student import Cost, StudentSpec
 
-Arm = Literal["taught", "alone", "released"]
+Arm = Literal["distilled", "control", "released"]
 
 
 class Confirmation(Record):
@@ -43,11 +43,12 @@ class Fold(Record):
             raise ValueError(f"fold {self.number} of {self.of} does not exist; the last is {self.of - 1}")
         return self
 
+
 OF_TEACHER = "teacher/"
 """How the names of the teacher's own answers begin."""
 
 
-class Assignment(Record):
+class TrialTask(Record):
     """What a worker is told to do.
 
     Attributes:

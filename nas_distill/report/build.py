@@ -9,12 +9,12 @@ from typing import Literal
 import pandas as pd
 
 from nas_distill.analysis.front.picks import Pick
-from nas_distill.run_directory.files import write_atomic, write_record, write_text
 from nas_distill.records.base import FrozenFloats, Record
 from nas_distill.report.content import ReportContent, load_content
-from nas_distill.report.sections.findings import finding_sections
 from nas_distill.report.markdown import render_markdown
 from nas_distill.report.page import render_page
+from nas_distill.report.sections.findings import finding_sections
+from nas_distill.run_directory.files import write_atomic, write_record, write_text
 from nas_distill.run_directory.layout import RunDirectory
 
 

@@ -10,14 +10,14 @@ from typing import Any
 import pandas as pd
 
 from nas_distill.analysis.assistants.choice import AssistantPlan, read_plan
-from nas_distill.analysis.trials.study_reader import Refusal, read_study
 from nas_distill.analysis.front.front import ParetoFront, pareto_front
 from nas_distill.analysis.front.picks import Pick, pick_students
+from nas_distill.analysis.trials.study_reader import Rejection, read_study
 from nas_distill.config import SearchConfig
-from nas_distill.config.loading import read_run_config
 from nas_distill.data.manifest import DataManifest
-from nas_distill.run_directory.files import read_record
 from nas_distill.records import TeacherRecord, TrialRecord, TrialStatus
+from nas_distill.run_directory.config import read_run_config
+from nas_distill.run_directory.files import read_record
 from nas_distill.run_directory.layout import RunDirectory
 
 Row = dict[str, Any]
@@ -35,7 +35,7 @@ class TrialCounts:
         stopped: Stopped early by a scheduler.
         failed: Ended with an error.
         running: In flight when the study was read.
-        refused: Candidates refused before training; they are not among the planned.
+        rejected: Candidates refused before training; they are not among the planned.
     """
 
     planned: int
@@ -43,12 +43,12 @@ class TrialCounts:
     stopped: int
     failed: int
     running: int
-    refused: int
+    rejected: int
 
     def sentence(self) -> str:
         """Returns the counts as text; what did not happen is left out."""
         parts = [f"{self.complete} of {self.planned} trials complete"]
-        for name in ("stopped", "failed", "running", "refused"):
+        for name in ("stopped", "failed", "running", "rejected"):
             count = getattr(self, name)
             if count:
                 parts.append(f"{count} {name}{' before training' if name == 'refused' else ''}")
@@ -68,7 +68,7 @@ class ReportContent:
         front: Of the fully trained students.
         picks: Chosen from the front.
         counts: Trials by how they ended.
-        refusals: Candidates refused before training.
+        rejections: Candidates refused before training.
         curves: Table of their learning curves.
         confirmations: How the trainings ended by which students were confirmed; empty without any.
         folds: How the trainings of the picks' cross-validation ended; empty without one.
@@ -83,7 +83,7 @@ class ReportContent:
     front: ParetoFront
     picks: tuple[Pick, ...]
     counts: TrialCounts
-    refusals: tuple[Refusal, ...]
+    rejections: tuple[Rejection, ...]
     curves: pd.DataFrame
     confirmations: tuple[TrialRecord, ...] = ()
     folds: tuple[TrialRecord, ...] = ()
@@ -110,7 +110,7 @@ def load_content(run: RunDirectory) -> ReportContent:
     status = study.trials["status"].value_counts()
     assistants = read_plan(run)
     planned = config.budget.most_trials
-    taught = sum(len(one.students) for one in assistants.rounds)
+    distilled = sum(len(one.students) for one in assistants.rounds)
     return ReportContent(
         name=run.path.resolve().name,
         config=config,
@@ -120,14 +120,14 @@ def load_content(run: RunDirectory) -> ReportContent:
         front=front,
         picks=picks,
         counts=TrialCounts(
-            planned=len(study.trials) + study.running if planned is None else planned + taught,
+            planned=len(study.trials) + study.running if planned is None else planned + distilled,
             complete=int(status.get(TrialStatus.COMPLETE, 0)),
             stopped=int(status.get(TrialStatus.STOPPED, 0)),
             failed=int(status.get(TrialStatus.FAILED, 0)),
             running=study.running,
-            refused=len(study.refusals),
+            rejected=len(study.rejections),
         ),
-        refusals=study.refusals,
+        rejections=study.rejections,
         curves=study.curves,
         confirmations=run.read_confirmations(),
         folds=tuple(record for number in picked for record in run.read_folds(number, config.picks.folds)),

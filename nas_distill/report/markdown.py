@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from nas_distill.analysis.front.picks import describe
-from nas_distill.report.tables import FRONT_COLUMNS, Column, with_objectives
 from nas_distill.report.content import ReportContent, Row, rows
 from nas_distill.report.sections.facts import headline, run_facts
 from nas_distill.report.sections.section import Section
+from nas_distill.report.tables import FRONT_COLUMNS, Column, with_objectives
 
 
 def render_markdown(content: ReportContent, sections: Sequence[Section]) -> str:

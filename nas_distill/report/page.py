@@ -9,17 +9,17 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nas_distill import __version__
-from nas_distill.analysis.front.picks import Pick
 from nas_distill.analysis.formatting import number_text, percent, quantity
-from nas_distill.report.tables import FRONT_COLUMNS, TRIAL_COLUMNS, Column, with_objectives
+from nas_distill.analysis.front.picks import Pick
 from nas_distill.report.content import ReportContent, Row, arguments_text, rows
 from nas_distill.report.figures.curves import curve_figure
-from nas_distill.report.sections.facts import hardest_class, headline, run_facts
 from nas_distill.report.figures.front import FamilyStyle, family_styles, front_figure
+from nas_distill.report.sections.facts import hardest_class, headline, run_facts
 from nas_distill.report.sections.section import Section
+from nas_distill.report.tables import FRONT_COLUMNS, TRIAL_COLUMNS, Column, with_objectives
 
 _WIDE, _NARROW = (1080.0, 460.0), (372.0, 380.0)
-_MOST_REFUSALS = 50
+_MOST_REJECTIONS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,7 @@ def render_page(content: ReportContent, sections: Sequence[Section]) -> str:
             trial_columns=trial_columns,
             trial_rows=_table(content, trial_columns, rows(content.trials)),
             failures=[row for row in rows(content.trials) if row["error"]],
-            refusals=content.refusals[:_MOST_REFUSALS],
+            rejections=content.rejections[:_MOST_REJECTIONS],
         )
     )
 

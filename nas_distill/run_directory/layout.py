@@ -14,9 +14,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from nas_distill.errors import RunError
-from nas_distill.run_directory.files import read_record, reading, write_text
-from nas_distill.records.base import parse_record
 from nas_distill.records import Confirmation, EpochMetrics, Fold, TeacherRecord, TrialRecord
+from nas_distill.records.base import parse_record
+from nas_distill.run_directory.files import read_record, reading, write_text
 
 
 @dataclass(frozen=True, slots=True)

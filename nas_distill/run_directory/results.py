@@ -7,15 +7,15 @@ from collections.abc import Sequence
 
 from pydantic import Field, NonNegativeInt
 
-from nas_distill.records.task import Assignment
 from nas_distill.errors import RunError
-from nas_distill.run_directory.files import write_record
-from nas_distill.records.base import Record
 from nas_distill.records import EpochMetrics, Execution, StudentMetrics, TrialRecord, TrialStatus
+from nas_distill.records.base import Record
+from nas_distill.records.task import TrialTask
+from nas_distill.run_directory.files import write_record
 from nas_distill.run_directory.layout import RunDirectory, TrialFolder
 
 
-class Circumstances(Record):
+class ExecutionInfo(Record):
     """How a trial was run: what only its worker knows.
 
     Attributes:
@@ -35,7 +35,7 @@ _IDENTITY = ("spec", "recipe", "seed", "assistant", "fold", "confirmation")
 """What a record and its assignment have in common."""
 
 
-def read_own_result(assignment: Assignment, folder: TrialFolder) -> TrialRecord | None:
+def read_own_result(task: TrialTask, folder: TrialFolder) -> TrialRecord | None:
     """Returns the record of the assignment's trial, or None when it has not ended.
 
     Raises:
@@ -45,16 +45,16 @@ def read_own_result(assignment: Assignment, folder: TrialFolder) -> TrialRecord 
     record = folder.read_result()
     if record is None:
         return None
-    if any(getattr(record, name) != getattr(assignment, name) for name in _IDENTITY):
+    if any(getattr(record, name) != getattr(task, name) for name in _IDENTITY):
         raise RunError(
             f"{folder.result}: is of another candidate, recipe, seed or teacher than the study's trial "
-            f"{assignment.number}; {_way_out(assignment, folder)}"
+            f"{task.number}; {_way_out(task, folder)}"
         )
     return record
 
 
-def _way_out(assignment: Assignment, folder: TrialFolder) -> str:
-    if assignment.fold is None and assignment.confirmation is None:
+def _way_out(task: TrialTask, folder: TrialFolder) -> str:
+    if task.fold is None and task.confirmation is None:
         return (
             "the study and the run directory do not belong together: restore the one that does, or choose another --out"
         )
@@ -62,45 +62,45 @@ def _way_out(assignment: Assignment, folder: TrialFolder) -> str:
     return f"another version of nas_distill, or another study, left it: move {folder.path.parents[1]} away and go on"
 
 
-def folder_of(run: RunDirectory, assignment: Assignment) -> TrialFolder:
+def folder_of(run: RunDirectory, task: TrialTask) -> TrialFolder:
     """Returns where the assignment's training writes."""
-    if assignment.confirmation is not None:
-        return run.confirmation(assignment.number, assignment.confirmation, assignment.fold)
-    if assignment.fold is not None:
-        return run.fold(assignment.number, assignment.fold)
-    return run.trial(assignment.number)
+    if task.confirmation is not None:
+        return run.confirmation(task.number, task.confirmation, task.fold)
+    if task.fold is not None:
+        return run.fold(task.number, task.fold)
+    return run.trial(task.number)
 
 
 def trial_record(
-    assignment: Assignment,
+    task: TrialTask,
     *,
     status: TrialStatus,
     curve: Sequence[EpochMetrics],
-    circumstances: Circumstances | None = None,
+    execution_info: ExecutionInfo | None = None,
     metrics: StudentMetrics | None = None,
     error: str | None = None,
 ) -> TrialRecord:
     """Returns the record of the assignment's trial; fields as in `TrialRecord`, unknown circumstances by default."""
-    circumstances = circumstances or Circumstances()
+    execution_info = execution_info or ExecutionInfo()
     return TrialRecord(
-        number=assignment.number,
-        seed=assignment.seed,
-        spec=assignment.spec,
-        recipe=assignment.recipe,
-        cost=assignment.cost,
+        number=task.number,
+        seed=task.seed,
+        spec=task.spec,
+        recipe=task.recipe,
+        cost=task.cost,
         status=status,
         epochs=len(curve),
         curve=tuple(curve),
         metrics=metrics,
         error=error,
-        resumptions=circumstances.resumptions,
+        resumptions=execution_info.resumptions,
         wall_time_s=sum(point.wall_time_s for point in curve),
-        device=circumstances.device,
-        execution=circumstances.execution,
-        assistant=assignment.assistant,
-        fold=assignment.fold,
-        confirmation=assignment.confirmation,
-        released_classes=circumstances.released_classes,
+        device=execution_info.device,
+        execution=execution_info.execution,
+        assistant=task.assistant,
+        fold=task.fold,
+        confirmation=task.confirmation,
+        released_classes=execution_info.released_classes,
     )
 
 

@@ -11,23 +11,25 @@ from pathlib import Path
 import torch
 
 import nas_distill.models  # noqa: F401 - registers this project's entrypoints with timm
+from nas_distill.callbacks import Progress
 from nas_distill.config import SearchConfig
-from nas_distill.config.loading import dump_config, load_config, read_run_config
+from nas_distill.config.loading import dump_config, load_config
 from nas_distill.data.manifest import DataManifest
 from nas_distill.errors import ClusterError, ConfigError, NasDistillError, RunError, StudyError
+from nas_distill.run_directory.config import read_run_config
 from nas_distill.run_directory.files import read_record, write_text
-from nas_distill.callbacks import Progress
-from nas_distill.search.retrain.assistant_plan import lessons_are_left
-from nas_distill.search.setup.validate import check_inputs, check_search
-from nas_distill.search.backend.cluster import ray_cluster
-from nas_distill.search.setup.workers import slab_pool
-from nas_distill.search.retrain.fold_plan import plan_folds
-from nas_distill.search.spaces.initial_points import planned_points
-from nas_distill.search.setup.prepare import Prepared, prepare
-from nas_distill.search.backend.actor_pool import unended
-from nas_distill.search.session import SearchOutcome, note_search, opened_ledger, search_session
-from nas_distill.search.setup.no_effect import check_settings
 from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.search.backend.actor_pool import unended
+from nas_distill.search.backend.cluster import ray_cluster
+from nas_distill.search.proposal.initial_points import plan_initial_points
+from nas_distill.search.retrain.assistant_plan import lessons_are_left
+from nas_distill.search.retrain.fold_plan import plan_folds
+from nas_distill.search.session import SearchOutcome, note_search, search_session
+from nas_distill.search.setup.no_effect import check_settings
+from nas_distill.search.setup.prepare import Prepared, prepare
+from nas_distill.search.setup.validate import check_inputs, check_search
+from nas_distill.search.setup.workers import shard_pool
+from nas_distill.search.study.opening import opened_ledger
 
 _UNUSED = frozenset({"lock", "study.db"})
 """What lies in a run directory before anything is computed."""
@@ -49,7 +51,7 @@ def start_search(config: SearchConfig, folder: Path, progress: Progress) -> Sear
     config = _with_study_name(config.anchored(Path.cwd()), run)
     check_settings(config)
     check_search(config)
-    points = planned_points(config)
+    points = plan_initial_points(config)
     check_inputs(config)
     with _made_for_use(run):
         if run.config.exists():
@@ -60,13 +62,13 @@ def start_search(config: SearchConfig, folder: Path, progress: Progress) -> Sear
                     f"{run.path}: the storage holds {ledger.num_trials} trials of a study of this name, whose run "
                     "directory lacks its config.yaml; restore it, or choose another --out"
                 )
-            ledger.set_points(points)
+            ledger.set_initial_points(points)
             write_text(run.config, dump_config(config))
             prepared = None
             try:
                 with ray_cluster(config.resources):
                     found = _prepare(run, config, progress)
-                    planned_points(config, images_per_class=found.manifest.images_per_class)
+                    plan_initial_points(config, images_per_class=found.manifest.images_per_class)
                     prepared = found
                     return search_session(run, config, prepared, ledger, progress)
             except NasDistillError as error:
@@ -134,7 +136,7 @@ def resume_search(
             left = left or bool(unended(run, plan_folds(run, session, ledger.assigned())))
             try:
                 with ray_cluster(session.resources) if left else nullcontext():
-                    prepared = _prepare(run, session, progress, alone=not left)
+                    prepared = _prepare(run, session, progress, control=not left)
                     if extended != config:
                         write_text(run.config, dump_config(extended))
                     return search_session(run, session, prepared, ledger, progress)
@@ -178,8 +180,8 @@ def _with_study_name(config: SearchConfig, run: RunDirectory) -> SearchConfig:
     return config.model_copy(update={"resources": resources.model_copy(update={"study_name": name})})
 
 
-def _prepare(run: RunDirectory, config: SearchConfig, progress: Progress, *, alone: bool = False) -> Prepared:
+def _prepare(run: RunDirectory, config: SearchConfig, progress: Progress, *, control: bool = False) -> Prepared:
     """Prepares, with the connected cluster's help unless `alone`."""
-    prepared = prepare(run, config, progress, None if alone else slab_pool(run, config))
+    prepared = prepare(run, config, progress, None if control else shard_pool(run, config))
     torch.cuda.empty_cache()  # what the driver's allocator keeps, trials on the same GPU would lack
     return prepared

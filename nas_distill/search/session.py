@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
+from nas_distill.callbacks import Progress
 from nas_distill.config import SearchConfig
 from nas_distill.data.manifest import DataManifest
 from nas_distill.objectives import check_objectives
-from nas_distill.callbacks import Progress
-from nas_distill.search.early_stopping.rules import NO_RULE
-from nas_distill.search.retrain.assistants import Assistance
+from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.search.backend.tune import run_tune
 from nas_distill.search.driver.budget import BEGIN, END, Budget, watch_budget
 from nas_distill.search.driver.driver import SearchDriver
-from nas_distill.search.setup.workers import Equip, equip, input_shape, slab_pool
-from nas_distill.search.study.fingerprint import Fingerprint, source_digest
-from nas_distill.search.retrain.cross_validation import score_picks
-from nas_distill.search.proposal.limits import make_limits
-from nas_distill.search.setup.prepare import Prepared
-from nas_distill.search.proposal.costs import Pricer
-from nas_distill.search.proposal.proposer import Proposer
-from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
-from nas_distill.search.spaces.loading import load_space
 from nas_distill.search.early_stopping.curves import Stopping, describe_stopping, make_stopping
+from nas_distill.search.early_stopping.rules import NO_RULE
+from nas_distill.search.proposal.costs import CostEstimator
+from nas_distill.search.proposal.limits import make_limits
+from nas_distill.search.proposal.proposer import Proposer
+from nas_distill.search.retrain.assistants import Assistance
+from nas_distill.search.retrain.cross_validation import score_picks
+from nas_distill.search.setup.prepare import Prepared
+from nas_distill.search.setup.workers import Equip, equip, input_shape, shard_pool
+from nas_distill.search.spaces.loading import load_space
+from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
+from nas_distill.search.study.fingerprint import Fingerprint, source_digest
 from nas_distill.search.study.ledger import StudyLedger
-from nas_distill.search.backend.tune import run_tune
-from nas_distill.run_directory.layout import RunDirectory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,18 +41,6 @@ class SearchOutcome:
     run: RunDirectory
     interrupted: bool
     new_trials: int
-
-
-@contextmanager
-def opened_ledger(run: RunDirectory, config: SearchConfig) -> Iterator[StudyLedger]:
-    """Opens the study before anything is computed, so that a storage that cannot be used is known at once."""
-    storage = config.resources.storage or run.own_storage
-    objectives = check_objectives(config.objectives)
-    ledger = StudyLedger(storage, config.resources.study_name, objectives, config.seed, config.sampler)
-    try:
-        yield ledger
-    finally:
-        ledger.close()
 
 
 def note_search(ledger: StudyLedger, config: SearchConfig, data: DataManifest, progress: Progress) -> None:
@@ -109,7 +95,7 @@ def search_session(
         config,
         ledger,
         equip=equip_once,
-        make_pool=lambda assistant: slab_pool(run, config, assistant),
+        make_pool=lambda assistant: shard_pool(run, config, assistant),
         progress=progress,
     )
     interrupted = not finished and driver.unfinished > 0
@@ -133,12 +119,12 @@ def _make_driver(
         ledger,
         space=load_space(config.space.name),
         limits=make_limits(config.space, prepared.teacher.cost),
-        pricer=Pricer(input_shape(prepared), prepared.head),
+        cost_estimator=CostEstimator(input_shape(prepared), prepared.head),
         recipe=config.recipe,
         recipes=load_recipe_space(config.space.recipe),
         choices=make_choices(config, images_per_class=prepared.manifest.images_per_class),
         seed=config.seed,
-        max_refusals=config.budget.max_refusals,
+        max_rejections=config.budget.max_rejections,
         known=ledger.assigned(),
     )
     objectives = check_objectives(config.objectives)
@@ -167,8 +153,8 @@ def _run_on_cluster(
             return True
         number = driver.remaining if config.budget.most_trials is not None else "as many trials as the budget allows"
         progress.event("search", f"{number}{' trials' if isinstance(number, int) else ''} to run in {run.path}")
-        workplace, resources = equip_once()
-        finished = run_tune(driver, workplace, resources, space_name=config.space.name)
+        worker_config, resources = equip_once()
+        finished = run_tune(driver, worker_config, resources, space_name=config.space.name)
     except KeyboardInterrupt:
         finished = False
     finally:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from nas_distill.models.features import SignalError, check_signals, network_signals
+from nas_distill.model_outputs import ModelOutputs, OutputRequest
+from nas_distill.models.features import MissingOutputError, check_outputs, network_outputs
 from nas_distill.models.preprocess import Preprocess
-from nas_distill.model_outputs import Signals, Wanted
 
-_EMBEDDING = Wanted(embedding=True)
+_EMBEDDING = OutputRequest(embedding=True)
 
 
 def logits_of(network: nn.Module, preprocess: Preprocess, layout: torch.memory_format) -> Callable[[Tensor], Tensor]:
@@ -31,9 +31,9 @@ def logits_of(network: nn.Module, preprocess: Preprocess, layout: torch.memory_f
     return answer
 
 
-def signals_of(
+def outputs_of(
     network: nn.Module, preprocess: Preprocess, layout: torch.memory_format, some: Tensor
-) -> Callable[[Tensor], Signals]:
+) -> Callable[[Tensor], ModelOutputs]:
     """Returns a function from images to logits and, where the network gives them, penultimate embeddings.
 
     Args:
@@ -44,7 +44,7 @@ def signals_of(
     """
     answer = logits_of(network, preprocess, layout)
     try:
-        check_signals(network, preprocess(some), _EMBEDDING)
-    except SignalError:
-        return lambda images: Signals(answer(images))
-    return lambda images: network_signals(network, preprocess(images.contiguous(memory_format=layout)), _EMBEDDING)
+        check_outputs(network, preprocess(some), _EMBEDDING)
+    except MissingOutputError:
+        return lambda images: ModelOutputs(answer(images))
+    return lambda images: network_outputs(network, preprocess(images.contiguous(memory_format=layout)), _EMBEDDING)

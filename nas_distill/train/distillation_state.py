@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from nas_distill.data.views.viewing import view_batches
 from nas_distill.knowledge.targets import Targets
-from nas_distill.losses.registry import DistillationLoss, wanted_signals
+from nas_distill.losses.registry import DistillationLoss, required_outputs
+from nas_distill.model_outputs import ModelOutputs, OutputShapes
 from nas_distill.models.memory import with_halved_batches
 from nas_distill.models.student import check_student
 from nas_distill.records.recipe import Recipe
-from nas_distill.model_outputs import Signals, SignalShapes
 from nas_distill.train.evaluation import batch_size
 from nas_distill.train.teacher_term import TeacherTerm
 from nas_distill.train.training_data import TrainingData
@@ -29,7 +29,7 @@ _BATCH = 256
 """Held-out images per forward pass, at most: losses that relate images see so many at once."""
 
 
-class Guidance:
+class DistillationState:
     """Holds the loss and moves it from epoch to epoch.
 
     Args:
@@ -135,27 +135,27 @@ class Guidance:
             for batch in batches:
                 with torch.no_grad():
                     logits = answer(batch.images).float()
-                teacher = targets.signals(view, batch.indices, batch.images, self.loss.wanted)
+                teacher = targets.outputs(view, batch.indices, batch.images, self.loss.wanted)
                 pull = self._pull_towards(teacher, batch.targets)
                 found.append(alignments(logits, pull, batch.targets, teacher.logits))
             return torch.cat(found).cpu()
 
         return with_halved_batches(in_batches_of, min(_BATCH, batch_size(data.train.manifest.image_size)), self._device)
 
-    def _pull_towards(self, teacher: Signals, labels: Tensor) -> Callable[[Tensor], Tensor]:
+    def _pull_towards(self, teacher: ModelOutputs, labels: Tensor) -> Callable[[Tensor], Tensor]:
         def pull(logits: Tensor) -> Tensor:
-            return self.loss.teacher_sum(self.loss.teacher_parts(Signals(logits), teacher, labels))
+            return self.loss.teacher_sum(self.loss.teacher_parts(ModelOutputs(logits), teacher, labels))
 
         return pull
 
 
 def _shapes(
     network: nn.Module, recipe: Recipe, data: TrainingData, targets: Targets | None, device: torch.device
-) -> tuple[SignalShapes, SignalShapes]:
+) -> tuple[OutputShapes, OutputShapes]:
     """Returns the shapes of the student's and the teacher's signals, as far as the recipe's losses want them."""
-    wanted = wanted_signals(recipe)
+    wanted = required_outputs(recipe)
     if not wanted.more_than_logits:
-        return SignalShapes(), SignalShapes()
+        return OutputShapes(), OutputShapes()
     assert targets is not None
     (batch,) = data.train.batches(data.positions[:_SAMPLE], _SAMPLE, device=device)
     return check_student(network, data.preprocess(batch.images), wanted), targets.shapes(batch.images, wanted)

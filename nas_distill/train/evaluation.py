@@ -13,8 +13,8 @@ from torch import Tensor
 from nas_distill.data.splits import ImageBatch, ImageSplit
 from nas_distill.knowledge.features import feature_positions
 from nas_distill.knowledge.store import ReferenceAnswers
+from nas_distill.model_outputs import ModelOutputs
 from nas_distill.models.memory import with_halved_batches
-from nas_distill.model_outputs import Signals
 from nas_distill.train.metrics import Answers, Tally, tally
 
 _PIXELS = 2**20
@@ -107,15 +107,15 @@ def evaluate(
         teacher_logits: float32 [M, K], the teacher's answers to the same images.
     """
 
-    def answer(images: Tensor) -> Signals:
-        return Signals(network(images))
+    def answer(images: Tensor) -> ModelOutputs:
+        return ModelOutputs(network(images))
 
     found, _ = measure(answer, split, device=device, indices=indices, teacher_logits=teacher_logits)
     return found
 
 
 def measure(
-    answer: Callable[[Tensor], Signals],
+    answer: Callable[[Tensor], ModelOutputs],
     split: ImageSplit,
     *,
     device: torch.device,
@@ -145,7 +145,7 @@ def measure(
 
 
 def _pass(
-    answer: Callable[[Tensor], Signals],
+    answer: Callable[[Tensor], ModelOutputs],
     batches: Iterable[ImageBatch],
     size: int,
     teacher_logits: Tensor | None,

@@ -25,10 +25,10 @@ from nas_distill.knowledge.targets import Targets
 from nas_distill.losses.registry import TOTAL
 from nas_distill.models.memory import is_context_lost
 from nas_distill.records import EpochMetrics, Execution, Recipe
-from nas_distill.train.answering import logits_of, signals_of
+from nas_distill.train.answering import logits_of, outputs_of
+from nas_distill.train.distillation_state import DistillationState
 from nas_distill.train.evaluation import Reference, evaluate, measure
 from nas_distill.train.execution import byte_format, choose_execution, settle
-from nas_distill.train.distillation_state import Guidance
 from nas_distill.train.metrics import Tally, gap_points, linear_cka
 from nas_distill.train.optimisation import align_state, make_average, make_optimizer, make_schedule, steps_per_epoch
 from nas_distill.train.step import Stepper
@@ -76,12 +76,14 @@ class Trainer:
         self._targets = targets
         self._seed = seed
         self._device = device
-        self._guidance = Guidance(self._network, recipe=recipe, data=data, targets=targets, seed=seed, device=device)
-        self._positions = self._guidance.positions
+        self._distillation = DistillationState(
+            self._network, recipe=recipe, data=data, targets=targets, seed=seed, device=device
+        )
+        self._positions = self._distillation.positions
         self._reference = None if reference is None else reference.only_of(self._positions)
         self._wanted = execution or ExecutionConfig()
         self._steps = steps_per_epoch(len(self._positions), recipe.batch_size)
-        self._optimizer = make_optimizer(network, recipe, learned=list(self._guidance.loss.parameters()))
+        self._optimizer = make_optimizer(network, recipe, learned=list(self._distillation.loss.parameters()))
         self._schedule = make_schedule(self._optimizer, recipe, steps=self._steps * recipe.epochs)
         self._average = make_average(network, recipe)
         self.epochs_done = 0
@@ -89,7 +91,7 @@ class Trainer:
         self._best_score = (-math.inf, -math.inf)
         self._best_weights: dict[str, Tensor] | None = None
         self._stepper: Stepper | None = None
-        assert targets is not None or not self._guidance.loss.asks_teacher
+        assert targets is not None or not self._distillation.loss.asks_teacher
 
     def is_finished(self) -> bool:
         """Whether all epochs are trained, or early stopping ended the training."""
@@ -116,11 +118,11 @@ class Trainer:
             raise TrialError(
                 f"the network answered NaN or infinity after epoch {epoch + 1}; lower recipe.learning_rate"
             )
-        self._guidance.end_epoch(epoch, parts, self._answering())
+        self._distillation.end_epoch(epoch, parts, self._answering())
         self.epochs_done = epoch + 1
         return self._describe(measured, loss, parts, started)
 
-    def rehearse(self, steps: int) -> None:
+    def profile_memory(self, steps: int) -> None:
         """Takes a few steps of the first epoch and measures once, to see what it takes; the trainer is spent then.
 
         Raises:
@@ -138,7 +140,7 @@ class Trainer:
     @property
     def released_classes(self) -> tuple[int, ...]:
         """Classes for which the teacher's terms were dropped (`Adaptation.release`)."""
-        return self._guidance.released
+        return self._distillation.released
 
     def measure(self) -> Tally:
         """Measures the evaluated weights on validation, in float32."""
@@ -160,7 +162,7 @@ class Trainer:
         assert self._reference is not None
         (some,) = self._data.train.batches(self._positions[:_SAMPLE], _SAMPLE, device=self._device)
         found, features = measure(
-            signals_of(self._evaluated(), self._data.preprocess, byte_format(self.execution), some.images),
+            outputs_of(self._evaluated(), self._data.preprocess, byte_format(self.execution), some.images),
             self._data.validation,
             device=self._device,
             indices=self._data.validation_indices,
@@ -202,7 +204,7 @@ class Trainer:
             "epochs_done": self.epochs_done,
             "network": self._network.state_dict(),
             "average": None if self._average is None else self._average.module.state_dict(),
-            "guidance": self._guidance.state(),
+            "distillation": self._distillation.state(),
             "optimizer": self._optimizer.state_dict(),
             "best_epoch": self._best_epoch,
             "best_score": [None if math.isinf(value) else value for value in self._best_score],
@@ -220,7 +222,7 @@ class Trainer:
         self._network.load_state_dict(state["network"])
         if self._average is not None:
             self._average.module.load_state_dict(state["average"])
-        self._guidance.load(state["guidance"])
+        self._distillation.load(state["distillation"])
         self._optimizer.load_state_dict(state["optimizer"])
         self.epochs_done = int(state["epochs_done"])
         self._best_epoch = int(state["best_epoch"])
@@ -246,7 +248,7 @@ class Trainer:
         steps = self._steps if limit is None else min(limit, self._steps)
         order = order[: steps * size]
         self._network.train()
-        self._guidance.begin_epoch(epoch)
+        self._distillation.begin_epoch(epoch)
         if self._stepper is None:
             self._stepper = self._make_stepper(self._choose_execution(order[:size]))
         torch.manual_seed(seed)
@@ -274,7 +276,7 @@ class Trainer:
         align_state(self._optimizer)
         return Stepper(
             self._network,
-            loss=self._guidance.loss,
+            loss=self._distillation.loss,
             optimizer=self._optimizer,
             average=self._average,
             preprocess=self._data.preprocess,

@@ -19,7 +19,7 @@ from nas_distill.data.views.viewing import ViewBatch
 from nas_distill.errors import TrialError
 from nas_distill.knowledge.targets import Targets
 from nas_distill.losses.registry import DistillationLoss
-from nas_distill.models.features import network_signals
+from nas_distill.models.features import network_outputs
 from nas_distill.models.memory import is_out_of_memory
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.records import Execution, Recipe
@@ -120,11 +120,11 @@ class Stepper:
         images = batch.images.contiguous(memory_format=byte_format(self.execution))
         wanted = self._loss.wanted
         with autocast(self.execution, self._device):
-            student = network_signals(self._network, self._preprocess(images), wanted)
+            student = network_outputs(self._network, self._preprocess(images), wanted)
         teacher = None
         if self._loss.asks_teacher:
             assert self._targets is not None
-            teacher = self._targets.signals(view, batch.indices, batch.images, wanted)
+            teacher = self._targets.outputs(view, batch.indices, batch.images, wanted)
         parts: dict[str, Tensor] = self._loss(student, teacher, batch.targets)
         return parts
 

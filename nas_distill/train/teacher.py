@@ -9,20 +9,20 @@ from typing import Any
 
 import torch
 
+from nas_distill.callbacks import Progress
 from nas_distill.config import LOCAL_DIR, DataConfig, ExecutionConfig, ViewsConfig
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import ImageSplit, open_split
 from nas_distill.data.views.render import plan_views
 from nas_distill.errors import ConfigError, RunError, SpaceError, TeacherError, TrialError
-from nas_distill.run_directory.files import read_record, write_record
 from nas_distill.models.cost import measure_cost, measure_module_cost
-from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.initial_weights import Start, check_start, find_start, take_weights
+from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.student import build_student
 from nas_distill.models.teacher import Teacher, load_teacher, save_local_dir
 from nas_distill.models.weights import weights_sha256
-from nas_distill.callbacks import Progress
 from nas_distill.records import EpochMetrics, Recipe, StudentSpec, TeacherRecord
+from nas_distill.run_directory.files import read_record, write_record
 from nas_distill.run_directory.layout import TrialFolder
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.evaluation import evaluate

@@ -43,7 +43,7 @@ class TeacherTerm:
         """
         if epoch >= self._until or (self._ended_at is not None and epoch >= self._ended_at):
             return 0.0
-        return course(self._adaptive.weight_course, 1.0, self._adaptive.weight_end, epoch, self._epochs)
+        return course(self._adaptive.weight_schedule, 1.0, self._adaptive.weight_end, epoch, self._epochs)
 
     def epoch_done(self, teacher_loss: float) -> None:
         """Is told after every epoch what the teacher's terms came to, and ends them on a plateau.

@@ -9,20 +9,20 @@ from pathlib import Path
 import torch
 from pydantic import Field, NonNegativeFloat
 
-from nas_distill.records.task import OF_TEACHER, Assignment
 from nas_distill.config import LOCAL_DIR, RUN, DataConfig, ExecutionConfig
 from nas_distill.data.folds import parts
 from nas_distill.data.manifest import DataManifest
 from nas_distill.data.splits import ImageSplit, open_split
 from nas_distill.errors import ConfigError
-from nas_distill.records.base import FrozenTexts, Record
-from nas_distill.knowledge.inference import Asker
-from nas_distill.knowledge.teacher_test_logits import read_test_answers
+from nas_distill.knowledge.inference import TeacherInference
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.targets import OnlineTargets, StoredTargets, Targets
+from nas_distill.knowledge.teacher_test_logits import read_test_answers
 from nas_distill.knowledge.writing import plain_answers
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.teacher import Teacher, load_teacher
+from nas_distill.records.base import FrozenTexts, Record
+from nas_distill.records.task import OF_TEACHER, TrialTask
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.train.evaluation import Reference
 from nas_distill.train.metrics import Answers, tally
@@ -38,7 +38,7 @@ FOLD_SEED = 0
 """Of the folds: one for all trials: students are compared on the same folds."""
 
 
-class Workplace(Record):
+class WorkerConfig(Record):
     """Where a worker finds what all trials of a run share.
 
     Attributes:
@@ -76,7 +76,7 @@ class FinalTest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lesson:
+class TrialInputs:
     """What one trial is trained and measured by.
 
     Attributes:
@@ -96,7 +96,7 @@ class TrialContext:
     """What all trials of a run share, opened once per process; what only some need is opened when first asked for.
 
     Args:
-        workplace: Where it is.
+        worker_config: Where it is.
 
     Attributes:
         manifest: What the images are.
@@ -109,19 +109,19 @@ class TrialContext:
         RunError: Part of the run directory is missing or damaged.
     """
 
-    def __init__(self, workplace: Workplace) -> None:
-        self._workplace = workplace
-        self._run = RunDirectory(Path(workplace.run))
-        self.device = torch.device("cuda" if workplace.cuda else "cpu")
-        self.execution = workplace.execution
-        self.checkpoint_interval_s = workplace.checkpoint_interval_s
-        self._train = open_split(workplace.data, self._run.path, "train")
-        self._validation = open_split(workplace.data, self._run.path, "validation")
+    def __init__(self, worker_config: WorkerConfig) -> None:
+        self._worker_config = worker_config
+        self._run = RunDirectory(Path(worker_config.run))
+        self.device = torch.device("cuda" if worker_config.cuda else "cpu")
+        self.execution = worker_config.execution
+        self.checkpoint_interval_s = worker_config.checkpoint_interval_s
+        self._train = open_split(worker_config.data, self._run.path, "train")
+        self._validation = open_split(worker_config.data, self._run.path, "validation")
         self.manifest: DataManifest = self._train.manifest
         self.teacher_params = self._run.read_teacher().cost.num_params
         self._sources: dict[str, tuple[Knowledge, Targets]] = {}
 
-    def lesson(self, assignment: Assignment) -> Lesson:
+    def trial_inputs(self, task: TrialTask) -> TrialInputs:
         """Returns what the assignment's trial is trained and measured by.
 
         Raises:
@@ -129,25 +129,25 @@ class TrialContext:
                 the fold into the training.
             RunError: Part of the run directory is missing or damaged.
         """
-        knowledge, targets = self._source(assignment)
+        knowledge, targets = self._source(task)
         data = TrainingData(
             train=self._train,
             validation=self._validation,
             plan=knowledge.manifest.key.plan,
             preprocess=Preprocess(mean=self.manifest.mean, std=self.manifest.std),
         )
-        if assignment.fold is None:
-            final = None if assignment.confirmation is None else self._final
-            return Lesson(data=data, targets=targets, reference=self._reference, final=final)
-        if assignment.recipe.mix != "none":
+        if task.fold is None:
+            final = None if task.confirmation is None else self._final
+            return TrialInputs(data=data, targets=targets, reference=self._reference, final=final)
+        if task.recipe.mix != "none":
             raise ConfigError(
-                f"picks.folds: recipe.mix is {assignment.recipe.mix}, which mixes images of the fold that is left out "
+                f"picks.folds: recipe.mix is {task.recipe.mix}, which mixes images of the fold that is left out "
                 "into those that are trained on; score this student by seeds, or search without mixing"
             )
-        folds = parts(self._train.labels, assignment.fold.of, FOLD_SEED)
-        scored = folds[assignment.fold.number]
-        trained = torch.cat([part for number, part in enumerate(folds) if number != assignment.fold.number])
-        return Lesson(
+        folds = parts(self._train.labels, task.fold.of, FOLD_SEED)
+        scored = folds[task.fold.number]
+        trained = torch.cat([part for number, part in enumerate(folds) if number != task.fold.number])
+        return TrialInputs(
             data=replace(data, validation=self._train, train_indices=trained.sort().values, validation_indices=scored),
             targets=targets,
             reference=self._reference.without(scored, self._answers_to(scored), self._train.labels[scored]),
@@ -161,12 +161,12 @@ class TrialContext:
     @cached_property
     def _knowledge_of_teacher(self) -> Knowledge:
         # Any of the teacher's own sources: its answers to plain images are the same beside all of them.
-        name = next(name for name in self._workplace.knowledge if name.startswith(OF_TEACHER))
-        return Knowledge(self._run.knowledge / self._workplace.knowledge[name])
+        name = next(name for name in self._worker_config.knowledge if name.startswith(OF_TEACHER))
+        return Knowledge(self._run.knowledge / self._worker_config.knowledge[name])
 
     @cached_property
     def _final(self) -> FinalTest:
-        test, record = open_split(self._workplace.data, self._run.path, "test"), self._run.read_teacher()
+        test, record = open_split(self._worker_config.data, self._run.path, "test"), self._run.read_teacher()
         logits = read_test_answers(
             self._run.confirm, teacher_sha256=record.weights_sha256, data_id=self.manifest.data_id
         )
@@ -177,23 +177,21 @@ class TrialContext:
         stored = self._knowledge_of_teacher.reference()
         return Reference.of(stored, self._validation.labels, self.device)
 
-    def _source(self, assignment: Assignment) -> tuple[Knowledge, Targets]:
-        name = assignment.source
-        if name not in self._workplace.knowledge:
+    def _source(self, task: TrialTask) -> tuple[Knowledge, Targets]:
+        name = task.source
+        if name not in self._worker_config.knowledge:
             raise ConfigError(
-                f"recipe.mix: the teacher was not asked about {assignment.recipe.mix} views; add it to views.mixes in "
+                f"recipe.mix: the teacher was not asked about {task.recipe.mix} views; add it to views.mixes in "
                 "a new search"
             )
         if name not in self._sources:
             self._sources.clear()  # one at a time: an online teacher takes room
-            knowledge = Knowledge(self._run.knowledge / self._workplace.knowledge[name])
+            knowledge = Knowledge(self._run.knowledge / self._worker_config.knowledge[name])
             targets: Targets
-            if knowledge.manifest.key.slabs:
+            if knowledge.manifest.key.shards:
                 targets = StoredTargets(knowledge, self.device)
             else:
-                targets = OnlineTargets(
-                    self.teacher if assignment.assistant is None else self._load(assignment.assistant)
-                )
+                targets = OnlineTargets(self.teacher if task.assistant is None else self._load(task.assistant))
             self._sources[name] = knowledge, targets
         return self._sources[name]
 
@@ -208,16 +206,16 @@ class TrialContext:
 
     def _answers_to(self, positions: torch.Tensor) -> torch.Tensor:
         """Returns the teacher's logits for plain training images, float32 [V, C]."""
-        asker = Asker(self.teacher, self.device, embeddings=False)
-        return torch.cat(list(plain_answers(asker, self._train, positions)))
+        inference = TeacherInference(self.teacher, self.device, embeddings=False)
+        return torch.cat(list(plain_answers(inference, self._train, positions)))
 
 
-def open_context(workplace: Workplace) -> TrialContext:
+def open_context(worker_config: WorkerConfig) -> TrialContext:
     """Opens what all trials of a run share.
 
     Raises:
         RunError: Part of the run directory is missing or damaged.
     """
-    torch.set_num_threads(workplace.threads)
+    torch.set_num_threads(worker_config.threads)
     torch.backends.cudnn.benchmark = True  # shapes hardly change within a trial
-    return TrialContext(workplace)
+    return TrialContext(worker_config)

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from nas_distill.records.task import Assignment
-from nas_distill.run_directory.results import Circumstances, end_trial, read_own_result, trial_record
 from nas_distill.errors import ConfigError, RunError, SpaceError, TeacherError, TrialError, one_line
-from nas_distill.run_directory.files import write_record
 from nas_distill.losses.registry import through_teacher
 from nas_distill.models.student import build_student
 from nas_distill.models.weights import save_weights
@@ -20,13 +17,16 @@ from nas_distill.records import (
     TrialRecord,
     TrialStatus,
 )
+from nas_distill.records.task import TrialTask
+from nas_distill.run_directory.files import write_record
 from nas_distill.run_directory.layout import TrialFolder
+from nas_distill.run_directory.results import ExecutionInfo, end_trial, read_own_result, trial_record
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.loop import Trainer
 from nas_distill.train.metrics import class_gaps, gap_points
-from nas_distill.trial.context import Lesson, TrialContext
+from nas_distill.trial.context import TrialContext, TrialInputs
 
-_REHEARSAL_STEPS = 3
+_PROFILE_STEPS = 3
 
 
 class Trial:
@@ -37,7 +37,7 @@ class Trial:
     assignment goes on from it; one whose folder holds a result has ended and is not trained again.
 
     Args:
-        assignment: What to do.
+        task: What to do.
         context: What all trials share.
         folder: The trial's folder.
 
@@ -49,23 +49,23 @@ class Trial:
         RunError: The folder cannot be written, or holds a result that is damaged or another candidate's.
     """
 
-    def __init__(self, assignment: Assignment, context: TrialContext, folder: TrialFolder) -> None:
-        self._assignment = assignment
+    def __init__(self, task: TrialTask, context: TrialContext, folder: TrialFolder) -> None:
+        self._task = task
         self._context = context
         self._folder = folder
         self._curve: list[EpochMetrics] = []
         self._resumptions = 0
         self._saved_at = time.monotonic()
-        self.record = read_own_result(assignment, folder)
+        self.record = read_own_result(task, folder)
         if self.record is not None:
             return
-        write_record(folder.path / "spec.json", assignment.spec)
-        write_record(folder.path / "recipe.json", assignment.recipe)
+        write_record(folder.path / "spec.json", task.spec)
+        write_record(folder.path / "recipe.json", task.recipe)
         try:
-            self._lesson = context.lesson(assignment)
-            self._trainer = make_trainer(assignment, context, self._lesson)
+            self._inputs = context.trial_inputs(task)
+            self._trainer = make_trainer(task, context, self._inputs)
         except (SpaceError, ConfigError, TeacherError) as error:
-            self._end(TrialStatus.FAILED, Circumstances(device=device_name(context.device)), error=one_line(error))
+            self._end(TrialStatus.FAILED, ExecutionInfo(device=device_name(context.device)), error=one_line(error))
             return
         self._go_on_from_checkpoint()
 
@@ -82,7 +82,7 @@ class Trial:
             try:
                 point = self._trainer.run_epoch()
             except TrialError as error:
-                self._end(TrialStatus.FAILED, self._circumstances(), error=one_line(error))
+                self._end(TrialStatus.FAILED, self._execution_info(), error=one_line(error))
                 return None
             self._curve.append(point)
         if self._trainer.is_finished():
@@ -91,7 +91,7 @@ class Trial:
             self._save()
         return point
 
-    def account(self) -> Circumstances:
+    def account(self) -> ExecutionInfo:
         """Writes the curve so far, and returns what else its record must say if a scheduler stops the trial now.
 
         Raises:
@@ -99,14 +99,14 @@ class Trial:
         """
         assert self.record is None
         self._folder.write_curve(self._curve)
-        return self._circumstances()
+        return self._execution_info()
 
     def _go_on_from_checkpoint(self) -> None:
         if not self._folder.checkpoint.exists():
             return
         try:
             state = load_state(self._folder.checkpoint)
-            if state["assignment"] != self._assignment.digest():
+            if state["task"] != self._task.digest():
                 return
             self._trainer.load(state)
             # The curve is written before the checkpoint, so it may be ahead, never behind.
@@ -115,25 +115,25 @@ class Trial:
                 raise RunError(f"{self._folder.curve}: lacks epochs that were trained")
         except (RunError, AttributeError, KeyError, RuntimeError, TypeError, ValueError):
             # A checkpoint that is damaged or of another version costs its epochs, not the trial.
-            self._trainer = make_trainer(self._assignment, self._context, self._lesson)
+            self._trainer = make_trainer(self._task, self._context, self._inputs)
             return
         self._curve = list(curve)
         self._resumptions = state["resumptions"] + 1
 
     def _save(self) -> None:
         self._folder.write_curve(self._curve)
-        own = {"assignment": self._assignment.digest(), "resumptions": self._resumptions}
+        own = {"task": self._task.digest(), "resumptions": self._resumptions}
         save_state(self._folder.checkpoint, own | self._trainer.state())
         self._saved_at = time.monotonic()
 
     def _complete(self) -> None:
         save_weights(self._trainer.keep(), self._folder.weights)
-        self._end(TrialStatus.COMPLETE, self._circumstances(), metrics=self._measure())
+        self._end(TrialStatus.COMPLETE, self._execution_info(), metrics=self._measure())
 
     def _measure(self) -> StudentMetrics:
-        final = self._lesson.final
+        final = self._inputs.final
         if final is None:
-            teacher = self._lesson.reference.teacher
+            teacher = self._inputs.reference.teacher
             found, feature_cka = self._trainer.measure_kept()
         else:
             teacher = final.teacher
@@ -151,15 +151,15 @@ class Trial:
             train_agreement=subset_comparison.agreement,
             train_divergence_nats=subset_comparison.divergence_nats,
             generalisation_gap_points=gap_points(subset.top1, student.top1),
-            capacity_ratio=self._assignment.cost.num_params / self._context.teacher_params,
+            capacity_ratio=self._task.cost.num_params / self._context.teacher_params,
             class_gap_points=class_gaps(teacher, student),
             class_counts=student.class_counts,
             ece=student.ece,
             feature_cka=feature_cka,
         )
 
-    def _circumstances(self) -> Circumstances:
-        return Circumstances(
+    def _execution_info(self) -> ExecutionInfo:
+        return ExecutionInfo(
             resumptions=self._resumptions,
             device=device_name(self._context.device),
             execution=self._trainer.execution,
@@ -169,23 +169,23 @@ class Trial:
     def _end(
         self,
         status: TrialStatus,
-        circumstances: Circumstances,
+        execution_info: ExecutionInfo,
         *,
         metrics: StudentMetrics | None = None,
         error: str | None = None,
     ) -> None:
         record = trial_record(
-            self._assignment,
+            self._task,
             status=status,
             curve=self._curve,
-            circumstances=circumstances,
+            execution_info=execution_info,
             metrics=metrics,
             error=error,
         )
         self.record = end_trial(self._folder, record)
 
 
-def make_trainer(assignment: Assignment, context: TrialContext, lesson: Lesson) -> Trainer:
+def make_trainer(task: TrialTask, context: TrialContext, trial_inputs: TrialInputs) -> Trainer:
     """Returns a trainer of the assignment's student with fresh weights.
 
     Raises:
@@ -193,10 +193,10 @@ def make_trainer(assignment: Assignment, context: TrialContext, lesson: Lesson) 
         ConfigError: The recipe names something unknown, or asks for what is not stored.
         TeacherError: The teacher has no such signals.
     """
-    recipe = assignment.recipe
-    torch.manual_seed(assignment.seed)
+    recipe = task.recipe
+    torch.manual_seed(task.seed)
     network = build_student(
-        assignment.spec,
+        task.spec,
         num_classes=context.manifest.num_classes,
         channels=context.manifest.channels,
         image_size=context.manifest.image_size,
@@ -207,10 +207,10 @@ def make_trainer(assignment: Assignment, context: TrialContext, lesson: Lesson) 
     return Trainer(
         network,
         recipe=recipe,
-        data=lesson.data,
-        targets=lesson.targets,
-        reference=lesson.reference,
-        seed=assignment.seed,
+        data=trial_inputs.data,
+        targets=trial_inputs.targets,
+        reference=trial_inputs.reference,
+        seed=task.seed,
         device=context.device,
         execution=context.execution,
     )
@@ -229,7 +229,7 @@ class Peak:
     device_bytes: int
 
 
-def rehearse(assignment: Assignment, context: TrialContext) -> Peak:
+def profile_memory(task: TrialTask, context: TrialContext) -> Peak:
     """Takes a few steps of a trial on the GPU and an evaluation, writes nothing, and returns what it took.
 
     Raises:
@@ -238,17 +238,17 @@ def rehearse(assignment: Assignment, context: TrialContext) -> Peak:
     torch.cuda.reset_peak_memory_stats(context.device)
     reserved = torch.cuda.memory_reserved(context.device)
     free, _ = torch.cuda.mem_get_info(context.device)
-    make_trainer(assignment, context, context.lesson(assignment)).rehearse(_REHEARSAL_STEPS)
+    make_trainer(task, context, context.trial_inputs(task)).profile_memory(_PROFILE_STEPS)
     return Peak(peak_bytes=torch.cuda.max_memory_reserved(context.device), device_bytes=free + reserved)
 
 
-def run_trial(assignment: Assignment, context: TrialContext, folder: TrialFolder) -> TrialRecord:
+def run_trial(task: TrialTask, context: TrialContext, folder: TrialFolder) -> TrialRecord:
     """Runs one trial to its end and returns its record.
 
     Raises:
         RunError: The folder cannot be written, or its result cannot be read.
     """
-    trial = Trial(assignment, context, folder)
+    trial = Trial(task, context, folder)
     while trial.record is None:
         trial.advance()
     return trial.record

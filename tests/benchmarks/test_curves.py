@@ -86,7 +86,7 @@ def test_the_first_candidates_do_not_depend_on_how_many_are_drawn() -> None:
     assert len({(each.spec.spec_id, each.recipe.digest()) for each in many}) == 9
     assert [each.number for each in many] == list(range(9))
     assert draw(urn, count=4, seed=1) != few
-    assert all(urn.limits.refusal(each.cost) is None for each in many)
+    assert all(urn.limits.rejection(each.cost) is None for each in many)
 
 
 def test_every_training_has_a_seed_of_its_own() -> None:

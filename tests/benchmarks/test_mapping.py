@@ -7,7 +7,7 @@ from _synthetic import synthetic_table
 
 from nas_distill.models.cost import measure_cost
 from nas_distill.search.proposal.costs import InputShape
-from nas_distill.search.spaces.sampling import sample_space
+from nas_distill.search.samplers.space_sampling import sample_space
 from nas_distill.search.spaces.loading import load_space
 from tests.benchmarks.tables import RECIPE, make_cost, make_row, make_spec
 

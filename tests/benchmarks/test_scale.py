@@ -10,8 +10,8 @@ from _comparing import differences, front_of, redone
 from _sleeping import complete_record, gap_after, log_of, point_after
 from _slots import Span, busy_share
 
-from nas_distill.records.task import Assignment
 from nas_distill.records import Cost, Recipe, StudentSpec, TrialRecord
+from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.layout import RunDirectory
 
 
@@ -52,14 +52,14 @@ def test_epochs_trained_again_are_counted_per_interruption(
 
 
 def record(number: int, num_params: int, epochs: int = 2) -> TrialRecord:
-    assignment = Assignment(
+    task = TrialTask(
         number=number,
         seed=0,
         spec=StudentSpec(architecture="small_resnet", arguments={"widths": (num_params, 8)}),
         recipe=Recipe(epochs=epochs),
         cost=Cost(num_params=num_params, macs=1, size_bytes=1),
     )
-    return complete_record(assignment, [point_after(num_params, epoch, 0.1) for epoch in range(1, epochs + 1)])
+    return complete_record(task, [point_after(num_params, epoch, 0.1) for epoch in range(1, epochs + 1)])
 
 
 def test_what_is_lost_or_other_is_found_and_times_are_not_compared() -> None:

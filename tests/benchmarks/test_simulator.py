@@ -168,9 +168,9 @@ def test_another_seed_is_another_search(scene: Scene) -> None:
     assert outline(first) != outline(second)
 
 
-@pytest.mark.parametrize("stopped_as", ["failed", "reached", "extrapolated"])
-def test_every_way_of_telling_of_stopped_trials_plays(scene: Scene, stopped_as: str) -> None:
-    searcher = Ours(scene, seed=1, stopped_as=stopped_as)  # type: ignore[arg-type]
+@pytest.mark.parametrize("stopped_trial_value", ["failed", "reached", "extrapolated"])
+def test_every_way_of_telling_of_stopped_trials_plays(scene: Scene, stopped_trial_value: str) -> None:
+    searcher = Ours(scene, seed=1, stopped_trial_value=stopped_trial_value)  # type: ignore[arg-type]
     assert replay(scene, searcher, Early(scene, "layers")).spent == 70
 
 

@@ -32,7 +32,7 @@ def test_a_torchvision_of_another_build_is_recognised(tmp_path: Path) -> None:
     package.mkdir()
     (package / "__init__.py").write_text(BROKEN_TORCHVISION, encoding="utf-8")
     child = run_cli("doctor", environment={"PYTHONPATH": str(tmp_path), "COLUMNS": "200"})
-    assert child.returncode == InstallationError.exit_code
+    assert child.returncode == InstallationError.exit_status
     assert "two different builds; RuntimeError: operator torchvision::nms does not exist" in child.stdout
     assert "pip install --force-reinstall torch torchvision" in child.stdout
     assert child.stderr.startswith("error: failed: torch and torchvision; ")

@@ -11,8 +11,8 @@ import pytest
 from nas_distill.cli import main
 from nas_distill.records import TrialRecord
 from nas_distill.run_directory.layout import RunDirectory
-from tests.report.sections.confirming import confirm
 from tests.report.factory import make_records, make_run, make_teacher
+from tests.report.sections.confirming import confirm
 
 
 def one_class(records: list[TrialRecord]) -> list[TrialRecord]:

@@ -7,7 +7,7 @@ import yaml
 
 from nas_distill.cli import main
 from nas_distill.errors import ConfigError
-from nas_distill.losses.registry import LOSSES, Need, asked_losses
+from nas_distill.losses.registry import LOSSES, Need, resolve_losses
 from nas_distill.records import Recipe
 
 NAMES = ["none", *LOSSES.names()]
@@ -55,7 +55,7 @@ def test_the_example_is_a_recipe(name: str, capsys: pytest.CaptureFixture[str]) 
     assert example is not None
     recipe = Recipe(losses=yaml.safe_load(example[1]), label_weight=float(example[2]))
     assert list(recipe.losses) == ([] if name == "none" else [name])
-    assert [asked.name for asked in asked_losses(recipe)] == list(recipe.losses)
+    assert [asked.name for asked in resolve_losses(recipe)] == list(recipe.losses)
 
 
 def test_depth_is_among_the_parameters_of_losses_of_feature_maps(capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,7 +64,7 @@ def test_depth_is_among_the_parameters_of_losses_of_feature_maps(capsys: pytest.
 
 
 def test_an_unknown_loss_is_a_config_error(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["losses", "show", "hinton"]) == ConfigError.exit_code
+    assert main(["losses", "show", "hinton"]) == ConfigError.exit_status
     said = capsys.readouterr().err
     assert said.startswith("error: recipe.losses: no loss is called 'hinton'; did you mean 'hint'?")
     assert said.rstrip().endswith(f"known: {', '.join(sorted(NAMES))}")

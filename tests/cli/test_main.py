@@ -60,7 +60,7 @@ def test_version() -> None:
 
 def test_a_user_error_is_one_line_and_the_code_of_its_class() -> None:
     child = run_cli("search", "--set", "recipe.epochz=3")
-    assert child.returncode == errors.ConfigError.exit_code
+    assert child.returncode == errors.ConfigError.exit_status
     assert child.stdout == ""
     assert child.stderr.startswith("error: --set recipe.epochz=3: unknown key 'recipe.epochz'; did you mean 'epochs'?")
     assert child.stderr.count("\n") == 1
@@ -116,7 +116,7 @@ def test_a_path_that_the_system_refuses_is_one_line(
     arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = "n" * 300
-    assert main([text.format(name=name) for text in arguments]) == errors.RunError.exit_code
+    assert main([text.format(name=name) for text in arguments]) == errors.RunError.exit_status
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith(("error: ", "Traceback"))]
     assert len(lines) == 1
     assert lines[0].startswith(f"error: {message.format(name=name)}")
@@ -146,7 +146,7 @@ def test_the_documented_exit_codes_are_those_of_the_classes() -> None:
     rows = re.findall(r"^\| (\d+) \| `?(\w*)`? ?\|", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
     documented = {name: int(code) for code, name in rows if name}
     classes = {
-        name: item.exit_code
+        name: item.exit_status
         for name, item in inspect.getmembers(errors, inspect.isclass)
         if issubclass(item, errors.NasDistillError)
     }

@@ -33,7 +33,7 @@ print(json.dumps([code, sorted(loaded & {"ray", "torch", "timm", "torchvision", 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
-    make_run(folder / "digits", make_records(16, failed=2), refusals=["too large"])
+    make_run(folder / "digits", make_records(16, failed=2), rejections=["too large"])
     make_run(folder / "failed", make_records(2, failed=2))
     make_run(folder / "empty")
     make_run(folder / "macs", make_records(4), config=SearchConfig(objectives=("gap_points", "macs")))
@@ -110,7 +110,7 @@ def test_json_has_every_column_and_no_text_within_text(run: RunDirectory, capsys
     assert {student["on_front"] for student in students} == {True, False}
     assert answer["runs"] == [
         {
-            "name": "digits", "complete": 14, "stopped": 0, "failed": 2, "running": 0, "refused": 1,
+            "name": "digits", "complete": 14, "stopped": 0, "failed": 2, "running": 0, "rejected": 1,
             "matching": len(students), "front": sum(student["on_front"] for student in students),
             "on_joint_front": sum(student["on_front"] for student in students), "hypervolume": answer["hypervolume"],
         }
@@ -233,7 +233,7 @@ def test_bad_input_is_one_line_and_its_code(
     message: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["pareto", *arguments]) == error.exit_code
+    assert main(["pareto", *arguments]) == error.exit_status
     captured = capsys.readouterr()
     assert captured.out == ""
     assert message in captured.err

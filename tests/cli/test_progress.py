@@ -11,15 +11,15 @@ from contextlib import suppress
 import pytest
 from rich.console import Console
 
-from nas_distill.cli import wording
+from nas_distill.callbacks import Progress, SearchStatus, SizeBand
+from nas_distill.cli.display import wording
 from nas_distill.cli.display.live import search_view
 from nas_distill.cli.display.progress import LINE_INTERVAL_S, make_progress
-from nas_distill.callbacks import Progress, SearchStatus, SizeBand
 
 
 def make_status(complete: int = 3, failed: int = 1, remaining_s: float | None = 75.0) -> SearchStatus:
     return SearchStatus(
-        total=16, complete=complete, stopped=0, failed=failed, running={7: (2, 12), 5: (11, 12)}, refused=2,
+        total=16, complete=complete, stopped=0, failed=failed, running={7: (2, 12), 5: (11, 12)}, rejected=2,
         bands=(
             SizeBand(label="10k-32k", best_quality=1.234, number=3),
             SizeBand(label="32k-100k", best_quality=None, number=None),

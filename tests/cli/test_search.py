@@ -140,7 +140,7 @@ def test_a_folder_with_a_run_is_refused_with_the_way_to_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "config.yaml").write_text(dump_config(SearchConfig()), encoding="utf-8")
-    assert main(["search", "--out", str(tmp_path)]) == RunError.exit_code
+    assert main(["search", "--out", str(tmp_path)]) == RunError.exit_status
     assert capsys.readouterr().err == (
         f"error: --out {tmp_path}: already holds a run; "
         f"go on with it by `--resume {tmp_path}` or choose another folder\n"
@@ -149,7 +149,7 @@ def test_a_folder_with_a_run_is_refused_with_the_way_to_go_on(
 
 def test_a_file_as_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
-    assert main(["search", "--out", str(tmp_path / "file")]) == RunError.exit_code
+    assert main(["search", "--out", str(tmp_path / "file")]) == RunError.exit_status
     assert "is a file" in capsys.readouterr().err
 
 
@@ -164,7 +164,7 @@ def test_a_file_as_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
     ],
 )
 def test_resume_refuses_what_a_run_keeps(arguments: list[str], names: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["search", "--resume", "somewhere", *arguments]) == ConfigError.exit_code
+    assert main(["search", "--resume", "somewhere", *arguments]) == ConfigError.exit_status
     assert capsys.readouterr().err.startswith(f"error: {names}: cannot be given with --resume")
 
 
@@ -182,7 +182,7 @@ def test_what_no_search_can_do_is_one_line(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = [text.format(out=tmp_path / "run") for text in arguments]
-    assert main(["search", *given]) in {ConfigError.exit_code, TeacherError.exit_code}
+    assert main(["search", *given]) in {ConfigError.exit_status, TeacherError.exit_status}
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert message in line
 
@@ -200,7 +200,7 @@ def test_errors_name_the_flags_that_go_on_with_a_run(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "config.yaml").write_text(dump_config(SearchConfig()), encoding="utf-8")
-    assert main([text.format(run=tmp_path) for text in arguments]) == ConfigError.exit_code
+    assert main([text.format(run=tmp_path) for text in arguments]) == ConfigError.exit_status
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert line.startswith(f"error: {message}")
 
@@ -210,7 +210,7 @@ def test_a_damaged_configuration_is_a_fault_of_the_run_whatever_flags_are_given(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "config.yaml").write_text("seeed: 1\n", encoding="utf-8")
-    assert main([*arguments, str(tmp_path), "--max-parallel", "1"]) == RunError.exit_code
+    assert main([*arguments, str(tmp_path), "--max-parallel", "1"]) == RunError.exit_status
     assert "this file is the run's memory" in capsys.readouterr().err
 
 
@@ -264,7 +264,7 @@ def test_an_empty_path_is_not_taken_for_the_current_folder(
     arguments: list[str], flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(arguments) == ConfigError.exit_code
+    assert main(arguments) == ConfigError.exit_status
     assert capsys.readouterr().err == f"error: {flag}: is empty; give the name of a folder, such as runs/digits\n"
     assert not list(tmp_path.iterdir())
 
@@ -296,5 +296,5 @@ def test_weights_that_a_teacher_cannot_begin_with_are_told(
     flags: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["teacher", "--out", "x", *flags]) == TeacherError.exit_code
+    assert main(["teacher", "--out", "x", *flags]) == TeacherError.exit_status
     assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {expected}")

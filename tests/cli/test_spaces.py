@@ -57,12 +57,12 @@ def test_candidates_that_cannot_be_used_are_shown_as_such(tmp_path: Path, capsys
     path.write_text(HALF_UNBUILDABLE, encoding="utf-8")
     assert main(["spaces", "sample", str(path), "-n", "8"]) == 0
     captured = capsys.readouterr()
-    refused = captured.out.count("cannot be used:")
-    assert 0 < refused < 8
-    assert captured.out.count("11,181,642") == 8 - refused
-    assert captured.err == f"{refused} of 8 cannot be used with these images\n"
+    rejected = captured.out.count("cannot be used:")
+    assert 0 < rejected < 8
+    assert captured.out.count("11,181,642") == 8 - rejected
+    assert captured.err == f"{rejected} of 8 cannot be used with these images\n"
 
 
 def test_an_unknown_space_is_a_space_error(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["spaces", "sample", "tinny"]) == SpaceError.exit_code
+    assert main(["spaces", "sample", "tinny"]) == SpaceError.exit_status
     assert capsys.readouterr().err.startswith("error: space 'tinny' is not shipped; did you mean 'tiny'?")

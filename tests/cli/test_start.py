@@ -24,7 +24,7 @@ NOBODY = ("--address", "nobody")
 """Whoever asked this cluster would end with a `ClusterError`: Ray refuses the address at once."""
 
 
-def refused(folder: Path, *arguments: str) -> int:
+def rejected(folder: Path, *arguments: str) -> int:
     return main(["search", "--out", str(folder), *NOBODY, *arguments])
 
 
@@ -87,7 +87,7 @@ def test_what_can_be_known_at_once_is_told_before_ray_is_asked(
     error: type[NasDistillError],
     message: str,
 ) -> None:
-    assert refused(tmp_path / "run", *arguments) == error.exit_code
+    assert rejected(tmp_path / "run", *arguments) == error.exit_status
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert message.format(here=tmp_path) in line
     assert not (tmp_path / "run").exists()
@@ -97,7 +97,7 @@ def test_a_trial_that_did_not_end_teaches_nobody(
     small_run: SmallRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (small_run.run.path / "config.yaml").touch()
-    assert refused(tmp_path / "run", "--teacher", f"run:{small_run.run.path}/3") == TeacherError.exit_code
+    assert rejected(tmp_path / "run", "--teacher", f"run:{small_run.run.path}/3") == TeacherError.exit_status
     assert "the run has no trial 3 that has ended; none has" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
@@ -107,7 +107,7 @@ def test_a_run_directory_goes_where_nothing_was_searched(
 ) -> None:
     # What can be known at once is right: the run directory is made and the study is opened before Ray is asked.
     teacher = ("--teacher", f"{LOCAL_DIR}{small_run.run.teacher}")
-    assert refused(tmp_path / "run", *teacher) == ClusterError.exit_code
+    assert rejected(tmp_path / "run", *teacher) == ClusterError.exit_status
     assert "Ray at nobody cannot be used" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
@@ -118,7 +118,7 @@ def test_a_folder_that_was_there_stays(tmp_path: Path, kept: tuple[str, ...]) ->
     folder.mkdir()
     for name in kept:
         (folder / name).touch()
-    assert refused(folder, "--data", "folder:nowhere", "--teacher", "local-dir:t") == DataError.exit_code
+    assert rejected(folder, "--data", "folder:nowhere", "--teacher", "local-dir:t") == DataError.exit_status
     assert {path.name for path in folder.iterdir()} == set(kept)
-    assert refused(folder, "--storage", "notaurl") == StudyError.exit_code
+    assert rejected(folder, "--storage", "notaurl") == StudyError.exit_status
     assert {path.name for path in folder.iterdir()} == {"lock", *kept}

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from nas_distill.config import SearchConfig, TeacherConfig, default_teacher_recipe
 from nas_distill.config.fields import all_keys, example, field_at
-from nas_distill.config.loading import dump_config, load_config, parse_assignment, read_run_config
+from nas_distill.config.loading import dump_config, load_config, parse_assignment
 from nas_distill.errors import ConfigError, RunError
 from nas_distill.records import Recipe
+from nas_distill.run_directory.config import read_run_config
 from nas_distill.run_directory.layout import RunDirectory
 
 
@@ -83,8 +84,8 @@ def test_set_adds_no_loss_to_those_in_effect_unless_it_names_them_all(key: str) 
         "--set 'recipe.losses={kd: {temperature: 4}}' to take its place, or "
         "--set 'recipe.losses={dist: {weight: 1.0}, kd: {temperature: 4}}' for both"
     )
-    alone, both = re.findall(r"--set '(.*?)'", message)
-    assert load_config(None, [alone]).recipe.losses == {"kd": {"temperature": 4.0}}
+    control, both = re.findall(r"--set '(.*?)'", message)
+    assert load_config(None, [control]).recipe.losses == {"kd": {"temperature": 4.0}}
     assert load_config(None, [both]).recipe.losses == {"dist": {"weight": 1.0}, "kd": {"temperature": 4.0}}
 
 

@@ -162,7 +162,7 @@ def test_a_local_cluster_has_a_name_so_that_a_run_of_another_one_can_go_on_here(
         (SpaceConfig, {"name": ""}, "name"),
         (SpaceConfig, {"max_params": 0}, "max_params"),
         (BudgetConfig, {"trials": 0}, "trials"),
-        (BudgetConfig, {"max_refusals": 0}, "max_refusals"),
+        (BudgetConfig, {"max_rejections": 0}, "max_rejections"),
         (ResourcesConfig, {"cpus_per_trial": 0}, "cpus_per_trial"),
         (ResourcesConfig, {"gpus_per_trial": -0.5}, "gpus_per_trial"),
         (ResourcesConfig, {"gpus_per_trial": float("inf")}, "gpus_per_trial"),

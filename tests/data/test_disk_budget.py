@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from nas_distill.callbacks import NullProgress
 from nas_distill.config import DataConfig
 from nas_distill.data.disk_budget import check_room, default_budget
 from nas_distill.data.prepare import prepare_data
 from nas_distill.errors import RunError
-from nas_distill.callbacks import Silent
 from tests.helpers import file_size_limit
 
 
@@ -35,8 +35,8 @@ def test_a_small_disk_lowers_the_default(tmp_path: Path, monkeypatch: pytest.Mon
     # The digits take 92 KB.
     with free_bytes(monkeypatch, 200_000):
         assert default_budget(tmp_path) == 50_000
-        assert not prepare_data(DataConfig(), tmp_path / "small", Silent()).in_memory
-    assert prepare_data(DataConfig(), tmp_path / "large", Silent()).in_memory
+        assert not prepare_data(DataConfig(), tmp_path / "small", NullProgress()).in_memory
+    assert prepare_data(DataConfig(), tmp_path / "large", NullProgress()).in_memory
 
 
 def test_images_that_the_disk_has_no_room_for_are_refused_before_decoding(
@@ -48,7 +48,7 @@ def test_images_that_the_disk_has_no_room_for_are_refused_before_decoding(
             RunError, match=r"the decoded images take 0 MiB and 0 MiB are free; .* data\.memory_budget_mib below"
         ),
     ):
-        prepare_data(DataConfig(memory_budget_mib=4096), tmp_path, Silent())
+        prepare_data(DataConfig(memory_budget_mib=4096), tmp_path, NullProgress())
     assert not (tmp_path / "data.json").exists()
     assert not (tmp_path / "images").exists()
 
@@ -66,7 +66,7 @@ def test_a_disk_that_fills_while_images_are_written_leaves_nothing_half(tmp_path
             RunError, match=r"images/train\.npy: cannot be written: File too large; free space or choose another --out"
         ),
     ):
-        prepare_data(DataConfig(), tmp_path, Silent())
+        prepare_data(DataConfig(), tmp_path, NullProgress())
     assert not (tmp_path / "data.json").exists()
     assert not list((tmp_path / "images").iterdir())
-    assert prepare_data(DataConfig(), tmp_path, Silent()).in_memory
+    assert prepare_data(DataConfig(), tmp_path, NullProgress()).in_memory

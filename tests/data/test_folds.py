@@ -50,9 +50,9 @@ def test_other_seeds_part_otherwise() -> None:
 )
 def test_a_class_with_too_few_images_is_told(sizes: tuple[int, ...], count: int, way_out: str) -> None:
     labels = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
-    for refused in (lambda: parts(labels, count, 0), lambda: check_parts(labels, count)):
+    for rejected in (lambda: parts(labels, count, 0), lambda: check_parts(labels, count)):
         with pytest.raises(ConfigError) as caught:
-            refused()
+            rejected()
         assert str(caught.value) == (
             f"picks.folds: {count} folds need {count} training images of every class, and {way_out}"
         )

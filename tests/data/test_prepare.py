@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from nas_distill.callbacks import NullProgress, SearchStatus
 from nas_distill.config import DataConfig
 from nas_distill.data.manifest import DataManifest
 from nas_distill.data.prepare import prepare_data
 from nas_distill.errors import DataError, RunError
 from nas_distill.run_directory.files import read_record
-from nas_distill.callbacks import SearchStatus, Silent
 from nas_distill.run_directory.layout import RunDirectory
 from tests.data.files import random_pixels, write_class_folders, write_image
 
@@ -77,7 +77,7 @@ def test_digits(tmp_path: Path) -> None:
 
 def test_statistics_per_channel(tmp_path: Path) -> None:
     write_class_folders(tmp_path / "data", {"a": 20, "b": 20})
-    manifest = prepare_data(folder_config(tmp_path / "data"), tmp_path / "run", Silent())
+    manifest = prepare_data(folder_config(tmp_path / "data"), tmp_path / "run", NullProgress())
     images = np.load(tmp_path / "run" / "images" / "train.npy", allow_pickle=False) / 255.0
     assert manifest.mean == pytest.approx(images.mean(axis=(0, 2, 3)))
     assert manifest.std == pytest.approx(images.std(axis=(0, 2, 3)))
@@ -87,12 +87,12 @@ def test_a_constant_channel_can_be_divided_by(tmp_path: Path) -> None:
     for name in ("a", "b"):
         for number in range(10):
             write_image(tmp_path / "data" / name / f"{number}.png", np.zeros((8, 8), dtype=np.uint8))
-    manifest = prepare_data(folder_config(tmp_path / "data"), tmp_path / "run", Silent())
+    manifest = prepare_data(folder_config(tmp_path / "data"), tmp_path / "run", NullProgress())
     assert manifest.std == (1 / 255,)
 
 
 def test_a_second_time_touches_nothing(tmp_path: Path) -> None:
-    manifest = prepare_data(DataConfig(), tmp_path, Silent())
+    manifest = prepare_data(DataConfig(), tmp_path, NullProgress())
     before = files_below(tmp_path)
     recorder = Recorder()
     assert prepare_data(DataConfig(), tmp_path, recorder) == manifest
@@ -103,31 +103,31 @@ def test_a_second_time_touches_nothing(tmp_path: Path) -> None:
 def test_two_runs_of_the_same_data_are_byte_for_byte_the_same(tmp_path: Path) -> None:
     write_class_folders(tmp_path / "data", {"a": 20, "b": 20})
     config = folder_config(tmp_path / "data")
-    first = prepare_data(config, tmp_path / "one", Silent())
-    assert prepare_data(config, tmp_path / "two", Silent()) == first
+    first = prepare_data(config, tmp_path / "one", NullProgress())
+    assert prepare_data(config, tmp_path / "two", NullProgress()) == first
     for name in ("images/train.npy", "images/validation.npy", "data.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
 @pytest.mark.parametrize("lost", ["images/train.npy", "images/validation.npy", "split.npz", "data.json"])
 def test_what_is_lost_is_made_again(tmp_path: Path, lost: str) -> None:
-    manifest = prepare_data(DataConfig(), tmp_path, Silent())
+    manifest = prepare_data(DataConfig(), tmp_path, NullProgress())
     images = (tmp_path / "images" / "train.npy").read_bytes()
     with np.load(tmp_path / "split.npz") as split:
         train = split["train"]
     (tmp_path / lost).unlink()
-    assert prepare_data(DataConfig(), tmp_path, Silent()) == manifest
+    assert prepare_data(DataConfig(), tmp_path, NullProgress()) == manifest
     assert (tmp_path / "images" / "train.npy").read_bytes() == images
     with np.load(tmp_path / "split.npz") as split:
         assert np.array_equal(split["train"], train)
 
 
 def test_torn_images_are_made_again(tmp_path: Path) -> None:
-    prepare_data(DataConfig(), tmp_path, Silent())
+    prepare_data(DataConfig(), tmp_path, NullProgress())
     path = tmp_path / "images" / "train.npy"
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    prepare_data(DataConfig(), tmp_path, Silent())
+    prepare_data(DataConfig(), tmp_path, NullProgress())
     assert path.read_bytes() == whole
 
 
@@ -137,51 +137,51 @@ def test_torn_images_are_made_again(tmp_path: Path) -> None:
      ("max_validation_images", 100), ("image_size", 16), ("channels", 3)],
 )  # fmt: skip
 def test_other_settings_in_a_prepared_folder_are_refused_by_name(tmp_path: Path, field: str, value: float) -> None:
-    prepare_data(DataConfig(), tmp_path, Silent())
+    prepare_data(DataConfig(), tmp_path, NullProgress())
     with pytest.raises(RunError, match=rf"prepared from other data: data\.{field} was .* and is now {value}"):
-        prepare_data(DataConfig.model_validate({field: value}), tmp_path, Silent())
+        prepare_data(DataConfig.model_validate({field: value}), tmp_path, NullProgress())
 
 
 def test_changed_images_in_a_prepared_folder_are_refused(tmp_path: Path) -> None:
     write_class_folders(tmp_path / "data", {"a": 10, "b": 10})
-    prepare_data(folder_config(tmp_path / "data"), tmp_path / "run", Silent())
+    prepare_data(folder_config(tmp_path / "data"), tmp_path / "run", NullProgress())
     (tmp_path / "data" / "a" / "000.png").unlink()
     with pytest.raises(RunError, match="prepared from other data: content"):
-        prepare_data(folder_config(tmp_path / "data"), tmp_path / "run", Silent())
+        prepare_data(folder_config(tmp_path / "data"), tmp_path / "run", NullProgress())
 
 
 def test_other_classes_in_a_prepared_folder_are_refused(tmp_path: Path) -> None:
     write_class_folders(tmp_path / "data", {"a": 10, "b": 10})
-    prepare_data(DataConfig(), tmp_path / "run", Silent())
+    prepare_data(DataConfig(), tmp_path / "run", NullProgress())
     with pytest.raises(RunError, match="classes was 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and is now a, b"):
-        prepare_data(folder_config(tmp_path / "data"), tmp_path / "run", Silent())
+        prepare_data(folder_config(tmp_path / "data"), tmp_path / "run", NullProgress())
 
 
 def test_an_altered_split_file_is_refused(tmp_path: Path) -> None:
-    prepare_data(DataConfig(), tmp_path, Silent())
+    prepare_data(DataConfig(), tmp_path, NullProgress())
     with np.load(tmp_path / "split.npz") as stored:
         arrays = {name: stored[name] for name in stored.files}
     arrays["train"][0], arrays["test"][0] = arrays["test"][0], arrays["train"][0]
     np.savez(tmp_path / "split.npz", allow_pickle=False, **arrays)
     with pytest.raises(RunError, match="data_id"):
-        prepare_data(DataConfig(), tmp_path, Silent())
+        prepare_data(DataConfig(), tmp_path, NullProgress())
 
 
 def test_a_manifest_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    prepare_data(DataConfig(), tmp_path, Silent())
+    prepare_data(DataConfig(), tmp_path, NullProgress())
     path = tmp_path / "data.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 2}))
     with pytest.raises(RunError, match="schema_version 2 is not 1"):
-        prepare_data(DataConfig(), tmp_path, Silent())
+        prepare_data(DataConfig(), tmp_path, NullProgress())
 
 
 def test_data_over_the_memory_budget_are_not_kept(tmp_path: Path) -> None:
     write_class_folders(tmp_path / "data", {"a": 10, "b": 10}, size=300)
     config = folder_config(tmp_path / "data", memory_budget_mib=1)
-    manifest = prepare_data(config, tmp_path / "run", Silent())
+    manifest = prepare_data(config, tmp_path / "run", NullProgress())
     assert not manifest.in_memory
     assert set(files_below(tmp_path / "run")) == {"data.json", "split.npz"}
-    kept = prepare_data(config.model_copy(update={"memory_budget_mib": 100}), tmp_path / "kept", Silent())
+    kept = prepare_data(config.model_copy(update={"memory_budget_mib": 100}), tmp_path / "kept", NullProgress())
     assert kept.in_memory
     assert (kept.mean, kept.std, kept.data_id) == (manifest.mean, manifest.std, manifest.data_id)
 
@@ -191,7 +191,7 @@ def test_test_images_are_not_decoded(tmp_path: Path) -> None:
     write_image(tmp_path / "data" / "test" / "a" / "0.png", random_pixels(0))
     (tmp_path / "data" / "test" / "b").mkdir()
     (tmp_path / "data" / "test" / "b" / "0.png").write_bytes(b"damaged")
-    manifest = prepare_data(folder_config(tmp_path / "data"), tmp_path / "run", Silent())
+    manifest = prepare_data(folder_config(tmp_path / "data"), tmp_path / "run", NullProgress())
     assert manifest.num_test == 2
 
 
@@ -205,7 +205,7 @@ def test_a_damaged_image_is_named(tmp_path: Path, damage: str, image_size: int |
     path.write_bytes(content)
     config = folder_config(tmp_path / "data", image_size=image_size, test_fraction=0.1)
     with pytest.raises(DataError, match=r"train/a/000\.png: is no readable image \(.*\); repair or remove it"):
-        prepare_data(config, tmp_path / "run", Silent())
+        prepare_data(config, tmp_path / "run", NullProgress())
     assert not (tmp_path / "run" / "data.json").exists()
 
 
@@ -214,8 +214,8 @@ def test_mixed_sizes_name_two_files_and_the_flag(tmp_path: Path) -> None:
     for number in range(10):
         write_image(tmp_path / "data" / "b" / f"{number:03d}.png", random_pixels(number, 10, 12))
     with pytest.raises(DataError, match=r"sizes differ: .*a/.*png is 12x12 and .*b/.*png is 12x10; pass --image-size"):
-        prepare_data(folder_config(tmp_path / "data"), tmp_path / "run", Silent())
-    manifest = prepare_data(folder_config(tmp_path / "data", image_size=8), tmp_path / "run", Silent())
+        prepare_data(folder_config(tmp_path / "data"), tmp_path / "run", NullProgress())
+    manifest = prepare_data(folder_config(tmp_path / "data", image_size=8), tmp_path / "run", NullProgress())
     assert (manifest.image_size, manifest.resize) == (8, True)
 
 
@@ -224,18 +224,18 @@ def test_oblong_images_need_a_size(tmp_path: Path) -> None:
         for number in range(10):
             write_image(tmp_path / "data" / name / f"{number}.png", random_pixels(number, 10, 20))
     with pytest.raises(DataError, match="is 20x10, not square; pass --image-size"):
-        prepare_data(folder_config(tmp_path / "data"), tmp_path / "run", Silent())
+        prepare_data(folder_config(tmp_path / "data"), tmp_path / "run", NullProgress())
 
 
 def test_one_coloured_image_makes_all_of_them_coloured(tmp_path: Path) -> None:
     write_class_folders(tmp_path / "data" / "train", {"a": 10, "b": 10}, channels=1)
     write_class_folders(tmp_path / "data" / "val", {"a": 2, "b": 2}, channels=1)
     config = folder_config(tmp_path / "data")
-    assert prepare_data(config, tmp_path / "grey", Silent()).channels == 1
+    assert prepare_data(config, tmp_path / "grey", NullProgress()).channels == 1
     write_image(tmp_path / "data" / "val" / "b" / "001.png", random_pixels(3))
-    assert prepare_data(config, tmp_path / "colour", Silent()).channels == 3
+    assert prepare_data(config, tmp_path / "colour", NullProgress()).channels == 3
     asked = config.model_copy(update={"channels": 1})
-    assert prepare_data(asked, tmp_path / "asked", Silent()).channels == 1
+    assert prepare_data(asked, tmp_path / "asked", NullProgress()).channels == 1
 
 
 def test_the_data_id_tells_data_splits_and_shapes_apart(tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_the_data_id_tells_data_splits_and_shapes_apart(tmp_path: Path) -> None:
         {"channels": 3},
     )
     manifests = [
-        prepare_data(DataConfig.model_validate(variant), tmp_path / str(number), Silent())
+        prepare_data(DataConfig.model_validate(variant), tmp_path / str(number), NullProgress())
         for number, variant in enumerate(variants)
     ]
     assert len({manifest.data_id for manifest in manifests}) == len(variants)
@@ -261,7 +261,7 @@ def test_resizing_keeps_the_middle_of_an_oblong_image(tmp_path: Path) -> None:
         for number in range(10):
             write_image(tmp_path / "data" / name / f"{number}.png", pixels)
     config = folder_config(tmp_path / "data", image_size=8)
-    prepare_data(config, tmp_path / "run", Silent())
+    prepare_data(config, tmp_path / "run", NullProgress())
     images = np.load(tmp_path / "run" / "images" / "train.npy", allow_pickle=False)
     expected = np.asarray(Image.fromarray(pixels).resize((24, 8), Image.Resampling.BICUBIC))[:, 8:16]
     assert np.array_equal(images, np.broadcast_to(expected, images.shape))

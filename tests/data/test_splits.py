@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from nas_distill.callbacks import NullProgress
 from nas_distill.config import DataConfig
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import DecodedSplit, ImageBatch, ImageSplit, MemorySplit, open_split
 from nas_distill.errors import DataError, RunError
-from nas_distill.callbacks import Silent
 from tests.data.files import random_pixels, write_class_folders, write_image
 
 CPU = torch.device("cpu")
@@ -40,13 +40,13 @@ def everything(split: ImageSplit, order: torch.Tensor, batch_size: int, device: 
 @pytest.fixture
 def in_memory(folder: Path, tmp_path: Path) -> ImageSplit:
     config = config_for(folder)
-    prepare_data(config, tmp_path / "memory", Silent())
+    prepare_data(config, tmp_path / "memory", NullProgress())
     return open_split(config, tmp_path / "memory", "train")
 
 
 def decoded_split(folder: Path, run: Path, workers: int) -> ImageSplit:
     config = config_for(folder, memory_budget_mib=1, workers=workers)
-    prepare_data(config, run, Silent())
+    prepare_data(config, run, NullProgress())
     return open_split(config, run, "train")
 
 
@@ -92,18 +92,18 @@ def test_a_pass_that_was_left_does_not_disturb_the_next(folder: Path, tmp_path: 
 def test_a_pass_inside_a_pass(folder: Path, tmp_path: Path) -> None:
     split = decoded_split(folder, tmp_path / "run", workers=1)
     order = torch.arange(split.num_images)
-    alone = everything(split, order, 4)
+    control = everything(split, order, 4)
     seen = []
     for batch in split.batches(order, 4, device=CPU):
         inner = everything(split, order[:5], 2)
-        assert torch.equal(inner.images, alone.images[:5])
+        assert torch.equal(inner.images, control.images[:5])
         seen.append(batch.images)
-    assert torch.equal(torch.cat(seen), alone.images)
+    assert torch.equal(torch.cat(seen), control.images)
 
 
 def test_test_images_are_decoded_from_the_source(folder: Path, tmp_path: Path) -> None:
     config = config_for(folder)
-    manifest = prepare_data(config, tmp_path, Silent())
+    manifest = prepare_data(config, tmp_path, NullProgress())
     split = open_split(config, tmp_path, "test")
     assert isinstance(split, DecodedSplit)
     found = everything(split, torch.arange(split.num_images), 3)
@@ -114,7 +114,7 @@ def test_test_images_are_decoded_from_the_source(folder: Path, tmp_path: Path) -
 
 
 def test_kept_images_need_no_source(folder: Path, tmp_path: Path) -> None:
-    prepare_data(config_for(folder), tmp_path, Silent())
+    prepare_data(config_for(folder), tmp_path, NullProgress())
     gone = config_for(folder / "nowhere")
     assert open_split(gone, tmp_path, "validation").num_images == 7
     with pytest.raises(DataError, match="does not exist"):
@@ -123,7 +123,7 @@ def test_kept_images_need_no_source(folder: Path, tmp_path: Path) -> None:
 
 def test_writing_into_a_batch_reaches_neither_the_file_nor_other_readers(folder: Path, tmp_path: Path) -> None:
     config = config_for(folder)
-    prepare_data(config, tmp_path, Silent())
+    prepare_data(config, tmp_path, NullProgress())
     split, other = (open_split(config, tmp_path, "train") for _ in range(2))
     before = everything(other, torch.arange(5), 5).images.clone()
     (batch,) = split.batches(torch.arange(5), 5, device=CPU)
@@ -169,14 +169,14 @@ def test_a_folder_that_was_not_prepared(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00 torn"])
 def test_damaged_images_are_refused_with_the_way_out(tmp_path: Path, content: bytes) -> None:
-    prepare_data(DataConfig(), tmp_path, Silent())
+    prepare_data(DataConfig(), tmp_path, NullProgress())
     (tmp_path / "images" / "train.npy").write_bytes(content)
     with pytest.raises(RunError, match=r"train\.npy: cannot be read .*; resume the search"):
         open_split(DataConfig(), tmp_path, "train")
 
 
 def test_images_of_another_shape_are_refused(tmp_path: Path) -> None:
-    prepare_data(DataConfig(), tmp_path, Silent())
+    prepare_data(DataConfig(), tmp_path, NullProgress())
     np.save(tmp_path / "images" / "train.npy", np.zeros((3, 1, 8, 8), dtype=np.uint8))
     with pytest.raises(RunError, match=r"holds uint8 \(3, 1, 8, 8\) and not uint8 \(1149, 1, 8, 8\)"):
         open_split(DataConfig(), tmp_path, "train")

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from nas_distill.callbacks import NullProgress
 from nas_distill.config import DataConfig
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.sources import open_source
 from nas_distill.data.splits import open_split
 from nas_distill.errors import DataError
-from nas_distill.callbacks import Silent
 from tests.data.files import random_pixels, write_class_folders, write_mnist
 
 CPU = torch.device("cpu")
@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 def test_mnist_keeps_its_test_images_apart(tmp_path: Path) -> None:
     pixels = write_mnist(tmp_path / "root", train=120, test=40)
     config = DataConfig(source="torch/mnist", root=str(tmp_path / "root"))
-    manifest = prepare_data(config, tmp_path / "run", Silent())
+    manifest = prepare_data(config, tmp_path / "run", NullProgress())
     assert (manifest.num_train, manifest.num_validation, manifest.num_test) == (96, 24, 40)
     assert (manifest.image_size, manifest.channels, manifest.num_classes) == (28, 1, 10)
     assert manifest.class_names[0] == "0 - zero"
@@ -71,7 +71,7 @@ def hub_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_local_hub_data_set(hub_folder: Path, tmp_path: Path) -> None:
     config = DataConfig(source=f"hfds/{hub_folder}", root=str(tmp_path / "cache"))
-    manifest = prepare_data(config, tmp_path / "run", Silent())
+    manifest = prepare_data(config, tmp_path / "run", NullProgress())
     assert manifest.class_names == ("cat", "dog")
     assert (manifest.num_train, manifest.num_validation, manifest.num_test) == (32, 10, 8)
     validation = open_split(config, tmp_path / "run", "validation")
@@ -86,7 +86,7 @@ def test_a_corrupt_hub_image_is_reported_and_not_replaced(hub_folder: Path, tmp_
     (hub_folder / "train" / "dog" / "003.png").write_bytes(b"no image")
     config = DataConfig(source=f"hfds/{hub_folder}", root=str(tmp_path / "cache"), image_size=8, channels=3)
     with pytest.raises(DataError, match=r"hfds/.* train\[23\]: is no readable image"):
-        prepare_data(config.model_copy(update={"test_fraction": 0.06}), tmp_path / "run", Silent())
+        prepare_data(config.model_copy(update={"test_fraction": 0.06}), tmp_path / "run", NullProgress())
 
 
 def test_a_missing_hub_data_set(hub_folder: Path, tmp_path: Path) -> None:

@@ -10,16 +10,16 @@ import click
 import pytest
 from PIL import Image
 
+from nas_distill.callbacks import NullProgress
 from nas_distill.cli import search, teacher
 from nas_distill.cli.options import given_values
 from nas_distill.config import DataConfig
 from nas_distill.config.loading import load_config
 from nas_distill.data.prepare import prepare_data
-from nas_distill.callbacks import Silent
 from nas_distill.search.spaces.loading import load_space
 from tests.data.files import random_pixels
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 SHOWN = {
     "README.md": README,
     "teacher --help": teacher.command.help or "",
@@ -53,7 +53,7 @@ def test_a_command_on_photos_takes_photos_as_cameras_make_them(
             Image.fromarray(random_pixels(number, 30 + number, 40)).save(path)
     shown = commands(SHOWN[document])
     assert "search" in [verb for verb, _, _ in shown]
-    (size,) = {prepare_data(data, tmp_path / verb, Silent()).image_size for verb, data, _ in shown}
+    (size,) = {prepare_data(data, tmp_path / verb, NullProgress()).image_size for verb, data, _ in shown}
     for space in (str(parameters["space"]) for verb, _, parameters in shown if verb == "search"):
         (bounds,) = re.findall(
             r"of about (\d+) to (\d+) pixels", load_space(space).source_path.read_text(encoding="utf-8")

@@ -11,10 +11,10 @@ import pytest
 
 import nas_distill
 from nas_distill.errors import RunError
-from tests.report.sections.confirming import confirm
 from tests.report.factory import make_records, make_run
+from tests.report.sections.confirming import confirm
 
-PAGE = Path(__file__).parents[1] / "docs" / "analysis.md"
+PAGE = Path(__file__).parents[2] / "docs" / "analysis.md"
 
 
 def blocks() -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 from nas_distill.config import SearchConfig
 from nas_distill.config.fields import all_keys
 
-PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
+PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 KEYS = [".".join(key) for key in all_keys()]
 OTHERWISE = {"resources.study_name": "one that no other run has"}
 """Keys whose default is not what a run has without them."""

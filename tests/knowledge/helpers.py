@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from nas_distill.callbacks import NullProgress, Progress
 from nas_distill.data.views.render import ViewPlan
 from nas_distill.knowledge.build import build_knowledge
 from nas_distill.knowledge.layout import AnswerStorage
-from nas_distill.knowledge.pool import SlabPool
+from nas_distill.knowledge.pool import ShardPool
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.models.teacher import Teacher
-from nas_distill.callbacks import Progress, Silent
 from tests.helpers import CPU, SmallRun
 from tests.knowledge.synthetic import make_split, make_teacher
 
@@ -32,7 +32,7 @@ def build(
     online: bool = False,
     progress: Progress | None = None,
     storage: AnswerStorage | None = None,
-    pool: SlabPool | None = None,
+    pool: ShardPool | None = None,
 ) -> Knowledge:
     """Stores the answers of the small run's teacher."""
     return build_knowledge(
@@ -43,7 +43,7 @@ def build(
         online=online,
         root=root,
         device=CPU,
-        progress=progress or Silent(),
+        progress=progress or NullProgress(),
         storage=storage,
         pool=pool,
     )
@@ -69,7 +69,7 @@ def build_computed(
         online=False,
         root=root,
         device=CPU,
-        progress=progress or Silent(),
+        progress=progress or NullProgress(),
         storage=storage,
     )
 
@@ -91,7 +91,7 @@ def other_bias(small: SmallRun, position: int, value: float) -> Iterator[None]:
         bias.data.copy_(kept)
 
 
-class Cut(Silent):
+class Cut(NullProgress):
     """A watcher that interrupts the build once `images` are answered."""
 
     def __init__(self, images: int) -> None:

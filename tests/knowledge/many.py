@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 
+from nas_distill.callbacks import NullProgress
 from nas_distill.data.views.render import ViewPlan
 from nas_distill.knowledge.build import build_knowledge
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.targets import StoredTargets
-from nas_distill.callbacks import Silent
-from nas_distill.model_outputs import Wanted
+from nas_distill.model_outputs import OutputRequest
 from tests.knowledge.synthetic import make_split, make_teacher
 
 NUM_CLASSES = 1000
@@ -37,7 +37,7 @@ def main() -> None:
         online=False,
         root=Path(sys.argv[1]),
         device=torch.device("cpu"),
-        progress=Silent(),
+        progress=NullProgress(),
     )
     build_s = time.perf_counter() - started
     built_mib = peak_mib()
@@ -45,7 +45,7 @@ def main() -> None:
     targets, reference = StoredTargets(reopened, torch.device("cpu")), reopened.reference()
     order = torch.randperm(num_images, generator=torch.Generator().manual_seed(0))
     seen = [
-        targets.signals(0, indices, indices, Wanted()).logits.sum().item()
+        targets.outputs(0, indices, indices, OutputRequest()).logits.sum().item()
         for indices in torch.split(order[: 64 * 8], 64)
     ]
     print(

@@ -9,11 +9,11 @@ import sys
 import time
 from pathlib import Path
 
-from nas_distill.callbacks import Silent
+from nas_distill.callbacks import NullProgress
 from tests.knowledge.helpers import build_computed
 
 
-class Slow(Silent):
+class Slow(NullProgress):
     def step(self, task: str, done: int, total: int, detail: str = "") -> None:
         time.sleep(0.2)
 

@@ -18,11 +18,11 @@ import torch
 from nas_distill.data.views.viewing import view_batches
 from nas_distill.errors import RunError, TeacherError
 from nas_distill.knowledge import build as building
-from nas_distill.knowledge.inference import Asker
+from nas_distill.knowledge.inference import TeacherInference
 from nas_distill.knowledge.layout import AnswerStorage
-from nas_distill.knowledge.pool import SlabJob
+from nas_distill.knowledge.pool import ShardJob
 from nas_distill.knowledge.store import Knowledge
-from nas_distill.knowledge.writing import write_slab
+from nas_distill.knowledge.writing import write_shard
 from nas_distill.models.preprocess import Preprocess
 from tests.helpers import CPU, Heard, SmallRun, file_size_limit
 from tests.knowledge.helpers import HALF_ULP, Cramped, Cut, Noisy, build, build_computed, other_bias, times
@@ -34,7 +34,7 @@ def open_shared(small: SmallRun) -> Knowledge:
 
 
 def everything(knowledge: Knowledge, view: int) -> torch.Tensor:
-    return knowledge.slab(view, CPU).logits(torch.arange(knowledge.manifest.shape.num_images))
+    return knowledge.shard(view, CPU).logits(torch.arange(knowledge.manifest.shape.num_images))
 
 
 def test_views_differ_from_one_another(small_run: SmallRun) -> None:
@@ -73,7 +73,7 @@ def test_online_knowledge_stores_no_views(small_run: SmallRun, tmp_path: Path) -
     assert not list(knowledge.folder.glob("views/*"))
     assert knowledge.reference().validation.shape == (160, 10)
     with pytest.raises(IndexError, match="view 0 is not stored"):
-        knowledge.slab(0, CPU)
+        knowledge.shard(0, CPU)
 
 
 def test_what_decides_the_answers_decides_the_folder(small_run: SmallRun, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_teacher_that_contradicts_itself_is_refused_before_anything_is_built(t
 
 
 def test_noise_below_the_rounding_of_what_is_stored_is_no_contradiction(tmp_path: Path) -> None:
-    assert build_computed(tmp_path, network=Noisy(5, noise=1e-6)).manifest.key.slabs == 4
+    assert build_computed(tmp_path, network=Noisy(5, noise=1e-6)).manifest.key.shards == 4
 
 
 def test_a_batch_that_does_not_fit_is_halved(tmp_path: Path) -> None:
@@ -227,10 +227,10 @@ class InProcess:
     def workers(self, views: int) -> int:
         return min(views, self._count)
 
-    def write(self, job: SlabJob, views: Sequence[int]) -> Iterator[int]:
-        asker = Asker(self._small.teacher, CPU, embeddings=job.key.embeddings)
+    def write(self, job: ShardJob, views: Sequence[int]) -> Iterator[int]:
+        inference = TeacherInference(self._small.teacher, CPU, embeddings=job.key.embeddings)
         for view in reversed(views):
-            write_slab(job, view, asker, self._small.train)
+            write_shard(job, view, inference, self._small.train)
             self.written.append(view)
             yield view
 
@@ -265,7 +265,7 @@ def test_the_manifest_states_what_the_largest_leave_out(tmp_path: Path) -> None:
         for batch in view_batches(
             train, torch.arange(300), 300, view=view, plan=knowledge.manifest.key.plan, device=CPU
         ):
-            stored = knowledge.slab(view, CPU).logits(batch.indices)
+            stored = knowledge.shard(view, CPU).logits(batch.indices)
             for temperature, found in divergences.items():
                 expected = (teacher(batch.images) / temperature).double().log_softmax(1)
                 got = (stored / temperature).double().log_softmax(1)

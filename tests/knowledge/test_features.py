@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nas_distill.errors import RunError
 from nas_distill.knowledge.features import MOST_IMAGES, feature_positions
 from nas_distill.knowledge.store import Knowledge
-from nas_distill.model_outputs import Wanted
+from nas_distill.model_outputs import OutputRequest
 from tests.helpers import Heard, SmallRun
 from tests.knowledge.helpers import build, times
 
@@ -32,7 +32,7 @@ def test_positions_are_spread_over_the_split(num_images: int) -> None:
 def test_features_are_the_teacher_s(small_run: SmallRun, tmp_path: Path) -> None:
     stored = build(small_run, tmp_path).reference().features
     (batch,) = small_run.validation.batches(torch.arange(160), 160, device=torch.device("cpu"))
-    expected = small_run.teacher.signals(batch.images, Wanted(embedding=True)).embedding
+    expected = small_run.teacher.outputs(batch.images, OutputRequest(embedding=True)).embedding
     assert stored is not None
     assert expected is not None
     torch.testing.assert_close(stored, expected, rtol=1e-4, atol=1e-5)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from nas_distill.errors import TeacherError
-from nas_distill.knowledge.inference import Asker
-from nas_distill.model_outputs import Wanted
+from nas_distill.knowledge.inference import TeacherInference
+from nas_distill.model_outputs import OutputRequest
 from tests.helpers import CPU
 from tests.models.networks import images, make_network
 from tests.models.test_teacher_network import Odd, make_teacher
@@ -15,25 +15,25 @@ from tests.models.test_teacher_network import Odd, make_teacher
 
 def test_answers_are_the_teacher_s() -> None:
     teacher = make_teacher(make_network(), "small_resnet")
-    asker = Asker(teacher, CPU, embeddings=True)
-    answers, expected = asker.ask(images()), teacher.signals(images(), Wanted(embedding=True))
+    inference = TeacherInference(teacher, CPU, embeddings=True)
+    answers, expected = inference.ask(images()), teacher.outputs(images(), OutputRequest(embedding=True))
     assert answers.embedding is not None
     assert expected.embedding is not None
     assert torch.equal(answers.logits, expected.logits)
     assert torch.equal(answers.embedding, expected.embedding)
-    assert asker.embedding_size(images()) == answers.embedding.shape[1] == 6
+    assert inference.embedding_size(images()) == answers.embedding.shape[1] == 6
 
 
 def test_without_embeddings_nothing_but_logits_is_asked_for() -> None:
     teacher = make_teacher(Odd("no interface"), "odd")
-    asker = Asker(teacher, CPU, embeddings=False)
-    assert asker.embedding_size(images()) == 0
-    answers = asker.ask(images())
+    inference = TeacherInference(teacher, CPU, embeddings=False)
+    assert inference.embedding_size(images()) == 0
+    answers = inference.ask(images())
     assert answers.embedding is None
     assert torch.equal(answers.logits, teacher(images()))
 
 
 def test_a_teacher_without_embeddings_is_told_when_first_asked() -> None:
-    asker = Asker(make_teacher(Odd("no interface"), "odd"), CPU, embeddings=True)
+    inference = TeacherInference(make_teacher(Odd("no interface"), "odd"), CPU, embeddings=True)
     with pytest.raises(TeacherError, match="odd gives no embedding"):
-        asker.check_repeatable(images())
+        inference.check_repeatable(images())

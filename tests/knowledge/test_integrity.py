@@ -14,13 +14,13 @@ import torch
 from nas_distill.errors import RunError
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.targets import StoredTargets
-from nas_distill.model_outputs import Wanted
+from nas_distill.model_outputs import OutputRequest
 from tests.helpers import CPU, Heard, SmallRun
 from tests.knowledge.helpers import build, other_bias, times
 
 Damage = Callable[[Path], None]
 
-SLAB = "views/00002.logits.npy"
+SHARD = "views/00002.logits.npy"
 RECEIPT = "views/00002.json"
 
 
@@ -65,12 +65,12 @@ def take_another_view(path: Path) -> None:
         shutil.copy(path.parent / f"00001{kind}", path.parent / f"00002{kind}")
 
 
-SLAB_DAMAGE = [
-    (SLAB, truncate, "is 6,521 bytes long, and 6,528 were written"),
-    (SLAB, flip_a_bit, "is damaged: its checksum"),
-    (SLAB, remove, "cannot be read: No such file"),
-    (SLAB, empty, "is 0 bytes long"),
-    (SLAB, pickle_it, "bytes long, and 6,528 were written"),
+SHARD_DAMAGE = [
+    (SHARD, truncate, "is 6,521 bytes long, and 6,528 were written"),
+    (SHARD, flip_a_bit, "is damaged: its checksum"),
+    (SHARD, remove, "cannot be read: No such file"),
+    (SHARD, empty, "is 0 bytes long"),
+    (SHARD, pickle_it, "bytes long, and 6,528 were written"),
     (RECEIPT, remove, "cannot be read: No such file"),
     (RECEIPT, scribble, "Invalid JSON"),
     (RECEIPT, change(key_id="0123456789ab"), "of another teacher, data or views: 0123456789ab"),
@@ -80,12 +80,12 @@ SLAB_DAMAGE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "damage", "reason"), SLAB_DAMAGE)
+@pytest.mark.parametrize(("name", "damage", "reason"), SHARD_DAMAGE)
 def test_a_bad_slab_is_told_and_made_again_alone(
     small_run: SmallRun, tmp_path: Path, name: str, damage: Damage, reason: str
 ) -> None:
     knowledge = build(small_run, tmp_path)
-    folder, good = knowledge.folder, knowledge.slab(2, CPU).logits(torch.arange(320)).clone()
+    folder, good = knowledge.folder, knowledge.shard(2, CPU).logits(torch.arange(320)).clone()
     before = times(folder)
     damage(folder / name)
     heard = Heard()
@@ -96,21 +96,21 @@ def test_a_bad_slab_is_told_and_made_again_alone(
     assert warning.endswith("; it is made again")
     assert "3 views stored already; asking the teacher about 1 view x" in heard.texts("knowledge")[0]
     changed = {path for path, written in times(folder).items() if before[path] != written}
-    assert changed == {SLAB, RECEIPT, "manifest.json"}
-    assert torch.equal(again.slab(2, CPU).logits(torch.arange(320)), good)
+    assert changed == {SHARD, RECEIPT, "manifest.json"}
+    assert torch.equal(again.shard(2, CPU).logits(torch.arange(320)), good)
     assert "stored already" in _told_of_another_build(small_run, tmp_path)[0]
 
 
-@pytest.mark.parametrize(("name", "damage", "reason"), SLAB_DAMAGE)
+@pytest.mark.parametrize(("name", "damage", "reason"), SHARD_DAMAGE)
 def test_a_worker_refuses_a_bad_slab_and_names_the_way_out(
     small_run: SmallRun, tmp_path: Path, name: str, damage: Damage, reason: str
 ) -> None:
     folder = _copy(small_run, tmp_path)
     damage(folder / name)
     targets, indices = StoredTargets(Knowledge(folder), CPU), torch.arange(5)
-    targets.signals(1, indices, indices, Wanted())
+    targets.outputs(1, indices, indices, OutputRequest())
     with pytest.raises(RunError) as caught:
-        targets.signals(2, indices, indices, Wanted())
+        targets.outputs(2, indices, indices, OutputRequest())
     assert str(caught.value).startswith(f"{folder / name}: ")
     assert reason in str(caught.value)
     assert str(caught.value).endswith("; resume the search, which asks the teacher again")
@@ -119,10 +119,10 @@ def test_a_worker_refuses_a_bad_slab_and_names_the_way_out(
 def test_a_slab_is_checked_once_and_then_trusted(small_run: SmallRun, tmp_path: Path) -> None:
     folder = _copy(small_run, tmp_path)
     targets, indices = StoredTargets(Knowledge(folder), CPU), torch.arange(5)
-    first = targets.signals(2, indices, indices, Wanted()).logits
-    targets.signals(1, indices, indices, Wanted())
+    first = targets.outputs(2, indices, indices, OutputRequest()).logits
+    targets.outputs(1, indices, indices, OutputRequest())
     (folder / RECEIPT).unlink()
-    assert torch.equal(targets.signals(2, indices, indices, Wanted()).logits, first)
+    assert torch.equal(targets.outputs(2, indices, indices, OutputRequest()).logits, first)
 
 
 @pytest.mark.parametrize("name", ["validation_logits.npy", "subset_logits.npy", "subset_indices.npy", "reference.json"])
@@ -185,7 +185,7 @@ def test_a_manifest_of_another_teacher_is_told_and_written_again(small_run: Smal
 
 def test_a_whole_folder_of_another_teacher_is_told_and_made_again(small_run: SmallRun, tmp_path: Path) -> None:
     knowledge = build(small_run, tmp_path)
-    folder, good = knowledge.folder, knowledge.slab(0, CPU).logits(torch.arange(320)).clone()
+    folder, good = knowledge.folder, knowledge.shard(0, CPU).logits(torch.arange(320)).clone()
     with other_bias(small_run, 0, 1.0):
         foreign = build(small_run, tmp_path / "foreign").folder
     shutil.rmtree(folder)
@@ -194,7 +194,7 @@ def test_a_whole_folder_of_another_teacher_is_told_and_made_again(small_run: Sma
     again = build(small_run, tmp_path, progress=heard)
     assert len(heard.texts("warning")) == 7  # manifest, reference, features and four slabs
     assert all("belongs to other answers" in warning for warning in heard.texts("warning"))
-    assert torch.equal(again.slab(0, CPU).logits(torch.arange(320)), good)
+    assert torch.equal(again.shard(0, CPU).logits(torch.arange(320)), good)
 
 
 def _copy(small: SmallRun, tmp_path: Path) -> Path:

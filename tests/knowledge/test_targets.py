@@ -15,10 +15,10 @@ from torch import Tensor
 from nas_distill.data.views.viewing import view_batches
 from nas_distill.errors import ConfigError
 from nas_distill.knowledge.encoding import keep_top, spread_tail
-from nas_distill.knowledge.layout import AnswerStorage, SlabShape
+from nas_distill.knowledge.layout import AnswerStorage, ShardShape
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.targets import OnlineTargets, StoredTargets
-from nas_distill.model_outputs import Wanted
+from nas_distill.model_outputs import OutputRequest
 from tests.helpers import CPU, SmallRun
 from tests.knowledge.helpers import HALF_ULP, build, build_computed
 from tests.knowledge.synthetic import make_split, make_teacher
@@ -30,9 +30,12 @@ def test_stored_and_online_targets_agree_for_the_same_views(small_run: SmallRun,
     stored = StoredTargets(Knowledge(small_run.run.knowledge / small_run.knowledge_id), CPU)
     online = OnlineTargets(small_run.teacher)
     for batch in view_batches(small_run.train, order, 50, view=view, plan=small_run.plan, device=CPU):
-        expected = online.signals(view, batch.indices, batch.images, Wanted()).logits
+        expected = online.outputs(view, batch.indices, batch.images, OutputRequest()).logits
         torch.testing.assert_close(
-            stored.signals(view, batch.indices, batch.images, Wanted()).logits, expected, rtol=HALF_ULP, atol=2e-5
+            stored.outputs(view, batch.indices, batch.images, OutputRequest()).logits,
+            expected,
+            rtol=HALF_ULP,
+            atol=2e-5,
         )  # atol: the teacher's own batch-size dependent rounding near zero
 
 
@@ -45,7 +48,7 @@ def test_the_largest_logits_come_back_and_the_others_share_their_mass(
     targets, teacher, plan = StoredTargets(knowledge, CPU), make_teacher(num_classes), knowledge.manifest.key.plan
     order = torch.randperm(60)
     for batch in view_batches(make_split(60, num_classes), order, 25, view=3, plan=plan, device=CPU):
-        answered, exact = targets.signals(3, batch.indices, batch.images, Wanted()).logits, teacher(batch.images)
+        answered, exact = targets.outputs(3, batch.indices, batch.images, OutputRequest()).logits, teacher(batch.images)
         assert answered.shape == exact.shape
         assert answered.dtype == torch.float32
         top, classes = exact.topk(32)
@@ -81,7 +84,7 @@ def test_how_many_logits_are_stored(asked: int | None, num_classes: int, stored:
 
 
 def test_bytes_per_image() -> None:
-    shape = SlabShape(num_images=1, num_classes=1000, top_k=32, embedding_size=512)
+    shape = ShardShape(num_images=1, num_classes=1000, top_k=32, embedding_size=512)
     assert shape.row_bytes == 32 * (2 + 2) + 4 + 2 * 512
 
 
@@ -90,20 +93,20 @@ def test_embeddings_lead_to_the_logits(small_run: SmallRun, tmp_path: Path, top_
     knowledge = build(small_run, tmp_path, storage=AnswerStorage(top_k=top_k, embeddings=True))
     targets = StoredTargets(knowledge, CPU)
     indices = torch.tensor([300, 2, 2, 17])
-    embeddings = targets.signals(1, indices, indices, Wanted(embedding=True)).embedding
+    embeddings = targets.outputs(1, indices, indices, OutputRequest(embedding=True)).embedding
     assert embeddings is not None
     assert (embeddings.shape, embeddings.dtype) == ((4, 24), torch.float32)
     plain = StoredTargets(build(small_run, tmp_path), CPU)
     classifier = small_run.teacher.network.get_submodule("fc")
     torch.testing.assert_close(
-        classifier(embeddings), plain.signals(1, indices, indices, Wanted()).logits, rtol=5e-3, atol=5e-3
+        classifier(embeddings), plain.outputs(1, indices, indices, OutputRequest()).logits, rtol=5e-3, atol=5e-3
     )
 
 
 def test_embeddings_that_were_not_stored_are_told(small_run: SmallRun) -> None:
     knowledge = Knowledge(small_run.run.knowledge / small_run.knowledge_id)
     with pytest.raises(ConfigError, match=r"teacher\.embeddings: .* holds no embeddings; set teacher\.embeddings=true"):
-        StoredTargets(knowledge, CPU).signals(0, torch.arange(3), torch.empty(0), Wanted(embedding=True))
+        StoredTargets(knowledge, CPU).outputs(0, torch.arange(3), torch.empty(0), OutputRequest(embedding=True))
 
 
 def test_what_is_read_can_be_written_to_and_stays_as_it_was_on_disk(small_run: SmallRun, tmp_path: Path) -> None:

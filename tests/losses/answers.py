@@ -25,9 +25,9 @@ from nas_distill.losses.functional import (
 from nas_distill.losses.functional.numerics import pooled_alike
 from nas_distill.losses.learned import HintRegressor, LearnedLoss, VariationalRegressor
 from nas_distill.losses.registry import LOSSES, DistillationLoss, LossTerm
+from nas_distill.model_outputs import ModelOutputs
 from nas_distill.models.through_teacher import Projector
 from nas_distill.records import Recipe
-from nas_distill.model_outputs import Signals
 from tests.losses.reference import Record, fill, labels
 
 Answer = Callable[[Record, Tensor, Tensor], Tensor]
@@ -73,7 +73,7 @@ def _wsld(record: Record, student: Tensor, teacher: Tensor) -> Tensor:
 def _with_labels(record: Record, student: Tensor, teacher: Tensor, label: float, **losses: dict[str, float]) -> Tensor:
     """What a recipe answers: the whole weighted sum."""
     loss = DistillationLoss(Recipe(losses=losses, label_weight=label))
-    total: Tensor = loss(Signals(student), Signals(teacher), labels(record.input))["total"]
+    total: Tensor = loss(ModelOutputs(student), ModelOutputs(teacher), labels(record.input))["total"]
     return total
 
 

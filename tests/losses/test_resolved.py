@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from nas_distill.errors import ConfigError
-from nas_distill.losses.registry import LOSSES, Need, asked_losses, through_teacher, wanted_signals
+from nas_distill.losses.registry import LOSSES, Need, required_outputs, resolve_losses, through_teacher
+from nas_distill.model_outputs import OutputRequest
 from nas_distill.records.recipe import Adaptation, Recipe
-from nas_distill.model_outputs import Wanted
 
 
 def make(adaptive: dict[str, Any] | None = None, **losses: dict[str, float]) -> Recipe:
@@ -17,9 +17,9 @@ def make(adaptive: dict[str, Any] | None = None, **losses: dict[str, float]) -> 
 
 
 def test_logits_are_always_there_and_the_rest_is_asked_for() -> None:
-    assert not wanted_signals(make(kd={}, dkd={})).more_than_logits
-    assert wanted_signals(make(rkd={})).embedding
-    wanted = wanted_signals(make(at={"depth": 1.0}, hint={}, vid={"depth": 1.0}))
+    assert not required_outputs(make(kd={}, dkd={})).more_than_logits
+    assert required_outputs(make(rkd={})).embedding
+    wanted = required_outputs(make(at={"depth": 1.0}, hint={}, vid={"depth": 1.0}))
     assert wanted.depths == (0.5, 1.0), "each depth once, shallow first"
     assert not wanted.embedding
 
@@ -27,16 +27,16 @@ def test_logits_are_always_there_and_the_rest_is_asked_for() -> None:
 @pytest.mark.parametrize("name", LOSSES.names())
 def test_a_loss_of_weight_0_asks_for_nothing(name: str) -> None:
     idle = make(**{"kd": {}, name: {"weight": 0.0}})
-    assert asked_losses(idle) == (() if name == "kd" else asked_losses(make(kd={})))
-    assert wanted_signals(idle) == Wanted()
+    assert resolve_losses(idle) == (() if name == "kd" else resolve_losses(make(kd={})))
+    assert required_outputs(idle) == OutputRequest()
     assert not through_teacher(idle)
     with pytest.raises(ConfigError, match=rf"recipe\.losses\.{name}\.nonsense: no such parameter"):
-        asked_losses(make(**{name: {"weight": 0.0, "nonsense": 1.0}}))
+        resolve_losses(make(**{name: {"weight": 0.0, "nonsense": 1.0}}))
 
 
 @pytest.mark.parametrize("name", LOSSES.names())
 def test_every_loss_asks_for_what_it_needs(name: str) -> None:
-    (asked,) = asked_losses(make(**{name: {}}))
+    (asked,) = resolve_losses(make(**{name: {}}))
     assert asked.takes_embedding == (Need.EMBEDDING in asked.entry.needs)
     assert (asked.depth is not None) == (Need.FEATURES in asked.entry.needs)
     assert asked.weight == asked.entry.defaults["weight"]
@@ -54,12 +54,12 @@ def test_every_loss_asks_for_what_it_needs(name: str) -> None:
         ),
         (make({"teacher_until": 0.5}), r"recipe\.adaptive\.teacher_until: it adapts the teacher's terms, .* has none"),
         (
-            make({"temperature_course": "linear"}, rkd={}),
-            r"recipe\.adaptive\.temperature_course: linear needs a loss with a temperature, and rkd has none; take kd",
+            make({"temperature_schedule": "linear"}, rkd={}),
+            r"temperature_schedule: linear needs a loss with a temperature, and rkd has none; take kd",
         ),
         (
-            make({"temperature_course": "linear", "teacher_patience": 2}, kd={}),
-            r"recipe\.adaptive\.teacher_patience: 2 waits .*temperature_course is linear\); take teacher_until",
+            make({"temperature_schedule": "linear", "teacher_patience": 2}, kd={}),
+            r"recipe\.adaptive\.teacher_patience: 2 waits .*temperature_schedule is linear\); take teacher_until",
         ),
         (
             make({"release": True}, kd={}, sp={}),
@@ -73,4 +73,4 @@ def test_every_loss_asks_for_what_it_needs(name: str) -> None:
 )
 def test_what_does_not_fit_together_is_refused(recipe: Recipe, expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
-        wanted_signals(recipe)
+        required_outputs(recipe)

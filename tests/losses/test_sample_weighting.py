@@ -12,11 +12,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
-from nas_distill.losses.schedules import label_weight
 from nas_distill.losses.entries import LossEntry, Need
 from nas_distill.losses.functional import dkd, kd, nkd, sp, wsld
 from nas_distill.losses.functional.hinton import softened_divergence
-from nas_distill.losses.sample_weighting import label_weights, pulled, released_weights, sample_weights, weighted_cross_entropy
+from nas_distill.losses.sample_weighting import (
+    label_weights,
+    pulled,
+    released_weights,
+    sample_weights,
+    weighted_cross_entropy,
+)
+from nas_distill.losses.schedules import label_weight
 from nas_distill.losses.shipped import LOSSES
 from nas_distill.records.recipe import SampleWeighting
 

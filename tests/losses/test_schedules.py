@@ -10,14 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_distill.losses.schedules import course, label_weight
-from nas_distill.records.recipe import Course
+from nas_distill.records.recipe import AdaptiveSchedule
 
-KINDS: tuple[Course, ...] = get_args(Course)
+KINDS: tuple[AdaptiveSchedule, ...] = get_args(AdaptiveSchedule)
 values = st.floats(0.0, 1000.0)
 
 
 @given(st.sampled_from(KINDS), values, values, st.integers(1, 60))
-def test_a_course_goes_from_start_to_end_and_never_back(kind: Course, start: float, end: float, epochs: int) -> None:
+def test_a_course_goes_from_start_to_end_and_never_back(
+    kind: AdaptiveSchedule, start: float, end: float, epochs: int
+) -> None:
     path = [course(kind, start, end, epoch, epochs) for epoch in range(epochs)]
     assert path[0] == start
     assert path[-1] == (start if kind == "constant" or epochs == 1 else end)
@@ -26,7 +28,7 @@ def test_a_course_goes_from_start_to_end_and_never_back(kind: Course, start: flo
 
 
 @given(st.sampled_from(KINDS), values, values, st.integers(2, 60))
-def test_a_course_stays_where_it_ended(kind: Course, start: float, end: float, epochs: int) -> None:
+def test_a_course_stays_where_it_ended(kind: AdaptiveSchedule, start: float, end: float, epochs: int) -> None:
     assert course(kind, start, end, epochs, epochs) == course(kind, start, end, epochs - 1, epochs)
 
 

@@ -13,9 +13,9 @@ from torch.nn.functional import cross_entropy
 from nas_distill.errors import ConfigError, TeacherError
 from nas_distill.losses.functional import at, dist, dkd, kd, sp, standardise
 from nas_distill.losses.registry import LOSSES, DistillationLoss, Need
-from nas_distill.records.recipe import Adaptation
+from nas_distill.model_outputs import ModelOutputs, OutputRequest, OutputShapes
 from nas_distill.records import Recipe
-from nas_distill.model_outputs import Signals, SignalShapes, Wanted
+from nas_distill.records.recipe import Adaptation
 
 LABELS = torch.tensor([0, 1, 2, 3, 0, 1])
 OF_LOGITS = [name for name in LOSSES.names() if Need.LOGITS in LOSSES.get(name).needs]
@@ -39,7 +39,7 @@ def test_the_sum_weighs_and_names_its_parts() -> None:
     student, teacher = random_logits()
     losses = {"kd": {"weight": 0.7, "temperature": 2.0}, "dkd": {"weight": 0.2, "beta": 2.0}, "dist": {}}
     parts = DistillationLoss(Recipe(losses=losses, label_weight=0.3, label_smoothing=0.1))(
-        Signals(student), Signals(teacher), LABELS
+        ModelOutputs(student), ModelOutputs(teacher), LABELS
     )
     assert list(parts) == ["total", "label", "dist", "dkd", "kd"]
     assert torch.equal(parts["label"], cross_entropy(student, LABELS, label_smoothing=0.1))
@@ -52,7 +52,7 @@ def test_the_sum_weighs_and_names_its_parts() -> None:
 
 def test_given_parameters_go_over_the_defaults() -> None:
     student, teacher = random_logits()
-    parts = make_sum(0.0, {"kd": {"temperature": 1.0}})(Signals(student), Signals(teacher), LABELS)
+    parts = make_sum(0.0, {"kd": {"temperature": 1.0}})(ModelOutputs(student), ModelOutputs(teacher), LABELS)
     assert parts["total"].item() == pytest.approx(0.9 * kd(student, teacher, temperature=1.0).item())
 
 
@@ -61,7 +61,7 @@ def test_given_parameters_go_over_the_defaults() -> None:
 def test_every_served_loss_trains_on_labels_and_on_shares(name: str, mixed: bool) -> None:
     student, teacher = (values.requires_grad_() for values in random_logits(dtype=torch.float32))
     shares = 0.7 * torch.nn.functional.one_hot(LABELS, 4) + 0.3 * torch.nn.functional.one_hot(LABELS.flip(0), 4)
-    parts = make_sum(0.1, {name: {}})(Signals(student), Signals(teacher), shares if mixed else LABELS)
+    parts = make_sum(0.1, {name: {}})(ModelOutputs(student), ModelOutputs(teacher), shares if mixed else LABELS)
     parts["total"].backward()
     assert parts.keys() == {"total", "label", name}
     assert student.grad is not None
@@ -73,14 +73,14 @@ def test_shares_in_float32_suit_logits_of_any_type() -> None:
     shares = torch.nn.functional.one_hot(LABELS, 4).float()
     for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
         student, teacher = random_logits(dtype=dtype)
-        parts = make(kd={}, wsld={}, dkd={})(Signals(student), Signals(teacher), shares)
+        parts = make(kd={}, wsld={}, dkd={})(ModelOutputs(student), ModelOutputs(teacher), shares)
         assert parts["total"].dtype == (dtype if dtype == torch.float64 else torch.float32)
         assert parts["label"].item() == pytest.approx(cross_entropy(student.double(), LABELS).item(), rel=1e-5)
 
 
 def test_standardising_is_a_parameter_of_a_logit_loss() -> None:
     student, teacher = random_logits()
-    parts = make(kd={"standardise": 1.0, "temperature": 2.0})(Signals(student), Signals(teacher), LABELS)
+    parts = make(kd={"standardise": 1.0, "temperature": 2.0})(ModelOutputs(student), ModelOutputs(teacher), LABELS)
     assert torch.equal(parts["kd"], kd(standardise(student), standardise(teacher), temperature=2.0))
     assert torch.equal(parts["label"], cross_entropy(student, LABELS)), "the labels are met by the plain logits"
 
@@ -91,7 +91,7 @@ def test_without_losses_no_teacher_is_needed(losses: dict[str, dict[str, float]]
     control = make_sum(1.0, losses)
     assert not control.asks_teacher
     assert make(kd={}).asks_teacher
-    parts = control(Signals(student), None, LABELS)
+    parts = control(ModelOutputs(student), None, LABELS)
     assert parts.keys() == {"total", "label"}
     assert torch.equal(parts["total"], parts["label"])
 
@@ -117,7 +117,7 @@ def test_a_recipe_is_checked_when_the_sum_is_made(
 def test_a_teacher_of_other_classes_is_refused() -> None:
     student, _ = random_logits()
     with pytest.raises(TeacherError, match=r"\[6, 4\] against teacher logits of shape \[6, 5\]"):
-        make(kd={})(Signals(student), Signals(random_logits(6, 5)[1]), LABELS)
+        make(kd={})(ModelOutputs(student), ModelOutputs(random_logits(6, 5)[1]), LABELS)
 
 
 def test_only_learned_losses_bring_parameters() -> None:
@@ -132,20 +132,20 @@ def test_a_learned_loss_is_trained_told_the_epoch_kept_and_copied() -> None:
     student, teacher = random_logits(dtype=torch.float32)
     loss = make(ctkd={"curriculum_epochs": 4.0})
     optimizer = torch.optim.SGD(loss.parameters(), lr=1.0)
-    before = loss(Signals(student), Signals(teacher), LABELS)["ctkd"]
+    before = loss(ModelOutputs(student), ModelOutputs(teacher), LABELS)["ctkd"]
     loss.begin_epoch(3)
-    loss(Signals(student), Signals(teacher), LABELS)["total"].backward()
+    loss(ModelOutputs(student), ModelOutputs(teacher), LABELS)["total"].backward()
     optimizer.step()
-    after = loss(Signals(student), Signals(teacher), LABELS)["ctkd"]
+    after = loss(ModelOutputs(student), ModelOutputs(teacher), LABELS)["ctkd"]
     assert after > before
     again = make(ctkd={"curriculum_epochs": 4.0})
     again.load_state_dict(loss.state_dict())
-    assert torch.equal(again(Signals(student), Signals(teacher), LABELS)["ctkd"], after)
+    assert torch.equal(again(ModelOutputs(student), ModelOutputs(teacher), LABELS)["ctkd"], after)
     other = copy.deepcopy(loss)
     with torch.no_grad():
         next(other.parameters()).fill_(5.0)
-    assert not torch.equal(other(Signals(student), Signals(teacher), LABELS)["ctkd"], after)
-    assert torch.equal(loss(Signals(student), Signals(teacher), LABELS)["ctkd"], after)
+    assert not torch.equal(other(ModelOutputs(student), ModelOutputs(teacher), LABELS)["ctkd"], after)
+    assert torch.equal(loss(ModelOutputs(student), ModelOutputs(teacher), LABELS)["ctkd"], after)
 
 
 ADAPTED = [{}, {"sample_weighting": "confidence"}, {"sample_weighting": "correctness"}, {"release": True}]
@@ -156,9 +156,9 @@ ADAPTED = [{}, {"sample_weighting": "confidence"}, {"sample_weighting": "correct
 def test_what_adapts_leaves_the_logged_parts_as_they_are(name: str, adaptive: dict[str, Any]) -> None:
     student, teacher = random_logits()
     recipe = Recipe(losses={name: {}}, label_weight=0.1)
-    plain = DistillationLoss(recipe)(Signals(student), Signals(teacher), LABELS)
+    plain = DistillationLoss(recipe)(ModelOutputs(student), ModelOutputs(teacher), LABELS)
     adapted = recipe.model_copy(update={"adaptive": Adaptation(**adaptive)})
-    parts = DistillationLoss(adapted, num_classes=4)(Signals(student), Signals(teacher), LABELS)
+    parts = DistillationLoss(adapted, num_classes=4)(ModelOutputs(student), ModelOutputs(teacher), LABELS)
     for part, value in plain.items():
         torch.testing.assert_close(parts[part], value)
 
@@ -179,7 +179,7 @@ def test_what_the_teacher_loses_the_labels_gain() -> None:
     student, teacher = random_logits()
     loss = make(kd={})
     loss.begin_epoch(3, factor=0.25)
-    parts = loss(Signals(student), Signals(teacher), LABELS)
+    parts = loss(ModelOutputs(student), ModelOutputs(teacher), LABELS)
     expected = (0.1 + 0.75 * 0.9) * parts["label"] + 0.25 * 0.9 * parts["kd"]
     torch.testing.assert_close(parts["total"], expected)
     assert loss.asks_teacher
@@ -190,33 +190,33 @@ def test_a_teacher_whose_terms_ended_is_not_asked() -> None:
     loss = make(kd={}, rkd={})
     loss.begin_epoch(3, factor=0.0)
     assert not loss.asks_teacher
-    parts = loss(Signals(student), None, LABELS)
+    parts = loss(ModelOutputs(student), None, LABELS)
     assert set(parts) == {"total", "label"}
     assert torch.equal(parts["total"], parts["label"])
 
 
 def test_the_temperature_takes_its_course() -> None:
     student, teacher = random_logits()
-    adaptive = Adaptation(temperature_course="linear", temperature_end=1.0)
+    adaptive = Adaptation(temperature_schedule="linear", temperature_end=1.0)
     loss = DistillationLoss(Recipe(losses={"kd": {"temperature": 5.0}}, epochs=5, adaptive=adaptive))
     for epoch, temperature in enumerate((5.0, 4.0, 3.0, 2.0, 1.0)):
         loss.begin_epoch(epoch)
-        parts = loss(Signals(student), Signals(teacher), LABELS)
+        parts = loss(ModelOutputs(student), ModelOutputs(teacher), LABELS)
         torch.testing.assert_close(parts["kd"], kd(student, teacher, temperature=temperature))
 
 
 def test_each_loss_gets_its_own_signal() -> None:
     generator = torch.Generator().manual_seed(0)
 
-    def signals(channels: int) -> Signals:
+    def outputs(channels: int) -> ModelOutputs:
         maps = tuple(torch.randn(6, channels, side, side, generator=generator) for side in (8, 4))
-        return Signals(torch.randn(6, 4, generator=generator), torch.randn(6, channels, generator=generator), maps)
+        return ModelOutputs(torch.randn(6, 4, generator=generator), torch.randn(6, channels, generator=generator), maps)
 
     losses = {"kd": {}, "sp": {}, "at": {}, "hint": {"weight": 1.0}}
-    student, teacher = signals(3), signals(5)
-    shapes = [SignalShapes((c,), ((c, 8, 8), (c, 4, 4))) for c in (3, 5)]
+    student, teacher = outputs(3), outputs(5)
+    shapes = [OutputShapes((c,), ((c, 8, 8), (c, 4, 4))) for c in (3, 5)]
     loss = DistillationLoss(Recipe(losses=losses), student=shapes[0], teacher=shapes[1])
-    assert loss.wanted == Wanted(embedding=True, depths=(0.5, 1.0))
+    assert loss.wanted == OutputRequest(embedding=True, depths=(0.5, 1.0))
     parts = loss(student, teacher, LABELS)
     assert torch.equal(parts["kd"], kd(student.logits, teacher.logits))
     assert torch.equal(parts["at"], at(student.maps[1], teacher.maps[1]))
@@ -229,4 +229,4 @@ def test_each_loss_gets_its_own_signal() -> None:
 
 def _gradients(loss: DistillationLoss, student: Tensor, teacher: Tensor) -> tuple[Tensor, ...]:
     logits = student.clone().requires_grad_()
-    return torch.autograd.grad(loss(Signals(logits), Signals(teacher), LABELS)["total"], logits)
+    return torch.autograd.grad(loss(ModelOutputs(logits), ModelOutputs(teacher), LABELS)["total"], logits)

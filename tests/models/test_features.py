@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from nas_distill.models.features import SignalError, check_signals, network_signals, signal_shapes
-from nas_distill.model_outputs import Wanted
+from nas_distill.model_outputs import OutputRequest
+from nas_distill.models.features import MissingOutputError, check_outputs, network_outputs, output_shapes
 
 SMALL = ("small_resnet", {"widths": (4, 6), "depths": (1, 1)})
 SMALL_VIT = ("vit_tiny_patch16_224", {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 4, "num_heads": 2})
@@ -35,7 +35,7 @@ ONE_LINEAR_LAYER = [
     ("test_vit_relpos", {"img_size": 32}),
 ]
 NETWORKS = [*ONE_LINEAR_LAYER, DISTILLED_VIT, ("dla46_c", {})]
-EVERYTHING = Wanted(embedding=True, depths=(0.5, 1.0))
+EVERYTHING = OutputRequest(embedding=True, depths=(0.5, 1.0))
 
 networks = pytest.mark.parametrize(("architecture", "arguments"), NETWORKS, ids=[name for name, _ in NETWORKS])
 
@@ -58,7 +58,7 @@ def call(network: nn.Module, name: str, *arguments: Any, **others: Any) -> Any:
 def test_the_signals_are_those_of_timm(architecture: str, arguments: dict[str, Any]) -> None:
     network = make(architecture, arguments).eval()
     batch = images()
-    logits, embedding, (half, whole) = network_signals(network, batch, EVERYTHING)
+    logits, embedding, (half, whole) = network_outputs(network, batch, EVERYTHING)
     assert embedding is not None
     torch.testing.assert_close(logits, network(batch))
     features = call(network, "forward_features", batch)
@@ -79,7 +79,7 @@ def test_the_signals_are_those_of_timm(architecture: str, arguments: dict[str, A
 @pytest.mark.parametrize(("architecture", "arguments"), ONE_LINEAR_LAYER, ids=[name for name, _ in ONE_LINEAR_LAYER])
 def test_classifier_and_embedding_are_the_logits(architecture: str, arguments: dict[str, Any]) -> None:
     network = make(architecture, arguments, drop_rate=0.5).train()
-    logits, embedding, _ = network_signals(network, images(), EVERYTHING)
+    logits, embedding, _ = network_outputs(network, images(), EVERYTHING)
     assert embedding is not None
     assert torch.equal(call(network, "get_classifier")(embedding), logits)
     assert bool((embedding == 0).any())  # dropped out, as the classifier sees it
@@ -94,8 +94,8 @@ def test_signals_in_training_are_one_forward_pass(architecture: str, arguments: 
     counters = [module.num_batches_tracked for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     assert all(counter == 1 for counter in counters)
     torch.manual_seed(1)
-    signals = network_signals(network, batch, EVERYTHING)
-    torch.testing.assert_close(signals.logits, expected)
+    outputs = network_outputs(network, batch, EVERYTHING)
+    torch.testing.assert_close(outputs.logits, expected)
     assert all(counter == 2 for counter in counters)
 
 
@@ -103,41 +103,41 @@ def test_signals_in_training_are_one_forward_pass(architecture: str, arguments: 
 def test_gradients_flow_back_from_every_signal(architecture: str, arguments: dict[str, Any]) -> None:
     network = make(architecture, arguments).train()
     weight = next(network.parameters())
-    signals = network_signals(network, images(), EVERYTHING)
-    for signal in (signals.logits, signals.embedding, *signals.maps):
+    outputs = network_outputs(network, images(), EVERYTHING)
+    for signal in (outputs.logits, outputs.embedding, *outputs.maps):
         assert signal is not None
         (gradient,) = torch.autograd.grad(signal.square().sum(), weight, retain_graph=True, allow_unused=True)
         # Fresh classifiers may be 0; deit's token of the class is its first weight, and on no way to the map.
-        assert signal is signals.logits or DISTILLED_VIT[0] == architecture or bool(gradient.abs().sum() > 0)
+        assert signal is outputs.logits or DISTILLED_VIT[0] == architecture or bool(gradient.abs().sum() > 0)
 
 
 @networks
 def test_the_meta_device_tells_the_shapes(architecture: str, arguments: dict[str, Any]) -> None:
     network = make(architecture, arguments)
-    found = check_signals(network, images(), EVERYTHING)
-    assert signal_shapes(network, images(), EVERYTHING) == found
-    assert check_signals(network.to("meta"), images().to("meta"), EVERYTHING) == found
-    signals = network_signals(make(architecture, arguments), images(), EVERYTHING)
-    assert signals.embedding is not None
-    assert found == ((signals.embedding.shape[1],), tuple(tuple(signal.shape[1:]) for signal in signals.maps))
+    found = check_outputs(network, images(), EVERYTHING)
+    assert output_shapes(network, images(), EVERYTHING) == found
+    assert check_outputs(network.to("meta"), images().to("meta"), EVERYTHING) == found
+    outputs = network_outputs(make(architecture, arguments), images(), EVERYTHING)
+    assert outputs.embedding is not None
+    assert found == ((outputs.embedding.shape[1],), tuple(tuple(signal.shape[1:]) for signal in outputs.maps))
 
 
 def test_only_what_is_wanted_is_returned() -> None:
     network = make(*SMALL).eval()
-    logits, embedding, maps = network_signals(network, images(), Wanted())
+    logits, embedding, maps = network_outputs(network, images(), OutputRequest())
     assert torch.equal(logits, network(images()))
     assert (embedding, maps) == (None, ())
-    assert network_signals(network, images(), Wanted(embedding=True)).maps == ()
-    assert network_signals(network, images(), Wanted(depths=(1.0,))).embedding is None
+    assert network_outputs(network, images(), OutputRequest(embedding=True)).maps == ()
+    assert network_outputs(network, images(), OutputRequest(depths=(1.0,))).embedding is None
 
 
 @pytest.mark.parametrize("depths", [(1.0,), (0.5, 0.5), (1.0, 0.3), (0.7, 1.0, 0.7, 0.01)])
 def test_maps_come_in_the_order_of_the_depths(depths: tuple[float, ...]) -> None:
     network = make("small_resnet", {"widths": (4, 5, 6, 7), "depths": (1, 1, 1, 1)}).eval()
-    maps = network_signals(network, images(), Wanted(depths=depths)).maps
-    alone = [network_signals(network, images(), Wanted(depths=(depth,))).maps[0] for depth in depths]
-    assert len(maps) == len(alone)
-    assert all(torch.equal(one, other) for one, other in zip(maps, alone, strict=True))
+    maps = network_outputs(network, images(), OutputRequest(depths=depths)).maps
+    control = [network_outputs(network, images(), OutputRequest(depths=(depth,))).maps[0] for depth in depths]
+    assert len(maps) == len(control)
+    assert all(torch.equal(one, other) for one, other in zip(maps, control, strict=True))
 
 
 @settings(deadline=None, max_examples=25)
@@ -146,10 +146,10 @@ def test_deeper_is_no_finer(stages: int, depths: list[float]) -> None:
     with torch.device("meta"):
         network = make("small_resnet", {"widths": tuple(range(2, 2 + stages)), "depths": (1,) * stages})
         batch = torch.zeros(1, 3, 128, 128)
-    shapes = signal_shapes(network, batch, Wanted(depths=tuple(sorted(depths)))).maps
+    shapes = output_shapes(network, batch, OutputRequest(depths=tuple(sorted(depths)))).maps
     assert [height for _, height, _ in shapes] == sorted((height for _, height, _ in shapes), reverse=True)
     even = tuple((stage + 1) / stages for stage in range(stages))
-    assert [channels for channels, _, _ in signal_shapes(network, batch, Wanted(depths=even)).maps] == list(
+    assert [channels for channels, _, _ in output_shapes(network, batch, OutputRequest(depths=even)).maps] == list(
         range(2, 2 + stages)
     )
 
@@ -157,7 +157,7 @@ def test_deeper_is_no_finer(stages: int, depths: list[float]) -> None:
 def test_where_class_attention_leaves_no_map_the_last_stage_s_is_taken() -> None:
     with torch.device("meta"):
         network, batch = make("pit_ti_224", {}), torch.zeros(1, 3, 224, 224)
-    assert signal_shapes(network, batch, EVERYTHING) == ((256,), ((128, 14, 14), (256, 7, 7)))
+    assert output_shapes(network, batch, EVERYTHING) == ((256,), ((128, 14, 14), (256, 7, 7)))
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -166,8 +166,8 @@ def test_asking_for_shapes_leaves_no_trace(training: bool) -> None:
     network.get_submodule("bn1").eval()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     modes, chance = [module.training for module in network.modules()], torch.get_rng_state()
-    check_signals(network, images(), EVERYTHING)
-    signal_shapes(network, images(), EVERYTHING)
+    check_outputs(network, images(), EVERYTHING)
+    output_shapes(network, images(), EVERYTHING)
     assert [module.training for module in network.modules()] == modes
     assert torch.equal(torch.get_rng_state(), chance)
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
@@ -211,55 +211,58 @@ HALVES = ("forward_features", "forward_head")
 @pytest.mark.parametrize(
     ("network", "wanted", "message"),
     [
-        (Plain(), Wanted(embedding=True), "it gives no embedding: it has no forward_features and forward_head"),
-        (Plain(), Wanted(depths=(1.0,)), "it gives no feature map: it has no forward_features and forward_head"),
+        (Plain(), OutputRequest(embedding=True), "it gives no embedding: it has no forward_features and forward_head"),
+        (Plain(), OutputRequest(depths=(1.0,)), "it gives no feature map: it has no forward_features and forward_head"),
         (
             Plain(methods=HALVES),
-            Wanted(depths=(1.0, 0.5)),
+            OutputRequest(depths=(1.0, 0.5)),
             "it gives no feature map: it has no forward_intermediates for depth 0.5",
         ),
         (
             Plain(methods=HALVES, way="pools early"),
-            Wanted(depths=(1.0,)),
+            OutputRequest(depths=(1.0,)),
             "it gives no feature map: it has no forward_intermediates, and forward_features ends in no map",
         ),
         (
             Plain(methods=HALVES, way="raises"),
-            Wanted(embedding=True),
+            OutputRequest(embedding=True),
             "it gives no embedding: asking for its embedding fails (no features)",
         ),
         (
             Plain(methods=HALVES, way="gives a map"),
-            Wanted(embedding=True),
+            OutputRequest(embedding=True),
             "it gives no embedding: its embedding has shape (3, 4, 16, 16), not one vector per image",
         ),
         (
             Plain(methods=HALVES, way="other logits"),
-            Wanted(depths=(1.0,)),
+            OutputRequest(depths=(1.0,)),
             "it gives no feature map: the logits that follow from its feature map are not those of its forward pass",
         ),
         (
             Plain(methods=(*HALVES, "forward_intermediates"), way="vectors"),
-            Wanted(depths=(0.5,)),
+            OutputRequest(depths=(0.5,)),
             "it gives no feature map: its feature map has shape (3, 3072), not one per image",
         ),
     ],
 )
-def test_what_a_network_lacks_is_told(network: nn.Module, wanted: Wanted, message: str) -> None:
-    with pytest.raises(SignalError) as caught:
-        check_signals(network, images(), wanted)
+def test_what_a_network_lacks_is_told(network: nn.Module, wanted: OutputRequest, message: str) -> None:
+    with pytest.raises(MissingOutputError) as caught:
+        check_outputs(network, images(), wanted)
     assert str(caught.value) == message
     assert caught.value.kind == ("feature map" if wanted.depths else "embedding")
 
 
 def test_a_network_without_intermediates_has_the_pooled_map() -> None:
     network = Plain(methods=HALVES)
-    assert check_signals(network, images(), Wanted(embedding=True, depths=(1.0, 1.0))) == ((4,), ((4, 16, 16),) * 2)
+    assert check_outputs(network, images(), OutputRequest(embedding=True, depths=(1.0, 1.0))) == (
+        (4,),
+        ((4, 16, 16),) * 2,
+    )
 
 
 def test_stages_that_timm_does_not_describe_are_counted() -> None:
     network = Plain(methods=(*HALVES, "forward_intermediates"))
-    assert check_signals(network, images(), Wanted(depths=(0.5, 0.6))).maps == ((3, 32, 32), (4, 16, 16))
+    assert check_outputs(network, images(), OutputRequest(depths=(0.5, 0.6))).maps == ((3, 32, 32), (4, 16, 16))
 
 
 def test_a_lack_of_memory_is_not_called_a_lack_of_signals() -> None:
@@ -268,4 +271,4 @@ def test_a_lack_of_memory_is_not_called_a_lack_of_signals() -> None:
             raise torch.OutOfMemoryError("out of memory")
 
     with pytest.raises(torch.OutOfMemoryError):
-        check_signals(Hungry(methods=HALVES), images(), Wanted(embedding=True))
+        check_outputs(Hungry(methods=HALVES), images(), OutputRequest(embedding=True))

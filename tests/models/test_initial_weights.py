@@ -20,7 +20,7 @@ def find(model: str, **changes: Any) -> Start:
     return find_start(model, **{"arguments": {}, "num_classes": 3, "image_size": 32, **changes})
 
 
-def refusal(model: str, **changes: Any) -> str:
+def rejection(model: str, **changes: Any) -> str:
     with pytest.raises(TeacherError) as caught:
         find(model, **changes)
     assert len(str(caught.value).splitlines()) == 1
@@ -135,7 +135,7 @@ def test_timm_s_own_weights_come_at_the_size_of_the_data(tmp_path: Path, monkeyp
 
 
 def test_an_architecture_without_weights_of_timm_s_is_told() -> None:
-    message = refusal("small_resnet", arguments=SMALL, pretrained=True)
+    message = rejection("small_resnet", arguments=SMALL, pretrained=True)
     assert message.startswith("--pretrained: timm's weights of small_resnet cannot be loaded: ")
     assert message.endswith("or give a downloaded file with --checkpoint")
 
@@ -161,14 +161,14 @@ def test_an_architecture_without_weights_of_timm_s_is_told() -> None:
     ],
 )
 def test_what_cannot_be_begun_with_is_told(model: str, changes: dict[str, Any], expected: str) -> None:
-    assert expected in refusal(model, **changes)
+    assert expected in rejection(model, **changes)
 
 
 def test_a_pickle_is_opened_only_when_trusted(tmp_path: Path) -> None:
     source = make_network()
     path = tmp_path / "weights.pt"
     torch.save(source.state_dict(), path)
-    assert "pickled weights can run any code" in refusal("small_resnet", arguments=SMALL, checkpoint=str(path))
+    assert "pickled weights can run any code" in rejection("small_resnet", arguments=SMALL, checkpoint=str(path))
     start = find("small_resnet", arguments=SMALL, checkpoint=str(path), trust_pickle=True)
     assert start.network is not None
     assert not differing(start.network, source)

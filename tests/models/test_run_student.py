@@ -9,22 +9,22 @@ from pathlib import Path
 import pytest
 import torch
 
+from nas_distill.callbacks import NullProgress
 from nas_distill.config import RUN, SearchConfig, ViewsConfig
 from nas_distill.config.loading import dump_config
 from nas_distill.data.views.render import plan_views
-from nas_distill.run_directory.results import end_trial, trial_record
 from nas_distill.errors import TeacherError
-from nas_distill.run_directory.files import write_record, write_text
 from nas_distill.knowledge.build import build_knowledge
 from nas_distill.models.run_student import load_run_student, student_origin
 from nas_distill.models.teacher import Teacher, load_teacher, save_local_dir
-from nas_distill.callbacks import Silent
 from nas_distill.records import Recipe, StudentSpec, TrialStatus
+from nas_distill.run_directory.files import write_record, write_text
 from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.run_directory.results import end_trial, trial_record
 from nas_distill.train.evaluation import evaluate
-from nas_distill.trial.run import run_trial
 from nas_distill.trial.context import open_context
-from tests.helpers import CPU, SmallRun, make_assignment
+from nas_distill.trial.run import run_trial
+from tests.helpers import CPU, SmallRun, make_task
 
 VIT = StudentSpec(architecture="test_vit", arguments={"patch_size": 4, "embed_dim": 32, "num_heads": 2, "depth": 1})
 ONE_EPOCH = Recipe(epochs=1, batch_size=64, dropout=0.1, drop_path=0.1)
@@ -37,11 +37,11 @@ def finished(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> R
     shutil.copytree(small_run.run.path, folder)
     run = RunDirectory(folder)
     write_text(run.config, dump_config(SearchConfig()))
-    context = open_context(small_run.workplace().model_copy(update={"run": str(folder)}))
-    run_trial(make_assignment(3, recipe=ONE_EPOCH), context, run.trial(3))
-    second = run_trial(make_assignment(4, spec=VIT, recipe=ONE_EPOCH), context, run.trial(4))
+    context = open_context(small_run.worker_config().model_copy(update={"run": str(folder)}))
+    run_trial(make_task(3, recipe=ONE_EPOCH), context, run.trial(3))
+    second = run_trial(make_task(4, spec=VIT, recipe=ONE_EPOCH), context, run.trial(4))
     write_record(run.trial(4).result, second.model_copy(update={"assistant": 3}))
-    failed = make_assignment(5)
+    failed = make_task(5)
     end_trial(run.trial(5), trial_record(failed, status=TrialStatus.FAILED, curve=(), error="the loss is NaN"))
     return run
 
@@ -190,11 +190,11 @@ def test_a_student_that_answers_through_its_teacher_does_not_teach(damaged: RunD
         online=True,
         root=damaged.knowledge,
         device=CPU,
-        progress=Silent(),
+        progress=NullProgress(),
     )
-    workplace = small_run.workplace(knowledge.folder.name).model_copy(update={"run": str(damaged.path)})
+    worker_config = small_run.worker_config(knowledge.folder.name).model_copy(update={"run": str(damaged.path)})
     recipe = Recipe(epochs=1, batch_size=64, losses={"simkd": {}})
-    record = run_trial(make_assignment(6, recipe=recipe), open_context(workplace), damaged.trial(6))
+    record = run_trial(make_task(6, recipe=recipe), open_context(worker_config), damaged.trial(6))
     assert record.status is TrialStatus.COMPLETE
     with pytest.raises(TeacherError, match="answers through its own teacher's classifier"):
         load(damaged, 6)

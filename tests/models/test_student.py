@@ -9,10 +9,10 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from nas_distill.errors import SpaceError
+from nas_distill.model_outputs import OutputRequest
 from nas_distill.models.small_resnet import SmallResNet
 from nas_distill.models.student import build_student, check_student
 from nas_distill.records import StudentSpec
-from nas_distill.model_outputs import Wanted
 
 SMALL = {"widths": (4, 6), "depths": (1, 1)}
 SMALL_VIT = {"patch_size": 4, "embed_dim": 24, "depth": 2, "num_heads": 2}
@@ -39,7 +39,7 @@ def build(
     return build_student(spec, **settings)
 
 
-def refusal(*arguments: Any, **others: Any) -> str:
+def rejection(*arguments: Any, **others: Any) -> str:
     with pytest.raises(SpaceError) as caught:
         build(*arguments, **others)
     assert len(str(caught.value).splitlines()) == 1
@@ -64,7 +64,7 @@ def test_the_image_size_is_filled_in_where_it_is_fixed(image_size: int) -> None:
 
 def test_an_image_size_of_the_spec_stays_and_is_tried() -> None:
     arguments = {**SMALL_VIT, "img_size": 16}
-    message = refusal("vit_tiny_patch16_224", arguments, device="meta")
+    message = rejection("vit_tiny_patch16_224", arguments, device="meta")
     assert "cannot take 1x32x32 images: Input height (32) doesn't match model (16)" in message
 
 
@@ -103,13 +103,13 @@ def test_the_meta_device_allocates_nothing() -> None:
 
 
 def test_an_unknown_architecture_names_the_nearest() -> None:
-    message = refusal("resnet_18")
+    message = rejection("resnet_18")
     assert message.startswith("candidate resnet_18(): timm has no such architecture; did you mean 'resnet18'?")
 
 
 @pytest.mark.parametrize("name", ["num_classes", "in_chans"])
 def test_what_the_data_decide_is_refused(name: str) -> None:
-    message = refusal("small_resnet", {name: 3})
+    message = rejection("small_resnet", {name: 3})
     assert (
         message == f"candidate small_resnet({name}=3): '{name}' is decided by the data; leave it out of the arguments"
     )
@@ -124,11 +124,11 @@ def test_what_the_data_decide_is_refused(name: str) -> None:
     ],
 )
 def test_what_a_constructor_refuses_is_told(arguments: dict[str, Any], reason: str) -> None:
-    assert f"cannot be built: {reason}" in refusal("small_resnet", arguments)
+    assert f"cannot be built: {reason}" in rejection("small_resnet", arguments)
 
 
 def test_images_too_small_are_told() -> None:
-    assert "cannot take 1x4x4 images: " in refusal("test_convnext", image_size=4, device="meta")
+    assert "cannot take 1x4x4 images: " in rejection("test_convnext", image_size=4, device="meta")
 
 
 def test_a_wrong_output_is_told() -> None:
@@ -139,7 +139,7 @@ def test_a_wrong_output_is_told() -> None:
 
     map_maker.__module__ = __name__
     timm.models.register_model(map_maker)
-    message = refusal("map_maker", device="meta")
+    message = rejection("map_maker", device="meta")
     assert message == "candidate map_maker(): gives an output of shape (1, 7, 32, 32), not (1, 7)"
 
 
@@ -164,14 +164,14 @@ def mapless(pretrained: bool = False, **arguments: Any) -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "kind"), [(Wanted(embedding=True), "embedding"), (Wanted(depths=(1.0,)), "feature map")]
+    ("wanted", "kind"), [(OutputRequest(embedding=True), "embedding"), (OutputRequest(depths=(1.0,)), "feature map")]
 )
-def test_a_candidate_that_lacks_a_signal_is_told(wanted: Wanted, kind: str) -> None:
+def test_a_candidate_that_lacks_a_signal_is_told(wanted: OutputRequest, kind: str) -> None:
     lack = (
         f"gives no {kind}: it has no forward_features and forward_head; leave it out of the space, or take losses that "
         f"compare no {kind}s"
     )
-    assert refusal("mapless", device="meta", wanted=wanted) == f"candidate mapless(): {lack}"
+    assert rejection("mapless", device="meta", wanted=wanted) == f"candidate mapless(): {lack}"
     network = build("mapless", wanted=wanted)  # only the meta device is for trying
     with pytest.raises(SpaceError) as caught:
         check_student(network, torch.rand(2, 1, 32, 32), wanted)
@@ -179,10 +179,10 @@ def test_a_candidate_that_lacks_a_signal_is_told(wanted: Wanted, kind: str) -> N
 
 
 def test_a_candidate_that_has_its_signals_is_built() -> None:
-    wanted = Wanted(embedding=True, depths=(0.5, 1.0))
+    wanted = OutputRequest(embedding=True, depths=(0.5, 1.0))
     build("small_resnet", SMALL, device="meta", wanted=wanted)
     network = build("small_resnet", SMALL)
     assert check_student(network, torch.rand(2, 1, 32, 32), wanted) == ((6,), ((4, 32, 32), (6, 16, 16)))
     network.get_submodule("fc").forward = lambda x: torch.rand(len(x), 7)
     with pytest.raises(SpaceError, match="candidate small_resnet: gives no embedding: the logits that follow"):
-        check_student(network, torch.rand(2, 1, 32, 32), Wanted(embedding=True))
+        check_student(network, torch.rand(2, 1, 32, 32), OutputRequest(embedding=True))

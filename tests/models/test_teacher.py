@@ -35,7 +35,7 @@ def _touch(path: str, text: str) -> Tensor:
     return torch.zeros(1)
 
 
-def refusal(model: str, **changes: Any) -> str:
+def rejection(model: str, **changes: Any) -> str:
     with pytest.raises(TeacherError) as caught:
         load(model, **changes)
     assert len(str(caught.value).splitlines()) == 1
@@ -111,12 +111,12 @@ def test_a_teacher_of_three_channels_takes_grey(tmp_path: Path) -> None:
 
 
 def test_a_grey_teacher_refuses_colour(folder: Path) -> None:
-    message = refusal(f"{LOCAL_DIR}{folder}", channels=3)
+    message = rejection(f"{LOCAL_DIR}{folder}", channels=3)
     assert message.endswith("the teacher takes 1 channel, the data have 3; set data.channels=1")
 
 
 def test_a_wrong_number_of_classes_lists_both(folder: Path) -> None:
-    assert refusal(f"{LOCAL_DIR}{folder}", class_names=("ant", "bee")) == (
+    assert rejection(f"{LOCAL_DIR}{folder}", class_names=("ant", "bee")) == (
         "teacher.model: the teacher has 3 classes (ant, bee, cat), the data have 2 (ant, bee); "
         "use a teacher fine-tuned on these classes"
     )
@@ -124,7 +124,7 @@ def test_a_wrong_number_of_classes_lists_both(folder: Path) -> None:
 
 @pytest.mark.parametrize("names", [("ant", "cat", "bee"), ("ant", "bee", "cow")])
 def test_other_class_names_or_another_order_list_both(folder: Path, names: tuple[str, ...]) -> None:
-    assert refusal(f"{LOCAL_DIR}{folder}", class_names=names) == (
+    assert rejection(f"{LOCAL_DIR}{folder}", class_names=names) == (
         f"teacher.model: the teacher has 3 classes (ant, bee, cat), the data have 3 ({', '.join(names)}); "
         "names and order must agree"
     )
@@ -132,32 +132,32 @@ def test_other_class_names_or_another_order_list_both(folder: Path, names: tuple
 
 def test_a_folder_brings_its_own_weights_and_arguments(folder: Path) -> None:
     for extra in ({"checkpoint": "w.safetensors"}, {"arguments": {"depths": (1, 1)}}):
-        assert "brings its own weights and arguments" in refusal(f"{LOCAL_DIR}{folder}", **extra)
+        assert "brings its own weights and arguments" in rejection(f"{LOCAL_DIR}{folder}", **extra)
 
 
 def test_an_empty_folder_is_told(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing"):
-        assert f"{path} holds no config.json" in refusal(f"{LOCAL_DIR}{path}")
+        assert f"{path} holds no config.json" in rejection(f"{LOCAL_DIR}{path}")
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"architecture": "no_such_model"}', "\x00"])
 def test_a_damaged_description_is_told(folder: Path, text: str) -> None:
     (folder / "config.json").write_text(text)
-    assert f"{folder} cannot be loaded: " in refusal(f"{LOCAL_DIR}{folder}")
+    assert f"{folder} cannot be loaded: " in rejection(f"{LOCAL_DIR}{folder}")
 
 
 @pytest.mark.parametrize("keep", [0, 5, 100, -1])
 def test_damaged_weights_are_told(folder: Path, keep: int) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:keep])
-    assert f"{folder} cannot be loaded: " in refusal(f"{LOCAL_DIR}{folder}")
+    assert f"{folder} cannot be loaded: " in rejection(f"{LOCAL_DIR}{folder}")
 
 
 def test_weights_of_another_network_are_told(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     config["model_args"]["widths"] = [8, 8]
     (folder / "config.json").write_text(json.dumps(config))
-    assert "cannot be loaded: " in refusal(f"{LOCAL_DIR}{folder}")
+    assert "cannot be loaded: " in rejection(f"{LOCAL_DIR}{folder}")
 
 
 def to_pickle(folder: Path) -> None:
@@ -168,7 +168,7 @@ def to_pickle(folder: Path) -> None:
 def test_a_pickled_folder_is_opened_only_when_trusted(folder: Path) -> None:
     expected = load(f"{LOCAL_DIR}{folder}")(images())
     to_pickle(folder)
-    message = refusal(f"{LOCAL_DIR}{folder}")
+    message = rejection(f"{LOCAL_DIR}{folder}")
     assert "holds no model.safetensors; pickled weights can run any code" in message
     assert "--trust-pickle" in message
     assert torch.equal(load(f"{LOCAL_DIR}{folder}", trust_pickle=True)(images()), expected)
@@ -210,14 +210,14 @@ def test_a_checkpoint_of_a_timm_name(
 
 def test_a_checkpoint_of_other_classes_is_told(tmp_path: Path) -> None:
     path = checkpoint_of(tmp_path, make_network(classes=4))
-    message = refusal("small_resnet", checkpoint=path, arguments=SMALL)
+    message = rejection("small_resnet", checkpoint=path, arguments=SMALL)
     assert "the teacher has 4 classes, the data have 3 (ant, bee, cat)" in message
 
 
 def test_an_image_size_that_the_network_refuses_is_told(tmp_path: Path) -> None:
     arguments = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 2}
     path = checkpoint_of(tmp_path, make_network("vit_tiny_patch16_224", arguments))
-    message = refusal("vit_tiny_patch16_224", checkpoint=path, arguments=arguments, image_size=48)
+    message = rejection("vit_tiny_patch16_224", checkpoint=path, arguments=arguments, image_size=48)
     assert message.startswith("teacher.image_size: vit_tiny_patch16_224 cannot take 48x48 images: ")
 
 
@@ -225,7 +225,7 @@ def test_a_pickled_checkpoint_is_opened_only_when_trusted(tmp_path: Path) -> Non
     network = make_network()
     path = tmp_path / "weights.pt"
     torch.save({"state_dict": network.state_dict(), "extra": Touched(tmp_path / "evidence")}, path)
-    message = refusal("small_resnet", checkpoint=str(path), arguments=SMALL)
+    message = rejection("small_resnet", checkpoint=str(path), arguments=SMALL)
     assert "is no .safetensors file; pickled weights can run any code" in message
     assert not (tmp_path / "evidence").exists()
     teacher = load("small_resnet", checkpoint=str(path), arguments=SMALL, trust_pickle=True)
@@ -236,7 +236,7 @@ def test_a_pickled_checkpoint_is_opened_only_when_trusted(tmp_path: Path) -> Non
 def test_a_pickle_under_another_name_is_not_opened(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     path.write_bytes(pickle.dumps(Touched(tmp_path / "evidence")))
-    assert "does not fit small_resnet: " in refusal("small_resnet", checkpoint=str(path), arguments=SMALL)
+    assert "does not fit small_resnet: " in rejection("small_resnet", checkpoint=str(path), arguments=SMALL)
     assert not (tmp_path / "evidence").exists()
 
 
@@ -249,12 +249,12 @@ def test_a_pickle_under_another_name_is_not_opened(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_missing_is_told(model: str, changes: dict[str, Any], expected: str) -> None:
-    assert expected in refusal(model, **changes)
+    assert expected in rejection(model, **changes)
 
 
 def test_a_checkpoint_that_does_not_fit_is_told(tmp_path: Path) -> None:
     path = checkpoint_of(tmp_path, make_network())
-    assert "does not fit small_resnet: " in refusal("small_resnet", checkpoint=path)
-    assert "does not fit test_resnet: " in refusal("test_resnet", checkpoint=path)
+    assert "does not fit small_resnet: " in rejection("small_resnet", checkpoint=path)
+    assert "does not fit test_resnet: " in rejection("test_resnet", checkpoint=path)
     Path(path).write_bytes(Path(path).read_bytes()[:50])
-    assert "does not fit small_resnet: " in refusal("small_resnet", checkpoint=path, arguments=SMALL)
+    assert "does not fit small_resnet: " in rejection("small_resnet", checkpoint=path, arguments=SMALL)

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from nas_distill.errors import TeacherError
-from nas_distill.models.split_model import cut_body
+from nas_distill.model_outputs import OutputRequest
 from nas_distill.models.preprocess import Preprocess
+from nas_distill.models.split_model import cut_body
 from nas_distill.models.teacher import Teacher
-from nas_distill.model_outputs import Wanted
 from tests.models.networks import SMALL, images, make_network
 from tests.models.test_features import SMALL_SWIN
 
@@ -36,17 +36,17 @@ from tests.models.test_features import SMALL_SWIN
 )
 def test_its_signals_lead_to_the_logits(architecture: str, arguments: dict[str, Any], size: int, width: int) -> None:
     teacher = make_teacher(make_network(architecture, arguments), architecture, size=size)
-    batch, wanted = images(size=size), Wanted(embedding=True, depths=(0.5, 1.0))
-    shapes = teacher.check_signals(batch, wanted)
+    batch, wanted = images(size=size), OutputRequest(embedding=True, depths=(0.5, 1.0))
+    shapes = teacher.check_outputs(batch, wanted)
     assert shapes.embedding == (width,)
-    signals = teacher.signals(batch, wanted)
-    assert signals.embedding is not None
-    assert signals.embedding.shape == (4, width)
-    assert shapes.maps == tuple(tuple(feature_map.shape[1:]) for feature_map in signals.maps)
-    for signal in (signals.logits, signals.embedding, *signals.maps):
+    outputs = teacher.outputs(batch, wanted)
+    assert outputs.embedding is not None
+    assert outputs.embedding.shape == (4, width)
+    assert shapes.maps == tuple(tuple(feature_map.shape[1:]) for feature_map in outputs.maps)
+    for signal in (outputs.logits, outputs.embedding, *outputs.maps):
         assert signal.dtype == torch.float32
         assert not signal.requires_grad
-    torch.testing.assert_close(signals.logits, teacher(batch), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(outputs.logits, teacher(batch), rtol=1e-4, atol=1e-4)
 
 
 class Odd(nn.Module):
@@ -88,15 +88,15 @@ class Odd(nn.Module):
 )
 def test_a_teacher_without_an_embedding_is_told(way: str, reason: str) -> None:
     with pytest.raises(TeacherError) as caught:
-        make_teacher(Odd(way), "odd").check_signals(images(), Wanted(embedding=True))
+        make_teacher(Odd(way), "odd").check_outputs(images(), OutputRequest(embedding=True))
     assert str(caught.value).startswith(f"teacher.embeddings: odd gives no embedding: {reason}; set teacher.embeddings")
 
 
 def test_a_teacher_without_a_feature_map_is_told() -> None:
     teacher = make_teacher(Odd(""), "odd")
-    for ask in (teacher.signals, teacher.check_signals):
+    for ask in (teacher.outputs, teacher.check_outputs):
         with pytest.raises(TeacherError) as caught:
-            ask(images(), Wanted(depths=(0.5,)))
+            ask(images(), OutputRequest(depths=(0.5,)))
         assert str(caught.value) == (
             "teacher.model: odd gives no feature map: it has no forward_intermediates for depth 0.5; take losses of "
             "logits or embeddings, or a teacher with timm's forward_intermediates and forward_head"
@@ -120,9 +120,9 @@ def test_it_answers_in_float32_whatever_surrounds_it() -> None:
     expected = teacher(images())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(teacher(images()), expected)
-        signals = teacher.signals(images(), Wanted(embedding=True, depths=(1.0,)))
-    assert torch.equal(signals.logits, expected)
-    assert signals.maps[0].dtype == torch.float32
+        outputs = teacher.outputs(images(), OutputRequest(embedding=True, depths=(1.0,)))
+    assert torch.equal(outputs.logits, expected)
+    assert outputs.maps[0].dtype == torch.float32
 
 
 @pytest.mark.parametrize(
@@ -144,10 +144,10 @@ def test_its_head_answers_from_the_map(
     digest = teacher.weights_sha256()
     head = teacher.head()
     assert (head.features, head.num_classes) == (features, teacher.num_classes)
-    signals = teacher.signals(images(size=size), Wanted(embedding=True, depths=(1.0,)))
-    assert signals.embedding is not None
-    torch.testing.assert_close(head(signals.maps[0]), signals.logits)
-    torch.testing.assert_close(head(signals.maps[0], pre_logits=True), signals.embedding)
+    outputs = teacher.outputs(images(size=size), OutputRequest(embedding=True, depths=(1.0,)))
+    assert outputs.embedding is not None
+    torch.testing.assert_close(head(outputs.maps[0]), outputs.logits)
+    torch.testing.assert_close(head(outputs.maps[0], pre_logits=True), outputs.embedding)
     assert teacher.weights_sha256() == digest
     theirs = {parameter.data_ptr() for parameter in teacher.parameters()}
     assert all(parameter.data_ptr() not in theirs for parameter in head.parameters())

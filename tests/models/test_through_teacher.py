@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from nas_distill.errors import SpaceError
-from nas_distill.models.features import check_signals, network_signals
+from nas_distill.model_outputs import OutputRequest
 from nas_distill.models.cost import measure_cost, measure_module_cost
+from nas_distill.models.features import check_outputs, network_outputs
 from nas_distill.models.split_model import cut_body
 from nas_distill.models.student import build_student
 from nas_distill.models.teacher import Teacher
 from nas_distill.models.through_teacher import Projector, TeacherHead, ThroughTeacher
 from nas_distill.records import StudentSpec
-from nas_distill.model_outputs import Wanted
 from tests.models import test_student
 from tests.models.networks import make_network
 from tests.models.test_features import SMALL, SMALL_SWIN, SMALL_VIT
@@ -27,7 +27,7 @@ from tests.models.test_teacher_network import make_teacher
 
 SHAPE: dict[str, Any] = {"num_classes": 3, "channels": 1, "image_size": 32}
 STUDENTS = [SMALL, ("test_efficientnet", {}), ("mobilenetv3_small_050", {}), SMALL_VIT, SMALL_SWIN]
-POOLED = Wanted(depths=(1.0,))
+POOLED = OutputRequest(depths=(1.0,))
 
 students = pytest.mark.parametrize(("architecture", "arguments"), STUDENTS, ids=[name for name, _ in STUDENTS])
 
@@ -59,8 +59,10 @@ def test_the_projected_map_leads_through_the_teacher_s_classifier(
     head: TeacherHead, architecture: str, arguments: dict[str, Any]
 ) -> None:
     student = build(head, architecture, arguments).eval()
-    shapes = check_signals(student, batch(), Wanted(embedding=True, depths=(0.5, 1.0)))
-    logits, embedding, (half, projected) = network_signals(student, batch(), Wanted(embedding=True, depths=(0.5, 1.0)))
+    shapes = check_outputs(student, batch(), OutputRequest(embedding=True, depths=(0.5, 1.0)))
+    logits, embedding, (half, projected) = network_outputs(
+        student, batch(), OutputRequest(embedding=True, depths=(0.5, 1.0))
+    )
     assert embedding is not None
     assert shapes.embedding == (12,)
     assert torch.equal(projected, student.forward_features(batch()))
@@ -69,13 +71,13 @@ def test_the_projected_map_leads_through_the_teacher_s_classifier(
     assert torch.equal(logits, student(batch()))
     torch.testing.assert_close(logits, head(projected))
     torch.testing.assert_close(embedding, projected.mean((2, 3)))
-    assert torch.equal(half, network_signals(student.backbone, batch(), Wanted(depths=(0.5, 1.0))).maps[0])
+    assert torch.equal(half, network_outputs(student.backbone, batch(), OutputRequest(depths=(0.5, 1.0))).maps[0])
 
 
 @pytest.mark.parametrize(("size", "expected"), [(8, 4), (16, 8), (32, 16), (64, 16)])
 def test_the_larger_map_is_pooled_to_the_smaller(head: TeacherHead, size: int, expected: int) -> None:
     student = build(head).eval()
-    (source,) = network_signals(student.backbone, batch(size=size), POOLED).maps
+    (source,) = network_outputs(student.backbone, batch(size=size), POOLED).maps
     projected = student.forward_features(batch(size=size))
     assert projected.shape == (4, 12, expected, expected)
     pooled = source.reshape(4, 6, expected, size // 2 // expected, expected, -1).mean((3, 5))
@@ -96,7 +98,7 @@ def test_it_learns_what_is_not_the_teacher_s(head: TeacherHead, architecture: st
     student = build(head, architecture, arguments).requires_grad_(True).train()
     before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
     optimizer = torch.optim.SGD(student.parameters(), lr=0.1, weight_decay=0.1)
-    (projected,) = network_signals(student, batch(), POOLED).maps
+    (projected,) = network_outputs(student, batch(), POOLED).maps
     mse_loss(projected, torch.rand(projected.shape)).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     after = student.state_dict()
@@ -143,7 +145,7 @@ def test_it_costs_all_that_is_deployed(head: TeacherHead, architecture: str, arg
     spec = StudentSpec(architecture=architecture, arguments=arguments)
     student = build(head, architecture, arguments)
     real = measure_module_cost(student, channels=1, image_size=32)
-    assert measure_cost(spec, **SHAPE, through=head, wanted=Wanted(embedding=True, depths=(0.5, 1.0))) == real
+    assert measure_cost(spec, **SHAPE, through=head, wanted=OutputRequest(embedding=True, depths=(0.5, 1.0))) == real
     body = cut_body(build_student(spec, **SHAPE), batch(1))
     parts = (body, student.projector, head)
     assert real.num_params == sum(parameter.numel() for part in parts for parameter in part.parameters())
@@ -160,13 +162,13 @@ def test_macs_are_those_of_the_pooled_map(head: TeacherHead) -> None:
 
 @students
 def test_the_meta_device_tells_the_signals(head: TeacherHead, architecture: str, arguments: dict[str, Any]) -> None:
-    wanted = Wanted(embedding=True, depths=(0.5, 1.0))
+    wanted = OutputRequest(embedding=True, depths=(0.5, 1.0))
     spec = StudentSpec(architecture=architecture, arguments=arguments)
     student = build_student(spec, **SHAPE, through=head, device="meta")
     assert {tensor.device.type for tensor in student.state_dict().values()} == {"meta"}
     assert {tensor.device.type for tensor in head.state_dict().values()} == {"cpu"}
-    on_meta = check_signals(student, batch().to("meta"), wanted)
-    assert on_meta == check_signals(build(head, architecture, arguments), batch(), wanted)
+    on_meta = check_outputs(student, batch().to("meta"), wanted)
+    assert on_meta == check_outputs(build(head, architecture, arguments), batch(), wanted)
 
 
 def test_what_is_saved_is_complete(head: TeacherHead, tmp_path: Path) -> None:
@@ -200,8 +202,8 @@ def test_teachers_of_other_kinds(architecture: str, arguments: dict[str, Any]) -
     teacher = teacher_of(architecture, arguments)
     student = build(teacher.head()).train()
     assert student(batch()).shape == (4, 3)
-    signals = teacher.signals((255 * batch()).to(torch.uint8), POOLED)
-    torch.testing.assert_close(student.forward_head(signals.maps[0]), signals.logits)
+    outputs = teacher.outputs((255 * batch()).to(torch.uint8), POOLED)
+    torch.testing.assert_close(student.forward_head(outputs.maps[0]), outputs.logits)
 
 
 def test_a_student_without_a_map_is_refused(head: TeacherHead) -> None:

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from nas_distill.errors import RunError
-from nas_distill.records.base import parse_record
 from nas_distill.records import StudentSpec, TrialRecord
+from nas_distill.records.base import parse_record
 from tests.records.test_records import make_trial
 
 

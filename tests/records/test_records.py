@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from nas_distill.errors import RunError
-from nas_distill.records.base import Record, parse_record
 from nas_distill.records import (
     Cost,
     EpochMetrics,
@@ -25,6 +24,7 @@ from nas_distill.records import (
     TrialRecord,
     TrialStatus,
 )
+from nas_distill.records.base import Record, parse_record
 
 NAMES = st.text(string.ascii_letters + string.digits + "_.", min_size=1, max_size=8)
 SHARES = st.floats(0.0, 1.0)

@@ -13,7 +13,6 @@ from optuna.trial import TrialState
 from nas_distill.config import DataConfig, SearchConfig
 from nas_distill.config.loading import dump_config
 from nas_distill.data.manifest import DataManifest, SplitSettings
-from nas_distill.run_directory.files import write_record, write_text
 from nas_distill.records import (  # fmt: skip
     Cost,
     EpochMetrics,
@@ -24,6 +23,7 @@ from nas_distill.records import (  # fmt: skip
     TrialRecord,
     TrialStatus,
 )
+from nas_distill.run_directory.files import write_record, write_text
 from nas_distill.run_directory.layout import RunDirectory
 
 FAMILIES = (
@@ -135,7 +135,7 @@ def make_run(
     *,
     config: SearchConfig | None = None,
     teacher: TeacherRecord | None = None,
-    refusals: Sequence[str] = (),
+    rejections: Sequence[str] = (),
     running: int = 0,
     lost: int = 0,
 ) -> RunDirectory:
@@ -146,7 +146,7 @@ def make_run(
         records: Ended trials; their numbers are given anew, in order.
         config: Of the search.
         teacher: The fixed network.
-        refusals: One refused candidate per reason.
+        rejections: One refused candidate per reason.
         running: Trials in flight.
         lost: Failed trials without a record.
     """
@@ -163,8 +163,8 @@ def make_run(
     study.set_user_attr("teacher", teacher.model_dump_json())
     for number, record in enumerate(records):
         study.add_trial(_frozen(record.model_copy(update={"number": number}), config.objectives))
-    for reason in refusals:
-        attributes = {"refusal": reason, "spec": make_spec(0).model_dump_json()}
+    for reason in rejections:
+        attributes = {"rejection": reason, "spec": make_spec(0).model_dump_json()}
         study.add_trial(optuna.trial.create_trial(state=TrialState.PRUNED, user_attrs=attributes))
     for _ in range(lost):
         attributes = {"spec": make_spec(1).model_dump_json(), "cost": teacher.cost.model_dump_json()}

@@ -10,11 +10,11 @@ import pytest
 from nas_distill.analysis.trials.study_reader import COLUMNS
 from nas_distill.config import BudgetConfig, SearchConfig
 from nas_distill.errors import RunError
-from nas_distill.run_directory.files import read_record
 from nas_distill.records import StudentSpec, TrialRecord
 from nas_distill.report import build_report, front_table, headline, load_content
 from nas_distill.report.build import PicksFile
 from nas_distill.report.sections.facts import run_facts
+from nas_distill.run_directory.files import read_record
 from nas_distill.run_directory.layout import RunDirectory
 from tests.report.factory import make_record, make_records, make_run
 
@@ -59,7 +59,7 @@ def _run(path: Path, records: list[TrialRecord], **arguments: object) -> RunDire
 
 @pytest.mark.parametrize("count", [0, 1, 2, 16, 200])
 def test_the_page_is_whole_and_asks_for_nothing(tmp_path: Path, count: int) -> None:
-    run = _run(tmp_path, make_records(count, families=9), refusals=["too large"] * 3, running=1, lost=2)
+    run = _run(tmp_path, make_records(count, families=9), rejections=["too large"] * 3, running=1, lost=2)
     text = build_report(run).html.read_text()
     page = _Page(text)
     assert page.stack == []
@@ -88,14 +88,14 @@ def test_the_report_of_one_run_is_the_same_twice(tmp_path: Path) -> None:
 def test_text_from_outside_is_escaped(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>|*x*"
     spec = StudentSpec(architecture=evil, family=evil, arguments={"a": evil})
-    run = _run(tmp_path, [make_record(0, gap_points=1.0, num_params=1000, spec=spec)], refusals=[evil])
+    run = _run(tmp_path, [make_record(0, gap_points=1.0, num_params=1000, spec=spec)], rejections=[evil])
     paths = build_report(run)
     assert "<script>alert" not in paths.html.read_text()
     assert r"\<script\>alert(1)\</script\>\|\*x\*" in paths.markdown.read_text()
 
 
 def test_a_run_without_a_complete_trial_says_so(tmp_path: Path) -> None:
-    run = _run(tmp_path, make_records(2, failed=2), refusals=["too large"])
+    run = _run(tmp_path, make_records(2, failed=2), rejections=["too large"])
     paths = build_report(run)
     page = _Page(paths.html.read_text())
     assert "No student has been fully trained." in page.words

@@ -42,7 +42,7 @@ def test_the_help_lists_all_that_is_read() -> None:
 
 
 def test_it_prints_front_picks_counts_and_path(tmp_path: Path) -> None:
-    run = make_run(tmp_path, make_records(16, failed=2), refusals=["too large"])
+    run = make_run(tmp_path, make_records(16, failed=2), rejections=["too large"])
     result = CliRunner().invoke(command, [str(tmp_path)])
     assert result.exit_code == 0
     assert "students" in result.output

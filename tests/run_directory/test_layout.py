@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from nas_distill.errors import RunError
-from nas_distill.run_directory.files import read_record, write_atomic, write_record, write_text
 from nas_distill.records import Cost, EpochMetrics, Recipe, StudentSpec, TeacherRecord, TrialRecord, TrialStatus
+from nas_distill.run_directory.files import read_record, write_atomic, write_record, write_text
 from nas_distill.run_directory.layout import RunDirectory, TrialFolder
 from tests.helpers import file_size_limit
 

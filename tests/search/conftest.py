@@ -9,7 +9,8 @@ from contextlib import contextmanager
 import pytest
 
 from nas_distill.config import ResourcesConfig
-from nas_distill.search import cluster, service
+from nas_distill.search import service
+from nas_distill.search.backend import cluster
 from nas_distill.trial.context import TrialContext, open_context
 from tests.helpers import SmallRun
 from tests.search import processes
@@ -17,7 +18,7 @@ from tests.search import processes
 
 @pytest.fixture(scope="module")
 def context(small_run: SmallRun) -> TrialContext:
-    return open_context(small_run.workplace())
+    return open_context(small_run.worker_config())
 
 
 @pytest.fixture(scope="module")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from nas_distill.records.task import Assignment
-from nas_distill.run_directory.results import trial_record
 from nas_distill.records import StudentMetrics, TrialRecord, TrialStatus
+from nas_distill.records.task import TrialTask
+from nas_distill.run_directory.results import trial_record
 
 
-def complete(assignment: Assignment, gap: float = 1.5) -> TrialRecord:
+def complete(task: TrialTask, gap: float = 1.5) -> TrialRecord:
     """Returns the record of a trial that was trained to its end, with this gap."""
     metrics = StudentMetrics(
         top1=0.9, nll_nats=0.3, gap_points=gap, agreement=0.9, divergence_nats=0.1, train_top1=0.95,
         train_agreement=0.95, train_divergence_nats=0.05, generalisation_gap_points=5.0, capacity_ratio=0.1,
         class_gap_points=(gap,), class_counts=(10,),
     )  # fmt: skip
-    return trial_record(assignment, status=TrialStatus.COMPLETE, curve=(), metrics=metrics)
+    return trial_record(task, status=TrialStatus.COMPLETE, curve=(), metrics=metrics)

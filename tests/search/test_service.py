@@ -10,6 +10,7 @@ import pytest
 from optuna.trial import TrialState
 
 from nas_distill.analysis.trials.study_reader import load_frame
+from nas_distill.callbacks import NullProgress
 from nas_distill.config import (
     LOCAL_DIR,
     AshaConfig,
@@ -22,12 +23,11 @@ from nas_distill.config import (
     ViewsConfig,
 )
 from nas_distill.errors import ClusterError, ConfigError, RunError, SpaceError, StudyError, TeacherError
-from nas_distill.callbacks import Silent
 from nas_distill.records import Recipe, TrialRecord
 from nas_distill.report import load_content
-from nas_distill.search.setup.prepare import prepare
-from nas_distill.search.service import resume_search, start_search
 from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.search.service import resume_search, start_search
+from nas_distill.search.setup.prepare import prepare
 from tests.helpers import SMALL_DATA, Heard, SmallRun, make_small_run
 
 pytestmark = pytest.mark.usefixtures("shared_cluster")
@@ -180,7 +180,7 @@ def test_what_cannot_work_is_said_in_one_line(
 ) -> None:
     with pytest.raises(error, match=message) as caught:
         start_search(
-            make_config(small_run, **{"budget": BudgetConfig(max_refusals=5)} | parts), tmp_path / "run", Heard()
+            make_config(small_run, **{"budget": BudgetConfig(max_rejections=5)} | parts), tmp_path / "run", Heard()
         )
     assert "\n" not in str(caught.value)
 
@@ -255,7 +255,7 @@ def test_a_teacher_is_trained_without_a_probe(tmp_path: Path) -> None:
             }
         )
         runs.append(RunDirectory(tmp_path / name))
-        prepare(runs[-1], config, Silent())
+        prepare(runs[-1], config, NullProgress())
     assert runs[0].read_teacher().weights_sha256 == runs[1].read_teacher().weights_sha256
 
 

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from nas_distill.config import ExecutionConfig
+from nas_distill.model_outputs import OutputRequest
 from nas_distill.models.student import build_student
 from nas_distill.records import Recipe, StudentSpec
-from nas_distill.model_outputs import Wanted
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.execution import options as open_options
 from nas_distill.train.execution import probe, settle
 from nas_distill.train.loop import Trainer
-from nas_distill.trial.run import rehearse
 from nas_distill.trial.context import TrialContext, open_context
-from tests.helpers import SmallRun, make_assignment
+from nas_distill.trial.run import profile_memory
+from tests.helpers import SmallRun, make_task
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -28,7 +28,7 @@ RECIPE = Recipe(epochs=4, batch_size=32)
 
 @pytest.fixture(scope="module")
 def context(small_run: SmallRun) -> TrialContext:
-    return open_context(small_run.workplace().model_copy(update={"cuda": True}))
+    return open_context(small_run.worker_config().model_copy(update={"cuda": True}))
 
 
 @pytest.fixture
@@ -41,13 +41,13 @@ def _full_float32() -> Iterator[None]:
 
 def make_trainer(context: TrialContext, execution: ExecutionConfig) -> Trainer:
     torch.manual_seed(3)
-    lesson = context.lesson(make_assignment())
+    trial_inputs = context.trial_inputs(make_task())
     return Trainer(
         build_student(SPEC, num_classes=10, channels=1, image_size=8),
         recipe=RECIPE,
-        data=lesson.data,
-        targets=lesson.targets,
-        reference=lesson.reference,
+        data=trial_inputs.data,
+        targets=trial_inputs.targets,
+        reference=trial_inputs.reference,
         seed=3,
         device=context.device,
         execution=execution,
@@ -101,7 +101,7 @@ def test_no_step_waits_for_the_device(context: TrialContext) -> None:
 
 @pytest.mark.usefixtures("_full_float32")
 def test_the_gpu_trains_what_the_cpu_trains(context: TrialContext, small_run: SmallRun) -> None:
-    on_cpu = make_trainer(open_context(small_run.workplace()), EXECUTIONS[0])
+    on_cpu = make_trainer(open_context(small_run.worker_config()), EXECUTIONS[0])
     on_gpu = make_trainer(context, EXECUTIONS[0])
     for _ in range(2):
         assert on_gpu.run_epoch().train_loss == pytest.approx(on_cpu.run_epoch().train_loss, rel=0.02)
@@ -119,24 +119,24 @@ def test_every_option_is_correct_and_timed(context: TrialContext) -> None:
 
 
 def test_a_rehearsal_measures_memory(context: TrialContext) -> None:
-    assignment = make_assignment(spec=SPEC, recipe=RECIPE)
-    peak = rehearse(assignment, context)
+    task = make_task(spec=SPEC, recipe=RECIPE)
+    peak = profile_memory(task, context)
     assert 0 < peak.peak_bytes < peak.device_bytes
-    larger = rehearse(assignment.model_copy(update={"recipe": RECIPE.model_copy(update={"batch_size": 320})}), context)
+    larger = profile_memory(task.model_copy(update={"recipe": RECIPE.model_copy(update={"batch_size": 320})}), context)
     assert larger.peak_bytes >= peak.peak_bytes
 
 
 def test_answers_too_large_for_the_device_are_gathered_on_the_host(
     context: TrialContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nas_distill.knowledge import slab
+    from nas_distill.knowledge import shard
     from nas_distill.knowledge.targets import StoredTargets
 
-    targets = context.lesson(make_assignment()).targets
+    targets = context.trial_inputs(make_task()).targets
     assert isinstance(targets, StoredTargets)
     indices = torch.randperm(320, device=context.device)[:64]
-    resident = targets.signals(1, indices, torch.empty(0), Wanted()).logits
-    monkeypatch.setattr(slab, "_RESIDENT_SHARE", 0.0)
+    resident = targets.outputs(1, indices, torch.empty(0), OutputRequest()).logits
+    monkeypatch.setattr(shard, "_RESIDENT_SHARE", 0.0)
     fresh = StoredTargets(targets._knowledge, context.device)
-    assert torch.equal(fresh.signals(1, indices, torch.empty(0), Wanted()).logits, resident)
+    assert torch.equal(fresh.outputs(1, indices, torch.empty(0), OutputRequest()).logits, resident)
     assert resident.device.type == "cuda"

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from nas_distill.errors import ConfigError
 from nas_distill.knowledge.targets import Targets
+from nas_distill.model_outputs import ModelOutputs, OutputRequest, OutputShapes
 from nas_distill.models.student import build_student
-from nas_distill.records.recipe import Adaptation, Recipe
 from nas_distill.records import EpochMetrics
-from nas_distill.model_outputs import Signals, SignalShapes, Wanted
+from nas_distill.records.recipe import Adaptation, Recipe
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.loop import Trainer
-from nas_distill.trial.context import Lesson
-from tests.helpers import CPU, TINY_SPEC, SmallRun, open_lesson
+from nas_distill.trial.context import TrialInputs
+from tests.helpers import CPU, TINY_SPEC, SmallRun, open_trial_inputs
 
 BASE = Recipe(losses={"kd": {"weight": 0.9}}, label_weight=0.1, epochs=4, batch_size=32, learning_rate=1e-2)
 HURT = 3
@@ -31,13 +31,13 @@ class HurtfulTargets:
     def __init__(self, targets: Targets, labels: Tensor) -> None:
         self._targets, self._labels = targets, labels
 
-    def signals(self, view: int, indices: Tensor, images: Tensor, wanted: Wanted) -> Signals:
-        found = self._targets.signals(view, indices, images, wanted)
+    def outputs(self, view: int, indices: Tensor, images: Tensor, wanted: OutputRequest) -> ModelOutputs:
+        found = self._targets.outputs(view, indices, images, wanted)
         wrong = torch.full_like(found.logits, -10.0)
         wrong[:, HURT + 1] = 10.0
         return found._replace(logits=torch.where((self._labels[indices] == HURT)[:, None], wrong, found.logits))
 
-    def shapes(self, images: Tensor, wanted: Wanted) -> SignalShapes:
+    def shapes(self, images: Tensor, wanted: OutputRequest) -> OutputShapes:
         return self._targets.shapes(images, wanted)
 
 
@@ -46,37 +46,37 @@ class NarrowTargets(HurtfulTargets):
 
     largest = 0
 
-    def signals(self, view: int, indices: Tensor, images: Tensor, wanted: Wanted) -> Signals:
+    def outputs(self, view: int, indices: Tensor, images: Tensor, wanted: OutputRequest) -> ModelOutputs:
         self.largest = max(self.largest, len(images))
         if len(images) > BASE.batch_size:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
-        return super().signals(view, indices, images, wanted)
+        return super().outputs(view, indices, images, wanted)
 
 
 class SilentTargets:
     """Is not to be asked."""
 
-    def signals(self, view: int, indices: Tensor, images: Tensor, wanted: Wanted) -> Signals:
+    def outputs(self, view: int, indices: Tensor, images: Tensor, wanted: OutputRequest) -> ModelOutputs:
         raise AssertionError
 
-    def shapes(self, images: Tensor, wanted: Wanted) -> SignalShapes:
+    def shapes(self, images: Tensor, wanted: OutputRequest) -> OutputShapes:
         raise AssertionError
 
 
 @pytest.fixture(scope="module")
-def lesson(small_run: SmallRun) -> Lesson:
-    return open_lesson(small_run.workplace())
+def trial_inputs(small_run: SmallRun) -> TrialInputs:
+    return open_trial_inputs(small_run.worker_config())
 
 
-def make_trainer(lesson: Lesson, adaptive: dict[str, Any], **changes: Any) -> Trainer:
+def make_trainer(trial_inputs: TrialInputs, adaptive: dict[str, Any], **changes: Any) -> Trainer:
     torch.manual_seed(0)
     recipe = Recipe(**{**dict(BASE), **changes, "adaptive": Adaptation(**adaptive)})
     return Trainer(
         build_student(TINY_SPEC, num_classes=10, channels=1, image_size=8),
         recipe=recipe,
-        data=lesson.data,
-        targets=lesson.targets,
-        reference=lesson.reference,
+        data=trial_inputs.data,
+        targets=trial_inputs.targets,
+        reference=trial_inputs.reference,
         seed=3,
         device=CPU,
     )
@@ -89,20 +89,22 @@ def run(trainer: Trainer) -> list[EpochMetrics]:
     return curve
 
 
-def test_the_teacher_ends_with_its_share_of_the_epochs(lesson: Lesson) -> None:
-    curve = run(make_trainer(lesson, {"teacher_until": 0.5}))
+def test_the_teacher_ends_with_its_share_of_the_epochs(trial_inputs: TrialInputs) -> None:
+    curve = run(make_trainer(trial_inputs, {"teacher_until": 0.5}))
     assert [set(point.loss_parts) for point in curve] == [{"label", "kd"}] * 2 + [{"label"}] * 2
     assert curve[-1].train_loss == pytest.approx(curve[-1].loss_parts["label"]), "the labels took its weight over"
 
 
-def test_the_teacher_ends_on_a_plateau(lesson: Lesson) -> None:
-    curve = run(make_trainer(lesson, {"teacher_patience": 1}, learning_rate=1e-7, ema_decay=0.0, warmup_share=0.0))
+def test_the_teacher_ends_on_a_plateau(trial_inputs: TrialInputs) -> None:
+    curve = run(
+        make_trainer(trial_inputs, {"teacher_patience": 1}, learning_rate=1e-7, ema_decay=0.0, warmup_share=0.0)
+    )
     assert set(curve[0].loss_parts) == {"label", "kd"}
     assert set(curve[-1].loss_parts) == {"label"}, "a training that stands still has a plateau at once"
 
 
-def test_annealing_goes_over_to_the_labels(lesson: Lesson) -> None:
-    curve = run(make_trainer(lesson, {"weight_course": "linear", "weight_end": 0.0}))
+def test_annealing_goes_over_to_the_labels(trial_inputs: TrialInputs) -> None:
+    curve = run(make_trainer(trial_inputs, {"weight_schedule": "linear", "weight_end": 0.0}))
     second = curve[1]
     expected = (0.1 + 0.9 / 3) * second.loss_parts["label"] + 0.9 * 2 / 3 * second.loss_parts["kd"]
     assert second.train_loss == pytest.approx(expected, rel=1e-5)
@@ -113,28 +115,30 @@ def test_annealing_goes_over_to_the_labels(lesson: Lesson) -> None:
     "adaptive",
     [
         {"teacher_patience": 1},
-        {"sample_weighting": "correctness", "temperature_course": "cosine"},
+        {"sample_weighting": "correctness", "temperature_schedule": "cosine"},
     ],
 )
 @pytest.mark.parametrize("cut", [1, 3])
 def test_going_on_from_a_checkpoint_changes_nothing(
-    lesson: Lesson, tmp_path: Path, adaptive: dict[str, Any], cut: int
+    trial_inputs: TrialInputs, tmp_path: Path, adaptive: dict[str, Any], cut: int
 ) -> None:
-    straight = make_trainer(lesson, adaptive)
+    straight = make_trainer(trial_inputs, adaptive)
     expected = run(straight)
-    first = make_trainer(lesson, adaptive)
+    first = make_trainer(trial_inputs, adaptive)
     for _ in range(cut):
         first.run_epoch()
     save_state(tmp_path / "state.safetensors", first.state())
-    second = make_trainer(lesson, adaptive)
+    second = make_trainer(trial_inputs, adaptive)
     second.load(load_state(tmp_path / "state.safetensors"))
     assert run(second) == expected[cut:]
     assert second.released_classes == straight.released_classes
 
 
 @pytest.mark.parametrize("cut", [2, 4, 6])
-def test_the_hurt_class_is_released_and_stays_so_across_a_checkpoint(lesson: Lesson, tmp_path: Path, cut: int) -> None:
-    hurtful = replace(lesson, targets=HurtfulTargets(lesson.targets, lesson.data.train.labels))
+def test_the_hurt_class_is_released_and_stays_so_across_a_checkpoint(
+    trial_inputs: TrialInputs, tmp_path: Path, cut: int
+) -> None:
+    hurtful = replace(trial_inputs, targets=HurtfulTargets(trial_inputs.targets, trial_inputs.data.train.labels))
     straight, first, second = (
         make_trainer(hurtful, {"release": True, "release_holdout": 0.25}, epochs=7) for _ in range(3)
     )
@@ -149,59 +153,63 @@ def test_the_hurt_class_is_released_and_stays_so_across_a_checkpoint(lesson: Les
     assert second.released_classes == straight.released_classes
 
 
-def test_release_judges_the_pull_that_images_are_trained_with(lesson: Lesson) -> None:
+def test_release_judges_the_pull_that_images_are_trained_with(trial_inputs: TrialInputs) -> None:
     adaptive = {"release": True, "release_holdout": 0.25, "sample_weighting": "correctness"}
-    trainer = make_trainer(replace(lesson, targets=HurtfulTargets(lesson.targets, lesson.data.train.labels)), adaptive)
+    trainer = make_trainer(
+        replace(trial_inputs, targets=HurtfulTargets(trial_inputs.targets, trial_inputs.data.train.labels)), adaptive
+    )
     trainer.run_epoch()
-    guidance = trainer._guidance
-    labels = lesson.data.train.labels[guidance._held_out]
-    found = guidance._held_out_alignments(1, trainer._answering())
+    distillation = trainer._distillation
+    labels = trial_inputs.data.train.labels[distillation._held_out]
+    found = distillation._held_out_alignments(1, trainer._answering())
     # The teacher is sure that they are of another class: by its answer to the label they hardly pull at all.
     assert found[labels == HURT].abs().max() < 1e-6
     assert found[labels != HURT].abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(("share", "most"), [(0.1, 3), (0.001, 0)])
-def test_too_few_held_out_images_to_release_any_class_are_told(lesson: Lesson, share: float, most: int) -> None:
+def test_too_few_held_out_images_to_release_any_class_are_told(
+    trial_inputs: TrialInputs, share: float, most: int
+) -> None:
     message = rf"release_holdout: {share:g} holds out at most {most} training images of a class, .* takes 5; raise it"
     with pytest.raises(ConfigError, match=message):
-        make_trainer(lesson, {"release": True, "release_holdout": share})
+        make_trainer(trial_inputs, {"release": True, "release_holdout": share})
 
 
-def test_held_out_images_are_not_trained_on(lesson: Lesson) -> None:
-    trainer = make_trainer(lesson, {"release": True, "release_holdout": 0.25})
-    trained, held = trainer._guidance.positions, trainer._guidance._held_out
+def test_held_out_images_are_not_trained_on(trial_inputs: TrialInputs) -> None:
+    trainer = make_trainer(trial_inputs, {"release": True, "release_holdout": 0.25})
+    trained, held = trainer._distillation.positions, trainer._distillation._held_out
     assert set(trained.tolist()).isdisjoint(held.tolist())
-    assert len(trained) + len(held) == lesson.data.train.num_images
-    assert len(held) == pytest.approx(0.25 * lesson.data.train.num_images, abs=10)
+    assert len(trained) + len(held) == trial_inputs.data.train.num_images
+    assert len(held) == pytest.approx(0.25 * trial_inputs.data.train.num_images, abs=10)
     # Nor do they count as images that were trained on, where it is asked how much better those are answered.
-    subset = set(lesson.reference.subset_indices.tolist())
+    subset = set(trial_inputs.reference.subset_indices.tolist())
     assert subset & set(held.tolist())
     assert int(trainer.measure_subset().counts.sum()) == len(subset - set(held.tolist()))
 
 
-def test_a_lack_of_memory_for_held_out_images_halves_their_batches(lesson: Lesson) -> None:
-    targets = NarrowTargets(lesson.targets, lesson.data.train.labels)
-    trainer = make_trainer(replace(lesson, targets=targets), {"release": True, "release_holdout": 0.25}, epochs=7)
+def test_a_lack_of_memory_for_held_out_images_halves_their_batches(trial_inputs: TrialInputs) -> None:
+    targets = NarrowTargets(trial_inputs.targets, trial_inputs.data.train.labels)
+    trainer = make_trainer(replace(trial_inputs, targets=targets), {"release": True, "release_holdout": 0.25}, epochs=7)
     run(trainer)
     assert targets.largest > BASE.batch_size
     assert trainer.released_classes == (HURT,)
 
 
-def test_feature_maps_are_not_stored_and_the_way_out_is_told(lesson: Lesson) -> None:
+def test_feature_maps_are_not_stored_and_the_way_out_is_told(trial_inputs: TrialInputs) -> None:
     with pytest.raises(ConfigError, match=r"feature maps of the teacher are wanted, .*--online-teacher"):
-        make_trainer(lesson, {}, losses={"hint": {}})
+        make_trainer(trial_inputs, {}, losses={"hint": {}})
 
 
-def test_a_loss_of_weight_0_needs_nothing_of_the_teacher(lesson: Lesson) -> None:
-    teachers = replace(lesson, targets=SilentTargets())
-    expected = run(make_trainer(lesson, {}, losses={}, label_weight=1.0))
+def test_a_loss_of_weight_0_needs_nothing_of_the_teacher(trial_inputs: TrialInputs) -> None:
+    teachers = replace(trial_inputs, targets=SilentTargets())
+    expected = run(make_trainer(trial_inputs, {}, losses={}, label_weight=1.0))
     assert (
         run(make_trainer(teachers, {}, losses={"hint": {"weight": 0.0}, "rkd": {"weight": 0.0}}, label_weight=1.0))
         == expected
     )
 
 
-def test_embeddings_that_are_not_stored_are_told(lesson: Lesson) -> None:
+def test_embeddings_that_are_not_stored_are_told(trial_inputs: TrialInputs) -> None:
     with pytest.raises(ConfigError, match=r"embeddings are wanted, which were not stored; set teacher"):
-        make_trainer(lesson, {}, losses={"rkd": {}})
+        make_trainer(trial_inputs, {}, losses={"rkd": {}})

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from nas_distill.config import ExecutionConfig
 from nas_distill.errors import TrialError
+from nas_distill.model_outputs import ModelOutputs, OutputRequest, OutputShapes
 from nas_distill.models.student import build_student
 from nas_distill.records import EpochMetrics, Execution, Recipe, StudentSpec
-from nas_distill.model_outputs import Signals, SignalShapes, Wanted
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.loop import Trainer
-from nas_distill.trial.context import Lesson
-from tests.helpers import CPU, TINY_SPEC, SmallRun, open_lesson
+from nas_distill.trial.context import TrialInputs
+from tests.helpers import CPU, TINY_SPEC, SmallRun, open_trial_inputs
 
 VIT_SPEC = StudentSpec(
     architecture="vit_tiny_patch16_224",
@@ -25,12 +25,12 @@ VIT_SPEC = StudentSpec(
 
 
 @pytest.fixture(scope="module")
-def lesson(small_run: SmallRun) -> Lesson:
-    return open_lesson(small_run.workplace())
+def trial_inputs(small_run: SmallRun) -> TrialInputs:
+    return open_trial_inputs(small_run.worker_config())
 
 
 def make_trainer(
-    lesson: Lesson,
+    trial_inputs: TrialInputs,
     recipe: Recipe,
     spec: StudentSpec = TINY_SPEC,
     seed: int = 3,
@@ -43,9 +43,9 @@ def make_trainer(
     return Trainer(
         network,
         recipe=recipe,
-        data=lesson.data,
-        targets=lesson.targets,
-        reference=lesson.reference,
+        data=trial_inputs.data,
+        targets=trial_inputs.targets,
+        reference=trial_inputs.reference,
         seed=seed,
         device=CPU,
         execution=execution,
@@ -80,16 +80,16 @@ RECIPES = {
 @pytest.mark.parametrize("spec", [TINY_SPEC, VIT_SPEC], ids=["resnet", "vit"])
 @pytest.mark.parametrize("cut", [1, 3])
 def test_going_on_from_a_checkpoint_is_bit_identical(
-    lesson: Lesson, tmp_path: Path, recipe: Recipe, spec: StudentSpec, cut: int
+    trial_inputs: TrialInputs, tmp_path: Path, recipe: Recipe, spec: StudentSpec, cut: int
 ) -> None:
-    straight = make_trainer(lesson, recipe, spec)
+    straight = make_trainer(trial_inputs, recipe, spec)
     expected = run_to_end(straight)
 
-    first = make_trainer(lesson, recipe, spec)
+    first = make_trainer(trial_inputs, recipe, spec)
     curve = [first.run_epoch() for _ in range(cut)]
     save_state(tmp_path / "state.safetensors", first.state())
     torch.rand(17)  # whatever another trial did to the process's random numbers
-    second = make_trainer(lesson, recipe, spec, seed=3)
+    second = make_trainer(trial_inputs, recipe, spec, seed=3)
     second.load(load_state(tmp_path / "state.safetensors"))
     curve += run_to_end(second)
 
@@ -107,44 +107,44 @@ EXECUTIONS = [
 @pytest.mark.parametrize("execution", EXECUTIONS, ids=lambda e: f"{e.precision}-{e.memory_format}")
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "momentum"])
 def test_going_on_is_bit_identical_however_the_network_is_run(
-    lesson: Lesson, tmp_path: Path, execution: ExecutionConfig, optimizer: str
+    trial_inputs: TrialInputs, tmp_path: Path, execution: ExecutionConfig, optimizer: str
 ) -> None:
     # Wide enough for weights whose layout differs between the two memory formats, and for oneDNN (`_overruns`).
     spec = StudentSpec(architecture="small_resnet", arguments={"widths": (16, 20), "depths": (1, 1)})
     recipe = Recipe(epochs=4, batch_size=32, optimizer=optimizer, learning_rate=1e-2)
-    straight = make_trainer(lesson, recipe, spec, execution=execution)
+    straight = make_trainer(trial_inputs, recipe, spec, execution=execution)
     expected = run_to_end(straight)
     assert straight.execution.memory_format == execution.memory_format
 
-    first = make_trainer(lesson, recipe, spec, execution=execution)
+    first = make_trainer(trial_inputs, recipe, spec, execution=execution)
     curve = [first.run_epoch() for _ in range(2)]
     save_state(tmp_path / "state.safetensors", first.state())
-    second = make_trainer(lesson, recipe, spec, execution=execution)
+    second = make_trainer(trial_inputs, recipe, spec, execution=execution)
     second.load(load_state(tmp_path / "state.safetensors"))
     curve += run_to_end(second)
     assert without_time(curve) == without_time(expected)
     assert_same_weights(second.keep(), straight.keep())
 
 
-def test_the_choice_of_another_kind_of_device_is_not_taken_over(lesson: Lesson) -> None:
-    first = make_trainer(lesson, Recipe(epochs=2, batch_size=32), execution=EXECUTIONS[-1])
+def test_the_choice_of_another_kind_of_device_is_not_taken_over(trial_inputs: TrialInputs) -> None:
+    first = make_trainer(trial_inputs, Recipe(epochs=2, batch_size=32), execution=EXECUTIONS[-1])
     first.run_epoch()
-    second = make_trainer(lesson, Recipe(epochs=2, batch_size=32))
+    second = make_trainer(trial_inputs, Recipe(epochs=2, batch_size=32))
     second.load({**first.state(), "device": "cuda"})
     second.run_epoch()
     assert second.execution == Execution()
 
 
-def test_other_seeds_train_otherwise(lesson: Lesson) -> None:
+def test_other_seeds_train_otherwise(trial_inputs: TrialInputs) -> None:
     recipe = Recipe(epochs=1, batch_size=32)
-    one, other = make_trainer(lesson, recipe, seed=1), make_trainer(lesson, recipe, seed=2)
+    one, other = make_trainer(trial_inputs, recipe, seed=1), make_trainer(trial_inputs, recipe, seed=2)
     assert one.run_epoch().train_loss != other.run_epoch().train_loss
 
 
-def test_a_student_learns_from_the_teacher_alone(lesson: Lesson) -> None:
+def test_a_student_learns_from_the_teacher_alone(trial_inputs: TrialInputs) -> None:
     recipe = Recipe(epochs=16, batch_size=16, learning_rate=2e-2, label_weight=0.0)
     spec = StudentSpec(architecture="small_resnet", arguments={"widths": (8, 16), "depths": (1, 1)})
-    curve = run_to_end(make_trainer(lesson, recipe, spec))
+    curve = run_to_end(make_trainer(trial_inputs, recipe, spec))
     assert curve[-1].agreement is not None
     assert curve[-1].agreement > 0.75
     assert curve[-1].divergence_nats is not None
@@ -152,19 +152,19 @@ def test_a_student_learns_from_the_teacher_alone(lesson: Lesson) -> None:
     assert curve[-1].divergence_nats < 0.6 * curve[0].divergence_nats
 
 
-def test_loss_parts_add_up(lesson: Lesson) -> None:
+def test_loss_parts_add_up(trial_inputs: TrialInputs) -> None:
     recipe = Recipe(epochs=1, batch_size=32, label_weight=0.3, losses={"kd": {"weight": 0.7, "temperature": 2.0}})
-    point = make_trainer(lesson, recipe).run_epoch()
+    point = make_trainer(trial_inputs, recipe).run_epoch()
     assert set(point.loss_parts) == {"label", "kd"}
     assert point.train_loss == pytest.approx(0.3 * point.loss_parts["label"] + 0.7 * point.loss_parts["kd"], rel=1e-5)
 
 
-def test_the_control_never_asks_the_teacher(lesson: Lesson) -> None:
-    class Refusing:
-        def signals(self, view: int, indices: Tensor, images: Tensor, wanted: Wanted) -> Signals:
+def test_the_control_never_asks_the_teacher(trial_inputs: TrialInputs) -> None:
+    class Rejecting:
+        def outputs(self, view: int, indices: Tensor, images: Tensor, wanted: OutputRequest) -> ModelOutputs:
             raise AssertionError("the control asked the teacher")
 
-        def shapes(self, images: Tensor, wanted: Wanted) -> SignalShapes:
+        def shapes(self, images: Tensor, wanted: OutputRequest) -> OutputShapes:
             raise AssertionError("the control asked the teacher")
 
     recipe = Recipe(epochs=1, batch_size=32, losses={}, label_weight=1.0)
@@ -172,9 +172,9 @@ def test_the_control_never_asks_the_teacher(lesson: Lesson) -> None:
     trainer = Trainer(
         build_student(TINY_SPEC, num_classes=10, channels=1, image_size=8),
         recipe=recipe,
-        data=lesson.data,
-        targets=Refusing(),
-        reference=lesson.reference,
+        data=trial_inputs.data,
+        targets=Rejecting(),
+        reference=trial_inputs.reference,
         seed=0,
         device=CPU,
     )
@@ -183,27 +183,27 @@ def test_the_control_never_asks_the_teacher(lesson: Lesson) -> None:
     assert point.gap_points is not None
 
 
-def test_metrics_are_of_the_average_not_of_the_raw_weights(lesson: Lesson) -> None:
-    trainer = make_trainer(lesson, Recipe(epochs=2, batch_size=32, learning_rate=3e-2, ema_decay=0.999))
+def test_metrics_are_of_the_average_not_of_the_raw_weights(trial_inputs: TrialInputs) -> None:
+    trainer = make_trainer(trial_inputs, Recipe(epochs=2, batch_size=32, learning_rate=3e-2, ema_decay=0.999))
     point = trainer.run_epoch()
-    (batch,) = lesson.data.validation.batches(torch.arange(160), 160, device=CPU)
+    (batch,) = trial_inputs.data.validation.batches(torch.arange(160), 160, device=CPU)
     raw = trainer.state()["network"]
     average = trainer.state()["average"]
     assert not torch.equal(raw["fc.weight"], average["fc.weight"])
     kept = trainer.keep()
     assert torch.equal(kept.state_dict()["fc.weight"], average["fc.weight"])
     with torch.no_grad():
-        logits = kept(lesson.data.preprocess(batch.images))
+        logits = kept(trial_inputs.data.preprocess(batch.images))
     assert point.top1 == pytest.approx((logits.argmax(1) == batch.labels).float().mean().item())
 
 
-def test_early_stopping_keeps_the_best_epoch(lesson: Lesson) -> None:
+def test_early_stopping_keeps_the_best_epoch(trial_inputs: TrialInputs) -> None:
     # A learning rate this high makes later epochs worse than the best one.
     recipe = Recipe(
         epochs=40, batch_size=32, learning_rate=0.2, optimizer="momentum", early_stopping_patience=2, ema_decay=0.0,
         gradient_clip_norm=0.0, warmup_share=0.0,
     )  # fmt: skip
-    trainer = make_trainer(lesson, recipe)
+    trainer = make_trainer(trial_inputs, recipe)
     curve = run_to_end(trainer)
     assert len(curve) < 40
     best = max(range(len(curve)), key=lambda i: (curve[i].top1, -curve[i].nll_nats))
@@ -213,28 +213,28 @@ def test_early_stopping_keeps_the_best_epoch(lesson: Lesson) -> None:
     assert (kept.top1, kept.nll_nats) == (curve[best].top1, curve[best].nll_nats)
 
 
-def test_a_diverging_training_ends_with_the_reason(lesson: Lesson) -> None:
+def test_a_diverging_training_ends_with_the_reason(trial_inputs: TrialInputs) -> None:
     recipe = Recipe(epochs=3, batch_size=32, learning_rate=1e30, optimizer="sgd", gradient_clip_norm=0.0)
-    trainer = make_trainer(lesson, recipe)
+    trainer = make_trainer(trial_inputs, recipe)
     with pytest.raises(TrialError, match=r"lower recipe\.learning_rate"):
         run_to_end(trainer)
 
 
-def test_the_learning_rate_warms_up_and_comes_down(lesson: Lesson) -> None:
+def test_the_learning_rate_warms_up_and_comes_down(trial_inputs: TrialInputs) -> None:
     recipe = Recipe(epochs=6, batch_size=32, learning_rate=1e-2, warmup_share=0.2, min_learning_rate_share=0.05)
-    rates = [point.learning_rate for point in run_to_end(make_trainer(lesson, recipe))]
+    rates = [point.learning_rate for point in run_to_end(make_trainer(trial_inputs, recipe))]
     assert max(rates) <= 1e-2
     assert rates[1:] == sorted(rates[1:], reverse=True)
     assert rates[-1] == pytest.approx(5e-4, rel=0.2)
 
 
-def test_fewer_images_than_a_batch_make_one_step(lesson: Lesson) -> None:
-    point = make_trainer(lesson, Recipe(epochs=1, batch_size=4096)).run_epoch()
+def test_fewer_images_than_a_batch_make_one_step(trial_inputs: TrialInputs) -> None:
+    point = make_trainer(trial_inputs, Recipe(epochs=1, batch_size=4096)).run_epoch()
     assert point.epoch == 1
 
 
 def test_the_teacher_does_not_move_in_training(small_run: SmallRun) -> None:
-    online = open_lesson(small_run.workplace(_online_knowledge(small_run)))
+    online = open_trial_inputs(small_run.worker_config(_online_knowledge(small_run)))
     before = small_run.teacher.weights_sha256()
     teacher = online.targets._teacher  # type: ignore[attr-defined]
     assert teacher.weights_sha256() == before
@@ -245,18 +245,18 @@ def test_the_teacher_does_not_move_in_training(small_run: SmallRun) -> None:
     assert all(parameter.grad is None for parameter in teacher.parameters())
 
 
-def test_online_and_stored_answers_train_the_same_student(small_run: SmallRun, lesson: Lesson) -> None:
-    online = open_lesson(small_run.workplace(_online_knowledge(small_run)))
+def test_online_and_stored_answers_train_the_same_student(small_run: SmallRun, trial_inputs: TrialInputs) -> None:
+    online = open_trial_inputs(small_run.worker_config(_online_knowledge(small_run)))
     recipe = Recipe(epochs=4, batch_size=32)
-    stored_curve = run_to_end(make_trainer(lesson, recipe))
+    stored_curve = run_to_end(make_trainer(trial_inputs, recipe))
     online_curve = run_to_end(make_trainer(online, recipe))
     for mine, theirs in zip(stored_curve, online_curve, strict=True):
         assert mine.train_loss == pytest.approx(theirs.train_loss, rel=1e-3)
 
 
 def _online_knowledge(small: SmallRun) -> str:
+    from nas_distill.callbacks import NullProgress
     from nas_distill.knowledge.build import build_knowledge
-    from nas_distill.callbacks import Silent
 
     return build_knowledge(
         small.teacher,
@@ -266,18 +266,20 @@ def _online_knowledge(small: SmallRun) -> str:
         online=True,
         root=small.run.knowledge,
         device=CPU,
-        progress=Silent(),
+        progress=NullProgress(),
     ).folder.name
 
 
 @pytest.mark.parametrize("mix", ["mixup", "cutmix"])
 def test_mixed_views_train_on_mixed_labels(small_run: SmallRun, mix: str) -> None:
-    online = open_lesson(small_run.workplace(_online_knowledge(small_run)))
+    online = open_trial_inputs(small_run.worker_config(_online_knowledge(small_run)))
     plan = online.data.plan.model_copy(update={"mix": mix})
     mixed = dataclasses.replace(online, data=dataclasses.replace(online.data, plan=plan))
     recipe = Recipe(epochs=12, batch_size=16, learning_rate=2e-2, label_smoothing=0.1)
     spec = StudentSpec(architecture="small_resnet", arguments={"widths": (8, 16), "depths": (1, 1)})
-    plain_curve, mixed_curve = (run_to_end(make_trainer(lesson, recipe, spec)) for lesson in (online, mixed))
+    plain_curve, mixed_curve = (
+        run_to_end(make_trainer(trial_inputs, recipe, spec)) for trial_inputs in (online, mixed)
+    )
     # Nobody can be sure of a mixture: its labels cost more than an image's own.
     assert mixed_curve[-1].loss_parts["label"] > plain_curve[-1].loss_parts["label"]
     assert mixed_curve[-1].top1 > 0.5

@@ -64,9 +64,9 @@ def test_optimisers_of_timm_take_a_step(name: str) -> None:
 
 
 def test_an_unknown_optimiser_names_the_nearest() -> None:
-    for refuse in (lambda: check_optimizer("adamv"), lambda: make_optimizer(network(), Recipe(optimizer="adamv"))):
+    for reject in (lambda: check_optimizer("adamv"), lambda: make_optimizer(network(), Recipe(optimizer="adamv"))):
         with pytest.raises(ConfigError, match=r"recipe\.optimizer: timm has no optimiser 'adamv'; did you mean 'adam"):
-            refuse()
+            reject()
     check_optimizer("adamw")
 
 

@@ -17,8 +17,8 @@ from nas_distill.records import Execution, Recipe, StudentSpec
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.evaluation import evaluate
 from nas_distill.train.loop import Trainer
-from nas_distill.trial.context import Lesson
-from tests.helpers import CPU, TINY_SPEC, SmallRun, open_lesson
+from nas_distill.trial.context import TrialInputs
+from tests.helpers import CPU, TINY_SPEC, SmallRun, open_trial_inputs
 
 # Without batch normalisation, dropout or clipping a batch in parts is the same sum as the batch whole.
 PLAIN_VIT = StudentSpec(
@@ -28,12 +28,17 @@ PLAIN_VIT = StudentSpec(
 
 
 @pytest.fixture(scope="module")
-def lesson(small_run: SmallRun) -> Lesson:
-    return open_lesson(small_run.workplace())
+def trial_inputs(small_run: SmallRun) -> TrialInputs:
+    return open_trial_inputs(small_run.worker_config())
 
 
 def make_trainer(
-    lesson: Lesson, spec: StudentSpec, *, holds: int | None, seen: list[int] | None = None, batch_size: int = 32
+    trial_inputs: TrialInputs,
+    spec: StudentSpec,
+    *,
+    holds: int | None,
+    seen: list[int] | None = None,
+    batch_size: int = 32,
 ) -> Trainer:
     """A trainer whose device holds at most `holds` images in a training pass; notes the sizes that were passed."""
     torch.manual_seed(3)
@@ -51,9 +56,9 @@ def make_trainer(
             optimizer="sgd",
             learning_rate=0.1,
         ),
-        data=lesson.data,
-        targets=lesson.targets,
-        reference=lesson.reference,
+        data=trial_inputs.data,
+        targets=trial_inputs.targets,
+        reference=trial_inputs.reference,
         seed=3,
         device=CPU,
     )
@@ -69,9 +74,9 @@ def _out_of_memory_beyond(holds: int, seen: list[int]) -> Callable[[nn.Module, t
     return hook
 
 
-def test_a_batch_in_parts_gives_the_gradient_of_the_batch(lesson: Lesson) -> None:
-    whole = make_trainer(lesson, PLAIN_VIT, holds=None)
-    parted = make_trainer(lesson, PLAIN_VIT, holds=9)
+def test_a_batch_in_parts_gives_the_gradient_of_the_batch(trial_inputs: TrialInputs) -> None:
+    whole = make_trainer(trial_inputs, PLAIN_VIT, holds=None)
+    parted = make_trainer(trial_inputs, PLAIN_VIT, holds=9)
     expected, found = whole.run_epoch(), parted.run_epoch()
     assert parted.execution == Execution(micro_batch_size=8)
     assert whole.execution == Execution()
@@ -81,9 +86,9 @@ def test_a_batch_in_parts_gives_the_gradient_of_the_batch(lesson: Lesson) -> Non
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
 
 
-def test_parts_are_nearly_equal_and_never_single_images(lesson: Lesson) -> None:
+def test_parts_are_nearly_equal_and_never_single_images(trial_inputs: TrialInputs) -> None:
     seen: list[int] = []
-    trainer = make_trainer(lesson, TINY_SPEC, holds=7, seen=seen)
+    trainer = make_trainer(trial_inputs, TINY_SPEC, holds=7, seen=seen)
     trainer.run_epoch()
     assert trainer.execution.micro_batch_size == 4
     assert set(seen) == {4}
@@ -91,14 +96,14 @@ def test_parts_are_nearly_equal_and_never_single_images(lesson: Lesson) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [5, 7, 33])
-def test_no_part_of_an_odd_batch_is_a_single_image(lesson: Lesson, batch_size: int) -> None:
+def test_no_part_of_an_odd_batch_is_a_single_image(trial_inputs: TrialInputs, batch_size: int) -> None:
     seen: list[int] = []
-    trainer = make_trainer(lesson, TINY_SPEC, holds=4, seen=seen, batch_size=batch_size)
+    trainer = make_trainer(trial_inputs, TINY_SPEC, holds=4, seen=seen, batch_size=batch_size)
     trainer.run_epoch()
     assert min(seen) >= 2
 
 
-def gradient_norms(small_run: SmallRun, lesson: Lesson, clip_norm: float) -> list[float]:
+def gradient_norms(small_run: SmallRun, trial_inputs: TrialInputs, clip_norm: float) -> list[float]:
     """Of one step: the network's, ctkd's temperature's, hint's regressor's."""
     torch.manual_seed(3)
     trainer = Trainer(
@@ -106,17 +111,17 @@ def gradient_norms(small_run: SmallRun, lesson: Lesson, clip_norm: float) -> lis
         recipe=Recipe(
             losses={"ctkd": {"weight": 1e4}, "hint": {}},
             epochs=1,
-            batch_size=lesson.data.train.num_images,
+            batch_size=trial_inputs.data.train.num_images,
             gradient_clip_norm=clip_norm,
         ),
-        data=lesson.data,
+        data=trial_inputs.data,
         targets=OnlineTargets(small_run.teacher),
-        reference=lesson.reference,
+        reference=trial_inputs.reference,
         seed=3,
         device=CPU,
     )
     trainer.run_epoch()
-    terms = trainer._guidance.loss.terms
+    terms = trainer._distillation.loss.terms
     parts = (trainer._network, terms["ctkd"], terms["hint"])
     return [
         float(nn.utils.get_total_norm([one.grad for one in part.parameters() if one.grad is not None]))
@@ -124,31 +129,35 @@ def gradient_norms(small_run: SmallRun, lesson: Lesson, clip_norm: float) -> lis
     ]
 
 
-def test_the_network_and_what_each_loss_learns_are_clipped_apart(small_run: SmallRun, lesson: Lesson) -> None:
-    raw = gradient_norms(small_run, lesson, 0.0)
-    assert gradient_norms(small_run, lesson, min(raw) / 2) == pytest.approx([min(raw) / 2] * 3, rel=1e-3)
+def test_the_network_and_what_each_loss_learns_are_clipped_apart(
+    small_run: SmallRun, trial_inputs: TrialInputs
+) -> None:
+    raw = gradient_norms(small_run, trial_inputs, 0.0)
+    assert gradient_norms(small_run, trial_inputs, min(raw) / 2) == pytest.approx([min(raw) / 2] * 3, rel=1e-3)
     # Each that is above: the others are left as they are.
     between = sum(sorted(raw)[:2]) / 2
-    assert gradient_norms(small_run, lesson, between) == pytest.approx([min(one, between) for one in raw], rel=1e-3)
+    assert gradient_norms(small_run, trial_inputs, between) == pytest.approx(
+        [min(one, between) for one in raw], rel=1e-3
+    )
 
 
-def test_a_device_that_holds_nothing_fails_the_trial_with_the_reason(lesson: Lesson) -> None:
-    trainer = make_trainer(lesson, TINY_SPEC, holds=2)
+def test_a_device_that_holds_nothing_fails_the_trial_with_the_reason(trial_inputs: TrialInputs) -> None:
+    trainer = make_trainer(trial_inputs, TINY_SPEC, holds=2)
     with pytest.raises(TrialError, match=r"memory does not suffice for a batch of 3 images \(CUDA out of memory"):
         trainer.run_epoch()
 
 
-def test_a_resumed_trial_does_not_run_out_of_memory_again(lesson: Lesson, tmp_path: Path) -> None:
-    first = make_trainer(lesson, TINY_SPEC, holds=8)
+def test_a_resumed_trial_does_not_run_out_of_memory_again(trial_inputs: TrialInputs, tmp_path: Path) -> None:
+    first = make_trainer(trial_inputs, TINY_SPEC, holds=8)
     first.run_epoch()
     save_state(tmp_path / "state.safetensors", first.state())
-    second = make_trainer(lesson, TINY_SPEC, holds=8)
+    second = make_trainer(trial_inputs, TINY_SPEC, holds=8)
     second.load(load_state(tmp_path / "state.safetensors"))
     assert second.execution == Execution(micro_batch_size=8)
     assert second.run_epoch() == first.run_epoch().model_copy(update={"wall_time_s": pytest.approx(0, abs=60)})
 
 
-def test_evaluation_shrinks_its_batch(lesson: Lesson) -> None:
+def test_evaluation_shrinks_its_batch(trial_inputs: TrialInputs) -> None:
     sizes: list[int] = []
 
     def network(images: Tensor) -> Tensor:
@@ -157,24 +166,28 @@ def test_evaluation_shrinks_its_batch(lesson: Lesson) -> None:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory")
         return torch.zeros(len(images), 10)
 
-    tally = evaluate(network, lesson.data.validation, device=CPU, teacher_logits=lesson.reference.validation)
+    tally = evaluate(
+        network, trial_inputs.data.validation, device=CPU, teacher_logits=trial_inputs.reference.validation
+    )
     assert int(tally.counts.sum()) == 160
     assert max(sizes[-5:]) <= 50
 
 
-def test_other_errors_of_evaluation_are_not_swallowed(lesson: Lesson) -> None:
+def test_other_errors_of_evaluation_are_not_swallowed(trial_inputs: TrialInputs) -> None:
     def network(images: Tensor) -> Tensor:
         raise RuntimeError("shapes do not agree")
 
     with pytest.raises(RuntimeError, match="shapes do not agree"):
-        evaluate(network, lesson.data.validation, device=CPU)
+        evaluate(network, trial_inputs.data.validation, device=CPU)
 
 
-def test_evaluation_compares_each_image_with_its_own_answer(lesson: Lesson, small_run: SmallRun) -> None:
-    tally = evaluate(small_run.teacher, lesson.data.validation, device=CPU, teacher_logits=lesson.reference.validation)
+def test_evaluation_compares_each_image_with_its_own_answer(trial_inputs: TrialInputs, small_run: SmallRun) -> None:
+    tally = evaluate(
+        small_run.teacher, trial_inputs.data.validation, device=CPU, teacher_logits=trial_inputs.reference.validation
+    )
     assert tally.comparison().agreement == 1.0
     assert tally.comparison().divergence_nats < 1e-8
-    assert tally.answers() == lesson.reference.teacher
+    assert tally.answers() == trial_inputs.reference.teacher
 
 
 @pytest.mark.parametrize(

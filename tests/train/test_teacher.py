@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from nas_distill.callbacks import NullProgress
 from nas_distill.config import LOCAL_DIR, DataConfig, ViewsConfig
 from nas_distill.errors import RunError, TeacherError
 from nas_distill.models.loading import load_local_dir
-from nas_distill.callbacks import Silent
 from nas_distill.records import Recipe, TeacherRecord
 from nas_distill.train.teacher import METRICS, train_teacher
 from tests.helpers import SMALL_DATA
@@ -25,7 +25,7 @@ STILL = RECIPE.model_copy(update={"epochs": 1, "learning_rate": 1e-30, "weight_d
 def train(out: Path, model: str = "small_resnet", **changes: Any) -> TeacherRecord:
     settings: dict[str, Any] = {
         "arguments": ARGUMENTS if model == "small_resnet" else {}, "recipe": RECIPE, "data": SMALL_DATA,
-        "views": ViewsConfig(), "seed": 0, "device": torch.device("cpu"), "progress": Silent(),
+        "views": ViewsConfig(), "seed": 0, "device": torch.device("cpu"), "progress": NullProgress(),
     }  # fmt: skip
     return train_teacher(model, out, **{**settings, **changes})
 
@@ -96,12 +96,12 @@ def test_an_interrupted_training_goes_on_only_from_its_own_start(
     class StoppedError(Exception):
         pass
 
-    class Stopping(Silent):
+    class Stopping(NullProgress):
         def step(self, task: str, done: int, total: int, detail: str = "") -> None:
             if task == "teacher" and done == 1:
                 raise StoppedError
 
-    class Listening(Silent):
+    class Listening(NullProgress):
         def __init__(self) -> None:
             self.events: list[str] = []
 

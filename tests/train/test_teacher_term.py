@@ -26,8 +26,8 @@ def test_by_default_nothing_changes() -> None:
 
 
 def test_the_weight_takes_its_course() -> None:
-    assert factors(term(5, weight_course="linear"), 5) == [1.0, 0.75, 0.5, 0.25, 0.0]
-    assert term(5, weight_course="cosine", weight_end=0.4).factor(4) == 0.4
+    assert factors(term(5, weight_schedule="linear"), 5) == [1.0, 0.75, 0.5, 0.25, 0.0]
+    assert term(5, weight_schedule="cosine", weight_end=0.4).factor(4) == 0.4
 
 
 @pytest.mark.parametrize(

@@ -12,24 +12,24 @@ import pytest
 import safetensors.torch
 import torch
 
-from nas_distill.records.task import Assignment
-from nas_distill.run_directory.results import Circumstances, read_own_result
 from nas_distill.errors import RunError
-from nas_distill.models.features import network_signals
+from nas_distill.model_outputs import OutputRequest
+from nas_distill.models.features import network_outputs
 from nas_distill.models.student import build_student
 from nas_distill.records import Confirmation, Recipe, StudentSpec, TrialRecord, TrialStatus
-from nas_distill.model_outputs import Wanted
+from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.layout import RunDirectory, TrialFolder
+from nas_distill.run_directory.results import ExecutionInfo, read_own_result
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.metrics import linear_cka
-from nas_distill.trial.run import Trial, run_trial
 from nas_distill.trial.context import TrialContext, open_context
-from tests.helpers import TINY_SPEC, SmallRun, make_assignment
+from nas_distill.trial.run import Trial, run_trial
+from tests.helpers import TINY_SPEC, SmallRun, make_task
 
 
 @pytest.fixture(scope="module")
 def context(small_run: SmallRun) -> TrialContext:
-    return open_context(small_run.workplace())
+    return open_context(small_run.worker_config())
 
 
 def untimed(record: TrialRecord) -> dict[str, object]:
@@ -38,8 +38,8 @@ def untimed(record: TrialRecord) -> dict[str, object]:
 
 def test_a_trial_leaves_its_whole_log(context: TrialContext, tmp_path: Path) -> None:
     folder = TrialFolder(tmp_path / "00000")
-    assignment = make_assignment()
-    record = run_trial(assignment, context, folder)
+    task = make_task()
+    record = run_trial(task, context, folder)
     assert record.status is TrialStatus.COMPLETE
     assert folder.read_result() == record
     assert {path.name for path in folder.path.iterdir()} == {
@@ -52,23 +52,23 @@ def test_a_trial_leaves_its_whole_log(context: TrialContext, tmp_path: Path) -> 
 
 def test_the_stored_weights_are_those_that_were_measured(context: TrialContext, tmp_path: Path) -> None:
     folder = TrialFolder(tmp_path / "00000")
-    record = run_trial(make_assignment(), context, folder)
+    record = run_trial(make_task(), context, folder)
     network = build_student(TINY_SPEC, num_classes=10, channels=1, image_size=8).eval()
     network.load_state_dict(safetensors.torch.load_file(folder.weights))
-    lesson = context.lesson(make_assignment())
-    validation = lesson.data.validation
+    trial_inputs = context.trial_inputs(make_task())
+    validation = trial_inputs.data.validation
     (batch,) = validation.batches(torch.arange(validation.num_images), 512, device=context.device)
     with torch.no_grad():
-        logits = network(lesson.data.preprocess(batch.images))
+        logits = network(trial_inputs.data.preprocess(batch.images))
     assert record.metrics is not None
     assert record.metrics.top1 == pytest.approx((logits.argmax(1) == batch.labels).float().mean().item())
-    teacher_top1 = (lesson.reference.validation.argmax(1) == batch.labels).float().mean().item()
+    teacher_top1 = (trial_inputs.reference.validation.argmax(1) == batch.labels).float().mean().item()
     assert record.metrics.gap_points == pytest.approx(100 * (teacher_top1 - record.metrics.top1), abs=1e-4)
     assert record.metrics.gap_points == pytest.approx(record.curve[-1].gap_points)
 
 
 def test_metrics_fit_together(context: TrialContext, tmp_path: Path) -> None:
-    record = run_trial(make_assignment(), context, TrialFolder(tmp_path / "00000"))
+    record = run_trial(make_task(), context, TrialFolder(tmp_path / "00000"))
     metrics = record.metrics
     assert metrics is not None
     assert sum(metrics.class_counts) == 160
@@ -88,14 +88,16 @@ def test_metrics_fit_together(context: TrialContext, tmp_path: Path) -> None:
 
 def test_cka_is_that_of_the_kept_weights_with_the_teacher(context: TrialContext, tmp_path: Path) -> None:
     folder = TrialFolder(tmp_path / "00000")
-    metrics = run_trial(make_assignment(), context, folder).metrics
+    metrics = run_trial(make_task(), context, folder).metrics
     network = build_student(TINY_SPEC, num_classes=10, channels=1, image_size=8).eval()
     network.load_state_dict(safetensors.torch.load_file(folder.weights))
-    lesson = context.lesson(make_assignment())
-    (batch,) = lesson.data.validation.batches(torch.arange(160), 160, device=context.device)
+    trial_inputs = context.trial_inputs(make_task())
+    (batch,) = trial_inputs.data.validation.batches(torch.arange(160), 160, device=context.device)
     with torch.no_grad():
-        features = network_signals(network, lesson.data.preprocess(batch.images), Wanted(embedding=True)).embedding
-    theirs = context.teacher.signals(batch.images, Wanted(embedding=True)).embedding
+        features = network_outputs(
+            network, trial_inputs.data.preprocess(batch.images), OutputRequest(embedding=True)
+        ).embedding
+    theirs = context.teacher.outputs(batch.images, OutputRequest(embedding=True)).embedding
     assert features is not None
     assert theirs is not None
     assert metrics is not None
@@ -104,13 +106,13 @@ def test_cka_is_that_of_the_kept_weights_with_the_teacher(context: TrialContext,
 
 @pytest.mark.parametrize("cut", [1, 2, 3])
 def test_a_trial_cut_off_anywhere_ends_as_if_it_had_not_been(context: TrialContext, tmp_path: Path, cut: int) -> None:
-    assignment = make_assignment(recipe=Recipe(epochs=4, batch_size=32, dropout=0.1, early_stopping_patience=3))
-    straight = run_trial(assignment, context, TrialFolder(tmp_path / "straight"))
+    task = make_task(recipe=Recipe(epochs=4, batch_size=32, dropout=0.1, early_stopping_patience=3))
+    straight = run_trial(task, context, TrialFolder(tmp_path / "straight"))
     folder = TrialFolder(tmp_path / "cut")
-    first = Trial(assignment, context, folder)
+    first = Trial(task, context, folder)
     for _ in range(cut):
         first.advance()
-    second = run_trial(assignment, context, folder)
+    second = run_trial(task, context, folder)
     assert untimed(second) == untimed(straight)
     assert second.resumptions == 1
     assert folder.weights.read_bytes() == TrialFolder(tmp_path / "straight").weights.read_bytes()
@@ -118,12 +120,12 @@ def test_a_trial_cut_off_anywhere_ends_as_if_it_had_not_been(context: TrialConte
 
 def test_a_curve_ahead_of_its_checkpoint_is_cut_back(context: TrialContext, tmp_path: Path) -> None:
     folder = TrialFolder(tmp_path / "00000")
-    trial = Trial(make_assignment(), context, folder)
+    trial = Trial(make_task(), context, folder)
     trial.advance()
     checkpoint = folder.checkpoint.read_bytes()
     trial.advance()
     folder.checkpoint.write_bytes(checkpoint)  # killed between the curve's write and the checkpoint's
-    record = run_trial(make_assignment(), context, folder)
+    record = run_trial(make_task(), context, folder)
     assert [point.epoch for point in record.curve] == [1, 2, 3, 4]
 
 
@@ -131,11 +133,11 @@ def test_checkpoints_are_written_no_oftener_than_asked(context: TrialContext, tm
     seldom = copy.copy(context)
     seldom.checkpoint_interval_s = 1000.0
     folder = TrialFolder(tmp_path / "00000")
-    trial = Trial(make_assignment(), seldom, folder)
+    trial = Trial(make_task(), seldom, folder)
     trial.advance()
     assert not folder.checkpoint.exists()
     assert folder.read_curve() == ()  # what stands there is what a resumed trial goes on from
-    record = run_trial(make_assignment(), seldom, folder)
+    record = run_trial(make_task(), seldom, folder)
     assert record.resumptions == 0
     assert [point.epoch for point in record.curve] == [1, 2, 3, 4]
     assert folder.read_curve() == record.curve
@@ -144,7 +146,7 @@ def test_checkpoints_are_written_no_oftener_than_asked(context: TrialContext, tm
 @pytest.mark.parametrize("fault", ["another version", "lost curve", "torn curve"])
 def test_a_checkpoint_that_does_not_suit_costs_its_epochs(context: TrialContext, tmp_path: Path, fault: str) -> None:
     folder = TrialFolder(tmp_path / "00000")
-    trial = Trial(make_assignment(), context, folder)
+    trial = Trial(make_task(), context, folder)
     trial.advance()
     trial.advance()
     if fault == "another version":
@@ -155,10 +157,10 @@ def test_a_checkpoint_that_does_not_suit_costs_its_epochs(context: TrialContext,
         folder.curve.unlink()
     else:
         folder.curve.write_bytes(folder.curve.read_bytes()[:40])
-    record = run_trial(make_assignment(), context, folder)
+    record = run_trial(make_task(), context, folder)
     assert record.resumptions == 0
     assert [point.epoch for point in record.curve] == [1, 2, 3, 4]
-    assert untimed(record) == untimed(run_trial(make_assignment(), context, TrialFolder(tmp_path / "straight")))
+    assert untimed(record) == untimed(run_trial(make_task(), context, TrialFolder(tmp_path / "straight")))
 
 
 @pytest.mark.parametrize("content", [b"", b"torn", b"\x10\x00\x00\x00\x00\x00\x00\x00{}"])
@@ -166,9 +168,9 @@ def test_a_damaged_checkpoint_costs_its_epochs_not_the_trial(
     context: TrialContext, tmp_path: Path, content: bytes
 ) -> None:
     folder = TrialFolder(tmp_path / "00000")
-    Trial(make_assignment(), context, folder).advance()
+    Trial(make_task(), context, folder).advance()
     folder.checkpoint.write_bytes(content)
-    record = run_trial(make_assignment(), context, folder)
+    record = run_trial(make_task(), context, folder)
     assert record.status is TrialStatus.COMPLETE
     assert record.resumptions == 0
     assert len(record.curve) == 4
@@ -176,28 +178,28 @@ def test_a_damaged_checkpoint_costs_its_epochs_not_the_trial(
 
 def test_a_checkpoint_of_another_assignment_is_not_used(context: TrialContext, tmp_path: Path) -> None:
     folder = TrialFolder(tmp_path / "00000")
-    Trial(make_assignment(seed=1), context, folder).advance()
-    record = run_trial(make_assignment(seed=2), context, folder)
+    Trial(make_task(seed=1), context, folder).advance()
+    record = run_trial(make_task(seed=2), context, folder)
     assert record.resumptions == 0
-    assert untimed(record) == untimed(run_trial(make_assignment(seed=2), context, TrialFolder(tmp_path / "fresh")))
+    assert untimed(record) == untimed(run_trial(make_task(seed=2), context, TrialFolder(tmp_path / "fresh")))
 
 
 def test_an_ended_trial_is_not_trained_again(context: TrialContext, tmp_path: Path) -> None:
     folder = TrialFolder(tmp_path / "00000")
-    first = run_trial(make_assignment(), context, folder)
+    first = run_trial(make_task(), context, folder)
     written = folder.result.stat().st_mtime_ns
-    assert run_trial(make_assignment(), context, folder) == first
+    assert run_trial(make_task(), context, folder) == first
     assert folder.result.stat().st_mtime_ns == written
 
 
-def failing(spec: StudentSpec = TINY_SPEC, **recipe: object) -> Assignment:
-    good = make_assignment()
+def failing(spec: StudentSpec = TINY_SPEC, **recipe: object) -> TrialTask:
+    good = make_task()
     base = json.loads(good.recipe.model_dump_json())
     return good.model_copy(update={"spec": spec, "recipe": Recipe.model_validate(base | recipe)})
 
 
 @pytest.mark.parametrize(
-    ("assignment", "reason"),
+    ("task", "reason"),
     [
         (
             failing(learning_rate=1e30, optimizer="sgd", gradient_clip_norm=0.0),
@@ -210,10 +212,10 @@ def failing(spec: StudentSpec = TINY_SPEC, **recipe: object) -> Assignment:
     ids=["NaN", "architecture", "optimiser", "loss"],
 )
 def test_a_trial_that_cannot_go_on_is_recorded_as_failed(
-    context: TrialContext, tmp_path: Path, assignment: Assignment, reason: str
+    context: TrialContext, tmp_path: Path, task: TrialTask, reason: str
 ) -> None:
     folder = TrialFolder(tmp_path / "00000")
-    record = run_trial(assignment, context, folder)
+    record = run_trial(task, context, folder)
     assert record.status is TrialStatus.FAILED
     assert record.metrics is None
     assert record.error is not None
@@ -226,11 +228,11 @@ def test_a_trial_that_cannot_go_on_is_recorded_as_failed(
 
 def test_an_account_leaves_the_curve_on_disk_and_ends_nothing(small_run: SmallRun, tmp_path: Path) -> None:
     folder = TrialFolder(tmp_path / "00000")
-    rarely = open_context(small_run.workplace().model_copy(update={"checkpoint_interval_s": 1e6}))
-    trial = Trial(make_assignment(), rarely, folder)
+    rarely = open_context(small_run.worker_config().model_copy(update={"checkpoint_interval_s": 1e6}))
+    trial = Trial(make_task(), rarely, folder)
     point = trial.advance()
     assert folder.read_curve() == ()
-    assert trial.account() == Circumstances(resumptions=0, device="cpu", execution=trial._trainer.execution)
+    assert trial.account() == ExecutionInfo(resumptions=0, device="cpu", execution=trial._trainer.execution)
     assert folder.read_curve() == (point,)
     assert trial.record is None
     assert not folder.result.exists()
@@ -238,23 +240,25 @@ def test_an_account_leaves_the_curve_on_disk_and_ends_nothing(small_run: SmallRu
 
 def test_the_room_needs_neither_ray_nor_optuna() -> None:
 
-    code = "import sys, nas_distill.trial.run; print(sorted({'ray', 'optuna'} & {m.split('.')[0] for m in sys.modules}))"
+    code = (
+        "import sys, nas_distill.trial.run; print(sorted({'ray', 'optuna'} & {m.split('.')[0] for m in sys.modules}))"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 
 
 def test_a_result_of_another_candidate_is_refused_not_returned(context: TrialContext, tmp_path: Path) -> None:
     folder = TrialFolder(tmp_path / "00000")
-    run_trial(make_assignment(seed=1), context, folder)
+    run_trial(make_task(seed=1), context, folder)
     with pytest.raises(RunError, match="is of another candidate, recipe, seed or teacher than the study's trial 0"):
-        run_trial(make_assignment(seed=2), context, folder)
+        run_trial(make_task(seed=2), context, folder)
 
 
 def test_a_result_that_repeats_another_trial_says_what_to_move_away(context: TrialContext, tmp_path: Path) -> None:
-    assignment = make_assignment(seed=1)
-    run_trial(assignment, context, TrialFolder(tmp_path / "00000"))
-    repeated = assignment.model_copy(update={"confirmation": Confirmation(arm="taught", repetition=0)})
-    folder = RunDirectory(tmp_path).confirmation(0, Confirmation(arm="taught", repetition=0), None)
+    task = make_task(seed=1)
+    run_trial(task, context, TrialFolder(tmp_path / "00000"))
+    repeated = task.model_copy(update={"confirmation": Confirmation(arm="distilled", repetition=0)})
+    folder = RunDirectory(tmp_path).confirmation(0, Confirmation(arm="distilled", repetition=0), None)
     shutil.copytree(tmp_path / "00000", folder.path)
     with pytest.raises(RunError, match=rf"left it: move {tmp_path / 'confirm'} away and go on$"):
         read_own_result(repeated, folder)
@@ -262,8 +266,8 @@ def test_a_result_that_repeats_another_trial_says_what_to_move_away(context: Tri
 
 def test_a_batch_that_a_network_cannot_train_on_fails_the_trial(context: TrialContext, tmp_path: Path) -> None:
     spec = StudentSpec(architecture="small_resnet", arguments={"widths": (4, 4, 4, 4), "depths": (1, 1, 1, 1)})
-    assignment = make_assignment(spec=spec, recipe=Recipe(epochs=1, batch_size=1))
-    record = run_trial(assignment, context, TrialFolder(tmp_path / "00000"))
+    task = make_task(spec=spec, recipe=Recipe(epochs=1, batch_size=1))
+    record = run_trial(task, context, TrialFolder(tmp_path / "00000"))
     assert record.status is TrialStatus.FAILED
     assert record.error is not None
     assert "epoch 1 failed: ValueError: Expected more than 1 value per channel" in record.error

@@ -17,8 +17,8 @@ from pydantic import NonNegativeInt
 
 from nas_distill.analysis.formatting import STANDARD_ERRORS, short_count, signed
 from nas_distill.errors import RunError
-from nas_distill.run_directory.files import read_record
 from nas_distill.records.base import Record
+from nas_distill.run_directory.files import read_record
 from nas_distill.run_directory.layout import RunDirectory
 
 _MUCH_LARGER = 2
@@ -153,11 +153,11 @@ def choose_assistant(
     chosen, helped = min(
         able, key=lambda pair: (abs(log(pair[0].num_params) - target), pair[0].gap_points, pair[0].number)
     )
-    taught = sorted(helped, key=lambda one: (-one.gap_points, one.num_params, one.number))[:most]
+    distilled = sorted(helped, key=lambda one: (-one.gap_points, one.num_params, one.number))[:most]
     size, gap = short_count(chosen.num_params), signed(chosen.gap_points)
     return Choice(
         assistant=chosen.number,
-        students=tuple(one.number for one in taught),
+        students=tuple(one.number for one in distilled),
         sentence=f"Trial {chosen.number} ({size} parameters, gap {gap} points) is nearest to "
         f"{short_count(exp(target))}, midway between the {short_count(parent_params)} parameters above it and the "
         "students whose gaps are large.",

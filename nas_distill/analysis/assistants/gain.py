@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from nas_distill.analysis.confirm.folds import Estimate, estimate
 from nas_distill.analysis.formatting import STANDARD_ERRORS
+from nas_distill.analysis.stats import Estimate, estimate
 from nas_distill.records import TrialStatus
 
 

@@ -58,7 +58,7 @@ def front_odds(
     for record in records:
         if record.confirmation is not None:
             by_number.setdefault(record.number, []).append(record)
-    arms = {number: arm_metrics(own, "taught") for number, own in sorted(by_number.items())}
+    arms = {number: arm_metrics(own, "distilled") for number, own in sorted(by_number.items())}
     arms = {number: arm for number, arm in arms.items() if len(arm) >= LEAST_REPETITIONS}
     if not arms:
         return FrontOdds(numbers=(), on_front=(), at_knee=(), resamples=resamples)

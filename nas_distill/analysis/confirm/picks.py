@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from scipy.stats import t
 
-from nas_distill.analysis.confirm.students import ConfirmedStudent
 from nas_distill.analysis.confirm.front_odds import FrontOdds
-from nas_distill.analysis.confirm.folds import CONFIDENCE, Estimate
-from nas_distill.analysis.front.picks import RuleName
+from nas_distill.analysis.confirm.students import ConfirmedStudent
 from nas_distill.analysis.formatting import percent, signed
+from nas_distill.analysis.front.picks import RuleName
+from nas_distill.analysis.stats import CONFIDENCE, Estimate
 from nas_distill.objectives import Objective
 
 _ONE_REPETITION = "No student has two repetitions that ended, so there are no intervals to choose by."

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_distill.analysis.confirm.folds import Estimate, estimate
 from nas_distill.analysis.confirm.arms import (
     Floats,
     arm_metrics,
@@ -18,6 +17,7 @@ from nas_distill.analysis.confirm.arms import (
     top1_differences,
 )
 from nas_distill.analysis.confirm.undistillable import LEVEL, ClassEffect, class_effects
+from nas_distill.analysis.stats import Estimate, estimate
 from nas_distill.records import TrialRecord
 
 
@@ -63,12 +63,12 @@ def release_gain(
         effects: As `undistillable_classes` returns them.
         level: Of their test.
     """
-    taught, alone, released = (arm_metrics(records, arm) for arm in ("taught", "alone", "released"))
-    shared = shared_repetitions(taught, alone, released)
+    distilled, control, released = (arm_metrics(records, arm) for arm in ("distilled", "control", "released"))
+    shared = shared_repetitions(distilled, control, released)
     if not shared:
         return None
-    counts = class_counts(taught, shared)
-    with_teacher, without, with_release = (class_gaps(arm, shared) for arm in (taught, alone, released))
+    counts = class_counts(distilled, shared)
+    with_teacher, without, with_release = (class_gaps(arm, shared) for arm in (distilled, control, released))
     called = np.array([effect.label for effect in effects if effect.verdict == "undistillable"], dtype=np.int64)
     chosen = np.zeros(counts.shape, dtype=np.bool_)
     chosen[:, called] = True
@@ -82,7 +82,7 @@ def release_gain(
         over_alone_points=_over(over_alone, counts, chosen),
         fresh_over_taught_points=_over(over_taught, counts, fresh),
         fresh_over_alone_points=_over(over_alone, counts, fresh),
-        top1_over_taught_points=estimate(top1_differences(released, taught)),
+        top1_over_taught_points=estimate(top1_differences(released, distilled)),
         repetitions=len(shared),
     )
 

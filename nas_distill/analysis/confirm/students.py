@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from nas_distill.analysis.confirm.folds import Estimate, estimate
 from nas_distill.analysis.confirm.arms import arm_metrics, top1_differences
 from nas_distill.analysis.confirm.release_gain import ReleaseGain, release_gain
 from nas_distill.analysis.confirm.undistillable import LEVEL, ClassEffect, floored, undistillable_classes
+from nas_distill.analysis.stats import Estimate, estimate
 from nas_distill.records import Arm, Cost, StudentMetrics, TrialRecord
 
 
@@ -133,8 +133,8 @@ def mean_bias(students: Sequence[ConfirmedStudent]) -> Estimate | None:
 
 
 def _student(records: Sequence[TrialRecord], search_gap: float | None, level: float) -> ConfirmedStudent:
-    taught, alone = arm_metrics(records, "taught"), arm_metrics(records, "alone")
-    worth = list(taught.values())
+    distilled, control = arm_metrics(records, "distilled"), arm_metrics(records, "control")
+    worth = list(distilled.values())
     classes = undistillable_classes(records, level=level)
     return ConfirmedStudent(
         number=records[0].number,
@@ -147,9 +147,9 @@ def _student(records: Sequence[TrialRecord], search_gap: float | None, level: fl
         divergence_nats=estimate([one.divergence_nats for one in worth]),
         nll_nats=estimate([one.nll_nats for one in worth]),
         ece=estimate([one.ece for one in worth if one.ece is not None]),
-        alone_top1=_by_images([one.top1 for one in alone.values()], list(alone.values()), 1.0),
-        distillation_gain_points=_by_images(top1_differences(taught, alone), worth, 100.0),
-        bias=_bias(records, taught, search_gap),
+        alone_top1=_by_images([one.top1 for one in control.values()], list(control.values()), 1.0),
+        distillation_gain_points=_by_images(top1_differences(distilled, control), worth, 100.0),
+        bias=_bias(records, distilled, search_gap),
         classes=classes,
         release=release_gain(records, classes, level=level),
         failures=_failures(records),
@@ -162,18 +162,20 @@ def _by_images(values: Sequence[float], scored: Sequence[StudentMetrics], scale:
     return floored(estimate(values), scale * len(scored) / images if images else 0.0, len(values))
 
 
-def _bias(records: Sequence[TrialRecord], taught: Mapping[int, StudentMetrics], search: float | None) -> SelectionBias:
+def _bias(
+    records: Sequence[TrialRecord], distilled: Mapping[int, StudentMetrics], search: float | None
+) -> SelectionBias:
     own = {
         record.confirmation.repetition: _validation_gap(record)
         for record in records
-        if record.confirmation is not None and record.confirmation.arm == "taught" and record.fold is None
+        if record.confirmation is not None and record.confirmation.arm == "distilled" and record.fold is None
     }
-    fresh = {repetition: gap for repetition in taught if (gap := own.get(repetition)) is not None}
+    fresh = {repetition: gap for repetition in distilled if (gap := own.get(repetition)) is not None}
     return SelectionBias(
         search_gap_points=search,
-        total=None if search is None else estimate([one.gap_points - search for one in taught.values()]),
+        total=None if search is None else estimate([one.gap_points - search for one in distilled.values()]),
         selection=None if search is None else estimate([gap - search for gap in fresh.values()]),
-        split=estimate([taught[repetition].gap_points - gap for repetition, gap in fresh.items()]),
+        split=estimate([distilled[repetition].gap_points - gap for repetition, gap in fresh.items()]),
     )
 
 

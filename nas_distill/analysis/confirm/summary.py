@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from nas_distill.analysis.confirm.students import ConfirmedStudent, confirmed_students, mean_bias
 from nas_distill.analysis.confirm.front_odds import FrontOdds, front_odds
 from nas_distill.analysis.confirm.picks import ConfirmedPick, choose_again
-from nas_distill.analysis.confirm.folds import Estimate
+from nas_distill.analysis.confirm.students import ConfirmedStudent, confirmed_students, mean_bias
+from nas_distill.analysis.stats import Estimate
 from nas_distill.objectives import Objective
 from nas_distill.records import TrialRecord
 

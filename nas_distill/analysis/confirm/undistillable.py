@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_distill.analysis.confirm.folds import CONFIDENCE, Estimate, estimate
 from nas_distill.analysis.confirm.arms import Floats, arm_metrics, class_counts, class_gaps, shared_repetitions
 from nas_distill.analysis.permutation_test import least_repetitions, step_down_p_values
+from nas_distill.analysis.stats import CONFIDENCE, Estimate, estimate
 from nas_distill.errors import ConfigError
 from nas_distill.records import TrialRecord
 
@@ -60,14 +60,14 @@ def undistillable_classes(records: Sequence[TrialRecord], *, level: float = LEVE
         ConfigError: `level` is not within (0, 1).
         ValueError: The records are of several students.
     """
-    taught, alone = arm_metrics(records, "taught"), arm_metrics(records, "alone")
-    shared = shared_repetitions(taught, alone)
+    distilled, control = arm_metrics(records, "distilled"), arm_metrics(records, "control")
+    shared = shared_repetitions(distilled, control)
     if not shared:
         return ()
-    counts = class_counts(taught, shared)
+    counts = class_counts(distilled, shared)
     in_folds = any(record.fold is not None for record in records)
     return class_effects(
-        class_gaps(taught, shared) - class_gaps(alone, shared), counts, level=level,
+        class_gaps(distilled, shared) - class_gaps(control, shared), counts, level=level,
         images=counts.sum(axis=0) if in_folds else None,
     )  # fmt: skip
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 
 from nas_distill.analysis.diagnosis.curves import late_progress, tail_slope
-from nas_distill.analysis.formatting import percent, short_count, signed
-from nas_distill.analysis.effects.recipe_labels import besides_losses, differ, told_apart
-from nas_distill.analysis.trials.students import Students
 from nas_distill.analysis.diagnosis.verdicts import Verdict
+from nas_distill.analysis.effects.recipe_labels import besides_losses, differ, told_apart
+from nas_distill.analysis.formatting import percent, short_count, signed
+from nas_distill.analysis.trials.students import Students
 from nas_distill.config import DiagnosisConfig
 
 Evidence = tuple[str, ...]
@@ -73,7 +73,7 @@ def architecture_mismatch(students: Students, place: int, settings: DiagnosisCon
     """Fires when another family does clearly better at its size, its own does not, and its features match less."""
     sizes, gaps, cka = (students.values[name] for name in ("num_params", "gap_points", "feature_cka"))
     group, limit = students.groups[place], settings.similar_size * sizes[place]
-    others = [ladder.up_to(limit) for (family, by), ladder in students.ladders.items()
+    others = [best_by_size.up_to(limit) for (family, by), best_by_size in students.ladders.items()
               if by == group[1] and family != group[0]]  # fmt: skip
     if all(one is None for one in others):
         raise NotTestedError("no student of another family is of its size")

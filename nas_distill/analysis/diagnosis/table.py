@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from nas_distill.analysis.diagnosis.rules import RULES, Evidence, NotTestedError, matched
-from nas_distill.analysis.trials.students import Students
 from nas_distill.analysis.diagnosis.verdicts import REMEDIES, VERDICTS, Diagnosis, Verdict
+from nas_distill.analysis.trials.students import Students
 from nas_distill.config import DiagnosisConfig
 from nas_distill.records import TrialStatus
 

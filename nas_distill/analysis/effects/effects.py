@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from nas_distill.analysis.effects.by_size import LEAST_TO_TELL_APART
 from nas_distill.analysis.effects.importance import Errors, coded, out_of_fold_errors, rise_of_error
 from nas_distill.analysis.effects.parameters import parameter_table
-from nas_distill.analysis.formatting import signed
 from nas_distill.analysis.effects.value_scores import ValueScore, value_scores
+from nas_distill.analysis.formatting import signed
 from nas_distill.errors import ConfigError
 from nas_distill.records import TrialStatus
 

@@ -8,10 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from nas_distill.analysis.front.attainment import LEVELS, MOST_OBJECTIVES, AttainmentSurface, attainment_surfaces
-from nas_distill.analysis.front.epsilon import epsilon_indicator
-from nas_distill.analysis.trials.filters import Filter
-from nas_distill.analysis.front.named_studies import NamedStudy, differences, shortcomings
 from nas_distill.analysis.front.arithmetic import (
     Floats,
     axes,
@@ -20,6 +16,10 @@ from nas_distill.analysis.front.arithmetic import (
     non_dominated_mask,
     reference_point,
 )
+from nas_distill.analysis.front.attainment import LEVELS, MOST_OBJECTIVES, AttainmentSurface, attainment_surfaces
+from nas_distill.analysis.front.epsilon import epsilon_indicator
+from nas_distill.analysis.front.named_studies import NamedStudy, differences, shortcomings
+from nas_distill.analysis.trials.filters import Filter
 from nas_distill.errors import ConfigError, NoStudentError
 from nas_distill.objectives import Objective, check_objectives
 from nas_distill.records import TrialStatus
@@ -37,7 +37,7 @@ class RunSummary:
         stopped: Trials stopped early.
         failed: Trials that ended with an error.
         running: Trials in flight.
-        refused: Candidates refused before training.
+        rejected: Candidates refused before training.
         matching: Complete students that match the filter.
         front: How many of those no other of the run dominates.
         on_joint_front: How many of those none of any run dominates.
@@ -50,7 +50,7 @@ class RunSummary:
     stopped: int
     failed: int
     running: int
-    refused: int
+    rejected: int
     matching: int
     front: int
     on_joint_front: int
@@ -209,7 +209,7 @@ def _summary(one: NamedStudy, matching: int, front: Floats, on_joint_front: int,
         stopped=int(counts.get(TrialStatus.STOPPED, 0)),
         failed=int(counts.get(TrialStatus.FAILED, 0)),
         running=one.study.running,
-        refused=len(one.study.refusals),
+        rejected=len(one.study.rejections),
         matching=matching,
         front=len(front),
         on_joint_front=on_joint_front,

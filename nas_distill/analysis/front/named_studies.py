@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from nas_distill.analysis.front.arithmetic import Floats, known_rows
 from nas_distill.analysis.formatting import percent
+from nas_distill.analysis.front.arithmetic import Floats, known_rows
 from nas_distill.objectives import Objective
 from nas_distill.records import TrialStatus
 
@@ -36,7 +36,7 @@ class NamedStudy:
         counts = self.study.trials["status"].value_counts()
         parts = [f"{counts[status]} {status}" for status in TrialStatus if status in counts]
         parts += [f"{self.study.running} running"] if self.study.running else []
-        parts += [f"{len(self.study.refusals)} refused"] if self.study.refusals else []
+        parts += [f"{len(self.study.rejections)} refused"] if self.study.rejections else []
         return ", ".join(parts) or "no trial"
 
 

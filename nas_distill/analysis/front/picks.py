@@ -6,11 +6,11 @@ from typing import Literal
 
 from pydantic import NonNegativeInt
 
-from nas_distill.analysis.front.front import ParetoFront
-from nas_distill.analysis.front.arithmetic import knee_index
 from nas_distill.analysis.formatting import quantity, signed
-from nas_distill.records.base import FrozenFloats, Record
+from nas_distill.analysis.front.arithmetic import knee_index
+from nas_distill.analysis.front.front import ParetoFront
 from nas_distill.objectives import Objective
+from nas_distill.records.base import FrozenFloats, Record
 
 RuleName = Literal["smallest_within_tolerance", "knee", "best_quality"]
 

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nas_distill.analysis.law.model import CapacityLaw, Curve
-from nas_distill.analysis.law.wording import SizeName, Subject, size_text
+from nas_distill.analysis.formatting import signed
 from nas_distill.analysis.law.bootstrap import Bootstrap, bootstrap_law, expanded_tail
 from nas_distill.analysis.law.fit import Sample
-from nas_distill.analysis.formatting import signed
+from nas_distill.analysis.law.model import CapacityLaw, Curve
+from nas_distill.analysis.law.wording import SizeName, Subject, size_text
 from nas_distill.errors import ConfigError, RunError, nearest_names
 from nas_distill.records import TrialStatus
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nas_distill.analysis.law.wording import Answer, SizeName, Subject, Terms, gain_answer, size_answer
 from nas_distill.analysis.law.bootstrap import Bootstrap, new_students
+from nas_distill.analysis.law.wording import Answer, SizeName, Subject, Terms, gain_answer, size_answer
 from nas_distill.errors import ConfigError, nearest_names
 
 Floats = NDArray[np.float64]

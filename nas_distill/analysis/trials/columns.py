@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pydantic_core import from_json
 
 from nas_distill.errors import StudyError
-from nas_distill.records.base import SCHEMA_VERSION, parse_record
 from nas_distill.records import StudentSpec
+from nas_distill.records.base import SCHEMA_VERSION, parse_record
 
 _COSTS = ("num_params", "macs", "size_bytes", "latency_ms")
 _SCALARS = (

@@ -127,14 +127,14 @@ class _Checker:
                 tree = ast.parse(self._source, mode="eval").body
         except SyntaxError as error:
             place = f"character {error.offset}" if error.lineno == 1 and error.offset else "the end"
-            raise self._refusal(f"{error.msg} at {place}; {_RULE}") from None
+            raise self._rejection(f"{error.msg} at {place}; {_RULE}") from None
         except (ValueError, MemoryError, RecursionError) as error:
-            raise self._refusal(f"cannot be read ({str(error) or 'it is nested too deeply'}); {_RULE}") from None
+            raise self._rejection(f"cannot be read ({str(error) or 'it is nested too deeply'}); {_RULE}") from None
         level: list[ast.AST] = [tree]
         for _ in range(MOST_LEVELS):
             level = [child for node in level for child in ast.iter_child_nodes(node)]
         if level:
-            raise self._refusal(f"is nested more than {MOST_LEVELS} levels deep; write a simpler condition")
+            raise self._rejection(f"is nested more than {MOST_LEVELS} levels deep; write a simpler condition")
         return tree
 
     def condition(self, node: ast.expr) -> None:
@@ -148,35 +148,37 @@ class _Checker:
             for left, relation, right in _pairs(node):
                 self._comparison(left, relation, right)
         else:
-            raise self._refusal(f"{self._quoted(node)} is no comparison; {_RULE}")
+            raise self._rejection(f"{self._quoted(node)} is no comparison; {_RULE}")
 
     def _comparison(self, left: ast.expr, relation: ast.cmpop, right: ast.expr) -> None:
         if isinstance(relation, ast.In | ast.NotIn):
             if not isinstance(right, ast.Tuple | ast.List | ast.Set) or not right.elts:
-                raise self._refusal(f"{self._quoted(right)} is no list of values; write, for example, ('a', 'b')")
+                raise self._rejection(f"{self._quoted(right)} is no list of values; write, for example, ('a', 'b')")
             others = [(self._constant(value), value) for value in right.elts]
         elif isinstance(relation, ast.Is | ast.IsNot):
-            raise self._refusal(f"'is' at {self._place(right)} compares nothing; write == or !=")
+            raise self._rejection(f"'is' at {self._place(right)} compares nothing; write == or !=")
         else:
             others = [(self._value(right), right)]
         kind = self._value(left)
         if isinstance(left, ast.Constant | ast.UnaryOp) and not isinstance(right, ast.Name):
-            raise self._refusal(f"{self._quoted(left)} is compared with no column; {_RULE}")
+            raise self._rejection(f"{self._quoted(left)} is compared with no column; {_RULE}")
         for other, node in others:
             if other != kind:
-                raise self._refusal(
+                raise self._rejection(
                     f"{self._quoted(left)} is {_A[kind]} and {self._quoted(node)} is {_A[other]}; "
                     "compare like with like"
                 )
         if kind == "text" and type(relation) in _ORDER:
-            raise self._refusal(f"{self._quoted(left)} is text, which has no order; compare it by ==, !=, in or not in")
+            raise self._rejection(
+                f"{self._quoted(left)} is text, which has no order; compare it by ==, !=, in or not in"
+            )
 
     def _value(self, node: ast.expr) -> _Kind:
         """Returns what a column or constant holds."""
         if not isinstance(node, ast.Name):
             return self._constant(node)
         if node.id not in KINDS:
-            raise self._refusal(f"unknown name '{node.id}' at {self._place(node)}; {_known(node.id, KINDS)}")
+            raise self._rejection(f"unknown name '{node.id}' at {self._place(node)}; {_known(node.id, KINDS)}")
         self.names.append(node.id)
         return KINDS[node.id]
 
@@ -186,7 +188,7 @@ class _Checker:
         except (TypeError, OverflowError):
             value = math.nan
         if isinstance(value, float) and not math.isfinite(value):
-            raise self._refusal(f"{self._quoted(node)} is no column, finite number or quoted text; {_RULE}")
+            raise self._rejection(f"{self._quoted(node)} is no column, finite number or quoted text; {_RULE}")
         return "text" if isinstance(value, str) else "number"
 
     def _quoted(self, node: ast.expr) -> str:
@@ -196,7 +198,7 @@ class _Checker:
     def _place(self, node: ast.expr) -> str:
         return f"character {len(self._source.encode()[: node.col_offset].decode()) + 1}"
 
-    def _refusal(self, message: str) -> ConfigError:
+    def _rejection(self, message: str) -> ConfigError:
         return ConfigError(f"{self._origin}: {message}")
 
 

@@ -26,7 +26,7 @@ _TEXTS = ("spec_id", "family", "losses", "recipe")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Ladder:
+class BestBySize:
     """Students by size, and the best of those up to each.
 
     Attributes:
@@ -38,7 +38,7 @@ class Ladder:
     best: Places
 
     @classmethod
-    def of(cls, places: Places, sizes: Floats, gaps: Floats) -> Ladder:
+    def of(cls, places: Places, sizes: Floats, gaps: Floats) -> BestBySize:
         """Returns the ladder of the students at `places`, given all students' sizes and gaps."""
         order = places[np.argsort(sizes[places], kind="stable")]
         lowest = np.minimum.accumulate(gaps[order])
@@ -75,8 +75,8 @@ class Students:
     half: Floats
     divergences: dict[int, Floats]
     specs: dict[Group, list[int]]
-    ladders: dict[Group, Ladder]
-    everyone: Ladder
+    ladders: dict[Group, BestBySize]
+    everyone: BestBySize
 
     @classmethod
     def of(cls, complete: pd.DataFrame, curves: pd.DataFrame, images: int) -> Students:
@@ -105,10 +105,10 @@ class Students:
             },
             specs=_grouped(by_spec),
             ladders={
-                group: Ladder.of(np.array(places, dtype=np.int64), sizes, gaps)
+                group: BestBySize.of(np.array(places, dtype=np.int64), sizes, gaps)
                 for group, places in _grouped(groups).items()
             },
-            everyone=Ladder.of(np.arange(len(complete)), sizes, gaps),
+            everyone=BestBySize.of(np.arange(len(complete)), sizes, gaps),
         )
 
     def apart(self, first: int, second: int) -> float:

@@ -24,21 +24,21 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from nas_distill.analysis.trials.columns import COLUMNS, CURVE_VALUES, curve_of, json_object, read_record, row_of
-from nas_distill.config.loading import read_run_config
 from nas_distill.errors import StudyError
-from nas_distill.run_directory.files import reading
-from nas_distill.records.base import parse_record
 from nas_distill.objectives import Objective, check_objectives
 from nas_distill.records import TeacherRecord
+from nas_distill.records.base import parse_record
+from nas_distill.run_directory.config import read_run_config
+from nas_distill.run_directory.files import reading
 from nas_distill.run_directory.layout import RunDirectory
 
-__all__ = ["COLUMNS", "CURVE_VALUES", "Refusal", "StudySnapshot", "load_frame", "read_parameters", "read_study"]
+__all__ = ["COLUMNS", "CURVE_VALUES", "Rejection", "StudySnapshot", "load_frame", "read_parameters", "read_study"]
 
 _ROWS_AT_A_TIME = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class Rejection:
     """A candidate refused before training.
 
     Attributes:
@@ -62,7 +62,7 @@ class StudySnapshot:
             `CURVE_VALUES`.
         objectives: In the order of the study's values.
         teacher: The fixed network.
-        refusals: Candidates refused before training.
+        rejections: Candidates refused before training.
         running: Trials in flight.
     """
 
@@ -70,7 +70,7 @@ class StudySnapshot:
     curves: pd.DataFrame
     objectives: tuple[Objective, ...]
     teacher: TeacherRecord
-    refusals: tuple[Refusal, ...]
+    rejections: tuple[Rejection, ...]
     running: int
 
 
@@ -95,7 +95,7 @@ def read_study(run: RunDirectory) -> StudySnapshot:
     url, name = config.resources.storage or run.own_storage, config.resources.study_name
     origin = _public(url)
     rows: list[dict[str, Any]] = []
-    curves, refusals, running = [], [], 0
+    curves, rejections, running = [], [], 0
     with _opened(url, name) as (study, storage):
         attributes = study.user_attrs
         for trial in _trials(study, storage):
@@ -104,8 +104,8 @@ def read_study(run: RunDirectory) -> StudySnapshot:
                 running += 1
             elif not trial.state.is_finished():
                 continue
-            elif "refusal" in trial.attributes:
-                refusals.append(_refusal(trial, where))
+            elif "rejection" in trial.attributes:
+                rejections.append(_rejection(trial, where))
             else:
                 record = read_record(trial.attributes, where)  # one at a time: all of a long study's take gigabytes
                 row = row_of(trial.attributes, record, where)
@@ -117,7 +117,7 @@ def read_study(run: RunDirectory) -> StudySnapshot:
         curves=_table_of_curves(curves),
         objectives=check_objectives(attributes.get("objectives") or config.objectives),
         teacher=parse_record(TeacherRecord, teacher, origin=f"{origin}: teacher") if teacher else run.read_teacher(),
-        refusals=tuple(sorted(refusals, key=lambda refusal: refusal.number)),
+        rejections=tuple(sorted(rejections, key=lambda rejection: rejection.number)),
         running=running,
     )
 
@@ -144,7 +144,7 @@ class _Trial:
     attributes: Mapping[str, Any]
 
 
-_READ = ("record", "spec", "cost", "refusal")
+_READ = ("record", "spec", "cost", "rejection")
 
 
 def _trials(study: optuna.Study, storage: RDBStorage) -> Iterator[_Trial]:
@@ -231,6 +231,8 @@ def _table_of_curves(curves: Sequence[NDArray[np.float64]]) -> pd.DataFrame:
     return frame.astype({"number": "int64", "epoch": "int64"})
 
 
-def _refusal(trial: _Trial, where: str) -> Refusal:
+def _rejection(trial: _Trial, where: str) -> Rejection:
     spec = json_object(trial.attributes.get("spec"), where)
-    return Refusal(number=trial.number, candidate=spec.get("architecture", ""), reason=str(trial.attributes["refusal"]))
+    return Rejection(
+        number=trial.number, candidate=spec.get("architecture", ""), reason=str(trial.attributes["rejection"])
+    )

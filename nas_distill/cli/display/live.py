@@ -16,9 +16,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nas_distill.cli import wording
-from nas_distill.objectives import get_objective
 from nas_distill.callbacks import SearchStatus
+from nas_distill.cli.display import wording
+from nas_distill.objectives import get_objective
 
 MAX_RUNNING_SHOWN = 12
 """Trials in flight that are drawn one by one; more would push the table off the screen."""

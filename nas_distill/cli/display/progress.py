@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TextIO
 
-from nas_distill.cli.display.wording import best, budget_left, counts, time_left
 from nas_distill.callbacks import Progress, SearchStatus
+from nas_distill.cli.display.wording import best, budget_left, counts, time_left
 
 LINE_INTERVAL_S = 10.0
 """Seconds between two lines about the same task where nothing can be redrawn."""

@@ -11,8 +11,8 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from nas_distill.analysis.front.picks import describe
 from nas_distill.analysis.formatting import MISSING, number_text, percent
+from nas_distill.analysis.front.picks import describe
 from nas_distill.cli.display.listing import Listing, in_own_units
 from nas_distill.cli.display.sections import make_console
 from nas_distill.objectives import OBJECTIVES

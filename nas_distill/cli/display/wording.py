@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nas_distill.objectives import get_objective
 from nas_distill.callbacks import SearchStatus
+from nas_distill.objectives import get_objective
 
 
 def quality(name: str, value: float) -> str:
@@ -27,7 +27,7 @@ def counts(status: SearchStatus) -> str:
     ended = status.complete + status.stopped + status.failed
     of = "" if status.total is None else f"/{status.total}"
     parts = [f"{ended}{of} ended", f"{len(status.running)} running"]
-    for name in ("stopped", "failed", "refused"):
+    for name in ("stopped", "failed", "rejected"):
         count = getattr(status, name)
         if count:
             parts.append(f"{count} {name}")

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nas_distill.data.views.hashing import STRATUM_BITS, lane, strata, take_below, take_bits
 from nas_distill.data.views.chunks import pieces
+from nas_distill.data.views.hashing import STRATUM_BITS, lane, strata, take_below, take_bits
 from nas_distill.data.views.plan import ViewPlan
 
 _STRENGTH_LANE, _PARTNER_LANE, _CENTRE_LANE = 3, 4, 5

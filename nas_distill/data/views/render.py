@@ -12,10 +12,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nas_distill.data.views.chunks import pieces
 from nas_distill.data.views.colour import recolour
 from nas_distill.data.views.geometry import crop, draw_shifts, warp
 from nas_distill.data.views.hashing import view_bits
-from nas_distill.data.views.chunks import pieces
 from nas_distill.data.views.plan import ViewPlan, plan_views
 
 __all__ = ["ViewPlan", "plan_views", "render_rows", "render_view"]

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nas_distill.data.splits import ImageSplit, split_order
 from nas_distill.data.views.hashing import view_bits
 from nas_distill.data.views.mixing import draw_partners, mix_views, mixed_targets
-from nas_distill.data.splits import ImageSplit, split_order
 from nas_distill.data.views.render import ViewPlan, render_rows
 
 # Pixels (per channel) rendered at once where all images are at hand: the handful of operations on numbers per image

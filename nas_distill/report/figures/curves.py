@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from nas_distill.analysis.formatting import signed
 from nas_distill.objectives import OBJECTIVES
-from nas_distill.report.figures.axis import epoch_axis, quality_axis
 from nas_distill.report.content import ReportContent, Row, rows
+from nas_distill.report.figures.axis import epoch_axis, quality_axis
 from nas_distill.report.figures.front import FamilyStyle, family_styles
 from nas_distill.report.figures.labels import Box
 

@@ -8,12 +8,12 @@ from itertools import pairwise
 from math import isnan, log10
 from typing import Literal
 
-from nas_distill.analysis.front.picks import Pick
 from nas_distill.analysis.formatting import quantity, short_bytes, short_count
+from nas_distill.analysis.front.picks import Pick
 from nas_distill.objectives import Objective
 from nas_distill.records import TrialStatus
-from nas_distill.report.figures.axis import Axis, cost_axis, quality_axis
 from nas_distill.report.content import ReportContent, Row, rows
+from nas_distill.report.figures.axis import Axis, cost_axis, quality_axis
 from nas_distill.report.figures.labels import Box, Label, place_labels, text_box
 
 COLOURS = 8

@@ -5,11 +5,11 @@ from __future__ import annotations
 from math import isnan
 
 from nas_distill.analysis.assistants.gain import AssistedStudent, assisted_students, mean_gain
-from nas_distill.analysis.confirm.folds import Estimate
 from nas_distill.analysis.formatting import MISSING, short_count, signed
-from nas_distill.report.tables import student_text
+from nas_distill.analysis.stats import Estimate
 from nas_distill.report.content import ReportContent, Row, rows
 from nas_distill.report.sections.section import Section
+from nas_distill.report.tables import student_text
 
 CHAIN_COLUMNS = (
     "Student",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from nas_distill.analysis.confirm.summary import Confirmed
-from nas_distill.analysis.confirm.students import ConfirmedStudent
-from nas_distill.analysis.confirm.folds import Estimate
-from nas_distill.analysis.formatting import MISSING, percent, signed
 from nas_distill.analysis.confirm.release_gain import ReleaseGain
-from nas_distill.analysis.permutation_test import least_repetitions
+from nas_distill.analysis.confirm.students import ConfirmedStudent
+from nas_distill.analysis.confirm.summary import Confirmed
 from nas_distill.analysis.confirm.undistillable import LEVEL
+from nas_distill.analysis.formatting import MISSING, percent, signed
+from nas_distill.analysis.permutation_test import least_repetitions
+from nas_distill.analysis.stats import Estimate
 from nas_distill.report.sections.folds import ROUGH_INTERVAL
 from nas_distill.report.sections.section import Section
 
@@ -199,8 +199,8 @@ def _release(gain: ReleaseGain) -> str:
     text = f"per-class release changed top-1 by {overall} points against the same recipe without it"
     if not gain.classes:
         return text
-    alone = _text(gain.over_alone_points, signed)
-    chosen = f"{_text(gain.over_taught_points, signed)} (against training alone {alone})"
+    control = _text(gain.over_alone_points, signed)
+    chosen = f"{_text(gain.over_taught_points, signed)} (against training alone {control})"
     fresh = f"{_text(gain.fresh_over_taught_points, signed)}, which is the honest estimate"
     return f"{text}; on the undistillable classes by {chosen}, on those that other repetitions call so by {fresh}"
 

@@ -9,8 +9,8 @@ from math import sqrt
 
 import numpy as np
 
-from nas_distill.analysis.front.picks import Pick
 from nas_distill.analysis.formatting import duration, percent, quantity, short_bytes, short_count, signed
+from nas_distill.analysis.front.picks import Pick
 from nas_distill.analysis.trials.students import half_width_points
 from nas_distill.config import FIXED_RECIPE, SearchConfig
 from nas_distill.objectives import OBJECTIVES

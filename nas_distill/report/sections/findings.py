@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 
-from nas_distill.analysis.law.api import LawError, fit_capacity_law, law_sentences
 from nas_distill.analysis.confirm.summary import confirmations
 from nas_distill.analysis.diagnosis.table import diagnose
-from nas_distill.analysis.formatting import short_count, signed
 from nas_distill.analysis.diagnosis.verdicts import VERDICTS, Diagnosis
-from nas_distill.report.sections.assistants import chain_section
-from nas_distill.report.tables import student_text
-from nas_distill.report.sections.confirmed import confirmed_sections
+from nas_distill.analysis.formatting import short_count, signed
+from nas_distill.analysis.law.api import LawError, fit_capacity_law, law_sentences
 from nas_distill.report.content import ReportContent, rows
+from nas_distill.report.sections.assistants import chain_section
+from nas_distill.report.sections.confirmed import confirmed_sections
 from nas_distill.report.sections.folds import fold_section
 from nas_distill.report.sections.recipes import recipe_section
 from nas_distill.report.sections.section import Section
+from nas_distill.report.tables import student_text
 
 VERDICT_COLUMNS = ("Trial", "Student", "Parameters", "Gap, points", "Verdict", "Because", "What to try")
 _VERDICT_TEXTS = frozenset({"Student", "Verdict", "Because", "What to try"})

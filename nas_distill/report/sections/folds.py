@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from nas_distill.analysis.confirm.folds import Estimate, FoldScore, fold_scores
+from nas_distill.analysis.confirm.folds import FoldScore, fold_scores
 from nas_distill.analysis.formatting import MISSING, signed
+from nas_distill.analysis.stats import Estimate
 from nas_distill.report.content import ReportContent, Row, rows
 from nas_distill.report.sections.section import Section
 

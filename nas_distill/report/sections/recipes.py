@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from nas_distill.analysis.effects.by_size import LEAST_TO_TELL_APART, LEAST_TRIALS, RESAMPLES, Score, SizeBand
-from nas_distill.analysis.formatting import MISSING, quantity, short_count, signed
 from nas_distill.analysis.effects.losses_by_size import losses_by_size
+from nas_distill.analysis.formatting import MISSING, quantity, short_count, signed
 from nas_distill.config import SEARCHED_RECIPE
 from nas_distill.objectives import OBJECTIVES
 from nas_distill.report.content import ReportContent

@@ -7,21 +7,21 @@ import json
 import numpy as np
 import pandas as pd
 
-from nas_distill.analysis.law.api import LawError
 from nas_distill.analysis.diagnosis.table import diagnose
-from nas_distill.analysis.front.arithmetic import axes
-from nas_distill.analysis.formatting import duration, percent, quantity, short_bytes, short_count, signed
+from nas_distill.analysis.diagnosis.verdicts import Diagnosis
 from nas_distill.analysis.effects.losses_by_size import loss_label
+from nas_distill.analysis.formatting import duration, percent, quantity, short_bytes, short_count, signed
+from nas_distill.analysis.front.arithmetic import axes
+from nas_distill.analysis.law.api import LawError
 from nas_distill.analysis.run import Run
 from nas_distill.analysis.trials.students import half_width_points
-from nas_distill.analysis.diagnosis.verdicts import Diagnosis
 from nas_distill.errors import ConfigError
 from nas_distill.records import TrialStatus
-from nas_distill.report.tables import student_text
-from nas_distill.report.sections.confirmed import student_sentences
 from nas_distill.report.content import Row, rows
+from nas_distill.report.sections.confirmed import student_sentences
 from nas_distill.report.sections.facts import classes_by_gap
 from nas_distill.report.sections.section import Section
+from nas_distill.report.tables import student_text
 
 _SHOWN_CLASSES = 3
 _SHOWN_RIVALS = 3
@@ -55,10 +55,10 @@ def tell_story(run: Run, number: int) -> tuple[Section, ...]:
 
 def _without_end(run: Run, number: int) -> Section:
     """Tells of a trial that was refused or is in flight."""
-    for refusal in run.study.refusals:
-        if refusal.number == number:
-            what = refusal.candidate or "its space chose no candidate"
-            return Section(title=f"Trial {number}: refused before training", lead=(f"{what}: {refusal.reason}",))
+    for rejection in run.study.rejections:
+        if rejection.number == number:
+            what = rejection.candidate or "its space chose no candidate"
+            return Section(title=f"Trial {number}: refused before training", lead=(f"{what}: {rejection.reason}",))
     curve = run.curve_in_flight(number)
     if curve is not None:
         gap = curve[-1].gap_points if curve else None

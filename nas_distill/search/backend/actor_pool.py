@@ -13,17 +13,17 @@ import torch
 from ray.exceptions import RayError, RayTaskError
 
 import nas_distill.models  # noqa: F401 - registers the entrypoints that specs name, in every worker
-from nas_distill.records.task import Assignment
-from nas_distill.config import ResourcesConfig
-from nas_distill.run_directory.results import folder_of, read_own_result, trial_record
-from nas_distill.errors import ClusterError, NasDistillError, one_line
 from nas_distill.callbacks import Progress
+from nas_distill.config import ResourcesConfig
+from nas_distill.errors import ClusterError, NasDistillError, one_line
 from nas_distill.records import TrialRecord, TrialStatus
+from nas_distill.records.task import TrialTask
+from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.run_directory.results import folder_of, read_own_result, trial_record
 from nas_distill.search.backend.cluster import parallel_trials
 from nas_distill.search.spaces.loading import load_space
-from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.trial.context import TrialContext, WorkerConfig, open_context
 from nas_distill.trial.run import run_trial
-from nas_distill.trial.context import TrialContext, Workplace, open_context
 
 _LOSSES_BEFORE_GIVING_UP = 3
 """Lost trainings while none has ended are the machine's or the cluster's fault, not the students'."""
@@ -46,7 +46,7 @@ class Purpose:
     name: Callable[[TrialRecord], str]
 
 
-def unended(run: RunDirectory, planned: Iterable[Assignment]) -> tuple[Assignment, ...]:
+def unended(run: RunDirectory, planned: Iterable[TrialTask]) -> tuple[TrialTask, ...]:
     """Returns the planned assignments that have not ended.
 
     Raises:
@@ -56,10 +56,10 @@ def unended(run: RunDirectory, planned: Iterable[Assignment]) -> tuple[Assignmen
 
 
 def train_repeats(
-    planned: Sequence[Assignment],
+    planned: Sequence[TrialTask],
     *,
     purpose: Purpose,
-    workplace: Workplace,
+    worker_config: WorkerConfig,
     resources: ResourcesConfig,
     space_name: str,
     progress: Progress,
@@ -72,7 +72,7 @@ def train_repeats(
     Args:
         planned: What to train; each has a folder of its own (`ending.folder_of`).
         purpose: What for.
-        workplace: Where workers find what trials share, the answers of the students' assistants included.
+        worker_config: Where workers find what trials share, the answers of the students' assistants included.
         resources: What one training takes; its GPUs are a number.
         space_name: As `load_space` takes it.
         progress: Told of everything.
@@ -85,11 +85,11 @@ def train_repeats(
             on by the same command.
         NasDistillError: As a worker met it, such as a full disk.
     """
-    run = RunDirectory(Path(workplace.run))
+    run = RunDirectory(Path(worker_config.run))
     left = unended(run, planned)
     if left:
         trainings = _Trainings(run, left, total=len(planned), purpose=purpose, progress=progress)
-        trainings.work_off(workplace, resources, space_name)
+        trainings.work_off(worker_config, resources, space_name)
     records = (read_own_result(one, folder_of(run, one)) for one in planned)
     return tuple(record for record in records if record is not None)
 
@@ -98,24 +98,24 @@ class RepeatWorker:
     """A worker process: opens the run once, then trains one student after another.
 
     Args:
-        workplace: Where it is.
+        worker_config: Where it is.
         space_name: A space of one's own may register architectures with timm.
     """
 
-    def __init__(self, workplace: Workplace, space_name: str) -> None:
-        self._workplace = workplace
+    def __init__(self, worker_config: WorkerConfig, space_name: str) -> None:
+        self._worker_config = worker_config
         self._space_name = space_name
         self._context: TrialContext | None = None
 
-    def train(self, assignment: Assignment) -> TrialRecord | NasDistillError:
+    def train(self, task: TrialTask) -> TrialRecord | NasDistillError:
         """Returns how the training ended, or what a user could cause: Ray would wrap what is raised."""
         try:
             if self._context is None:
                 if self._space_name.partition(":")[0].endswith(".py"):
                     load_space(self._space_name)
-                self._context = open_context(self._workplace)
+                self._context = open_context(self._worker_config)
             torch.cuda.empty_cache()  # the last student's memory
-            return run_trial(assignment, self._context, folder_of(RunDirectory(Path(self._workplace.run)), assignment))
+            return run_trial(task, self._context, folder_of(RunDirectory(Path(self._worker_config.run)), task))
         except NasDistillError as error:
             return error
 
@@ -124,18 +124,18 @@ class _Trainings:
     """The trainings that are left, and what became of them."""
 
     def __init__(
-        self, run: RunDirectory, left: Sequence[Assignment], *, total: int, purpose: Purpose, progress: Progress
+        self, run: RunDirectory, left: Sequence[TrialTask], *, total: int, purpose: Purpose, progress: Progress
     ) -> None:
         self._run = run
         self._left = left
         self._total = total
         self._purpose = purpose
         self._progress = progress
-        self._deaths = 1
+        self._failures = 1
         self._ended = 0
         self._lost: list[str] = []
 
-    def work_off(self, workplace: Workplace, resources: ResourcesConfig, space_name: str) -> None:
+    def work_off(self, worker_config: WorkerConfig, resources: ResourcesConfig, space_name: str) -> None:
         """Hands out one training after another; returns when all have ended.
 
         Raises:
@@ -147,21 +147,21 @@ class _Trainings:
             max_restarts=-1,
             max_task_retries=resources.max_failures,
         )
-        self._deaths = resources.max_failures + 1
+        self._failures = resources.max_failures + 1
         most = parallel_trials(resources) or len(self._left)
         waiting = deque(self._left)
         idle: list[Any] = []
-        at_work: dict[Any, tuple[Any, Assignment]] = {}
+        at_work: dict[Any, tuple[Any, TrialTask]] = {}
         self._say_status()
         try:
             while waiting or at_work:
                 while waiting and len(at_work) < most:
-                    worker = idle.pop() if idle else remote.remote(workplace, space_name)
-                    assignment = waiting.popleft()
-                    at_work[worker.train.remote(assignment)] = worker, assignment
+                    worker = idle.pop() if idle else remote.remote(worker_config, space_name)
+                    task = waiting.popleft()
+                    at_work[worker.train.remote(task)] = worker, task
                 (ended,), _ = ray.wait(list(at_work), num_returns=1)
-                worker, assignment = at_work[ended]
-                alive = self._take(ended, assignment)
+                worker, task = at_work[ended]
+                alive = self._take(ended, task)
                 del at_work[ended]
                 if alive and waiting:
                     idle.append(worker)
@@ -173,7 +173,7 @@ class _Trainings:
         if self._lost:
             raise self._losses(f"{len(self._lost)} of {self._total} trainings")
 
-    def _take(self, ended: Any, assignment: Assignment) -> bool:
+    def _take(self, ended: Any, task: TrialTask) -> bool:
         """Books what a worker came back with; returns whether it can go on.
 
         Raises:
@@ -183,18 +183,18 @@ class _Trainings:
         try:
             outcome: TrialRecord | NasDistillError = ray.get(ended)
         except RayError as error:
-            self._lose(assignment, _reason(error, self._deaths))
+            self._lose(task, _reason(error, self._failures))
             return False
         if isinstance(outcome, NasDistillError):
             raise outcome
         self._book(outcome)
         return True
 
-    def _lose(self, assignment: Assignment, reason: str) -> None:
+    def _lose(self, task: TrialTask, reason: str) -> None:
         """Tells of a training without an end. Nothing is written: a result on disk would keep it from going on."""
-        name = self._purpose.name(trial_record(assignment, status=TrialStatus.FAILED, curve=(), error=reason))
+        name = self._purpose.name(trial_record(task, status=TrialStatus.FAILED, curve=(), error=reason))
         self._lost.append(f"{name}: {reason}")
-        number = assignment.number
+        number = task.number
         self._run.log_event(self._purpose.task, number=number, training=name, status="lost", error=reason)
         self._progress.event(self._purpose.task, f"{name} has not ended: {reason}")
         if self._ended == 0 and len(self._lost) >= _LOSSES_BEFORE_GIVING_UP:

@@ -9,20 +9,20 @@ from contextlib import suppress
 import ray
 from pydantic import PositiveInt
 
-from nas_distill.records.task import Assignment
+from nas_distill.callbacks import Progress
 from nas_distill.config import ResourcesConfig
 from nas_distill.errors import ClusterError, ConfigError, SpaceError, TeacherError, TrialError
-from nas_distill.records.base import Record
 from nas_distill.models.cost import measure_cost
-from nas_distill.callbacks import Progress
 from nas_distill.records import Recipe, StudentSpec
+from nas_distill.records.base import Record
+from nas_distill.records.task import TrialTask
 from nas_distill.search.backend.cluster import has_gpus
-from nas_distill.search.proposal.limits import Limits
 from nas_distill.search.proposal.costs import InputShape
-from nas_distill.search.spaces.sampling import sample_space
+from nas_distill.search.proposal.limits import Limits
+from nas_distill.search.samplers.space_sampling import sample_space
 from nas_distill.search.spaces.loading import Space, load_space
-from nas_distill.trial.run import rehearse
-from nas_distill.trial.context import Workplace, open_context
+from nas_distill.trial.context import WorkerConfig, open_context
+from nas_distill.trial.run import profile_memory
 
 _DRAWN = 64
 _REHEARSED = 3
@@ -36,7 +36,7 @@ _RAY_PRECISION = 10_000
 """Ray counts resources in ten thousandths."""
 
 
-class Appetite(Record):
+class MemoryProfile(Record):
     """What the rehearsal found.
 
     Attributes:
@@ -48,12 +48,12 @@ class Appetite(Record):
     gpu_bytes: PositiveInt
 
 
-def trials_per_gpu(appetite: Appetite, *, cpus_per_gpu: float, cpus_per_trial: float) -> int:
+def trials_per_gpu(memory_profile: MemoryProfile, *, cpus_per_gpu: float, cpus_per_trial: float) -> int:
     """Returns how many trials should share a GPU: what memory and CPU slots allow, 1 to 8.
 
     Beyond 8 a GPU has long been busy, and each further process only costs memory.
     """
-    by_memory = appetite.gpu_bytes / (_MARGIN * appetite.peak_bytes + _PROCESS_BYTES)
+    by_memory = memory_profile.gpu_bytes / (_MARGIN * memory_profile.peak_bytes + _PROCESS_BYTES)
     return max(1, min(_MOST_PER_GPU, math.floor(by_memory), math.floor(cpus_per_gpu / cpus_per_trial)))
 
 
@@ -62,14 +62,14 @@ def share_of_gpu(trials: int) -> float:
     return math.floor(_RAY_PRECISION / trials) / _RAY_PRECISION
 
 
-def hungriest(
+def largest(
     specs: Iterable[StudentSpec], shape: InputShape, limits: Limits, recipe: Recipe, *, count: int = 2 * _REHEARSED
-) -> list[Assignment]:
+) -> list[TrialTask]:
     """Returns the `count` candidates with the most multiply-accumulates within the limits, as assignments.
 
     Activations, which fill a GPU in training, grow with them; the batch size is the same for all.
     """
-    found: dict[str, Assignment] = {}
+    found: dict[str, TrialTask] = {}
     for spec in specs:
         try:
             cost = measure_cost(
@@ -77,14 +77,14 @@ def hungriest(
             )
         except SpaceError:
             continue
-        if limits.refusal(cost) is None:
-            found[spec.spec_id] = Assignment(number=0, seed=0, spec=spec, recipe=recipe, cost=cost)
-    return sorted(found.values(), key=lambda assignment: -assignment.cost.macs)[:count]
+        if limits.rejection(cost) is None:
+            found[spec.spec_id] = TrialTask(number=0, seed=0, spec=spec, recipe=recipe, cost=cost)
+    return sorted(found.values(), key=lambda task: -task.cost.macs)[:count]
 
 
 def choose_gpus_per_trial(
     resources: ResourcesConfig,
-    workplace: Workplace,
+    worker_config: WorkerConfig,
     *,
     space: Space,
     shape: InputShape,
@@ -108,27 +108,29 @@ def choose_gpus_per_trial(
     if not has_gpus():
         return 0.0
     gpu_nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU", 0) >= 1]
-    assignments = hungriest(sample_space(space, _DRAWN, seed), shape, limits, recipe)
-    if not assignments:
+    tasks = largest(sample_space(space, _DRAWN, seed), shape, limits, recipe)
+    if not tasks:
         return 1.0  # the proposer will say what is wrong
     progress.event("packing", "measuring on a GPU how much memory a trial needs")
-    appetite = _rehearsed(assignments, workplace.model_copy(update={"cuda": True}), space.name)
-    if appetite is None:
+    memory_profile = _rehearsed(tasks, worker_config.model_copy(update={"cuda": True}), space.name)
+    if memory_profile is None:
         return 1.0  # none of them can be trained: the search will say why
     cpus_per_gpu = min(node.get("CPU", 0.0) / node["GPU"] for node in gpu_nodes)
-    trials = trials_per_gpu(appetite, cpus_per_gpu=cpus_per_gpu, cpus_per_trial=resources.cpus_per_trial)
+    trials = trials_per_gpu(memory_profile, cpus_per_gpu=cpus_per_gpu, cpus_per_trial=resources.cpus_per_trial)
     progress.event(
         "packing",
         f"{trials} trials per GPU: the largest of the rehearsed candidates takes "
-        f"{appetite.peak_bytes / 2**20:,.0f} MiB of {appetite.gpu_bytes / 2**20:,.0f} MiB",
+        f"{memory_profile.peak_bytes / 2**20:,.0f} MiB of {memory_profile.gpu_bytes / 2**20:,.0f} MiB",
     )
     return share_of_gpu(trials)
 
 
-def _rehearsed(assignments: Sequence[Assignment], workplace: Workplace, space_name: str) -> Appetite | None:
-    remote = ray.remote(num_gpus=1, num_cpus=1, max_calls=1)(_rehearse)
+def _rehearsed(tasks: Sequence[TrialTask], worker_config: WorkerConfig, space_name: str) -> MemoryProfile | None:
+    remote = ray.remote(num_gpus=1, num_cpus=1, max_calls=1)(_profile_memory)
     try:
-        appetite: Appetite | None = ray.get(remote.remote(assignments, workplace, space_name), timeout=_PATIENCE_S)
+        memory_profile: MemoryProfile | None = ray.get(
+            remote.remote(tasks, worker_config, space_name), timeout=_PATIENCE_S
+        )
     except ray.exceptions.GetTimeoutError as error:
         raise ClusterError(
             f"resources.gpus_per_trial: a trial's memory was not measured within {_PATIENCE_S:.0f} s (is a whole GPU "
@@ -140,23 +142,23 @@ def _rehearsed(assignments: Sequence[Assignment], workplace: Workplace, space_na
             f"resources.gpus_per_trial: the memory of a trial could not be measured on a GPU: {lines[-1]:.300}; give "
             "--gpus-per-trial a number"
         ) from error
-    return appetite
+    return memory_profile
 
 
-def _rehearse(assignments: Sequence[Assignment], workplace: Workplace, space_name: str) -> Appetite | None:
+def _profile_memory(tasks: Sequence[TrialTask], worker_config: WorkerConfig, space_name: str) -> MemoryProfile | None:
     if space_name.partition(":")[0].endswith(".py"):
         load_space(space_name)
-    context = open_context(workplace)
+    context = open_context(worker_config)
     peaks = []
-    for assignment in assignments:
+    for task in tasks:
         with suppress(
             SpaceError, ConfigError, TeacherError, TrialError
         ):  # a candidate that cannot be trained needs no room
-            peaks.append(rehearse(assignment, context))
+            peaks.append(profile_memory(task, context))
         if len(peaks) == _REHEARSED:
             break
     if not peaks:
         return None
-    return Appetite(
+    return MemoryProfile(
         peak_bytes=max(peak.peak_bytes for peak in peaks), gpu_bytes=min(peak.device_bytes for peak in peaks)
     )

@@ -8,8 +8,8 @@ from typing import Any
 
 from ray.tune import Trainable
 
-ASSIGNMENT = "assignment"
-"""In a worker's configuration: an `Assignment`, as JSON."""
+TASK = "task"
+"""In a worker's configuration: an `TrialTask`, as JSON."""
 
 NUMBER = "number"
 """In a worker's configuration: the assignment's."""
@@ -17,7 +17,7 @@ NUMBER = "number"
 EPOCH = "epoch"
 """In a report: epochs trained so far."""
 
-CIRCUMSTANCES = "circumstances"
+EXECUTION_INFO = "execution_info"
 """Reported at a rung, where the driver decides whether the trial goes on: the worker's share of its record, as JSON."""
 
 _EVERY_S, _AT_MOST_EVERY_S = 1.0, 10.0
@@ -59,7 +59,7 @@ class ReportingTrainable(Trainable, ABC):  # type: ignore[misc]
 
     @abstractmethod
     def account(self) -> str:
-        """Writes the curve and returns the worker's share of the record, `Circumstances` as JSON."""
+        """Writes the curve and returns the worker's share of the record, `ExecutionInfo` as JSON."""
 
     @property
     @abstractmethod
@@ -86,7 +86,7 @@ class ReportingTrainable(Trainable, ABC):  # type: ignore[misc]
             if epoch is not None:
                 report[EPOCH] = epoch
                 if epoch in self.rungs and not self.has_ended:
-                    report[CIRCUMSTANCES] = self.account()
+                    report[EXECUTION_INFO] = self.account()
                     break
             if time.monotonic() >= deadline:
                 break

@@ -1,4 +1,4 @@
-"""`RaySlabPool`: Ray workers that share the writing of the teacher's answers."""
+"""`RayShardPool`: Ray workers that share the writing of the teacher's answers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import nas_distill.models  # noqa: F401 - registers the entrypoints that teacher
 from nas_distill.config import DataConfig
 from nas_distill.data.splits import ImageSplit, open_split
 from nas_distill.errors import ClusterError, NasDistillError, RunError
-from nas_distill.knowledge.inference import Asker
-from nas_distill.knowledge.pool import SlabJob
-from nas_distill.knowledge.writing import write_slab
+from nas_distill.knowledge.inference import TeacherInference
+from nas_distill.knowledge.pool import ShardJob
+from nas_distill.knowledge.writing import write_shard
 from nas_distill.models.teacher import load_teacher
-from nas_distill.search.spaces.loading import load_space
 from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.search.spaces.loading import load_space
 from nas_distill.trial.context import teacher_reference
 
 _ROUNDING = 1e-6
@@ -30,7 +30,7 @@ _MOST_DEATHS = 3
 """Of one worker; what kills it more often would kill every worker."""
 
 
-class SlabWorker:
+class ShardWorker:
     """A worker process: opens data and teacher once, then writes slab after slab.
 
     Args:
@@ -47,7 +47,7 @@ class SlabWorker:
         self,
         run: str,
         data: DataConfig,
-        job: SlabJob,
+        job: ShardJob,
         *,
         threads: int,
         cuda: bool,
@@ -61,7 +61,7 @@ class SlabWorker:
         self._device = torch.device("cuda" if cuda else "cpu")
         self._assistant = assistant
         self._space_name = space_name
-        self._opened: tuple[Asker, ImageSplit] | None = None
+        self._opened: tuple[TeacherInference, ImageSplit] | None = None
 
     def open(self) -> NasDistillError | None:
         """Opens data and teacher; returns, as `write` does, what a user could cause: Ray would wrap what is raised."""
@@ -74,13 +74,13 @@ class SlabWorker:
     def write(self, view: int) -> NasDistillError | None:
         """Writes the slab of one view."""
         try:
-            asker, train = self._open()
-            write_slab(self._job, view, asker, train)
+            inference, train = self._open()
+            write_shard(self._job, view, inference, train)
         except NasDistillError as error:
             return error
         return None
 
-    def _open(self) -> tuple[Asker, ImageSplit]:
+    def _open(self) -> tuple[TeacherInference, ImageSplit]:
         if self._opened is None:
             if self._space_name.partition(":")[0].endswith(".py"):
                 load_space(self._space_name)
@@ -97,12 +97,12 @@ class SlabWorker:
                     f"{reference}: a worker found another teacher there than the driver did; put the run directory on "
                     "a path that all nodes share"
                 )
-            self._opened = Asker(teacher, self._device, embeddings=self._job.key.embeddings), train
+            self._opened = TeacherInference(teacher, self._device, embeddings=self._job.key.embeddings), train
         return self._opened
 
 
-class RaySlabPool:
-    """Shares slabs among workers on the connected cluster; a `SlabPool`.
+class RayShardPool:
+    """Shares slabs among workers on the connected cluster; a `ShardPool`.
 
     Args:
         run: The run directory, on a path that every node sees.
@@ -131,13 +131,13 @@ class RaySlabPool:
         self._gpus = max(1.0, gpus) if gpus > 0 else 0.0
 
     def workers(self, views: int) -> int:
-        """Returns how many workers would share that many views (`SlabPool.workers`)."""
+        """Returns how many workers would share that many views (`ShardPool.workers`)."""
         if self._gpus == 0 and torch.cuda.is_available():
             return 0  # the driver's GPU is faster than any number of CPUs
         return min(views, sum(self._slots()))
 
-    def write(self, job: SlabJob, views: Sequence[int]) -> Iterator[int]:
-        """Writes the slabs of `views` (`SlabPool.write`).
+    def write(self, job: ShardJob, views: Sequence[int]) -> Iterator[int]:
+        """Writes the slabs of `views` (`ShardPool.write`).
 
         A worker that dies is started again, and writes its slab anew, up to three times.
 
@@ -158,12 +158,12 @@ class RaySlabPool:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         return [min(int(node.get(kind, 0.0) / wanted[kind] + _ROUNDING) for kind in wanted) for node in nodes]
 
-    def _start(self, job: SlabJob, count: int) -> list[Any]:
+    def _start(self, job: ShardJob, count: int) -> list[Any]:
         slots = self._slots()
         # On several nodes wider workers might fit nowhere.
         wider = max(1, slots[0] // count) if len(slots) == 1 and self._gpus == 0 else 1
         cpus = self._cpus * wider
-        worker = ray.remote(SlabWorker).options(
+        worker = ray.remote(ShardWorker).options(
             num_cpus=cpus, num_gpus=self._gpus, max_restarts=_MOST_DEATHS, max_task_retries=_MOST_DEATHS
         )
         threads = max(1, int(cpus + _ROUNDING))

@@ -8,34 +8,35 @@ from typing import Any
 import torch
 
 import nas_distill.models  # noqa: F401 - registers the entrypoints that specs name, in every worker
-from nas_distill.records.task import Assignment
 from nas_distill.records.base import parse_record
-from nas_distill.search.backend.protocol import ASSIGNMENT
-from nas_distill.search.backend.protocol import ReportingTrainable
-from nas_distill.search.spaces.loading import load_space
+from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.search.backend.protocol import TASK, ReportingTrainable
+from nas_distill.search.spaces.loading import load_space
+from nas_distill.trial.context import WorkerConfig, open_context
 from nas_distill.trial.run import Trial
-from nas_distill.trial.context import Workplace, open_context
 
 
 class DistillTrainable(ReportingTrainable):
     """Opens the run once, then runs one assignment after another."""
 
-    def setup(self, config: dict[str, Any], workplace: Workplace, space_name: str, rungs: tuple[int, ...] = ()) -> None:
+    def setup(
+        self, config: dict[str, Any], worker_config: WorkerConfig, space_name: str, rungs: tuple[int, ...] = ()
+    ) -> None:
         """Opens what all trials share."""
         if space_name.partition(":")[0].endswith(".py"):
             load_space(space_name)  # a space of one's own may register architectures with timm
         self.rungs = rungs
-        self._run = RunDirectory(Path(workplace.run))
-        self._context = open_context(workplace)
+        self._run = RunDirectory(Path(worker_config.run))
+        self._context = open_context(worker_config)
         self.begin(config)
 
     def begin(self, config: dict[str, Any]) -> None:
         """See `ReportingTrainable`."""
-        assignment = parse_record(Assignment, config[ASSIGNMENT], origin="assignment")
+        task = parse_record(TrialTask, config[TASK], origin="task")
         self.__dict__.pop("_job", None)  # the last trial's networks go before the next one's come
         torch.cuda.empty_cache()
-        self._job = Trial(assignment, self._context, self._run.trial(assignment.number))
+        self._job = Trial(task, self._context, self._run.trial(task.number))
 
     def advance(self) -> int | None:
         """See `ReportingTrainable`."""

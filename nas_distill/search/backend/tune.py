@@ -15,15 +15,15 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from nas_distill.config import ResourcesConfig
-from nas_distill.run_directory.results import Circumstances
 from nas_distill.errors import ClusterError
 from nas_distill.records.base import parse_record
-from nas_distill.search.backend.cluster import parallel_trials
-from nas_distill.search.driver.driver import SearchDriver
-from nas_distill.search.backend.protocol import ASSIGNMENT, CIRCUMSTANCES, EPOCH, NUMBER
-from nas_distill.search.backend.trainable import DistillTrainable
 from nas_distill.run_directory.layout import RunDirectory
-from nas_distill.trial.context import Workplace
+from nas_distill.run_directory.results import ExecutionInfo
+from nas_distill.search.backend.cluster import parallel_trials
+from nas_distill.search.backend.protocol import EPOCH, EXECUTION_INFO, NUMBER, TASK
+from nas_distill.search.backend.trainable import DistillTrainable
+from nas_distill.search.driver.driver import SearchDriver
+from nas_distill.trial.context import WorkerConfig
 
 _TUNE_SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -43,12 +43,12 @@ class DriverSearcher(Searcher):  # type: ignore[misc]
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Returns the next assignment, None while there may be one later, or that there will be none."""
         del trial_id
-        assignment = None if self._driver is None else self._driver.next_assignment()
-        if assignment is None:
+        task = None if self._driver is None else self._driver.next_task()
+        if task is None:
             if self._driver is not None and self._driver.waiting:
                 return None
             return str(Searcher.FINISHED)
-        return {NUMBER: assignment.number, ASSIGNMENT: assignment.model_dump_json()}
+        return {NUMBER: task.number, TASK: task.model_dump_json()}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Does nothing: `DriverCallback` hears of every end too, and of its reason."""
@@ -113,10 +113,10 @@ class ParetoAshaScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
         """Returns whether a trial goes on."""
-        if self._driver is None or CIRCUMSTANCES not in result:
+        if self._driver is None or EXECUTION_INFO not in result:
             return str(TrialScheduler.CONTINUE)
-        circumstances = parse_record(Circumstances, result[CIRCUMSTANCES], origin="a worker's report")
-        goes_on = self._driver.goes_on(trial.config[NUMBER], result[EPOCH], circumstances)
+        execution_info = parse_record(ExecutionInfo, result[EXECUTION_INFO], origin="a worker's report")
+        goes_on = self._driver.goes_on(trial.config[NUMBER], result[EPOCH], execution_info)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
     def debug_string(self) -> str:
@@ -130,12 +130,12 @@ class ParetoAshaScheduler(FIFOScheduler):  # type: ignore[misc]
         return self
 
 
-def run_tune(driver: SearchDriver, workplace: Workplace, resources: ResourcesConfig, *, space_name: str) -> bool:
+def run_tune(driver: SearchDriver, worker_config: WorkerConfig, resources: ResourcesConfig, *, space_name: str) -> bool:
     """Runs the driver's assignments on the connected cluster until none is left.
 
     Args:
         driver: Hands out assignments and books their ends.
-        workplace: Where workers find what trials share.
+        worker_config: Where workers find what trials share.
         resources: What a trial takes.
         space_name: As `load_space` takes it.
 
@@ -145,8 +145,10 @@ def run_tune(driver: SearchDriver, workplace: Workplace, resources: ResourcesCon
     Raises:
         ClusterError: Ray itself failed; what ended before is booked, the rest is in flight.
     """
-    trainable = tune.with_parameters(DistillTrainable, workplace=workplace, space_name=space_name, rungs=driver.rungs)
-    return run_trainable(driver, RunDirectory(Path(workplace.run)), trainable, resources)
+    trainable = tune.with_parameters(
+        DistillTrainable, worker_config=worker_config, space_name=space_name, rungs=driver.rungs
+    )
+    return run_trainable(driver, RunDirectory(Path(worker_config.run)), trainable, resources)
 
 
 def run_trainable(driver: SearchDriver, run: RunDirectory, trainable: Any, resources: ResourcesConfig) -> bool:

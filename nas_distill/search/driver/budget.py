@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from nas_distill.analysis.front.arithmetic import Floats, coordinates, hypervolume, non_dominated_mask, reference_point
 from nas_distill.analysis.formatting import duration
-from nas_distill.objectives import Objective
+from nas_distill.analysis.front.arithmetic import Floats, coordinates, hypervolume, non_dominated_mask, reference_point
 from nas_distill.callbacks import BudgetLeft
+from nas_distill.objectives import Objective
 from nas_distill.records import TeacherRecord, TrialRecord, TrialStatus
 
 BEGIN, END = "search", "end"

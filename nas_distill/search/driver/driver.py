@@ -10,31 +10,31 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from nas_distill.records.task import Assignment
-from nas_distill.run_directory.results import Circumstances, end_trial, read_own_result, trial_record
+from nas_distill.callbacks import Progress
 from nas_distill.errors import ClusterError, NasDistillError, RunError
 from nas_distill.objectives import Objective
-from nas_distill.callbacks import Progress
 from nas_distill.records import EpochMetrics, TrialRecord, TrialStatus
-from nas_distill.search.driver.budget import Budget, BudgetWatch, Spent, left, reached
-from nas_distill.search.driver.failures import Deaths, Flight
-from nas_distill.search.proposal.proposer import ExhaustedSpaceError
-from nas_distill.search.early_stopping.curves import Stopping
-from nas_distill.search.study.ledger import StudyLedger
-from nas_distill.search.driver.logger import Teller
+from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.run_directory.results import ExecutionInfo, end_trial, read_own_result, trial_record
+from nas_distill.search.driver.budget import Budget, BudgetWatch, Spent, left, reached
+from nas_distill.search.driver.failures import FailurePolicy, RunningTrial
+from nas_distill.search.driver.logger import SearchLogger
+from nas_distill.search.early_stopping.curves import Stopping
+from nas_distill.search.proposal.proposer import ExhaustedSpaceError
+from nas_distill.search.study.ledger import StudyLedger
 
 
-class AssignmentSource(Protocol):
+class TaskSource(Protocol):
     """Where new assignments come from.
 
     Attributes:
-        refused: Candidates that were refused.
+        rejected: Candidates that were refused.
     """
 
-    refused: int
+    rejected: int
 
-    def next(self) -> Assignment:
+    def next(self) -> TrialTask:
         """Returns the next assignment, noted in the study.
 
         Raises:
@@ -67,7 +67,7 @@ class SearchDriver:
         self,
         run: RunDirectory,
         ledger: StudyLedger,
-        source: AssignmentSource,
+        source: TaskSource,
         *,
         objectives: tuple[Objective, ...],
         total: int | None,
@@ -85,11 +85,11 @@ class SearchDriver:
         self._total = total
         self._watch = watch or BudgetWatch(Budget())
         self._told_enough = False
-        self._deaths = Deaths(max_failures)
+        self._failures = FailurePolicy(max_failures)
         quality = next(objective for objective in objectives if objective.kind == "quality")
-        self._teller = Teller(run, progress, quality.name)
-        self._running: dict[int, Flight] = {}
-        self._queue: deque[Assignment] = deque()
+        self._logger = SearchLogger(run, progress, quality.name)
+        self._running: dict[int, RunningTrial] = {}
+        self._queue: deque[TrialTask] = deque()
         self._new = 0
         self.failure: NasDistillError | None = None
         self._reconcile()
@@ -121,11 +121,11 @@ class SearchDriver:
     @property
     def unfinished(self) -> int:
         """Trials of the plan that have not ended; without a bound on their number, those in flight and one more."""
-        in_flight = len(self._running) + len(self._queue) + len(self._deaths)
+        in_flight = len(self._running) + len(self._queue) + len(self._failures)
         return (
             in_flight
             if self.enough is not None
-            else max(in_flight, self.remaining + self._out - len(self._teller.tally))
+            else max(in_flight, self.remaining + self._out - len(self._logger.tally))
         )
 
     @property
@@ -133,21 +133,21 @@ class SearchDriver:
         """Trials that ended in this session."""
         return self._new
 
-    def next_assignment(self) -> Assignment | None:
+    def next_task(self) -> TrialTask | None:
         """Returns what a free worker should do, or None when nothing is left (see `failure`)."""
         while self.remaining:
             try:
-                flight = self._next_flight()
+                running_trial = self._next_running()
             except ExhaustedSpaceError as error:
                 self._end_early(error)
                 return None
             except NasDistillError as error:
                 self._fail(error)
                 return None
-            if flight is not None:
-                self._running[flight.assignment.number] = flight
+            if running_trial is not None:
+                self._running[running_trial.task.number] = running_trial
                 self._say_status()
-                return flight.assignment
+                return running_trial.task
         self._say_enough()
         return None
 
@@ -156,10 +156,10 @@ class SearchDriver:
         if number in self._running:
             self._running[number].done = epoch
             self.settle()
-            self._teller.alive()
+            self._logger.alive()
             self._say_status()
 
-    def goes_on(self, number: int, epoch: int, circumstances: Circumstances) -> bool:
+    def goes_on(self, number: int, epoch: int, execution_info: ExecutionInfo) -> bool:
         """Decides at a rung on a running trial, whose worker waits and has written its curve.
 
         One that does not go on has ended: its record is written here, and nothing more is expected of its worker.
@@ -167,12 +167,12 @@ class SearchDriver:
         Args:
             number: The trial's.
             epoch: Epochs trained.
-            circumstances: The worker's share of the record.
+            execution_info: The worker's share of the record.
         """
-        flight = self._running.get(number)
-        if flight is None or epoch <= flight.before:
+        running_trial = self._running.get(number)
+        if running_trial is None or epoch <= running_trial.before:
             return True  # what lay on disk when it was handed out was decided on by then
-        flight.done = epoch
+        running_trial.done = epoch
         self.settle()
         try:
             curve = self._run.trial(number).read_curve()
@@ -181,7 +181,7 @@ class SearchDriver:
                     f"{self._run.trial(number).curve}: does not end at epoch {epoch}, which its worker wrote; "
                     "the run directory must lie on a path that all nodes share"
                 )
-            if not self._stops(flight, curve, circumstances):
+            if not self._stops(running_trial, curve, execution_info):
                 return True
         except NasDistillError as problem:
             self._fail(problem)
@@ -198,40 +198,40 @@ class SearchDriver:
         """
         if number not in self._running:
             return
-        flight = self._running[number]
+        running_trial = self._running[number]
         try:
-            record = read_own_result(flight.assignment, self._run.trial(number))
+            record = read_own_result(running_trial.task, self._run.trial(number))
             if record is None and self.failure is not None:
                 self._leave_in_flight(self._running.pop(number), error)
                 return
-            if record is None and self._deaths.forgives(number):
+            if record is None and self._failures.forgives(number):
                 self._hand_out_again(self._running.pop(number), error)
                 return
-            if record is None and flight.done == flight.before:
+            if record is None and running_trial.done == running_trial.before:
                 self._hold(self._running.pop(number), error or "the worker ended without a result")
                 return
-            record = record or self._failed(flight, error or "the worker ended without a result")
+            record = record or self._failed(running_trial, error or "the worker ended without a result")
             self._ledger.tell(record)
         except NasDistillError as problem:
             del self._running[number]  # its worker is gone; it stays in flight in the study, for a resumed search
             self._fail(problem)
             return
         del self._running[number]
-        self._acknowledged(record, flight)
+        self._acknowledged(record, running_trial)
 
     def settle(self) -> None:
         """Books trials whose workers died at the start as failed: since others train, the fault was theirs."""
-        while self.failure is None and (held := self._deaths.release()) is not None:
-            flight, error = held
+        while self.failure is None and (held := self._failures.release()) is not None:
+            running_trial, error = held
             try:
-                record = self._failed(flight, error)
+                record = self._failed(running_trial, error)
                 self._ledger.tell(record)
             except NasDistillError as problem:
                 self._fail(problem)
                 return
-            self._acknowledged(record, flight)
+            self._acknowledged(record, running_trial)
 
-    def _next_flight(self) -> Flight | None:
+    def _next_running(self) -> RunningTrial | None:
         """Takes the next assignment; None when it had come to a rung before and is stopped there now.
 
         A trial that was cut off just at a rung may not have been decided on.
@@ -240,51 +240,51 @@ class SearchDriver:
             ExhaustedSpaceError: There is none left.
             NasDistillError: The search cannot go on.
         """
-        assignment = self._queue.popleft() if self._queue else self._source.next()
-        curve = self._run.trial(assignment.number).read_curve()
-        flight = Flight(assignment, before=len(curve), done=len(curve))
-        return None if self._stops(flight, curve, Circumstances()) else flight
+        task = self._queue.popleft() if self._queue else self._source.next()
+        curve = self._run.trial(task.number).read_curve()
+        running_trial = RunningTrial(task, before=len(curve), done=len(curve))
+        return None if self._stops(running_trial, curve, ExecutionInfo()) else running_trial
 
-    def _stops(self, flight: Flight, curve: Sequence[EpochMetrics], circumstances: Circumstances) -> bool:
+    def _stops(self, running_trial: RunningTrial, curve: Sequence[EpochMetrics], execution_info: ExecutionInfo) -> bool:
         """Decides on a trial by the end of its curve; one that stops is booked."""
-        assignment = flight.assignment
+        task = running_trial.task
         if self._stopping is None or not curve:
             return False
-        if self._stopping.goes_on(assignment.number, assignment.cost, curve[-1]):
+        if self._stopping.goes_on(task.number, task.cost, curve[-1]):
             return False
-        record = trial_record(assignment, status=TrialStatus.STOPPED, curve=curve, circumstances=circumstances)
-        end_trial(self._run.trial(assignment.number), record)
+        record = trial_record(task, status=TrialStatus.STOPPED, curve=curve, execution_info=execution_info)
+        end_trial(self._run.trial(task.number), record)
         self._ledger.tell(record)
-        self._running.pop(assignment.number, None)
-        self._acknowledged(record, flight)
+        self._running.pop(task.number, None)
+        self._acknowledged(record, running_trial)
         return True
 
     def _end_early(self, error: ExhaustedSpaceError) -> None:
-        if not self._teller.tally and not self._running:
+        if not self._logger.tally and not self._running:
             self._fail(error)
             return
         self._total = self._out
-        self._teller.event("exhausted", f"the search ends with {self._total} trials: {error}")
+        self._logger.event("exhausted", f"the search ends with {self._total} trials: {error}")
 
-    def _hand_out_again(self, flight: Flight, error: str | None) -> None:
+    def _hand_out_again(self, running_trial: RunningTrial, error: str | None) -> None:
         # Not left to Tune: the death of a reused worker counts there as two failures, of which the second is final.
-        self._queue.appendleft(flight.assignment)
-        self._teller.event(
-            "retry", f"trial {flight.assignment.number} goes on in another worker: {error or 'no result'}"
+        self._queue.appendleft(running_trial.task)
+        self._logger.event(
+            "retry", f"trial {running_trial.task.number} goes on in another worker: {error or 'no result'}"
         )
 
-    def _leave_in_flight(self, flight: Flight, error: str | None) -> None:
+    def _leave_in_flight(self, running_trial: RunningTrial, error: str | None) -> None:
         # Nothing is handed out any more; a record would keep a resumed search from going on with the trial.
-        self._teller.event("retry", f"trial {flight.assignment.number} is left to --resume: {error or 'no result'}")
+        self._logger.event("retry", f"trial {running_trial.task.number} is left to --resume: {error or 'no result'}")
         self._say_status()
 
-    def _hold(self, flight: Flight, error: str) -> None:
+    def _hold(self, running_trial: RunningTrial, error: str) -> None:
         """Waits with a trial whose worker died before its first epoch.
 
         When several did in a row no trial is booked as failed: they stay in flight, and a resumed search hands them out
         again.
         """
-        reason = self._deaths.hold(flight, error)
+        reason = self._failures.hold(running_trial, error)
         if reason is not None:
             self._fail(
                 ClusterError(
@@ -292,15 +292,15 @@ class SearchDriver:
                 )
             )
 
-    def _failed(self, flight: Flight, error: str) -> TrialRecord:
-        folder = self._run.trial(flight.assignment.number)
-        record = trial_record(flight.assignment, status=TrialStatus.FAILED, curve=folder.read_curve(), error=error)
+    def _failed(self, running_trial: RunningTrial, error: str) -> TrialRecord:
+        folder = self._run.trial(running_trial.task.number)
+        record = trial_record(running_trial.task, status=TrialStatus.FAILED, curve=folder.read_curve(), error=error)
         return end_trial(folder, record)
 
-    def _acknowledged(self, record: TrialRecord, flight: Flight) -> None:
+    def _acknowledged(self, record: TrialRecord, running_trial: RunningTrial) -> None:
         self._new += 1
-        self._book(record, epochs_here=max(record.epochs - flight.before, 0))
-        self._teller.ended(record)
+        self._book(record, epochs_here=max(record.epochs - running_trial.before, 0))
+        self._logger.ended(record)
         self._say_status()
 
     def _reconcile(self) -> None:
@@ -308,35 +308,35 @@ class SearchDriver:
         for record in self._ledger.ended():
             if record.assistant == self._assistant:
                 self._book(record, epochs_here=0)
-        for assignment in self._ledger.unfinished():
-            if assignment.assistant != self._assistant:
+        for task in self._ledger.unfinished():
+            if task.assistant != self._assistant:
                 continue
-            result = read_own_result(assignment, self._run.trial(assignment.number))
+            result = read_own_result(task, self._run.trial(task.number))
             if result is None:
-                self._queue.append(assignment)
+                self._queue.append(task)
                 if self._stopping is not None:
-                    curve = self._run.trial(assignment.number).read_curve()
-                    self._stopping.note(assignment.number, assignment.cost, curve)
+                    curve = self._run.trial(task.number).read_curve()
+                    self._stopping.note(task.number, task.cost, curve)
             else:
                 self._ledger.tell(result)
                 self._book(result, epochs_here=0)
         if self._queue:
-            numbers = ", ".join(str(assignment.number) for assignment in self._queue)
-            self._teller.event("resume", f"going on with trials in flight: {numbers}")
+            numbers = ", ".join(str(task.number) for task in self._queue)
+            self._logger.event("resume", f"going on with trials in flight: {numbers}")
 
     def _book(self, record: TrialRecord, *, epochs_here: int) -> None:
         if self._stopping is not None:
             self._stopping.note(record.number, record.cost, record.curve)
         self._watch.ended(record)
-        self._teller.tally.add(record, epochs_here=epochs_here)
+        self._logger.tally.add(record, epochs_here=epochs_here)
 
     @property
     def _out(self) -> int:
         """Trials that were handed out and do not wait to be handed out again."""
-        return len(self._teller.tally) + len(self._running) + len(self._deaths)
+        return len(self._logger.tally) + len(self._running) + len(self._failures)
 
     def _spent(self) -> Spent:
-        in_flight = sum(flight.done for flight in self._running.values())
+        in_flight = sum(running_trial.done for running_trial in self._running.values())
         return self._watch.spent(trials=self._out + len(self._queue), epochs_in_flight=in_flight)
 
     def _say_enough(self) -> None:
@@ -344,18 +344,18 @@ class SearchDriver:
         if self.failure is None and enough is not None and not self._told_enough:
             self._told_enough = True
             if self._out != self._total:
-                self._teller.event("budget", f"no further trials are started: {enough}")
+                self._logger.event("budget", f"no further trials are started: {enough}")
 
     def _fail(self, error: NasDistillError) -> None:
         if self.failure is None:
             self.failure = error
-            self._teller.event("error", f"no further trials are started: {error}")
+            self._logger.event("error", f"no further trials are started: {error}")
 
     def _say_status(self) -> None:
-        self._teller.status(
+        self._logger.status(
             total=self._total,
-            running={number: (f.done, f.assignment.recipe.epochs) for number, f in self._running.items()},
-            inherited=sum(flight.before for flight in self._running.values()),
+            running={number: (f.done, f.task.recipe.epochs) for number, f in self._running.items()},
+            inherited=sum(running_trial.before for running_trial in self._running.values()),
             left=left(self._watch.budget, self._spent()),
-            refused=self._source.refused,
+            rejected=self._source.rejected,
         )

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 
 from nas_distill.callbacks import BudgetLeft, Progress
 from nas_distill.records import TrialRecord
-from nas_distill.search.driver.status import Tally, end_text
 from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.search.driver.status import Tally, end_text
 
 _ALIVE_EVERY_S = 60.0
 """So much of the time of searching is at most not told, when the driver is killed."""
 
 
-class Teller:
+class SearchLogger:
     """Tells of ends and of where the search stands.
 
     Args:
@@ -56,7 +56,7 @@ class Teller:
         *,
         total: int | None,
         running: Mapping[int, tuple[int, int]],
-        refused: int,
+        rejected: int,
         inherited: int,
         left: BudgetLeft,
     ) -> None:
@@ -65,7 +65,7 @@ class Teller:
             self.tally.status(
                 total=total,
                 running=running,
-                refused=refused,
+                rejected=rejected,
                 inherited=inherited,
                 left=left,
                 elapsed_s=time.monotonic() - self._started,

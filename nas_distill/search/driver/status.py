@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from nas_distill.objectives import get_objective
 from nas_distill.callbacks import BudgetLeft, SearchStatus, SizeBand
+from nas_distill.objectives import get_objective
 from nas_distill.records import TrialRecord, TrialStatus
 
 
@@ -105,7 +105,7 @@ class Tally:
         *,
         total: int | None,
         running: Mapping[int, tuple[int, int]],
-        refused: int,
+        rejected: int,
         elapsed_s: float,
         inherited: int = 0,
         left: BudgetLeft = BudgetLeft(),  # noqa: B008 - it is frozen
@@ -115,7 +115,7 @@ class Tally:
         Args:
             total: Trials to train, those found on resuming included; None where another budget is the bound.
             running: Number of each trial in flight with epochs done and epochs in all.
-            refused: Candidates refused before training.
+            rejected: Candidates refused before training.
             elapsed_s: Seconds since this process began searching.
             inherited: Epochs of the running trials that earlier processes trained.
             left: What is left of the other budgets.
@@ -126,7 +126,7 @@ class Tally:
             stopped=self._count[TrialStatus.STOPPED],
             failed=self._count[TrialStatus.FAILED],
             running=dict(running),
-            refused=refused,
+            rejected=rejected,
             bands=self.bands(),
             quality=self.quality,
             elapsed_s=elapsed_s,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from nas_distill.losses.registry import through_teacher, wanted_signals
+from nas_distill.losses.registry import required_outputs, through_teacher
+from nas_distill.model_outputs import OutputRequest
 from nas_distill.models.cost import measure_cost
 from nas_distill.models.latency import Latency, measure_latency
 from nas_distill.models.through_teacher import TeacherHead
 from nas_distill.records import Cost, Recipe, StudentSpec
-from nas_distill.model_outputs import Wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ _Network = tuple[str, bool]
 """Of a candidate, and whether it answers through the teacher's classifier."""
 
 
-class Pricer:
+class CostEstimator:
     """Counts costs and measures latencies, once per network.
 
     To count a network's cost it is built, which takes a tenth of a second; a sampler that has settled proposes the same
@@ -45,7 +45,7 @@ class Pricer:
     def __init__(self, shape: InputShape, head: TeacherHead | None = None) -> None:
         self.shape = shape
         self._head = head
-        self._costs: dict[tuple[_Network, Wanted], Cost] = {}
+        self._costs: dict[tuple[_Network, OutputRequest], Cost] = {}
         self._latencies: dict[_Network, Latency] = {}
 
     def cost(self, spec: StudentSpec, recipe: Recipe) -> Cost:
@@ -54,13 +54,13 @@ class Pricer:
         Raises:
             SpaceError: It cannot be built, or lacks a signal that its recipe's losses compare.
         """
-        key = _network(spec, recipe), wanted_signals(recipe)
+        key = _network(spec, recipe), required_outputs(recipe)
         if key not in self._costs:
             self._costs[key] = measure_cost(
                 spec,
                 **asdict(self.shape),
                 through=self._head_of(recipe),
-                wanted=wanted_signals(recipe),
+                wanted=required_outputs(recipe),
             )
         return self._costs[key]
 

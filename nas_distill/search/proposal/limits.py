@@ -39,7 +39,7 @@ class Limits:
             bounds["latency_ms"] = (latency.median_ms, self.max_latency_ms)
         return {name: math.log10(value / bound) for name, (value, bound) in bounds.items() if bound is not None}
 
-    def refusal(self, cost: Cost, latency: Latency | None = None) -> str | None:
+    def rejection(self, cost: Cost, latency: Latency | None = None) -> str | None:
         """Returns why a candidate of this cost is not trained, or None."""
         if self.max_params is not None and cost.num_params > self.max_params:
             return f"{cost.num_params:,} parameters, {self.max_params_reason} allows {self.max_params:,}"

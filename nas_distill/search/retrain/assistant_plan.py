@@ -6,38 +6,17 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from nas_distill.analysis.assistants.choice import AssistantPlan, AssistantRound, Student, choose_assistant, read_plan
-from nas_distill.analysis.trials.study_reader import read_study
 from nas_distill.analysis.front.front import pareto_front
-from nas_distill.records.task import Assignment
-from nas_distill.config import FIXED_RECIPE, SearchConfig
-from nas_distill.errors import ConfigError, RunError
+from nas_distill.analysis.trials.study_reader import read_study
+from nas_distill.config import SearchConfig
+from nas_distill.errors import RunError
+from nas_distill.losses.registry import through_teacher
+from nas_distill.records import TrialRecord
+from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.files import write_record
-from nas_distill.losses.registry import asked_losses, through_teacher
-from nas_distill.records import Recipe, TrialRecord
-from nas_distill.search.study.ledger import StudyLedger
 from nas_distill.run_directory.layout import RunDirectory
-
-
-def check_assistants(config: SearchConfig) -> None:
-    """Checks that an assistant could teach students of the configuration.
-
-    Raises:
-        ConfigError: Every recipe asks no teacher, or has its students answer through the teacher's classifier.
-    """
-    if config.assistants.count == 0 or config.space.recipe != FIXED_RECIPE or can_learn(config.recipe):
-        return
-    losses = ", ".join(loss.name for loss in asked_losses(config.recipe))
-    reason = (
-        f"with {losses} a student answers through the teacher's own classifier, which no assistant has"
-        if losses
-        else "recipe.losses has none with a weight above 0, so that no student asks a teacher"
-    )
-    raise ConfigError(f"assistants.count: {reason}; leave --assistants out, or distil by another loss")
-
-
-def can_learn(recipe: Recipe) -> bool:
-    """Whether an assistant can teach by this recipe."""
-    return bool(asked_losses(recipe)) and not through_teacher(recipe)
+from nas_distill.search.setup.validate import can_learn
+from nas_distill.search.study.ledger import StudyLedger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +30,7 @@ class Lessons:
     """
 
     assistant: int
-    students: tuple[Assignment, ...]
+    students: tuple[TrialTask, ...]
     ended: int
 
     @property
@@ -158,7 +137,7 @@ def write_plan(run: RunDirectory, plan: AssistantPlan) -> None:
 class Repetitions:
     """Hands out the trials in which an assistant teaches: candidate, recipe, seed and epochs are the earlier trial's.
 
-    An `AssignmentSource`.
+    An `TaskSource`.
 
     Args:
         ledger: The study.
@@ -169,12 +148,12 @@ class Repetitions:
         self._ledger = ledger
         self._assistant = lessons.assistant
         # Not what was assigned: a trial that others ended without a record is neither, and is taught again.
-        known: tuple[Assignment | TrialRecord, ...] = (*ledger.ended(), *ledger.unfinished())
+        known: tuple[TrialTask | TrialRecord, ...] = (*ledger.ended(), *ledger.unfinished())
         begun = {_identity(one) for one in known if one.assistant == lessons.assistant}
         self._waiting = [one for one in lessons.students if _identity(one) not in begun]
-        self.refused = 0
+        self.rejected = 0
 
-    def next(self) -> Assignment:
+    def next(self) -> TrialTask:
         """Returns the next assignment, noted in the study.
 
         Raises:
@@ -182,12 +161,12 @@ class Repetitions:
         """
         original = self._waiting.pop(0)
         trial = self._ledger.repeat(original.number)
-        assignment = original.model_copy(update={"number": trial.number, "assistant": self._assistant})
-        self._ledger.assign(trial, assignment, {})
-        return assignment
+        task = original.model_copy(update={"number": trial.number, "assistant": self._assistant})
+        self._ledger.assign(trial, task, {})
+        return task
 
 
-def _identity(trial: Assignment | TrialRecord) -> tuple[int, str, str]:
+def _identity(trial: TrialTask | TrialRecord) -> tuple[int, str, str]:
     """Returns what the trainings of a student share; the seed comes from the number of the first."""
     return trial.seed, trial.spec.spec_id, trial.recipe.digest()
 

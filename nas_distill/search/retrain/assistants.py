@@ -7,26 +7,26 @@ from collections.abc import Callable, Iterable
 import torch
 
 from nas_distill.analysis.assistants.choice import AssistantPlan, read_plan
+from nas_distill.callbacks import Progress
 from nas_distill.config import ResourcesConfig, SearchConfig
 from nas_distill.data.splits import open_split
 from nas_distill.errors import TeacherError
-from nas_distill.knowledge.pool import SlabPool
-from nas_distill.losses.registry import wanted_signals
+from nas_distill.knowledge.pool import ShardPool
+from nas_distill.losses.registry import required_outputs
 from nas_distill.models.teacher import load_teacher
 from nas_distill.objectives import check_objectives
-from nas_distill.callbacks import Progress
-from nas_distill.search.retrain.assistant_plan import Lessons, Repetitions, extended, planned_lessons, write_plan
-from nas_distill.search.driver.driver import SearchDriver
-from nas_distill.search.setup.workers import Equip
-from nas_distill.search.setup.prepare import ask_about_views
-from nas_distill.search.study.ledger import StudyLedger
-from nas_distill.search.backend.tune import run_tune
 from nas_distill.run_directory.layout import RunDirectory
-from nas_distill.trial.context import Workplace, teacher_reference
+from nas_distill.search.backend.tune import run_tune
+from nas_distill.search.driver.driver import SearchDriver
+from nas_distill.search.retrain.assistant_plan import Lessons, Repetitions, extended, planned_lessons, write_plan
+from nas_distill.search.setup.prepare import ask_about_views
+from nas_distill.search.setup.workers import Equip
+from nas_distill.search.study.ledger import StudyLedger
+from nas_distill.trial.context import WorkerConfig, teacher_reference
 
 _TASK = "assistants"
 
-MakePool = Callable[[int], SlabPool | None]
+MakePool = Callable[[int], ShardPool | None]
 """Returns who shares the asking of the student of that trial."""
 
 
@@ -97,7 +97,7 @@ class Assistance:
                 _TASK, f"trial {chosen.assistant} now teaches what the teacher taught in {pupils}. {chosen.reason}"
             )
 
-    def equip_all(self) -> tuple[Workplace, ResourcesConfig]:
+    def equip_all(self) -> tuple[WorkerConfig, ResourcesConfig]:
         """Returns what `equip` does, with the answers of all assistants at the workplace.
 
         Raises:
@@ -137,8 +137,8 @@ class Assistance:
         if driver.unfinished == 0:
             return True  # the last results were on disk, and the study heard of them now
         try:
-            workplace, resources = self._equip_for([lessons])
-            finished = run_tune(driver, workplace, resources, space_name=self._config.space.name)
+            worker_config, resources = self._equip_for([lessons])
+            finished = run_tune(driver, worker_config, resources, space_name=self._config.space.name)
         except KeyboardInterrupt:
             return False
         if finished:
@@ -148,12 +148,12 @@ class Assistance:
             raise driver.failure
         return finished or driver.unfinished == 0
 
-    def _equip_for(self, rounds: Iterable[Lessons]) -> tuple[Workplace, ResourcesConfig]:
-        workplace, resources = self._equip()
-        knowledge = dict(workplace.knowledge)
+    def _equip_for(self, rounds: Iterable[Lessons]) -> tuple[WorkerConfig, ResourcesConfig]:
+        worker_config, resources = self._equip()
+        knowledge = dict(worker_config.knowledge)
         for lessons in rounds:
             knowledge |= self._ask(lessons)
-        return workplace.model_copy(update={"knowledge": knowledge}), resources
+        return worker_config.model_copy(update={"knowledge": knowledge}), resources
 
     def _ask(self, lessons: Lessons) -> dict[str, str]:
         """Stores what an assistant says of the views that its students are trained on, or finds it stored."""
@@ -181,7 +181,7 @@ def _only_what_is_needed(config: SearchConfig, lessons: Lessons) -> SearchConfig
     """Returns the configuration with no more to ask than the recipes of these students need."""
     recipes = [student.recipe for student in lessons.students]
     first, *others = sorted({recipe.mix for recipe in recipes})
-    embeddings = any(wanted_signals(recipe).embedding for recipe in recipes)
+    embeddings = any(required_outputs(recipe).embedding for recipe in recipes)
     return config.model_copy(
         update={
             # The views are the teacher's: they depend on the configured epochs.

@@ -10,28 +10,29 @@ from torch import Tensor
 
 import nas_distill.models  # noqa: F401 - registers this project's entrypoints with timm
 from nas_distill.analysis.trials.study_reader import read_study
-from nas_distill.records.task import Assignment
+from nas_distill.callbacks import Progress
 from nas_distill.config import LOCAL_DIR, SearchConfig
-from nas_distill.config.loading import load_config, read_run_config
+from nas_distill.config.loading import load_config
 from nas_distill.data.folds import check_parts
 from nas_distill.data.prepare import keep_test_images
 from nas_distill.data.splits import open_split
 from nas_distill.errors import DataError, RunError
-from nas_distill.run_directory.files import write_record
 from nas_distill.knowledge.teacher_test_logits import answer_test
 from nas_distill.models.teacher import load_teacher
-from nas_distill.callbacks import Progress
 from nas_distill.records import TrialRecord
-from nas_distill.search.retrain.assistants import Assistance
-from nas_distill.search.backend.cluster import ray_cluster
-from nas_distill.search.retrain.confirm_plan import Request, plan_confirmation, unreleased
-from nas_distill.search.setup.workers import equip, slab_pool
-from nas_distill.search.setup.prepare import Prepared, check_holdouts, prepare
-from nas_distill.search.backend.actor_pool import Purpose, train_repeats, unended
-from nas_distill.search.session import opened_ledger
-from nas_distill.search.study.ledger import StudyLedger
-from nas_distill.search.setup.teacher_training import driver_device
+from nas_distill.records.task import TrialTask
+from nas_distill.run_directory.config import read_run_config
+from nas_distill.run_directory.files import write_record
 from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.search.backend.actor_pool import Purpose, train_repeats, unended
+from nas_distill.search.backend.cluster import ray_cluster
+from nas_distill.search.retrain.assistants import Assistance
+from nas_distill.search.retrain.confirm_plan import Request, plan_confirmation, unreleased
+from nas_distill.search.setup.prepare import Prepared, check_holdouts, prepare
+from nas_distill.search.setup.teacher_training import driver_device
+from nas_distill.search.setup.workers import equip, shard_pool
+from nas_distill.search.study.ledger import StudyLedger
+from nas_distill.search.study.opening import opened_ledger
 from nas_distill.train.teacher import measure_teacher
 
 _TASK = "confirm"
@@ -103,11 +104,11 @@ def _train(
     config: SearchConfig,
     *,
     request: Request,
-    planned: Sequence[Assignment],
+    planned: Sequence[TrialTask],
     ledger: StudyLedger,
     progress: Progress,
 ) -> None:
-    prepared = prepare(run, config, progress, slab_pool(run, config))
+    prepared = prepare(run, config, progress, shard_pool(run, config))
     if prepared.teacher.data_id != prepared.manifest.data_id:
         raise RunError(
             f"{run.path}: its teacher was measured on data {prepared.teacher.data_id} and data.json is of "
@@ -131,27 +132,27 @@ def _train(
         config,
         ledger,
         equip=lambda: equip(run, config, prepared, progress),
-        make_pool=lambda assistant: slab_pool(run, config, assistant),
+        make_pool=lambda assistant: shard_pool(run, config, assistant),
         progress=progress,
     )
-    workplace, resources = assistance.equip_all()
+    worker_config, resources = assistance.equip_all()
     train_repeats(
         planned,
         purpose=Purpose(task=_TASK, field="confirm", way_on="the same command", name=_name),
-        workplace=workplace,
+        worker_config=worker_config,
         resources=resources,
         space_name=config.space.name,
         progress=progress,
     )
 
 
-def _check_release(planned: Sequence[Assignment], labels: Tensor, folds: int) -> None:
+def _check_release(planned: Sequence[TrialTask], labels: Tensor, folds: int) -> None:
     """Checks that every training that is to release classes could release one.
 
     Raises:
         ConfigError: One could not: each would fail by itself, and its failure stay in the run.
     """
-    for arm, way_out in (("released", "leave --release out"), ("taught", "confirm it by --seeds")):
+    for arm, way_out in (("released", "leave --release out"), ("distilled", "confirm it by --seeds")):
         own = [one.recipe.adaptive for one in planned if one.confirmation and one.confirmation.arm == arm]
         for share in {adaptive.release_holdout for adaptive in own if adaptive.release}:
             check_holdouts(labels, share, folds, way_out=way_out)

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas_distill.analysis.trials.study_reader import StudySnapshot, read_study
 from nas_distill.analysis.front.front import ParetoFront, pareto_front
 from nas_distill.analysis.front.picks import pick_students
-from nas_distill.records.task import Assignment
+from nas_distill.analysis.trials.study_reader import StudySnapshot, read_study
 from nas_distill.config import SearchConfig
 from nas_distill.errors import ConfigError, NoStudentError, nearest_names
-from nas_distill.losses.registry import asked_losses
-from nas_distill.records.recipe import Adaptation
+from nas_distill.losses.registry import resolve_losses
 from nas_distill.records import Arm, Confirmation, Fold, Recipe, TrialStatus
+from nas_distill.records.recipe import Adaptation
+from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.layout import RunDirectory
 
 FRONT = "front"
@@ -75,8 +75,8 @@ def choose_students(study: StudySnapshot, config: SearchConfig, asked: Sequence[
 
 
 def plan_confirmation(
-    run: RunDirectory, config: SearchConfig, assigned: Iterable[Assignment], request: Request
-) -> tuple[Assignment, ...]:
+    run: RunDirectory, config: SearchConfig, assigned: Iterable[TrialTask], request: Request
+) -> tuple[TrialTask, ...]:
     """Returns one assignment per student, repetition and arm, those that have ended included.
 
     The arms of a repetition share their seed, which is derived from the trial's and the repetition.
@@ -92,7 +92,7 @@ def plan_confirmation(
         ConfigError: A pick is unknown, or a recipe mixes images of the fold into the training.
         StudyError: The study cannot be read.
     """
-    by_number = {assignment.number: assignment for assignment in assigned}
+    by_number = {task.number: task for task in assigned}
     numbers = choose_students(read_study(run), config, request.picks)
     for number in numbers:
         _check_mix(by_number[number], request)
@@ -120,21 +120,21 @@ def released_recipe(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"adaptive": recipe.adaptive.model_copy(update={"release": True})})
 
 
-def unreleased(planned: Iterable[Assignment]) -> tuple[str, ...]:
+def unreleased(planned: Iterable[TrialTask]) -> tuple[str, ...]:
     """Returns a line for each student that gets no arm with per-class release, with the reason."""
-    recipes = {one.number: one.recipe for one in planned if one.confirmation and one.confirmation.arm == "taught"}
+    recipes = {one.number: one.recipe for one in planned if one.confirmation and one.confirmation.arm == "distilled"}
     reasons = ((number, _why_unreleased(recipe)) for number, recipe in recipes.items())
     return tuple(f"trial {number} gets no arm with release: {reason}" for number, reason in reasons if reason)
 
 
 def _why_unreleased(recipe: Recipe) -> str | None:
     """Returns why a recipe gets no arm with per-class release; None where it gets one."""
-    if not asked_losses(recipe):
+    if not resolve_losses(recipe):
         return "it is trained without the teacher"
     if recipe.adaptive.release:
         return "its own recipe releases classes"
     try:
-        asked_losses(released_recipe(recipe))
+        resolve_losses(released_recipe(recipe))
     except ConfigError as error:
         return str(error)
     return None
@@ -163,29 +163,29 @@ def _named(name: str, rules: Mapping[str, int | None], front: ParetoFront, known
     return [int(name)]
 
 
-def _check_mix(assignment: Assignment, request: Request) -> None:
-    mix = assignment.recipe.mix
+def _check_mix(task: TrialTask, request: Request) -> None:
+    mix = task.recipe.mix
     if request.folds and mix != "none":
         raise ConfigError(
-            f"--folds: the recipe of trial {assignment.number} uses {mix}, which mixes images of the fold that is left "
+            f"--folds: the recipe of trial {task.number} uses {mix}, which mixes images of the fold that is left "
             "out into those that are trained on; confirm it by --seeds"
         )
 
 
-def _arms(assignment: Assignment, repetition: int, request: Request) -> list[Assignment]:
-    recipe = assignment.recipe
-    recipes: dict[Arm, Recipe] = {"taught": recipe, "alone": control_recipe(recipe)}
+def _arms(task: TrialTask, repetition: int, request: Request) -> list[TrialTask]:
+    recipe = task.recipe
+    recipes: dict[Arm, Recipe] = {"distilled": recipe, "control": control_recipe(recipe)}
     if request.release and _why_unreleased(recipe) is None:
         recipes["released"] = released_recipe(recipe)
     fold = Fold(number=repetition, of=request.folds) if request.folds else None
-    parts = (assignment.seed, request.folds, repetition, _CONFIRMING)
+    parts = (task.seed, request.folds, repetition, _CONFIRMING)
     seed = int(np.random.SeedSequence(parts).generate_state(1)[0])
     return [
-        assignment.model_copy(
+        task.model_copy(
             update={
                 "seed": seed,
                 "recipe": own,
-                "assistant": None if arm == "alone" else assignment.assistant,
+                "assistant": None if arm == "control" else task.assistant,
                 "fold": fold,
                 "confirmation": Confirmation(arm=arm, repetition=repetition),
             }

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from nas_distill.records.task import Assignment
-from nas_distill.config import ResourcesConfig, SearchConfig
 from nas_distill.callbacks import Progress
+from nas_distill.config import ResourcesConfig, SearchConfig
 from nas_distill.records import TrialRecord
-from nas_distill.search.setup.workers import Equip
-from nas_distill.search.retrain.fold_plan import plan_folds
-from nas_distill.search.backend.actor_pool import Purpose, train_repeats, unended
+from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.layout import RunDirectory
-from nas_distill.trial.context import Workplace
+from nas_distill.search.backend.actor_pool import Purpose, train_repeats, unended
+from nas_distill.search.retrain.fold_plan import plan_folds
+from nas_distill.search.setup.workers import Equip
+from nas_distill.trial.context import WorkerConfig
 
 _TASK = "folds"
 
 
 def score_picks(
-    run: RunDirectory, config: SearchConfig, assigned: Iterable[Assignment], equip: Equip, progress: Progress
+    run: RunDirectory, config: SearchConfig, assigned: Iterable[TrialTask], equip: Equip, progress: Progress
 ) -> bool:
     """Scores the picked students of a finished search by `picks.folds`, as far as they are not scored yet.
 
@@ -42,26 +42,28 @@ def score_picks(
     if not unended(run, planned):
         return True
     try:
-        workplace, resources = equip()
-        score_folds(planned, workplace=workplace, resources=resources, space_name=config.space.name, progress=progress)
+        worker_config, resources = equip()
+        score_folds(
+            planned, worker_config=worker_config, resources=resources, space_name=config.space.name, progress=progress
+        )
     except KeyboardInterrupt:
         return False
     return True
 
 
 def score_folds(
-    planned: Sequence[Assignment],
+    planned: Sequence[TrialTask],
     *,
-    workplace: Workplace,
+    worker_config: WorkerConfig,
     resources: ResourcesConfig,
     space_name: str,
     progress: Progress,
 ) -> tuple[TrialRecord, ...]:
     """Trains and scores what has not ended of `planned` (`plan_folds`); arguments and errors as of `train_repeats`."""
-    run = RunDirectory(Path(workplace.run))
+    run = RunDirectory(Path(worker_config.run))
     left = len(unended(run, planned))
     if left:
-        students = len({assignment.number for assignment in planned})
+        students = len({task.number for task in planned})
         ended = f", {len(planned) - left} of them ended before" if left < len(planned) else ""
         progress.event(
             _TASK,
@@ -72,7 +74,7 @@ def score_folds(
     return train_repeats(
         planned,
         purpose=purpose,
-        workplace=workplace,
+        worker_config=worker_config,
         resources=resources,
         space_name=space_name,
         progress=progress,

@@ -6,34 +6,16 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from nas_distill.analysis.trials.study_reader import read_study
 from nas_distill.analysis.front.front import pareto_front
 from nas_distill.analysis.front.picks import pick_students
-from nas_distill.records.task import Assignment
-from nas_distill.config import FIXED_RECIPE, SearchConfig
-from nas_distill.errors import ConfigError
+from nas_distill.analysis.trials.study_reader import read_study
+from nas_distill.config import SearchConfig
 from nas_distill.records import Fold
+from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.layout import RunDirectory
 
 
-def check_folds(config: SearchConfig) -> None:
-    """Checks that students of the configuration can be scored by its folds.
-
-    Raises:
-        ConfigError: Every recipe mixes images, which brings those of a fold into the training.
-    """
-    mix, others = config.recipe.mix, config.views.mixes
-    if config.space.recipe == FIXED_RECIPE:
-        others = ()
-    if config.picks.folds and "none" not in (mix, *others):
-        searched = f", and views.mixes holds {', '.join(others)}" if others else ""
-        raise ConfigError(
-            f"picks.folds: recipe.mix is {mix}{searched}, which mixes images of the fold that is left out into those "
-            "that are trained on; leave --folds out, or set recipe.mix=none"
-        )
-
-
-def plan_folds(run: RunDirectory, config: SearchConfig, assigned: Iterable[Assignment]) -> tuple[Assignment, ...]:
+def plan_folds(run: RunDirectory, config: SearchConfig, assigned: Iterable[TrialTask]) -> tuple[TrialTask, ...]:
     """Returns one assignment per picked student and fold, those that have ended included; none without folds.
 
     Students keep their trial's recipe, teacher and epochs. The seed is derived from the trial's and the fold.
@@ -52,13 +34,13 @@ def plan_folds(run: RunDirectory, config: SearchConfig, assigned: Iterable[Assig
     study = read_study(run)
     front = pareto_front(study.trials, study.objectives, study.teacher)
     picks = pick_students(front, gap_tolerance_points=config.picks.gap_tolerance_points)
-    by_number = {assignment.number: assignment for assignment in assigned}
+    by_number = {task.number: task for task in assigned}
     numbers = dict.fromkeys(pick.number for pick in picks if pick.number is not None)
     return tuple(
         _of_fold(by_number[number], Fold(number=part, of=count)) for number in numbers for part in range(count)
     )
 
 
-def _of_fold(assignment: Assignment, fold: Fold) -> Assignment:
-    seed = int(np.random.SeedSequence((assignment.seed, fold.of, fold.number)).generate_state(1)[0])
-    return assignment.model_copy(update={"seed": seed, "fold": fold})
+def _of_fold(task: TrialTask, fold: Fold) -> TrialTask:
+    seed = int(np.random.SeedSequence((task.seed, fold.of, fold.number)).generate_state(1)[0])
+    return task.model_copy(update={"seed": seed, "fold": fold})

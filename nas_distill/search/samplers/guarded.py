@@ -24,8 +24,8 @@ from optuna.samplers._ga import BaseGASampler
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_distill.errors import ConfigError, SpaceError, StudyError, one_line
-from nas_distill.search.user_code import import_file
 from nas_distill.search.samplers.windowed_tpe import WindowedTPESampler
+from nas_distill.search.user_code import import_file
 
 _SHIPPED: Mapping[str, Callable[[int], BaseSampler]] = MappingProxyType(
     {

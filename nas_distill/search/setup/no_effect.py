@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
 from nas_distill.config import FIXED_RECIPE, FOLDER, SEARCHED_RECIPE, SearchConfig
 from nas_distill.errors import ConfigError
-from nas_distill.losses.resolved import asked_losses
 from nas_distill.losses.entries import TEMPERATURE_NAME
+from nas_distill.losses.resolved import resolve_losses
 from nas_distill.records.recipe import Recipe
 from nas_distill.search.early_stopping.rules import NO_RULE
+from nas_distill.search.spaces.recipes import load_recipe_space
 
 _DIGITS = "digits"
 _LONGEST_SHOWN = 80
@@ -85,13 +86,13 @@ _OF_FIXED_RECIPES = (
     _without_course("weight"),
     _without_course("temperature"),
     _Setting(
-        key="recipe.adaptive.weight_course",
+        key="recipe.adaptive.weight_schedule",
         is_idle=lambda config: config.recipe.adaptive.weight_end == 1,
         reason="recipe.adaptive.weight_end is 1, where it begins",
         way_out="set another end",
     ),
     _Setting(
-        key="recipe.adaptive.temperature_course",
+        key="recipe.adaptive.temperature_schedule",
         is_idle=lambda config: _temperatures(config.recipe) == {config.recipe.adaptive.temperature_end},
         reason="all its losses begin at recipe.adaptive.temperature_end",
         way_out="set another end",
@@ -120,7 +121,7 @@ _OF_FIXED_RECIPES = (
 _OF_ALL = (
     *(_without_teacher(name) for name in ("checkpoint", "arguments", "image_size", "trust_pickle")),
     *(_without_stopping(f"asha.{name}") for name in ("reduction_factor", "grace_epochs", "rungs")),
-    _without_stopping("sampler.stopped_as"),
+    _without_stopping("sampler.stopped_trial_value"),
     _Setting(
         key="asha.grace_epochs",
         is_idle=lambda config: config.asha.rungs is not None,
@@ -166,15 +167,13 @@ def check_settings(config: SearchConfig) -> None:
                 f"or leave {name} out"
             )
     if config.space.recipe == SEARCHED_RECIPE:
-        _check_chosen(config.recipe)
+        _check_chosen(config.recipe, load_recipe_space(SEARCHED_RECIPE).fields)
 
 
-def _check_chosen(recipe: Recipe) -> None:
+def _check_chosen(recipe: Recipe, chosen: Sequence[str]) -> None:
     """Checks that nothing was set that the shipped recipe space chooses anew for every trial."""
-    from search_spaces.recipes import CHOSEN
-
     default = Recipe()
-    given = [f"recipe.{name}" for name in CHOSEN if getattr(recipe, name) != getattr(default, name)]
+    given = [f"recipe.{name}" for name in chosen if getattr(recipe, name) != getattr(default, name)]
     if given:
         raise ConfigError(
             f"{', '.join(given)}: has no effect, since --recipe {SEARCHED_RECIPE} chooses it for every trial; leave it "
@@ -186,12 +185,12 @@ def _hands_over(recipe: Recipe) -> bool:
     """Whether the labels gain weight that the teacher loses."""
     adaptive = recipe.adaptive
     ends = adaptive.teacher_until < 1 or adaptive.teacher_patience > 0
-    return ends or adaptive.release or adaptive.weight_course != "constant"
+    return ends or adaptive.release or adaptive.weight_schedule != "constant"
 
 
 def _temperatures(recipe: Recipe) -> set[float]:
     """Returns the fixed temperatures of the recipe's losses."""
-    asked = asked_losses(recipe)
+    asked = resolve_losses(recipe)
     return {loss.parameters[TEMPERATURE_NAME] for loss in asked if TEMPERATURE_NAME in loss.parameters}
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import nas_distill.models  # noqa: F401 - registers this project's entrypoints with timm
-from nas_distill.records.task import source_name
+from nas_distill.callbacks import Progress
 from nas_distill.config import FIXED_RECIPE, LOCAL_DIR, RUN, SearchConfig, TeacherConfig
 from nas_distill.data.folds import check_parts, parts
 from nas_distill.data.manifest import DataManifest
@@ -18,18 +18,19 @@ from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import ImageSplit, open_split
 from nas_distill.data.views.render import plan_views
 from nas_distill.errors import ConfigError, RunError
-from nas_distill.run_directory.files import write_record
 from nas_distill.knowledge.build import build_knowledge
 from nas_distill.knowledge.layout import AnswerStorage
-from nas_distill.knowledge.pool import SlabPool
-from nas_distill.losses.registry import asked_losses, through_teacher, wanted_signals
+from nas_distill.knowledge.pool import ShardPool
+from nas_distill.losses.registry import resolve_losses, through_teacher
 from nas_distill.models.run_student import student_origin
 from nas_distill.models.teacher import Teacher, load_teacher, save_local_dir
 from nas_distill.models.through_teacher import TeacherHead
-from nas_distill.callbacks import Progress
 from nas_distill.records import TeacherRecord
-from nas_distill.search.setup.teacher_training import driver_device
+from nas_distill.records.task import source_name
+from nas_distill.run_directory.files import write_record
 from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.search.setup.teacher_training import driver_device
+from nas_distill.search.spaces.recipes import stores_embeddings
 from nas_distill.train.teacher import fit_teacher, measure_teacher, read_provenance
 from nas_distill.trial.context import FOLD_SEED
 
@@ -54,7 +55,7 @@ class Prepared:
     head: TeacherHead | None
 
 
-def prepare(run: RunDirectory, config: SearchConfig, progress: Progress, pool: SlabPool | None = None) -> Prepared:
+def prepare(run: RunDirectory, config: SearchConfig, progress: Progress, pool: ShardPool | None = None) -> Prepared:
     """Makes data, teacher and knowledge, or finds them made.
 
     Args:
@@ -88,7 +89,7 @@ def ask_about_views(
     config: SearchConfig,
     splits: tuple[ImageSplit, ImageSplit],
     progress: Progress,
-    pool: SlabPool | None = None,
+    pool: ShardPool | None = None,
 ) -> dict[str, str]:
     """Stores what a network says of the views of every mixing that recipes may choose, or finds it stored.
 
@@ -125,22 +126,13 @@ def ask_about_views(
     return folders
 
 
-def stores_embeddings(config: SearchConfig) -> bool:
-    """Whether the teacher's embeddings are stored: because they were asked for, or because the recipe compares them.
-
-    Raises:
-        ConfigError: The recipe names an unknown loss or parameter.
-    """
-    return not config.teacher.online and (config.teacher.embeddings or wanted_signals(config.recipe).embedding)
-
-
 def check_served(config: SearchConfig) -> None:
     """Checks that the recipe's losses compare nothing that is not stored.
 
     Raises:
         ConfigError: They compare feature maps, or name something unknown.
     """
-    for loss in asked_losses(config.recipe):
+    for loss in resolve_losses(config.recipe):
         if loss.depth is not None and not config.teacher.online:
             raise ConfigError(
                 f"recipe.losses.{loss.name}: it compares feature maps, which are not stored; set teacher.online=true "

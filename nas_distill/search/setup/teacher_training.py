@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from nas_distill.config import SearchConfig
 from nas_distill.callbacks import Progress
+from nas_distill.config import SearchConfig
 from nas_distill.records import TeacherRecord
 from nas_distill.train import teacher
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nas_distill.config import LOCAL_DIR, RUN, SearchConfig, TeacherConfig
+from nas_distill.config import FIXED_RECIPE, LOCAL_DIR, RUN, SearchConfig, TeacherConfig
 from nas_distill.data.sources import open_source
-from nas_distill.errors import SpaceError, TeacherError
+from nas_distill.errors import ConfigError, SpaceError, TeacherError
+from nas_distill.losses.registry import resolve_losses, through_teacher
 from nas_distill.models.loading import brings_its_own, check_name, load_local_dir
 from nas_distill.models.run_student import load_run_student
 from nas_distill.models.teacher import load_teacher
 from nas_distill.objectives import check_objectives
-from nas_distill.search.retrain.assistant_plan import check_assistants
-from nas_distill.search.retrain.fold_plan import check_folds
-from nas_distill.search.setup.prepare import check_served
-from nas_distill.search.spaces.recipes import load_recipe_space
-from nas_distill.search.spaces.loading import load_space
+from nas_distill.records import Recipe
 from nas_distill.search.early_stopping.curves import make_stopping
+from nas_distill.search.setup.prepare import check_served
+from nas_distill.search.spaces.loading import load_space
+from nas_distill.search.spaces.recipes import load_recipe_space
 from nas_distill.train.optimisation import check_optimizer
 
 
@@ -37,6 +37,45 @@ def check_search(config: SearchConfig) -> None:
     except SpaceError as error:  # which knows no configuration
         raise SpaceError(f"space.name (--space): {error}") from error
     load_recipe_space(config.space.recipe)
+
+
+def check_assistants(config: SearchConfig) -> None:
+    """Checks that an assistant could teach students of the configuration.
+
+    Raises:
+        ConfigError: Every recipe asks no teacher, or has its students answer through the teacher's classifier.
+    """
+    if config.assistants.count == 0 or config.space.recipe != FIXED_RECIPE or can_learn(config.recipe):
+        return
+    losses = ", ".join(loss.name for loss in resolve_losses(config.recipe))
+    reason = (
+        f"with {losses} a student answers through the teacher's own classifier, which no assistant has"
+        if losses
+        else "recipe.losses has none with a weight above 0, so that no student asks a teacher"
+    )
+    raise ConfigError(f"assistants.count: {reason}; leave --assistants out, or distil by another loss")
+
+
+def can_learn(recipe: Recipe) -> bool:
+    """Whether an assistant can teach by this recipe."""
+    return bool(resolve_losses(recipe)) and not through_teacher(recipe)
+
+
+def check_folds(config: SearchConfig) -> None:
+    """Checks that students of the configuration can be scored by its folds.
+
+    Raises:
+        ConfigError: Every recipe mixes images, which brings those of a fold into the training.
+    """
+    mix, others = config.recipe.mix, config.views.mixes
+    if config.space.recipe == FIXED_RECIPE:
+        others = ()
+    if config.picks.folds and "none" not in (mix, *others):
+        searched = f", and views.mixes holds {', '.join(others)}" if others else ""
+        raise ConfigError(
+            f"picks.folds: recipe.mix is {mix}{searched}, which mixes images of the fold that is left out into those "
+            "that are trained on; leave --folds out, or set recipe.mix=none"
+        )
 
 
 def check_inputs(config: SearchConfig) -> None:

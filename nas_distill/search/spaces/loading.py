@@ -10,15 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 import search_spaces
 from nas_distill.errors import SpaceError, StudyError, nearest_names, one_line
 from nas_distill.records import StudentSpec
+from nas_distill.records.space_trial import SpaceTrial
 from nas_distill.search.user_code import import_file, where
-
-if TYPE_CHECKING:
-    from optuna import Trial
 
 DEFAULT_FUNCTION = "space"
 
@@ -35,7 +32,7 @@ class Space:
     """
 
     name: str
-    function: Callable[[Trial], StudentSpec]
+    function: Callable[[SpaceTrial], StudentSpec]
     source_path: Path
     doc: str
 
@@ -82,7 +79,7 @@ def load_space(name: str) -> Space:
     )
 
 
-def propose(space: Space, trial: Trial) -> StudentSpec:
+def propose(space: Space, trial: SpaceTrial) -> StudentSpec:
     """Returns the candidate that `space` builds from the choices of `trial`.
 
     Raises:

@@ -5,48 +5,24 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from nas_distill.config import FIXED_RECIPE, SEARCHED_RECIPE, SearchConfig
 from nas_distill.errors import ConfigError, SpaceError, StudyError, nearest_names, one_line
-from nas_distill.losses.registry import LOSSES, LossEntry, Need, asked_losses
-from nas_distill.records.recipe import Adaptation, Recipe
+from nas_distill.losses.registry import LOSSES, LossEntry, Need, required_outputs, resolve_losses
+from nas_distill.records.recipe import Adaptation, Recipe, RecipeChoices
+from nas_distill.records.space_trial import SpaceTrial
 from nas_distill.search.user_code import import_file, where
-from nas_distill.search.setup.prepare import stores_embeddings
 from nas_distill.train.optimisation import check_optimizer
 from nas_distill.train.release import LEAST_IMAGES
-
-if TYPE_CHECKING:
-    from optuna import Trial
 
 _FUNCTION = "recipe"
 _SAME_FOR_ALL = ("epochs", "batch_size")
 """Students are compared at the same fidelity, the teacher's answers are stored for so many epochs, and how many trials
 share a GPU was measured at this batch size."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecipeChoices:
-    """What recipes may choose in this search, since it is stored or the teacher is asked online.
-
-    Attributes:
-        losses: Registry names, sorted, without the control `none`, which can always be taken.
-        mixes: For `Recipe.mix`, sorted: the configuration's own, and `views.mixes`.
-        weights: Default weight of each of the losses, as the registry has it.
-        label_weights: Weight of the labels beside that, in the literature.
-        releases: Whether a tenth of a class, held out, is enough to release it (`Adaptation.release`), on the folds too
-            that picks are scored on.
-    """
-
-    losses: tuple[str, ...]
-    mixes: tuple[str, ...]
-    weights: Mapping[str, float]
-    label_weights: Mapping[str, float]
-    releases: bool
 
 
 def make_choices(config: SearchConfig, *, images_per_class: float = math.inf) -> RecipeChoices:
@@ -81,6 +57,15 @@ def make_choices(config: SearchConfig, *, images_per_class: float = math.inf) ->
     )
 
 
+def stores_embeddings(config: SearchConfig) -> bool:
+    """Whether the teacher's embeddings are stored: because they were asked for, or because the recipe compares them.
+
+    Raises:
+        ConfigError: The recipe names an unknown loss or parameter.
+    """
+    return not config.teacher.online and (config.teacher.embeddings or required_outputs(config.recipe).embedding)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipeSpace:
     """A define-by-run space of recipes.
@@ -89,11 +74,14 @@ class RecipeSpace:
         name: As the user wrote it.
         function: Asks the trial for choices and returns a recipe, made of the configuration's; told what can be served.
         source_path: The file it was loaded from.
+        fields: Names of the `Recipe` fields that the space chooses, whatever the configuration says: the `CHOSEN`
+            tuple of its file.
     """
 
     name: str
-    function: Callable[[Trial, Recipe, RecipeChoices], Recipe]
+    function: Callable[[SpaceTrial, Recipe, RecipeChoices], Recipe]
     source_path: Path
+    fields: tuple[str, ...] = ()
 
 
 def load_recipe_space(name: str) -> RecipeSpace:
@@ -110,7 +98,9 @@ def load_recipe_space(name: str) -> RecipeSpace:
     if name == SEARCHED_RECIPE:
         import search_spaces.recipes as shipped
 
-        return RecipeSpace(name=name, function=shipped.recipe, source_path=Path(shipped.__file__))
+        return RecipeSpace(
+            name=name, function=shipped.recipe, source_path=Path(shipped.__file__), fields=shipped.CHOSEN
+        )
     own = re.fullmatch(r"(?P<file>.+\.py)(?::(?P<function>\w+))?", name)
     if own is None:
         known = (FIXED_RECIPE, SEARCHED_RECIPE)
@@ -132,7 +122,7 @@ def load_recipe_space(name: str) -> RecipeSpace:
     return RecipeSpace(name=name, function=function, source_path=path.resolve())
 
 
-def propose_recipe(space: RecipeSpace, trial: Trial, base: Recipe, choices: RecipeChoices) -> Recipe:
+def propose_recipe(space: RecipeSpace, trial: SpaceTrial, base: Recipe, choices: RecipeChoices) -> Recipe:
     """Returns the recipe that `space` builds from what `trial` chooses.
 
     Args:
@@ -180,8 +170,8 @@ def _check_served(recipe: Recipe, base: Recipe, choices: RecipeChoices) -> None:
         ConfigError: It takes more.
     """
     # What the configuration's own recipe takes was checked, and is served, before the first trial.
-    own = {loss.name for loss in asked_losses(base)}
-    for loss in asked_losses(recipe):
+    own = {loss.name for loss in resolve_losses(base)}
+    for loss in resolve_losses(recipe):
         if loss.name not in (*choices.losses, *own):
             raise ConfigError(f"recipe.losses.{loss.name}: {_way_out(loss.entry)}, or choose among choices.losses")
     if recipe.mix not in choices.mixes:
@@ -202,6 +192,6 @@ def _way_out(entry: LossEntry) -> str:
     return "it compares embeddings, which are not stored; set teacher.embeddings=true, or teacher.online=true"
 
 
-def _fixed(trial: Trial, base: Recipe, choices: RecipeChoices) -> Recipe:
+def _fixed(trial: SpaceTrial, base: Recipe, choices: RecipeChoices) -> Recipe:
     del trial, choices
     return base

@@ -26,7 +26,7 @@ from nas_distill.errors import StudyError
 LOCK_PATIENCE_S = 60.0
 """How long a database that another process has locked is waited for, seconds."""
 
-TOLD = "told"
+REPORTED = "told"
 """User attribute of a failed trial: values that the sampler is told of it all the same, in the objectives' order."""
 
 _PAUSE_S = 0.2
@@ -148,7 +148,7 @@ class LedgerStorage(InMemoryStorage):
 
 def _as_told(trial: FrozenTrial) -> FrozenTrial:
     """Returns the trial as the sampler sees it."""
-    told = trial.user_attrs.get(TOLD)
+    told = trial.user_attrs.get(REPORTED)
     if told is None or trial.state is not TrialState.FAIL:
         return trial
     seen = copy.copy(trial)
@@ -158,7 +158,7 @@ def _as_told(trial: FrozenTrial) -> FrozenTrial:
 
 def _as_booked(trial: FrozenTrial) -> FrozenTrial:
     """Returns the trial as the database has it."""
-    if TOLD not in trial.user_attrs or trial.state is not TrialState.COMPLETE:
+    if REPORTED not in trial.user_attrs or trial.state is not TrialState.COMPLETE:
         return trial
     booked = copy.copy(trial)
     booked.state, booked.values = TrialState.FAIL, None

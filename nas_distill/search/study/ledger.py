@@ -11,20 +11,24 @@ import optuna
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from nas_distill.records.task import Assignment
 from nas_distill.config import SamplerConfig
 from nas_distill.errors import RunError, SpaceError
-from nas_distill.records.base import parse_record
 from nas_distill.models.latency import Latency
 from nas_distill.objectives import Objective
 from nas_distill.records import Cost, StudentSpec, TeacherRecord, TrialRecord, TrialStatus
-from nas_distill.search import charter
-from nas_distill.search.study.fingerprint import Fingerprint
+from nas_distill.records.base import parse_record
+from nas_distill.records.task import TrialTask
 from nas_distill.search.samplers.guarded import SamplerError, make_sampler
-from nas_distill.search.study.database import TOLD, LedgerStorage
-from nas_distill.search.study.reported_values import told_values
+from nas_distill.search.study import metadata
+from nas_distill.search.study.database import REPORTED, LedgerStorage
+from nas_distill.search.study.fingerprint import Fingerprint
+from nas_distill.search.study.reported_values import reported_values
 
-_ASSIGNMENT, _RECORD, _REFUSAL, _POINT = "assignment", "record", "refusal", "point"
+_ASSIGNMENT, _RECORD, _REJECTION, _POINT = "task", "record", "rejection", "point"
+
+
+StudyTrial = Trial
+"""Optuna's trial, as `StudyLedger.ask` returns it."""
 
 
 class StudyLedger:
@@ -59,7 +63,7 @@ class StudyLedger:
     ) -> None:
         sampler = sampler or SamplerConfig()
         self._objectives = tuple(objectives)
-        self._stopped_as = sampler.stopped_as
+        self._stopped_trial_value = sampler.stopped_trial_value
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._storage = LedgerStorage(storage)
         self._study = self._opened(name)
@@ -68,8 +72,8 @@ class StudyLedger:
         self._sampler = make_sampler(sampler.name, mixed)
         # With a stream of its own: a sampler that draws at random, as many begin by doing, has drawn that of its seed.
         self._random_sampler = make_sampler("random", _mixed_seed(mixed, 1))
-        self._points = _untried(charter.points_of(self._study), trials)
-        self._refused = sum(_REFUSAL in trial.user_attrs for trial in trials)
+        self._points = _untried(metadata.points_of(self._study), trials)
+        self._rejected = sum(_REJECTION in trial.user_attrs for trial in trials)
 
     def _opened(self, name: str) -> optuna.Study:
         study = optuna.create_study(
@@ -78,21 +82,21 @@ class StudyLedger:
             directions=[objective.direction for objective in self._objectives],
             sampler=RandomSampler(),  # replaced at every proposal
         )
-        charter.agree_on_objectives(study, [objective.name for objective in self._objectives])
+        metadata.agree_on_objectives(study, [objective.name for objective in self._objectives])
         return study
 
     def set_teacher(self, teacher: TeacherRecord) -> None:
         """Notes the teacher; raises StudyError when the study was searched with another."""
-        charter.agree_on_teacher(self._study, teacher)
+        metadata.agree_on_teacher(self._study, teacher)
 
     def set_fingerprint(self, fingerprint: Fingerprint) -> tuple[str, ...]:
-        """Notes what else the trials have in common; see `charter.agree_on_fingerprint`."""
-        return charter.agree_on_fingerprint(self._study, fingerprint)
+        """Notes what else the trials have in common; see `metadata.agree_on_fingerprint`."""
+        return metadata.agree_on_fingerprint(self._study, fingerprint)
 
-    def set_points(self, points: Sequence[Mapping[str, Any]]) -> None:
+    def set_initial_points(self, points: Sequence[Mapping[str, Any]]) -> None:
         """Notes candidates to try first, of a study without trials: names of parameters to values, in order."""
-        charter.set_points(self._study, points)
-        self._points = _untried(charter.points_of(self._study), ())
+        metadata.set_initial_points(self._study, points)
+        self._points = _untried(metadata.points_of(self._study), ())
 
     @property
     def num_trials(self) -> int:
@@ -112,7 +116,7 @@ class StudyLedger:
                 self._sampler.adopt(self._study, self._trial(trial.number))
             return trial
         except SamplerError:
-            self._refuse_unassigned("the sampler failed")
+            self._reject_unassigned("the sampler failed")
             raise
 
     def _row_of_point(self) -> int:
@@ -142,13 +146,13 @@ class StudyLedger:
         trial_id = self._storage.create_new_trial(self._study._study_id, template_trial=template)
         return Trial(self._study, trial_id)
 
-    def assign(self, trial: Trial, assignment: Assignment, violations: Mapping[str, float]) -> None:
+    def assign(self, trial: Trial, task: TrialTask, violations: Mapping[str, float]) -> None:
         """Notes that the trial's candidate goes to a worker."""
-        self._describe(trial, assignment.spec, assignment.cost, violations)
-        trial.set_user_attr(_ASSIGNMENT, assignment.model_dump_json())
+        self._describe(trial, task.spec, task.cost, violations)
+        trial.set_user_attr(_ASSIGNMENT, task.model_dump_json())
         self._storage.save(trial._trial_id)
 
-    def refuse(
+    def reject(
         self,
         trial: Trial,
         reason: str,
@@ -171,7 +175,7 @@ class StudyLedger:
         self._describe(trial, spec, cost, violations or {})
         if again:
             self._release_point(trial._trial_id)
-        self._refuse(trial.number, trial._trial_id, reason, TrialState.PRUNED if violations else TrialState.FAIL)
+        self._reject(trial.number, trial._trial_id, reason, TrialState.PRUNED if violations else TrialState.FAIL)
 
     def note_latency(self, trial: Trial, latency: Latency) -> None:
         """Notes how long the trial's candidate takes for an image."""
@@ -179,7 +183,7 @@ class StudyLedger:
 
     def note_space_failure(self) -> None:
         """Notes that the space raised, so that it may be corrected (see `charter`)."""
-        charter.note_space_failure(self._study)
+        metadata.note_space_failure(self._study)
 
     def tell(self, record: TrialRecord) -> None:
         """Acknowledges an ended trial; telling it again changes nothing.
@@ -191,16 +195,16 @@ class StudyLedger:
         if frozen.state is not TrialState.RUNNING:
             return
         self._storage.set_trial_user_attr(frozen._trial_id, _RECORD, record.model_dump_json())
-        values = told_values(record, self._objectives, self._stopped_as)
+        values = reported_values(record, self._objectives, self._stopped_trial_value)
         if values is not None and record.status is TrialStatus.STOPPED:
-            self._storage.set_trial_user_attr(frozen._trial_id, TOLD, list(values))
+            self._storage.set_trial_user_attr(frozen._trial_id, REPORTED, list(values))
         self._end(record.number, TrialState.FAIL if values is None else TrialState.COMPLETE, values)
 
-    def unfinished(self) -> list[Assignment]:
+    def unfinished(self) -> list[TrialTask]:
         """Returns the assignments of trials in flight; a trial cut off before it was assigned is ended as refused."""
-        self._refuse_unassigned("the search was cut off before the candidate was assigned")
+        self._reject_unassigned("the search was cut off before the candidate was assigned")
         return [
-            parse_record(Assignment, frozen.user_attrs[_ASSIGNMENT], origin=f"trial {frozen.number} of the study")
+            parse_record(TrialTask, frozen.user_attrs[_ASSIGNMENT], origin=f"trial {frozen.number} of the study")
             for frozen in self._trials(TrialState.RUNNING)
         ]
 
@@ -211,18 +215,18 @@ class StudyLedger:
         texts = [(frozen.number, frozen.user_attrs[_RECORD]) for frozen in ended]
         return [parse_record(TrialRecord, text, origin=f"trial {number} of the study") for number, text in texts]
 
-    def assigned(self) -> list[Assignment]:
+    def assigned(self) -> list[TrialTask]:
         """Returns everything that was handed out, whatever became of it."""
         texts = [(trial.number, trial.user_attrs.get(_ASSIGNMENT)) for trial in self._trials()]
         return [
-            parse_record(Assignment, text, origin=f"trial {number} of the study")
+            parse_record(TrialTask, text, origin=f"trial {number} of the study")
             for number, text in texts
             if text is not None
         ]
 
-    def refused(self) -> int:
+    def rejected(self) -> int:
         """Returns how many candidates were refused."""
-        return self._refused
+        return self._rejected
 
     def withdraw(self) -> None:
         """Removes the study, if it is this ledger that created it: nothing is agreed on where nothing was searched."""
@@ -245,23 +249,23 @@ class StudyLedger:
             ) from None
         return self._storage.get_trial(trial_id)
 
-    def _refuse_unassigned(self, reason: str) -> None:
+    def _reject_unassigned(self, reason: str) -> None:
         for frozen in self._trials(TrialState.RUNNING):
             if _ASSIGNMENT not in frozen.user_attrs:
                 self._release_point(frozen._trial_id)
-                self._refuse(frozen.number, frozen._trial_id, reason, TrialState.FAIL)
+                self._reject(frozen.number, frozen._trial_id, reason, TrialState.FAIL)
 
     def _release_point(self, trial_id: int) -> None:
         index = self._storage.get_trial(trial_id).user_attrs.get(_POINT)
         if index is not None:
             self._storage.set_trial_user_attr(trial_id, _POINT, None)
             if index not in [queued for queued, _ in self._points]:
-                self._points.appendleft((index, charter.points_of(self._study)[index]))
+                self._points.appendleft((index, metadata.points_of(self._study)[index]))
 
-    def _refuse(self, number: int, trial_id: int, reason: str, state: TrialState) -> None:
-        self._storage.set_trial_user_attr(trial_id, _REFUSAL, reason)
+    def _reject(self, number: int, trial_id: int, reason: str, state: TrialState) -> None:
+        self._storage.set_trial_user_attr(trial_id, _REJECTION, reason)
         self._end(number, state, None)
-        self._refused += 1
+        self._rejected += 1
 
     def _end(self, number: int, state: TrialState, values: Sequence[float] | None) -> None:
         self._study.sampler = self._sampler  # whoever proposed it, this one learns
@@ -294,6 +298,6 @@ def _untried(points: Sequence[dict[str, Any]], trials: Sequence[FrozenTrial]) ->
     tried = {
         trial.user_attrs.get(_POINT)
         for trial in trials
-        if _ASSIGNMENT in trial.user_attrs or _REFUSAL in trial.user_attrs
+        if _ASSIGNMENT in trial.user_attrs or _REJECTION in trial.user_attrs
     }
     return deque((index, point) for index, point in enumerate(points) if index not in tried)

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nas_distill.errors import StudyError
-from nas_distill.records.base import parse_record
 from nas_distill.records import TeacherRecord
+from nas_distill.records.base import parse_record
 from nas_distill.search.study.fingerprint import Fingerprint, changed_sources, differences
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def note_space_failure(study: Study) -> None:
         study.set_user_attr(_SPACE_FAILED, True)
 
 
-def set_points(study: Study, points: Sequence[Mapping[str, Any]]) -> None:
+def set_initial_points(study: Study, points: Sequence[Mapping[str, Any]]) -> None:
     """Notes candidates to try first, in order."""
     study.set_user_attr(_POINTS, [dict(point) for point in points])
 

@@ -11,25 +11,25 @@ from nas_distill.records import TrialRecord, TrialStatus
 from nas_distill.search.study.extrapolation import extrapolate
 
 
-def told_values(
-    record: TrialRecord, objectives: Sequence[Objective], stopped_as: StoppedAs = "failed"
+def reported_values(
+    record: TrialRecord, objectives: Sequence[Objective], stopped_trial_value: StoppedAs = "failed"
 ) -> tuple[float, ...] | None:
     """Returns the values that the sampler is told, in the order of the objectives; None tells it of a failure.
 
     Args:
         record: The ended trial.
         objectives: Of the study.
-        stopped_as: What a stopped trial is told as (`SamplerConfig.stopped_as`). One that has no point of its curve,
-            or none with such a quality, has failed.
+        stopped_trial_value: `SamplerConfig.stopped_trial_value`. A trial without such a quality in its curve counts
+            as failed.
 
     Raises:
         ValueError: A value is not finite.
     """
     if record.status is TrialStatus.COMPLETE:
         return tuple(objective_value(record, objective) for objective in objectives)
-    if record.status is TrialStatus.FAILED or stopped_as == "failed" or not record.curve:
+    if record.status is TrialStatus.FAILED or stopped_trial_value == "failed" or not record.curve:
         return None
-    values = [_value_when_stopped(record, objective, stopped_as) for objective in objectives]
+    values = [_value_when_stopped(record, objective, stopped_trial_value) for objective in objectives]
     known = tuple(value for value in values if value is not None)
     return known if len(known) == len(values) else None
 
@@ -47,13 +47,13 @@ def objective_value(record: TrialRecord, objective: Objective) -> float:
     return value
 
 
-def _value_when_stopped(record: TrialRecord, objective: Objective, stopped_as: StoppedAs) -> float | None:
+def _value_when_stopped(record: TrialRecord, objective: Objective, stopped_trial_value: StoppedAs) -> float | None:
     if objective.kind == "cost":
         return objective_value(record, objective)
     curve = [getattr(point, objective.name) for point in record.curve]
     if None in curve:
         return None
-    if stopped_as == "reached":
+    if stopped_trial_value == "reached":
         return float(curve[-1])
     minimised = [objective.minimised(float(value)) for value in curve]
     return objective.minimised(extrapolate(minimised, record.recipe.epochs))

@@ -45,9 +45,9 @@ def test_only_so_many_are_taught_those_with_the_largest_gaps() -> None:
 
 
 def test_a_second_assistant_is_midway_between_the_first_and_the_students() -> None:
-    taught = [student(5, 2_000, 20.0, 0.75), student(6, 10_000, 8.0, 0.88), student(7, 60_000, 4.5, 0.92)]
+    distilled = [student(5, 2_000, 20.0, 0.75), student(6, 10_000, 8.0, 0.88), student(7, 60_000, 4.5, 0.92)]
     students = [student(0, 2_000, 20.0, 0.75), student(1, 10_000, 8.0), student(2, 60_000, 4.5), *FRONT[3:]]
-    choice = choose(students, taught, parent_params=150_000)
+    choice = choose(students, distilled, parent_params=150_000)
     assert (choice.assistant, choice.students) == (7, (0, 1))
 
 
@@ -124,11 +124,11 @@ def test_whoever_is_chosen_can_help(
         return
     chosen = candidates[choice.assistant]
     assert able(chosen)
-    taught = [students[number] for number in choice.students]
-    assert len(taught) == min(most, len(helped(chosen)))
-    assert all(one in helped(chosen) for one in taught)
-    least = min(one.gap_points for one in taught)
-    assert all(one.gap_points <= least for one in helped(chosen) if one not in taught)
+    distilled = [students[number] for number in choice.students]
+    assert len(distilled) == min(most, len(helped(chosen)))
+    assert all(one in helped(chosen) for one in distilled)
+    least = min(one.gap_points for one in distilled)
+    assert all(one.gap_points <= least for one in helped(chosen) if one not in distilled)
     target = (log(TEACHER) + fmean(log(one.num_params) for one in in_need)) / 2
     distances = [abs(log(one.num_params) - target) for one in candidates if able(one)]
     assert abs(log(chosen.num_params) - target) == min(distances)

@@ -67,10 +67,10 @@ def _worth(metrics: StudentMetrics, hits: Sequence[int], images: Sequence[int]) 
 
 
 def make_arms(
-    number: int, taught: Sequence[Sequence[int]], alone: Sequence[Sequence[int]], **common: object
+    number: int, distilled: Sequence[Sequence[int]], control: Sequence[Sequence[int]], **common: object
 ) -> list[TrialRecord]:
     """Returns both arms of a student, from the right answers per class of each repetition."""
-    arms: tuple[tuple[Arm, Sequence[Sequence[int]]], ...] = (("taught", taught), ("alone", alone))
+    arms: tuple[tuple[Arm, Sequence[Sequence[int]]], ...] = (("distilled", distilled), ("control", control))
     return [
         make_confirmed(number, arm, repetition, hits, **common)  # type: ignore[arg-type]
         for arm, rows in arms

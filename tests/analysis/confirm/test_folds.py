@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from nas_distill.analysis.confirm.folds import estimate, fold_scores
+from nas_distill.analysis.confirm.folds import fold_scores
+from nas_distill.analysis.stats import estimate
 from nas_distill.records import Fold, TrialRecord, TrialStatus
 from tests.report.factory import make_record
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from nas_distill.analysis.confirm.students import confirmed_students, mean_bias
 from nas_distill.analysis.confirm.front_odds import FrontOdds, front_odds
 from nas_distill.analysis.confirm.picks import ConfirmedPick, choose_again
+from nas_distill.analysis.confirm.students import confirmed_students, mean_bias
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Fold, TrialRecord
 from tests.analysis.confirm.confirming import make_arms, make_confirmed
@@ -24,7 +24,7 @@ def searched(**gaps: float) -> pd.DataFrame:
 
 def of_gaps(number: int, gaps: list[float], num_params: int) -> list[TrialRecord]:
     return [
-        make_confirmed(number, "taught", repetition, num_params=num_params, gap_points=gap)
+        make_confirmed(number, "distilled", repetition, num_params=num_params, gap_points=gap)
         for repetition, gap in enumerate(gaps)
     ]
 
@@ -35,8 +35,8 @@ def picks_of(records: list[TrialRecord], tolerance: float = 1.0) -> tuple[Confir
 
 
 def test_worth_and_gain_are_means_over_repetitions_with_scipys_intervals() -> None:
-    taught, alone = [[34] * 10, [33] * 10, [35] * 10], [[32] * 10, [33] * 10, [31] * 10]
-    records = [*make_arms(4, taught, alone), make_record(4, gap_points=1.0, num_params=5000)]
+    distilled, control = [[34] * 10, [33] * 10, [35] * 10], [[32] * 10, [33] * 10, [31] * 10]
+    records = [*make_arms(4, distilled, control), make_record(4, gap_points=1.0, num_params=5000)]
     (student,) = confirmed_students(records, searched())
     assert (student.number, student.repetitions, student.in_folds) == (4, 3, False)
     assert student.top1 is not None
@@ -56,11 +56,11 @@ def test_worth_and_gain_are_means_over_repetitions_with_scipys_intervals() -> No
 
 def test_failures_are_named_and_unpaired_repetitions_have_no_gain() -> None:
     records = [
-        make_confirmed(4, "taught", 0), make_confirmed(4, "alone", 0, failed=True),
-        make_confirmed(4, "taught", 1, failed=True), make_confirmed(4, "alone", 1),
+        make_confirmed(4, "distilled", 0), make_confirmed(4, "control", 0, failed=True),
+        make_confirmed(4, "distilled", 1, failed=True), make_confirmed(4, "control", 1),
     ]  # fmt: skip
     (student,) = confirmed_students(records, searched())
-    assert [(failure.arm, failure.repetition) for failure in student.failures] == [("alone", 0), ("taught", 1)]
+    assert [(failure.arm, failure.repetition) for failure in student.failures] == [("control", 0), ("distilled", 1)]
     assert "the training loss is NaN" in student.failures[0].reason
     assert (student.distillation_gain_points, student.classes) == (None, ())
     assert student.top1 is not None
@@ -68,7 +68,7 @@ def test_failures_are_named_and_unpaired_repetitions_have_no_gain() -> None:
 
 
 def test_a_student_of_which_every_training_failed_is_a_row_without_numbers() -> None:
-    records = [make_confirmed(4, arm, 0, failed=True) for arm in ("taught", "alone")]
+    records = [make_confirmed(4, arm, 0, failed=True) for arm in ("distilled", "control")]
     (student,) = confirmed_students(records, searched(t4=1.0))
     assert (student.repetitions, student.top1, student.bias.total, student.bias.split) == (0, None, None, None)
     assert len(student.failures) == 2
@@ -77,7 +77,7 @@ def test_a_student_of_which_every_training_failed_is_a_row_without_numbers() -> 
 
 def test_the_winners_curse_is_told_apart_from_the_step_to_test() -> None:
     records = [
-        make_confirmed(4, "taught", repetition, gap_points=3.0 + repetition, validation_gap=2.0)
+        make_confirmed(4, "distilled", repetition, gap_points=3.0 + repetition, validation_gap=2.0)
         for repetition in (0, 1)
     ]
     (student,) = confirmed_students(records, searched(t4=0.5, t9=7.0))
@@ -96,7 +96,7 @@ def test_the_winners_curse_is_told_apart_from_the_step_to_test() -> None:
 
 
 def test_early_stopping_keeps_the_best_epoch() -> None:
-    record = make_confirmed(4, "taught", 0, gap_points=3.0, validation_gap=2.0)
+    record = make_confirmed(4, "distilled", 0, gap_points=3.0, validation_gap=2.0)
     curve = (*record.curve[:-2], record.curve[-2].model_copy(update={"gap_points": 1.0}), record.curve[-1])
     patient = record.recipe.model_copy(update={"early_stopping_patience": 5})
     found = [
@@ -108,12 +108,12 @@ def test_early_stopping_keeps_the_best_epoch() -> None:
 
 def test_folds_know_no_fresh_score_on_validation_and_unknown_trials_no_bias() -> None:
     fold = Fold(number=0, of=2)
-    (student,) = confirmed_students([make_confirmed(4, "taught", 0, fold=fold, gap_points=3.0)], searched(t4=1.0))
+    (student,) = confirmed_students([make_confirmed(4, "distilled", 0, fold=fold, gap_points=3.0)], searched(t4=1.0))
     assert student.in_folds
     assert (student.bias.selection, student.bias.split) == (None, None)
     assert student.bias.total is not None
     assert student.bias.total.mean == pytest.approx(2.0)
-    (unknown,) = confirmed_students([make_confirmed(5, "taught", 0)], searched(t4=1.0))
+    (unknown,) = confirmed_students([make_confirmed(5, "distilled", 0)], searched(t4=1.0))
     assert (unknown.bias.search_gap_points, unknown.bias.total) == (None, None)
 
 
@@ -183,16 +183,16 @@ def test_trainings_that_agree_by_chance_are_within_an_image_and_not_surely_withi
 
 def test_the_gain_of_trainings_that_agree_by_chance_is_uncertain_by_an_image() -> None:
     (student,) = confirmed_students(make_arms(4, [[34] * 10] * 3, [[33] * 10] * 3), searched())
-    gain, alone = student.distillation_gain_points, student.alone_top1
+    gain, control = student.distillation_gain_points, student.alone_top1
     assert gain is not None
-    assert alone is not None
+    assert control is not None
     assert gain.half_width == pytest.approx((1.0 - 0.025 ** (1 / 3)) * 100.0 / 360.0)
-    assert alone.half_width == pytest.approx((1.0 - 0.025 ** (1 / 3)) / 360.0)
+    assert control.half_width == pytest.approx((1.0 - 0.025 ** (1 / 3)) / 360.0)
 
 
 def test_picks_among_students_on_folds_say_folds() -> None:
     records = [
-        make_confirmed(1, "taught", number, fold=Fold(number=number, of=3), gap_points=gap)
+        make_confirmed(1, "distilled", number, fold=Fold(number=number, of=3), gap_points=gap)
         for number, gap in enumerate([0.1, 0.2, 0.3])
     ]
     smallest = picks_of(records)[0]
@@ -210,7 +210,7 @@ def test_the_best_is_the_cheapest_within_one_standard_error() -> None:
 def test_the_best_by_a_maximised_quality_is_the_highest() -> None:
     objectives = check_objectives(["agreement", "num_params"])
     records = [
-        make_confirmed(number, "taught", repetition, num_params=size, agreement=at + 0.01 * repetition)
+        make_confirmed(number, "distilled", repetition, num_params=size, agreement=at + 0.01 * repetition)
         for number, size, at in ((1, 100, 0.7), (2, 1000, 0.9))
         for repetition in range(3)
     ]
@@ -235,7 +235,7 @@ def test_one_repetition_chooses_nothing_and_says_so() -> None:
 
 def test_undistillable_classes_come_most_hurt_first() -> None:
     generator = np.random.default_rng(0)
-    alone = [row.tolist() for row in generator.integers(33, 36, size=(6, 10))]
-    taught = [[*row[:2], row[2] - 8, *row[3:7], row[7] - 16, *row[8:]] for row in alone]
-    (student,) = confirmed_students(make_arms(4, taught, alone), searched())
+    control = [row.tolist() for row in generator.integers(33, 36, size=(6, 10))]
+    distilled = [[*row[:2], row[2] - 8, *row[3:7], row[7] - 16, *row[8:]] for row in control]
+    (student,) = confirmed_students(make_arms(4, distilled, control), searched())
     assert [effect.label for effect in student.undistillable] == [7, 2]

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from nas_distill.analysis.confirm.release_gain import release_gain
-from nas_distill.analysis.permutation_test import PATTERNS, least_repetitions, sign_patterns, step_down_p_values
 from nas_distill.analysis.confirm.undistillable import class_effects, undistillable_classes
+from nas_distill.analysis.permutation_test import PATTERNS, least_repetitions, sign_patterns, step_down_p_values
 from nas_distill.errors import ConfigError
 from nas_distill.records import Arm, Fold, TrialRecord
 from tests.analysis.confirm.confirming import CLASSES, IMAGES, make_arms, make_confirmed
@@ -22,10 +22,10 @@ def rows_of(generator: np.random.Generator, repetitions: int, accuracy: float = 
 
 def arms_with_a_hurt_class(repetitions: int, *, hurt: int = 3, lost: int = 15, seed: int = 0) -> list[TrialRecord]:
     generator = np.random.default_rng(seed)
-    taught, alone = rows_of(generator, repetitions), rows_of(generator, repetitions)
-    for row in taught:
+    distilled, control = rows_of(generator, repetitions), rows_of(generator, repetitions)
+    for row in distilled:
         row[hurt] -= lost
-    return make_arms(7, taught, alone)
+    return make_arms(7, distilled, control)
 
 
 def test_a_class_that_the_teacher_hurts_is_called_and_no_other() -> None:
@@ -44,7 +44,7 @@ def test_turned_around_the_class_is_helped() -> None:
         record.model_copy(
             update={
                 "confirmation": record.confirmation.model_copy(
-                    update={"arm": "alone" if record.confirmation.arm == "taught" else "taught"}
+                    update={"arm": "control" if record.confirmation.arm == "distilled" else "distilled"}
                 )
             }
         )
@@ -71,8 +71,8 @@ def test_a_laxer_level_needs_fewer_repetitions() -> None:
 def test_a_class_without_images_is_untested_and_the_others_are_not() -> None:
     images = (IMAGES,) * 9 + (0,)
     records = [
-        make_confirmed(7, arm, repetition, [30 - 20 * (arm == "taught"), *[30] * 8, 0], images=images)
-        for arm in ("taught", "alone")
+        make_confirmed(7, arm, repetition, [30 - 20 * (arm == "distilled"), *[30] * 8, 0], images=images)
+        for arm in ("distilled", "control")
         for repetition in range(5)
     ]
     effects = undistillable_classes(records)
@@ -82,28 +82,28 @@ def test_a_class_without_images_is_untested_and_the_others_are_not() -> None:
 
 def test_only_repetitions_with_both_arms_count() -> None:
     records = arms_with_a_hurt_class(6)
-    broken = [make_confirmed(7, "alone", 5, failed=True) if r is records[-1] else r for r in records]
+    broken = [make_confirmed(7, "control", 5, failed=True) if r is records[-1] else r for r in records]
     released = make_confirmed(7, "released", 0, [0] * CLASSES)
     assert undistillable_classes([*broken, released]) == undistillable_classes(
         [r for r in records if r.confirmation is not None and r.confirmation.repetition < 5]
     )
     assert undistillable_classes([]) == ()
     assert (
-        undistillable_classes([r for r in records if r.confirmation is not None and r.confirmation.arm == "taught"])
+        undistillable_classes([r for r in records if r.confirmation is not None and r.confirmation.arm == "distilled"])
         == ()
     )
 
 
-ARMS: tuple[tuple[Arm, int], ...] = (("taught", 11), ("alone", 20))
+ARMS: tuple[tuple[Arm, int], ...] = (("distilled", 11), ("control", 20))
 
 
 def test_folds_add_their_images() -> None:
     parts = [Fold(number=part, of=5) for part in range(5)]
     records = [
         make_confirmed(
-            7, arm, part.number, [20 - 9 * (arm == "taught")] * CLASSES, images=(20 + part.number,) * 10, fold=part
+            7, arm, part.number, [20 - 9 * (arm == "distilled")] * CLASSES, images=(20 + part.number,) * 10, fold=part
         )
-        for arm in ("taught", "alone")
+        for arm in ("distilled", "control")
         for part in parts
     ]
     effects = undistillable_classes(records)
@@ -116,7 +116,7 @@ def test_levels_out_of_range_and_mixed_students_are_refused() -> None:
         with pytest.raises(ConfigError, match=r"level: .* give one between 0 and 1"):
             undistillable_classes(arms_with_a_hurt_class(5), level=level)
     with pytest.raises(ValueError, match=r"trials \[7, 8\]"):
-        undistillable_classes([make_confirmed(7, "taught", 0), make_confirmed(8, "alone", 0)])
+        undistillable_classes([make_confirmed(7, "distilled", 0), make_confirmed(8, "control", 0)])
 
 
 @given(st.lists(st.integers(-36, 36), min_size=2, max_size=9))
@@ -214,7 +214,7 @@ def test_release_gains_what_was_given_back_and_the_fresh_estimate_says_so_withou
     for record in records:
         assert record.metrics is not None
         assert record.confirmation is not None
-        if record.confirmation.arm == "taught":
+        if record.confirmation.arm == "distilled":
             hits = [round((0.98 - (gap or 0.0) / 100) * IMAGES) for gap in record.metrics.class_gap_points]
             hits[3] += 10
             one = make_confirmed(7, "released", record.confirmation.repetition, hits)

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from nas_distill.analysis.diagnosis.table import diagnose
-from nas_distill.analysis.trials.columns import COLUMNS, CURVE_VALUES
 from nas_distill.analysis.diagnosis.verdicts import REMEDIES, VERDICTS, Diagnosis
+from nas_distill.analysis.trials.columns import COLUMNS, CURVE_VALUES
 from nas_distill.config import DiagnosisConfig
 
 IMAGES = 1000

@@ -10,10 +10,10 @@ from sklearn.inspection import permutation_importance
 
 from nas_distill.analysis.effects.by_size import families_by_size
 from nas_distill.analysis.effects.effects import Effect, Effects, parameter_effects
-from nas_distill.analysis.trials.study_reader import COLUMNS
 from nas_distill.analysis.effects.importance import coded, out_of_fold_errors, rise_of_error
 from nas_distill.analysis.effects.parameters import parameter_table
 from nas_distill.analysis.effects.value_scores import value_scores
+from nas_distill.analysis.trials.study_reader import COLUMNS
 from nas_distill.errors import ConfigError
 
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_distill.analysis.effects.by_size import LEAST_TRIALS, median_interval, size_bands
-from nas_distill.analysis.trials.study_reader import COLUMNS
 from nas_distill.analysis.effects.losses_by_size import loss_label, losses_by_size
+from nas_distill.analysis.trials.study_reader import COLUMNS
 
 Losses = Mapping[str, Mapping[str, float]]
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from nas_distill.analysis.front.attainment import attainment_surfaces
 from nas_distill.analysis.front.arithmetic import Floats, non_dominated_mask
+from nas_distill.analysis.front.attainment import attainment_surfaces
 
 _COORDINATES = st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0, float("nan")])
 _LEVELS = (1.0, 25.0, 100.0 / 3.0, 50.0, 75.0, 100.0)

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nas_distill.analysis.front.arithmetic import axes, hypervolume
 from nas_distill.analysis.front.comparison import Comparison, compare_runs
-from nas_distill.analysis.trials.filters import parse_filter
-from nas_distill.analysis.trials.study_reader import COLUMNS, StudySnapshot
 from nas_distill.analysis.front.front import pareto_front
 from nas_distill.analysis.front.named_studies import NamedStudy
-from nas_distill.analysis.front.arithmetic import axes, hypervolume
+from nas_distill.analysis.trials.filters import parse_filter
+from nas_distill.analysis.trials.study_reader import COLUMNS, StudySnapshot
 from nas_distill.errors import ConfigError, NoStudentError
 from nas_distill.objectives import check_objectives
 from nas_distill.records import TeacherRecord
@@ -41,7 +41,7 @@ def _study(
     trials = pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict(COLUMNS))
     study = StudySnapshot(
         trials=trials, curves=pd.DataFrame(), objectives=check_objectives(objectives),
-        teacher=teacher or make_teacher(), refusals=(), running=running,
+        teacher=teacher or make_teacher(), rejections=(), running=running,
     )  # fmt: skip
     return NamedStudy(name=name, study=study)
 
@@ -134,7 +134,7 @@ def test_a_column_that_one_run_lacks_can_be_asked_about() -> None:
 def _with(study: StudySnapshot, trials: pd.DataFrame) -> StudySnapshot:
     return StudySnapshot(
         trials=trials, curves=study.curves, objectives=study.objectives, teacher=study.teacher,
-        refusals=study.refusals, running=study.running,
+        rejections=study.rejections, running=study.running,
     )  # fmt: skip
 
 

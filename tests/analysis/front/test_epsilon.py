@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from nas_distill.analysis.front.epsilon import epsilon_front_mask, epsilon_indicator, tolerances
 from nas_distill.analysis.front.arithmetic import Floats, non_dominated_mask
+from nas_distill.analysis.front.epsilon import epsilon_front_mask, epsilon_indicator, tolerances
 from nas_distill.errors import ConfigError
 from nas_distill.objectives import get_objective
 from tests.analysis.front.points import make_points

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from nas_distill.analysis.trials.filters import parse_filter
-from nas_distill.analysis.trials.study_reader import load_frame, read_study
 from nas_distill.analysis.front.front import ParetoFront, pareto_front
 from nas_distill.analysis.front.picks import pick_students
+from nas_distill.analysis.trials.filters import parse_filter
+from nas_distill.analysis.trials.study_reader import load_frame, read_study
 from nas_distill.config import SearchConfig
 from nas_distill.records import TrialStatus
 from tests.report.factory import make_record, make_run

@@ -82,10 +82,10 @@ def test_small_families_count_among_all_families_alone() -> None:
     assert found.together.students == 40
     assert found.curve("c") is found.together
     assert any(sentence.startswith("c has no curve of its own") for sentence in law_sentences(found))
-    alone = fit_capacity_law(make_trials(8), resamples=20)
-    assert alone.curves == ()
-    assert alone.curve("a") == alone.together
-    assert np.isfinite(alone.predict(REFERENCE).mid).all()
+    control = fit_capacity_law(make_trials(8), resamples=20)
+    assert control.curves == ()
+    assert control.curve("a") == control.together
+    assert np.isfinite(control.predict(REFERENCE).mid).all()
 
 
 def test_only_full_students_of_the_teacher_with_a_size_count() -> None:

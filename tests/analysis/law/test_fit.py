@@ -62,6 +62,6 @@ def test_a_resample_is_the_fit_of_its_rows() -> None:
     together = resampled(sample, counts, law)
     for place in range(3):
         rows = np.repeat(np.arange(40), counts[place].astype(int))
-        alone = resampled(make_sample(sample.gaps[rows], logs[rows]), np.ones((1, 40)), law)
+        control = resampled(make_sample(sample.gaps[rows], logs[rows]), np.ones((1, 40)), law)
         at = np.array([-1.0, 0.0, 1.0])
-        assert together.at(at, 0)[place] == pytest.approx(alone.at(at, 0)[0], abs=0.05)
+        assert together.at(at, 0)[place] == pytest.approx(control.at(at, 0)[0], abs=0.05)

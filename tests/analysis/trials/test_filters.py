@@ -104,19 +104,19 @@ def test_of_rows_without_a_missing_value_it_agrees_with_python(text: str) -> Non
 @given(_conditions())
 def test_what_is_not_known_matches_neither_a_condition_nor_its_negation(text: str) -> None:
     trials = _trials()
-    matched, refused = parse_filter(text).mask(trials), parse_filter(f"not ({text})").mask(trials)
-    assert not (matched & refused).any()
-    assert (matched | refused)[:3].all()
+    matched, rejected = parse_filter(text).mask(trials), parse_filter(f"not ({text})").mask(trials)
+    assert not (matched & rejected).any()
+    assert (matched | rejected)[:3].all()
 
 
 @settings(deadline=None)
 @given(st.text(max_size=60) | st.text(alphabet="()<>=!-+.'\"[]{}, \nandotrifsgpx_19e*:;\\#@`\0", max_size=60))
 def test_any_text_is_a_filter_or_one_line(text: str) -> None:
-    message = _refusal(text)
+    message = _rejection(text)
     assert message is None or (message.startswith("--where: ") and "\n" not in message)
 
 
-def _refusal(text: str) -> str | None:
+def _rejection(text: str) -> str | None:
     try:
         parse_filter(text).mask(_trials())
     except ConfigError as error:

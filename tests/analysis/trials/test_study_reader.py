@@ -40,11 +40,11 @@ def test_what_is_not_known_is_missing(tmp_path: Path) -> None:
 
 
 def test_refused_and_running_trials_are_counted_and_no_rows(tmp_path: Path) -> None:
-    run = make_run(tmp_path, refusals=["capacity ratio 1.30 is not below 1"], running=2)
+    run = make_run(tmp_path, rejections=["capacity ratio 1.30 is not below 1"], running=2)
     study = read_study(run)
     assert (len(study.trials), study.running) == (0, 2)
     assert {name: str(dtype) for name, dtype in study.trials.dtypes.items()} == dict(COLUMNS)
-    assert [(one.number, one.candidate, one.reason) for one in study.refusals] == [
+    assert [(one.number, one.candidate, one.reason) for one in study.rejections] == [
         (0, "small_resnet", "capacity ratio 1.30 is not below 1")
     ]
 
@@ -54,10 +54,10 @@ def test_a_refusal_told_as_failure_is_a_refusal(tmp_path: Path) -> None:
     url, name = run.own_storage, "nas_distill"
     study = optuna.load_study(study_name=name, storage=url)
     trial = study.ask()
-    trial.set_user_attr("refusal", "was trained before, as trial 0")
+    trial.set_user_attr("rejection", "was trained before, as trial 0")
     study.tell(trial, state=optuna.trial.TrialState.FAIL)
     snapshot = read_study(run)
-    assert (len(snapshot.trials), len(snapshot.refusals)) == (0, 1)
+    assert (len(snapshot.trials), len(snapshot.rejections)) == (0, 1)
 
 
 def test_a_shared_storage_is_read(tmp_path: Path) -> None:

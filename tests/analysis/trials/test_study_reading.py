@@ -10,13 +10,13 @@ import optuna
 import pandas as pd
 import pytest
 
-from nas_distill.analysis.trials.study_reader import CURVE_VALUES, load_frame, read_study
 from nas_distill.analysis.trials.columns import curve_of, json_object, read_record, row_of
+from nas_distill.analysis.trials.study_reader import CURVE_VALUES, load_frame, read_study
 from nas_distill.config import ResourcesConfig, SearchConfig
 from nas_distill.config.loading import dump_config
 from nas_distill.errors import RunError, StudyError
-from nas_distill.run_directory.files import write_text
 from nas_distill.records import TrialStatus
+from nas_distill.run_directory.files import write_text
 from nas_distill.run_directory.layout import RunDirectory
 from tests.report.factory import make_record, make_run
 
@@ -27,7 +27,7 @@ def _study(run: RunDirectory) -> optuna.Study:
 
 def _a_run(path: Path) -> RunDirectory:
     records = [make_record(0, gap_points=1.25, num_params=1000, status=status) for status in TrialStatus]
-    run = make_run(path, records, refusals=["too large", "known"], running=2, lost=1)
+    run = make_run(path, records, rejections=["too large", "known"], running=2, lost=1)
     study = _study(run)
     study.enqueue_trial({"width": 3})
     study.add_trials([trial for trial in study.get_trials() if trial.state.is_finished()])
@@ -38,7 +38,7 @@ def test_it_reads_what_get_trials_reads(tmp_path: Path) -> None:
     run = _a_run(tmp_path)
     snapshot = read_study(run)
     trials = _study(run).get_trials()
-    ended = [one for one in trials if one.state.is_finished() and "refusal" not in one.user_attrs]
+    ended = [one for one in trials if one.state.is_finished() and "rejection" not in one.user_attrs]
     assert len(ended) == 8
     rows, curves = [], []
     for one in ended:
@@ -50,9 +50,9 @@ def test_it_reads_what_get_trials_reads(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(snapshot.trials, expected, check_exact=True)
     assert snapshot.trials["completed_at"].notna().all()
     np.testing.assert_array_equal(snapshot.curves.to_numpy(dtype=np.float64), np.concatenate(curves))
-    refused = [one for one in trials if "refusal" in one.user_attrs]
-    assert [(one.number, one.reason) for one in snapshot.refusals] == [
-        (one.number, one.user_attrs["refusal"]) for one in refused
+    rejected = [one for one in trials if "rejection" in one.user_attrs]
+    assert [(one.number, one.reason) for one in snapshot.rejections] == [
+        (one.number, one.user_attrs["rejection"]) for one in rejected
     ]
     assert snapshot.running == sum(one.state is optuna.trial.TrialState.RUNNING for one in trials) == 2
 

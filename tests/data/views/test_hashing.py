@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_distill.data.views.hashing import STRATA, lane, strata, take_below, take_bits, view_bits
-from tests.data import reference_views as reference
+from tests.data.views import reference_views as reference
 
 SIGNED = st.integers(-(2**63), 2**63 - 1)
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta, chisquare
 
-from nas_distill.data import mixing
+from nas_distill.data.views import mixing
 from nas_distill.data.views.hashing import view_bits
 from nas_distill.data.views.mixing import draw_partners, mix_views, mixed_targets
 from tests.data.factory import MIXES, make_plan, random_images

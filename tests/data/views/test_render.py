@@ -18,11 +18,11 @@ from PIL import Image, ImageEnhance
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import affine
 
-from nas_distill.data import geometry
+from nas_distill.data.views import geometry
 from nas_distill.data.views.hashing import view_bits
 from nas_distill.data.views.render import ViewPlan, render_rows, render_view
-from tests.data import reference_views as reference
 from tests.data.factory import COLOURS, EVERYTHING, WARPS, make_plan, random_images
+from tests.data.views import reference_views as reference
 
 
 def check_against_reference(plan: ViewPlan, channels: int, size: int, view: int) -> None:
@@ -78,8 +78,8 @@ def test_a_view_does_not_depend_on_the_batch(
     order = torch.randperm(33, generator=torch.Generator().manual_seed(0))
     assert torch.equal(render_view(images[order], indices[order], 3, plan), together[order])
     assert torch.equal(render_rows(images, order, order, 3, plan), together[order])
-    alone = [render_view(images[i : i + 1], indices[i : i + 1], 3, plan) for i in range(33)]
-    assert torch.equal(torch.cat(alone), together)
+    control = [render_view(images[i : i + 1], indices[i : i + 1], 3, plan) for i in range(33)]
+    assert torch.equal(torch.cat(control), together)
     parts = [render_view(images[i : i + 7], indices[i : i + 7], 3, plan) for i in range(0, 33, 7)]
     assert torch.equal(torch.cat(parts), together)
 
@@ -87,8 +87,8 @@ def test_a_view_does_not_depend_on_the_batch(
 def test_large_images_are_rendered_in_pieces_of_a_batch() -> None:
     images, indices = random_images(7, size=300), torch.arange(7)
     together = render_view(images, indices, 0, EVERYTHING)
-    alone = [render_view(images[i : i + 1], indices[i : i + 1], 0, EVERYTHING) for i in range(7)]
-    assert torch.equal(torch.cat(alone), together)
+    control = [render_view(images[i : i + 1], indices[i : i + 1], 0, EVERYTHING) for i in range(7)]
+    assert torch.equal(torch.cat(control), together)
 
 
 def golden_digests() -> dict[str, str]:
@@ -119,7 +119,7 @@ def test_views_do_not_depend_on_the_processor(capability: str) -> None:
     # Torch then takes the kernels for processors without vectors, or with narrower ones, and without fused operations.
     code = "from tests.data.views.test_render import GOLDEN, golden_digests; assert golden_digests() == GOLDEN"
     environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability}
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     run = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, check=False)
     assert run.returncode == 0, run.stderr.decode()
 

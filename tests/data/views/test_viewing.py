@@ -14,16 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from nas_distill.callbacks import NullProgress
 from nas_distill.config import DataConfig
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import DecodedSplit, ImageSplit, MemorySplit, open_split
-from nas_distill.data.views.viewing import ViewBatch, view_batches
 from nas_distill.data.views.render import ViewPlan, render_view
+from nas_distill.data.views.viewing import ViewBatch, view_batches
 from nas_distill.errors import DataError
-from nas_distill.callbacks import Silent
-from tests.data import reference_views as reference
 from tests.data.factory import COLOURS, CPU, EVERYTHING, MIXES, WARPS, make_plan, memory_split
 from tests.data.files import write_class_folders
+from tests.data.views import reference_views as reference
 
 SIZE = 160
 PLANS = {
@@ -60,7 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def open_train(folder: Path, run: Path, **changes: Any) -> ImageSplit:
     config = DataConfig(source=f"folder:{folder}", **changes)
-    prepare_data(config, run, Silent())
+    prepare_data(config, run, NullProgress())
     return open_split(config, run, "train")
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nas_distill.run_directory.files import write_record
 from nas_distill.records import Arm, Confirmation, Fold, TrialRecord
+from nas_distill.run_directory.files import write_record
 from nas_distill.run_directory.layout import RunDirectory
 from tests.report.factory import CLASS_NAMES, make_teacher
 
@@ -25,7 +25,7 @@ def confirm(
     *,
     repetitions: int = 5,
     folds: bool = False,
-    arms: Sequence[Arm] = ("taught", "alone"),
+    arms: Sequence[Arm] = ("distilled", "control"),
     unseen: int | None = None,
     unseen_after: int = 0,
 ) -> None:
@@ -46,8 +46,8 @@ def confirm(
     for number in numbers:
         for repetition in range(repetitions):
             for arm in arms:
-                gaps = np.full(len(CLASS_NAMES), 4.0 if arm == "taught" else 6.0)
-                gaps[HURT] = {"taught": 20.0, "alone": 10.0, "released": 11.0}[arm]
+                gaps = np.full(len(CLASS_NAMES), 4.0 if arm == "distilled" else 6.0)
+                gaps[HURT] = {"distilled": 20.0, "control": 10.0, "released": 11.0}[arm]
                 gaps += generator.integers(-1, 2, len(gaps))
                 top1 = teacher.top1 - float(gaps.mean()) / 100.0
                 seen = [repetition < unseen_after or label != unseen for label in range(len(gaps))]

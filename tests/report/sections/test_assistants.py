@@ -10,11 +10,11 @@ from nas_distill.analysis.assistants.choice import AssistantPlan, AssistantRound
 from nas_distill.analysis.formatting import MISSING
 from nas_distill.cli import main
 from nas_distill.config import AssistantsConfig, BudgetConfig, SearchConfig
-from nas_distill.run_directory.files import write_record
 from nas_distill.records import TeacherLink, TrialRecord, TrialStatus
 from nas_distill.report import build_report, front_table, load_content
 from nas_distill.report.sections.assistants import chain_section
 from nas_distill.report.sections.facts import run_facts
+from nas_distill.run_directory.files import write_record
 from nas_distill.run_directory.layout import RunDirectory
 from tests.report.factory import make_record, make_run, make_teacher
 
@@ -23,7 +23,7 @@ DIRECT = (30.0, 12.0, 3.0)
 REASON = "Trial 2 is nearest to midway."
 
 
-def make_taught(
+def make_distilled(
     path: Path, gaps: tuple[float | None, ...] = (20.0, 9.0), *, planned: int = 2, verdict: str = ""
 ) -> RunDirectory:
     """Writes a run in which trial 2 taught the students of trials 0 and 1; None is a training that failed."""
@@ -55,7 +55,7 @@ def test_without_assistants_nothing_is_said(tmp_path: Path) -> None:
 
 
 def test_the_chain_and_what_it_gained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = make_taught(tmp_path)
+    run = make_distilled(tmp_path)
     section = chain_section(load_content(run))
     assert section is not None
     (chain,) = section.lead
@@ -86,7 +86,7 @@ def test_the_chain_and_what_it_gained(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_heads_without_a_button_keep_their_distance(tmp_path: Path) -> None:
-    page = build_report(make_taught(tmp_path)).html.read_text()
+    page = build_report(make_distilled(tmp_path)).html.read_text()
     table = page[page.index("Each student twice") :].partition("</table>")[0]
     assert "<th" in table
     assert "<button" not in table
@@ -98,7 +98,7 @@ def test_heads_without_a_button_keep_their_distance(tmp_path: Path) -> None:
 
 
 def test_trials_that_assistants_teach_are_planned_too(tmp_path: Path) -> None:
-    content = load_content(make_taught(tmp_path))
+    content = load_content(make_distilled(tmp_path))
     assert content.counts.sentence() == "5 of 5 trials complete"
     assert {row["Trial"]: row["Taught by"] for row in front_table(content)} == {
         "3": "trial 2", "4": "trial 2", "2": "teacher",
@@ -106,7 +106,7 @@ def test_trials_that_assistants_teach_are_planned_too(tmp_path: Path) -> None:
 
 
 def test_one_students_gain_is_told_with_its_own_interval(tmp_path: Path) -> None:
-    section = chain_section(load_content(make_taught(tmp_path, (20.0,))))
+    section = chain_section(load_content(make_distilled(tmp_path, (20.0,))))
     assert section is not None
     assert section.lead[0].endswith("→ trial 3 and 1 to come")
     assert section.notes[1] == (
@@ -116,24 +116,24 @@ def test_one_students_gain_is_told_with_its_own_interval(tmp_path: Path) -> None
 
 
 def test_a_loss_is_told_as_such(tmp_path: Path) -> None:
-    section = chain_section(load_content(make_taught(tmp_path / "one", (50.0,), planned=1)))
+    section = chain_section(load_content(make_distilled(tmp_path / "one", (50.0,), planned=1)))
     assert section is not None
     assert section.notes[1].startswith("Gain of the one student that trial 2 taught: \N{MINUS SIGN}")
     assert "points, more than chance" in section.notes[1]
-    section = chain_section(load_content(make_taught(tmp_path / "two", (50.0, 32.5))))
+    section = chain_section(load_content(make_distilled(tmp_path / "two", (50.0, 32.5))))
     assert section is not None
     assert section.notes[1].endswith("the assistant harmed here.")
 
 
 def test_a_training_that_failed_has_no_gain(tmp_path: Path) -> None:
-    section = chain_section(load_content(make_taught(tmp_path, (None, None))))
+    section = chain_section(load_content(make_distilled(tmp_path, (None, None))))
     assert section is not None
     assert [line[-2:] for line in section.lines] == [(MISSING, MISSING)] * 2
     assert section.notes[1] == "No training by trial 2 ended well, so that there is no gain to tell."
 
 
 def test_what_has_not_begun_is_to_come(tmp_path: Path) -> None:
-    run = make_taught(tmp_path / "chosen", ())
+    run = make_distilled(tmp_path / "chosen", ())
     section = chain_section(load_content(run))
     assert section is not None
     assert section.lead[0].endswith("→ 2 to come")

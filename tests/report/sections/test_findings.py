@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from nas_distill.cli import main
-from nas_distill.run_directory.files import write_record
 from nas_distill.records import Confirmation, TrialStatus
 from nas_distill.report import load_content, write_report
-from nas_distill.report.sections.findings import confirmed, finding_sections, verdicts
 from nas_distill.report.markdown import render_markdown
+from nas_distill.report.sections.findings import confirmed, finding_sections, verdicts
+from nas_distill.run_directory.files import write_record
 from nas_distill.run_directory.layout import RunDirectory
-from tests.report.sections.confirming import HURT, confirm
 from tests.report.factory import CLASS_NAMES, make_record, make_records, make_run
+from tests.report.sections.confirming import HURT, confirm
 
 RECORDS = make_records(30)
 
@@ -60,7 +60,7 @@ def test_the_law_says_what_the_tolerance_takes(run: RunDirectory) -> None:
 
 def test_confirmed_students_are_told_with_intervals_and_the_class_that_the_teacher_hurts(run: RunDirectory) -> None:
     assert confirmed(load_content(run)) == ()
-    confirm(run, RECORDS, [4, 9], arms=("taught", "alone", "released"))
+    confirm(run, RECORDS, [4, 9], arms=("distilled", "control", "released"))
     students, classes = confirmed(load_content(run))
     assert students.title == "Confirmed students, on the test images"
     assert [line[0] for line in students.lines] == ["4", "9"]
@@ -140,7 +140,7 @@ def test_a_class_without_images_is_not_put_down_to_repetitions(
 
 
 def test_students_without_both_arms_have_no_classes(run: RunDirectory) -> None:
-    confirm(run, RECORDS, [4], arms=("taught",))
+    confirm(run, RECORDS, [4], arms=("distilled",))
     (students,) = confirmed(load_content(run))
     assert students.title == "Confirmed students, on the test images"
     confirm(run, RECORDS, [9])
@@ -151,7 +151,7 @@ def test_students_without_both_arms_have_no_classes(run: RunDirectory) -> None:
 
 def test_failed_trainings_are_failures_of_the_table(run: RunDirectory) -> None:
     confirm(run, RECORDS, [4])
-    where = Confirmation(arm="alone", repetition=5)
+    where = Confirmation(arm="control", repetition=5)
     failed = make_record(4, gap_points=1.0, num_params=9_000, status=TrialStatus.FAILED)
     write_record(run.confirmation(4, where, None).result, failed.model_copy(update={"confirmation": where}))
     students, _ = confirmed(load_content(run))

@@ -8,10 +8,10 @@ import pytest
 from nas_distill.analysis.formatting import MINUS, MISSING
 from nas_distill.cli import main
 from nas_distill.config import PicksConfig, SearchConfig
-from nas_distill.run_directory.files import write_record
 from nas_distill.records import Fold, TrialRecord, TrialStatus
 from nas_distill.report import ReportContent, build_report, load_content
 from nas_distill.report.sections.folds import exposure, fold_section
+from nas_distill.run_directory.files import write_record
 from nas_distill.run_directory.layout import RunDirectory
 from tests.report.factory import make_record, make_records, make_run
 

@@ -11,8 +11,8 @@ from nas_distill.errors import ConfigError
 from nas_distill.records import TrialStatus
 from nas_distill.report.sections.story import tell_story
 from nas_distill.run_directory.layout import RunDirectory
-from tests.report.sections.confirming import confirm
 from tests.report.factory import make_curve, make_record, make_records, make_run, make_teacher
+from tests.report.sections.confirming import confirm
 
 RECORDS = make_records(20)
 
@@ -24,7 +24,7 @@ def run(tmp_path: Path) -> RunDirectory:
         make_record(20, gap_points=3.0, num_params=9_000, status=TrialStatus.STOPPED),
         make_record(21, gap_points=3.0, num_params=9_000, status=TrialStatus.FAILED),
     ]
-    return make_run(tmp_path / "run", records, refusals=["1,300,000 parameters, too many"], lost=1)
+    return make_run(tmp_path / "run", records, rejections=["1,300,000 parameters, too many"], lost=1)
 
 
 def story(run: RunDirectory, number: int) -> dict[str, tuple[str, ...]]:
@@ -87,7 +87,7 @@ def test_a_confirmed_student_is_told_by_how_much_the_search_flattered_it(run: Ru
 
 
 def test_classes_that_were_not_tested_are_not_said_to_be_unhurt(run: RunDirectory) -> None:
-    confirm(run, RECORDS, [4], arms=("taught",))
+    confirm(run, RECORDS, [4], arms=("distilled",))
     without = "Undistillable classes: not compared: no repetition ended both with and without the teacher"
     assert story(run, 4)["Confirmed"][-1] == without
     confirm(run, RECORDS, [4], repetitions=3)

@@ -14,11 +14,17 @@ from nas_distill.config import ResourcesConfig
 from nas_distill.errors import ClusterError
 from nas_distill.records import Recipe, StudentSpec
 from nas_distill.search.backend.cluster import ray_cluster
-from nas_distill.search.proposal.limits import Limits
-from nas_distill.search.backend.gpu_packing import Appetite, choose_gpus_per_trial, hungriest, share_of_gpu, trials_per_gpu
+from nas_distill.search.backend.gpu_packing import (
+    MemoryProfile,
+    choose_gpus_per_trial,
+    largest,
+    share_of_gpu,
+    trials_per_gpu,
+)
 from nas_distill.search.proposal.costs import InputShape
+from nas_distill.search.proposal.limits import Limits
 from nas_distill.search.spaces.loading import load_space
-from nas_distill.trial.context import Workplace
+from nas_distill.trial.context import WorkerConfig
 from tests.helpers import Heard, SmallRun
 
 GIB = 2**30
@@ -26,8 +32,8 @@ SHAPE = InputShape(num_classes=10, channels=1, image_size=8)
 NO_LIMITS = Limits(max_params=None, max_macs=None, max_params_reason="")
 
 
-def appetite(peak_gib: float, gpu_gib: float = 80.0) -> Appetite:
-    return Appetite(peak_bytes=int(peak_gib * GIB), gpu_bytes=int(gpu_gib * GIB))
+def memory_profile(peak_gib: float, gpu_gib: float = 80.0) -> MemoryProfile:
+    return MemoryProfile(peak_bytes=int(peak_gib * GIB), gpu_bytes=int(gpu_gib * GIB))
 
 
 @pytest.mark.parametrize(
@@ -35,12 +41,12 @@ def appetite(peak_gib: float, gpu_gib: float = 80.0) -> Appetite:
     [(1.0, 64, 8), (10.0, 64, 6), (30.0, 64, 2), (79.0, 64, 1), (500.0, 64, 1), (1.0, 3, 3), (1.0, 0.5, 1)],
 )
 def test_memory_and_cpus_bound_the_trials_per_gpu(peak_gib: float, cpus: float, expected: int) -> None:
-    assert trials_per_gpu(appetite(peak_gib), cpus_per_gpu=cpus, cpus_per_trial=1.0) == expected
+    assert trials_per_gpu(memory_profile(peak_gib), cpus_per_gpu=cpus, cpus_per_trial=1.0) == expected
 
 
 @given(st.floats(0.01, 200.0), st.floats(0.5, 128.0), st.sampled_from([0.25, 0.5, 1.0, 2.0]))
 def test_what_is_packed_fits(peak_gib: float, cpus: float, per_trial: float) -> None:
-    trials = trials_per_gpu(appetite(peak_gib), cpus_per_gpu=cpus, cpus_per_trial=per_trial)
+    trials = trials_per_gpu(memory_profile(peak_gib), cpus_per_gpu=cpus, cpus_per_trial=per_trial)
     assert 1 <= trials <= 8
     assert trials == 1 or trials * peak_gib <= 80.0
     assert trials == 1 or trials * per_trial <= cpus
@@ -60,16 +66,16 @@ def test_the_hungriest_candidates_within_the_limits_are_rehearsed() -> None:
         for width in (4, 16, 8, 32, 16)
     ]
     unbuildable = StudentSpec(architecture="small_resnet", arguments={"widths": (4,), "depths": (1, 1)})
-    found = hungriest([*specs, unbuildable], SHAPE, NO_LIMITS, Recipe(), count=3)
-    assert [assignment.spec.arguments["widths"][0] for assignment in found] == [32, 16, 8]
+    found = largest([*specs, unbuildable], SHAPE, NO_LIMITS, Recipe(), count=3)
+    assert [task.spec.arguments["widths"][0] for task in found] == [32, 16, 8]
     limits = Limits(max_params=5000, max_macs=None, max_params_reason="--max-params")
-    assert [a.spec.arguments["widths"][0] for a in hungriest(specs, SHAPE, limits, Recipe())] == [8, 4]
+    assert [a.spec.arguments["widths"][0] for a in largest(specs, SHAPE, limits, Recipe())] == [8, 4]
 
 
-def choose(workplace: Workplace, gpus: object, heard: Heard) -> float:
+def choose(worker_config: WorkerConfig, gpus: object, heard: Heard) -> float:
     return choose_gpus_per_trial(
         ResourcesConfig.model_validate({"gpus_per_trial": gpus}),
-        workplace,
+        worker_config,
         space=load_space("tiny"),
         shape=SHAPE,
         limits=NO_LIMITS,
@@ -93,22 +99,22 @@ def cluster_with_a_gpu_that_is_none() -> Iterator[None]:
 
 
 def test_a_given_number_is_taken_as_it_is(small_run: SmallRun) -> None:
-    assert choose(small_run.workplace(), 0.25, Heard()) == 0.25
+    assert choose(small_run.worker_config(), 0.25, Heard()) == 0.25
 
 
 @pytest.mark.usefixtures("cluster_without_gpus")
 def test_a_cluster_without_gpus_trains_on_cpus(small_run: SmallRun) -> None:
     if ray.cluster_resources().get("GPU", 0) == 0:
-        assert choose(small_run.workplace(), "auto", Heard()) == 0.0
+        assert choose(small_run.worker_config(), "auto", Heard()) == 0.0
     else:  # this machine has one: then the rehearsal runs on it
         heard = Heard()
-        assert 0 < choose(small_run.workplace(), "auto", heard) <= 1
+        assert 0 < choose(small_run.worker_config(), "auto", heard) <= 1
         assert "trials per GPU" in heard.texts("packing")[0]
 
 
 @pytest.mark.usefixtures("cluster_with_a_gpu_that_is_none")
 def test_a_gpu_that_does_not_work_is_told_in_one_line(small_run: SmallRun, tmp_path: Path) -> None:
-    broken = small_run.workplace().model_copy(update={"run": str(tmp_path)})  # fails with a GPU as well as without
+    broken = small_run.worker_config().model_copy(update={"run": str(tmp_path)})  # fails with a GPU as well as without
     with pytest.raises(ClusterError, match="give --gpus-per-trial a number") as caught:
         choose(broken, "auto", Heard())
     assert "\n" not in str(caught.value)

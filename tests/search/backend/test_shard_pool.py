@@ -18,30 +18,30 @@ import ray
 import safetensors.torch
 import torch
 
+from nas_distill.callbacks import NullProgress
 from nas_distill.config import DataConfig, SearchConfig, ViewsConfig
 from nas_distill.config.loading import dump_config
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import open_split
 from nas_distill.data.views.render import plan_views
 from nas_distill.errors import ClusterError, RunError, TeacherError
-from nas_distill.run_directory.files import write_record, write_text
 from nas_distill.knowledge import build as building
 from nas_distill.knowledge.layout import AnswerStorage
-from nas_distill.knowledge.pool import SlabJob
+from nas_distill.knowledge.pool import ShardJob
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.models.student import build_student
 from nas_distill.models.teacher import load_teacher, save_local_dir
-from nas_distill.callbacks import Silent
 from nas_distill.records import StudentSpec
-from nas_distill.search import slab_pool
-from nas_distill.search.backend.shard_pool import RaySlabPool
-from nas_distill.search.spaces.loading import load_space
+from nas_distill.run_directory.files import write_record, write_text
 from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.search.backend import shard_pool
+from nas_distill.search.backend.shard_pool import RayShardPool
+from nas_distill.search.spaces.loading import load_space
 from nas_distill.trial.context import teacher_reference
 from tests.helpers import CPU, Heard, SmallRun
 from tests.report.factory import make_record
-from tests.search.retrain.mortal import Mortal, Refusing
 from tests.search.processes import descendants
+from tests.search.retrain.mortal import Mortal, Rejecting
 
 DATA = DataConfig(image_size=32, max_train_images=400, max_validation_images=40)
 STORAGE = AnswerStorage(top_k=3, embeddings=True)
@@ -62,7 +62,7 @@ def _cluster() -> Iterator[None]:
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     """A run whose teacher takes about a second per view."""
     run = RunDirectory(tmp_path_factory.mktemp("run"))
-    manifest = prepare_data(DATA, run.path, Silent())
+    manifest = prepare_data(DATA, run.path, NullProgress())
     arguments = {"widths": (24, 48), "depths": (2, 2)}
     torch.manual_seed(0)
     spec = StudentSpec(architecture="small_resnet", arguments=arguments)
@@ -78,7 +78,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     )  # fmt: skip
 
 
-def build(prepared: SmallRun, root: Path, pool: RaySlabPool | None, progress: Silent) -> Knowledge:
+def build(prepared: SmallRun, root: Path, pool: RayShardPool | None, progress: NullProgress) -> Knowledge:
     return building.build_knowledge(
         prepared.teacher, train=prepared.train, validation=prepared.validation, plan=prepared.plan, online=False,
         root=root, device=CPU, progress=progress, storage=STORAGE, pool=pool,
@@ -102,26 +102,28 @@ class KillOne(Heard):
 def writers() -> list[int]:
     """Returns the workers that are writing a slab."""
     titles = {pid: Path(f"/proc/{pid}/cmdline") for pid in descendants(os.getpid())}
-    return [pid for pid, path in titles.items() if path.exists() and path.read_bytes().startswith(b"ray::SlabWorker.w")]
+    return [
+        pid for pid, path in titles.items() if path.exists() and path.read_bytes().startswith(b"ray::ShardWorker.w")
+    ]
 
 
 def test_workers_write_what_one_process_would_even_if_one_dies(
     prepared: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alone = build(prepared, tmp_path / "alone", None, Silent())
+    control = build(prepared, tmp_path / "control", None, NullProgress())
     monkeypatch.setattr(building, "_WORTH_WORKERS_S", 0.0)
     heard = KillOne()
-    pool = RaySlabPool(prepared.run.path, DATA, cpus=1.0, gpus=0.0)
+    pool = RayShardPool(prepared.run.path, DATA, cpus=1.0, gpus=0.0)
     shared = build(prepared, tmp_path / "shared", pool, heard)
     assert "2 workers share the views" in heard.texts("knowledge")
     assert heard.killed
     everything = torch.arange(prepared.train.num_images)
     for view in range(VIEWS):
-        mine, theirs = shared.slab(view, CPU), alone.slab(view, CPU)
+        mine, theirs = shared.shard(view, CPU), control.shard(view, CPU)
         # Threads split sums differently.
         torch.testing.assert_close(mine.logits(everything), theirs.logits(everything), rtol=2e-3, atol=2e-3)
         torch.testing.assert_close(mine.embeddings(everything), theirs.embeddings(everything), rtol=2e-3, atol=2e-3)
-    assert shared.manifest.shape == alone.manifest.shape
+    assert shared.manifest.shape == control.manifest.shape
     again = Heard()
     build(prepared, tmp_path / "shared", None, again)
     assert "stored already" in again.texts("knowledge")[0]
@@ -157,23 +159,23 @@ def test_workers_ask_the_student_of_a_trial(
     assistant = load_teacher(teacher_reference(run, 3), class_names=names, channels=1)
     asked = replace(prepared, teacher=assistant, plan=prepared.plan.model_copy(update={"count": 2}))
     monkeypatch.setattr(building, "_WORTH_WORKERS_S", 0.0)
-    pool = RaySlabPool(run.path, DATA, cpus=1.0, gpus=0.0, assistant=3, space_name=str(space))
+    pool = RayShardPool(run.path, DATA, cpus=1.0, gpus=0.0, assistant=3, space_name=str(space))
     heard = Heard()
     shared = build(asked, tmp_path / "shared", pool, heard)
     assert "2 workers share the views" in heard.texts("knowledge")
-    alone = build(asked, tmp_path / "alone", None, Silent())
+    control = build(asked, tmp_path / "control", None, NullProgress())
     everything = torch.arange(prepared.train.num_images)
     for view in range(2):
-        mine, theirs = (one.slab(view, CPU).logits(everything) for one in (shared, alone))
+        mine, theirs = (one.shard(view, CPU).logits(everything) for one in (shared, control))
         torch.testing.assert_close(mine, theirs, rtol=2e-3, atol=2e-3)
-    job = SlabJob(folder=str(shared.folder), key=shared.manifest.key, shape=shared.manifest.shape)
-    error = slab_pool.SlabWorker(str(run.path), DATA, job, threads=1, cuda=False).open()
+    job = ShardJob(folder=str(shared.folder), key=shared.manifest.key, shape=shared.manifest.shape)
+    error = shard_pool.ShardWorker(str(run.path), DATA, job, threads=1, cuda=False).open()
     assert "a worker found another teacher there than the driver did" in str(error)
 
 
-def make_job(prepared: SmallRun, folder: Path) -> SlabJob:
-    known = build(prepared, folder, None, Silent())
-    return SlabJob(folder=str(known.folder), key=known.manifest.key, shape=known.manifest.shape)
+def make_job(prepared: SmallRun, folder: Path) -> ShardJob:
+    known = build(prepared, folder, None, NullProgress())
+    return ShardJob(folder=str(known.folder), key=known.manifest.key, shape=known.manifest.shape)
 
 
 def test_a_worker_returns_what_it_is_refused(prepared: SmallRun, tmp_path: Path) -> None:
@@ -181,23 +183,23 @@ def test_a_worker_returns_what_it_is_refused(prepared: SmallRun, tmp_path: Path)
     other = RunDirectory(tmp_path / "run")
     shutil.copytree(prepared.run.path, other.path)
     (other.teacher / "config.json").unlink()
-    worker = slab_pool.SlabWorker(str(other.path), DATA, job, threads=1, cuda=False)
+    worker = shard_pool.ShardWorker(str(other.path), DATA, job, threads=1, cuda=False)
     for error in (worker.open(), worker.write(0)):
         assert isinstance(error, TeacherError)
         assert re.fullmatch(r"teacher\.model: .* holds no config\.json.*", str(error))
 
 
-@pytest.mark.parametrize("refused", ["open", "write"])
-def test_what_a_worker_returns_is_raised_as_it_is(refused: str) -> None:
-    refusing = ray.remote(Refusing).options(num_cpus=0).remote(refused)
+@pytest.mark.parametrize("rejected", ["open", "write"])
+def test_what_a_worker_returns_is_raised_as_it_is(rejected: str) -> None:
+    rejecting = ray.remote(Rejecting).options(num_cpus=0).remote(rejected)
     with pytest.raises(TeacherError, match=r"^teacher\.model: gone$"):
-        list(slab_pool._share([refusing], [0, 1]))
+        list(shard_pool._share([rejecting], [0, 1]))
 
 
 def test_a_worker_that_finds_another_teacher_says_so(prepared: SmallRun, tmp_path: Path) -> None:
     job = make_job(prepared, tmp_path / "k")
     foreign = job.model_copy(update={"key": job.key.model_copy(update={"teacher_sha256": "0" * 64})})
-    worker = slab_pool.SlabWorker(str(prepared.run.path), DATA, foreign, threads=1, cuda=False)
+    worker = shard_pool.ShardWorker(str(prepared.run.path), DATA, foreign, threads=1, cuda=False)
     error = worker.open()
     assert isinstance(error, RunError)
     assert "a worker found another teacher there than the driver did" in str(error)
@@ -209,7 +211,7 @@ def test_a_worker_that_finds_another_teacher_says_so(prepared: SmallRun, tmp_pat
     [(1.0, 0.0, 6, 2), (1.0, 0.0, 1, 1), (2.0, 0.0, 6, 1), (0.1, 0.0, 50, 20), (4.0, 0.0, 6, 0), (1.0, 0.25, 6, 0)],
 )
 def test_as_many_workers_as_the_cluster_holds(cpus: float, gpus: float, views: int, workers: int) -> None:
-    assert RaySlabPool(Path("run"), DATA, cpus=cpus, gpus=gpus).workers(views) == workers
+    assert RayShardPool(Path("run"), DATA, cpus=cpus, gpus=gpus).workers(views) == workers
 
 
 def mortal(deadly: list[int], **arguments: bool) -> Any:
@@ -218,10 +220,10 @@ def mortal(deadly: list[int], **arguments: bool) -> Any:
 
 def test_the_views_of_the_dead_go_to_the_living() -> None:
     workers = [mortal([0, 1, 2]), mortal([]), mortal([], stillborn=True)]
-    assert sorted(slab_pool._share(workers, [0, 1, 2])) == [0, 1, 2]
+    assert sorted(shard_pool._share(workers, [0, 1, 2])) == [0, 1, 2]
 
 
 def test_when_all_are_dead_it_is_told() -> None:
     finished: list[int] = []
     with pytest.raises(ClusterError, match="every worker that asks the teacher died 4 times"):
-        finished.extend(slab_pool._share([mortal([1]), mortal([1])], [0, 1, 2]))
+        finished.extend(shard_pool._share([mortal([1]), mortal([1])], [0, 1, 2]))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from nas_distill.callbacks import SearchStatus
 from nas_distill.config import ResourcesConfig
 from nas_distill.errors import ClusterError
-from nas_distill.callbacks import SearchStatus
 from nas_distill.search.backend.tune import run_tune
 from tests.helpers import Heard, SmallRun
 from tests.search.driver.driving import open_driver
@@ -30,8 +30,8 @@ def test_what_breaks_in_a_callback_is_named(tmp_path: Path, small_run: SmallRun)
         if part.name != "trials":
             (tmp_path / part.name).symlink_to(part)
     driver, _ = open_driver(tmp_path, small_run, total=1, heard=Broken())
-    workplace = small_run.workplace().model_copy(update={"run": str(tmp_path)})
+    worker_config = small_run.worker_config().model_copy(update={"run": str(tmp_path)})
     resources = ResourcesConfig(cpus_per_trial=1.0, gpus_per_trial=0.0, max_parallel_trials=1)
     with pytest.raises(ClusterError) as caught:
-        run_tune(driver, workplace, resources, space_name="tiny")
+        run_tune(driver, worker_config, resources, space_name="tiny")
     assert str(caught.value) == (f"Ray ended the search: KeyError: 'no such column'; go on with --resume {tmp_path}")

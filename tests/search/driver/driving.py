@@ -6,32 +6,31 @@ from collections.abc import Callable
 from pathlib import Path
 
 import optuna
-from optuna import Trial as OptunaTrial
 from optuna.trial import TrialState
 
 from nas_distill.config import SearchConfig, SpaceConfig
 from nas_distill.objectives import check_objectives
-from nas_distill.records import Recipe, StudentSpec
-from nas_distill.search.early_stopping.asha import Asha
+from nas_distill.records import Recipe, SpaceTrial, StudentSpec
+from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.driver.budget import BudgetWatch
 from nas_distill.search.driver.driver import SearchDriver
-from nas_distill.search.proposal.limits import make_limits
-from nas_distill.search.proposal.costs import InputShape, Pricer
-from nas_distill.search.proposal.proposer import Proposer
-from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
-from nas_distill.search.spaces.loading import Space
+from nas_distill.search.early_stopping.asha import Asha
 from nas_distill.search.early_stopping.curves import Stopping
+from nas_distill.search.proposal.costs import CostEstimator, InputShape
+from nas_distill.search.proposal.limits import make_limits
+from nas_distill.search.proposal.proposer import Proposer
+from nas_distill.search.spaces.loading import Space
+from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
 from nas_distill.search.study.ledger import StudyLedger
-from nas_distill.run_directory.layout import RunDirectory
-from nas_distill.trial.run import run_trial
 from nas_distill.trial.context import TrialContext
+from nas_distill.trial.run import run_trial
 from tests.helpers import Heard, SmallRun
 
 OBJECTIVES = check_objectives(("gap_points", "num_params"))
 RECIPE = Recipe(epochs=2, batch_size=64)
 
 
-def widths(trial: OptunaTrial) -> StudentSpec:
+def widths(trial: SpaceTrial) -> StudentSpec:
     width = trial.suggest_int("width", 2, 12)
     return StudentSpec(architecture="small_resnet", arguments={"widths": (width, width), "depths": (1, 1)})
 
@@ -42,7 +41,7 @@ def open_driver(
     *,
     total: int | None = 3,
     max_failures: int = 0,
-    function: Callable[[OptunaTrial], StudentSpec] = widths,
+    function: Callable[[SpaceTrial], StudentSpec] = widths,
     asha: Asha | None = None,
     watch: BudgetWatch | None = None,
     heard: Heard | None = None,
@@ -54,10 +53,10 @@ def open_driver(
         ledger,
         space=Space(name="widths", function=function, source_path=Path(__file__), doc=""),
         limits=make_limits(SpaceConfig(), small.run.read_teacher().cost),
-        pricer=Pricer(InputShape(num_classes=10, channels=1, image_size=8)),
+        cost_estimator=CostEstimator(InputShape(num_classes=10, channels=1, image_size=8)),
         recipe=RECIPE,
         seed=0,
-        max_refusals=20,
+        max_rejections=20,
         known=ledger.assigned(),
         recipes=load_recipe_space("fixed"),
         choices=make_choices(SearchConfig()),
@@ -80,10 +79,10 @@ def open_driver(
 def work(driver: SearchDriver, folder: Path, context: TrialContext, *, at_most: int = 100) -> list[int]:
     """Does what a worker would: takes assignments, trains them, reports."""
     numbers: list[int] = []
-    while len(numbers) < at_most and (assignment := driver.next_assignment()) is not None:
-        run_trial(assignment, context, RunDirectory(folder).trial(assignment.number))
-        driver.trial_ended(assignment.number, None)
-        numbers.append(assignment.number)
+    while len(numbers) < at_most and (task := driver.next_task()) is not None:
+        run_trial(task, context, RunDirectory(folder).trial(task.number))
+        driver.trial_ended(task.number, None)
+        numbers.append(task.number)
     return numbers
 
 

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas_distill.analysis.trials.study_reader import COLUMNS
-from nas_distill.analysis.front.front import pareto_front
 from nas_distill.analysis.front.arithmetic import reference_point
+from nas_distill.analysis.front.front import pareto_front
+from nas_distill.analysis.trials.study_reader import COLUMNS
+from nas_distill.callbacks import BudgetLeft
 from nas_distill.config import BudgetConfig
 from nas_distill.objectives import check_objectives
-from nas_distill.callbacks import BudgetLeft
 from nas_distill.records import TrialStatus
 from nas_distill.search.driver.budget import Budget, BudgetWatch, FrontGrowth, Spent, left, reached, spent_seconds
 from tests.report.factory import make_record, make_teacher

@@ -6,14 +6,13 @@ import json
 import shutil
 from pathlib import Path
 
-from optuna import Trial as OptunaTrial
 from optuna.trial import TrialState
 
 from nas_distill.errors import SpaceError
-from nas_distill.records import StudentSpec
+from nas_distill.records import SpaceTrial, StudentSpec
 from nas_distill.run_directory.layout import RunDirectory
-from nas_distill.trial.run import Trial, run_trial
 from nas_distill.trial.context import TrialContext
+from nas_distill.trial.run import Trial, run_trial
 from tests.helpers import SmallRun
 from tests.search.driver.driving import open_driver, rows, trained, widths, work
 
@@ -37,7 +36,7 @@ def test_a_crash_between_result_and_acknowledgement_loses_nothing(
     tmp_path: Path, small_run: SmallRun, context: TrialContext
 ) -> None:
     driver, _ = open_driver(tmp_path, small_run)
-    first = driver.next_assignment()
+    first = driver.next_task()
     assert first is not None
     record = run_trial(first, context, RunDirectory(tmp_path).trial(first.number))  # and the driver dies here
     again, _ = open_driver(tmp_path, small_run)
@@ -52,7 +51,7 @@ def test_trials_in_flight_are_handed_out_first_and_go_on(
     tmp_path: Path, small_run: SmallRun, context: TrialContext
 ) -> None:
     driver, _ = open_driver(tmp_path, small_run)
-    flying = driver.next_assignment()
+    flying = driver.next_task()
     assert flying is not None
     Trial(flying, context, RunDirectory(tmp_path).trial(flying.number)).advance()  # one of two epochs, then kill -9
     again, heard = open_driver(tmp_path, small_run)
@@ -69,15 +68,15 @@ def test_trials_in_flight_are_handed_out_first_and_go_on(
 def test_a_broken_space_stops_proposals_but_not_the_bookkeeping(
     tmp_path: Path, small_run: SmallRun, context: TrialContext
 ) -> None:
-    def breaks_later(trial: OptunaTrial) -> StudentSpec:
+    def breaks_later(trial: SpaceTrial) -> StudentSpec:
         if trial.number >= 1:
             raise ValueError("broken")
         return widths(trial)
 
     driver, heard = open_driver(tmp_path, small_run, function=breaks_later)
-    first = driver.next_assignment()
+    first = driver.next_task()
     assert first is not None
-    assert driver.next_assignment() is None
+    assert driver.next_task() is None
     assert isinstance(driver.failure, SpaceError)
     run_trial(first, context, RunDirectory(tmp_path).trial(first.number))
     driver.trial_ended(first.number, None)
@@ -89,12 +88,12 @@ def test_a_damaged_result_stops_the_search_with_its_path(
     tmp_path: Path, small_run: SmallRun, context: TrialContext
 ) -> None:
     driver, _ = open_driver(tmp_path, small_run)
-    assignment = driver.next_assignment()
-    assert assignment is not None
-    folder = RunDirectory(tmp_path).trial(assignment.number)
-    run_trial(assignment, context, folder)
+    task = driver.next_task()
+    assert task is not None
+    folder = RunDirectory(tmp_path).trial(task.number)
+    run_trial(task, context, folder)
     folder.result.write_text("{}")
-    driver.trial_ended(assignment.number, None)
+    driver.trial_ended(task.number, None)
     assert "result.json" in str(driver.failure)
     assert not driver.waiting
 
@@ -108,7 +107,7 @@ def test_an_end_heard_twice_counts_once(tmp_path: Path, small_run: SmallRun, con
 
 def test_lost_trial_folders_are_trained_again(tmp_path: Path, small_run: SmallRun, context: TrialContext) -> None:
     driver, _ = open_driver(tmp_path, small_run, total=1)
-    flying = driver.next_assignment()
+    flying = driver.next_task()
     assert flying is not None
     shutil.rmtree(RunDirectory(tmp_path).trials, ignore_errors=True)
     again, _ = open_driver(tmp_path, small_run, total=1)
@@ -116,13 +115,13 @@ def test_lost_trial_folders_are_trained_again(tmp_path: Path, small_run: SmallRu
 
 
 def test_a_failed_search_waits_for_nobody(tmp_path: Path, small_run: SmallRun) -> None:
-    def breaks_later(trial: OptunaTrial) -> StudentSpec:
+    def breaks_later(trial: SpaceTrial) -> StudentSpec:
         if trial.number >= 1:
             raise ValueError("broken")
         return widths(trial)
 
     driver, _ = open_driver(tmp_path, small_run, function=breaks_later)
-    driver.next_assignment()
+    driver.next_task()
     assert driver.waiting
-    driver.next_assignment()
+    driver.next_task()
     assert not driver.waiting  # nothing will be handed out again, so that the cluster may let go

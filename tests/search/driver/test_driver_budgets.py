@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from optuna import Trial as OptunaTrial
 from optuna.trial import TrialState
 
 from nas_distill.analysis.front.arithmetic import reference_point
-from nas_distill.records import StudentSpec
-from nas_distill.search.driver.budget import Budget, BudgetWatch, FrontGrowth
+from nas_distill.records import SpaceTrial, StudentSpec
 from nas_distill.run_directory.layout import RunDirectory
-from nas_distill.trial.run import Trial, run_trial
+from nas_distill.search.driver.budget import Budget, BudgetWatch, FrontGrowth
 from nas_distill.trial.context import TrialContext
+from nas_distill.trial.run import Trial, run_trial
 from tests.helpers import SmallRun
 from tests.search.driver.driving import OBJECTIVES, open_driver, rows, trained, work
 
@@ -27,7 +26,7 @@ def test_a_finished_run_can_be_extended(tmp_path: Path, small_run: SmallRun, con
 def test_an_exhausted_space_ends_the_search_in_peace(
     tmp_path: Path, small_run: SmallRun, context: TrialContext
 ) -> None:
-    def two(trial: OptunaTrial) -> StudentSpec:
+    def two(trial: SpaceTrial) -> StudentSpec:
         width = trial.suggest_int("width", 4, 5)
         return StudentSpec(architecture="small_resnet", arguments={"widths": (width, 4), "depths": (1, 1)})
 
@@ -43,7 +42,7 @@ def test_an_epoch_budget_ends_the_handing_out_and_what_is_in_flight_goes_on(
 ) -> None:
     watch = BudgetWatch(Budget(epochs=3))
     driver, heard = open_driver(tmp_path, small_run, total=None, watch=watch)
-    first, second = driver.next_assignment(), driver.next_assignment()
+    first, second = driver.next_task(), driver.next_task()
     assert first is not None
     assert second is not None
     run_trial(first, context, RunDirectory(tmp_path).trial(first.number))
@@ -52,7 +51,7 @@ def test_an_epoch_budget_ends_the_handing_out_and_what_is_in_flight_goes_on(
     Trial(second, context, RunDirectory(tmp_path).trial(second.number)).advance()
     assert driver.remaining == 1
     driver.epoch_done(second.number, 1)
-    assert driver.next_assignment() is None
+    assert driver.next_task() is None
     assert heard.texts("budget") == ["no further trials are started: 3 epochs (--epoch-budget)"]
     assert heard.last_status is not None
     assert (heard.last_status.total, heard.last_status.left.epochs) == (None, 0)
@@ -76,11 +75,11 @@ def test_patience_ends_a_search_without_a_number_of_trials(
     driver, heard = open_driver(tmp_path, small_run, total=None, watch=watch)
     work(driver, tmp_path, context, at_most=11)  # there are eleven widths
     assert growth.still >= 2 or heard.texts("exhausted")
-    assert driver.next_assignment() is None
+    assert driver.next_task() is None
 
 
 def test_time_is_over_at_once_when_earlier_sessions_took_it(tmp_path: Path, small_run: SmallRun) -> None:
     driver, _ = open_driver(tmp_path, small_run, total=None, watch=BudgetWatch(Budget(time_s=10.0), spent_s=11.0))
-    assert driver.next_assignment() is None
+    assert driver.next_task() is None
     assert driver.enough == "10.0 s of searching (--time-budget)"
     assert (driver.remaining, driver.unfinished) == (0, 0)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from optuna import Trial as OptunaTrial
 from optuna.trial import TrialState
 
 from nas_distill.errors import ClusterError, SpaceError
-from nas_distill.records import StudentSpec, TrialStatus
+from nas_distill.records import SpaceTrial, StudentSpec, TrialStatus
 from nas_distill.run_directory.layout import RunDirectory
-from nas_distill.trial.run import Trial, run_trial
 from nas_distill.trial.context import TrialContext
+from nas_distill.trial.run import Trial, run_trial
 from tests.helpers import SmallRun
 from tests.search.driver.driving import open_driver, rows, trained, widths, work
 
@@ -21,12 +20,12 @@ def test_a_dead_worker_fails_its_trial_and_keeps_its_curve(
     tmp_path: Path, small_run: SmallRun, context: TrialContext
 ) -> None:
     driver, heard = open_driver(tmp_path, small_run)
-    assignment = driver.next_assignment()
-    assert assignment is not None
-    folder = RunDirectory(tmp_path).trial(assignment.number)
-    Trial(assignment, context, folder).advance()
-    driver.epoch_done(assignment.number, 1)
-    driver.trial_ended(assignment.number, "worker: ActorDiedError: killed")
+    task = driver.next_task()
+    assert task is not None
+    folder = RunDirectory(tmp_path).trial(task.number)
+    Trial(task, context, folder).advance()
+    driver.epoch_done(task.number, 1)
+    driver.trial_ended(task.number, "worker: ActorDiedError: killed")
     record = folder.read_result()
     assert record is not None
     assert record.status is TrialStatus.FAILED
@@ -40,16 +39,16 @@ def test_a_trial_whose_worker_died_is_handed_out_again_and_goes_on(
     tmp_path: Path, small_run: SmallRun, context: TrialContext
 ) -> None:
     driver, heard = open_driver(tmp_path, small_run, total=1, max_failures=2)
-    assignment = driver.next_assignment()
-    assert assignment is not None
+    task = driver.next_task()
+    assert task is not None
     assert driver.waiting
-    assert driver.next_assignment() is None
-    Trial(assignment, context, RunDirectory(tmp_path).trial(assignment.number)).advance()
-    driver.epoch_done(assignment.number, 1)
-    driver.trial_ended(assignment.number, "the worker died")
-    assert heard.texts("retry") == [f"trial {assignment.number} goes on in another worker: the worker died"]
-    assert work(driver, tmp_path, context) == [assignment.number]
-    record = RunDirectory(tmp_path).trial(assignment.number).read_result()
+    assert driver.next_task() is None
+    Trial(task, context, RunDirectory(tmp_path).trial(task.number)).advance()
+    driver.epoch_done(task.number, 1)
+    driver.trial_ended(task.number, "the worker died")
+    assert heard.texts("retry") == [f"trial {task.number} goes on in another worker: the worker died"]
+    assert work(driver, tmp_path, context) == [task.number]
+    record = RunDirectory(tmp_path).trial(task.number).read_result()
     assert record is not None
     assert (record.status, record.resumptions) == (TrialStatus.COMPLETE, 1)
 
@@ -57,9 +56,9 @@ def test_a_trial_whose_worker_died_is_handed_out_again_and_goes_on(
 def test_a_trial_is_handed_out_again_only_so_often(tmp_path: Path, small_run: SmallRun, context: TrialContext) -> None:
     driver, _ = open_driver(tmp_path, small_run, total=1, max_failures=2)
     attempts = 0
-    while (assignment := driver.next_assignment()) is not None:
+    while (task := driver.next_task()) is not None:
         attempts += 1
-        driver.trial_ended(assignment.number, "the worker died")
+        driver.trial_ended(task.number, "the worker died")
     driver.settle()
     assert attempts == 3
     assert [row.state for row in rows(tmp_path)] == [TrialState.FAIL]
@@ -70,18 +69,18 @@ def test_a_trial_is_handed_out_again_only_so_often(tmp_path: Path, small_run: Sm
 def test_a_worker_that_dies_once_the_handing_out_has_failed_leaves_its_trial_in_flight(
     tmp_path: Path, small_run: SmallRun, context: TrialContext, max_failures: int
 ) -> None:
-    def faulty(trial: OptunaTrial) -> StudentSpec:
+    def faulty(trial: SpaceTrial) -> StudentSpec:
         if trial.number >= 2:
             raise ZeroDivisionError("mine")
         return widths(trial)
 
     driver, heard = open_driver(tmp_path, small_run, max_failures=max_failures, function=faulty)
-    begun, unbegun = driver.next_assignment(), driver.next_assignment()
+    begun, unbegun = driver.next_task(), driver.next_task()
     assert begun is not None
     assert unbegun is not None
     Trial(begun, context, RunDirectory(tmp_path).trial(begun.number)).advance()
     driver.epoch_done(begun.number, 1)
-    assert driver.next_assignment() is None
+    assert driver.next_task() is None
     assert isinstance(driver.failure, SpaceError)
     driver.trial_ended(begun.number, "worker: CUDA error")
     driver.trial_ended(unbegun.number, None)
@@ -105,9 +104,9 @@ def test_workers_that_die_before_their_first_epoch_end_the_search_not_its_trials
 ) -> None:
     driver, heard = open_driver(tmp_path, small_run, total=6)
     numbers = []
-    while (assignment := driver.next_assignment()) is not None:
-        numbers.append(assignment.number)
-        driver.trial_ended(assignment.number, "worker: OSError: the path is not shared")
+    while (task := driver.next_task()) is not None:
+        numbers.append(task.number)
+        driver.trial_ended(task.number, "worker: OSError: the path is not shared")
     assert len(numbers) == 3
     assert isinstance(driver.failure, ClusterError)
     assert "the path is not shared" in str(driver.failure)
@@ -124,7 +123,7 @@ def test_one_worker_that_dies_at_the_start_fails_its_trial_once_others_train(
     tmp_path: Path, small_run: SmallRun, context: TrialContext
 ) -> None:
     driver, _ = open_driver(tmp_path, small_run, total=2)
-    first, second = driver.next_assignment(), driver.next_assignment()
+    first, second = driver.next_task(), driver.next_task()
     assert first is not None
     assert second is not None
     driver.trial_ended(first.number, "worker: segmentation fault")

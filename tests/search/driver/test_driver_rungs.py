@@ -6,16 +6,16 @@ from pathlib import Path
 
 from optuna.trial import TrialState
 
-from nas_distill.run_directory.results import Circumstances
 from nas_distill.errors import RunError
 from nas_distill.records import TrialRecord, TrialStatus
-from nas_distill.search.early_stopping.asha import Asha
-from nas_distill.search.early_stopping.rules import RULES, RungOrder
-from nas_distill.search.driver.driver import SearchDriver
-from nas_distill.search.early_stopping.curves import coordinates_at
 from nas_distill.run_directory.layout import RunDirectory
-from nas_distill.trial.run import Trial
+from nas_distill.run_directory.results import ExecutionInfo
+from nas_distill.search.driver.driver import SearchDriver
+from nas_distill.search.early_stopping.asha import Asha
+from nas_distill.search.early_stopping.curves import coordinates_at
+from nas_distill.search.early_stopping.rules import RULES, RungOrder
 from nas_distill.trial.context import TrialContext
+from nas_distill.trial.run import Trial
 from tests.helpers import SmallRun
 from tests.search.driver.driving import OBJECTIVES, open_driver, rows, work
 
@@ -32,13 +32,13 @@ def keep_all(values: object, index: int, enough: int) -> int:
     return 0
 
 
-def to_rung(driver: SearchDriver, folder: Path, context: TrialContext) -> tuple[int, Circumstances]:
+def to_rung(driver: SearchDriver, folder: Path, context: TrialContext) -> tuple[int, ExecutionInfo]:
     """Trains the next trial's first epoch, up to where its worker waits."""
-    assignment = driver.next_assignment()
-    assert assignment is not None
-    trial = Trial(assignment, context, RunDirectory(folder).trial(assignment.number))
+    task = driver.next_task()
+    assert task is not None
+    trial = Trial(task, context, RunDirectory(folder).trial(task.number))
     trial.advance()
-    return assignment.number, trial.account()
+    return task.number, trial.account()
 
 
 def test_a_trial_that_is_stopped_at_a_rung_has_ended(
@@ -46,8 +46,8 @@ def test_a_trial_that_is_stopped_at_a_rung_has_ended(
 ) -> None:
     driver, heard = open_driver(tmp_path, small_run, total=2, asha=make_asha(stop_all))
     assert driver.rungs == (1,)
-    number, circumstances = to_rung(driver, tmp_path, context)
-    assert not driver.goes_on(number, 1, circumstances)
+    number, execution_info = to_rung(driver, tmp_path, context)
+    assert not driver.goes_on(number, 1, execution_info)
 
     folder = RunDirectory(tmp_path).trial(number)
     record = folder.read_result()
@@ -72,8 +72,8 @@ def test_a_trial_that_is_stopped_at_a_rung_has_ended(
 
 def test_a_trial_that_goes_on_is_trained_to_its_end(tmp_path: Path, small_run: SmallRun, context: TrialContext) -> None:
     driver, _ = open_driver(tmp_path, small_run, total=1, asha=make_asha(keep_all))
-    number, circumstances = to_rung(driver, tmp_path, context)
-    assert driver.goes_on(number, 1, circumstances)
+    number, execution_info = to_rung(driver, tmp_path, context)
+    assert driver.goes_on(number, 1, execution_info)
     driver.epoch_done(number, 1)
     assert RunDirectory(tmp_path).trial(number).read_result() is None
     driver.trial_ended(number, "the worker died")
@@ -83,7 +83,7 @@ def test_a_trial_that_goes_on_is_trained_to_its_end(tmp_path: Path, small_run: S
 def test_without_early_stopping_there_are_no_rungs(tmp_path: Path, small_run: SmallRun, context: TrialContext) -> None:
     driver, _ = open_driver(tmp_path, small_run)
     assert driver.rungs == ()
-    assert driver.goes_on(*to_rung(driver, tmp_path, context)[:1], 1, Circumstances())
+    assert driver.goes_on(*to_rung(driver, tmp_path, context)[:1], 1, ExecutionInfo())
 
 
 def test_rungs_are_rebuilt_from_records_and_from_curves_of_trials_in_flight(
@@ -92,12 +92,12 @@ def test_rungs_are_rebuilt_from_records_and_from_curves_of_trials_in_flight(
     before = make_asha(keep_all)
     driver, _ = open_driver(tmp_path, small_run, total=4, asha=before)
     work(driver, tmp_path, context, at_most=1)  # complete
-    number, circumstances = to_rung(driver, tmp_path, context)  # failed after its rung
-    driver.goes_on(number, 1, circumstances)
+    number, execution_info = to_rung(driver, tmp_path, context)  # failed after its rung
+    driver.goes_on(number, 1, execution_info)
     driver.epoch_done(number, 1)
     driver.trial_ended(number, "the worker died")
-    flying, circumstances = to_rung(driver, tmp_path, context)  # in flight
-    driver.goes_on(flying, 1, circumstances)
+    flying, execution_info = to_rung(driver, tmp_path, context)  # in flight
+    driver.goes_on(flying, 1, execution_info)
     assert len(before.entries(1)) == 3
 
     after = make_asha(keep_all)
@@ -114,7 +114,7 @@ def test_a_trial_that_was_cut_off_before_the_decision_is_decided_on_when_it_is_h
     driver, _ = open_driver(tmp_path, small_run, total=1, asha=make_asha(stop_all))
     number, _ = to_rung(driver, tmp_path, context)  # and the driver dies here
     again, heard = open_driver(tmp_path, small_run, total=1, asha=make_asha(stop_all))
-    assert again.next_assignment() is None
+    assert again.next_task() is None
     assert (again.new_trials, again.unfinished, again.waiting) == (1, 0, False)
     assert heard.texts("trial")[0].startswith(f"trial {number} stopped after epoch 1")
     assert [row.state for row in rows(tmp_path)] == [TrialState.FAIL]
@@ -129,19 +129,19 @@ def test_a_rung_that_a_trial_had_passed_before_it_was_cut_off_is_not_decided_on_
     (first,) = folder.read_curve()
     folder.write_curve((first, first.model_copy(update={"epoch": 2})))
     again, _ = open_driver(tmp_path, small_run, total=1, asha=make_asha(stop_all))
-    flying = again.next_assignment()
+    flying = again.next_task()
     assert flying is not None
     assert flying.number == number
-    assert again.goes_on(number, 1, Circumstances())  # an older checkpoint made it train the rung's epoch again
+    assert again.goes_on(number, 1, ExecutionInfo())  # an older checkpoint made it train the rung's epoch again
 
 
 def test_a_curve_that_is_not_there_ends_the_search_and_leaves_the_trial_in_flight(
     tmp_path: Path, small_run: SmallRun, context: TrialContext
 ) -> None:
     driver, _ = open_driver(tmp_path, small_run, asha=make_asha(keep_all))
-    number, circumstances = to_rung(driver, tmp_path, context)
+    number, execution_info = to_rung(driver, tmp_path, context)
     RunDirectory(tmp_path).trial(number).curve.unlink()
-    assert not driver.goes_on(number, 1, circumstances)
+    assert not driver.goes_on(number, 1, execution_info)
     assert isinstance(driver.failure, RunError)
     assert "does not end at epoch 1" in str(driver.failure)
     assert not driver.waiting

@@ -57,13 +57,13 @@ def test_counts_by_status() -> None:
         ended(2, quality=None, status=TrialStatus.STOPPED),
         ended(3, quality=None, status=TrialStatus.FAILED),
     ]
-    status = tally(trials).status(total=8, running={4: (3, 10)}, refused=5, elapsed_s=40.0)
-    assert (status.total, status.complete, status.stopped, status.failed, status.refused) == (8, 2, 1, 1, 5)
+    status = tally(trials).status(total=8, running={4: (3, 10)}, rejected=5, elapsed_s=40.0)
+    assert (status.total, status.complete, status.stopped, status.failed, status.rejected) == (8, 2, 1, 1, 5)
     assert status.running == {4: (3, 10)}
 
 
 def test_before_any_trial_ends_nothing_is_claimed() -> None:
-    status = tally([]).status(total=8, running={0: (3, 10)}, refused=0, elapsed_s=40.0)
+    status = tally([]).status(total=8, running={0: (3, 10)}, rejected=0, elapsed_s=40.0)
     assert status.bands == ()
     assert status.remaining_s is None
 

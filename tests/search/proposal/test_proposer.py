@@ -6,30 +6,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna import Trial, TrialPruned
+from optuna import TrialPruned
 from optuna.trial import TrialState
 
-from nas_distill.records.task import Assignment
 from nas_distill.config import SamplerConfig, SearchConfig, SpaceConfig
 from nas_distill.errors import SpaceError
 from nas_distill.models.cost import measure_cost
 from nas_distill.models.latency import Latency
 from nas_distill.objectives import check_objectives
-from nas_distill.records import Cost, Recipe, StudentSpec
+from nas_distill.records import Cost, Recipe, SpaceTrial, StudentSpec
+from nas_distill.records.task import TrialTask
+from nas_distill.search.proposal.costs import CostEstimator, InputShape
 from nas_distill.search.proposal.limits import Limits, make_limits
-from nas_distill.search.proposal.costs import InputShape, Pricer
 from nas_distill.search.proposal.proposer import ExhaustedSpaceError, Proposer, _leave_to_chance
-from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
 from nas_distill.search.spaces.loading import Space
+from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
 from nas_distill.search.study.ledger import StudyLedger
-from tests.helpers import make_assignment
+from tests.helpers import make_task
 
 TEACHER = Cost(num_params=10_000, macs=1_000_000, size_bytes=40_000)
 SHAPE = InputShape(num_classes=10, channels=1, image_size=8)
 OPEN = Limits(max_params=None, max_macs=None, max_params_reason="")
 
 
-def widths(trial: Trial) -> StudentSpec:
+def widths(trial: SpaceTrial) -> StudentSpec:
     width = trial.suggest_int("width", 2, 24)
     return StudentSpec(architecture="small_resnet", arguments={"widths": (width, width), "depths": (1, 1)})
 
@@ -45,11 +45,11 @@ class Largest(RandomSampler):
 
 def make_proposer(
     folder: Path,
-    function: Callable[[Trial], StudentSpec],
+    function: Callable[[SpaceTrial], StudentSpec],
     *,
     limits: Limits = OPEN,
-    max_refusals: int = 50,
-    known: tuple[Assignment, ...] = (),
+    max_rejections: int = 50,
+    known: tuple[TrialTask, ...] = (),
     recipes: str = "fixed",
     sampler: str = "tpe",
 ) -> tuple[Proposer, StudyLedger]:
@@ -65,12 +65,12 @@ def make_proposer(
         ledger,
         space=space,
         limits=limits,
-        pricer=Pricer(SHAPE),
+        cost_estimator=CostEstimator(SHAPE),
         recipe=Recipe(),
         recipes=load_recipe_space(recipes),
         choices=make_choices(SearchConfig()),
         seed=0,
-        max_refusals=max_refusals,
+        max_rejections=max_rejections,
         known=known,
     )
     return proposer, ledger
@@ -83,7 +83,7 @@ def test_assignments_keep_the_limits(tmp_path: Path) -> None:
         cost = proposer.next().cost
         assert cost.num_params <= 3000
         assert cost.macs <= 100_000
-    assert proposer.refused == ledger.refused()
+    assert proposer.rejected == ledger.rejected()
 
 
 def test_a_sampler_that_proposes_nothing_within_the_limits_takes_turns_with_chance(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_sampler_that_proposes_nothing_within_the_limits_takes_turns_with_chan
 
 
 @pytest.mark.parametrize(
-    ("refused", "chance"),
+    ("rejected", "chance"),
     [
         ({"over budget": 9}, False),
         ({"over budget": 10}, True),
@@ -105,21 +105,21 @@ def test_a_sampler_that_proposes_nothing_within_the_limits_takes_turns_with_chan
         ({"repeated": 11}, True),
     ],
 )
-def test_chance_takes_turns_unless_most_were_proposed_before(refused: dict[str, int], chance: bool) -> None:
-    assert _leave_to_chance(Counter(refused)) is chance
+def test_chance_takes_turns_unless_most_were_proposed_before(rejected: dict[str, int], chance: bool) -> None:
+    assert _leave_to_chance(Counter(rejected)) is chance
 
 
 def test_the_same_candidate_is_not_assigned_twice(tmp_path: Path) -> None:
-    proposer, _ = make_proposer(tmp_path, widths, max_refusals=500)
+    proposer, _ = make_proposer(tmp_path, widths, max_rejections=500)
     specs = [proposer.next().spec.spec_id for _ in range(20)]
     assert len(set(specs)) == 20
-    assert proposer.refused > 0
+    assert proposer.rejected > 0
 
 
 def test_candidates_of_earlier_sessions_count_as_known(tmp_path: Path) -> None:
     only = StudentSpec(architecture="small_resnet", arguments={"widths": (4, 4), "depths": (1, 1)})
-    known = make_assignment(spec=only, recipe=Recipe())
-    proposer, _ = make_proposer(tmp_path, lambda trial: only, known=(known,), max_refusals=3)
+    known = make_task(spec=only, recipe=Recipe())
+    proposer, _ = make_proposer(tmp_path, lambda trial: only, known=(known,), max_rejections=3)
     with pytest.raises(SpaceError, match=r"3 candidates in a row were refused \(3 repeated"):
         proposer.next()
 
@@ -127,22 +127,22 @@ def test_candidates_of_earlier_sessions_count_as_known(tmp_path: Path) -> None:
 def test_a_candidate_may_come_again_with_another_recipe(tmp_path: Path) -> None:
     only = StudentSpec(architecture="small_resnet", arguments={"widths": (4, 4), "depths": (1, 1)})
     proposer, ledger = make_proposer(tmp_path, lambda trial: only, recipes="search")
-    assignments = [proposer.next() for _ in range(12)]
-    assert len({assignment.recipe.digest() for assignment in assignments}) == 12
-    assert len({next(iter(assignment.recipe.losses), "none") for assignment in assignments}) > 2
-    assert [assignment.recipe for assignment in ledger.assigned()] == [assignment.recipe for assignment in assignments]
+    tasks = [proposer.next() for _ in range(12)]
+    assert len({task.recipe.digest() for task in tasks}) == 12
+    assert len({next(iter(task.recipe.losses), "none") for task in tasks}) > 2
+    assert [task.recipe for task in ledger.assigned()] == [task.recipe for task in tasks]
 
 
 def test_a_space_without_a_feasible_candidate_says_what_to_change(tmp_path: Path) -> None:
     limits = Limits(max_params=10, max_macs=None, max_params_reason="--max-params")
-    proposer, ledger = make_proposer(tmp_path, widths, limits=limits, max_refusals=5)
+    proposer, ledger = make_proposer(tmp_path, widths, limits=limits, max_rejections=5)
     with pytest.raises(SpaceError, match=r"5 over budget; the last: .* --max-params allows 10\); widen the space"):
         proposer.next()
     assert ledger.unfinished() == []
 
 
 def test_unbuildable_candidates_are_refused_not_fatal(tmp_path: Path) -> None:
-    def often_bad(trial: Trial) -> StudentSpec:
+    def often_bad(trial: SpaceTrial) -> StudentSpec:
         depths = (1, 1) if trial.suggest_categorical("good", [True, False]) else (1,)
         return StudentSpec(
             architecture="small_resnet",
@@ -151,11 +151,11 @@ def test_unbuildable_candidates_are_refused_not_fatal(tmp_path: Path) -> None:
 
     proposer, _ = make_proposer(tmp_path, often_bad)
     assert [len(proposer.next().spec.keyword_arguments()["depths"]) for _ in range(6)] == [2] * 6
-    assert proposer.refused > 0
+    assert proposer.rejected > 0
 
 
 def test_a_space_that_raises_ends_the_search_and_leaves_nothing_running(tmp_path: Path) -> None:
-    def broken(trial: Trial) -> StudentSpec:
+    def broken(trial: SpaceTrial) -> StudentSpec:
         trial.suggest_int("x", 0, 3)
         raise ZeroDivisionError("my own mistake")
 
@@ -166,38 +166,38 @@ def test_a_space_that_raises_ends_the_search_and_leaves_nothing_running(tmp_path
 
 
 def test_a_candidate_that_its_space_prunes_is_refused_and_the_next_one_asked_for(tmp_path: Path) -> None:
-    def choosy(trial: Trial) -> StudentSpec:
+    def choosy(trial: SpaceTrial) -> StudentSpec:
         spec = widths(trial)
         if trial.params["width"] > 10:
             raise TrialPruned("too wide for me")
         return spec
 
-    proposer, ledger = make_proposer(tmp_path, choosy, max_refusals=200)
+    proposer, ledger = make_proposer(tmp_path, choosy, max_rejections=200)
     assigned = {proposer.next().number for _ in range(6)}
     pruned = [trial for trial in ledger._trials() if trial.number not in assigned]
-    assert proposer.refused == ledger.refused() == len(pruned) > 0
-    reasons = {trial.user_attrs["refusal"] for trial in pruned if trial.params["width"] > 10}
+    assert proposer.rejected == ledger.rejected() == len(pruned) > 0
+    reasons = {trial.user_attrs["rejection"] for trial in pruned if trial.params["width"] > 10}
     assert reasons == {"the space pruned it"}
     assert {trial.state for trial in pruned if trial.constraints} == {TrialState.PRUNED}
 
 
 def test_a_space_that_prunes_everything_is_told_from_one_that_raises(tmp_path: Path) -> None:
-    def nothing(trial: Trial) -> StudentSpec:
+    def nothing(trial: SpaceTrial) -> StudentSpec:
         trial.suggest_int("x", 0, 3)
         raise TrialPruned
 
-    proposer, _ = make_proposer(tmp_path, nothing, max_refusals=3)
+    proposer, _ = make_proposer(tmp_path, nothing, max_rejections=3)
     with pytest.raises(SpaceError, match=r"3 candidates in a row were refused \(3 pruned; the last: the space pruned"):
         proposer.next()
 
 
 def test_students_must_be_smaller_than_the_teacher_unless_asked_for() -> None:
     limits = make_limits(SpaceConfig(), TEACHER)
-    assert limits.refusal(Cost(num_params=9_999, macs=1, size_bytes=1)) is None
-    reason = limits.refusal(TEACHER)
+    assert limits.rejection(Cost(num_params=9_999, macs=1, size_bytes=1)) is None
+    reason = limits.rejection(TEACHER)
     assert reason == "10,000 parameters, being smaller than the teacher allows 9,999"
     assert limits.violations(TEACHER)["num_params"] > 0
-    assert make_limits(SpaceConfig(allow_larger_than_teacher=True), TEACHER).refusal(TEACHER) is None
+    assert make_limits(SpaceConfig(allow_larger_than_teacher=True), TEACHER).rejection(TEACHER) is None
 
 
 def test_the_tighter_bound_on_parameters_holds() -> None:
@@ -226,13 +226,13 @@ def test_seeds_differ_between_trials_and_repeat_between_searches(tmp_path: Path)
 
 
 def test_a_small_space_is_tried_to_its_last_candidate(tmp_path: Path) -> None:
-    def eight(trial: Trial) -> StudentSpec:
+    def eight(trial: SpaceTrial) -> StudentSpec:
         return StudentSpec(
             architecture="small_resnet",
             arguments={"widths": (trial.suggest_int("width", 4, 11), 8), "depths": (1, 1)},
         )
 
-    proposer, _ = make_proposer(tmp_path, eight, max_refusals=60)
+    proposer, _ = make_proposer(tmp_path, eight, max_rejections=60)
     widths_seen = {proposer.next().spec.keyword_arguments()["widths"][0] for _ in range(8)}
     assert widths_seen == set(range(4, 12))
     with pytest.raises(ExhaustedSpaceError, match="60 repeated"):
@@ -243,7 +243,7 @@ def test_a_bound_on_bytes_is_kept_and_named(tmp_path: Path) -> None:
     limits = Limits(max_params=None, max_macs=None, max_params_reason="", max_size_bytes=9000)
     proposer, ledger = make_proposer(tmp_path, widths, limits=limits)
     assert all(proposer.next().cost.size_bytes <= 9000 for _ in range(3))
-    reasons = [row.user_attrs.get("refusal", "") for row in ledger._study.trials]
+    reasons = [row.user_attrs.get("rejection", "") for row in ledger._study.trials]
     assert all(not reason or "bytes, --max-size-bytes allows 9,000" in reason for reason in reasons)
     assert {"size_bytes"} == set(ledger._study.trials[0].constraints)
 
@@ -262,14 +262,14 @@ def test_latency_is_measured_only_where_it_is_bounded_and_once_per_candidate(
     make_proposer(tmp_path / "free", widths)[0].next()
     assert measured == []
     limits = Limits(max_params=None, max_macs=None, max_params_reason="", max_latency_ms=8.0)
-    proposer, ledger = make_proposer(tmp_path, widths, limits=limits, max_refusals=200)
+    proposer, ledger = make_proposer(tmp_path, widths, limits=limits, max_rejections=200)
     specs = [proposer.next().spec for _ in range(5)]
     assert all(spec.keyword_arguments()["widths"][0] <= 8 for spec in specs)
     assert len(measured) == len(set(measured))
     rows = ledger._study.trials
     assert all("latency" in row.user_attrs for row in rows)
-    refused = [row.user_attrs["refusal"] for row in rows if row.constraints["latency_ms"] > 0]
-    assert all("ms (interquartile range 0.25 ms), --max-latency-ms allows 8" in reason for reason in refused)
+    rejected = [row.user_attrs["rejection"] for row in rows if row.constraints["latency_ms"] > 0]
+    assert all("ms (interquartile range 0.25 ms), --max-latency-ms allows 8" in reason for reason in rejected)
 
 
 def test_a_network_is_counted_once(
@@ -282,17 +282,17 @@ def test_a_network_is_counted_once(
         return measure_cost(spec, **others)
 
     monkeypatch.setattr("nas_distill.search.proposal.costs.measure_cost", count)
-    pricer = Pricer(SHAPE)
+    cost_estimator = CostEstimator(SHAPE)
     good = StudentSpec(architecture="small_resnet", arguments={"widths": (4, 4), "depths": (1, 1)})
-    assert pricer.cost(good, Recipe()) == pricer.cost(good, Recipe(learning_rate=0.1))
+    assert cost_estimator.cost(good, Recipe()) == cost_estimator.cost(good, Recipe(learning_rate=0.1))
     assert counted == [good.spec_id]
     embedding = Recipe(losses={"rkd": {}})  # what its loss compares may be more than the network has
-    pricer.cost(good, embedding)
+    cost_estimator.cost(good, embedding)
     assert counted == 2 * [good.spec_id]
 
 
 def test_a_real_latency_bound_that_nothing_keeps_says_what_to_change(tmp_path: Path) -> None:
     limits = Limits(max_params=None, max_macs=None, max_params_reason="", max_latency_ms=1e-6)
-    proposer, _ = make_proposer(tmp_path, widths, limits=limits, max_refusals=2)
+    proposer, _ = make_proposer(tmp_path, widths, limits=limits, max_rejections=2)
     with pytest.raises(SpaceError, match=r"2 over budget; the last: .* --max-latency-ms allows 1e-06\)"):
         proposer.next()

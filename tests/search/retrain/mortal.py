@@ -23,15 +23,15 @@ class Mortal:
             os._exit(1)
 
 
-class Refusing:
+class Rejecting:
     """Returns an error from one of its methods, as a worker does with what a user could cause."""
 
-    def __init__(self, refused: str) -> None:
-        self._refused = refused
+    def __init__(self, rejected: str) -> None:
+        self._rejected = rejected
 
     def open(self) -> NasDistillError | None:
-        return TeacherError("teacher.model: gone") if self._refused == "open" else None
+        return TeacherError("teacher.model: gone") if self._rejected == "open" else None
 
     def write(self, view: int) -> NasDistillError | None:
         del view
-        return TeacherError("teacher.model: gone") if self._refused == "write" else None
+        return TeacherError("teacher.model: gone") if self._rejected == "write" else None

@@ -10,24 +10,24 @@ import pytest
 from optuna.trial import TrialState
 
 from nas_distill.analysis.assistants.choice import AssistantPlan, AssistantRound, read_plan
-from nas_distill.records.task import Assignment
 from nas_distill.config import AssistantsConfig, SearchConfig, SpaceConfig, TeacherConfig
-from nas_distill.run_directory.results import end_trial, trial_record
 from nas_distill.errors import ConfigError, RunError
-from nas_distill.run_directory.files import write_record
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Recipe, TrialRecord, TrialStatus
+from nas_distill.records.task import TrialTask
+from nas_distill.run_directory.files import write_record
+from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.run_directory.results import end_trial, trial_record
+from nas_distill.search.driver.driver import SearchDriver
 from nas_distill.search.retrain.assistant_plan import (
     Repetitions,
-    check_assistants,
     extended,
     lessons_are_left,
     planned_lessons,
     write_plan,
 )
-from nas_distill.search.driver.driver import SearchDriver
+from nas_distill.search.setup.validate import check_assistants
 from nas_distill.search.study.ledger import StudyLedger
-from nas_distill.run_directory.layout import RunDirectory
 from tests.helpers import Heard
 from tests.report.factory import make_record, make_run, make_spec
 
@@ -44,8 +44,8 @@ def open_ledger(run: RunDirectory) -> StudyLedger:
     return StudyLedger(run.own_storage, "nas_distill", OBJECTIVES, 0)
 
 
-def as_assigned(record: TrialRecord) -> Assignment:
-    return Assignment(
+def as_assigned(record: TrialRecord) -> TrialTask:
+    return TrialTask(
         number=record.number, seed=record.seed, spec=record.spec, recipe=record.recipe, cost=record.cost,
         assistant=record.assistant,
     )  # fmt: skip
@@ -71,19 +71,17 @@ def searched(path: Path, *, count: int = 1) -> tuple[RunDirectory, StudyLedger]:
     return run, ledger
 
 
-def taught(driver: SearchDriver, run: RunDirectory, gaps: Sequence[float]) -> list[Assignment]:
+def distilled(driver: SearchDriver, run: RunDirectory, gaps: Sequence[float]) -> list[TrialTask]:
     """Does what workers do, with these gaps as the outcome."""
     done = []
     for gap in gaps:
-        assignment = driver.next_assignment()
-        assert assignment is not None
-        record = make_record(
-            assignment.number, gap_points=gap, num_params=assignment.cost.num_params, spec=assignment.spec
-        )
-        record = record.model_copy(update={"seed": assignment.seed, "assistant": assignment.assistant})
-        write_record(run.trial(assignment.number).result, record)
-        driver.trial_ended(assignment.number, None)
-        done.append(assignment)
+        task = driver.next_task()
+        assert task is not None
+        record = make_record(task.number, gap_points=gap, num_params=task.cost.num_params, spec=task.spec)
+        record = record.model_copy(update={"seed": task.seed, "assistant": task.assistant})
+        write_record(run.trial(task.number).result, record)
+        driver.trial_ended(task.number, None)
+        done.append(task)
     return done
 
 
@@ -137,8 +135,8 @@ def test_a_round_repeats_the_trials_as_they_were(tmp_path: Path) -> None:
     write_plan(run, extended(AssistantPlan(), run, configured(), ledger))
     driver = open_driver(run, ledger)
     assert driver.remaining == 3
-    done = taught(driver, run, (25.0, 11.0, 6.5))
-    assert driver.next_assignment() is None
+    done = distilled(driver, run, (25.0, 11.0, 6.5))
+    assert driver.next_task() is None
     originals = {one.number: one for one in ledger.assigned()}
     for again, number in zip(done, (0, 1, 2), strict=True):
         assert again == originals[number].model_copy(update={"number": again.number, "assistant": 3})
@@ -160,8 +158,8 @@ def test_what_was_begun_goes_on_and_what_ended_is_not_taught_again(tmp_path: Pat
     run, ledger = searched(tmp_path)
     write_plan(run, extended(AssistantPlan(), run, configured(), ledger))
     driver = open_driver(run, ledger)
-    taught(driver, run, (25.0,))
-    flying = driver.next_assignment()  # and the process dies here,
+    distilled(driver, run, (25.0,))
+    flying = driver.next_task()  # and the process dies here,
     assert flying is not None
     ledger.repeat(2)  # another one between the trial and its assignment
     ledger.close()
@@ -177,10 +175,10 @@ def test_what_was_begun_goes_on_and_what_ended_is_not_taught_again(tmp_path: Pat
     assert (own.remaining, own.unfinished) == (0, 0)
     driver = open_driver(run, ledger)
     assert driver.remaining == 2
-    again, last = taught(driver, run, (11.0, 6.5))
+    again, last = distilled(driver, run, (11.0, 6.5))
     assert again == flying
     assert (last.spec, last.assistant) == (make_spec(2), 3)
-    assert driver.next_assignment() is None
+    assert driver.next_task() is None
     assert not lessons_are_left(run, configured(), ledger)
     assert [record.number for record in ledger.ended() if record.assistant == 3] == [6, 7, 8]
     ledger.close()
@@ -190,8 +188,8 @@ def test_a_result_that_the_study_had_not_heard_of_is_booked(tmp_path: Path) -> N
     run, ledger = searched(tmp_path)
     write_plan(run, extended(AssistantPlan(), run, configured(), ledger))
     driver = open_driver(run, ledger)
-    taught(driver, run, (25.0, 11.0))
-    last = driver.next_assignment()
+    distilled(driver, run, (25.0, 11.0))
+    last = driver.next_task()
     assert last is not None
     end_trial(run.trial(last.number), trial_record(last, status=TrialStatus.FAILED, curve=(), error="NaN"))
     again = open_driver(run, ledger)
@@ -203,19 +201,19 @@ def test_a_result_that_the_study_had_not_heard_of_is_booked(tmp_path: Path) -> N
 def test_the_second_assistant_is_smaller_and_from_the_front_that_the_first_left(tmp_path: Path) -> None:
     run, ledger = searched(tmp_path, count=2)
     write_plan(run, extended(AssistantPlan(), run, configured(2), ledger))
-    taught(open_driver(run, ledger), run, (25.0, 11.0, 4.0))
+    distilled(open_driver(run, ledger), run, (25.0, 11.0, 4.0))
     assert lessons_are_left(run, configured(2), ledger)
     assert not lessons_are_left(run, configured(1), ledger)
     plan = extended(read_plan(run), run, configured(2), ledger)
     # Trial 8 is trial 2 (60k), taught by trial 3; midway between 150k and the students is 44k.
     assert [(one.assistant, one.students) for one in plan.rounds] == [(3, (0, 1, 2)), (8, (0, 1))]
     write_plan(run, plan)
-    taught(open_driver(run, ledger), run, (24.0, 30.0))
+    distilled(open_driver(run, ledger), run, (24.0, 30.0))
     # Gaps count at their best: trial 1 (10k) was taught best by trial 3, as trial 7.
     following = extended(read_plan(run), run, configured(3), ledger)
     assert [(one.assistant, one.students) for one in following.rounds[2:]] == [(7, (0,))]
     write_plan(run, following)
-    taught(open_driver(run, ledger), run, (26.0,))
+    distilled(open_driver(run, ledger), run, (26.0,))
     last = extended(read_plan(run), run, configured(4), ledger)
     assert last.rounds == following.rounds
     assert last.verdict.startswith("No assistant is at hand: the gap of trial 0, +24.00 points")
@@ -225,7 +223,7 @@ def test_the_second_assistant_is_smaller_and_from_the_front_that_the_first_left(
 def test_a_student_that_was_taught_worse_does_not_teach_in_its_better_selfs_place(tmp_path: Path) -> None:
     run, ledger = searched(tmp_path, count=2)
     write_plan(run, extended(AssistantPlan(), run, configured(2), ledger))
-    taught(open_driver(run, ledger), run, (25.0, 11.0, 6.5))  # the last, trial 8, had a gap of 6 before, as trial 2
+    distilled(open_driver(run, ledger), run, (25.0, 11.0, 6.5))  # the last, trial 8, had a gap of 6 before, as trial 2
     plan = extended(read_plan(run), run, configured(2), ledger)
     assert [(one.assistant, one.students) for one in plan.rounds[1:]] == [(2, (0, 1))]
     ledger.close()
@@ -244,12 +242,12 @@ def test_a_training_that_ended_without_a_record_is_begun_again(tmp_path: Path) -
     run, ledger = searched(tmp_path)
     write_plan(run, extended(AssistantPlan(), run, configured(), ledger))
     driver = open_driver(run, ledger)
-    taught(driver, run, (25.0, 11.0))
-    lost = driver.next_assignment()
+    distilled(driver, run, (25.0, 11.0))
+    lost = driver.next_task()
     assert lost is not None
     study = optuna.load_study(study_name="nas_distill", storage=run.own_storage)
     study.tell(lost.number, state=TrialState.FAIL)  # by somebody else
-    (again,) = taught(open_driver(run, ledger), run, (6.5,))
+    (again,) = distilled(open_driver(run, ledger), run, (6.5,))
     assert again == lost.model_copy(update={"number": again.number})
     assert not lessons_are_left(run, configured(), ledger)
     ledger.close()

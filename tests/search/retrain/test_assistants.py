@@ -28,17 +28,17 @@ from nas_distill.config import (
     SpaceConfig,
     TeacherConfig,
 )
-from nas_distill.config.loading import read_run_config
 from nas_distill.errors import ConfigError
 from nas_distill.records import Recipe, TrialStatus
 from nas_distill.report import build_report, load_content
 from nas_distill.report.sections.assistants import chain_section
-from nas_distill.search import assistants as search_assistants
-from nas_distill.search.driver.driver import SearchDriver
-from nas_distill.search.setup.prepare import prepare
-from nas_distill.search.service import resume_search, start_search
-from nas_distill.search.backend.tune import run_tune
+from nas_distill.run_directory.config import read_run_config
 from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.search.backend.tune import run_tune
+from nas_distill.search.driver.driver import SearchDriver
+from nas_distill.search.retrain import assistants as search_assistants
+from nas_distill.search.service import resume_search, start_search
+from nas_distill.search.setup.prepare import prepare
 from tests.helpers import SMALL_DATA, Heard, SmallRun
 from tests.search import processes
 
@@ -87,17 +87,17 @@ def make_config(small: SmallRun, space: Path, **parts: object) -> SearchConfig:
 
 
 @pytest.fixture(scope="module")
-def taught(small_run: SmallRun, space: Path, tmp_path_factory: pytest.TempPathFactory) -> Taught:
+def distilled(small_run: SmallRun, space: Path, tmp_path_factory: pytest.TempPathFactory) -> Taught:
     heard = Heard()
     config = make_config(small_run, space)
-    outcome = start_search(config, tmp_path_factory.mktemp("taught") / "first", heard)
+    outcome = start_search(config, tmp_path_factory.mktemp("distilled") / "first", heard)
     assert (outcome.interrupted, outcome.new_trials) == (False, 3)
     return Taught(outcome.run, heard, config)
 
 
 @pytest.fixture
-def copied(taught: Taught, tmp_path: Path) -> RunDirectory:
-    shutil.copytree(taught.run.path, tmp_path / "copy")
+def copied(distilled: Taught, tmp_path: Path) -> RunDirectory:
+    shutil.copytree(distilled.run.path, tmp_path / "copy")
     return RunDirectory(tmp_path / "copy")
 
 
@@ -106,11 +106,11 @@ def results(run: RunDirectory) -> dict[str, int]:
 
 
 @pytest.mark.timeout(400)
-def test_the_large_student_teaches_the_small_one(taught: Taught) -> None:
-    run = taught.run
+def test_the_large_student_teaches_the_small_one(distilled: Taught) -> None:
+    run = distilled.run
     (round_,) = read_plan(run).rounds
     assert (round_.assistant, round_.students) == (1, (0,))
-    told = taught.heard.texts("assistants")
+    told = distilled.heard.texts("assistants")
     assert told == [f"trial 1 now teaches what the teacher taught in trial 0. {round_.reason}"]
     first, second = run.trial(0).read_result(), run.trial(2).read_result()
     assert first is not None
@@ -129,14 +129,14 @@ def test_the_large_student_teaches_the_small_one(taught: Taught) -> None:
 
 
 @pytest.mark.timeout(400)
-def test_the_report_tells_the_chain_and_the_gain(taught: Taught) -> None:
-    content = load_content(taught.run)
+def test_the_report_tells_the_chain_and_the_gain(distilled: Taught) -> None:
+    content = load_content(distilled.run)
     assert content.counts.sentence() == "3 of 3 trials complete"
     section = chain_section(content)
     assert section is not None
     assert section.lead[0].endswith("→ trial 2")
     assert [line[2:6:2] for line in section.lines] == [("0", "trial 1")]
-    paths = build_report(taught.run)
+    paths = build_report(distilled.run)
     assert "Teacher assistants" in paths.html.read_text()
     assert pd.read_parquet(paths.trials_parquet)["assistant"].fillna(-1).tolist() == [-1, -1, 1]
 
@@ -158,7 +158,7 @@ def test_a_finished_run_redoes_nothing_and_can_be_extended(copied: RunDirectory)
 
 @pytest.mark.timeout(400)
 def test_assistants_are_added_to_a_finished_run(
-    taught: Taught, small_run: SmallRun, space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    distilled: Taught, small_run: SmallRun, space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # So mild a rule stops neither of two trials; what matters is that those of assistants meet no rung.
     asha = AshaConfig(reduction_factor=1.01, rungs=(1, 2))
@@ -189,7 +189,7 @@ def test_assistants_are_added_to_a_finished_run(
     outcome = resume_search(run.path, Heard())
     assert (outcome.interrupted, outcome.new_trials) == (False, 1)
     assert read_run_config(run).assistants.count == 1
-    first, again = taught.run.trial(2).read_result(), run.trial(2).read_result()
+    first, again = distilled.run.trial(2).read_result(), run.trial(2).read_result()
     assert first is not None
     assert again is not None
     assert again.metrics == first.metrics
@@ -231,9 +231,9 @@ def test_no_assistant_where_no_gap_is_large(small_run: SmallRun, space: Path, tm
 
 @pytest.mark.timeout(400)
 def test_a_student_of_a_run_teaches_the_next_run(
-    taught: Taught, small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    distilled: Taught, small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(taught.run.path.parent)
+    monkeypatch.chdir(distilled.run.path.parent)
     config = SearchConfig(
         data=SMALL_DATA,
         teacher=TeacherConfig(model=f"{RUN}first/1"),
@@ -243,8 +243,8 @@ def test_a_student_of_a_run_teaches_the_next_run(
     )
     heard = Heard()
     run = start_search(config, tmp_path / "second", heard).run
-    assert read_run_config(run).teacher.model == f"{RUN}{taught.run.path}/1"
-    teacher, student = run.read_teacher(), taught.run.trial(1).read_result()
+    assert read_run_config(run).teacher.model == f"{RUN}{distilled.run.path}/1"
+    teacher, student = run.read_teacher(), distilled.run.trial(1).read_result()
     assert student is not None
     assert student.metrics is not None
     assert teacher.top1 == pytest.approx(student.metrics.top1)

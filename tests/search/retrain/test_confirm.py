@@ -20,15 +20,16 @@ import torch
 from nas_distill.config import LOCAL_DIR, BudgetConfig, ResourcesConfig, SearchConfig, TeacherConfig
 from nas_distill.data.splits import open_split
 from nas_distill.errors import ConfigError, NasDistillError, RunError
-from nas_distill.run_directory.files import read_record, write_record
 from nas_distill.knowledge.teacher_test_logits import read_test_answers
 from nas_distill.models.teacher import load_teacher
 from nas_distill.records import Recipe, TrialStatus
-from nas_distill.search import cluster, confirm
+from nas_distill.run_directory.files import read_record, write_record
+from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.search.backend import cluster
+from nas_distill.search.retrain import confirm
 from nas_distill.search.retrain.confirm import confirm_students
 from nas_distill.search.retrain.confirm_plan import Request
 from nas_distill.search.service import start_search
-from nas_distill.run_directory.layout import RunDirectory
 from tests.helpers import SMALL_DATA, Heard, SmallRun
 from tests.search import processes
 
@@ -72,7 +73,7 @@ def test_picks_are_trained_with_and_without_the_teacher_and_scored_on_test(run: 
     assert heard.texts("confirm")[0] == "the test split is opened: 360 images"
     records = run.read_confirmations()
     assert [(one.confirmation.repetition, one.confirmation.arm) for one in records if one.confirmation] == [
-        (0, "alone"), (0, "taught"), (1, "alone"), (1, "taught"),
+        (0, "control"), (0, "distilled"), (1, "control"), (1, "distilled"),
     ]  # fmt: skip
     searched_as = run.trial(records[0].number).read_result()
     assert searched_as is not None
@@ -84,7 +85,7 @@ def test_picks_are_trained_with_and_without_the_teacher_and_scored_on_test(run: 
         assert record.metrics.feature_cka is None
         assert len(record.curve) == 2
         assert (record.recipe == searched_as.recipe) == (
-            record.confirmation is not None and record.confirmation.arm == "taught"
+            record.confirmation is not None and record.confirmation.arm == "distilled"
         )
     # The teacher's test accuracy is what the gaps are measured against, on the very images.
     data = SMALL_DATA
@@ -142,10 +143,10 @@ def test_a_student_that_gets_no_arm_with_release_is_told(run: RunDirectory) -> N
     with closing(sqlite3.connect(run.path / "study.db")) as database, database:
         rows = "SELECT trial_user_attribute_id, value_json FROM trial_user_attributes WHERE key = 'assignment'"
         for key, text in database.execute(rows).fetchall():
-            assignment = json.loads(json.loads(text))
-            assignment["recipe"]["losses"] = {}
+            task = json.loads(json.loads(text))
+            task["recipe"]["losses"] = {}
             update = "UPDATE trial_user_attributes SET value_json = ? WHERE trial_user_attribute_id = ?"
-            database.execute(update, (json.dumps(json.dumps(assignment)), key))
+            database.execute(update, (json.dumps(json.dumps(task)), key))
     (run.teacher / "model.safetensors").unlink()  # enough is told before anything is trained
     heard = Heard()
     with pytest.raises(NasDistillError):

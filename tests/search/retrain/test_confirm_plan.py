@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from nas_distill.analysis.trials.study_reader import read_study
-from nas_distill.records.task import Assignment
 from nas_distill.config import PicksConfig, SearchConfig
 from nas_distill.errors import ConfigError, NoStudentError
-from nas_distill.records.recipe import Adaptation
 from nas_distill.records import Recipe, TrialRecord
+from nas_distill.records.recipe import Adaptation
+from nas_distill.records.task import TrialTask
+from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.retrain.confirm_plan import (
     Request,
     choose_students,
@@ -23,21 +24,20 @@ from nas_distill.search.retrain.confirm_plan import (
     unreleased,
 )
 from nas_distill.search.retrain.fold_plan import plan_folds
-from nas_distill.run_directory.layout import RunDirectory
 from tests.report.factory import make_records, make_run
 
 CONFIG = SearchConfig()
 
 
-def assigned(records: list[TrialRecord]) -> list[Assignment]:
+def assigned(records: list[TrialRecord]) -> list[TrialTask]:
     names = ("seed", "spec", "recipe", "cost")
     return [
-        Assignment(number=number, **{name: getattr(record, name) for name in names})
+        TrialTask(number=number, **{name: getattr(record, name) for name in names})
         for number, record in enumerate(records)
     ]
 
 
-def plan(run: RunDirectory, records: list[TrialRecord], request: Request) -> tuple[Assignment, ...]:
+def plan(run: RunDirectory, records: list[TrialRecord], request: Request) -> tuple[TrialTask, ...]:
     return plan_confirmation(run, CONFIG, assigned(records), request)
 
 
@@ -48,7 +48,7 @@ def test_by_default_each_pick_is_trained_five_times_in_two_arms(tmp_path: Path) 
     numbers = choose_students(read_study(run), CONFIG, ())
     assert 1 <= len(numbers) <= 3
     found = [(one.number, one.confirmation.repetition, one.confirmation.arm) for one in planned if one.confirmation]
-    expected = [(number, part, arm) for number in numbers for part in range(5) for arm in ("taught", "alone")]
+    expected = [(number, part, arm) for number in numbers for part in range(5) for arm in ("distilled", "control")]
     assert found == expected
     assert all(one.fold is None for one in planned)
 
@@ -103,7 +103,7 @@ def test_release_is_a_third_arm_where_it_says_something_new(tmp_path: Path) -> N
         planned = plan(run, own, Request(picks=("best_quality",), release=True))
         return {one.confirmation.arm for one in planned if one.confirmation}, unreleased(planned)
 
-    assert arms(Recipe()) == ({"taught", "alone", "released"}, ())
+    assert arms(Recipe()) == ({"distilled", "control", "released"}, ())
     for recipe, reason in (
         (Recipe(adaptive=Adaptation(release=True)), "its own recipe releases classes"),
         (Recipe(losses={}), "it is trained without the teacher"),
@@ -112,7 +112,7 @@ def test_release_is_a_third_arm_where_it_says_something_new(tmp_path: Path) -> N
         (Recipe(mix="mixup"), "it needs images of one class, and recipe.mix is mixup"),
     ):
         names, (line,) = arms(recipe)
-        assert names == {"taught", "alone"}
+        assert names == {"distilled", "control"}
         assert re.fullmatch(rf"trial \d gets no arm with release: .*{reason}.*", line)
 
 

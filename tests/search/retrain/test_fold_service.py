@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from nas_distill.config import LOCAL_DIR, BudgetConfig, PicksConfig, ResourcesConfig, SearchConfig, TeacherConfig
-from nas_distill.config.loading import read_run_config
 from nas_distill.errors import ConfigError
 from nas_distill.records import Recipe, TrialStatus
 from nas_distill.report import load_content
 from nas_distill.report.sections.folds import fold_section
-from nas_distill.search.service import resume_search, start_search
+from nas_distill.run_directory.config import read_run_config
 from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.search.service import resume_search, start_search
 from tests.helpers import SMALL_DATA, Heard, SmallRun
 from tests.search import processes
 

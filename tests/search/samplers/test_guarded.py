@@ -11,14 +11,14 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from nas_distill.records.task import Assignment
 from nas_distill.config import SAMPLERS, SamplerConfig, SearchConfig
 from nas_distill.errors import ConfigError, StudyError
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Cost, Recipe
-from nas_distill.search.spaces.recipes import load_recipe_space, make_choices, propose_recipe
+from nas_distill.records.task import TrialTask
 from nas_distill.search.samplers.guarded import SamplerError, make_sampler, shipped_samplers
 from nas_distill.search.spaces.loading import load_space, propose
+from nas_distill.search.spaces.recipes import load_recipe_space, make_choices, propose_recipe
 from nas_distill.search.study.ledger import StudyLedger
 from tests.search.records import complete
 
@@ -46,11 +46,11 @@ def search(ledger: StudyLedger, trials: int) -> Parameters:
         violations = {"num_params": 0.3 if wide else -0.1}
         cost = Cost(num_params=1000 + trial.number, macs=1, size_bytes=1)
         if wide:
-            ledger.refuse(trial, "over budget", spec=spec, cost=cost, violations=violations)
+            ledger.reject(trial, "over budget", spec=spec, cost=cost, violations=violations)
         else:
-            assignment = Assignment(number=trial.number, seed=0, spec=spec, recipe=recipe, cost=cost)
-            ledger.assign(trial, assignment, violations)
-            ledger.tell(complete(assignment, gap=float(recipe.label_weight)))
+            task = TrialTask(number=trial.number, seed=0, spec=spec, recipe=recipe, cost=cost)
+            ledger.assign(trial, task, violations)
+            ledger.tell(complete(task, gap=float(recipe.label_weight)))
         chosen.append(dict(trial.params))
     return chosen
 
@@ -77,10 +77,10 @@ def test_a_reopened_study_goes_on_with_new_proposals_and_what_was_learnt(name: s
     storage = f"sqlite:///{tmp_path / 'study.db'}"
     ledger = open_ledger(name, storage=storage)
     first = search(ledger, 4)
-    refused = ledger.refused()
+    rejected = ledger.rejected()
     ledger.close()
     again = open_ledger(name, storage=storage)
-    assert again.refused() == refused
+    assert again.rejected() == rejected
     second = search(again, 4)
     assert not [choice for choice in second if choice in first]
     assert not again.unfinished()
@@ -185,14 +185,14 @@ def test_a_sampler_that_fails_while_it_is_told_lets_running_trials_be_booked(tmp
     flying = []
     for _ in range(2):
         trial = ledger.ask()
-        assignment = Assignment(
+        task = TrialTask(
             number=trial.number, seed=0, spec=propose(SPACE, trial), recipe=Recipe(),
             cost=Cost(num_params=1, macs=1, size_bytes=1),
         )  # fmt: skip
-        ledger.assign(trial, assignment, {})
-        flying.append(assignment)
-    for assignment in flying:
-        ledger.tell(complete(assignment, gap=1.0))
+        ledger.assign(trial, task, {})
+        flying.append(task)
+    for task in flying:
+        ledger.tell(complete(task, gap=1.0))
     assert len(ledger.ended()) == 2
     with pytest.raises(StudyError, match="cannot learn in after_trial"):
         ledger.ask()

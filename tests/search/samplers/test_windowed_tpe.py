@@ -6,12 +6,12 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from nas_distill.records.task import Assignment
 from nas_distill.config import SamplerConfig
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Cost, Recipe, StudentSpec
-from nas_distill.search.study.ledger import StudyLedger
+from nas_distill.records.task import TrialTask
 from nas_distill.search.samplers.windowed_tpe import BEST, LATEST, StudyWindow, WindowedTPESampler
+from nas_distill.search.study.ledger import StudyLedger
 from tests.search.records import complete
 
 OBJECTIVES = check_objectives(("gap_points", "num_params"))
@@ -26,15 +26,15 @@ def told(ledger: StudyLedger, trials: int) -> None:
     for number in range(trials):
         trial = ledger.ask(at_random=True)
         x = trial.suggest_float("x", 0, 1)
-        assignment = Assignment(
+        task = TrialTask(
             number=trial.number, seed=0, spec=StudentSpec(architecture="a"), recipe=Recipe(),
             cost=Cost(num_params=1 + number, macs=1, size_bytes=1),
         )  # fmt: skip
         if x < 0.1:
-            ledger.refuse(trial, "over budget", violations={"num_params": 1.0})
+            ledger.reject(trial, "over budget", violations={"num_params": 1.0})
             continue
-        ledger.assign(trial, assignment, {"num_params": -1.0})
-        ledger.tell(complete(assignment, gap=x))
+        ledger.assign(trial, task, {"num_params": -1.0})
+        ledger.tell(complete(task, gap=x))
 
 
 def test_a_window_holds_the_best_the_latest_and_what_is_in_flight() -> None:
@@ -69,7 +69,7 @@ def test_a_window_that_is_kept_up_to_date_has_the_front_and_the_latest_of_one_th
     assert seen[flying.number] is TrialState.RUNNING
     latest = sorted(fresh)[-100:]
     assert {number: seen[number] for number in latest} == {number: fresh[number] for number in latest}
-    ledger._refuse_unassigned("for the test")
+    ledger._reject_unassigned("for the test")
     assert flying.number not in {trial.number for trial in kept.of(ledger._study)._get_trials()}
 
 
@@ -110,5 +110,5 @@ def test_in_a_short_study_the_window_changes_nothing() -> None:
     for sampler in (own, windowed):
         ledger._study.sampler = sampler
         values.append(ledger._study.ask().suggest_float("x", 0, 1))
-        ledger._refuse_unassigned("for the test")
+        ledger._reject_unassigned("for the test")
     assert values[0] == values[1]

@@ -19,19 +19,19 @@ from nas_distill.config import SamplerConfig, SearchConfig, SpaceConfig
 from nas_distill.errors import NasDistillError, SpaceError, StudyError
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Recipe
-from nas_distill.search import study
-from nas_distill.search.driver.driver import SearchDriver
-from nas_distill.search.study.fingerprint import Fingerprint, source_digest
-from nas_distill.search.proposal.limits import make_limits
-from nas_distill.search.proposal.costs import InputShape, Pricer
-from nas_distill.search.proposal.proposer import Proposer
-from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
-from nas_distill.search.spaces.loading import load_space
-from nas_distill.search.study.database import LedgerStorage
-from nas_distill.search.study.ledger import StudyLedger
 from nas_distill.run_directory.layout import RunDirectory
-from nas_distill.trial.run import run_trial
+from nas_distill.search.driver.driver import SearchDriver
+from nas_distill.search.proposal.costs import CostEstimator, InputShape
+from nas_distill.search.proposal.limits import make_limits
+from nas_distill.search.proposal.proposer import Proposer
+from nas_distill.search.spaces.loading import load_space
+from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
+from nas_distill.search.study import ledger as ledger_module
+from nas_distill.search.study.database import LedgerStorage
+from nas_distill.search.study.fingerprint import Fingerprint, source_digest
+from nas_distill.search.study.ledger import StudyLedger
 from nas_distill.trial.context import TrialContext
+from nas_distill.trial.run import run_trial
 from tests.helpers import Heard, SmallRun
 
 OBJECTIVES = check_objectives(("gap_points", "num_params"))
@@ -86,12 +86,12 @@ def open_search(
         ledger,
         space=loaded,
         limits=make_limits(SpaceConfig(max_params=max_params), small.run.read_teacher().cost),
-        pricer=Pricer(InputShape(num_classes=10, channels=1, image_size=8)),
+        cost_estimator=CostEstimator(InputShape(num_classes=10, channels=1, image_size=8)),
         recipe=Recipe(epochs=1, batch_size=64),
         recipes=load_recipe_space("fixed"),
         choices=make_choices(SearchConfig()),
         seed=0,
-        max_refusals=6,
+        max_rejections=6,
         known=ledger.assigned(),
     )
     driver = SearchDriver(
@@ -104,10 +104,10 @@ def work(driver: SearchDriver, folder: Path, context: TrialContext) -> NasDistil
     """Trains what is handed out, two at a time, and returns why no more was."""
     run = RunDirectory(folder / "run")
     while True:
-        flying = [one for one in (driver.next_assignment(), driver.next_assignment()) if one is not None]
-        for assignment in flying:
-            run_trial(assignment, context, run.trial(assignment.number))
-            driver.trial_ended(assignment.number, None)
+        flying = [one for one in (driver.next_task(), driver.next_task()) if one is not None]
+        for task in flying:
+            run_trial(task, context, run.trial(task.number))
+            driver.trial_ended(task.number, None)
         if not flying:
             return driver.failure
 
@@ -140,7 +140,7 @@ def test_a_faulty_space_ends_the_handing_out_and_is_corrected(
     driver, _ = open_search(tmp_path, small_run, space=space)
     failure = work(driver, tmp_path, context)
     assert isinstance(failure, SpaceError)
-    assert (failure.exit_code, str(failure).count("\n")) == (5, 0)
+    assert (failure.exit_status, str(failure).count("\n")) == (5, 0)
     with pytest.raises(SpaceError, match=message):
         raise failure
     assert states(tmp_path)[0] is TrialState.COMPLETE
@@ -167,7 +167,7 @@ def test_a_faulty_sampler_ends_the_handing_out_and_another_goes_on(
     driver, _ = open_search(tmp_path, small_run, space=space, sampler=f"{sampler}:Mine")
     failure = work(driver, tmp_path, context)
     assert isinstance(failure, StudyError)
-    assert (failure.exit_code, str(failure).count("\n")) == (9, 0)
+    assert (failure.exit_status, str(failure).count("\n")) == (9, 0)
     assert message in str(failure)
     assert states(tmp_path)[0] is TrialState.COMPLETE
     assert TrialState.RUNNING not in states(tmp_path)
@@ -179,10 +179,10 @@ def test_a_faulty_sampler_ends_the_handing_out_and_another_goes_on(
 def test_a_database_that_is_locked_while_a_result_is_booked_loses_nothing(
     tmp_path: Path, small_run: SmallRun, context: TrialContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(study, "LedgerStorage", partial(LedgerStorage, patience_s=0.5))
+    monkeypatch.setattr(ledger_module, "LedgerStorage", partial(LedgerStorage, patience_s=0.5))
     space = write(tmp_path / "mine.py", SPACE, "pass")
     driver, _ = open_search(tmp_path, small_run, space=space)
-    first = driver.next_assignment()
+    first = driver.next_task()
     assert first is not None
     run_trial(first, context, RunDirectory(tmp_path / "run").trial(first.number))
     with closing(sqlite3.connect(tmp_path / "run" / "study.db")) as locker:

@@ -13,13 +13,15 @@ from nas_distill.config import SearchConfig
 from nas_distill.config.loading import dump_config, load_config
 from nas_distill.errors import ConfigError
 from nas_distill.records.recipe import Adaptation, Recipe
-from nas_distill.search.spaces.recipes import load_recipe_space, make_choices, propose_recipe
 from nas_distill.search.service import start_search
 from nas_distill.search.setup.no_effect import check_settings
+from nas_distill.search.spaces.recipes import load_recipe_space, make_choices, propose_recipe
 from search_spaces.recipes import CHOSEN
 from tests.helpers import Heard
 
-NO_COURSE = r"0.5 has no effect, since recipe\.adaptive\.{kind}_course is constant; set recipe\.adaptive\.{kind}_course"
+CONSTANT_SCHEDULE = (
+    r"0.5 has no effect, since recipe\.adaptive\.{kind}_course is constant; set recipe\.adaptive\.{kind}_course"
+)
 NO_RELEASE = r"0.2 has no effect, since recipe\.adaptive\.release is off; set recipe\.adaptive\.release=true"
 NO_MIX = r"0.5 has no effect, since no recipe mixes images; set recipe\.mix to mixup or cutmix"
 
@@ -41,24 +43,24 @@ class Idle(NamedTuple):
 IDLE = [
     Idle(
         "recipe.adaptive.weight_end=0.5",
-        NO_COURSE.format(kind="weight"),
+        CONSTANT_SCHEDULE.format(kind="weight"),
         (),
-        ("recipe.adaptive.weight_course=linear",),
+        ("recipe.adaptive.weight_schedule=linear",),
     ),
     Idle(
         "recipe.adaptive.temperature_end=0.5",
-        NO_COURSE.format(kind="temperature"),
+        CONSTANT_SCHEDULE.format(kind="temperature"),
         (),
-        ("recipe.adaptive.temperature_course=cosine",),
+        ("recipe.adaptive.temperature_schedule=cosine",),
     ),
     Idle(
-        "recipe.adaptive.weight_course=linear",
+        "recipe.adaptive.weight_schedule=linear",
         r"linear has no effect, since recipe\.adaptive\.weight_end is 1, where it begins",
         ("recipe.adaptive.weight_end=1",),
         ("recipe.adaptive.weight_end=0.5",),
     ),
     Idle(
-        "recipe.adaptive.temperature_course=cosine",
+        "recipe.adaptive.temperature_schedule=cosine",
         r"cosine has no effect, since all its losses begin at recipe\.adaptive\.temperature_end",
         ("recipe.losses={kd: {temperature: 3}, dist: {temperature: 3}}", "recipe.adaptive.temperature_end=3"),
         ("recipe.losses={kd: {temperature: 3}, dist: {temperature: 2}}", "recipe.adaptive.temperature_end=3"),
@@ -81,7 +83,7 @@ IDLE = [
     Idle("asha.rungs=[3, 9]", "3, 9" + NO_STOPPING, (NEVER_STOPS,)),
     Idle("asha.grace_epochs=2", "2" + NO_STOPPING, (NEVER_STOPS,)),
     Idle("asha.reduction_factor=4", "4.0" + NO_STOPPING, (NEVER_STOPS,)),
-    Idle("sampler.stopped_as=failed", "failed" + NO_STOPPING, (NEVER_STOPS,), ("asha.rule=layers",)),
+    Idle("sampler.stopped_trial_value=failed", "failed" + NO_STOPPING, (NEVER_STOPS,), ("asha.rule=layers",)),
     Idle("asha.grace_epochs=2", r"2 has no effect, since asha\.rungs names", ("asha.rungs=[3, 9]",)),
     Idle("data.root=pictures", NO_LOOK),
     Idle("data.root=pictures", NO_LOOK, ("data.source=folder:pictures", GIVEN), ("data.source=torch/cifar10", GIVEN)),
@@ -124,7 +126,7 @@ def test_labels_that_never_count_are_not_smoothed() -> None:
         ConfigError, match=r"recipe\.label_smoothing: 0.1 has no effect, since recipe\.label_weight is 0"
     ):
         check_settings(configured(*smoothed))
-    for hands_over in ("weight_course=linear", "teacher_until=0.5", "teacher_patience=2", "release=true"):
+    for hands_over in ("weight_schedule=linear", "teacher_until=0.5", "teacher_patience=2", "release=true"):
         check_settings(configured(*smoothed, f"recipe.adaptive.{hands_over}"))
 
 

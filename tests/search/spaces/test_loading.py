@@ -11,7 +11,7 @@ from nas_distill.errors import SpaceError
 from nas_distill.models.cost import measure_cost
 from nas_distill.models.student import build_student
 from nas_distill.records import StudentSpec
-from nas_distill.search.spaces.sampling import sample_space
+from nas_distill.search.samplers.space_sampling import sample_space
 from nas_distill.search.spaces.loading import Space, list_spaces, load_space, propose
 
 GOOD = '''

@@ -9,11 +9,11 @@ import pytest
 
 from nas_distill.config import PicksConfig, SearchConfig, TeacherConfig, ViewsConfig
 from nas_distill.errors import SpaceError
-from nas_distill.losses.registry import LOSSES, Need, asked_losses
+from nas_distill.losses.registry import LOSSES, Need, resolve_losses
 from nas_distill.losses.weighted_sum import DistillationLoss
 from nas_distill.records.recipe import Adaptation, Recipe
-from nas_distill.search.spaces.recipes import load_recipe_space, make_choices, propose_recipe
 from nas_distill.search.spaces.loading import list_spaces
+from nas_distill.search.spaces.recipes import load_recipe_space, make_choices, propose_recipe
 from search_spaces.recipes import LOGITS, TEMPERED
 
 BASE = Recipe(epochs=7, batch_size=48, learning_rate=2e-3, early_stopping_patience=3, gradient_clip_norm=0.5)
@@ -111,7 +111,7 @@ def check_recipe(recipe: Recipe, params: dict[str, object]) -> None:
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
     assert recipe.early_stopping_patience in (0, 1, 3)
     loss = str(params["loss"])
-    assert [asked.name for asked in asked_losses(recipe)] == ([] if loss == "none" else [loss])
+    assert [asked.name for asked in resolve_losses(recipe)] == ([] if loss == "none" else [loss])
     remedies = {str(params[name]) for name in params if name.startswith("remedy_")}
     assert len(remedies) == (loss != "none")
     parents = {
@@ -127,7 +127,7 @@ def check_recipe(recipe: Recipe, params: dict[str, object]) -> None:
         "anneal_course": remedies == {"anneal"},
         "teacher_until": remedies == {"until"},
         "plateau_share": remedies == {"plateau"},
-        "temperature_course": remedies == {"temperature"},
+        "temperature_schedule": remedies == {"temperature"},
         "temperature_end": remedies == {"temperature"},
         "sample_weighting": remedies == {"weighting"},
     }
@@ -159,7 +159,7 @@ def test_searched_losses_of_logits_can_be_made() -> None:
     for seed in range(20):
         recipe = propose_recipe(load_recipe_space("search"), ask(seed), BASE, CHOICES)
         made = DistillationLoss(recipe, num_classes=3)
-        assert set(made.terms) == {loss.entry.name for loss in asked_losses(recipe)}
+        assert set(made.terms) == {loss.entry.name for loss in resolve_losses(recipe)}
 
 
 def test_the_recipe_space_is_no_space_of_candidates() -> None:
@@ -230,7 +230,7 @@ def test_a_file_without_the_function_is_told(tmp_path: Path) -> None:
 
 
 def test_the_space_in_the_documentation_works(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "recipes.md").read_text()
     file = tmp_path / "my_recipes.py"
     file.write_text(text.split("```python\n")[1].split("```")[0])
     for seed in range(10):
@@ -239,7 +239,7 @@ def test_the_space_in_the_documentation_works(tmp_path: Path) -> None:
 
 
 def test_the_documentation_names_every_parameter_of_the_shipped_space() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "recipes.md").read_text()
     space, choices = load_recipe_space("search"), make_choices(ONLINE)
     for seed in range(100):
         trial = ask(seed)

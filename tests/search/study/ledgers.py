@@ -9,7 +9,7 @@ import optuna
 from nas_distill.objectives import check_objectives
 from nas_distill.records import TrialRecord, TrialStatus
 from nas_distill.search.study.ledger import StudyLedger
-from tests.helpers import make_assignment
+from tests.helpers import make_task
 from tests.search import records
 
 
@@ -26,7 +26,7 @@ def stored(folder: Path) -> list[optuna.trial.FrozenTrial]:
 
 
 def complete(number: int, gap: float = 1.5) -> TrialRecord:
-    return records.complete(make_assignment(number), gap)
+    return records.complete(make_task(number), gap)
 
 
 def failed(number: int) -> TrialRecord:
@@ -37,5 +37,5 @@ def failed(number: int) -> TrialRecord:
 def ask_and_assign(ledger: StudyLedger) -> int:
     trial = ledger.ask()
     trial.suggest_float("x", 0, 1)
-    ledger.assign(trial, make_assignment(trial.number), {"num_params": -1.0})
+    ledger.assign(trial, make_task(trial.number), {"num_params": -1.0})
     return trial.number

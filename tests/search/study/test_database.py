@@ -15,10 +15,10 @@ from sqlalchemy import event
 
 from nas_distill.errors import StudyError
 from nas_distill.objectives import check_objectives
-from nas_distill.search import study
+from nas_distill.search.study import ledger as ledger_module
 from nas_distill.search.study.database import LedgerStorage
 from nas_distill.search.study.ledger import StudyLedger
-from tests.helpers import make_assignment
+from tests.helpers import make_task
 from tests.search.study.ledgers import ask_and_assign, complete, open_ledger, stored, url
 
 OBJECTIVES = check_objectives(("gap_points", "num_params"))
@@ -96,7 +96,7 @@ def test_a_briefly_locked_database_is_waited_for(tmp_path: Path) -> None:
     finally:
         timer.join()
         locker.close()
-    assert [assignment.number for assignment in ledger.unfinished()] == [number]
+    assert [task.number for task in ledger.unfinished()] == [number]
 
 
 def test_a_waiting_row_of_somebody_elses_is_the_next_proposal(tmp_path: Path) -> None:
@@ -106,12 +106,12 @@ def test_a_waiting_row_of_somebody_elses_is_the_next_proposal(tmp_path: Path) ->
     assert ledger.unfinished() == []
     trial = ledger.ask()
     assert trial.suggest_float("x", 0, 1) == 0.125
-    ledger.refuse(trial, "for the test")
+    ledger.reject(trial, "for the test")
     assert {row.state for row in stored(tmp_path)} == {TrialState.FAIL}
 
 
 def test_a_database_that_stays_locked_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "LedgerStorage", partial(LedgerStorage, patience_s=0.5))
+    monkeypatch.setattr(ledger_module, "LedgerStorage", partial(LedgerStorage, patience_s=0.5))
     ledger = open_ledger(tmp_path)
     number = ask_and_assign(ledger)
     with closing(sqlite3.connect(tmp_path / "study.db")) as locker:
@@ -122,7 +122,7 @@ def test_a_database_that_stays_locked_is_one_line(tmp_path: Path, monkeypatch: p
     assert "\n" not in str(caught.value)
     assert "--resume" in str(caught.value)
     again = open_ledger(tmp_path)
-    assert [assignment.number for assignment in again.unfinished()] == [number]
+    assert [task.number for task in again.unfinished()] == [number]
 
 
 def test_a_read_only_database_is_one_line(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_trials_of_another_program_beside_the_search_are_one_line(tmp_path: Path
         ask_and_assign(ledger)
     assert "\n" not in str(caught.value)
     again = open_ledger(tmp_path)
-    assert [assignment.number for assignment in again.unfinished()] == [flying]
+    assert [task.number for task in again.unfinished()] == [flying]
     assert ask_and_assign(again) == 2
 
 
@@ -149,8 +149,8 @@ def test_the_database_has_what_memory_has(tmp_path: Path) -> None:
     later = ledger.ask()
     later.suggest_float("x", 0, 1)
     ledger.tell(complete(ask_and_assign(ledger)))
-    ledger.assign(later, make_assignment(later.number), {"num_params": -1.0})
-    ledger.refuse(ledger.ask(), "for the test")
+    ledger.assign(later, make_task(later.number), {"num_params": -1.0})
+    ledger.reject(ledger.ask(), "for the test")
     for mine, theirs in zip(ledger._study.trials, stored(tmp_path), strict=True):
         for name in ("number", "state", "values", "params", "distributions", "user_attrs", "system_attrs"):
             assert getattr(mine, name) == getattr(theirs, name)

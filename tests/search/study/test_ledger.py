@@ -11,7 +11,7 @@ from nas_distill.errors import RunError, StudyError
 from nas_distill.objectives import check_objectives
 from nas_distill.records import TeacherRecord, TrialRecord
 from nas_distill.search.study.ledger import StudyLedger
-from tests.helpers import SmallRun, make_assignment
+from tests.helpers import SmallRun, make_task
 from tests.search.study.ledgers import ask_and_assign, complete, failed, open_ledger, stored, url
 
 OBJECTIVES = check_objectives(("gap_points", "num_params"))
@@ -45,7 +45,7 @@ def test_a_trial_cut_off_while_it_was_told_counts_once(tmp_path: Path) -> None:
     trial.set_user_attr("record", complete(number).model_dump_json())  # and killed before the state was written
     ledger = open_ledger(tmp_path)
     assert ledger.ended() == []
-    assert [assignment.number for assignment in ledger.unfinished()] == [number]
+    assert [task.number for task in ledger.unfinished()] == [number]
     ledger.tell(complete(number))
     assert len(ledger.ended()) == 1
     assert ledger.unfinished() == []
@@ -63,13 +63,13 @@ def test_a_refused_candidate_is_pruned_with_its_constraints(tmp_path: Path) -> N
     ledger = open_ledger(tmp_path)
     trial = ledger.ask()
     trial.suggest_float("x", 0, 1)
-    assignment = make_assignment()
-    ledger.refuse(trial, "too big", spec=assignment.spec, cost=assignment.cost, violations={"num_params": 0.5})
+    task = make_task()
+    ledger.reject(trial, "too big", spec=task.spec, cost=task.cost, violations={"num_params": 0.5})
     (frozen,) = stored(tmp_path)
     assert frozen.state is TrialState.PRUNED
-    assert frozen.user_attrs["refusal"] == "too big"
+    assert frozen.user_attrs["rejection"] == "too big"
     assert any("constraints" in key for key in frozen.system_attrs)
-    assert ledger.refused() == 1
+    assert ledger.rejected() == 1
     assert ledger.ended() == []
 
 
@@ -80,9 +80,9 @@ def test_the_sampler_learns_the_size_limit(tmp_path: Path) -> None:
         trial = ledger.ask()
         x = trial.suggest_float("x", 0, 1)
         if x > 0.3:
-            ledger.refuse(trial, "too big", spec=make_assignment().spec, violations={"num_params": x - 0.3})
+            ledger.reject(trial, "too big", spec=make_task().spec, violations={"num_params": x - 0.3})
         else:
-            ledger.assign(trial, make_assignment(trial.number), {"num_params": x - 0.3})
+            ledger.assign(trial, make_task(trial.number), {"num_params": x - 0.3})
             ledger.tell(complete(trial.number))  # equal values: only the constraint tells candidates apart
         feasible.append(x <= 0.3)
     assert sum(feasible[20:]) / 40 > 0.6  # 0.3 by chance
@@ -95,7 +95,7 @@ def test_after_reopening_only_assigned_trials_are_in_flight(tmp_path: Path) -> N
     ledger.tell(complete(done))
     ledger.close()
     again = open_ledger(tmp_path)
-    assert [assignment.number for assignment in again.unfinished()] == [flying]
+    assert [task.number for task in again.unfinished()] == [flying]
     again.tell(complete(flying))
     assert not [trial for trial in stored(tmp_path) if trial.state is TrialState.RUNNING]
 
@@ -107,7 +107,7 @@ def test_a_reopened_study_does_not_repeat_its_proposals(tmp_path: Path) -> None:
         for _ in range(3):
             trial = ledger.ask()
             values.append(trial.suggest_float("x", 0, 1))
-            ledger.refuse(trial, "for the test")
+            ledger.reject(trial, "for the test")
         ledger.close()
         return values
 
@@ -168,15 +168,15 @@ def test_a_trial_is_repeated_with_its_choices(tmp_path: Path) -> None:
     ledger.tell(complete(number))
     again = ledger.repeat(number)
     assert [trial.state for trial in stored(tmp_path)] == [TrialState.COMPLETE]
-    assignment = make_assignment(again.number).model_copy(update={"assistant": number})
-    ledger.assign(again, assignment, {})
-    assert ledger.unfinished() == [assignment]
+    task = make_task(again.number).model_copy(update={"assistant": number})
+    ledger.assign(again, task, {})
+    assert ledger.unfinished() == [task]
     ledger.tell(complete(again.number, gap=0.5))
     first, second = stored(tmp_path)
     assert (second.params, second.distributions, second.constraints) == (
         first.params, first.distributions, first.constraints,
     )  # fmt: skip
-    assert second.values == [0.5, float(assignment.cost.num_params)]
+    assert second.values == [0.5, float(task.cost.num_params)]
     with pytest.raises(RunError, match="the study has no such trial"):
         ledger.repeat(7)
 
@@ -212,9 +212,9 @@ def test_ended_trials_come_in_the_order_in_which_they_ended(tmp_path: Path) -> N
 
 def test_refusals_are_counted_over_sessions(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
-    ledger.refuse(ledger.ask(), "one")
+    ledger.reject(ledger.ask(), "one")
     optuna.load_study(study_name="nas_distill", storage=url(tmp_path)).ask()  # an earlier version's that died
     again = open_ledger(tmp_path)
-    assert again.refused() == 1
+    assert again.rejected() == 1
     again.unfinished()
-    assert again.refused() == 2
+    assert again.rejected() == 2

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from nas_distill.config.loading import dump_config, read_run_config
+from nas_distill.config.loading import dump_config
 from nas_distill.data.manifest import DataManifest
 from nas_distill.errors import StudyError
-from nas_distill.run_directory.files import read_record
 from nas_distill.objectives import check_objectives
-from nas_distill.search.study.fingerprint import Fingerprint, source_digest
+from nas_distill.run_directory.config import read_run_config
+from nas_distill.run_directory.files import read_record
+from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.service import resume_search
 from nas_distill.search.spaces.loading import load_space
+from nas_distill.search.study.fingerprint import Fingerprint, source_digest
 from nas_distill.search.study.ledger import StudyLedger
-from nas_distill.run_directory.layout import RunDirectory
 from tests.helpers import Heard
 from tests.report.factory import make_record, make_run
 

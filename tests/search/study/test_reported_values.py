@@ -6,13 +6,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from nas_distill.analysis.trials.study_reader import read_study
 from nas_distill.analysis.front.front import pareto_front
+from nas_distill.analysis.trials.study_reader import read_study
 from nas_distill.config import SamplerConfig, StoppedAs
 from nas_distill.objectives import check_objectives
 from nas_distill.records import EpochMetrics, TrialRecord, TrialStatus
 from nas_distill.search.study.ledger import StudyLedger
-from nas_distill.search.study.reported_values import told_values
+from nas_distill.search.study.reported_values import reported_values
 from tests.report.factory import make_record, make_run
 
 OBJECTIVES = check_objectives(("gap_points", "num_params", "agreement"))
@@ -32,15 +32,15 @@ def stopped(number: int = 0, gaps: tuple[float, ...] = GAPS, *, num_params: int 
 
 
 def test_a_stopped_trial_has_failed_by_default() -> None:
-    assert told_values(stopped(), OBJECTIVES) is None
+    assert reported_values(stopped(), OBJECTIVES) is None
 
 
 def test_what_it_had_reached() -> None:
-    assert told_values(stopped(), OBJECTIVES, "reached") == pytest.approx((16.0, 1000.0, 0.84))
+    assert reported_values(stopped(), OBJECTIVES, "reached") == pytest.approx((16.0, 1000.0, 0.84))
 
 
 def test_what_it_would_have_reached_in_the_direction_of_each_objective() -> None:
-    values = told_values(stopped(), OBJECTIVES, "extrapolated")
+    values = reported_values(stopped(), OBJECTIVES, "extrapolated")
     assert values is not None
     gap, size, agreement = values
     assert gap < 16.0
@@ -48,25 +48,27 @@ def test_what_it_would_have_reached_in_the_direction_of_each_objective() -> None
     assert agreement == pytest.approx(1.0 - gap / 100.0)
 
 
-@pytest.mark.parametrize("stopped_as", ["reached", "extrapolated"])
-def test_without_a_curve_it_has_failed(stopped_as: StoppedAs) -> None:
-    assert told_values(stopped(gaps=()), OBJECTIVES, stopped_as) is None
+@pytest.mark.parametrize("stopped_trial_value", ["reached", "extrapolated"])
+def test_without_a_curve_it_has_failed(stopped_trial_value: StoppedAs) -> None:
+    assert reported_values(stopped(gaps=()), OBJECTIVES, stopped_trial_value) is None
 
 
-@pytest.mark.parametrize("stopped_as", ["failed", "reached", "extrapolated"])
-def test_complete_and_failed_trials_are_told_as_they_are(stopped_as: StoppedAs) -> None:
+@pytest.mark.parametrize("stopped_trial_value", ["failed", "reached", "extrapolated"])
+def test_complete_and_failed_trials_are_told_as_they_are(stopped_trial_value: StoppedAs) -> None:
     objectives = OBJECTIVES[:2]
     complete = make_record(0, gap_points=2.0, num_params=1000)
-    assert told_values(complete, objectives, stopped_as) == pytest.approx((2.0, 1000.0))
+    assert reported_values(complete, objectives, stopped_trial_value) == pytest.approx((2.0, 1000.0))
     failed = make_record(0, gap_points=2.0, num_params=1000, status=TrialStatus.FAILED)
-    assert told_values(failed, objectives, stopped_as) is None
+    assert reported_values(failed, objectives, stopped_trial_value) is None
 
 
-@pytest.mark.parametrize("stopped_as", ["failed", "reached", "extrapolated"])
-def test_a_stopped_trial_never_stands_on_the_reported_front(tmp_path: Path, stopped_as: StoppedAs) -> None:
+@pytest.mark.parametrize("stopped_trial_value", ["failed", "reached", "extrapolated"])
+def test_a_stopped_trial_never_stands_on_the_reported_front(tmp_path: Path, stopped_trial_value: StoppedAs) -> None:
     run = make_run(tmp_path, [make_record(0, gap_points=5.0, num_params=9000)])
     objectives = check_objectives(("gap_points", "num_params"))
-    ledger = StudyLedger(run.own_storage, "nas_distill", objectives, 0, SamplerConfig(stopped_as=stopped_as))
+    ledger = StudyLedger(
+        run.own_storage, "nas_distill", objectives, 0, SamplerConfig(stopped_trial_value=stopped_trial_value)
+    )
     trial = ledger.ask()
     # It would dominate the complete one, were it not stopped.
     ledger.tell(stopped(trial.number, gaps=(4.0, 2.0), num_params=100))
@@ -80,17 +82,19 @@ def test_a_stopped_trial_never_stands_on_the_reported_front(tmp_path: Path, stop
     assert pareto_front(study.trials, study.objectives, study.teacher).numbers == (0,)
 
 
-@pytest.mark.parametrize("stopped_as", ["failed", "reached"])
+@pytest.mark.parametrize("stopped_trial_value", ["failed", "reached"])
 def test_what_the_sampler_hears_of_a_stopped_trial_it_hears_again_when_the_study_is_opened_again(
-    tmp_path: Path, stopped_as: StoppedAs
+    tmp_path: Path, stopped_trial_value: StoppedAs
 ) -> None:
     run = make_run(tmp_path, [make_record(0, gap_points=5.0, num_params=9000)])
     objectives = check_objectives(("gap_points", "num_params"))
-    ledger = StudyLedger(run.own_storage, "nas_distill", objectives, 0, SamplerConfig(stopped_as=stopped_as))
+    ledger = StudyLedger(
+        run.own_storage, "nas_distill", objectives, 0, SamplerConfig(stopped_trial_value=stopped_trial_value)
+    )
     trial = ledger.ask()
     ledger.tell(stopped(trial.number, gaps=(4.0, 2.0), num_params=100))
     heard = ledger._study.trials[trial.number]
     ledger.close()
     again = StudyLedger(run.own_storage, "nas_distill", objectives, 0, SamplerConfig())._study.trials[trial.number]
     assert (again.state, again.values) == (heard.state, heard.values)
-    assert heard.values == (None if stopped_as == "failed" else [2.0, 100.0])
+    assert heard.values == (None if stopped_trial_value == "failed" else [2.0, 100.0])

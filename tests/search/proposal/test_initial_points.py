@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from nas_distill.records.task import Assignment
 from nas_distill.config import SearchConfig, SpaceConfig
 from nas_distill.errors import ConfigError, SpaceError
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Cost, Recipe
-from nas_distill.search.spaces.initial_points import planned_points
+from nas_distill.records.task import TrialTask
+from nas_distill.search.proposal.initial_points import plan_initial_points
 from nas_distill.search.spaces.loading import load_space, propose
 from nas_distill.search.study.ledger import StudyLedger
 from tests.report.factory import make_record, make_run
@@ -26,7 +26,7 @@ SPACE = load_space("tiny")
 
 
 def planned(source: Path | str, recipe: str = "fixed") -> tuple[Any, ...]:
-    return planned_points(SearchConfig(space=SpaceConfig(points=str(source), recipe=recipe)))
+    return plan_initial_points(SearchConfig(space=SpaceConfig(points=str(source), recipe=recipe)))
 
 
 def write(folder: Path, value: object) -> Path:
@@ -36,7 +36,7 @@ def write(folder: Path, value: object) -> Path:
 
 
 def test_without_a_source_there_are_none() -> None:
-    assert planned_points(SearchConfig()) == ()
+    assert plan_initial_points(SearchConfig()) == ()
 
 
 def test_a_file_of_yaml_or_json_in_its_order(tmp_path: Path) -> None:
@@ -57,9 +57,9 @@ def test_parameters_of_recipes_are_points_too_where_recipes_are_searched(tmp_pat
 def test_a_point_must_fit_the_images_once_they_are_known(tmp_path: Path, name: str, fits: int, not_: int) -> None:
     point = {"loss": "kd", name: "until"}
     config = SearchConfig(space=SpaceConfig(points=str(write(tmp_path, [point])), recipe="search"))
-    assert planned_points(config) == planned_points(config, images_per_class=fits) == (point,)
+    assert plan_initial_points(config) == plan_initial_points(config, images_per_class=fits) == (point,)
     with pytest.raises(ConfigError, match=f"point 1: '{name}' is no parameter that the space asks for"):
-        planned_points(config, images_per_class=not_)
+        plan_initial_points(config, images_per_class=not_)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_space_that_raises_for_a_point_is_told(tmp_path: Path) -> None:
     file.write_text("def space(trial):\n    return 1 / trial.suggest_int('x', 0, 3)\n")
     config = SearchConfig(space=SpaceConfig(name=str(file), points=str(write(tmp_path, [{"x": 0}]))))
     with pytest.raises(SpaceError, match="ZeroDivisionError"):
-        planned_points(config)
+        plan_initial_points(config)
 
 
 def test_the_front_of_another_run_is_a_warm_start(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def next_candidate(ledger: StudyLedger, *, assign: bool = True) -> tuple[int, di
     spec = propose(SPACE, trial)
     if assign:
         cost = Cost(num_params=1, macs=1, size_bytes=1)
-        ledger.assign(trial, Assignment(number=trial.number, seed=0, spec=spec, recipe=Recipe(), cost=cost), {})
+        ledger.assign(trial, TrialTask(number=trial.number, seed=0, spec=spec, recipe=Recipe(), cost=cost), {})
     return trial.number, dict(trial.params)
 
 
@@ -134,14 +134,14 @@ def test_points_survive_a_kill_without_loss_or_repetition(tmp_path: Path) -> Non
     storage = f"sqlite:///{tmp_path / 'study.db'}"
     points = [{**RESNET, "resnet_width": width} for width in (5, 7, 9, 11)]
     ledger = StudyLedger(storage, "nas_distill", OBJECTIVES, 0)
-    ledger.set_points(points)
+    ledger.set_initial_points(points)
     assert next_candidate(ledger) == (0, points[0])
     assert next_candidate(ledger, assign=False) == (1, points[1])  # kill -9 here
     again = StudyLedger(storage, "nas_distill", OBJECTIVES, 0)
-    assert [assignment.number for assignment in again.unfinished()] == [0]
+    assert [task.number for task in again.unfinished()] == [0]
     assert next_candidate(again) == (1, points[1])
     trial = again.ask()
-    again.refuse(trial, "over budget", spec=propose(SPACE, trial), violations={"num_params": 1.0})
+    again.reject(trial, "over budget", spec=propose(SPACE, trial), violations={"num_params": 1.0})
     last = StudyLedger(storage, "nas_distill", OBJECTIVES, 0)  # kill -9 again
     assert next_candidate(last) == (3, points[3])
     assert next_candidate(last)[1] not in points
@@ -151,10 +151,10 @@ def test_points_survive_a_kill_without_loss_or_repetition(tmp_path: Path) -> Non
 def test_a_point_with_which_the_space_or_sampler_failed_is_tried_again(tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path / 'study.db'}"
     ledger = StudyLedger(storage, "nas_distill", OBJECTIVES, 0)
-    ledger.set_points([RESNET, VIT])
+    ledger.set_initial_points([RESNET, VIT])
     trial = ledger.ask()
     propose(SPACE, trial)
-    ledger.refuse(trial, "the sampler failed", again=True)
+    ledger.reject(trial, "the sampler failed", again=True)
     assert next_candidate(ledger)[1] == RESNET
     again = StudyLedger(storage, "nas_distill", OBJECTIVES, 0)
     assert next_candidate(again)[1]["vit_heads"] == 2
@@ -162,7 +162,7 @@ def test_a_point_with_which_the_space_or_sampler_failed_is_tried_again(tmp_path:
 
 def test_what_a_point_leaves_open_the_sampler_chooses() -> None:
     ledger = StudyLedger(None, "nas_distill", OBJECTIVES, 0)
-    ledger.set_points([VIT])
+    ledger.set_initial_points([VIT])
     _, chosen = next_candidate(ledger)
     assert {name: chosen[name] for name in VIT} == VIT
     assert "vit_depth" in chosen

@@ -7,21 +7,20 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from nas_distill.analysis.trials.study_reader import read_parameters, read_study
 from nas_distill.analysis.front.front import pareto_front
+from nas_distill.analysis.trials.study_reader import read_parameters, read_study
 from nas_distill.config import SearchConfig
 from nas_distill.config.loading import parse_yaml
 from nas_distill.errors import ConfigError, NasDistillError
 from nas_distill.records import Recipe, StudentSpec
-from nas_distill.search.spaces.recipes import RecipeChoices, load_recipe_space, make_choices, propose_recipe
-from nas_distill.search.spaces.sampling import check_point
-from nas_distill.search.spaces.loading import load_space, propose
+from nas_distill.records.recipe import RecipeChoices
+from nas_distill.records.space_trial import SpaceTrial
 from nas_distill.run_directory.layout import RunDirectory
-
-if TYPE_CHECKING:
-    from optuna import Trial
+from nas_distill.search.samplers.space_sampling import check_point
+from nas_distill.search.spaces.loading import load_space, propose
+from nas_distill.search.spaces.recipes import load_recipe_space, make_choices, propose_recipe
 
 Point = Mapping[str, Any]
 """Names of parameters to values; those that are not named are the sampler's."""
@@ -29,7 +28,7 @@ Point = Mapping[str, Any]
 _FIELD = "space.points"
 
 
-def planned_points(config: SearchConfig, *, images_per_class: float | None = None) -> tuple[Point, ...]:
+def plan_initial_points(config: SearchConfig, *, images_per_class: float | None = None) -> tuple[Point, ...]:
     """Returns the candidates that a search tries first, in order.
 
     Args:
@@ -50,7 +49,7 @@ def planned_points(config: SearchConfig, *, images_per_class: float | None = Non
     counts = (math.inf, 0.0) if images_per_class is None else (images_per_class,)
     choices = [make_choices(config, images_per_class=count) for count in counts]
 
-    def ask(served: RecipeChoices, trial: Trial) -> tuple[StudentSpec, Recipe]:
+    def ask(served: RecipeChoices, trial: SpaceTrial) -> tuple[StudentSpec, Recipe]:
         return propose(space, trial), propose_recipe(recipes, trial, config.recipe, served)
 
     seen: dict[str, str] = {}
@@ -67,7 +66,7 @@ def planned_points(config: SearchConfig, *, images_per_class: float | None = Non
     return tuple(point for _, point in points)
 
 
-def _error(point: Point, where: str, ask: Callable[[Trial], object]) -> NasDistillError | None:
+def _error(point: Point, where: str, ask: Callable[[SpaceTrial], object]) -> NasDistillError | None:
     """Returns what is wrong with a point for those who ask a trial so."""
     try:
         check_point(point, ask, where=where)
