@@ -1,6 +1,6 @@
-"""The stable codes of all user errors and their meaning.
+"""The stable codes of all user errors and their meaning; `docs/reference/error-codes.md` is generated from them.
 
-`docs/reference/error-codes.md` is generated from this table. A code is `area.rule`. It never changes once released; the wording of a message may.
+A code is `area.rule`. It never changes once released; the wording of a message may.
 """
 
 from __future__ import annotations
