@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from nas_distill.analysis.run import Run
 
-__all__ = ["__version__", "load_run"]
+__all__ = ["Run", "__version__", "load_run"]
 
 __version__ = "0.1.0"
 
@@ -30,3 +30,12 @@ def load_run(path: str | Path) -> Run:
     from nas_distill.analysis.run import Run  # pandas: `--help` must answer at once
 
     return Run(path)
+
+
+def __getattr__(name: str) -> object:
+    """Import `Run` on first use: it needs pandas."""
+    if name == "Run":
+        from nas_distill.analysis.run import Run
+
+        return Run
+    raise AttributeError(f"module 'nas_distill' has no attribute '{name}'")

@@ -32,7 +32,10 @@ _CLUSTER: dict[str, str] = {}
 
 _CONFIRM: dict[str, str] = {}
 
-_ANALYSIS: dict[str, str] = {}
+_ANALYSIS: dict[str, str] = {
+    "analysis.gap_tolerance_not_a_number": "A gap tolerance is not a finite number of percentage points.",
+    "analysis.unknown_pick": "No pick rule has this name.",
+}
 
 _CLI: dict[str, str] = {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,12 +13,13 @@ import pandas as pd
 from nas_distill.analysis.confirm.summary import Confirmed, confirmations
 from nas_distill.analysis.diagnosis.table import diagnose
 from nas_distill.analysis.front.front import ParetoFront, pareto_front
-from nas_distill.analysis.front.picks import Pick, pick_students
+from nas_distill.analysis.front.picks import Picks, pick_students
 from nas_distill.analysis.law.api import fit_capacity_law
 from nas_distill.analysis.law.model import CapacityLaw
 from nas_distill.analysis.law.wording import SizeName, Subject
 from nas_distill.analysis.trials.study_reader import StudySnapshot, read_study
 from nas_distill.config import SearchConfig
+from nas_distill.errors import ConfigError, NasDistillError
 from nas_distill.objectives import check_objectives
 from nas_distill.records import EpochMetrics, TeacherRecord, TrialRecord
 from nas_distill.run_directory.config import read_run_config
@@ -47,6 +49,14 @@ class Run:
         self.path = Path(path)
         self._directory = RunDirectory(self.path).existing()
         self.config: SearchConfig = read_run_config(self._directory)
+
+    def __repr__(self) -> str:
+        try:
+            trials, members = self.study.trials, len(self.front().members)
+        except NasDistillError:  # a damaged run must still be printable
+            return f"Run({str(self.path)!r})"
+        counts = ", ".join(f"{count} {status}" for status, count in trials["status"].value_counts().items())
+        return f"Run({str(self.path)!r}: {len(trials)} trials ({counts}), {members} on the front)"
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -80,16 +90,27 @@ class Run:
         chosen = self.study.objectives if objectives is None else check_objectives(objectives)
         return pareto_front(self.study.trials, chosen, self.teacher)
 
-    def picks(self, gap_tolerance_points: float | None = None) -> tuple[Pick, ...]:
-        """Returns the students worth a look, one per rule.
+    @property
+    def picks(self) -> Picks:
+        """The recommended students, one per rule; index by rule name, such as `run.picks["knee"]`."""
+        return self.picks_within(self.config.picks.gap_tolerance_points)
+
+    def picks_within(self, gap_tolerance_points: float) -> Picks:
+        """Return the recommended students for another gap tolerance than the run's own.
 
         Args:
-            gap_tolerance_points: Points behind the teacher that are acceptable; the run's own by default.
+            gap_tolerance_points: Largest acceptable gap to the teacher, percentage points; may be negative.
+
+        Raises:
+            ConfigError: The tolerance is not a finite number.
         """
-        own = self.config.picks.gap_tolerance_points
-        return pick_students(
-            self.front(), gap_tolerance_points=own if gap_tolerance_points is None else gap_tolerance_points
-        )
+        if not isinstance(gap_tolerance_points, int | float) or not math.isfinite(gap_tolerance_points):
+            raise ConfigError(
+                f"{gap_tolerance_points!r} is not a finite number; give percentage points, such as 2.0",
+                code="analysis.gap_tolerance_not_a_number",
+                field="gap_tolerance_points",
+            )
+        return Picks(pick_students(self.front(), gap_tolerance_points=gap_tolerance_points))
 
     def diagnose(self) -> pd.DataFrame:
         """Returns one row per student: `number`, `verdict`, `remedy` and `evidence`, a tuple of sentences."""

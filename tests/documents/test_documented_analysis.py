@@ -37,7 +37,7 @@ def test_a_run_is_looked_at_without_torch_or_ray(tmp_path: Path) -> None:
     code = (
         "import sys, nas_distill\n"
         f"run = nas_distill.load_run({str(tmp_path / 'run')!r})\n"
-        "run.front(); run.picks(); run.diagnose(); run.capacity_law(); run.effects()\n"
+        "run.front(); run.picks; run.diagnose(); run.capacity_law(); run.effects()\n"
         "print(sorted({'torch', 'ray', 'timm'} & set(sys.modules)))"
     )
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

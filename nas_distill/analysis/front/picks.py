@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from typing import Literal, NoReturn, overload
 
 from pydantic import NonNegativeInt
 
 from nas_distill.analysis.formatting import quantity, signed
 from nas_distill.analysis.front.arithmetic import knee_index
 from nas_distill.analysis.front.front import ParetoFront
+from nas_distill.errors import ConfigError, nearest_names
 from nas_distill.objectives import Objective
 from nas_distill.records.base import FrozenFloats, Record
 
@@ -43,6 +45,44 @@ class Pick(Record):
     sentence: str
     number: NonNegativeInt | None
     values: FrozenFloats
+
+
+class Picks(Sequence[Pick]):
+    """The picks of a front, by position or by the name of their rule: `picks[0]`, `picks["knee"]`.
+
+    Args:
+        picks: One pick per rule.
+    """
+
+    def __init__(self, picks: Iterable[Pick]) -> None:
+        self._picks = tuple(picks)
+
+    def __len__(self) -> int:
+        return len(self._picks)
+
+    @overload
+    def __getitem__(self, key: int | str) -> Pick: ...
+    @overload
+    def __getitem__(self, key: slice) -> Picks: ...
+    def __getitem__(self, key: int | str | slice) -> Pick | Picks:
+        if isinstance(key, slice):
+            return Picks(self._picks[key])
+        if not isinstance(key, str):
+            return self._picks[key]
+        by_rule = {str(pick.rule): pick for pick in self._picks}
+        if key not in by_rule:
+            raise ConfigError(
+                f"no rule is called '{key}'; {nearest_names(key, by_rule)}", code="analysis.unknown_pick", field="picks"
+            )
+        return by_rule[key]
+
+    def __call__(self, *_: object, **__: object) -> NoReturn:
+        """Point to the right syntax: `run.picks("knee")` is an easy mistake."""
+        raise TypeError("picks is not a function; write run.picks['knee'], or run.picks_within(gap_tolerance_points)")
+
+    def __repr__(self) -> str:
+        chosen = ", ".join(f"{pick.rule}={'none' if pick.number is None else pick.number}" for pick in self._picks)
+        return f"Picks({chosen})"
 
 
 def pick_students(front: ParetoFront, *, gap_tolerance_points: float) -> tuple[Pick, ...]:

@@ -122,7 +122,7 @@ def _standing(row: Row, run: Run) -> Section:
     front, number = run.front(), int(row["number"])
     if number not in front.numbers:
         return Section(title="Standing", lead=(f"Not on the front: {_rivals(row, run)}", _against_law(row, run)))
-    picked = [pick.title for pick in run.picks() if pick.number == number]
+    picked = [pick.title for pick in run.picks if pick.number == number]
     lead = [f"On the front of {len(front.numbers)}{', picked as: ' if picked else ''}{', '.join(picked)}"]
     place = front.numbers.index(number)
     for step, side in ((-1, "cheaper"), (1, "dearer")):
