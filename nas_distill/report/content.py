@@ -51,7 +51,7 @@ class TrialCounts:
         for name in ("stopped", "failed", "running", "rejected"):
             count = getattr(self, name)
             if count:
-                parts.append(f"{count} {name}{' before training' if name == 'refused' else ''}")
+                parts.append(f"{count} {name}{' before training' if name == 'rejected' else ''}")
         return ", ".join(parts)
 
 

@@ -82,7 +82,7 @@ def test_the_state_of_a_search_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("nas_distill.cli.display.progress.time.monotonic", lambda: next(clock))
     during, end = plain(work)
     assert during == (
-        "search: 4/16 ended, 2 running, 1 failed, 2 refused; "
+        "search: 4/16 ended, 2 running, 1 failed, 2 rejected; "
         "best gap_points: 10k-32k +1.23 points, 100k-320k -0.50 points; about 1 min left"
     )
     assert end.startswith("search: 16/16 ended")
@@ -97,7 +97,7 @@ def test_the_view_of_a_search_shows_all_of_it() -> None:
     for part in (
         "4/16 ended",
         "1 failed",
-        "2 refused",
+        "2 rejected",
         "about 1 min left",
         "trial 5",
         "11/12 epochs",

@@ -99,7 +99,7 @@ def test_a_run_without_a_complete_trial_says_so(tmp_path: Path) -> None:
     paths = build_report(run)
     page = _Page(paths.html.read_text())
     assert "No student has been fully trained." in page.words
-    assert "0 of 2 trials complete, 2 failed, 1 refused before training" in page.words
+    assert "0 of 2 trials complete, 2 failed, 1 rejected before training" in page.words
     assert "the training loss is NaN" in page.words
     assert "No student has been fully trained." in paths.markdown.read_text()
     assert front_table(load_content(run)) == ()

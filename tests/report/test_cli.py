@@ -47,7 +47,7 @@ def test_it_prints_front_picks_counts_and_path(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert "students" in result.output
     assert "Knee: trial " in result.output
-    assert "14 of 16 trials complete, 2 failed, 1 refused before training" in result.output
+    assert "14 of 16 trials complete, 2 failed, 1 rejected before training" in result.output
     assert result.output.endswith(f"report: {run.report / 'index.html'}\n")
 
 
