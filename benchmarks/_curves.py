@@ -26,7 +26,7 @@ from nas_distill.search.proposal.limits import Limits
 from nas_distill.search.spaces.loading import Space, propose
 from nas_distill.search.spaces.recipes import RecipeSpace, propose_recipe
 from nas_distill.train.evaluation import evaluate
-from nas_distill.train.execution import byte_format
+from nas_distill.train.execution import torch_memory_format
 from nas_distill.train.loop import Trainer
 from nas_distill.train.metrics import gap_points
 
@@ -203,7 +203,7 @@ def _curve(points: Sequence[_Point], error: str = "") -> Curve:
 
 def _raw_gap(network: nn.Module, trainer: Trainer, place: Place) -> float:
     opened = open_place(place)
-    material, layout = opened.material, byte_format(trainer.execution)
+    material, layout = opened.material, torch_memory_format(trainer.execution)
     network.eval()  # the trainer puts it back before the next epoch
     found = evaluate(
         lambda images: network(material.preprocess(images.contiguous(memory_format=layout))),
@@ -211,4 +211,4 @@ def _raw_gap(network: nn.Module, trainer: Trainer, place: Place) -> float:
         device=opened.device,
     )
     with torch.no_grad():
-        return gap_points(opened.reference.teacher.top1, found.answers().top1)
+        return gap_points(opened.reference.teacher.top1, found.metrics().top1)

@@ -17,9 +17,9 @@ from nas_distill.config import ExecutionConfig
 from nas_distill.data.views.render import ViewPlan
 from nas_distill.knowledge.targets import OnlineTargets, Targets
 from nas_distill.records import Execution, Recipe, StudentSpec
-from nas_distill.train.execution import autocast, byte_format, settle
+from nas_distill.train.execution import apply_execution, autocast, torch_memory_format
 from nas_distill.train.loop import Trainer
-from nas_distill.train.metrics import Tally
+from nas_distill.train.metrics import MetricSums
 from nas_distill.train.optimisation import make_optimizer
 
 SEED = 0
@@ -59,8 +59,8 @@ class Bench:
     def floor(self, execution: Execution) -> Epoch:
         """Returns the bare student's epoch."""
         train, preprocess = self.material.train, self.material.preprocess
-        layout = byte_format(execution)
-        network = settle(self.material.network(self.spec, SEED).to(self.device), execution).train()
+        layout = torch_memory_format(execution)
+        network = apply_execution(self.material.network(self.spec, SEED).to(self.device), execution).train()
         optimizer = make_optimizer(network, self.recipe)
         size = self.recipe.batch_size
         order = torch.randperm(train.num_images)[: train.num_images // size * size]
@@ -146,7 +146,7 @@ class TrainerWithWatch(Trainer):
         super().__init__(*arguments, **settings)
         self.evaluation_s = 0.0
 
-    def measure(self) -> Tally:
+    def measure(self) -> MetricSums:
         """Measures, with the device at rest before and after."""
         wait_for(self._device)
         started = time.perf_counter()

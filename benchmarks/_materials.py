@@ -27,7 +27,7 @@ from nas_distill.models.cost import measure_cost
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.student import build_student
 from nas_distill.models.teacher import Teacher
-from nas_distill.models.through_teacher import TeacherHead
+from nas_distill.models.teacher_head import TeacherHead
 from nas_distill.records import StudentSpec
 from nas_distill.train.training_data import TrainingData
 
@@ -124,10 +124,10 @@ class Material:
         """Returns what a `Trainer` takes."""
         return TrainingData(train=self.train, validation=self.validation, plan=plan, preprocess=self.preprocess)
 
-    def network(self, spec: StudentSpec, seed: int = 0, through: TeacherHead | None = None) -> torch.nn.Module:
+    def network(self, spec: StudentSpec, seed: int = 0, teacher_head: TeacherHead | None = None) -> torch.nn.Module:
         """Returns a network for these images with fresh weights, that answers through a teacher's head if any."""
         torch.manual_seed(seed)
-        return build_student(spec, **self._shape(), through=through)
+        return build_student(spec, **self._shape(), teacher_head=teacher_head)
 
     def parameters(self, spec: StudentSpec) -> int:
         """Returns its number of parameters."""

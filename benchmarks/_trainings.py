@@ -18,7 +18,7 @@ from pydantic import PositiveInt
 from nas_distill.config import DataConfig, ExecutionConfig
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.targets import OnlineTargets, StoredTargets, Targets
-from nas_distill.losses.registry import through_teacher
+from nas_distill.losses.registry import uses_teacher_head
 from nas_distill.models.teacher import Teacher, load_teacher
 from nas_distill.records.base import Record
 from nas_distill.train.evaluation import Reference, evaluate
@@ -81,7 +81,7 @@ def train(task: Task, place: Place) -> Result:
     opened = open_place(place)
     material = opened.material
     watched = torch.arange(min(_WATCHED_IMAGES, material.validation.num_images))
-    head = open_teacher(place).head() if through_teacher(task.recipe) else None
+    head = open_teacher(place).head() if uses_teacher_head(task.recipe) else None
     trainer = Trainer(
         material.network(task.student, task.seed, head),
         recipe=task.recipe,
@@ -100,14 +100,14 @@ def train(task: Task, place: Place) -> Result:
 
 def measured(trainer: Trainer, opened: Opened, seconds: float) -> Result:
     """Measures a trained student as a search does."""
-    network, material, reference = trainer.keep(), opened.material, opened.reference
-    tally = evaluate(
+    network, material, reference = trainer.finish(), opened.material, opened.reference
+    sums = evaluate(
         lambda images: network(material.preprocess(images)),
         material.validation,
         device=opened.device,
         teacher_logits=reference.validation,
     )
-    top1, compared = tally.answers().top1, tally.comparison()
+    top1, compared = sums.metrics().top1, sums.comparison()
     return Result(
         top1=top1,
         gap_points=gap_points(reference.teacher.top1, top1),
@@ -138,7 +138,7 @@ def open_place(place: Place) -> Opened:
     return Opened(
         material=material,
         knowledge=knowledge,
-        reference=Reference.of(knowledge.reference(), material.validation.labels, device),
+        reference=Reference.from_store(knowledge.reference(), material.validation.labels, device),
         device=device,
     )
 

@@ -165,7 +165,7 @@ def set_up(arguments: argparse.Namespace, folder: Path) -> Bench:
     return Bench(
         material=material,
         knowledge=knowledge,
-        teacher_top1=Reference.of(knowledge.reference(), material.validation.labels, device).teacher.top1,
+        teacher_top1=Reference.from_store(knowledge.reference(), material.validation.labels, device).teacher.top1,
         contenders=arguments.contenders,
         place=Place(
             folder=material.folder,

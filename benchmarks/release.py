@@ -21,7 +21,12 @@ from _digits import CLASSES, HURT, Digits, Networks, spoiled, teacher_loss
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from nas_distill.losses.sample_weighting import label_weights, pulled, released_weights, weighted_cross_entropy
+from nas_distill.losses.sample_weighting import (
+    label_weights,
+    released_weights,
+    weight_gradients,
+    weighted_cross_entropy,
+)
 from nas_distill.train.release import ReleaseWatch, alignments
 
 LEVEL = 0.05
@@ -141,7 +146,7 @@ class Run:
             kept = released_weights((labels_of[rows] + offsets).flatten(), released)
             loss = self.teacher_loss(self.answers(rows, images).flatten(0, 1), labels)
             label = weighted_cross_entropy(logits, labels, label_weights(self.setting.label, 1.0, kept))
-            (self.seeds * (label + loss(pulled(logits, kept)))).backward()
+            (self.seeds * (label + loss(weight_gradients(logits, kept)))).backward()
         return students
 
     def check(self, students: Networks, epoch: int) -> None:

@@ -153,7 +153,7 @@ def set_up(arguments: argparse.Namespace, folder: Path, device: torch.device) ->
         plan=plan,
         knowledge=knowledge,
         build_s=time.perf_counter() - started,
-        reference=Reference.of(knowledge.reference(), material.validation.labels, device),
+        reference=Reference.from_store(knowledge.reference(), material.validation.labels, device),
         epochs=arguments.epochs,
     )
 

@@ -71,7 +71,7 @@ def _asks_of_the_search(entry: LossEntry) -> list[str]:
     if Need.EMBEDDING in entry.needs:
         lines.append("of the search: nothing (embeddings are stored for a recipe that compares them); with a searched")
         lines.append("recipe: needs teacher.embeddings=true, or teacher.online=true (--online-teacher)")
-    if entry.through_teacher:
+    if entry.uses_teacher_head:
         lines.append("the student answers through the teacher's classifier; not with a searched recipe (--recipe)")
     return lines
 

@@ -38,7 +38,7 @@ class TeacherInference:
     """
 
     def __init__(self, teacher: Teacher, device: torch.device, *, embeddings: bool) -> None:
-        self.teacher = teacher.settle(device)
+        self.teacher = teacher.to_device(device)
         self.device = device
         self.batch_size = _fitting_batch(teacher.image_size, device)
         self._part = self.batch_size

@@ -99,7 +99,7 @@ class OnlineTargets:
     """
 
     def __init__(self, teacher: Teacher) -> None:
-        self._teacher = teacher.settle(next(teacher.parameters()).device)
+        self._teacher = teacher.to_device(next(teacher.parameters()).device)
 
     def outputs(self, view: int, indices: Tensor, images: Tensor, wanted: OutputRequest) -> ModelOutputs:
         """Returns the teacher's signals of the images (`Targets.signals`)."""

@@ -50,7 +50,7 @@ class Rule:
 
     Attributes:
         text: Completes "must be".
-        holds: Whether a value keeps it.
+        holds: Whether a value unreleased it.
     """
 
     text: str
@@ -84,7 +84,7 @@ class LossEntry:
         equation: For people.
         paper: Authors, year, arXiv number or doi.
         label_weight: Weight of cross-entropy with the labels beside the default weight, in the literature.
-        through_teacher: Whether the student answers through the teacher's classifier.
+        uses_teacher_head: Whether the student answers through the teacher's classifier.
     """
 
     name: str
@@ -97,7 +97,7 @@ class LossEntry:
     equation: str
     paper: str
     label_weight: float
-    through_teacher: bool = False
+    uses_teacher_head: bool = False
 
     def resolve(self, given: Mapping[str, float]) -> dict[str, float]:
         """Returns all parameters: those given over the defaults.
@@ -119,7 +119,7 @@ class LossEntry:
                 )
         return values
 
-    def own(self, parameters: Mapping[str, float]) -> dict[str, float]:
+    def function_parameters(self, parameters: Mapping[str, float]) -> dict[str, float]:
         """Returns the parameters that the loss itself takes: all but `weight`, `standardise` and `depth`."""
         return {name: value for name, value in parameters.items() if name not in (WEIGHT, STANDARDISE, DEPTH)}
 
@@ -144,7 +144,7 @@ class LossRegistry:
         above: Mapping[str, str] = MappingProxyType({}),
         label_weight: float = 1.0,
         depth: float = 1.0,
-        through_teacher: bool = False,
+        uses_teacher_head: bool = False,
     ) -> None:
         """Adds a loss; its keyword-only parameters and their defaults are read off a signature.
 
@@ -160,7 +160,7 @@ class LossRegistry:
             above: See `LossEntry`.
             label_weight: See `LossEntry`.
             depth: Of a loss of feature maps: the share of both networks' stages after which they are taken.
-            through_teacher: See `LossEntry`; then the map is the one before the classifier, and `depth` no parameter.
+            uses_teacher_head: See `LossEntry`; then the map is the one before the classifier, and `depth` no parameter.
 
         Raises:
             ValueError: The name is taken.
@@ -172,7 +172,7 @@ class LossRegistry:
         shared = {WEIGHT: weight}
         if Need.LOGITS in needs:
             shared[STANDARDISE] = 0.0
-        if Need.FEATURES in needs and not through_teacher:
+        if Need.FEATURES in needs and not uses_teacher_head:
             shared[DEPTH] = depth
         defaults = {**shared, **defaults}
         given = {STANDARDISE: SWITCH, DEPTH: DEPTH_RULE, **rules}
@@ -187,7 +187,7 @@ class LossRegistry:
             equation=equation,
             paper=paper,
             label_weight=label_weight,
-            through_teacher=through_teacher,
+            uses_teacher_head=uses_teacher_head,
         )
 
     def names(self) -> tuple[str, ...]:

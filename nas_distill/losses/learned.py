@@ -17,7 +17,7 @@ from torch.nn.functional import softplus
 
 from nas_distill.errors import ConfigError
 from nas_distill.losses.functional import hint, vid
-from nas_distill.losses.functional.numerics import pooled_alike, wide
+from nas_distill.losses.functional.numerics import at_least_float32, pool_to_same_size
 from nas_distill.model_outputs import Shape
 
 
@@ -32,7 +32,7 @@ class LearnedLoss(nn.Module, ABC):
             teacher: [B, ...]; no gradient flows to it.
         """
         with torch.autocast(student.device.type, enabled=False):
-            return self.compute(wide(student), wide(teacher.detach()))
+            return self.compute(at_least_float32(student), at_least_float32(teacher.detach()))
 
     @abstractmethod
     def compute(self, student: Tensor, teacher: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ class HintRegressor(LearnedLoss):
     def compute(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Returns `functional.hint` of the regressed map."""
         regressed = self.normalisation(self.convolution(student))
-        return hint(*pooled_alike(regressed.relu() if self._relu else regressed, teacher))
+        return hint(*pool_to_same_size(regressed.relu() if self._relu else regressed, teacher))
 
 
 class VariationalRegressor(LearnedLoss):
@@ -111,7 +111,7 @@ class VariationalRegressor(LearnedLoss):
 
     def compute(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Returns `functional.vid` of the predicted mean and the variances."""
-        source, target = pooled_alike(student, teacher)
+        source, target = pool_to_same_size(student, teacher)
         return vid(self.regressor(source), target, softplus(self.log_scale) + self._floor)
 
 

@@ -1,7 +1,7 @@
 """The losses by name, and the weighted sum of them that a recipe asks for."""
 
 from nas_distill.losses.entries import STANDARDISE, WEIGHT, LossEntry, LossFunction, LossRegistry, Need, Rule
-from nas_distill.losses.resolved import NONE, ResolvedLoss, required_outputs, resolve_losses, through_teacher
+from nas_distill.losses.resolved import NONE, ResolvedLoss, required_outputs, resolve_losses, uses_teacher_head
 from nas_distill.losses.shipped import LOSSES
 from nas_distill.losses.weighted_sum import LABEL, TOTAL, DistillationLoss, LossTerm
 
@@ -22,5 +22,5 @@ __all__ = [
     "Rule",
     "required_outputs",
     "resolve_losses",
-    "through_teacher",
+    "uses_teacher_head",
 ]

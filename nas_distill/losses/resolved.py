@@ -85,13 +85,13 @@ def required_outputs(recipe: Recipe) -> OutputRequest:
     )
 
 
-def through_teacher(recipe: Recipe) -> bool:
+def uses_teacher_head(recipe: Recipe) -> bool:
     """Whether the recipe's student answers through the teacher's classifier.
 
     Raises:
         ConfigError: As from `resolve_losses`.
     """
-    return any(loss.entry.through_teacher for loss in resolve_losses(recipe))
+    return any(loss.entry.uses_teacher_head for loss in resolve_losses(recipe))
 
 
 def _without_control(recipe: Recipe) -> Mapping[str, Mapping[str, float]]:

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, softmax
 
-from nas_distill.losses.functional.numerics import ROUNDINGS, like_logits, wide
+from nas_distill.losses.functional.numerics import ROUNDINGS, at_least_float32, targets_like
 from nas_distill.records.recipe import SampleWeighting
 
 
-class _Pulled(torch.autograd.Function):
+class _WeightedGradient(torch.autograd.Function):
     """Passes a value on, and its gradient back row by row times a weight."""
 
     @staticmethod
@@ -34,12 +34,12 @@ class _Pulled(torch.autograd.Function):
         rows = weights.reshape(-1, *(1 for _ in gradient.shape[1:]))
         if gradient.dtype not in (torch.float16, torch.bfloat16):
             return gradient * rows.to(gradient.dtype), None
-        # Beyond the narrow type's range a gradient would be infinite, as in `numerics.wide`.
+        # Beyond the narrow type's range a gradient would be infinite, as in `numerics.at_least_float32`.
         largest = torch.finfo(gradient.dtype).max
         return (gradient.float() * rows).clamp(-largest, largest).to(gradient.dtype), None
 
 
-def pulled(student: Tensor, weights: Tensor) -> Tensor:
+def weight_gradients(student: Tensor, weights: Tensor) -> Tensor:
     """Returns `student` unchanged; on the way back the gradient of image b is multiplied by its weight.
 
     For a loss that is a mean over images, mean_b l_b, this is exactly the gradient of mean_b w_b l_b. For a relation
@@ -50,7 +50,7 @@ def pulled(student: Tensor, weights: Tensor) -> Tensor:
         student: [B, ...], what a loss is given of the student.
         weights: [B], at least 0; a constant to the gradient.
     """
-    result: Tensor = _Pulled.apply(student, weights.detach())
+    result: Tensor = _WeightedGradient.apply(student, weights.detach())
     return result
 
 
@@ -126,6 +126,6 @@ def weighted_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor, *, 
         weights: [B].
         label_smoothing: Share of the targets' mass that is spread over all classes, 0 to 1.
     """
-    logits = wide(logits)
-    losses = cross_entropy(logits, like_logits(targets, logits), reduction="none", label_smoothing=label_smoothing)
+    logits = at_least_float32(logits)
+    losses = cross_entropy(logits, targets_like(targets, logits), reduction="none", label_smoothing=label_smoothing)
     return (losses * weights.to(losses.dtype)).mean()

@@ -7,7 +7,7 @@ import math
 from nas_distill.records.recipe import AdaptiveSchedule
 
 
-def course(kind: AdaptiveSchedule, start: float, end: float, epoch: int, epochs: int) -> float:
+def scheduled_value(kind: AdaptiveSchedule, start: float, end: float, epoch: int, epochs: int) -> float:
     """Returns the value in `epoch`: exactly `start` in the first and exactly `end` in the last.
 
     "linear": start + u (end - start), u = epoch / (epochs - 1); "cosine": the same with (1 - cos(pi u)) / 2 for u;

@@ -160,7 +160,7 @@ LOSSES.register(
     weight=1.0,
     label_weight=0.0,
     needs={Need.FEATURES},
-    through_teacher=True,
+    uses_teacher_head=True,
     equation="mean (projector(s) - t)^2; the student answers through projector and the teacher's classifier",
     paper="Chen, Mei, Zhang, Wang, Feng and Chen 2022, arXiv 2203.14001",
 )

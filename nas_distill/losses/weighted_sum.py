@@ -10,16 +10,16 @@ from torch.nn.functional import cross_entropy
 
 from nas_distill.losses.entries import STANDARDISE, TEMPERATURE_NAME, LossEntry, Need
 from nas_distill.losses.functional import standardise
-from nas_distill.losses.functional.numerics import like_logits, wide
+from nas_distill.losses.functional.numerics import at_least_float32, targets_like
 from nas_distill.losses.resolved import ResolvedLoss, required_outputs, resolve_losses
 from nas_distill.losses.sample_weighting import (
     label_weights,
-    pulled,
     released_weights,
     sample_weights,
+    weight_gradients,
     weighted_cross_entropy,
 )
-from nas_distill.losses.schedules import course, label_weight
+from nas_distill.losses.schedules import label_weight, scheduled_value
 from nas_distill.model_outputs import ModelOutputs, OutputShapes, Shape
 from nas_distill.records.recipe import Recipe
 
@@ -45,7 +45,7 @@ class LossTerm(nn.Module):
     ) -> None:
         super().__init__()
         self._function = entry.function
-        self._own = entry.own(parameters)
+        self._own = entry.function_parameters(parameters)
         self._takes_targets = Need.LABELS in entry.needs
         self._standardise = bool(parameters.get(STANDARDISE))
         self.learned = None if entry.learned is None else entry.learned(student, teacher, **self._own)
@@ -107,14 +107,14 @@ class DistillationLoss(nn.Module):
         super().__init__()
         self._adaptive, self._epochs = recipe.adaptive, recipe.epochs
         self._label_weight, self._label_smoothing = recipe.label_weight, recipe.label_smoothing
-        self.wanted = required_outputs(recipe)
-        self._asked = resolve_losses(recipe)
+        self.required_outputs = required_outputs(recipe)
+        self._losses = resolve_losses(recipe)
         self._factor = 1.0
         self._terms = {
             loss.name: LossTerm(
                 loss.entry, loss.parameters, student=self._shape(student, loss), teacher=self._shape(teacher, loss)
             )
-            for loss in self._asked
+            for loss in self._losses
         }
         # Registered for its parameters, and kept as a plain mapping for its type.
         self.terms = nn.ModuleDict(self._terms)
@@ -122,9 +122,9 @@ class DistillationLoss(nn.Module):
         self.register_buffer("released", torch.zeros(num_classes, dtype=torch.bool), persistent=False)
 
     @property
-    def asks_teacher(self) -> bool:
+    def uses_teacher(self) -> bool:
         """Whether any term asks the teacher, in this epoch."""
-        return bool(self._asked) and self._factor > 0
+        return bool(self._losses) and self._factor > 0
 
     def learned_parameters(self) -> tuple[list[nn.Parameter], ...]:
         """Returns the parameters of each loss that has some, apart."""
@@ -140,13 +140,13 @@ class DistillationLoss(nn.Module):
         """
         self._factor = factor
         adaptive = self._adaptive
-        for loss in self._asked:
+        for loss in self._losses:
             term = self._terms[loss.name]
             if term.learned is not None:
                 term.learned.begin_epoch(epoch)
             if adaptive.temperature_schedule != "constant" and term.temperature is not None:
                 own = loss.parameters[TEMPERATURE_NAME]
-                term.temperature = course(
+                term.temperature = scheduled_value(
                     adaptive.temperature_schedule, own, adaptive.temperature_end, epoch, self._epochs
                 )
 
@@ -155,31 +155,31 @@ class DistillationLoss(nn.Module):
 
         Args:
             student: Of B images.
-            teacher: Of the same; None only when `asks_teacher` is false.
+            teacher: Of the same; None only when `uses_teacher` is false.
             targets: int64 [B], the labels, or float [B, C], each class's share of a mixed image.
 
         Raises:
             TeacherError: The teacher's signals are of other images, classes or shapes.
         """
         own, smoothing = self._label_weight, self._label_smoothing
-        logits = wide(student.logits)
-        label = cross_entropy(logits, like_logits(targets, logits), label_smoothing=smoothing)
-        keeps = released_weights(targets, self.released) if self._adaptive.release else None
-        if keeps is None:
+        logits = at_least_float32(student.logits)
+        label = cross_entropy(logits, targets_like(targets, logits), label_smoothing=smoothing)
+        unreleased = released_weights(targets, self.released) if self._adaptive.release else None
+        if unreleased is None:
             total = label_weight(own, self._factor) * label
         else:
-            weights = label_weights(own, self._factor, keeps)
+            weights = label_weights(own, self._factor, unreleased)
             total = weighted_cross_entropy(logits, targets, weights, label_smoothing=smoothing)
         found = {LABEL: label}
-        if self.asks_teacher:
+        if self.uses_teacher:
             assert teacher is not None
-            distilled = self.teacher_parts(student, teacher, targets, keeps)
+            distilled = self.teacher_parts(student, teacher, targets, unreleased)
             found |= distilled
             total = total + self._factor * self.teacher_sum(distilled)
         return {TOTAL: total, **found}
 
     def teacher_parts(
-        self, student: ModelOutputs, teacher: ModelOutputs, targets: Tensor, keeps: Tensor | None = None
+        self, student: ModelOutputs, teacher: ModelOutputs, targets: Tensor, unreleased: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Returns the teacher's terms by name, before weighting; their gradients have each image's own weight.
 
@@ -187,40 +187,40 @@ class DistillationLoss(nn.Module):
             student: Of B images.
             teacher: Of the same.
             targets: As in `forward`.
-            keeps: [B], what release leaves of each image's pull, 0 to 1; None for all of it.
+            unreleased: [B], what release leaves of each image's pull, 0 to 1; None for all of it.
         """
-        student = self._weighted(student, teacher, targets, keeps)
+        student = self._weighted(student, teacher, targets, unreleased)
         return {
             loss.name: self._terms[loss.name](self._signal(student, loss), self._signal(teacher, loss), targets)
-            for loss in self._asked
+            for loss in self._losses
         }
 
     def teacher_sum(self, parts: Mapping[str, Tensor]) -> Tensor:
         """Returns the weighted sum of the teacher's terms."""
-        return torch.stack([loss.weight * parts[loss.name] for loss in self._asked]).sum()
+        return torch.stack([loss.weight * parts[loss.name] for loss in self._losses]).sum()
 
     def teacher_mean(self, parts: Mapping[str, float]) -> float:
         """Returns the weighted sum of the teacher's terms among `parts`, plain numbers."""
-        return sum(loss.weight * parts.get(loss.name, 0.0) for loss in self._asked)
+        return sum(loss.weight * parts.get(loss.name, 0.0) for loss in self._losses)
 
     def _weighted(
-        self, student: ModelOutputs, teacher: ModelOutputs, targets: Tensor, keeps: Tensor | None
+        self, student: ModelOutputs, teacher: ModelOutputs, targets: Tensor, unreleased: Tensor | None
     ) -> ModelOutputs:
         """Returns the student's signals, on which each image pulls by its weight."""
-        if keeps is None and self._adaptive.sample_weighting == "none":
+        if unreleased is None and self._adaptive.sample_weighting == "none":
             return student
         weights = sample_weights(self._adaptive.sample_weighting, teacher.logits, targets)
-        if keeps is not None:
-            weights = weights * keeps
+        if unreleased is not None:
+            weights = weights * unreleased
         return ModelOutputs(
-            pulled(student.logits, weights),
-            None if student.embedding is None else pulled(student.embedding, weights),
-            tuple(pulled(feature_map, weights) for feature_map in student.maps),
+            weight_gradients(student.logits, weights),
+            None if student.embedding is None else weight_gradients(student.embedding, weights),
+            tuple(weight_gradients(feature_map, weights) for feature_map in student.maps),
         )
 
     def _signal(self, outputs: ModelOutputs, loss: ResolvedLoss) -> Tensor:
         if loss.depth is not None:
-            return outputs.maps[self.wanted.depths.index(loss.depth)]
+            return outputs.maps[self.required_outputs.depths.index(loss.depth)]
         if loss.takes_embedding:
             assert outputs.embedding is not None
             return outputs.embedding
@@ -228,5 +228,5 @@ class DistillationLoss(nn.Module):
 
     def _shape(self, shapes: OutputShapes, loss: ResolvedLoss) -> Shape:
         if loss.depth is not None and shapes.maps:
-            return shapes.maps[self.wanted.depths.index(loss.depth)]
+            return shapes.maps[self.required_outputs.depths.index(loss.depth)]
         return shapes.embedding or () if loss.takes_embedding else ()

@@ -8,9 +8,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from nas_distill.model_outputs import OutputRequest
-from nas_distill.models.features import LOGITS_ALONE
+from nas_distill.models.features import LOGITS_ONLY
 from nas_distill.models.student import build_student
-from nas_distill.models.through_teacher import TeacherHead
+from nas_distill.models.teacher_head import TeacherHead
 from nas_distill.records import Cost, StudentSpec
 
 
@@ -20,8 +20,8 @@ def measure_cost(
     num_classes: int,
     channels: int,
     image_size: int,
-    through: TeacherHead | None = None,
-    wanted: OutputRequest = LOGITS_ALONE,
+    teacher_head: TeacherHead | None = None,
+    request: OutputRequest = LOGITS_ONLY,
 ) -> Cost:
     """Returns the cost of a candidate without allocating its weights.
 
@@ -30,8 +30,8 @@ def measure_cost(
         num_classes: Outputs.
         channels: Input channels.
         image_size: Input height and width, pixels.
-        through: The teacher's classifier, when the student answers through it; projector and classifier are counted.
-        wanted: Signals that losses will compare, which the candidate must have.
+        teacher_head: The teacher's classifier, for a student that uses it (SimKD); its cost and the projector's count.
+        request: Signals that losses will compare, which the candidate must have.
 
     Raises:
         SpaceError: The candidate cannot be built, cannot take such images, or lacks a signal.
@@ -42,8 +42,8 @@ def measure_cost(
         channels=channels,
         image_size=image_size,
         device="meta",
-        through=through,
-        wanted=wanted,
+        teacher_head=teacher_head,
+        request=request,
     )
     return measure_module_cost(model, channels=channels, image_size=image_size)
 

@@ -20,9 +20,9 @@ from nas_distill.errors import first_line
 from nas_distill.model_outputs import ModelOutputs, OutputRequest, OutputShapes
 from nas_distill.models.memory import is_out_of_memory
 
-Kind = Literal["embedding", "feature map"]
+OutputKind = Literal["embedding", "feature map"]
 
-LOGITS_ALONE = OutputRequest()
+LOGITS_ONLY = OutputRequest()
 """Nothing else."""
 
 _TOLERANCE = 1e-3
@@ -43,14 +43,14 @@ class MissingOutputError(Exception):
         reason: Completes "it gives none: ", one line.
     """
 
-    def __init__(self, kind: Kind, reason: str) -> None:
+    def __init__(self, kind: OutputKind, reason: str) -> None:
         super().__init__(f"it gives no {kind}: {reason}")
-        self.kind: Kind = kind
+        self.kind: OutputKind = kind
         self.reason = reason
 
 
-def network_outputs(network: nn.Module, inputs: Tensor, wanted: OutputRequest) -> ModelOutputs:
-    """Returns a classifier's logits and what else is wanted, of one forward pass, with gradients.
+def network_outputs(network: nn.Module, inputs: Tensor, request: OutputRequest) -> ModelOutputs:
+    """Returns a classifier's logits and what else is request, of one forward pass, with gradients.
 
     The embedding is what the classifier is given (timm's `pre_logits`), dropout included, so that classifier and
     embedding give these very logits. Networks with several classifiers, or whose classifier pools by itself, are asked
@@ -64,16 +64,16 @@ def network_outputs(network: nn.Module, inputs: Tensor, wanted: OutputRequest) -
     Args:
         network: A timm classifier.
         inputs: float [B, channels, H, W].
-        wanted: Which signals.
+        request: Which signals.
 
     Raises:
         MissingOutputError: The network does not speak timm's interface, or has no such map.
     """
-    if not wanted.more_than_logits:
+    if not request.more_than_logits:
         return ModelOutputs(network(inputs))
-    features, maps = features_and_maps(network, inputs, wanted.depths)
-    head = _method(network, "forward_head", "feature map" if wanted.depths else "embedding")
-    if not wanted.embedding:
+    features, maps = features_and_maps(network, inputs, request.depths)
+    head = _method(network, "forward_head", "feature map" if request.depths else "embedding")
+    if not request.embedding:
         return ModelOutputs(head(features), None, maps)
     logits, embedding = _logits_and_embedding(network, head, features)
     return ModelOutputs(logits, embedding, maps)
@@ -114,22 +114,22 @@ def features_and_maps(network: nn.Module, inputs: Tensor, depths: Sequence[float
     return features, tuple(maps)
 
 
-def output_shapes(network: nn.Module, inputs: Tensor, wanted: OutputRequest) -> OutputShapes:
+def output_shapes(network: nn.Module, inputs: Tensor, request: OutputRequest) -> OutputShapes:
     """Returns the shapes of a network's signals for one image; training mode, statistics and chance stay as they are.
 
     Args:
         network: A timm classifier, on any device, "meta" included.
         inputs: float [B, channels, H, W] on its device.
-        wanted: Which signals.
+        request: Which signals.
 
     Raises:
         MissingOutputError: The network has no such signals, or asking for them fails.
     """
-    with undisturbed(network, inputs.device):
-        return _shapes(_tried_outputs(network, inputs, wanted), len(inputs))
+    with eval_without_side_effects(network, inputs.device):
+        return _shapes(_tried_outputs(network, inputs, request), len(inputs))
 
 
-def check_outputs(network: nn.Module, inputs: Tensor, wanted: OutputRequest) -> OutputShapes:
+def check_outputs(network: nn.Module, inputs: Tensor, request: OutputRequest) -> OutputShapes:
     """Returns `signal_shapes` after checking that the signals lead to the logits of the network's own forward pass.
 
     On the meta device, where there are no numbers, the logits' shape is compared.
@@ -137,11 +137,11 @@ def check_outputs(network: nn.Module, inputs: Tensor, wanted: OutputRequest) -> 
     Raises:
         MissingOutputError: They do not, the network has no such signals, or asking for them fails.
     """
-    with undisturbed(network, inputs.device):
+    with eval_without_side_effects(network, inputs.device):
         expected: Tensor = network(inputs)
-        outputs = _tried_outputs(network, inputs, wanted)
-    if not same_logits(outputs.logits, expected):
-        kind: Kind = "feature map" if wanted.depths else "embedding"
+        outputs = _tried_outputs(network, inputs, request)
+    if not logits_agree(outputs.logits, expected):
+        kind: OutputKind = "feature map" if request.depths else "embedding"
         raise MissingOutputError(kind, f"the logits that follow from its {kind} are not those of its forward pass")
     return _shapes(outputs, len(inputs))
 
@@ -195,22 +195,22 @@ def _logits_and_embedding(network: nn.Module, head: Any, features: Any) -> tuple
     return logits, head(features, pre_logits=True)
 
 
-def _method(network: nn.Module, name: str, kind: Kind) -> Any:
+def _method(network: nn.Module, name: str, kind: OutputKind) -> Any:
     found = getattr(network, name, None)
     if not callable(found):
         raise MissingOutputError(kind, "it has no forward_features and forward_head")
     return found
 
 
-def _tried_outputs(network: nn.Module, inputs: Tensor, wanted: OutputRequest) -> ModelOutputs:
+def _tried_outputs(network: nn.Module, inputs: Tensor, request: OutputRequest) -> ModelOutputs:
     try:
-        return network_outputs(network, inputs, wanted)
+        return network_outputs(network, inputs, request)
     except MissingOutputError:
         raise
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        kind: Kind = "feature map" if wanted.depths else "embedding"
+        kind: OutputKind = "feature map" if request.depths else "embedding"
         raise MissingOutputError(kind, f"asking for its {kind} fails ({first_line(error)})") from error
 
 
@@ -231,7 +231,7 @@ def _shapes(outputs: ModelOutputs, images: int) -> OutputShapes:
     )
 
 
-def same_logits(found: Tensor, expected: Tensor) -> bool:
+def logits_agree(found: Tensor, expected: Tensor) -> bool:
     """Whether two ways to the logits [B, num_classes] agree but for rounding; on the meta device, in shape."""
     if found.shape != expected.shape:
         return False
@@ -242,8 +242,8 @@ def same_logits(found: Tensor, expected: Tensor) -> bool:
 
 
 @contextmanager
-def undisturbed(network: nn.Module, device: torch.device) -> Iterator[None]:
-    """Puts the network into eval mode for a while, without autograd, and keeps chance as it is."""
+def eval_without_side_effects(network: nn.Module, device: torch.device) -> Iterator[None]:
+    """Puts the network into eval mode for a while, without autograd, and unreleased chance as it is."""
     training = [module for module in network.modules() if module.training]
     cuda = [device] if device.type == "cuda" else []
     try:

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from nas_distill.config import LOCAL_DIR
 from nas_distill.errors import TeacherError, first_line
-from nas_distill.models.loading import brings_its_own, check_name, load_checkpoint, load_local_dir
 from nas_distill.models.student import with_image_size
+from nas_distill.models.weights import brings_its_own, check_name, load_checkpoint, load_local_dir
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class InitialWeights:
     """An architecture, and the network of that kind whose weights are taken.
 
     Attributes:
@@ -34,10 +34,10 @@ class Start:
     folder: Path | None = None
 
 
-def check_start(
+def check_initial_weights(
     model: str, *, arguments: Mapping[str, Any], checkpoint: str | None = None, pretrained: bool = False
 ) -> None:
-    """Checks what can be known before any weights are read; parameters and errors are those of `find_start`."""
+    """Check the arguments of `load_initial_weights` before any weights are read."""
     is_folder = model.startswith(LOCAL_DIR)
     if pretrained and (is_folder or checkpoint is not None):
         other = f"'{model}'" if is_folder else f"teacher.checkpoint={checkpoint}"
@@ -48,7 +48,7 @@ def check_start(
         check_name(model)
 
 
-def find_start(
+def load_initial_weights(
     model: str,
     *,
     arguments: Mapping[str, Any],
@@ -57,7 +57,7 @@ def find_start(
     checkpoint: str | None = None,
     pretrained: bool = False,
     trust_pickle: bool = False,
-) -> Start:
+) -> InitialWeights:
     """Returns what a training begins with.
 
     Args:
@@ -73,21 +73,21 @@ def find_start(
     Raises:
         TeacherError: It cannot be found or read, or two sources of weights are given.
     """
-    check_start(model, arguments=arguments, checkpoint=checkpoint, pretrained=pretrained)
+    check_initial_weights(model, arguments=arguments, checkpoint=checkpoint, pretrained=pretrained)
     if model.startswith(LOCAL_DIR):
         folder = Path(model.removeprefix(LOCAL_DIR))
         network, arguments = load_local_dir(folder, trust_pickle=trust_pickle)
         architecture = str(network.pretrained_cfg["architecture"])  # type: ignore[index]
-        return Start(architecture=architecture, arguments=arguments, network=network, folder=folder)
+        return InitialWeights(architecture=architecture, arguments=arguments, network=network, folder=folder)
     if checkpoint is not None:
         path = Path(checkpoint)
         network = load_checkpoint(model, arguments, path, num_classes=num_classes, trust_pickle=trust_pickle)
-        return Start(architecture=model, arguments=arguments, network=network, folder=path.parent)
+        return InitialWeights(architecture=model, arguments=arguments, network=network, folder=path.parent)
     own = _pretrained(model, with_image_size(model, arguments, image_size)) if pretrained else None
-    return Start(architecture=model, arguments=arguments, network=own)
+    return InitialWeights(architecture=model, arguments=arguments, network=own)
 
 
-def take_weights(network: nn.Module, source: nn.Module) -> None:
+def copy_weights(network: nn.Module, source: nn.Module) -> None:
     """Copies the weights of `source` into `network`, which is of the same kind.
 
     Its classifier stays fresh when the number of outputs differs, and its first convolution is adapted by timm to
@@ -133,14 +133,14 @@ def _but_for_channels(weight: Tensor) -> tuple[int, ...]:
     return (*weight.shape[:1], *weight.shape[2:])
 
 
-def _with_channels(weight: Tensor, wanted: Tensor) -> Tensor:
+def _with_channels(weight: Tensor, target: Tensor) -> Tensor:
     try:
-        adapted: Tensor = adapt_input_conv(wanted.shape[1], weight)
+        adapted: Tensor = adapt_input_conv(target.shape[1], weight)
     except NotImplementedError:  # timm adapts the weights of three channels alone, and returns some others unchanged
         adapted = weight
-    if adapted.shape != wanted.shape:
+    if adapted.shape != target.shape:
         raise TeacherError(
-            f"teacher.checkpoint: the weights take {weight.shape[1]} channels, the data have {wanted.shape[1]}, and "
+            f"teacher.checkpoint: the weights take {weight.shape[1]} channels, the data have {target.shape[1]}, and "
             f"timm cannot adapt them; set data.channels={weight.shape[1]}"
         )
     return adapted

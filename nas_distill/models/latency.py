@@ -7,7 +7,7 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch.utils.benchmark import Timer
 
 from nas_distill.models.student import build_student
-from nas_distill.models.through_teacher import TeacherHead
+from nas_distill.models.teacher_head import TeacherHead
 from nas_distill.records import StudentSpec
 from nas_distill.records.base import Record
 
@@ -32,7 +32,7 @@ def measure_latency(
     num_classes: int,
     channels: int,
     image_size: int,
-    through: TeacherHead | None = None,
+    teacher_head: TeacherHead | None = None,
     min_run_time_s: float = MIN_RUN_TIME_S,
 ) -> Latency:
     """Returns how long a candidate with fresh weights takes, by `torch.utils.benchmark` (warmed up, median of blocks).
@@ -44,7 +44,7 @@ def measure_latency(
         num_classes: Outputs.
         channels: Input channels.
         image_size: Input height and width, pixels.
-        through: The teacher's classifier, when the student answers through it.
+        teacher_head: The teacher's classifier, when the student answers through it.
         min_run_time_s: Seconds to measure for, at least.
 
     Raises:
@@ -52,7 +52,7 @@ def measure_latency(
     """
     with torch.random.fork_rng(devices=[]):  # the weights drawn here are nobody's
         network = build_student(
-            spec, num_classes=num_classes, channels=channels, image_size=image_size, through=through
+            spec, num_classes=num_classes, channels=channels, image_size=image_size, teacher_head=teacher_head
         ).eval()
     image = torch.zeros(1, channels, image_size, image_size)
     with torch.inference_mode():

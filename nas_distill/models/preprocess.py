@@ -17,7 +17,7 @@ class Preprocess:
     Attributes:
         mean: Per channel, on the 0 to 1 scale.
         std: Per channel, on the 0 to 1 scale, above 0.
-        image_size: Height and width that the network takes, pixels; None keeps the images' own.
+        image_size: Height and width that the network takes, pixels; None unreleased the images' own.
     """
 
     mean: tuple[float, ...]

@@ -19,7 +19,7 @@ from nas_distill.run_directory.files import read_record
 from nas_distill.run_directory.layout import RunDirectory
 
 _THROUGH = ("backbone.", "projector.", "classifier.")
-"""How the tensors of a student are named that answers through its teacher's classifier (`through_teacher`)."""
+"""How the tensors of a student are named that answers through its teacher's classifier (`uses_teacher_head`)."""
 
 
 class _Images(Record):
@@ -36,7 +36,7 @@ class _Images(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class StudentProvenance:
     """Where a teacher comes from that was a student.
 
     Attributes:
@@ -96,7 +96,7 @@ def load_run_student(model: str, *, image_size: int | None = None) -> Teacher:
     )
 
 
-def student_origin(model: str) -> Origin:
+def student_provenance(model: str) -> StudentProvenance:
     """Returns where the student `run:RUN/TRIAL` comes from.
 
     Raises:
@@ -117,7 +117,7 @@ def student_origin(model: str) -> Origin:
         _, record = _trial(f"{RUN}{run.path}/{assistant}")
         distilled.insert(0, _link(name, record))
         assistant = record.assistant
-    return Origin(
+    return StudentProvenance(
         trained_on_data_id=_images(model, run).data_id,
         lineage=(*(teacher.lineage or (first,)), *distilled),
     )

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 from torch import Tensor, nn
 
-from nas_distill.models.features import features_and_maps, undisturbed
+from nas_distill.models.features import eval_without_side_effects, features_and_maps
 
 
-def cut_body(network: nn.Module, inputs: Tensor) -> nn.Module:
+def copy_body(network: nn.Module, inputs: Tensor) -> nn.Module:
     """Returns a copy of a network without what only its `forward_head` runs through; `inputs` show what that is.
 
     Args:
@@ -25,7 +25,7 @@ def cut_body(network: nn.Module, inputs: Tensor) -> nn.Module:
     return _copy_without(network, dropped)
 
 
-def cut_head(network: nn.Module, inputs: Tensor) -> nn.Module:
+def copy_head(network: nn.Module, inputs: Tensor) -> nn.Module:
     """Returns a copy of what a network's `forward_head` runs through, as a network that has only this method's use.
 
     What is no module's but the network's own (class tokens, positions) is not kept.
@@ -49,7 +49,7 @@ def cut_head(network: nn.Module, inputs: Tensor) -> nn.Module:
 def _halves(network: nn.Module, inputs: Tensor) -> tuple[set[nn.Module], set[nn.Module]]:
     """Returns the modules that are called on the way to the features, and those that are called after it."""
     features: list[Tensor] = []
-    with undisturbed(network, inputs.device):
+    with eval_without_side_effects(network, inputs.device):
         body = _called(network, lambda: features.append(features_and_maps(network, inputs, (1.0,))[0]))
         head = _called(network, lambda: network.forward_head(features[0]))  # type: ignore[operator]
     return body, head

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from nas_distill.errors import SpaceError, nearest_names
 from nas_distill.model_outputs import OutputRequest, OutputShapes
-from nas_distill.models.features import LOGITS_ALONE, MissingOutputError, check_outputs, output_shapes
-from nas_distill.models.through_teacher import TeacherHead, ThroughTeacher
+from nas_distill.models.features import LOGITS_ONLY, MissingOutputError, check_outputs, output_shapes
+from nas_distill.models.teacher_head import StudentWithTeacherHead, TeacherHead
 from nas_distill.records import StudentSpec
 
 _DECIDED_ELSEWHERE = {
@@ -33,8 +33,8 @@ def build_student(
     drop_rate: float = 0.0,
     drop_path_rate: float = 0.0,
     device: torch.device | str = "cpu",
-    through: TeacherHead | None = None,
-    wanted: OutputRequest = LOGITS_ALONE,
+    teacher_head: TeacherHead | None = None,
+    request: OutputRequest = LOGITS_ONLY,
 ) -> nn.Module:
     """Builds a candidate with fresh weights from torch's current random state.
 
@@ -46,9 +46,9 @@ def build_student(
         drop_rate: Dropout before the classifier; architectures without it are built without.
         drop_path_rate: Stochastic depth; architectures without it are built without.
         device: Where the weights live; "meta" allocates none.
-        through: The teacher's classifier, when the student answers through it instead of one of its own (SimKD);
+        teacher_head: The teacher's classifier, when the student answers through it instead of one of its own (SimKD);
             dropout before the classifier is left out with the student's own.
-        wanted: Signals that losses will compare; on the meta device the network is asked for them too.
+        request: Signals that losses will compare; on the meta device the network is asked for them too.
 
     Returns:
         A module that maps float [B, channels, image_size, image_size] to logits [B, num_classes].
@@ -72,10 +72,10 @@ def build_student(
     if image.is_meta:
         _try_on_one_image(model, spec, image, num_classes)
     try:
-        if through is not None:
-            model = ThroughTeacher(model, through, inputs=image)
-        if image.is_meta and wanted.more_than_logits:
-            output_shapes(model, image, wanted)
+        if teacher_head is not None:
+            model = StudentWithTeacherHead(model, teacher_head, inputs=image)
+        if image.is_meta and request.more_than_logits:
+            output_shapes(model, image, request)
     except MissingOutputError as error:
         raise SpaceError(_rejection(spec, _lack(error))) from error
     return model
@@ -88,19 +88,19 @@ def with_image_size(architecture: str, arguments: Mapping[str, Any], image_size:
     return {**sized, **arguments}
 
 
-def check_student(network: nn.Module, inputs: Tensor, wanted: OutputRequest) -> OutputShapes:
+def check_student(network: nn.Module, inputs: Tensor, request: OutputRequest) -> OutputShapes:
     """Returns the shapes of a student's signals for one image, after checking that they lead to its logits.
 
     Args:
         network: As built; training mode, statistics and chance stay as they are.
         inputs: float [B, channels, H, W] on its device, to try it on.
-        wanted: Which signals.
+        request: Which signals.
 
     Raises:
         SpaceError: It has no such signals, or they lead to other logits.
     """
     try:
-        return check_outputs(network, inputs, wanted)
+        return check_outputs(network, inputs, request)
     except MissingOutputError as error:
         config = getattr(network, "pretrained_cfg", None) or {}
         name = config.get("architecture", type(network).__name__)

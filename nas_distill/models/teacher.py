@@ -14,18 +14,18 @@ from torch import nn
 
 from nas_distill.config import LOCAL_DIR, RUN
 from nas_distill.errors import TeacherError, first_line
-from nas_distill.models.loading import (
+from nas_distill.models.preprocess import Preprocess
+from nas_distill.models.run_student import load_run_student
+from nas_distill.models.teacher_network import Teacher
+from nas_distill.models.weights import (
     CONFIG,
     WEIGHTS,
     brings_its_own,
     check_name,
     load_checkpoint,
     load_local_dir,
+    save_weights,
 )
-from nas_distill.models.preprocess import Preprocess
-from nas_distill.models.run_student import load_run_student
-from nas_distill.models.teacher_network import Teacher
-from nas_distill.models.weights import save_weights
 from nas_distill.run_directory.files import write_text
 
 __all__ = ["Teacher", "load_teacher", "save_local_dir"]

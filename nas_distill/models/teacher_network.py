@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from nas_distill.errors import TeacherError
 from nas_distill.model_outputs import ModelOutputs, OutputRequest, OutputShapes
-from nas_distill.models.features import Kind, MissingOutputError, check_outputs, network_outputs
+from nas_distill.models.features import MissingOutputError, OutputKind, check_outputs, network_outputs
 from nas_distill.models.preprocess import Preprocess
-from nas_distill.models.through_teacher import TeacherHead, take_head
+from nas_distill.models.teacher_head import TeacherHead, copy_teacher_head
 from nas_distill.models.weights import weights_sha256
 
-_FIELDS: dict[Kind, str] = {"embedding": "teacher.embeddings", "feature map": "teacher.model"}
-_WAYS_OUT: dict[Kind, str] = {
+_FIELDS: dict[OutputKind, str] = {"embedding": "teacher.embeddings", "feature map": "teacher.model"}
+_WAYS_OUT: dict[OutputKind, str] = {
     "embedding": "set teacher.embeddings=false and take losses without embeddings, or use a teacher with timm's "
     "forward_features and forward_head(pre_logits=True)",
     "feature map": "take losses of logits or embeddings, or a teacher with timm's forward_intermediates and "
@@ -73,7 +73,7 @@ class Teacher(nn.Module):
         del mode
         return super().train(False)
 
-    def settle(self, device: torch.device) -> Self:
+    def to_device(self, device: torch.device) -> Self:
         """Moves to `device`, in the memory layout in which float32 convolutions are fastest there; returns itself."""
         # Convolutions on CPUs gain 2 to 35 percent. On GPUs channels-last kernels need half precision or TF32.
         moved = self.to(device)
@@ -87,36 +87,36 @@ class Teacher(nn.Module):
         return logits.float()
 
     @torch.no_grad()
-    def outputs(self, images: Tensor, wanted: OutputRequest) -> ModelOutputs:
+    def outputs(self, images: Tensor, request: OutputRequest) -> ModelOutputs:
         """Returns what the network says of images, float32 (`anatomy.network_signals`).
 
         Args:
             images: uint8 [B, C, H, W].
-            wanted: Which signals; `check_signals` has accepted it.
+            request: Which signals; `check_signals` has accepted it.
 
         Raises:
             TeacherError: The network has no such signals.
         """
-        with _full_float32(images.device), self._saying_what_it_lacks():
-            logits, embedding, maps = network_outputs(self.network, self.preprocess(images), wanted)
+        with _full_float32(images.device), self._as_teacher_error():
+            logits, embedding, maps = network_outputs(self.network, self.preprocess(images), request)
         return ModelOutputs(
             logits.float(),
             None if embedding is None else embedding.float(),
             tuple(feature_map.float() for feature_map in maps),
         )
 
-    def check_outputs(self, images: Tensor, wanted: OutputRequest) -> OutputShapes:
+    def check_outputs(self, images: Tensor, request: OutputRequest) -> OutputShapes:
         """Returns the shapes of one image's signals, after checking that they lead to the very logits of `forward`.
 
         Args:
             images: uint8 [B, C, H, W] to try it on.
-            wanted: Which signals.
+            request: Which signals.
 
         Raises:
             TeacherError: The network has no such signals, asking for them fails, or they lead to other logits.
         """
-        with _full_float32(images.device), self._saying_what_it_lacks():
-            return check_outputs(self.network, self.preprocess(images), wanted)
+        with _full_float32(images.device), self._as_teacher_error():
+            return check_outputs(self.network, self.preprocess(images), request)
 
     def head(self) -> TeacherHead:
         """Returns a copy of its classifier from the pooled feature map on, for students that answer through it.
@@ -129,7 +129,7 @@ class Teacher(nn.Module):
         images = images.to(next(self.network.parameters()).device)
         try:
             with _full_float32(images.device):
-                return take_head(self.network, self.preprocess(images))
+                return copy_teacher_head(self.network, self.preprocess(images))
         except MissingOutputError as error:
             raise TeacherError(
                 f"teacher.model: no student can answer through {self.architecture}'s classifier: {error.reason}; take "
@@ -141,7 +141,7 @@ class Teacher(nn.Module):
         return weights_sha256(self.network)
 
     @contextmanager
-    def _saying_what_it_lacks(self) -> Iterator[None]:
+    def _as_teacher_error(self) -> Iterator[None]:
         try:
             yield
         except MissingOutputError as error:

@@ -93,7 +93,7 @@ class DistillationState:
             parts: Mean of each loss part over it.
             answer: From uint8 images to the logits of the evaluated weights, in eval mode.
         """
-        if not self.loss.asks_teacher:
+        if not self.loss.uses_teacher:
             return
         self._term.epoch_done(self.loss.teacher_mean(parts))
         if self._watch is not None and epoch > 0:
@@ -135,7 +135,7 @@ class DistillationState:
             for batch in batches:
                 with torch.no_grad():
                     logits = answer(batch.images).float()
-                teacher = targets.outputs(view, batch.indices, batch.images, self.loss.wanted)
+                teacher = targets.outputs(view, batch.indices, batch.images, self.loss.required_outputs)
                 pull = self._pull_towards(teacher, batch.targets)
                 found.append(alignments(logits, pull, batch.targets, teacher.logits))
             return torch.cat(found).cpu()
@@ -153,9 +153,9 @@ def _shapes(
     network: nn.Module, recipe: Recipe, data: TrainingData, targets: Targets | None, device: torch.device
 ) -> tuple[OutputShapes, OutputShapes]:
     """Returns the shapes of the student's and the teacher's signals, as far as the recipe's losses want them."""
-    wanted = required_outputs(recipe)
-    if not wanted.more_than_logits:
+    request = required_outputs(recipe)
+    if not request.more_than_logits:
         return OutputShapes(), OutputShapes()
     assert targets is not None
     (batch,) = data.train.batches(data.positions[:_SAMPLE], _SAMPLE, device=device)
-    return check_student(network, data.preprocess(batch.images), wanted), targets.shapes(batch.images, wanted)
+    return check_student(network, data.preprocess(batch.images), request), targets.shapes(batch.images, request)

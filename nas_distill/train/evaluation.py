@@ -15,7 +15,7 @@ from nas_distill.knowledge.features import feature_positions
 from nas_distill.knowledge.store import ReferenceAnswers
 from nas_distill.model_outputs import ModelOutputs
 from nas_distill.models.memory import with_halved_batches
-from nas_distill.train.metrics import Answers, Tally, tally
+from nas_distill.train.metrics import MetricSums, SplitMetrics, metric_sums
 
 _PIXELS = 2**20
 _LARGEST_BATCH = 512
@@ -36,13 +36,13 @@ class Reference:
     """
 
     validation: Tensor
-    teacher: Answers
+    teacher: SplitMetrics
     subset_indices: Tensor
     subset: Tensor
     features: Tensor | None = None
 
     @classmethod
-    def of(cls, stored: ReferenceAnswers, labels: Tensor, device: torch.device) -> Reference:
+    def from_store(cls, stored: ReferenceAnswers, labels: Tensor, device: torch.device) -> Reference:
         """Takes the stored answers, to the device where they are small.
 
         Args:
@@ -58,13 +58,13 @@ class Reference:
         parts = zip(answers, torch.split(labels, _LARGEST_BATCH), strict=True)
         return cls(
             validation=near(stored.validation),
-            teacher=_total(tally(logits, truth) for logits, truth in parts).answers(),
+            teacher=_total(metric_sums(logits, truth) for logits, truth in parts).metrics(),
             subset_indices=stored.subset_indices,
             subset=near(stored.subset),
             features=stored.features,
         )
 
-    def only_of(self, positions: Tensor) -> Reference:
+    def restricted_to(self, positions: Tensor) -> Reference:
         """Returns the reference of a student that is trained on some of the training images.
 
         Args:
@@ -72,7 +72,7 @@ class Reference:
         """
         return self._keeping(torch.isin(self.subset_indices, positions))
 
-    def without(self, indices: Tensor, answers: Tensor, labels: Tensor) -> Reference:
+    def for_fold(self, indices: Tensor, answers: Tensor, labels: Tensor) -> Reference:
         """Returns the reference of a student that is measured on part of the training split and trained on the rest.
 
         Args:
@@ -80,7 +80,7 @@ class Reference:
             answers: float32 [V, C], the teacher's answers to them.
             labels: int64 [V], their labels.
         """
-        teacher = tally(answers, labels.to(answers.device)).answers()
+        teacher = metric_sums(answers, labels.to(answers.device)).metrics()
         return replace(
             self._keeping(~torch.isin(self.subset_indices, indices)), validation=answers, teacher=teacher, features=None
         )
@@ -96,7 +96,7 @@ def evaluate(
     device: torch.device,
     indices: Tensor | None = None,
     teacher_logits: Tensor | None = None,
-) -> Tally:
+) -> MetricSums:
     """Measures the answers of a network to plain images; nothing waits for the device before the end.
 
     Args:
@@ -121,7 +121,7 @@ def measure(
     device: torch.device,
     indices: Tensor | None = None,
     teacher_logits: Tensor | None = None,
-) -> tuple[Tally, Tensor | None]:
+) -> tuple[MetricSums, Tensor | None]:
     """Measures as `evaluate` does, and returns the network's features of some images from the same pass.
 
     Args:
@@ -138,7 +138,7 @@ def measure(
     is_kept = torch.zeros(len(order), dtype=torch.bool)
     is_kept[feature_positions(len(order))] = True
 
-    def in_batches_of(size: int) -> tuple[Tally, Tensor | None]:
+    def in_batches_of(size: int) -> tuple[MetricSums, Tensor | None]:
         return _pass(answer, split.batches(order, size, device=device), size, teacher_logits, is_kept)
 
     return with_halved_batches(in_batches_of, batch_size(split.manifest.image_size), device)
@@ -150,15 +150,15 @@ def _pass(
     size: int,
     teacher_logits: Tensor | None,
     is_kept: Tensor,
-) -> tuple[Tally, Tensor | None]:
-    total: Tally | None = None
+) -> tuple[MetricSums, Tensor | None]:
+    total: MetricSums | None = None
     features: list[Tensor] = []
     with torch.inference_mode():
         for number, batch in enumerate(batches):
             rows = slice(number * size, number * size + len(batch.labels))
             teacher = None if teacher_logits is None else teacher_logits[rows].to(batch.labels.device)
             said = answer(batch.images)
-            found = tally(said.logits.float(), batch.labels, teacher)
+            found = metric_sums(said.logits.float(), batch.labels, teacher)
             total = found if total is None else total + found
             if said.embedding is not None:
                 features.append(said.embedding[is_kept[rows].to(said.embedding.device)].float().cpu())
@@ -166,8 +166,8 @@ def _pass(
     return total, torch.cat(features) if features else None
 
 
-def _total(tallies: Iterable[Tally]) -> Tally:
-    return reduce(add, tallies)
+def _total(parts: Iterable[MetricSums]) -> MetricSums:
+    return reduce(add, parts)
 
 
 def batch_size(image_size: int) -> int:

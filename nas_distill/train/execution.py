@@ -50,7 +50,7 @@ _BYTE_FORMATS: dict[MemoryFormat, torch.memory_format] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Probed:
+class ProbeResult:
     """What the probe found of one option.
 
     Attributes:
@@ -71,7 +71,7 @@ class Probed:
         return self.answer_error <= ANSWER_TOLERANCE and self.gradient_cosine >= GRADIENT_TOLERANCE
 
 
-def options(config: ExecutionConfig, network: nn.Module) -> list[Execution]:
+def candidate_executions(config: ExecutionConfig, network: nn.Module) -> list[Execution]:
     """Returns what `config` leaves open, makes a difference to `network` and is safe for it, plainest first."""
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     formats = _open(config.memory_format, tuple(_BYTE_FORMATS), matters=len(convolutions) > 1)
@@ -86,11 +86,11 @@ def options(config: ExecutionConfig, network: nn.Module) -> list[Execution]:
     ]
 
 
-def settle(network: nn.Module, execution: Execution) -> nn.Module:
+def apply_execution(network: nn.Module, execution: Execution) -> nn.Module:
     """Brings `network` into the memory format and to the attention of `execution`; returns it."""
     for module in _attentions(network):
         module.fused_attn = execution.attention == "fused"  # type: ignore[assignment]
-    return network.to(memory_format=byte_format(execution))
+    return network.to(memory_format=torch_memory_format(execution))
 
 
 def choose_execution(
@@ -104,7 +104,7 @@ def choose_execution(
         config: What is fixed and what is left open.
         steps: How many steps the training will take; short trainings are not probed.
     """
-    open_options = options(config, network)
+    open_options = candidate_executions(config, network)
     if len(open_options) == 1 or steps < _LEAST_STEPS:
         return open_options[0]
     try:
@@ -115,14 +115,14 @@ def choose_execution(
     return chosen
 
 
-def fastest(probed: Sequence[Probed]) -> Execution:
+def fastest(probed: Sequence[ProbeResult]) -> Execution:
     """Returns the fastest correct option that clearly beats the first, or the first."""
     plain = probed[0]
     best = min((found for found in probed if found.correct), key=lambda found: found.step_s, default=plain)
     return best.execution if best.step_s <= _CLEAR_WIN * plain.step_s else plain.execution
 
 
-def probe(network: nn.Module, images: Tensor, labels: Tensor, among: Sequence[Execution]) -> list[Probed]:
+def probe(network: nn.Module, images: Tensor, labels: Tensor, among: Sequence[Execution]) -> list[ProbeResult]:
     """Times forward and backward passes of every option that works here, in turns, on copies of `network`.
 
     Args:
@@ -132,17 +132,17 @@ def probe(network: nn.Module, images: Tensor, labels: Tensor, among: Sequence[Ex
         among: The options; the first is what the others are compared with.
     """
     with _random_state_kept(images.device):
-        plain = _Contender(network, images, labels, among[0])
+        plain = _ProbeRun(network, images, labels, among[0])
         plain_answer = plain.answer()
         found = [(plain, 0.0, 1.0)]
         for execution in among[1:]:
             with _no_option():
-                contender = _Contender(network, images, labels, execution)
-                found.append((contender, *_compared(contender.answer(), plain_answer)))
-        rounds = [[contender.timed_step() for contender, _, _ in found] for _ in range(_ROUNDS)]
+                run = _ProbeRun(network, images, labels, execution)
+                found.append((run, *_compared(run.answer(), plain_answer)))
+        rounds = [[run.timed_step() for run, _, _ in found] for _ in range(_ROUNDS)]
     return [
-        Probed(execution=contender.execution, step_s=min(seconds), answer_error=error, gradient_cosine=cosine)
-        for (contender, error, cosine), seconds in zip(found, zip(*rounds, strict=True), strict=True)
+        ProbeResult(execution=run.execution, step_s=min(seconds), answer_error=error, gradient_cosine=cosine)
+        for (run, error, cosine), seconds in zip(found, zip(*rounds, strict=True), strict=True)
     ]
 
 
@@ -151,7 +151,7 @@ def autocast(execution: Execution, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=execution.precision == "bfloat16")
 
 
-def byte_format(execution: Execution) -> torch.memory_format:
+def torch_memory_format(execution: Execution) -> torch.memory_format:
     """Returns torch's name of the memory format."""
     return _BYTE_FORMATS[execution.memory_format]
 
@@ -182,17 +182,17 @@ def _attentions(network: nn.Module) -> Iterator[nn.Module]:
     return (module for module in network.modules() if hasattr(module, "fused_attn"))
 
 
-class _Contender:
+class _ProbeRun:
     """One option at work on its own copy of the network."""
 
     def __init__(self, network: nn.Module, images: Tensor, labels: Tensor, execution: Execution) -> None:
         self.execution = execution
-        self._network = settle(copy.deepcopy(network), execution)
-        self._images = images.contiguous(memory_format=byte_format(execution))
+        self._network = apply_execution(copy.deepcopy(network), execution)
+        self._images = images.contiguous(memory_format=torch_memory_format(execution))
         self._labels = labels
 
     def answer(self) -> tuple[Tensor, Tensor]:
-        """Returns logits and gradient of one step, float32, under the same random numbers for every contender."""
+        """Returns logits and gradient of one step, float32, under the same random numbers for every run."""
         torch.manual_seed(0)
         logits = self._step()
         gradients = [p.grad.float().flatten() for p in self._network.parameters() if p.grad is not None]

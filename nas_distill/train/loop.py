@@ -25,11 +25,11 @@ from nas_distill.knowledge.targets import Targets
 from nas_distill.losses.registry import TOTAL
 from nas_distill.models.memory import is_context_lost
 from nas_distill.records import EpochMetrics, Execution, Recipe
-from nas_distill.train.answering import logits_of, outputs_of
 from nas_distill.train.distillation_state import DistillationState
 from nas_distill.train.evaluation import Reference, evaluate, measure
-from nas_distill.train.execution import byte_format, choose_execution, settle
-from nas_distill.train.metrics import Tally, gap_points, linear_cka
+from nas_distill.train.evaluator import logits_function, outputs_function
+from nas_distill.train.execution import apply_execution, choose_execution, torch_memory_format
+from nas_distill.train.metrics import MetricSums, gap_points, linear_cka
 from nas_distill.train.optimisation import align_state, make_average, make_optimizer, make_schedule, steps_per_epoch
 from nas_distill.train.step import Stepper
 from nas_distill.train.training_data import TrainingData
@@ -80,7 +80,7 @@ class Trainer:
             self._network, recipe=recipe, data=data, targets=targets, seed=seed, device=device
         )
         self._positions = self._distillation.positions
-        self._reference = None if reference is None else reference.only_of(self._positions)
+        self._reference = None if reference is None else reference.restricted_to(self._positions)
         self._wanted = execution or ExecutionConfig()
         self._steps = steps_per_epoch(len(self._positions), recipe.batch_size)
         self._optimizer = make_optimizer(network, recipe, learned=list(self._distillation.loss.parameters()))
@@ -91,7 +91,7 @@ class Trainer:
         self._best_score = (-math.inf, -math.inf)
         self._best_weights: dict[str, Tensor] | None = None
         self._stepper: Stepper | None = None
-        assert targets is not None or not self._distillation.loss.asks_teacher
+        assert targets is not None or not self._distillation.loss.uses_teacher
 
     def is_finished(self) -> bool:
         """Whether all epochs are trained, or early stopping ended the training."""
@@ -108,7 +108,7 @@ class Trainer:
         """
         started = time.perf_counter()
         epoch = self.epochs_done
-        with _ends_the_trial(f"epoch {epoch + 1}"):
+        with _as_trial_error(f"epoch {epoch + 1}"):
             parts = self._train_epoch(epoch)
         loss = parts.pop(TOTAL)
         if not math.isfinite(loss):
@@ -128,7 +128,7 @@ class Trainer:
         Raises:
             TrialError: As from `run_epoch`.
         """
-        with _ends_the_trial("the first steps"):
+        with _as_trial_error("the first steps"):
             self._train_epoch(0, limit=steps)
             self.measure()
 
@@ -142,7 +142,7 @@ class Trainer:
         """Classes for which the teacher's terms were dropped (`Adaptation.release`)."""
         return self._distillation.released
 
-    def measure(self) -> Tally:
+    def measure(self) -> MetricSums:
         """Measures the evaluated weights on validation, in float32."""
         teacher_logits = None if self._reference is None else self._reference.validation
         return evaluate(
@@ -153,7 +153,7 @@ class Trainer:
             teacher_logits=teacher_logits,
         )
 
-    def measure_kept(self) -> tuple[Tally, float | None]:
+    def measure_final(self) -> tuple[MetricSums, float | None]:
         """Measures the kept weights on validation in one pass, the similarity of their features to the teacher's too.
 
         Returns:
@@ -162,7 +162,9 @@ class Trainer:
         assert self._reference is not None
         (some,) = self._data.train.batches(self._positions[:_SAMPLE], _SAMPLE, device=self._device)
         found, features = measure(
-            outputs_of(self._evaluated(), self._data.preprocess, byte_format(self.execution), some.images),
+            outputs_function(
+                self._evaluated(), self._data.preprocess, torch_memory_format(self.execution), some.images
+            ),
             self._data.validation,
             device=self._device,
             indices=self._data.validation_indices,
@@ -171,7 +173,7 @@ class Trainer:
         theirs = self._reference.features
         return found, None if features is None or theirs is None else linear_cka(features, theirs)
 
-    def measure_on(self, split: ImageSplit, teacher_logits: Tensor) -> Tally:
+    def measure_on(self, split: ImageSplit, teacher_logits: Tensor) -> MetricSums:
         """Measures the evaluated weights on another split.
 
         Args:
@@ -180,7 +182,7 @@ class Trainer:
         """
         return evaluate(self._answering(), split, device=self._device, teacher_logits=teacher_logits)
 
-    def measure_subset(self) -> Tally:
+    def measure_subset(self) -> MetricSums:
         """Measures the evaluated weights on what of the fixed training subset was trained on, without augmentation."""
         assert self._reference is not None
         return evaluate(
@@ -191,7 +193,7 @@ class Trainer:
             teacher_logits=self._reference.subset,
         )
 
-    def keep(self) -> nn.Module:
+    def finish(self) -> nn.Module:
         """Ends the training: returns the network with the weights that are kept, which are measured from then on."""
         network = self._evaluated()
         if self._best_weights is not None and self._best_epoch != self.epochs_done:
@@ -237,7 +239,7 @@ class Trainer:
         return self._network if self._average is None else self._average.module
 
     def _answering(self) -> Callable[[Tensor], Tensor]:
-        return logits_of(self._evaluated(), self._data.preprocess, byte_format(self.execution))
+        return logits_function(self._evaluated(), self._data.preprocess, torch_memory_format(self.execution))
 
     def _train_epoch(self, epoch: int, limit: int | None = None) -> dict[str, float]:
         """Returns the mean of every loss part over the epoch, or over its first `limit` steps."""
@@ -271,8 +273,8 @@ class Trainer:
         return choose_execution(self._network, batch, self._wanted, steps=self._steps * self._recipe.epochs)
 
     def _make_stepper(self, execution: Execution) -> Stepper:
-        self._evaluated().to(memory_format=byte_format(execution))
-        settle(self._network, execution)
+        self._evaluated().to(memory_format=torch_memory_format(execution))
+        apply_execution(self._network, execution)
         align_state(self._optimizer)
         return Stepper(
             self._network,
@@ -286,8 +288,8 @@ class Trainer:
             device=self._device,
         )
 
-    def _describe(self, measured: Tally, loss: float, parts: dict[str, float], started: float) -> EpochMetrics:
-        answers = measured.answers()
+    def _describe(self, measured: MetricSums, loss: float, parts: dict[str, float], started: float) -> EpochMetrics:
+        answers = measured.metrics()
         if (answers.top1, -answers.nll_nats) > self._best_score and self._recipe.early_stopping_patience > 0:
             self._best_score = (answers.top1, -answers.nll_nats)
             self._best_epoch = self.epochs_done
@@ -313,7 +315,7 @@ class Trainer:
 
 
 @contextmanager
-def _ends_the_trial(what: str) -> Iterator[None]:
+def _as_trial_error(what: str) -> Iterator[None]:
     """Turns what torch refuses into the trial's end, but for a lost GPU context: with that a new worker must go on."""
     try:
         yield

@@ -18,7 +18,7 @@ ECE_BINS = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
+class SplitMetrics:
     """How one network answers one split.
 
     Attributes:
@@ -38,7 +38,7 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class TeacherComparison:
     """How two networks' answers to one split compare.
 
     Attributes:
@@ -51,7 +51,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Tally:
+class MetricSums:
     """Sums over images from which every metric follows; the tallies of a split's batches add up to the split's.
 
     Attributes:
@@ -73,8 +73,8 @@ class Tally:
     overconfidence: Tensor
     finite: Tensor
 
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(
+    def __add__(self, other: MetricSums) -> MetricSums:
+        return MetricSums(
             counts=self.counts + other.counts,
             hits=self.hits + other.hits,
             nll=self.nll + other.nll,
@@ -84,11 +84,11 @@ class Tally:
             finite=self.finite & other.finite,
         )
 
-    def answers(self) -> Answers:
+    def metrics(self) -> SplitMetrics:
         """Returns the network's own worth."""
         counts, hits = self.counts.tolist(), self.hits.tolist()
         images = sum(counts)
-        return Answers(
+        return SplitMetrics(
             top1=sum(hits) / images,
             nll_nats=self.nll.item() / images,
             class_counts=tuple(counts),
@@ -97,16 +97,16 @@ class Tally:
             ece=min(self.overconfidence.abs().sum().item() / images, 1.0),
         )
 
-    def comparison(self) -> Comparison:
+    def comparison(self) -> TeacherComparison:
         """Returns agreement with the teacher and divergence from it."""
         images = int(self.counts.sum())
         # Rounding can take the divergence below 0.
-        return Comparison(
+        return TeacherComparison(
             agreement=self.agreeing.item() / images, divergence_nats=max(self.divergence.item() / images, 0.0)
         )
 
 
-def tally(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None) -> Tally:
+def metric_sums(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None) -> MetricSums:
     """Returns the sums over a batch of images.
 
     Args:
@@ -127,7 +127,7 @@ def tally(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None) 
         divergence = (teacher.exp() * (teacher - likelihoods)).sum()
     # One-hot sums, because bincount waits for the device.
     is_class = labels[:, None] == torch.arange(classes, device=labels.device)
-    return Tally(
+    return MetricSums(
         counts=is_class.sum(dim=0),
         hits=(is_class & (predicted == labels)[:, None]).sum(dim=0),
         nll=nll_loss(likelihoods, labels, reduction="sum"),
@@ -166,7 +166,7 @@ def gap_points(teacher_top1: float, student_top1: float) -> float:
     return round(100.0 * (teacher_top1 - student_top1), 9)
 
 
-def class_gaps(teacher: Answers, student: Answers) -> tuple[float | None, ...]:
+def class_gaps(teacher: SplitMetrics, student: SplitMetrics) -> tuple[float | None, ...]:
     """Returns the gap of each class, percentage points; None for a class without images."""
     return tuple(
         None if mine is None or theirs is None else gap_points(theirs, mine)

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot, softmax
 
 from nas_distill.errors import ConfigError
-from nas_distill.losses.functional.numerics import hard_labels, wide
+from nas_distill.losses.functional.numerics import at_least_float32, hard_labels
 
 LEAST_IMAGES = 5
 """Held-out images of a class that it takes to release it."""
@@ -104,7 +104,7 @@ def alignments(
         float32 [M] (float64 of float64), without a gradient.
     """
     # A copy, since what was computed in inference mode can have no gradient.
-    logits = wide(student_logits.detach()).clone().requires_grad_()
+    logits = at_least_float32(student_logits.detach()).clone().requires_grad_()
     with torch.enable_grad():
         (pull,) = torch.autograd.grad(loss(logits), logits)
     shares = targets if targets.is_floating_point() else one_hot(targets, logits.shape[1])

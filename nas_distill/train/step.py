@@ -23,7 +23,7 @@ from nas_distill.models.features import network_outputs
 from nas_distill.models.memory import is_out_of_memory
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.records import Execution, Recipe
-from nas_distill.train.execution import autocast, byte_format
+from nas_distill.train.execution import autocast, torch_memory_format
 from nas_distill.train.optimisation import Average
 
 _LEAST_PART = 3
@@ -117,14 +117,14 @@ class Stepper:
         return sums
 
     def _losses(self, batch: ViewBatch, view: int) -> dict[str, Tensor]:
-        images = batch.images.contiguous(memory_format=byte_format(self.execution))
-        wanted = self._loss.wanted
+        images = batch.images.contiguous(memory_format=torch_memory_format(self.execution))
+        request = self._loss.required_outputs
         with autocast(self.execution, self._device):
-            student = network_outputs(self._network, self._preprocess(images), wanted)
+            student = network_outputs(self._network, self._preprocess(images), request)
         teacher = None
-        if self._loss.asks_teacher:
+        if self._loss.uses_teacher:
             assert self._targets is not None
-            teacher = self._targets.outputs(view, batch.indices, batch.images, wanted)
+            teacher = self._targets.outputs(view, batch.indices, batch.images, request)
         parts: dict[str, Tensor] = self._loss(student, teacher, batch.targets)
         return parts
 

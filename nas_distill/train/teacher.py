@@ -16,7 +16,7 @@ from nas_distill.data.splits import ImageSplit, open_split
 from nas_distill.data.views.render import plan_views
 from nas_distill.errors import ConfigError, RunError, SpaceError, TeacherError, TrialError
 from nas_distill.models.cost import measure_cost, measure_module_cost
-from nas_distill.models.initial_weights import Start, check_start, find_start, take_weights
+from nas_distill.models.initial_weights import InitialWeights, check_initial_weights, copy_weights, load_initial_weights
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.student import build_student
 from nas_distill.models.teacher import Teacher, load_teacher, save_local_dir
@@ -77,12 +77,12 @@ def train_teacher(
         ConfigError: The recipe has teacher losses or an unknown optimiser.
         RunError: `out` holds a teacher already, or cannot be written.
     """
-    check_start(model, arguments=arguments, checkpoint=checkpoint, pretrained=pretrained)
+    check_initial_weights(model, arguments=arguments, checkpoint=checkpoint, pretrained=pretrained)
     if (out / METRICS).exists():
         raise RunError(f"{out}: holds a teacher already; choose another --out, or pass --teacher {LOCAL_DIR}{out}")
     work = out / _WORK
     manifest = prepare_data(data, work, progress)
-    start = find_start(
+    start = load_initial_weights(
         model, arguments=arguments, num_classes=manifest.num_classes, image_size=manifest.image_size,
         checkpoint=checkpoint, pretrained=pretrained, trust_pickle=trust_pickle,
     )  # fmt: skip
@@ -105,7 +105,7 @@ def fit_teacher(
     device: torch.device,
     progress: Progress,
     execution: ExecutionConfig | None = None,
-    start: Start | None = None,
+    start: InitialWeights | None = None,
 ) -> TeacherRecord:
     """Trains a teacher on opened `splits` (training, validation); otherwise as `train_teacher`.
 
@@ -123,7 +123,7 @@ def fit_teacher(
     network = _build(spec, recipe, train)
     begun_with = None if start is None else start.network
     if begun_with is not None:
-        take_weights(network, begun_with)
+        copy_weights(network, begun_with)
     preprocess = Preprocess(mean=manifest.mean, std=manifest.std)
     plan = plan_views(views, manifest, epochs=recipe.epochs, online=True, mix=recipe.mix)
     trainer = Trainer(
@@ -141,7 +141,7 @@ def fit_teacher(
     parts += [] if begun_with is None else [weights_sha256(begun_with)]
     identity = "-".join(str(part) for part in parts)
     curve = _train(trainer, recipe, identity, TrialFolder(out / _WORK), progress)
-    kept = trainer.keep()
+    kept = trainer.finish()
     save_local_dir(
         kept,
         out,
@@ -180,7 +180,7 @@ def measure_teacher(
         curve: Its learning curve, if known.
     """
     device = next(teacher.parameters()).device
-    answers = evaluate(teacher, validation, device=device).answers()
+    answers = evaluate(teacher, validation, device=device).metrics()
     return TeacherRecord(
         architecture=teacher.architecture,
         weights_sha256=teacher.weights_sha256(),
@@ -208,7 +208,7 @@ def read_provenance(folder: Path, network_sha256: str) -> TeacherRecord | None:
     return record if record.weights_sha256 == network_sha256 else None
 
 
-def _saw_only(start: Start, data_id: str) -> bool:
+def _saw_only(start: InitialWeights, data_id: str) -> bool:
     """Whether the weights are fresh, or known to have been trained on these very data and splits alone."""
     if start.network is None:
         return True

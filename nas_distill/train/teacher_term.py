@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from nas_distill.losses.schedules import course
+from nas_distill.losses.schedules import scheduled_value
 from nas_distill.records.recipe import Adaptation
 
 _FALL = 0.01
@@ -43,7 +43,7 @@ class TeacherTerm:
         """
         if epoch >= self._until or (self._ended_at is not None and epoch >= self._ended_at):
             return 0.0
-        return course(self._adaptive.weight_schedule, 1.0, self._adaptive.weight_end, epoch, self._epochs)
+        return scheduled_value(self._adaptive.weight_schedule, 1.0, self._adaptive.weight_end, epoch, self._epochs)
 
     def epoch_done(self, teacher_loss: float) -> None:
         """Is told after every epoch what the teacher's terms came to, and ends them on a plateau.

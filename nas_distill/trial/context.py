@@ -25,7 +25,7 @@ from nas_distill.records.base import FrozenTexts, Record
 from nas_distill.records.task import OF_TEACHER, TrialTask
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.train.evaluation import Reference
-from nas_distill.train.metrics import Answers, tally
+from nas_distill.train.metrics import SplitMetrics, metric_sums
 from nas_distill.train.training_data import TrainingData
 
 
@@ -72,7 +72,7 @@ class FinalTest:
 
     split: ImageSplit
     logits: torch.Tensor
-    teacher: Answers
+    teacher: SplitMetrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +150,7 @@ class TrialContext:
         return TrialInputs(
             data=replace(data, validation=self._train, train_indices=trained.sort().values, validation_indices=scored),
             targets=targets,
-            reference=self._reference.without(scored, self._answers_to(scored), self._train.labels[scored]),
+            reference=self._reference.for_fold(scored, self._answers_to(scored), self._train.labels[scored]),
         )
 
     @cached_property
@@ -170,12 +170,12 @@ class TrialContext:
         logits = read_test_answers(
             self._run.confirm, teacher_sha256=record.weights_sha256, data_id=self.manifest.data_id
         )
-        return FinalTest(split=test, logits=logits, teacher=tally(logits, test.labels).answers())
+        return FinalTest(split=test, logits=logits, teacher=metric_sums(logits, test.labels).metrics())
 
     @cached_property
     def _reference(self) -> Reference:
         stored = self._knowledge_of_teacher.reference()
-        return Reference.of(stored, self._validation.labels, self.device)
+        return Reference.from_store(stored, self._validation.labels, self.device)
 
     def _source(self, task: TrialTask) -> tuple[Knowledge, Targets]:
         name = task.source

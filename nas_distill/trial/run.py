@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from nas_distill.errors import ConfigError, RunError, SpaceError, TeacherError, TrialError, one_line
-from nas_distill.losses.registry import through_teacher
+from nas_distill.losses.registry import uses_teacher_head
 from nas_distill.models.student import build_student
 from nas_distill.models.weights import save_weights
 from nas_distill.records import (
@@ -127,20 +127,20 @@ class Trial:
         self._saved_at = time.monotonic()
 
     def _complete(self) -> None:
-        save_weights(self._trainer.keep(), self._folder.weights)
+        save_weights(self._trainer.finish(), self._folder.weights)
         self._end(TrialStatus.COMPLETE, self._execution_info(), metrics=self._measure())
 
     def _measure(self) -> StudentMetrics:
         final = self._inputs.final
         if final is None:
             teacher = self._inputs.reference.teacher
-            found, feature_cka = self._trainer.measure_kept()
+            found, feature_cka = self._trainer.measure_final()
         else:
             teacher = final.teacher
             found, feature_cka = self._trainer.measure_on(final.split, final.logits), None
         on_subset = self._trainer.measure_subset()
-        student, comparison = found.answers(), found.comparison()
-        subset, subset_comparison = on_subset.answers(), on_subset.comparison()
+        student, comparison = found.metrics(), found.comparison()
+        subset, subset_comparison = on_subset.metrics(), on_subset.comparison()
         return StudentMetrics(
             top1=student.top1,
             nll_nats=student.nll_nats,
@@ -202,7 +202,7 @@ def make_trainer(task: TrialTask, context: TrialContext, trial_inputs: TrialInpu
         image_size=context.manifest.image_size,
         drop_rate=recipe.dropout,
         drop_path_rate=recipe.drop_path,
-        through=context.teacher.head() if through_teacher(recipe) else None,
+        teacher_head=context.teacher.head() if uses_teacher_head(recipe) else None,
     )
     return Trainer(
         network,

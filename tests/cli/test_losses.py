@@ -38,7 +38,7 @@ def test_show_tells_all_of_a_loss(name: str, capsys: pytest.CaptureFixture[str])
         assert need.meaning in shown
     assert ("needs teacher.online=true (--online-teacher)" in shown) == (Need.FEATURES in entry.needs)
     assert ("needs teacher.embeddings=true" in shown) == (Need.EMBEDDING in entry.needs)
-    assert ("not with a searched recipe" in shown) == entry.through_teacher
+    assert ("not with a searched recipe" in shown) == entry.uses_teacher_head
     start = next(number for number, line in enumerate(lines) if line.startswith("parameter "))
     assert re.split(r"  +", lines[start]) == ["parameter", "default", "must be", "meaning"]
     shown_parameters = [re.split(r"  +", line) for line in lines[start + 1 :]]

@@ -22,11 +22,11 @@ from nas_distill.losses.functional import (
     sp,
     wsld,
 )
-from nas_distill.losses.functional.numerics import pooled_alike
+from nas_distill.losses.functional.numerics import pool_to_same_size
 from nas_distill.losses.learned import HintRegressor, LearnedLoss, VariationalRegressor
 from nas_distill.losses.registry import LOSSES, DistillationLoss, LossTerm
 from nas_distill.model_outputs import ModelOutputs
-from nas_distill.models.through_teacher import Projector
+from nas_distill.models.teacher_head import Projector
 from nas_distill.records import Recipe
 from tests.losses.reference import Record, fill, labels
 
@@ -124,7 +124,7 @@ def _regressed(record: Record, student: Tensor, teacher: Tensor) -> Tensor:
 def _projected(record: Record, student: Tensor, teacher: Tensor) -> Tensor:
     projector = Projector(student.shape[1], teacher.shape[1], record.hyper["factor"])
     fill(projector)
-    return simkd(projector(pooled_alike(student, teacher)[0]), teacher)
+    return simkd(projector(pool_to_same_size(student, teacher)[0]), teacher)
 
 
 def _variational(record: Record, student: Tensor, teacher: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The contract that every registered loss keeps, whatever it needs."""
+"""The contract that every registered loss unreleased, whatever it needs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def answers(entry: LossEntry, images: int = 8, classes: int = 10, dtype: torch.d
     if Need.EMBEDDING in entry.needs:
         shapes = ((images, 2 * classes), (images, 3 * classes))
     if Need.FEATURES in entry.needs:
-        channels = classes if entry.through_teacher else 2 * classes
+        channels = classes if entry.uses_teacher_head else 2 * classes
         shapes = ((images, classes, 6, 6), (images, channels, 3, 3))  # type: ignore[assignment]
     generator = torch.Generator().manual_seed(images * 1000 + classes)
     student, teacher = (3 * torch.randn(*shape, dtype=torch.float64, generator=generator) for shape in shapes)
@@ -214,7 +214,7 @@ def test_a_loss_says_what_it_is_and_where_it_comes_from(entry: LossEntry) -> Non
     assert (Need.LEARNING in entry.needs) == (entry.learned is not None)
     documentation = inspect.getdoc(entry.learned or entry.function)
     assert documentation
-    for name in entry.own(entry.defaults):
+    for name in entry.function_parameters(entry.defaults):
         assert f"{name}:" in documentation, f"the parameter {name} is documented"
     assert entry.paper.rpartition(" ")[2].removeprefix("doi:") in (inspect.getdoc(entry.function) or "")
 

@@ -81,7 +81,7 @@ DIFFERENCES = (
     Difference(
         "at.repdistiller",
         Kind.FORMULA,
-        "x^p keeps its sign for odd p; the paper has |x|^p",
+        "x^p unreleased its sign for odd p; the paper has |x|^p",
         lambda r: r.hyper["p"] == 1,
     ),
     Difference("sp.torchdistill", Kind.FORMULA, "rows are normalised by L1 for L2: F.normalize(G, 1) sets p"),

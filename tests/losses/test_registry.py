@@ -31,7 +31,7 @@ def test_what_the_shipped_losses_need() -> None:
     assert needing(Need.EMBEDDING) == "cc pkt rkd sp"
     assert needing(Need.FEATURES) == "at simkd"
     assert needing(Need.FEATURES, Need.LEARNING) == "hint vid"
-    assert [name for name in LOSSES.names() if LOSSES.get(name).through_teacher] == ["simkd"]
+    assert [name for name in LOSSES.names() if LOSSES.get(name).uses_teacher_head] == ["simkd"]
 
 
 def test_an_unknown_loss_lists_those_that_exist() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nas_distill.errors import ConfigError
-from nas_distill.losses.registry import LOSSES, Need, required_outputs, resolve_losses, through_teacher
+from nas_distill.losses.registry import LOSSES, Need, required_outputs, resolve_losses, uses_teacher_head
 from nas_distill.model_outputs import OutputRequest
 from nas_distill.records.recipe import Adaptation, Recipe
 
@@ -19,9 +19,9 @@ def make(adaptive: dict[str, Any] | None = None, **losses: dict[str, float]) -> 
 def test_logits_are_always_there_and_the_rest_is_asked_for() -> None:
     assert not required_outputs(make(kd={}, dkd={})).more_than_logits
     assert required_outputs(make(rkd={})).embedding
-    wanted = required_outputs(make(at={"depth": 1.0}, hint={}, vid={"depth": 1.0}))
-    assert wanted.depths == (0.5, 1.0), "each depth once, shallow first"
-    assert not wanted.embedding
+    request = required_outputs(make(at={"depth": 1.0}, hint={}, vid={"depth": 1.0}))
+    assert request.depths == (0.5, 1.0), "each depth once, shallow first"
+    assert not request.embedding
 
 
 @pytest.mark.parametrize("name", LOSSES.names())
@@ -29,7 +29,7 @@ def test_a_loss_of_weight_0_asks_for_nothing(name: str) -> None:
     idle = make(**{"kd": {}, name: {"weight": 0.0}})
     assert resolve_losses(idle) == (() if name == "kd" else resolve_losses(make(kd={})))
     assert required_outputs(idle) == OutputRequest()
-    assert not through_teacher(idle)
+    assert not uses_teacher_head(idle)
     with pytest.raises(ConfigError, match=rf"recipe\.losses\.{name}\.nonsense: no such parameter"):
         resolve_losses(make(**{name: {"weight": 0.0, "nonsense": 1.0}}))
 
@@ -40,7 +40,7 @@ def test_every_loss_asks_for_what_it_needs(name: str) -> None:
     assert asked.takes_embedding == (Need.EMBEDDING in asked.entry.needs)
     assert (asked.depth is not None) == (Need.FEATURES in asked.entry.needs)
     assert asked.weight == asked.entry.defaults["weight"]
-    assert through_teacher(make(**{name: {}})) == asked.entry.through_teacher
+    assert uses_teacher_head(make(**{name: {}})) == asked.entry.uses_teacher_head
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ from nas_distill.losses.functional import dkd, kd, nkd, sp, wsld
 from nas_distill.losses.functional.hinton import softened_divergence
 from nas_distill.losses.sample_weighting import (
     label_weights,
-    pulled,
     released_weights,
     sample_weights,
+    weight_gradients,
     weighted_cross_entropy,
 )
 from nas_distill.losses.schedules import label_weight
@@ -62,7 +62,7 @@ def test_the_gradient_of_a_mean_over_images_is_that_of_the_weighted_mean(loss: s
         "nkd": lambda logits: nkd(logits, teacher, LABELS),
         "wsld": lambda logits: wsld(logits, teacher, LABELS),
     }
-    value = functions[loss](pulled(student, WEIGHTS))
+    value = functions[loss](weight_gradients(student, WEIGHTS))
     assert torch.equal(value, functions[loss](student)), "the value is that without weights"
     weighted = (WEIGHTS * torch.stack(by_images(loss, student, teacher))).mean()
     torch.testing.assert_close(gradient(value, student), gradient(weighted, student), rtol=1e-12, atol=1e-14)
@@ -72,7 +72,9 @@ def test_the_gradient_of_a_mean_over_images_is_that_of_the_weighted_mean(loss: s
 def test_every_loss_of_logits_can_be_weighted(entry: LossEntry) -> None:
     student, teacher = drawn(6, 5, seed=1, dtype=torch.float32).requires_grad_(), drawn(6, 5, seed=2).float()
     targets = (LABELS,) if Need.LABELS in entry.needs else ()
-    plain, weighted = (entry.function(s, teacher, *targets) for s in (student, pulled(student, WEIGHTS.float())))
+    plain, weighted = (
+        entry.function(s, teacher, *targets) for s in (student, weight_gradients(student, WEIGHTS.float()))
+    )
     assert torch.equal(plain, weighted)
     expected = gradient(plain, student) * WEIGHTS.float()[:, None]
     torch.testing.assert_close(gradient(weighted, student), expected)
@@ -80,14 +82,14 @@ def test_every_loss_of_logits_can_be_weighted(entry: LossEntry) -> None:
 
 def test_feature_maps_are_weighted_image_by_image() -> None:
     student, teacher = drawn(6, 4, 3, 3, seed=1).requires_grad_(), drawn(6, 7, seed=2)
-    plain, weighted = sp(student, teacher), sp(pulled(student, WEIGHTS), teacher)
+    plain, weighted = sp(student, teacher), sp(weight_gradients(student, WEIGHTS), teacher)
     torch.testing.assert_close(gradient(weighted, student), gradient(plain, student) * WEIGHTS[:, None, None, None])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_keeps_value_type_and_range(dtype: torch.dtype) -> None:
     student = drawn(6, 5, seed=1, dtype=dtype).requires_grad_()
-    out = pulled(student, WEIGHTS.float())
+    out = weight_gradients(student, WEIGHTS.float())
     assert out.dtype == dtype
     assert torch.equal(out, student)
     largest = torch.finfo(dtype).max
@@ -208,5 +210,5 @@ def test_nothing_waits_for_the_device(kind: SampleWeighting, mixed: bool) -> Non
     weights = sample_weights(kind, teacher, targets) * kept
     label = weighted_cross_entropy(student, targets, label_weights(0.1, 0.5, kept), label_smoothing=0.1)
     student.requires_grad_()
-    total = label + softened_divergence(pulled(student, weights), teacher, 4.0)
+    total = label + softened_divergence(weight_gradients(student, weights), teacher, 4.0)
     assert gradient(total, student).shape == (6, 5)

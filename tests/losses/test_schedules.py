@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas_distill.losses.schedules import course, label_weight
+from nas_distill.losses.schedules import label_weight, scheduled_value
 from nas_distill.records.recipe import AdaptiveSchedule
 
 KINDS: tuple[AdaptiveSchedule, ...] = get_args(AdaptiveSchedule)
@@ -20,7 +20,7 @@ values = st.floats(0.0, 1000.0)
 def test_a_course_goes_from_start_to_end_and_never_back(
     kind: AdaptiveSchedule, start: float, end: float, epochs: int
 ) -> None:
-    path = [course(kind, start, end, epoch, epochs) for epoch in range(epochs)]
+    path = [scheduled_value(kind, start, end, epoch, epochs) for epoch in range(epochs)]
     assert path[0] == start
     assert path[-1] == (start if kind == "constant" or epochs == 1 else end)
     assert path == sorted(path, reverse=end < start)
@@ -29,14 +29,14 @@ def test_a_course_goes_from_start_to_end_and_never_back(
 
 @given(st.sampled_from(KINDS), values, values, st.integers(2, 60))
 def test_a_course_stays_where_it_ended(kind: AdaptiveSchedule, start: float, end: float, epochs: int) -> None:
-    assert course(kind, start, end, epochs, epochs) == course(kind, start, end, epochs - 1, epochs)
+    assert scheduled_value(kind, start, end, epochs, epochs) == scheduled_value(kind, start, end, epochs - 1, epochs)
 
 
 def test_courses_are_what_their_names_say() -> None:
-    assert [course("linear", 1.0, 0.0, epoch, 5) for epoch in range(5)] == [1.0, 0.75, 0.5, 0.25, 0.0]
+    assert [scheduled_value("linear", 1.0, 0.0, epoch, 5) for epoch in range(5)] == [1.0, 0.75, 0.5, 0.25, 0.0]
     expected = [4 - 3 * (1 - math.cos(math.pi * epoch / 4)) / 2 for epoch in range(5)]
-    assert [course("cosine", 4.0, 1.0, epoch, 5) for epoch in range(5)] == pytest.approx(expected)
-    assert [course("constant", 4.0, 1.0, epoch, 3) for epoch in range(3)] == [4.0, 4.0, 4.0]
+    assert [scheduled_value("cosine", 4.0, 1.0, epoch, 5) for epoch in range(5)] == pytest.approx(expected)
+    assert [scheduled_value("constant", 4.0, 1.0, epoch, 3) for epoch in range(3)] == [4.0, 4.0, 4.0]
 
 
 @pytest.mark.parametrize(

@@ -89,8 +89,8 @@ def test_standardising_is_a_parameter_of_a_logit_loss() -> None:
 def test_without_losses_no_teacher_is_needed(losses: dict[str, dict[str, float]]) -> None:
     student, _ = random_logits()
     control = make_sum(1.0, losses)
-    assert not control.asks_teacher
-    assert make(kd={}).asks_teacher
+    assert not control.uses_teacher
+    assert make(kd={}).uses_teacher
     parts = control(ModelOutputs(student), None, LABELS)
     assert parts.keys() == {"total", "label"}
     assert torch.equal(parts["total"], parts["label"])
@@ -182,14 +182,14 @@ def test_what_the_teacher_loses_the_labels_gain() -> None:
     parts = loss(ModelOutputs(student), ModelOutputs(teacher), LABELS)
     expected = (0.1 + 0.75 * 0.9) * parts["label"] + 0.25 * 0.9 * parts["kd"]
     torch.testing.assert_close(parts["total"], expected)
-    assert loss.asks_teacher
+    assert loss.uses_teacher
 
 
 def test_a_teacher_whose_terms_ended_is_not_asked() -> None:
     student, _ = random_logits()
     loss = make(kd={}, rkd={})
     loss.begin_epoch(3, factor=0.0)
-    assert not loss.asks_teacher
+    assert not loss.uses_teacher
     parts = loss(ModelOutputs(student), None, LABELS)
     assert set(parts) == {"total", "label"}
     assert torch.equal(parts["total"], parts["label"])
@@ -216,7 +216,7 @@ def test_each_loss_gets_its_own_signal() -> None:
     student, teacher = outputs(3), outputs(5)
     shapes = [OutputShapes((c,), ((c, 8, 8), (c, 4, 4))) for c in (3, 5)]
     loss = DistillationLoss(Recipe(losses=losses), student=shapes[0], teacher=shapes[1])
-    assert loss.wanted == OutputRequest(embedding=True, depths=(0.5, 1.0))
+    assert loss.required_outputs == OutputRequest(embedding=True, depths=(0.5, 1.0))
     parts = loss(student, teacher, LABELS)
     assert torch.equal(parts["kd"], kd(student.logits, teacher.logits))
     assert torch.equal(parts["at"], at(student.maps[1], teacher.maps[1]))

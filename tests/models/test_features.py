@@ -209,7 +209,7 @@ HALVES = ("forward_features", "forward_head")
 
 
 @pytest.mark.parametrize(
-    ("network", "wanted", "message"),
+    ("network", "outputs", "message"),
     [
         (Plain(), OutputRequest(embedding=True), "it gives no embedding: it has no forward_features and forward_head"),
         (Plain(), OutputRequest(depths=(1.0,)), "it gives no feature map: it has no forward_features and forward_head"),
@@ -245,11 +245,11 @@ HALVES = ("forward_features", "forward_head")
         ),
     ],
 )
-def test_what_a_network_lacks_is_told(network: nn.Module, wanted: OutputRequest, message: str) -> None:
+def test_what_a_network_lacks_is_told(network: nn.Module, outputs: OutputRequest, message: str) -> None:
     with pytest.raises(MissingOutputError) as caught:
-        check_outputs(network, images(), wanted)
+        check_outputs(network, images(), outputs)
     assert str(caught.value) == message
-    assert caught.value.kind == ("feature map" if wanted.depths else "embedding")
+    assert caught.value.kind == ("feature map" if outputs.depths else "embedding")
 
 
 def test_a_network_without_intermediates_has_the_pooled_map() -> None:

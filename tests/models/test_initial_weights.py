@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from nas_distill.errors import TeacherError
-from nas_distill.models.initial_weights import Start, find_start, take_weights
+from nas_distill.models.initial_weights import InitialWeights, copy_weights, load_initial_weights
 from tests.models.networks import SMALL, make_folder, make_network
 
 
-def find(model: str, **changes: Any) -> Start:
-    return find_start(model, **{"arguments": {}, "num_classes": 3, "image_size": 32, **changes})
+def find(model: str, **changes: Any) -> InitialWeights:
+    return load_initial_weights(model, **{"arguments": {}, "num_classes": 3, "image_size": 32, **changes})
 
 
 def rejection(model: str, **changes: Any) -> str:
@@ -50,7 +50,7 @@ def differing(one: nn.Module, other: nn.Module) -> set[str]:
 
 def test_a_name_alone_begins_with_fresh_weights() -> None:
     start = find("small_resnet", arguments=SMALL)
-    assert start == Start(architecture="small_resnet", arguments=SMALL)
+    assert start == InitialWeights(architecture="small_resnet", arguments=SMALL)
 
 
 def test_a_folder_brings_architecture_arguments_and_weights(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_folder_brings_architecture_arguments_and_weights(tmp_path: Path) -> N
     network = fresh()
     assert differing(network, source)
     assert start.network is not None
-    take_weights(network, start.network)
+    copy_weights(network, start.network)
     assert not differing(network, source)
 
 
@@ -76,7 +76,7 @@ def test_a_checkpoint_of_other_classes_leaves_the_classifier_fresh(
     assert start.network is not None
     assert start.folder == tmp_path
     network, untouched = fresh(architecture, arguments), fresh(architecture, arguments)
-    take_weights(network, start.network)
+    copy_weights(network, start.network)
     classifier = network.pretrained_cfg["classifier"]  # type: ignore[index]
     own, given = network.state_dict(), source.state_dict()
     assert torch.equal(own[f"{classifier}.weight"], untouched.state_dict()[f"{classifier}.weight"])
@@ -87,14 +87,14 @@ def test_a_checkpoint_of_other_classes_leaves_the_classifier_fresh(
 
 def test_a_stem_for_colour_is_summed_for_grey_as_timm_does() -> None:
     source, network = make_network(channels=3), fresh()
-    take_weights(network, source)
+    copy_weights(network, source)
     given, own = source.state_dict()["conv1.weight"], network.state_dict()["conv1.weight"]
     torch.testing.assert_close(own, given.sum(dim=1, keepdim=True))
 
 
 def test_a_stem_for_grey_is_not_made_one_for_colour() -> None:
     with pytest.raises(TeacherError, match=r"take 1 channels, the data have 3, .* set data\.channels=1"):
-        take_weights(fresh(channels=3), make_network())
+        copy_weights(fresh(channels=3), make_network())
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_stem_for_grey_is_not_made_one_for_colour() -> None:
 )
 def test_weights_of_another_shape_are_told(arguments: dict[str, Any], expected: str) -> None:
     with pytest.raises(TeacherError) as caught:
-        take_weights(fresh(arguments=arguments), make_network())
+        copy_weights(fresh(arguments=arguments), make_network())
     assert expected in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
 
@@ -128,7 +128,7 @@ def test_timm_s_own_weights_come_at_the_size_of_the_data(tmp_path: Path, monkeyp
     start = find("test_vit", pretrained=True)
     assert start.network is not None
     network = fresh("test_vit", {"img_size": 32}, channels=3)
-    take_weights(network, start.network)
+    copy_weights(network, start.network)
     own, given = network.state_dict(), source.state_dict()
     assert own["pos_embed"].shape != given["pos_embed"].shape
     assert torch.equal(own["blocks.0.attn.qkv.weight"], given["blocks.0.attn.qkv.weight"])

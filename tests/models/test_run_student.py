@@ -15,7 +15,7 @@ from nas_distill.config.loading import dump_config
 from nas_distill.data.views.render import plan_views
 from nas_distill.errors import TeacherError
 from nas_distill.knowledge.build import build_knowledge
-from nas_distill.models.run_student import load_run_student, student_origin
+from nas_distill.models.run_student import load_run_student, student_provenance
 from nas_distill.models.teacher import Teacher, load_teacher, save_local_dir
 from nas_distill.records import Recipe, StudentSpec, TrialStatus
 from nas_distill.run_directory.files import write_record, write_text
@@ -59,7 +59,7 @@ def test_a_student_answers_as_it_did_when_it_was_measured(
     record = finished.trial(number).read_result()
     assert record is not None
     assert record.metrics is not None
-    answers = evaluate(teacher, small_run.validation, device=CPU).answers()
+    answers = evaluate(teacher, small_run.validation, device=CPU).metrics()
     assert (answers.top1, answers.nll_nats) == pytest.approx((record.metrics.top1, record.metrics.nll_nats))
     assert not any(parameter.requires_grad for parameter in teacher.train().parameters())
     assert not teacher.network.training
@@ -87,7 +87,7 @@ def test_an_adopted_student_is_the_same_network(finished: RunDirectory, tmp_path
 
 
 def test_the_origin_names_who_taught_whom(finished: RunDirectory) -> None:
-    origin = student_origin(f"{RUN}{finished.path}/4")
+    origin = student_provenance(f"{RUN}{finished.path}/4")
     teacher = finished.read_teacher()
     assert [(link.run, link.trial, link.architecture) for link in origin.lineage] == [
         ("digits", None, "small_resnet"),
@@ -102,9 +102,9 @@ def test_the_origin_names_who_taught_whom(finished: RunDirectory) -> None:
 def test_the_origin_goes_back_to_the_first_teacher(finished: RunDirectory, tmp_path: Path) -> None:
     shutil.copytree(finished.path, tmp_path / "second")
     second = RunDirectory(tmp_path / "second")
-    earlier = student_origin(f"{RUN}{finished.path}/4").lineage
+    earlier = student_provenance(f"{RUN}{finished.path}/4").lineage
     write_record(second.teacher_record, second.read_teacher().model_copy(update={"lineage": earlier}))
-    lineage = student_origin(f"{RUN}{second.path}/3").lineage
+    lineage = student_provenance(f"{RUN}{second.path}/3").lineage
     assert [(link.run, link.trial) for link in lineage] == [
         ("digits", None), ("digits", 3), ("digits", 4), ("second", 3),
     ]  # fmt: skip

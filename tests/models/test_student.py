@@ -19,7 +19,7 @@ SMALL_VIT = {"patch_size": 4, "embed_dim": 24, "depth": 2, "num_heads": 2}
 
 
 class WrongOutput(nn.Module):
-    """Answers with a map, whatever the number of classes."""
+    """SplitMetrics with a map, whatever the number of classes."""
 
     def __init__(self, num_classes: int = 10, in_chans: int = 3, **_others: Any) -> None:
         super().__init__()
@@ -164,25 +164,25 @@ def mapless(pretrained: bool = False, **arguments: Any) -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "kind"), [(OutputRequest(embedding=True), "embedding"), (OutputRequest(depths=(1.0,)), "feature map")]
+    ("outputs", "kind"), [(OutputRequest(embedding=True), "embedding"), (OutputRequest(depths=(1.0,)), "feature map")]
 )
-def test_a_candidate_that_lacks_a_signal_is_told(wanted: OutputRequest, kind: str) -> None:
+def test_a_candidate_that_lacks_a_signal_is_told(outputs: OutputRequest, kind: str) -> None:
     lack = (
         f"gives no {kind}: it has no forward_features and forward_head; leave it out of the space, or take losses that "
         f"compare no {kind}s"
     )
-    assert rejection("mapless", device="meta", wanted=wanted) == f"candidate mapless(): {lack}"
-    network = build("mapless", wanted=wanted)  # only the meta device is for trying
+    assert rejection("mapless", device="meta", request=outputs) == f"candidate mapless(): {lack}"
+    network = build("mapless", request=outputs)  # only the meta device is for trying
     with pytest.raises(SpaceError) as caught:
-        check_student(network, torch.rand(2, 1, 32, 32), wanted)
+        check_student(network, torch.rand(2, 1, 32, 32), outputs)
     assert str(caught.value) == f"candidate Mapless: {lack}"
 
 
 def test_a_candidate_that_has_its_signals_is_built() -> None:
-    wanted = OutputRequest(embedding=True, depths=(0.5, 1.0))
-    build("small_resnet", SMALL, device="meta", wanted=wanted)
+    outputs = OutputRequest(embedding=True, depths=(0.5, 1.0))
+    build("small_resnet", SMALL, device="meta", request=outputs)
     network = build("small_resnet", SMALL)
-    assert check_student(network, torch.rand(2, 1, 32, 32), wanted) == ((6,), ((4, 32, 32), (6, 16, 16)))
+    assert check_student(network, torch.rand(2, 1, 32, 32), outputs) == ((6,), ((4, 32, 32), (6, 16, 16)))
     network.get_submodule("fc").forward = lambda x: torch.rand(len(x), 7)
     with pytest.raises(SpaceError, match="candidate small_resnet: gives no embedding: the logits that follow"):
         check_student(network, torch.rand(2, 1, 32, 32), OutputRequest(embedding=True))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nas_distill.errors import TeacherError
 from nas_distill.model_outputs import OutputRequest
 from nas_distill.models.preprocess import Preprocess
-from nas_distill.models.split_model import cut_body
+from nas_distill.models.split_model import copy_body
 from nas_distill.models.teacher import Teacher
 from tests.models.networks import SMALL, images, make_network
 from tests.models.test_features import SMALL_SWIN
@@ -36,10 +36,10 @@ from tests.models.test_features import SMALL_SWIN
 )
 def test_its_signals_lead_to_the_logits(architecture: str, arguments: dict[str, Any], size: int, width: int) -> None:
     teacher = make_teacher(make_network(architecture, arguments), architecture, size=size)
-    batch, wanted = images(size=size), OutputRequest(embedding=True, depths=(0.5, 1.0))
-    shapes = teacher.check_outputs(batch, wanted)
+    batch, request = images(size=size), OutputRequest(embedding=True, depths=(0.5, 1.0))
+    shapes = teacher.check_outputs(batch, request)
     assert shapes.embedding == (width,)
-    outputs = teacher.outputs(batch, wanted)
+    outputs = teacher.outputs(batch, request)
     assert outputs.embedding is not None
     assert outputs.embedding.shape == (4, width)
     assert shapes.maps == tuple(tuple(feature_map.shape[1:]) for feature_map in outputs.maps)
@@ -108,7 +108,7 @@ def test_settling_changes_the_layout_and_nothing_else(architecture: str, argumen
     teacher = make_teacher(make_network(architecture, arguments), architecture, size=32)
     batch, digest = images(size=32), teacher.weights_sha256()
     expected = teacher(batch)
-    assert teacher.settle(torch.device("cpu")) is teacher
+    assert teacher.to_device(torch.device("cpu")) is teacher
     torch.testing.assert_close(teacher(batch), expected, rtol=1e-5, atol=1e-5)
     assert teacher.weights_sha256() == digest
     convolution = next(module for module in teacher.modules() if isinstance(module, nn.Conv2d))
@@ -151,7 +151,9 @@ def test_its_head_answers_from_the_map(
     assert teacher.weights_sha256() == digest
     theirs = {parameter.data_ptr() for parameter in teacher.parameters()}
     assert all(parameter.data_ptr() not in theirs for parameter in head.parameters())
-    rest = sum(parameter.numel() for parameter in cut_body(teacher.network, torch.zeros(1, 1, size, size)).parameters())
+    rest = sum(
+        parameter.numel() for parameter in copy_body(teacher.network, torch.zeros(1, 1, size, size)).parameters()
+    )
     assert sum(p.numel() for p in teacher.parameters()) == rest + sum(p.numel() for p in head.parameters())
 
 

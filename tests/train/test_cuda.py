@@ -13,8 +13,7 @@ from nas_distill.model_outputs import OutputRequest
 from nas_distill.models.student import build_student
 from nas_distill.records import Recipe, StudentSpec
 from nas_distill.train.checkpoint import load_state, save_state
-from nas_distill.train.execution import options as open_options
-from nas_distill.train.execution import probe, settle
+from nas_distill.train.execution import apply_execution, candidate_executions, probe
 from nas_distill.train.loop import Trainer
 from nas_distill.trial.context import TrialContext, open_context
 from nas_distill.trial.run import profile_memory
@@ -112,10 +111,10 @@ def test_every_option_is_correct_and_timed(context: TrialContext) -> None:
     network = build_student(SPEC, num_classes=10, channels=1, image_size=8).to(context.device).train()
     images = torch.randn(64, 1, 8, 8, device=context.device)
     labels = torch.randint(10, (64,), device=context.device)
-    found = probe(network, images, labels, open_options(ExecutionConfig(), network))
+    found = probe(network, images, labels, candidate_executions(ExecutionConfig(), network))
     assert len(found) == 4
     assert all(option.correct and option.step_s > 0 for option in found), found
-    settle(network, found[-1].execution)
+    apply_execution(network, found[-1].execution)
 
 
 def test_a_rehearsal_measures_memory(context: TrialContext) -> None:

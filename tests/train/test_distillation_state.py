@@ -31,14 +31,14 @@ class HurtfulTargets:
     def __init__(self, targets: Targets, labels: Tensor) -> None:
         self._targets, self._labels = targets, labels
 
-    def outputs(self, view: int, indices: Tensor, images: Tensor, wanted: OutputRequest) -> ModelOutputs:
-        found = self._targets.outputs(view, indices, images, wanted)
+    def outputs(self, view: int, indices: Tensor, images: Tensor, request: OutputRequest) -> ModelOutputs:
+        found = self._targets.outputs(view, indices, images, request)
         wrong = torch.full_like(found.logits, -10.0)
         wrong[:, HURT + 1] = 10.0
         return found._replace(logits=torch.where((self._labels[indices] == HURT)[:, None], wrong, found.logits))
 
-    def shapes(self, images: Tensor, wanted: OutputRequest) -> OutputShapes:
-        return self._targets.shapes(images, wanted)
+    def shapes(self, images: Tensor, request: OutputRequest) -> OutputShapes:
+        return self._targets.shapes(images, request)
 
 
 class NarrowTargets(HurtfulTargets):
@@ -46,20 +46,20 @@ class NarrowTargets(HurtfulTargets):
 
     largest = 0
 
-    def outputs(self, view: int, indices: Tensor, images: Tensor, wanted: OutputRequest) -> ModelOutputs:
+    def outputs(self, view: int, indices: Tensor, images: Tensor, request: OutputRequest) -> ModelOutputs:
         self.largest = max(self.largest, len(images))
         if len(images) > BASE.batch_size:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
-        return super().outputs(view, indices, images, wanted)
+        return super().outputs(view, indices, images, request)
 
 
 class SilentTargets:
     """Is not to be asked."""
 
-    def outputs(self, view: int, indices: Tensor, images: Tensor, wanted: OutputRequest) -> ModelOutputs:
+    def outputs(self, view: int, indices: Tensor, images: Tensor, request: OutputRequest) -> ModelOutputs:
         raise AssertionError
 
-    def shapes(self, images: Tensor, wanted: OutputRequest) -> OutputShapes:
+    def shapes(self, images: Tensor, request: OutputRequest) -> OutputShapes:
         raise AssertionError
 
 

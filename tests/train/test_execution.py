@@ -11,7 +11,14 @@ from torch import Tensor, nn
 from nas_distill.config import ExecutionConfig
 from nas_distill.models.student import build_student
 from nas_distill.records import Execution, StudentSpec
-from nas_distill.train.execution import Probed, choose_execution, fastest, options, probe, settle
+from nas_distill.train.execution import (
+    ProbeResult,
+    apply_execution,
+    candidate_executions,
+    choose_execution,
+    fastest,
+    probe,
+)
 from tests.helpers import TINY_SPEC
 
 PLAIN = Execution()
@@ -27,8 +34,8 @@ VIT = StudentSpec(
 )
 
 
-def probed(execution: Execution, step_s: float, *, error: float = 0.0, cosine: float = 1.0) -> Probed:
-    return Probed(execution=execution, step_s=step_s, answer_error=error, gradient_cosine=cosine)
+def probed(execution: Execution, step_s: float, *, error: float = 0.0, cosine: float = 1.0) -> ProbeResult:
+    return ProbeResult(execution=execution, step_s=step_s, answer_error=error, gradient_cosine=cosine)
 
 
 def make_batch(channels: int = 1) -> tuple[Tensor, Tensor]:
@@ -50,7 +57,7 @@ def make_network(spec: StudentSpec = SAFE_SPEC, *, dropout: float = 0.0) -> nn.M
     ],
 )
 def test_options_are_what_the_configuration_leaves_open(config: dict[str, str], expected: list[Execution]) -> None:
-    assert options(ExecutionConfig.model_validate(config), make_network()) == expected
+    assert candidate_executions(ExecutionConfig.model_validate(config), make_network()) == expected
 
 
 @pytest.mark.parametrize(
@@ -64,15 +71,15 @@ def test_options_are_what_the_configuration_leaves_open(config: dict[str, str], 
 def test_a_transformer_has_attention_to_choose_and_no_memory_format(
     config: dict[str, str], expected: list[Execution]
 ) -> None:
-    assert options(ExecutionConfig.model_validate(config), make_network(VIT)) == expected
+    assert candidate_executions(ExecutionConfig.model_validate(config), make_network(VIT)) == expected
 
 
 @pytest.mark.parametrize("memory_format", ["auto", "channels_last"])
 def test_a_convolution_whose_gradient_overruns_its_buffer_keeps_the_cpu_contiguous(memory_format: str) -> None:
     config = ExecutionConfig.model_validate({"memory_format": memory_format, "precision": "float32"})
-    assert options(config, make_network(TINY_SPEC)) == [PLAIN]
-    assert options(config, make_network(TINY_SPEC).to("meta")) != [PLAIN]
-    assert CHANNELS_LAST in options(config, make_network(SAFE_SPEC))
+    assert candidate_executions(config, make_network(TINY_SPEC)) == [PLAIN]
+    assert candidate_executions(config, make_network(TINY_SPEC).to("meta")) != [PLAIN]
+    assert CHANNELS_LAST in candidate_executions(config, make_network(SAFE_SPEC))
 
 
 def fusing(network: nn.Module) -> list[bool]:
@@ -83,9 +90,9 @@ def test_attention_is_switched_and_back() -> None:
     network = make_network(VIT)
     images, _ = make_batch()
     fused = network.eval()(images)
-    assert fusing(settle(network, PLAIN_ATTENTION)) == [False, False]
+    assert fusing(apply_execution(network, PLAIN_ATTENTION)) == [False, False]
     torch.testing.assert_close(network(images), fused, rtol=1e-4, atol=1e-5)
-    assert fusing(settle(network, PLAIN)) == [True, True]
+    assert fusing(apply_execution(network, PLAIN)) == [True, True]
 
 
 def test_the_fastest_option_that_clearly_wins_is_taken() -> None:
@@ -107,7 +114,7 @@ def test_an_option_that_computes_something_else_is_never_taken(wrong: dict[str, 
 def test_every_option_computes_the_same_within_the_tolerances(spec: StudentSpec) -> None:
     images, labels = make_batch()
     network = make_network(spec, dropout=0.1)
-    found = probe(network, images, labels, options(ExecutionConfig(), network))
+    found = probe(network, images, labels, candidate_executions(ExecutionConfig(), network))
     assert len(found) == 4
     assert all(option.correct for option in found), found
     assert all(option.step_s > 0 for option in found)

@@ -94,7 +94,7 @@ def test_going_on_from_a_checkpoint_is_bit_identical(
     curve += run_to_end(second)
 
     assert without_time(curve) == without_time(expected)
-    assert_same_weights(second.keep(), straight.keep())
+    assert_same_weights(second.finish(), straight.keep())
 
 
 EXECUTIONS = [
@@ -123,7 +123,7 @@ def test_going_on_is_bit_identical_however_the_network_is_run(
     second.load(load_state(tmp_path / "state.safetensors"))
     curve += run_to_end(second)
     assert without_time(curve) == without_time(expected)
-    assert_same_weights(second.keep(), straight.keep())
+    assert_same_weights(second.finish(), straight.keep())
 
 
 def test_the_choice_of_another_kind_of_device_is_not_taken_over(trial_inputs: TrialInputs) -> None:
@@ -161,10 +161,10 @@ def test_loss_parts_add_up(trial_inputs: TrialInputs) -> None:
 
 def test_the_control_never_asks_the_teacher(trial_inputs: TrialInputs) -> None:
     class Rejecting:
-        def outputs(self, view: int, indices: Tensor, images: Tensor, wanted: OutputRequest) -> ModelOutputs:
+        def outputs(self, view: int, indices: Tensor, images: Tensor, request: OutputRequest) -> ModelOutputs:
             raise AssertionError("the control asked the teacher")
 
-        def shapes(self, images: Tensor, wanted: OutputRequest) -> OutputShapes:
+        def shapes(self, images: Tensor, request: OutputRequest) -> OutputShapes:
             raise AssertionError("the control asked the teacher")
 
     recipe = Recipe(epochs=1, batch_size=32, losses={}, label_weight=1.0)
@@ -190,7 +190,7 @@ def test_metrics_are_of_the_average_not_of_the_raw_weights(trial_inputs: TrialIn
     raw = trainer.state()["network"]
     average = trainer.state()["average"]
     assert not torch.equal(raw["fc.weight"], average["fc.weight"])
-    kept = trainer.keep()
+    kept = trainer.finish()
     assert torch.equal(kept.state_dict()["fc.weight"], average["fc.weight"])
     with torch.no_grad():
         logits = kept(trial_inputs.data.preprocess(batch.images))
@@ -208,8 +208,8 @@ def test_early_stopping_keeps_the_best_epoch(trial_inputs: TrialInputs) -> None:
     assert len(curve) < 40
     best = max(range(len(curve)), key=lambda i: (curve[i].top1, -curve[i].nll_nats))
     assert len(curve) - 1 - best == 2
-    trainer.keep()
-    kept = trainer.measure().answers()
+    trainer.finish()
+    kept = trainer.measure().metrics()
     assert (kept.top1, kept.nll_nats) == (curve[best].top1, curve[best].nll_nats)
 
 

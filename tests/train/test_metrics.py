@@ -22,24 +22,24 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from nas_distill.train.metrics import (
     ECE_BINS,
-    Answers,
-    Comparison,
+    SplitMetrics,
+    TeacherComparison,
     class_gaps,
     gap_points,
     linear_cka,
-    tally,
+    metric_sums,
 )
 from tests.losses.reference import REFERENCE, logits
 
 Split = tuple[Tensor, Tensor, Tensor]
 
 
-def score(student: Tensor, labels: Tensor) -> Answers:
-    return tally(student, labels).answers()
+def score(student: Tensor, labels: Tensor) -> SplitMetrics:
+    return metric_sums(student, labels).metrics()
 
 
-def compare(student: Tensor, teacher: Tensor) -> Comparison:
-    return tally(student, torch.zeros(len(student), dtype=torch.int64), teacher).comparison()
+def compare(student: Tensor, teacher: Tensor) -> TeacherComparison:
+    return metric_sums(student, torch.zeros(len(student), dtype=torch.int64), teacher).comparison()
 
 
 @st.composite
@@ -105,11 +105,11 @@ def test_class_gaps_average_to_the_gap(split: Split) -> None:
 @given(splits(), st.integers(1, 7))
 def test_tallies_of_batches_add_up_to_that_of_the_split(split: Split, size: int) -> None:
     student, teacher, labels = split
-    whole = tally(student, labels, teacher)
+    whole = metric_sums(student, labels, teacher)
     batches = zip(*(torch.split(part, size) for part in (student, labels, teacher)), strict=True)
-    total = reduce(add, (tally(*batch) for batch in batches))
-    assert total.answers().class_top1 == whole.answers().class_top1
-    assert total.answers().nll_nats == pytest.approx(whole.answers().nll_nats, rel=1e-12, abs=1e-15)
+    total = reduce(add, (metric_sums(*batch) for batch in batches))
+    assert total.metrics().class_top1 == whole.metrics().class_top1
+    assert total.metrics().nll_nats == pytest.approx(whole.metrics().nll_nats, rel=1e-12, abs=1e-15)
     assert total.comparison().agreement == whole.comparison().agreement
     assert total.comparison().divergence_nats == pytest.approx(whole.comparison().divergence_nats, rel=1e-12, abs=1e-14)
 
@@ -118,9 +118,9 @@ def test_tallies_of_batches_add_up_to_that_of_the_split(split: Split, size: int)
 def test_one_answer_that_is_no_number_is_noticed(bad: float) -> None:
     logits_ = torch.zeros(4, 3)
     labels = torch.zeros(4, dtype=torch.int64)
-    assert tally(logits_, labels).finite
+    assert metric_sums(logits_, labels).finite
     logits_[2, 1] = bad
-    assert not (tally(logits_[:2], labels[:2]) + tally(logits_[2:], labels[2:])).finite
+    assert not (metric_sums(logits_[:2], labels[:2]) + metric_sums(logits_[2:], labels[2:])).finite
 
 
 @pytest.mark.parametrize("record", REFERENCE["fidelity"], ids=lambda r: r["input"])
@@ -153,7 +153,10 @@ def test_a_sure_network_that_is_always_wrong_has_the_largest_calibration_error()
 @given(st.integers(2, 40), st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**32 - 1))
 def test_cka_agrees_with_its_definition_by_kernels(images: int, wide: int, narrow: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
-    student, teacher = generator.standard_normal((images, wide)), generator.standard_normal((images, narrow))
+    student, teacher = (
+        generator.standard_normal((images, wide)),
+        generator.standard_normal((images, narrow)),
+    )
     # HSIC of centred Gram matrices, which never meet in our own formula.
     kernels = [KernelCenterer().fit_transform(linear_kernel(features)) for features in (student, teacher)]
     norms = [np.sqrt(np.sum(kernel * kernel)) for kernel in kernels]
@@ -187,7 +190,7 @@ def test_by_hand() -> None:
     assert answers.nll_nats == pytest.approx(-math.log(0.75 * 0.5 * 0.25) / 3, rel=1e-6)
     # Confidences 3/4 (right), 1/2 and 3/4 (wrong): bins 11, 7 and 11 of 15.
     assert answers.ece == pytest.approx((abs(0.75 - 1.0 + 0.75) + 0.5) / 3, rel=1e-6)
-    assert answers == Answers(
+    assert answers == SplitMetrics(
         top1=1 / 3, nll_nats=answers.nll_nats, class_counts=(0, 3), class_top1=(None, 1 / 3), ece=answers.ece
     )
     comparison = compare(student[:1], torch.zeros(1, 2))

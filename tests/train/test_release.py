@@ -16,7 +16,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
 from nas_distill.losses.functional import dist, dkd, kd
-from nas_distill.losses.sample_weighting import label_weights, pulled, released_weights, weighted_cross_entropy
+from nas_distill.losses.sample_weighting import (
+    label_weights,
+    released_weights,
+    weight_gradients,
+    weighted_cross_entropy,
+)
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.release import LEAST_IMAGES, ReleaseWatch, alignments, holdout
 
@@ -254,7 +259,7 @@ def distilled(seed: int, *, corrupt: bool) -> tuple[ReleaseWatch, dict[int, int]
             kept = released_weights(labels[rows], watch.released)
             label = weighted_cross_entropy(logits, labels[rows], label_weights(0.1, 1.0, kept))
             optimizer.zero_grad()
-            (label + 0.9 * kd(pulled(logits, kept), teacher_logits, temperature=4.0)).backward()  # type: ignore[no-untyped-call]
+            (label + 0.9 * kd(weight_gradients(logits, kept), teacher_logits, temperature=4.0)).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         if epoch < 2:
             continue

@@ -82,7 +82,7 @@ def test_a_batch_in_parts_gives_the_gradient_of_the_batch(trial_inputs: TrialInp
     assert whole.execution == Execution()
     assert found.train_loss == pytest.approx(expected.train_loss, rel=1e-5)
     assert found.loss_parts == pytest.approx(expected.loss_parts, rel=1e-5)
-    for mine, theirs in zip(parted.keep().parameters(), whole.keep().parameters(), strict=True):
+    for mine, theirs in zip(parted.finish().parameters(), whole.keep().parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
 
 
@@ -166,10 +166,10 @@ def test_evaluation_shrinks_its_batch(trial_inputs: TrialInputs) -> None:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory")
         return torch.zeros(len(images), 10)
 
-    tally = evaluate(
+    metric_sums = evaluate(
         network, trial_inputs.data.validation, device=CPU, teacher_logits=trial_inputs.reference.validation
     )
-    assert int(tally.counts.sum()) == 160
+    assert int(metric_sums.counts.sum()) == 160
     assert max(sizes[-5:]) <= 50
 
 
@@ -182,12 +182,12 @@ def test_other_errors_of_evaluation_are_not_swallowed(trial_inputs: TrialInputs)
 
 
 def test_evaluation_compares_each_image_with_its_own_answer(trial_inputs: TrialInputs, small_run: SmallRun) -> None:
-    tally = evaluate(
+    metric_sums = evaluate(
         small_run.teacher, trial_inputs.data.validation, device=CPU, teacher_logits=trial_inputs.reference.validation
     )
-    assert tally.comparison().agreement == 1.0
-    assert tally.comparison().divergence_nats < 1e-8
-    assert tally.answers() == trial_inputs.reference.teacher
+    assert metric_sums.comparison().agreement == 1.0
+    assert metric_sums.comparison().divergence_nats < 1e-8
+    assert metric_sums.metrics() == trial_inputs.reference.teacher
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import torch
 from nas_distill.callbacks import NullProgress
 from nas_distill.config import LOCAL_DIR, DataConfig, ViewsConfig
 from nas_distill.errors import RunError, TeacherError
-from nas_distill.models.loading import load_local_dir
+from nas_distill.models.weights import load_local_dir
 from nas_distill.records import Recipe, TeacherRecord
 from nas_distill.train.teacher import METRICS, train_teacher
 from tests.helpers import SMALL_DATA

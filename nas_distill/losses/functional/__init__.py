@@ -6,11 +6,10 @@ gradients, for constant rows, huge logits, a single image and two classes. One m
 
 from nas_distill.losses.functional.attention import at
 from nas_distill.losses.functional.correlation import cc, kernel_matrix
-from nas_distill.losses.functional.decoupled import dkd
+from nas_distill.losses.functional.decoupled import dkd, nkd
 from nas_distill.losses.functional.hinton import ctkd, kd
 from nas_distill.losses.functional.information import vid
 from nas_distill.losses.functional.multilevel import between_classes, between_images, mlkd
-from nas_distill.losses.functional.normalised import nkd
 from nas_distill.losses.functional.pearson import dist
 from nas_distill.losses.functional.probabilities import pkt
 from nas_distill.losses.functional.regression import hint, simkd

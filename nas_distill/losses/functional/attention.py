@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from nas_distill.losses.functional.numerics import feature_loss, length, norm, of_unit_size, pooled_alike
+from nas_distill.losses.functional.numerics import (
+    divide_by_largest,
+    feature_loss,
+    nonzero_length,
+    pool_to_same_size,
+    safe_norm,
+)
 
 
 @feature_loss
@@ -31,12 +37,12 @@ def at(student: Tensor, teacher: Tensor, *, power: float = 2.0, squared: float =
     Raises:
         TeacherError: The maps are not of the same images.
     """
-    student, teacher = pooled_alike(student, teacher)
+    student, teacher = pool_to_same_size(student, teacher)
     difference = _attention(student, power) - _attention(teacher, power)
-    return difference.square().mean() if squared else norm(difference, dim=1).mean()
+    return difference.square().mean() if squared else safe_norm(difference, dim=1).mean()
 
 
 def _attention(features: Tensor, power: float) -> Tensor:
     """Returns attention maps of length 1, [B, HW]."""
-    energy = of_unit_size(features, dim=(1, 2, 3)).abs().pow(power).mean(dim=1).flatten(1)
-    return energy / length(energy, dim=1)
+    energy = divide_by_largest(features, dim=(1, 2, 3)).abs().pow(power).mean(dim=1).flatten(1)
+    return energy / nonzero_length(energy, dim=1)

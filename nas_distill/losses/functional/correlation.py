@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from nas_distill.losses.functional.numerics import feature_loss, length
+from nas_distill.losses.functional.numerics import feature_loss, nonzero_length
 
 
 @feature_loss
@@ -33,7 +33,7 @@ def cc(student: Tensor, teacher: Tensor, *, gamma: float = 0.4, order: float = 2
         TeacherError: The embeddings are not of the same images.
     """
     of_student, of_teacher = (
-        kernel_matrix(embeddings / length(embeddings, dim=1), gamma=gamma, order=int(order))
+        kernel_matrix(embeddings / nonzero_length(embeddings, dim=1), gamma=gamma, order=int(order))
         for embeddings in (student.flatten(1), teacher.flatten(1))
     )
     return (of_student - of_teacher).square().mean()

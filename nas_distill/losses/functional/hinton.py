@@ -15,7 +15,7 @@ from nas_distill.losses.functional.numerics import logit_loss
 def kd(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 2.0) -> Tensor:
     """Hinton's distillation loss, nats.
 
-    T^2 / B sum_i KL(softmax(t_i / T) || softmax(s_i / T)); the factor T^2 keeps its gradient's size when the
+    T^2 / B sum_i KL(softmax(t_i / T) || softmax(s_i / T)); the factor T^2 unreleased its gradient's size when the
     temperature changes (Hinton, Vinyals and Dean 2015, arXiv 1503.02531, section 2).
 
     Args:

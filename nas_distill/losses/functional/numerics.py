@@ -2,7 +2,7 @@
 
 The rule for what has no length (a constant row of logits, a dead feature map, two equal embeddings): it is centred
 but not scaled, that is, divided by 1. The value is that of the original authors' code, whose small constants come
-to the same; the gradient keeps its direction at the size it has without scaling, where theirs grows to 1e6 and
+to the same; the gradient unreleased its direction at the size it has without scaling, where theirs grows to 1e6 and
 more, which half precision cannot hold.
 """
 
@@ -25,7 +25,7 @@ ROUNDINGS = 16.0
 """What is left of a vector after centring counts as rounding up to this many epsilons of the vector's length."""
 
 
-def wide(values: Tensor) -> Tensor:
+def at_least_float32(values: Tensor) -> Tensor:
     """Returns half precision as float32, everything else as it is.
 
     The gradient that goes back is held within the range of the narrow type, in which it would be infinite otherwise.
@@ -54,7 +54,7 @@ def logit_loss(loss: PairLoss[P]) -> PairLoss[P]:
                 f"student logits of shape {list(student.shape)} against teacher logits of shape "
                 f"{list(teacher.shape)}: both must answer the same images with the same classes"
             )
-        return _computed_wide(loss, student, teacher, *args, **kwargs)
+        return _in_float32(loss, student, teacher, *args, **kwargs)
 
     return guarded
 
@@ -73,13 +73,13 @@ def feature_loss(loss: PairLoss[P]) -> PairLoss[P]:
                 f"student features of {len(student)} images against teacher features of {len(teacher)}: "
                 "both must see the same images"
             )
-        return _computed_wide(loss, student, teacher, *args, **kwargs)
+        return _in_float32(loss, student, teacher, *args, **kwargs)
 
     return guarded
 
 
-def _computed_wide(loss: PairLoss[P], student: Tensor, teacher: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> Tensor:
-    student, teacher = wide(student), wide(teacher.detach())
+def _in_float32(loss: PairLoss[P], student: Tensor, teacher: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+    student, teacher = at_least_float32(student), at_least_float32(teacher.detach())
     if not torch.is_autocast_enabled(student.device.type):
         return loss(student, teacher, *args, **kwargs)
     # Autocast would narrow the matrix products again.
@@ -87,7 +87,7 @@ def _computed_wide(loss: PairLoss[P], student: Tensor, teacher: Tensor, /, *args
         return loss(student, teacher, *args, **kwargs)
 
 
-def length(rest: Tensor, whole: Tensor | float = 0.0, *, dim: int) -> Tensor:
+def nonzero_length(rest: Tensor, whole: Tensor | float = 0.0, *, dim: int) -> Tensor:
     """Returns the Euclidean length of `rest` along `dim`, kept as an axis of 1, and 1 where there is none.
 
     Args:
@@ -107,7 +107,7 @@ def square_sum(values: Tensor, *, dim: int) -> Tensor:
     return values.square().sum(dim, keepdim=True)
 
 
-def norm(values: Tensor, *, dim: int) -> Tensor:
+def safe_norm(values: Tensor, *, dim: int) -> Tensor:
     """Returns the Euclidean norm along `dim`, with the gradient 0 at 0.
 
     Args:
@@ -118,7 +118,7 @@ def norm(values: Tensor, *, dim: int) -> Tensor:
     return torch.where(squared > 0.0, torch.where(squared > 0.0, squared, 1.0).sqrt(), 0.0)
 
 
-def of_unit_size(values: Tensor, *, dim: int | tuple[int, ...]) -> Tensor:
+def divide_by_largest(values: Tensor, *, dim: int | tuple[int, ...]) -> Tensor:
     """Returns values divided by their largest magnitude along `dim`, for formulas that do not depend on it.
 
     Squares and fourth powers of large float32 values would be infinite. The divisor is a constant to the gradient:
@@ -132,7 +132,7 @@ def of_unit_size(values: Tensor, *, dim: int | tuple[int, ...]) -> Tensor:
     return values / torch.where(largest > 0.0, largest, 1.0)
 
 
-def pooled_alike(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+def pool_to_same_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     """Returns two feature maps of one height and width: the larger is average-pooled to the smaller.
 
     Args:
@@ -145,7 +145,7 @@ def pooled_alike(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     return functional.adaptive_avg_pool2d(student, size), functional.adaptive_avg_pool2d(teacher, size)
 
 
-def like_logits(targets: Tensor, logits: Tensor) -> Tensor:
+def targets_like(targets: Tensor, logits: Tensor) -> Tensor:
     """Returns targets that cross-entropy takes with `logits`: labels as they are, shares in the logits' type.
 
     Args:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import softmax
 
-from nas_distill.losses.functional.numerics import length, logit_loss, square_sum
+from nas_distill.losses.functional.numerics import logit_loss, nonzero_length, square_sum
 
 _EPSILON = 1e-8
 """Added to the product of the lengths, as the authors' code does."""
@@ -54,6 +54,6 @@ def dist(
 def _correlation(student: Tensor, teacher: Tensor, *, dim: int) -> Tensor:
     student_rest = student - student.mean(dim, keepdim=True)
     teacher_rest = teacher - teacher.mean(dim, keepdim=True)
-    of_student = length(student_rest, square_sum(student.detach(), dim=dim), dim=dim)
-    of_teacher = length(teacher_rest, square_sum(teacher, dim=dim), dim=dim)
+    of_student = nonzero_length(student_rest, square_sum(student.detach(), dim=dim), dim=dim)
+    of_teacher = nonzero_length(teacher_rest, square_sum(teacher, dim=dim), dim=dim)
     return ((student_rest * teacher_rest).sum(dim, keepdim=True) / (of_student * of_teacher + _EPSILON)).squeeze(dim)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from nas_distill.losses.functional.numerics import feature_loss, norm
+from nas_distill.losses.functional.numerics import feature_loss, safe_norm
 
 _EPSILON = 1e-7
 """Added to lengths and to probabilities, as the authors' code does."""
@@ -38,6 +38,6 @@ def pkt(student: Tensor, teacher: Tensor) -> Tensor:
 
 def _neighbours(embeddings: Tensor) -> Tensor:
     """Returns each image's share of its row, [B, B]; rows add up to 1."""
-    directions = embeddings / (norm(embeddings, dim=1)[:, None] + _EPSILON)
+    directions = embeddings / (safe_norm(embeddings, dim=1)[:, None] + _EPSILON)
     closeness = (directions @ directions.T + 1) / 2
     return closeness / closeness.sum(dim=1, keepdim=True)

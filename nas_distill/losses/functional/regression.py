@@ -1,7 +1,7 @@
 """FitNets' hints and SimKD: the teacher's feature map as a regression target.
 
 Shapes: B images; C channels of H x W positions, or D features. The student's own shape is brought to the teacher's
-by a learned module (`learned.HintRegressor`, `models.through_teacher.Projector`).
+by a learned module (`learned.HintRegressor`, `models.teacher_head.Projector`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from nas_distill.errors import TeacherError
-from nas_distill.losses.functional.numerics import feature_loss, pooled_alike
+from nas_distill.losses.functional.numerics import feature_loss, pool_to_same_size
 
 
 @feature_loss
@@ -48,7 +48,7 @@ def simkd(student: Tensor, teacher: Tensor) -> Tensor:
     Raises:
         TeacherError: The channels differ.
     """
-    return _mean_squared_difference(*pooled_alike(student, teacher))
+    return _mean_squared_difference(*pool_to_same_size(student, teacher))
 
 
 def _mean_squared_difference(student: Tensor, teacher: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
-from nas_distill.losses.functional.numerics import ROUNDINGS, feature_loss, of_unit_size, square_sum
+from nas_distill.losses.functional.numerics import ROUNDINGS, divide_by_largest, feature_loss, square_sum
 
 _LEAST_SQUARE = 1e-12
 """The least squared distance, as in the authors' code: the root's derivative stays finite."""
@@ -50,7 +50,7 @@ def _relations(embeddings: Tensor) -> tuple[Tensor, Tensor]:
     rounding = ROUNDINGS * torch.finfo(embeddings.dtype).eps
     rest = embeddings - embeddings.mean(dim=0)
     is_rounding = square_sum(rest, dim=1) <= rounding**2 * square_sum(embeddings, dim=1)
-    centred = of_unit_size(torch.where(is_rounding, 0.0, rest), dim=(0, 1))
+    centred = divide_by_largest(torch.where(is_rounding, 0.0, rest), dim=(0, 1))
     products = centred @ centred.T
     own = products.diagonal()
     sums = own[None] + own[:, None]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from nas_distill.losses.functional.numerics import feature_loss, length, of_unit_size
+from nas_distill.losses.functional.numerics import divide_by_largest, feature_loss, nonzero_length
 
 
 @feature_loss
@@ -31,6 +31,6 @@ def sp(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _similarities(features: Tensor) -> Tensor:
-    flat = of_unit_size(features.flatten(1), dim=(0, 1))
+    flat = divide_by_largest(features.flatten(1), dim=(0, 1))
     similarities = flat @ flat.T
-    return similarities / length(similarities, dim=1)
+    return similarities / nonzero_length(similarities, dim=1)

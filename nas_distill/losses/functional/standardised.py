@@ -9,7 +9,7 @@ import math
 
 from torch import Tensor
 
-from nas_distill.losses.functional.numerics import length, square_sum, wide
+from nas_distill.losses.functional.numerics import at_least_float32, nonzero_length, square_sum
 
 _EPSILON = 1e-7
 """Added to the standard deviation, as the authors' code does."""
@@ -27,7 +27,7 @@ def standardise(logits: Tensor) -> Tensor:
     Returns:
         [B, C] in float32 or better.
     """
-    logits = wide(logits)
+    logits = at_least_float32(logits)
     rest = logits - logits.mean(dim=1, keepdim=True)
     freedom = math.sqrt(max(logits.shape[1] - 1, 1))
-    return rest / (length(rest, square_sum(logits.detach(), dim=1), dim=1) / freedom + _EPSILON)
+    return rest / (nonzero_length(rest, square_sum(logits.detach(), dim=1), dim=1) / freedom + _EPSILON)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax, softmax
 
-from nas_distill.losses.functional.numerics import like_logits, logit_loss
+from nas_distill.losses.functional.numerics import logit_loss, targets_like
 
 _EPSILON = 1e-7
 """Added to the teacher's loss, as the authors' code does."""
@@ -36,7 +36,7 @@ def wsld(student_logits: Tensor, teacher_logits: Tensor, targets: Tensor, *, tem
         TeacherError: The shapes differ.
     """
     with torch.no_grad():
-        targets = like_logits(targets, student_logits)
+        targets = targets_like(targets, student_logits)
         of_student = cross_entropy(student_logits, targets, reduction="none")
         of_teacher = cross_entropy(teacher_logits, targets, reduction="none")
         weights = 1 - torch.exp(-of_student / (of_teacher + _EPSILON))

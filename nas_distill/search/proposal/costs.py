@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from nas_distill.losses.registry import required_outputs, through_teacher
+from nas_distill.losses.registry import required_outputs, uses_teacher_head
 from nas_distill.model_outputs import OutputRequest
 from nas_distill.models.cost import measure_cost
 from nas_distill.models.latency import Latency, measure_latency
-from nas_distill.models.through_teacher import TeacherHead
+from nas_distill.models.teacher_head import TeacherHead
 from nas_distill.records import Cost, Recipe, StudentSpec
 
 
@@ -59,8 +59,8 @@ class CostEstimator:
             self._costs[key] = measure_cost(
                 spec,
                 **asdict(self.shape),
-                through=self._head_of(recipe),
-                wanted=required_outputs(recipe),
+                teacher_head=self._head_of(recipe),
+                request=required_outputs(recipe),
             )
         return self._costs[key]
 
@@ -71,13 +71,13 @@ class CostEstimator:
             self._latencies[key] = measure_latency(
                 spec,
                 **asdict(self.shape),
-                through=self._head_of(recipe),
+                teacher_head=self._head_of(recipe),
             )
         return self._latencies[key]
 
     def _head_of(self, recipe: Recipe) -> TeacherHead | None:
-        return self._head if through_teacher(recipe) else None
+        return self._head if uses_teacher_head(recipe) else None
 
 
 def _network(spec: StudentSpec, recipe: Recipe) -> _Network:
-    return spec.spec_id, through_teacher(recipe)
+    return spec.spec_id, uses_teacher_head(recipe)

@@ -10,7 +10,7 @@ from nas_distill.analysis.front.front import pareto_front
 from nas_distill.analysis.trials.study_reader import read_study
 from nas_distill.config import SearchConfig
 from nas_distill.errors import RunError
-from nas_distill.losses.registry import through_teacher
+from nas_distill.losses.registry import uses_teacher_head
 from nas_distill.records import TrialRecord
 from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.files import write_record
@@ -117,7 +117,7 @@ def extended(
     tolerance = config.picks.gap_tolerance_points if settings.min_gap_points is None else settings.min_gap_points
     choice = choose_assistant(
         _at_their_best([record for record in pupils if can_learn(record.recipe)], records.values()),
-        [_student(one) for one in teachers if one.number not in unable and not through_teacher(one.recipe)],
+        [_student(one) for one in teachers if one.number not in unable and not uses_teacher_head(one.recipe)],
         parent_params=parent.num_params,
         min_gap_points=tolerance,
         images=sum(study.teacher.class_counts),

@@ -21,10 +21,10 @@ from nas_distill.errors import ConfigError, RunError
 from nas_distill.knowledge.build import build_knowledge
 from nas_distill.knowledge.layout import AnswerStorage
 from nas_distill.knowledge.pool import ShardPool
-from nas_distill.losses.registry import resolve_losses, through_teacher
-from nas_distill.models.run_student import student_origin
+from nas_distill.losses.registry import resolve_losses, uses_teacher_head
+from nas_distill.models.run_student import student_provenance
 from nas_distill.models.teacher import Teacher, load_teacher, save_local_dir
-from nas_distill.models.through_teacher import TeacherHead
+from nas_distill.models.teacher_head import TeacherHead
 from nas_distill.records import TeacherRecord
 from nas_distill.records.task import source_name
 from nas_distill.run_directory.files import write_record
@@ -77,7 +77,7 @@ def prepare(run: RunDirectory, config: SearchConfig, progress: Progress, pool: S
     knowledge = ask_about_views(
         teacher, assistant=None, run=run, config=config, splits=splits, progress=progress, pool=pool
     )
-    head = teacher.head() if through_teacher(config.recipe) else None
+    head = teacher.head() if uses_teacher_head(config.recipe) else None
     return Prepared(manifest=manifest, teacher=record, knowledge=knowledge, head=head)
 
 
@@ -229,7 +229,7 @@ def _adopt_teacher(
     ).to(driver_device())
     folder = Path(model.removeprefix(LOCAL_DIR)) if model.startswith(LOCAL_DIR) else None
     provenance = None if folder is None else read_provenance(folder, teacher.weights_sha256())
-    origin = student_origin(model) if model.startswith(RUN) else provenance
+    origin = student_provenance(model) if model.startswith(RUN) else provenance
     trained_on = None if origin is None else origin.trained_on_data_id
     record = measure_teacher(
         teacher,

@@ -7,10 +7,10 @@ from pathlib import Path
 from nas_distill.config import FIXED_RECIPE, LOCAL_DIR, RUN, SearchConfig, TeacherConfig
 from nas_distill.data.sources import open_source
 from nas_distill.errors import ConfigError, SpaceError, TeacherError
-from nas_distill.losses.registry import resolve_losses, through_teacher
-from nas_distill.models.loading import brings_its_own, check_name, load_local_dir
+from nas_distill.losses.registry import resolve_losses, uses_teacher_head
 from nas_distill.models.run_student import load_run_student
 from nas_distill.models.teacher import load_teacher
+from nas_distill.models.weights import brings_its_own, check_name, load_local_dir
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Recipe
 from nas_distill.search.early_stopping.curves import make_stopping
@@ -58,7 +58,7 @@ def check_assistants(config: SearchConfig) -> None:
 
 def can_learn(recipe: Recipe) -> bool:
     """Whether an assistant can teach by this recipe."""
-    return bool(resolve_losses(recipe)) and not through_teacher(recipe)
+    return bool(resolve_losses(recipe)) and not uses_teacher_head(recipe)
 
 
 def check_folds(config: SearchConfig) -> None:

@@ -45,7 +45,7 @@ def make_choices(config: SearchConfig, *, images_per_class: float = math.inf) ->
     elif stores_embeddings(config):
         served.add(Need.EMBEDDING)
     entries = [LOSSES.get(name) for name in LOSSES.names()]
-    chosen = [entry for entry in entries if entry.needs <= served and not entry.through_teacher]
+    chosen = [entry for entry in entries if entry.needs <= served and not entry.uses_teacher_head]
     folds = config.picks.folds
     held_out = Adaptation().release_holdout * images_per_class * (1.0 - 1.0 / folds if folds else 1.0)
     return RecipeChoices(
@@ -182,7 +182,7 @@ def _check_served(recipe: Recipe, base: Recipe, choices: RecipeChoices) -> None:
 
 
 def _way_out(entry: LossEntry) -> str:
-    if entry.through_teacher:
+    if entry.uses_teacher_head:
         return (
             "its student answers through the teacher's classifier, which trials of a searched recipe do not; set it in "
             f"recipe.losses with space.recipe={FIXED_RECIPE}"

@@ -17,12 +17,12 @@ from nas_distill.model_outputs import OutputRequest, Shape
 from nas_distill.models.features import (
     MissingOutputError,
     check_outputs,
+    eval_without_side_effects,
     features_and_maps,
+    logits_agree,
     output_shapes,
-    same_logits,
-    undisturbed,
 )
-from nas_distill.models.split_model import cut_body, cut_head
+from nas_distill.models.split_model import copy_body, copy_head
 
 _POOLED = OutputRequest(depths=(1.0,))
 
@@ -80,7 +80,7 @@ class TeacherHead(nn.Module):
         return answers
 
 
-def take_head(network: nn.Module, inputs: Tensor) -> TeacherHead:
+def copy_teacher_head(network: nn.Module, inputs: Tensor) -> TeacherHead:
     """Returns a copy of what a classifier does with the map that it pools.
 
     Args:
@@ -91,16 +91,16 @@ def take_head(network: nn.Module, inputs: Tensor) -> TeacherHead:
         MissingOutputError: It has no such map, or its classifier needs more than the map (a class token).
     """
     (shape,) = check_outputs(network, inputs, _POOLED).maps
-    with undisturbed(network, inputs.device):
+    with eval_without_side_effects(network, inputs.device):
         features, (feature_map,) = features_and_maps(network, inputs, _POOLED.depths)
         expected = network.forward_head(features)  # type: ignore[operator]
         reason = "its classifier needs more than the map"
         try:
-            head = TeacherHead(cut_head(network, inputs), features=shape, layout=_layout(network, features))
+            head = TeacherHead(copy_head(network, inputs), features=shape, layout=_layout(network, features))
             found = head(feature_map)
         except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise MissingOutputError("feature map", reason) from error
-    if not same_logits(found, expected):
+    if not logits_agree(found, expected):
         raise MissingOutputError("feature map", reason)
     return head
 
@@ -128,7 +128,7 @@ class Projector(nn.Sequential):
         super().__init__(*layers)
 
 
-class ThroughTeacher(nn.Module):
+class StudentWithTeacherHead(nn.Module):
     """A backbone, a projector to the teacher's map, and the teacher's frozen classifier, as one network.
 
     It speaks timm's interface; its feature map at depth 1 is the projected one, and those below are the backbone's.
@@ -147,7 +147,7 @@ class ThroughTeacher(nn.Module):
     def __init__(self, backbone: nn.Module, head: TeacherHead, *, inputs: Tensor) -> None:
         super().__init__()
         ((channels, _, _),) = output_shapes(backbone, inputs, _POOLED).maps
-        self.backbone = cut_body(backbone, inputs)
+        self.backbone = copy_body(backbone, inputs)
         with torch.device(inputs.device):
             self.projector = Projector(channels, head.features[0])
         self.classifier = copy.deepcopy(head).to(inputs.device)

@@ -14,7 +14,9 @@ from nas_distill.models.preprocess import Preprocess
 _EMBEDDING = OutputRequest(embedding=True)
 
 
-def logits_of(network: nn.Module, preprocess: Preprocess, layout: torch.memory_format) -> Callable[[Tensor], Tensor]:
+def logits_function(
+    network: nn.Module, preprocess: Preprocess, layout: torch.memory_format
+) -> Callable[[Tensor], Tensor]:
     """Returns a function from images, uint8 [B, C, H, W], to logits [B, K].
 
     Args:
@@ -31,7 +33,7 @@ def logits_of(network: nn.Module, preprocess: Preprocess, layout: torch.memory_f
     return answer
 
 
-def outputs_of(
+def outputs_function(
     network: nn.Module, preprocess: Preprocess, layout: torch.memory_format, some: Tensor
 ) -> Callable[[Tensor], ModelOutputs]:
     """Returns a function from images to logits and, where the network gives them, penultimate embeddings.
@@ -42,7 +44,7 @@ def outputs_of(
         layout: Memory format of the images that it is given.
         some: uint8 [B, C, H, W], to find out on.
     """
-    answer = logits_of(network, preprocess, layout)
+    answer = logits_function(network, preprocess, layout)
     try:
         check_outputs(network, preprocess(some), _EMBEDDING)
     except MissingOutputError:

@@ -15,10 +15,10 @@ from nas_distill.errors import SpaceError
 from nas_distill.model_outputs import OutputRequest
 from nas_distill.models.cost import measure_cost, measure_module_cost
 from nas_distill.models.features import check_outputs, network_outputs
-from nas_distill.models.split_model import cut_body
+from nas_distill.models.split_model import copy_body
 from nas_distill.models.student import build_student
 from nas_distill.models.teacher import Teacher
-from nas_distill.models.through_teacher import Projector, TeacherHead, ThroughTeacher
+from nas_distill.models.teacher_head import Projector, StudentWithTeacherHead, TeacherHead
 from nas_distill.records import StudentSpec
 from tests.models import test_student
 from tests.models.networks import make_network
@@ -42,11 +42,13 @@ def head() -> TeacherHead:
     return teacher_of().head()
 
 
-def build(head: TeacherHead, architecture: str = SMALL[0], arguments: dict[str, Any] = SMALL[1]) -> ThroughTeacher:
+def build(
+    head: TeacherHead, architecture: str = SMALL[0], arguments: dict[str, Any] = SMALL[1]
+) -> StudentWithTeacherHead:
     torch.manual_seed(0)
     spec = StudentSpec(architecture=architecture, arguments=arguments)
-    student = build_student(spec, **SHAPE, through=head)
-    assert isinstance(student, ThroughTeacher)
+    student = build_student(spec, **SHAPE, teacher_head=head)
+    assert isinstance(student, StudentWithTeacherHead)
     return student
 
 
@@ -145,8 +147,10 @@ def test_it_costs_all_that_is_deployed(head: TeacherHead, architecture: str, arg
     spec = StudentSpec(architecture=architecture, arguments=arguments)
     student = build(head, architecture, arguments)
     real = measure_module_cost(student, channels=1, image_size=32)
-    assert measure_cost(spec, **SHAPE, through=head, wanted=OutputRequest(embedding=True, depths=(0.5, 1.0))) == real
-    body = cut_body(build_student(spec, **SHAPE), batch(1))
+    assert (
+        measure_cost(spec, **SHAPE, teacher_head=head, request=OutputRequest(embedding=True, depths=(0.5, 1.0))) == real
+    )
+    body = copy_body(build_student(spec, **SHAPE), batch(1))
     parts = (body, student.projector, head)
     assert real.num_params == sum(parameter.numel() for part in parts for parameter in part.parameters())
     # The student's own classifier is gone.
@@ -155,20 +159,20 @@ def test_it_costs_all_that_is_deployed(head: TeacherHead, architecture: str, arg
 
 def test_macs_are_those_of_the_pooled_map(head: TeacherHead) -> None:
     spec = StudentSpec(architecture=SMALL[0], arguments=SMALL[1])
-    plain, through = measure_cost(spec, **SHAPE), measure_cost(spec, **SHAPE, through=head)
+    plain, through = measure_cost(spec, **SHAPE), measure_cost(spec, **SHAPE, teacher_head=head)
     projector = (6 * 6 + 6 * 6 * 9 + 6 * 12) * 16 * 16
     assert through.macs - plain.macs == projector + 12 * 3 - 6 * 3
 
 
 @students
 def test_the_meta_device_tells_the_signals(head: TeacherHead, architecture: str, arguments: dict[str, Any]) -> None:
-    wanted = OutputRequest(embedding=True, depths=(0.5, 1.0))
+    request = OutputRequest(embedding=True, depths=(0.5, 1.0))
     spec = StudentSpec(architecture=architecture, arguments=arguments)
-    student = build_student(spec, **SHAPE, through=head, device="meta")
+    student = build_student(spec, **SHAPE, teacher_head=head, device="meta")
     assert {tensor.device.type for tensor in student.state_dict().values()} == {"meta"}
     assert {tensor.device.type for tensor in head.state_dict().values()} == {"cpu"}
-    on_meta = check_outputs(student, batch().to("meta"), wanted)
-    assert on_meta == check_outputs(build(head, architecture, arguments), batch(), wanted)
+    on_meta = check_outputs(student, batch().to("meta"), request)
+    assert on_meta == check_outputs(build(head, architecture, arguments), batch(), request)
 
 
 def test_what_is_saved_is_complete(head: TeacherHead, tmp_path: Path) -> None:
@@ -208,7 +212,7 @@ def test_teachers_of_other_kinds(architecture: str, arguments: dict[str, Any]) -
 
 def test_a_student_without_a_map_is_refused(head: TeacherHead) -> None:
     with pytest.raises(SpaceError) as caught:
-        build_student(StudentSpec(architecture=test_student.mapless.__name__), **SHAPE, through=head)
+        build_student(StudentSpec(architecture=test_student.mapless.__name__), **SHAPE, teacher_head=head)
     assert str(caught.value) == (
         "candidate mapless(): gives no feature map: it has no forward_features and forward_head; leave it out of the "
         "space, or take losses that compare no feature maps"
