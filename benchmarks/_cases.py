@@ -18,9 +18,9 @@ from nas_distill.config import LOCAL_DIR, DataConfig, SearchConfig, ViewsConfig
 from nas_distill.config.loading import dump_config
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import open_split
-from nas_distill.data.views.render import plan_views
+from nas_distill.data.views.plan import plan_views
 from nas_distill.knowledge.build import build_knowledge
-from nas_distill.knowledge.layout import AnswerStorage
+from nas_distill.knowledge.layout import OutputStorage
 from nas_distill.models.cost import measure_cost
 from nas_distill.models.teacher import load_teacher
 from nas_distill.records import Recipe, StudentSpec, TrialRecord
@@ -141,7 +141,7 @@ class _Site:
         knowledge = build_knowledge(
             network, train=splits[0], validation=splits[1],
             plan=plan_views(views, manifest, epochs=EPOCHS, online=False), online=False, root=self.run.knowledge,
-            device=CPU, progress=NullProgress(), storage=AnswerStorage(embeddings=True),
+            device=CPU, progress=NullProgress(), storage=OutputStorage(embeddings=True),
         )  # fmt: skip
         sources = {source_name(None, "none"): knowledge.folder.name}
         self._context: TrialContext = open_context(

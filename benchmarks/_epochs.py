@@ -14,7 +14,7 @@ from peers.step_loops import augmentation, timm_loop, torchdistill_box, wait_for
 from torch.nn.functional import cross_entropy
 
 from nas_distill.config import ExecutionConfig
-from nas_distill.data.views.render import ViewPlan
+from nas_distill.data.views.plan import ViewPlan
 from nas_distill.knowledge.targets import OnlineTargets, Targets
 from nas_distill.records import Execution, Recipe, StudentSpec
 from nas_distill.train.execution import apply_execution, autocast, torch_memory_format

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from nas_distill.config import ExecutionConfig
-from nas_distill.data.views.render import ViewPlan
+from nas_distill.data.views.plan import ViewPlan
 from nas_distill.records import Recipe, StudentSpec
 from nas_distill.records.base import Record, Share
 

@@ -19,9 +19,9 @@ from nas_distill.config import DataConfig, ViewsConfig
 from nas_distill.data.manifest import DataManifest
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import ImageSplit, open_split
-from nas_distill.data.views.render import ViewPlan, plan_views
+from nas_distill.data.views.plan import ViewPlan, plan_views
 from nas_distill.knowledge.build import build_knowledge
-from nas_distill.knowledge.layout import AnswerStorage
+from nas_distill.knowledge.layout import OutputStorage
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.models.cost import measure_cost
 from nas_distill.models.preprocess import Preprocess
@@ -145,7 +145,7 @@ class Material:
         )
 
     def knowledge(
-        self, teacher: Teacher, *, views: int, device: torch.device, storage: AnswerStorage | None = None
+        self, teacher: Teacher, *, views: int, device: torch.device, storage: OutputStorage | None = None
     ) -> tuple[Knowledge, ViewPlan]:
         """Stores the teacher's answers to `views` views."""
         plan = plan_views(ViewsConfig(count=views), self.manifest, epochs=views, online=False)

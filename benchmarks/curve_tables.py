@@ -47,7 +47,7 @@ from nas_distill.config import (
     TeacherConfig,
     ViewsConfig,
 )
-from nas_distill.data.views.render import plan_views
+from nas_distill.data.views.plan import plan_views
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.models.teacher import Teacher, load_teacher
 from nas_distill.records import Recipe, TeacherRecord

@@ -35,9 +35,9 @@ from _trainings import EXECUTIONS, Place, add_execution_argument, train
 
 from nas_distill.callbacks import NullProgress
 from nas_distill.config import LOCAL_DIR, DataConfig, ViewsConfig
-from nas_distill.data.views.render import plan_views
+from nas_distill.data.views.plan import plan_views
 from nas_distill.errors import ConfigError
-from nas_distill.knowledge.layout import AnswerStorage
+from nas_distill.knowledge.layout import OutputStorage
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.models.teacher import load_teacher
 from nas_distill.records import Recipe, StudentSpec
@@ -160,7 +160,7 @@ def set_up(arguments: argparse.Namespace, folder: Path) -> Bench:
     teacher = load_teacher(where, class_names=manifest.class_names, channels=manifest.channels).to(device)
     views = plan_views(ViewsConfig(count=arguments.views), manifest, epochs=arguments.epochs, online=False).count
     print(f"asking the teacher about {views} views of {manifest.num_train:,} images", flush=True)
-    storage = AnswerStorage(embeddings=True)
+    storage = OutputStorage(embeddings=True)
     knowledge, _ = material.knowledge(teacher, views=views, device=device, storage=storage)
     return Bench(
         material=material,

@@ -35,7 +35,7 @@ from _materials import HINTON, Material
 from nas_distill.callbacks import NullProgress
 from nas_distill.config import LOCAL_DIR, DataConfig, ViewsConfig
 from nas_distill.data.manifest import DataManifest
-from nas_distill.data.views.render import ViewPlan, plan_views
+from nas_distill.data.views.plan import ViewPlan, plan_views
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.targets import StoredTargets
 from nas_distill.models.teacher import Teacher, load_teacher

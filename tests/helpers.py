@@ -15,7 +15,7 @@ from nas_distill.callbacks import NullProgress, SearchStatus
 from nas_distill.config import LOCAL_DIR, DataConfig, ViewsConfig
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import ImageSplit, open_split
-from nas_distill.data.views.render import ViewPlan, plan_views
+from nas_distill.data.views.plan import ViewPlan, plan_views
 from nas_distill.knowledge.build import build_knowledge
 from nas_distill.models.cost import measure_cost
 from nas_distill.models.teacher import Teacher, load_teacher

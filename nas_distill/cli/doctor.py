@@ -21,21 +21,21 @@ def command(with_ray: bool, folder: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from nas_distill.diagnostics import Verdict, examine
+    from nas_distill.diagnostics import CheckStatus, run_checks
 
-    colours = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
+    colours = {CheckStatus.OK: "green", CheckStatus.WARN: "yellow", CheckStatus.FAIL: "bold red"}
     checks = []
     table = Table(box=None, header_style="bold", padding=(0, 1), pad_edge=False)
     table.add_column("check", no_wrap=True)
     table.add_column("", no_wrap=True)
     table.add_column("found", overflow="fold")
-    for check in examine(Path(folder), with_ray=with_ray):
+    for check in run_checks(Path(folder), with_ray=with_ray):
         checks.append(check)
         found = Text(check.found)
-        if check.way_out:
-            found.append(f"\n-> {check.way_out}", style="italic")
-        table.add_row(check.name, Text(check.verdict.value, style=colours[check.verdict]), found)
+        if check.fix:
+            found.append(f"\n-> {check.fix}", style="italic")
+        table.add_row(check.name, Text(check.status.value, style=colours[check.status]), found)
     Console().print(table)
-    failed = [check.name for check in checks if check.verdict is Verdict.FAIL]
+    failed = [check.name for check in checks if check.status is CheckStatus.FAIL]
     if failed:
         raise InstallationError(f"failed: {', '.join(failed)}; the lines marked -> say what to do")

@@ -14,7 +14,7 @@ _SHARE_OF_DISK = 0.25
 _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
-def default_budget(folder: Path) -> int:
+def default_memory_budget(folder: Path) -> int:
     """Returns how many bytes of decoded images are worth keeping in `folder`, which may not exist yet.
 
     Memory maps are file pages: the disk holds them, and they are fast while the page cache does too. Half of the
@@ -30,7 +30,7 @@ def default_budget(folder: Path) -> int:
     return int(min(_SHARE_OF_MEMORY * memory, _SHARE_OF_DISK * _free_bytes(folder)))
 
 
-def check_room(folder: Path, num_bytes: int) -> None:
+def check_disk_space(folder: Path, num_bytes: int) -> None:
     """Checks that the disk has room for decoded images before an hour is spent on decoding them.
 
     Raises:

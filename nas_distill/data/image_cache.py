@@ -13,7 +13,7 @@ from nas_distill.errors import RunError
 from nas_distill.run_directory.files import write_atomic
 from nas_distill.run_directory.layout import RunDirectory
 
-KEPT_SPLITS: tuple[SplitName, ...] = ("train", "validation")
+CACHED_SPLITS: tuple[SplitName, ...] = ("train", "validation")
 """From the start; test images once a student is confirmed on them."""
 
 Shape = tuple[int, int, int, int]
@@ -65,12 +65,12 @@ def map_images(path: Path, shape: Shape) -> NDArray[np.uint8]:
     return images
 
 
-def are_images_kept(folder: Path, manifest: DataManifest) -> bool:
+def is_cache_complete(folder: Path, manifest: DataManifest) -> bool:
     """Returns whether the images of `manifest` that should be kept are there."""
-    return all(is_kept(images_path(folder, name), images_shape(manifest, name)) for name in KEPT_SPLITS)
+    return all(is_cached(images_path(folder, name), images_shape(manifest, name)) for name in CACHED_SPLITS)
 
 
-def is_kept(path: Path, shape: Shape) -> bool:
+def is_cached(path: Path, shape: Shape) -> bool:
     """Returns whether `path` holds images of that shape."""
     try:
         map_images(path, shape)

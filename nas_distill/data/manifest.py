@@ -31,7 +31,7 @@ class SplitSettings(Record):
     max_validation_images: PositiveInt | None
 
     @classmethod
-    def of(cls, config: DataConfig) -> Self:
+    def from_config(cls, config: DataConfig) -> Self:
         """Returns the settings in `config`."""
         return cls(
             validation_fraction=config.validation_fraction,
@@ -57,7 +57,7 @@ class DataManifest(Record):
         num_test: Images in the test split.
         mean: Per channel, over the training split, 0 to 1. Over the memory budget, over a fixed sample of it.
         std: Likewise; at least 1/255, so that a constant channel can be divided by it.
-        in_memory: Whether the decoded training and validation images are kept in `images/`.
+        images_cached: Whether the decoded training and validation images are kept in `images/`.
         splits: What decided the splits.
         content_id: Digest of the source's images and labels, whatever the splits: for folders of the files'
             names, sizes and labels, for `digits` of the pixels, for others of name, labels and counts.
@@ -76,7 +76,7 @@ class DataManifest(Record):
     num_test: PositiveInt
     mean: tuple[Share, ...]
     std: tuple[PositiveFloat, ...]
-    in_memory: bool
+    images_cached: bool
     splits: SplitSettings
     content_id: str
     data_id: str

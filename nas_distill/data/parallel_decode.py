@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_distill.callbacks import Progress
-from nas_distill.data.pixels import Header, PixelFormat, decode, read_header
+from nas_distill.data.pixels import ImageHeader, PixelFormat, decode, read_image_header
 from nas_distill.data.sources import ImageSource
 from nas_distill.errors import DataError
 
@@ -26,7 +26,7 @@ _SMALLEST_STD = 1.0 / 255.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BulkReader:
+class ParallelDecoder:
     """Reads many images of one source with threads.
 
     Attributes:
@@ -69,9 +69,9 @@ class BulkReader:
         """
         return self._each(lambda index: decode(self.source, index, pixels), indices, task)
 
-    def _survey(self, indices: NDArray[np.int64], *, sizes_matter: bool) -> tuple[Header, bool]:
+    def _survey(self, indices: NDArray[np.int64], *, sizes_matter: bool) -> tuple[ImageHeader, bool]:
         """Returns the first header and whether all images are grey."""
-        headers = self._each(lambda index: read_header(self.source, index), indices, "looking at images")
+        headers = self._each(lambda index: read_image_header(self.source, index), indices, "looking at images")
         first = next(headers)
         all_grey = first.grey
         here = self.source.name(int(indices[0]))

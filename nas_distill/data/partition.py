@@ -32,7 +32,7 @@ class Split:
 
 
 def partition(
-    labels: Indices, offered: Mapping[SplitName, range], class_names: tuple[str, ...], settings: SplitSettings
+    labels: Indices, native_splits: Mapping[SplitName, range], class_names: tuple[str, ...], settings: SplitSettings
 ) -> dict[SplitName, Split]:
     """Returns the three splits.
 
@@ -41,14 +41,14 @@ def partition(
 
     Args:
         labels: int64 [N], of all images of the source.
-        offered: Positions of the images that the source itself files under a split; "train" at least.
+        native_splits: Positions of the images that the source itself files under a split; "train" at least.
         class_names: In the order of the labels.
         settings: What decides the splits.
 
     Raises:
         DataError: A class has too few images, or a cap is below the number of classes.
     """
-    chosen: dict[SplitName, Indices] = {name: np.asarray(positions) for name, positions in offered.items()}
+    chosen: dict[SplitName, Indices] = {name: np.asarray(positions) for name, positions in native_splits.items()}
     _check_every_class(labels[chosen["train"]], class_names)
     fractions: dict[SplitName, float] = {
         "test": settings.test_fraction,

@@ -32,7 +32,7 @@ class PixelFormat:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
+class ImageHeader:
     """What an image says of itself before its pixels are read.
 
     Attributes:
@@ -46,7 +46,7 @@ class Header:
     grey: bool
 
 
-def read_header(source: ImageSource, index: int) -> Header:
+def read_image_header(source: ImageSource, index: int) -> ImageHeader:
     """Returns the header of image number `index`.
 
     Raises:
@@ -54,7 +54,7 @@ def read_header(source: ImageSource, index: int) -> Header:
     """
     try:
         with source.open(index) as image:
-            return Header(width=image.width, height=image.height, grey=image.mode in _GREY_MODES)
+            return ImageHeader(width=image.width, height=image.height, grey=image.mode in _GREY_MODES)
     except Exception as error:
         raise _unreadable(source.name(index), error) from error
 

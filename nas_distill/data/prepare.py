@@ -10,17 +10,17 @@ import numpy as np
 
 from nas_distill.callbacks import Progress
 from nas_distill.config import DataConfig
-from nas_distill.data.disk_budget import check_room, default_budget
+from nas_distill.data.disk_budget import check_disk_space, default_memory_budget
 from nas_distill.data.image_cache import (
-    KEPT_SPLITS,
-    are_images_kept,
+    CACHED_SPLITS,
     images_path,
     images_shape,
-    is_kept,
+    is_cache_complete,
+    is_cached,
     write_images,
 )
 from nas_distill.data.manifest import SPLIT_NAMES, DataManifest, SplitName, SplitSettings
-from nas_distill.data.parallel_decode import BulkReader, PixelMoments
+from nas_distill.data.parallel_decode import ParallelDecoder, PixelMoments
 from nas_distill.data.partition import Split, partition, read_splits, write_splits
 from nas_distill.data.pixels import PixelFormat
 from nas_distill.data.sources import ImageSource, open_source
@@ -51,31 +51,31 @@ def prepare_data(config: DataConfig, folder: Path, progress: Progress) -> DataMa
         RunError: The folder holds other data, or cannot be written.
     """
     source = open_source(config)
-    reader = BulkReader(source=source, progress=progress)
+    reader = ParallelDecoder(source=source, progress=progress)
     run = RunDirectory(folder)
     if run.data_manifest.exists():
         manifest = read_record(run.data_manifest, DataManifest)
         splits = _restored_splits(manifest, config, source, run)
-        if manifest.in_memory and not are_images_kept(folder, manifest):
-            _keep_images(reader, splits, stored_format(manifest), folder)
+        if manifest.images_cached and not is_cache_complete(folder, manifest):
+            _cache_images(reader, splits, stored_format(manifest), folder)
         return manifest
-    splits = partition(source.labels, source.offered, source.class_names, SplitSettings.of(config))
-    looked_at = np.concatenate([splits[name].indices for name in KEPT_SPLITS])
+    splits = partition(source.labels, source.native_splits, source.class_names, SplitSettings.from_config(config))
+    looked_at = np.concatenate([splits[name].indices for name in CACHED_SPLITS])
     pixels = reader.find_format(looked_at, image_size=config.image_size, channels=config.channels)
-    budget = default_budget(folder) if config.memory_budget_mib is None else config.memory_budget_mib * 2**20
-    in_memory = _num_bytes(splits, pixels) <= budget
+    budget = default_memory_budget(folder) if config.memory_budget_mib is None else config.memory_budget_mib * 2**20
+    images_cached = _num_bytes(splits, pixels) <= budget
     write_splits(run.split, splits)
-    if in_memory:
-        moments = _keep_images(reader, splits, pixels, folder)
+    if images_cached:
+        moments = _cache_images(reader, splits, pixels, folder)
     else:
         moments = _sampled_moments(reader, splits["train"], pixels)
-    manifest = _describe(config, source, splits, pixels, moments, in_memory=in_memory)
+    manifest = _describe(config, source, splits, pixels, moments, images_cached=images_cached)
     write_record(run.data_manifest, manifest)
     progress.event("data", _summary(manifest))
     return manifest
 
 
-def keep_test_images(config: DataConfig, folder: Path, progress: Progress) -> None:
+def cache_test_images(config: DataConfig, folder: Path, progress: Progress) -> None:
     """Decodes the test images into `images/test.npy`, where the others are kept decoded too and it is not done yet.
 
     Args:
@@ -90,15 +90,15 @@ def keep_test_images(config: DataConfig, folder: Path, progress: Progress) -> No
     run = RunDirectory(folder)
     manifest = read_record(run.data_manifest, DataManifest)
     path, shape = images_path(folder, "test"), images_shape(manifest, "test")
-    if not manifest.in_memory or is_kept(path, shape):
+    if not manifest.images_cached or is_cached(path, shape):
         return
     source = open_source(config)
     check_content(manifest, source, folder)
     indices = read_splits(run.split)["test"].indices
-    images = BulkReader(source=source, progress=progress).decode(
+    images = ParallelDecoder(source=source, progress=progress).decode(
         indices, stored_format(manifest), "decoding test images"
     )
-    check_room(folder, math.prod(shape))
+    check_disk_space(folder, math.prod(shape))
     write_images(path, images, shape)
 
 
@@ -119,15 +119,15 @@ def check_content(manifest: DataManifest, source: ImageSource, folder: Path) -> 
         raise _other_data(folder, "content (names, sizes and labels)", manifest.content_id, source.content_id)
 
 
-def _keep_images(reader: BulkReader, splits: Splits, pixels: PixelFormat, folder: Path) -> PixelMoments:
+def _cache_images(reader: ParallelDecoder, splits: Splits, pixels: PixelFormat, folder: Path) -> PixelMoments:
     """Writes the decoded images; returns the moments of the training images.
 
     Raises:
         RunError: The disk has no room for them.
     """
-    check_room(folder, _num_bytes(splits, pixels))
-    moments = {name: PixelMoments() for name in KEPT_SPLITS}
-    for name in KEPT_SPLITS:
+    check_disk_space(folder, _num_bytes(splits, pixels))
+    moments = {name: PixelMoments() for name in CACHED_SPLITS}
+    for name in CACHED_SPLITS:
         indices = splits[name].indices
         images = reader.decode(indices, pixels, f"decoding {name} images")
         shape = (len(indices), pixels.channels, pixels.image_size, pixels.image_size)
@@ -136,10 +136,10 @@ def _keep_images(reader: BulkReader, splits: Splits, pixels: PixelFormat, folder
 
 
 def _num_bytes(splits: Splits, pixels: PixelFormat) -> int:
-    return sum(len(splits[name].indices) for name in KEPT_SPLITS) * pixels.channels * pixels.image_size**2
+    return sum(len(splits[name].indices) for name in CACHED_SPLITS) * pixels.channels * pixels.image_size**2
 
 
-def _sampled_moments(reader: BulkReader, train: Split, pixels: PixelFormat) -> PixelMoments:
+def _sampled_moments(reader: ParallelDecoder, train: Split, pixels: PixelFormat) -> PixelMoments:
     size = min(_SAMPLED_IMAGES, len(train.indices))
     sample = np.sort(np.random.default_rng(0).choice(train.indices, size=size, replace=False))
     moments = PixelMoments()
@@ -155,7 +155,7 @@ def _describe(
     pixels: PixelFormat,
     moments: PixelMoments,
     *,
-    in_memory: bool,
+    images_cached: bool,
 ) -> DataManifest:
     mean, std = moments.statistics()
     return DataManifest(
@@ -169,8 +169,8 @@ def _describe(
         num_test=len(splits["test"].indices),
         mean=mean,
         std=std,
-        in_memory=in_memory,
-        splits=SplitSettings.of(config),
+        images_cached=images_cached,
+        splits=SplitSettings.from_config(config),
         content_id=source.content_id,
         data_id=_data_id(source, splits, pixels.image_size, pixels.channels),
     )
@@ -189,7 +189,7 @@ def _data_id(source: ImageSource, splits: Splits, image_size: int, channels: int
 def _restored_splits(manifest: DataManifest, config: DataConfig, source: ImageSource, run: RunDirectory) -> Splits:
     """Returns the run's splits after checking that `config` asks for the same data."""
     check_content(manifest, source, run.path)
-    asked = SplitSettings.of(config)
+    asked = SplitSettings.from_config(config)
     for name in SplitSettings.model_fields:
         if getattr(asked, name) != getattr(manifest.splits, name):
             raise _other_data(run.path, f"data.{name}", getattr(manifest.splits, name), getattr(asked, name))
@@ -199,7 +199,7 @@ def _restored_splits(manifest: DataManifest, config: DataConfig, source: ImageSo
     # A lost split file is made again; should another scikit-learn split otherwise, the digest tells.
     is_lost = not run.split.exists()
     if is_lost:
-        splits = partition(source.labels, source.offered, source.class_names, manifest.splits)
+        splits = partition(source.labels, source.native_splits, source.class_names, manifest.splits)
     else:
         splits = read_splits(run.split)
     data_id = _data_id(source, splits, manifest.image_size, manifest.channels)
@@ -218,7 +218,7 @@ def _other_data(folder: Path, what: str, stored: object, asked: object) -> RunEr
 
 
 def _summary(manifest: DataManifest) -> str:
-    place = "kept decoded" if manifest.in_memory else "over the memory budget, decoded by loader workers"
+    place = "kept decoded" if manifest.images_cached else "over the memory budget, decoded by loader workers"
     return (
         f"{manifest.source}: {manifest.num_train} training, {manifest.num_validation} validation and "
         f"{manifest.num_test} test images in {manifest.num_classes} classes, {manifest.image_size}x"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nas_distill.config import DataConfig
 from nas_distill.data.decoding import BatchDecoder, DecodingLoader
-from nas_distill.data.image_cache import KEPT_SPLITS, images_path, images_shape, map_images
+from nas_distill.data.image_cache import CACHED_SPLITS, images_path, images_shape, map_images
 from nas_distill.data.manifest import DataManifest, SplitName
 from nas_distill.data.partition import read_splits
 from nas_distill.data.prepare import check_content, stored_format
@@ -92,8 +92,8 @@ class ImageSplit(ABC):
         Raises:
             DataError: An image that was not decoded before is damaged.
         """
-        labels, parts = self.labels_on(device), split_order(order.to(device), batch_size)
-        asked = parts if self.resident(device) is not None else split_order(order.cpu(), batch_size)
+        labels, parts = self.labels_on(device), batch_positions(order.to(device), batch_size)
+        asked = parts if self.resident(device) is not None else batch_positions(order.cpu(), batch_size)
         for indices, images in zip(parts, self.read(asked, device=device), strict=True):
             yield ImageBatch(indices, images, labels.index_select(0, indices))
 
@@ -145,7 +145,7 @@ def open_split(config: DataConfig, folder: Path, name: SplitName) -> ImageSplit:
     Args:
         config: The images, as `prepare_data` was given them.
         folder: A folder that `prepare_data` prepared.
-        name: Which split; the images of "test" are decoded from the source unless `keep_test_images` kept them.
+        name: Which split; the images of "test" are decoded from the source unless `cache_test_images` kept them.
 
     Raises:
         RunError: The folder is not prepared or damaged, or the source has changed since.
@@ -156,7 +156,7 @@ def open_split(config: DataConfig, folder: Path, name: SplitName) -> ImageSplit:
     split = read_splits(run.split)[name]
     labels = torch.from_numpy(split.labels)
     path = images_path(folder, name)
-    if manifest.in_memory and (name in KEPT_SPLITS or path.exists()):
+    if manifest.images_cached and (name in CACHED_SPLITS or path.exists()):
         images = map_images(path, images_shape(manifest, name))
         return MemorySplit(manifest, labels, torch.from_numpy(images))
     source = open_source(config)
@@ -165,7 +165,7 @@ def open_split(config: DataConfig, folder: Path, name: SplitName) -> ImageSplit:
     return DecodedSplit(manifest, labels, decoder, config.workers)
 
 
-def split_order(order: Tensor, size: int) -> tuple[Tensor, ...]:
+def batch_positions(order: Tensor, size: int) -> tuple[Tensor, ...]:
     """Returns `order` in parts of `size`; the last may be smaller."""
     # torch splits nothing into one empty part.
     return torch.split(order, size) if len(order) else ()

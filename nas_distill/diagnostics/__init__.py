@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from nas_distill.diagnostics.check import Check, Verdict
+from nas_distill.diagnostics.check_result import Check, CheckStatus
 from nas_distill.diagnostics.machine import (
     check_cpus,
     check_disk,
@@ -22,10 +22,10 @@ from nas_distill.diagnostics.packages import (
     check_torch,
 )
 
-__all__ = ["Check", "Verdict", "examine"]
+__all__ = ["Check", "CheckStatus", "run_checks"]
 
 
-def examine(folder: Path, *, with_ray: bool) -> Iterator[Check]:
+def run_checks(folder: Path, *, with_ray: bool) -> Iterator[Check]:
     """Yields all checks, quick ones first.
 
     Args:

@@ -8,7 +8,7 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
-from nas_distill.diagnostics.check import Check, Verdict
+from nas_distill.diagnostics.check_result import Check, CheckStatus
 
 MIB = 2**20
 GIB = 2**30
@@ -22,10 +22,10 @@ def check_cpus() -> Check:
         share = int(quota[0]) / int(quota[1])
         if share < usable:
             return Check(
-                name="CPUs", verdict=Verdict.WARN, found=f"{usable}, the container may use {share:.1f}",
-                way_out=f"pass --max-parallel {max(1, int(share))}, so that trials do not share a CPU",
+                name="CPUs", status=CheckStatus.WARN, found=f"{usable}, the container may use {share:.1f}",
+                fix=f"pass --max-parallel {max(1, int(share))}, so that trials do not share a CPU",
             )  # fmt: skip
-    return Check(name="CPUs", verdict=Verdict.OK, found=f"{usable}")
+    return Check(name="CPUs", status=CheckStatus.OK, found=f"{usable}")
 
 
 def check_memory() -> Check:
@@ -35,9 +35,9 @@ def check_memory() -> Check:
     total = min(total, int(limit)) if limit.isdigit() else total
     found = f"{total / GIB:.1f} GiB"
     if total < 3 * GIB:
-        way_out = "pass --max-parallel 1; each trial's worker takes nearly 1 GiB besides Ray and the driver"
-        return Check(name="memory", verdict=Verdict.WARN, found=found, way_out=way_out)
-    return Check(name="memory", verdict=Verdict.OK, found=found)
+        fix = "pass --max-parallel 1; each trial's worker takes nearly 1 GiB besides Ray and the driver"
+        return Check(name="memory", status=CheckStatus.WARN, found=found, fix=fix)
+    return Check(name="memory", status=CheckStatus.OK, found=found)
 
 
 def check_disk(folder: Path) -> Check:
@@ -45,36 +45,36 @@ def check_disk(folder: Path) -> Check:
     free = shutil.disk_usage(folder).free
     found = f"{free / GIB:.1f} GiB free in {folder}"
     if free < 5 * GIB:
-        verdict = Verdict.FAIL if free < GIB // 2 else Verdict.WARN
-        return Check(name="disk", verdict=verdict, found=found, way_out="free space, or put runs elsewhere by --out")
-    return Check(name="disk", verdict=Verdict.OK, found=found)
+        status = CheckStatus.FAIL if free < GIB // 2 else CheckStatus.WARN
+        return Check(name="disk", status=status, found=found, fix="free space, or put runs elsewhere by --out")
+    return Check(name="disk", status=CheckStatus.OK, found=found)
 
 
 def check_shared_memory(mount: Path) -> Check:
     """Checks the shared memory that Ray keeps its objects in."""
     if not mount.is_dir():
-        return Check(name="shared memory", verdict=Verdict.OK, found=f"no {mount} here; Ray uses its own folder")
+        return Check(name="shared memory", status=CheckStatus.OK, found=f"no {mount} here; Ray uses its own folder")
     size = shutil.disk_usage(mount).total
     found = f"{mount} holds {size / MIB:,.0f} MiB"
     if size < 256 * MIB:
-        way_out = "in a container pass --shm-size=2g; with less, Ray falls back to the slower disk"
-        return Check(name="shared memory", verdict=Verdict.WARN, found=found, way_out=way_out)
-    return Check(name="shared memory", verdict=Verdict.OK, found=found)
+        fix = "in a container pass --shm-size=2g; with less, Ray falls back to the slower disk"
+        return Check(name="shared memory", status=CheckStatus.WARN, found=found, fix=fix)
+    return Check(name="shared memory", status=CheckStatus.OK, found=found)
 
 
 def check_sqlite(folder: Path) -> Check:
     """Writes a real database in `folder` and checks that a second writer is kept out."""
     name, found = "SQLite", f"{sqlite3.sqlite_version} writes and locks in {folder}"
-    way_out = "put runs on a local disk by --out, or the study into a database server by --storage"
+    fix = "put runs on a local disk by --out, or the study into a database server by --storage"
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".doctor-", ignore_cleanup_errors=True) as place:
             locked = _second_writer_is_kept_out(Path(place) / "test.db")
     except (OSError, sqlite3.Error) as error:
-        return Check(name=name, verdict=Verdict.FAIL, found=f"{folder}: {error}", way_out=way_out)
+        return Check(name=name, status=CheckStatus.FAIL, found=f"{folder}: {error}", fix=fix)
     if not locked:
         found = f"{folder}: two writers at once were let in; this file system does not lock"
-        return Check(name=name, verdict=Verdict.FAIL, found=found, way_out=way_out)
-    return Check(name=name, verdict=Verdict.OK, found=found)
+        return Check(name=name, status=CheckStatus.FAIL, found=found, fix=fix)
+    return Check(name=name, status=CheckStatus.OK, found=found)
 
 
 def _second_writer_is_kept_out(path: Path) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from nas_distill.diagnostics.check import Check, Verdict
+from nas_distill.diagnostics.check_result import Check, CheckStatus
 
 DISTRIBUTION = "nas-distill"
 GIB = 2**30
@@ -43,7 +43,7 @@ print(json.dumps(ray.get(ray.remote(lambda: 6 * 7).remote(), timeout=120)))
 def check_python() -> Check:
     """Checks the interpreter."""
     found = f"{sys.version.split()[0]} ({sys.executable})"
-    return Check(name="Python", verdict=Verdict.OK, found=found)
+    return Check(name="Python", status=CheckStatus.OK, found=found)
 
 
 def check_packages() -> Check:
@@ -52,8 +52,8 @@ def check_packages() -> Check:
         requirements = [Requirement(text) for text in metadata.requires(DISTRIBUTION) or ()]
     except metadata.PackageNotFoundError:
         return Check(
-            name="packages", verdict=Verdict.WARN, found=f"{DISTRIBUTION} itself is not installed",
-            way_out="pip install -e .",
+            name="packages", status=CheckStatus.WARN, found=f"{DISTRIBUTION} itself is not installed",
+            fix="pip install -e .",
         )  # fmt: skip
     return judge_packages(requirements, {item.name: _installed(item.name) for item in requirements})
 
@@ -76,11 +76,11 @@ def judge_packages(requirements: list[Requirement], installed: dict[str, str | N
     if broken:
         return Check(
             name="packages",
-            verdict=Verdict.FAIL,
+            status=CheckStatus.FAIL,
             found="; ".join(broken),
-            way_out=f"pip install -U {DISTRIBUTION}",
+            fix=f"pip install -U {DISTRIBUTION}",
         )
-    return Check(name="packages", verdict=Verdict.OK, found=f"{len(wanted)} packages within their bounds")
+    return Check(name="packages", status=CheckStatus.OK, found=f"{len(wanted)} packages within their bounds")
 
 
 def check_torch(*, driver: bool) -> Iterator[Check]:
@@ -109,22 +109,22 @@ def judge_torch_pair(
         import_error: Last line of what importing both raised; None when they import.
     """
     name = "torch and torchvision"
-    way_out = (
+    fix = (
         "take both from one index: pip install --force-reinstall torch torchvision "
         "(or both with the same --index-url, as `make TORCH_INDEX=url` does)"
     )
     found = f"torch {torch or 'missing'}, torchvision {torchvision or 'missing'}"
     if torch is None or torchvision is None:
-        return Check(name=name, verdict=Verdict.FAIL, found=found, way_out="pip install torch torchvision")
+        return Check(name=name, status=CheckStatus.FAIL, found=found, fix="pip install torch torchvision")
     if import_error is not None:
         cause = ": two different builds" if "torchvision::nms" in import_error else ""
-        return Check(name=name, verdict=Verdict.FAIL, found=f"{found}{cause}; {import_error}", way_out=way_out)
+        return Check(name=name, status=CheckStatus.FAIL, found=f"{found}{cause}; {import_error}", fix=fix)
     if torch_wanted and not Requirement(f"torch{torch_wanted}").specifier.contains(torch, prereleases=True):
         found = f"{found}, which was built for torch{torch_wanted}"
-        return Check(name=name, verdict=Verdict.WARN, found=found, way_out=way_out)
+        return Check(name=name, status=CheckStatus.WARN, found=found, fix=fix)
     if Version(torch).local != Version(torchvision).local:
-        return Check(name=name, verdict=Verdict.WARN, found=f"{found}: two different builds", way_out=way_out)
-    return Check(name=name, verdict=Verdict.OK, found=found)
+        return Check(name=name, status=CheckStatus.WARN, found=f"{found}: two different builds", fix=fix)
+    return Check(name=name, status=CheckStatus.OK, found=found)
 
 
 def judge_gpus(gpus: list[tuple[str, int]], *, cuda: str | None, driver: bool) -> Check:
@@ -137,30 +137,30 @@ def judge_gpus(gpus: list[tuple[str, int]], *, cuda: str | None, driver: bool) -
     """
     if gpus:
         found = ", ".join(f"{name} ({memory / GIB:.0f} GiB)" for name, memory in gpus)
-        return Check(name="GPUs", verdict=Verdict.OK, found=found)
+        return Check(name="GPUs", status=CheckStatus.OK, found=found)
     if driver:
         found = f"torch sees none (built for {'CUDA ' + cuda if cuda else 'CPU'}), but nvidia-smi is here"
-        way_out = "check `nvidia-smi`, CUDA_VISIBLE_DEVICES, and that torch's CUDA is no newer than the driver"
-        return Check(name="GPUs", verdict=Verdict.WARN, found=found, way_out=way_out)
-    return Check(name="GPUs", verdict=Verdict.OK, found="none; trials run on CPU")
+        fix = "check `nvidia-smi`, CUDA_VISIBLE_DEVICES, and that torch's CUDA is no newer than the driver"
+        return Check(name="GPUs", status=CheckStatus.WARN, found=found, fix=fix)
+    return Check(name="GPUs", status=CheckStatus.OK, found="none; trials run on CPU")
 
 
 def check_ray() -> Check:
     """Checks that Ray Tune imports."""
     version, error = _probe(_RAY_PROBE)
     if error is not None:
-        return Check(name="Ray", verdict=Verdict.FAIL, found=error, way_out="pip install -U 'ray[tune]'")
-    return Check(name="Ray", verdict=Verdict.OK, found=f"{version} imports")
+        return Check(name="Ray", status=CheckStatus.FAIL, found=error, fix="pip install -U 'ray[tune]'")
+    return Check(name="Ray", status=CheckStatus.OK, found=f"{version} imports")
 
 
 def check_ray_task() -> Check:
     """Starts a local Ray and runs one task."""
     answer, error = _probe(_RAY_TASK_PROBE)
     if answer != 42:
-        way_out = "read Ray's logs (ray/session_latest/logs in the temporary folder); is a firewall or proxy on?"
+        fix = "read Ray's logs (ray/session_latest/logs in the temporary folder); is a firewall or proxy on?"
         found = error or f"a task returned {answer!r}"
-        return Check(name="Ray task", verdict=Verdict.FAIL, found=found, way_out=way_out)
-    return Check(name="Ray task", verdict=Verdict.OK, found="a local Ray started and ran one")
+        return Check(name="Ray task", status=CheckStatus.FAIL, found=found, fix=fix)
+    return Check(name="Ray task", status=CheckStatus.OK, found="a local Ray started and ran one")
 
 
 def _probe(code: str) -> tuple[Any, str | None]:

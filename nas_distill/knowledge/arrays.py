@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nas_distill.errors import RunError
 from nas_distill.knowledge.layout import FileReceipt
 
-WAY_OUT = "resume the search, which asks the teacher again"
+RESUME_HINT = "resume the search, which asks the teacher again"
 
 
 class ArrayWriter:
@@ -84,7 +84,7 @@ class ArrayWriter:
         self._num_bytes += content.nbytes
 
 
-def remove_leftovers(folder: Path) -> None:
+def remove_temporary_files(folder: Path) -> None:
     """Removes what killed writers left in `folder`."""
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
@@ -125,8 +125,8 @@ def map_array(path: Path, dtype: np.dtype[Any], shape: tuple[int | None, ...]) -
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise RunError(f"{path}: cannot be read: {error}; {WAY_OUT}") from error
+        raise RunError(f"{path}: cannot be read: {error}; {RESUME_HINT}") from error
     fits = len(shape) == array.ndim and all(w in (None, h) for w, h in zip(shape, array.shape, strict=True))
     if not fits or array.dtype != dtype:
-        raise RunError(f"{path}: holds {array.dtype} {array.shape} and not {dtype} {shape}; {WAY_OUT}")
+        raise RunError(f"{path}: holds {array.dtype} {array.shape} and not {dtype} {shape}; {RESUME_HINT}")
     return array

@@ -12,25 +12,25 @@ import torch
 
 from nas_distill.callbacks import Progress
 from nas_distill.data.splits import ImageSplit
-from nas_distill.data.views.render import ViewPlan
-from nas_distill.data.views.viewing import view_batches
+from nas_distill.data.views.batches import view_batches
+from nas_distill.data.views.plan import ViewPlan
 from nas_distill.errors import RunError
-from nas_distill.knowledge.arrays import remove_leftovers
+from nas_distill.knowledge.arrays import remove_temporary_files
 from nas_distill.knowledge.features import write_features
 from nas_distill.knowledge.inference import TeacherInference
 from nas_distill.knowledge.inspection import inspect
 from nas_distill.knowledge.layout import (
-    AnswerStorage,
     KnowledgeFolder,
     KnowledgeKey,
     KnowledgeManifest,
+    OutputStorage,
     ShardReceipt,
     ShardShape,
-    merged,
+    merge_errors,
 )
 from nas_distill.knowledge.pool import ShardJob, ShardPool
 from nas_distill.knowledge.store import Knowledge
-from nas_distill.knowledge.writing import storing, write_reference, write_shard
+from nas_distill.knowledge.writing import disk_errors, write_reference, write_shard
 from nas_distill.models.teacher import Teacher
 from nas_distill.run_directory.files import read_record, write_record
 
@@ -50,7 +50,7 @@ def build_knowledge(
     root: Path,
     device: torch.device,
     progress: Progress,
-    storage: AnswerStorage | None = None,
+    storage: OutputStorage | None = None,
     pool: ShardPool | None = None,
 ) -> Knowledge:
     """Stores the teacher's answers, or opens them when they are stored already.
@@ -75,7 +75,7 @@ def build_knowledge(
             gives no embedding.
         RunError: The disk lacks room, or the file system refuses.
     """
-    key = _make_key(teacher, train, plan, AnswerStorage() if storage is None else storage, online=online)
+    key = _make_key(teacher, train, plan, OutputStorage() if storage is None else storage, online=online)
     folder = KnowledgeFolder(root / key.digest())
     found = inspect(folder.path, key)
     for fault in found.faults:
@@ -86,8 +86,8 @@ def build_knowledge(
             _store_features(folder, key, teacher, validation, device)
         return Knowledge(folder.path)
     started = time.perf_counter()
-    missing = [view for view in range(key.shards) if view not in found.shards]
-    with storing(folder.path):
+    missing = [view for view in range(key.num_shards) if view not in found.shards]
+    with disk_errors(folder.path):
         _clear(folder, key, missing)
     inference = TeacherInference(teacher, device, embeddings=key.embeddings)
     tried = _try_out(inference, train, plan)
@@ -110,13 +110,13 @@ def build_knowledge(
         pool if tried.seconds(job, missing) > _WORTH_WORKERS_S else None,
         progress,
     )
-    with storing(folder.path):
-        remove_leftovers(folder.views)  # of workers that died
+    with disk_errors(folder.path):
+        remove_temporary_files(folder.views)  # of workers that died
     written = [read_record(folder.receipt(view), ShardReceipt).errors for view in missing]
     manifest = KnowledgeManifest(
         key=key,
         shape=shape,
-        errors=merged([*found.shards.values(), *written]),
+        errors=merge_errors([*found.shards.values(), *written]),
         build_time_s=round(time.perf_counter() - started, 3),
     )
     write_record(folder.manifest, manifest)
@@ -125,7 +125,7 @@ def build_knowledge(
 
 
 def _make_key(
-    teacher: Teacher, train: ImageSplit, plan: ViewPlan, storage: AnswerStorage, *, online: bool
+    teacher: Teacher, train: ImageSplit, plan: ViewPlan, storage: OutputStorage, *, online: bool
 ) -> KnowledgeKey:
     return KnowledgeKey(
         teacher_sha256=teacher.weights_sha256(),
@@ -136,7 +136,7 @@ def _make_key(
         teacher_std=teacher.preprocess.std,
         data_id=train.manifest.data_id,
         plan=plan,
-        shards=0 if online else plan.count,
+        num_shards=0 if online else plan.count,
         top_k=0 if online else storage.stored_top_k(teacher.num_classes),
         embeddings=storage.embeddings and not online,
     )
@@ -145,7 +145,7 @@ def _make_key(
 def _store_features(
     folder: KnowledgeFolder, key: KnowledgeKey, teacher: Teacher, validation: ImageSplit, device: torch.device
 ) -> None:
-    with storing(folder.path):
+    with disk_errors(folder.path):
         write_features(folder.path, key.digest(), teacher, validation, device)
 
 
@@ -157,8 +157,8 @@ def _clear(folder: KnowledgeFolder, key: KnowledgeKey, missing: Sequence[int]) -
         folder.receipt(view).unlink(missing_ok=True)
         for name in key.shard_arrays:
             folder.array(view, name).unlink(missing_ok=True)
-    remove_leftovers(folder.path)
-    remove_leftovers(folder.views)
+    remove_temporary_files(folder.path)
+    remove_temporary_files(folder.views)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,11 +183,11 @@ def _try_out(inference: TeacherInference, train: ImageSplit, plan: ViewPlan) -> 
     started = time.perf_counter()
     (batch,) = view_batches(train, order, len(order), view=0, plan=plan, device=inference.device)
     loading_s = time.perf_counter() - started
-    inference.check_repeatable(batch.images)
+    inference.check_deterministic(batch.images)
     embedding_size = inference.embedding_size(batch.images)
     # Last, when the device is warm.
     started = time.perf_counter()
-    inference.ask(batch.images)
+    inference.outputs(batch.images)
     return _TryOut(embedding_size=embedding_size, image_s=(loading_s + time.perf_counter() - started) / len(order))
 
 
@@ -200,7 +200,7 @@ def _check_room(job: ShardJob, missing: Sequence[int], progress: Progress) -> No
     folder, shape = Path(job.folder), job.shape
     needed = len(missing) * shape.num_images * shape.row_bytes
     free = shutil.disk_usage(folder).free
-    kept = job.key.shards - len(missing)
+    kept = job.key.num_shards - len(missing)
     sizes = (
         f"{_views(len(missing))} x {shape.num_images:,} images x {shape.row_bytes:,} bytes = {_size(needed)}, "
         f"{_size(free)} are free"
@@ -224,7 +224,7 @@ def _write_shards(
 ) -> None:
     """Writes the shards of `missing` by `write(view, tell)`, or by the pool when it has workers enough."""
     num_images = job.shape.num_images
-    total = job.key.shards * num_images
+    total = job.key.num_shards * num_images
     done = total - len(missing) * num_images
 
     def tell(images: int) -> None:
@@ -250,7 +250,7 @@ def _summary(manifest: KnowledgeManifest) -> str:
     )
     kept = f"; keeping the {shape.top_k} largest of {shape.num_classes} logits costs {lost}" if lost else ""
     return (
-        f"stored the teacher's answers to {_views(key.shards)} of {shape.num_images:,} images in "
+        f"stored the teacher's answers to {_views(key.num_shards)} of {shape.num_images:,} images in "
         f"{manifest.build_time_s:.1f} s (largest float16 rounding {errors.max_rounding:.1e}{kept})"
     )
 

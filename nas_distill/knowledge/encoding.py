@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas_distill.errors import TeacherError
-from nas_distill.knowledge.layout import AnswerErrors, Divergence, ShardShape
+from nas_distill.knowledge.layout import Divergence, ShardShape, StorageErrors
 
 FLOAT16_MAX = 65504.0
 TEMPERATURES = (1.0, 4.0)
@@ -86,11 +86,11 @@ class ShardEncoder:
         arrays = self._shape.arrays
         return {name: tensor.cpu().numpy().astype(arrays[name].dtype, copy=False) for name, tensor in rows.items()}
 
-    def errors(self) -> AnswerErrors:
+    def errors(self) -> StorageErrors:
         """Returns the errors over everything encoded so far."""
         means = (self._sums / max(1, self._count)).tolist()
         measured = zip(TEMPERATURES, means, self._largest.tolist(), strict=True)
-        return AnswerErrors(
+        return StorageErrors(
             max_rounding=self._rounding.item(),
             divergence=tuple(
                 Divergence(temperature=temperature, mean_nats=mean, max_nats=largest)

@@ -17,7 +17,7 @@ from nas_distill.knowledge.layout import FEATURES, FileReceipt, KnowledgeFolder,
 from nas_distill.models.teacher import Teacher
 from nas_distill.run_directory.files import sync_directory, write_record
 
-MOST_IMAGES = 4096
+MAX_IMAGES = 4096
 """Enough for a similarity to two digits, and little to keep of an ImageNet's 50,000."""
 
 _SAMPLE = 2
@@ -28,9 +28,9 @@ def feature_positions(num_images: int) -> Tensor:
     """Returns the validation images whose features are compared: int64 [M], ascending, evenly spaced.
 
     Args:
-        num_images: N of the split; M is N, or `MOST_IMAGES` if that is less.
+        num_images: N of the split; M is N, or `MAX_IMAGES` if that is less.
     """
-    count = min(num_images, MOST_IMAGES)
+    count = min(num_images, MAX_IMAGES)
     return torch.arange(count) * num_images // count
 
 
@@ -62,7 +62,7 @@ def write_features(path: Path, key_id: str, teacher: Teacher, validation: ImageS
         shape = (len(positions), width)
         with ArrayWriter(folder.reference_array(FEATURES), np.dtype(np.float32), shape) as writer:
             for batch in chain((first,), batches):
-                embedding = inference.ask(batch.images).embedding
+                embedding = inference.outputs(batch.images).embedding
                 assert embedding is not None
                 writer.append(embedding.cpu().numpy())
             files = (writer.finish(),)

@@ -44,7 +44,7 @@ class TeacherInference:
         self._part = self.batch_size
         self._wanted = OutputRequest(embedding=embeddings)
 
-    def ask(self, images: Tensor) -> ModelOutputs:
+    def outputs(self, images: Tensor) -> ModelOutputs:
         """Returns the answers to uint8 images [B, C, H, W].
 
         Raises:
@@ -69,13 +69,13 @@ class TeacherInference:
         embeddings = [part.embedding for part in parts if part.embedding is not None]
         return ModelOutputs(check_range(logits, "a logit"), torch.cat(embeddings) if embeddings else None)
 
-    def check_repeatable(self, images: Tensor) -> None:
+    def check_deterministic(self, images: Tensor) -> None:
         """Asks twice about the same batch.
 
         Raises:
             TeacherError: The answers differ.
         """
-        first, second = self.ask(images).logits, self.ask(images).logits
+        first, second = self.outputs(images).logits, self.outputs(images).logits
         difference = (first - second).abs().max().item()
         if difference > _SAME * max(1.0, first.abs().max().item()):
             raise TeacherError(

@@ -14,12 +14,12 @@ from nas_distill.knowledge.arrays import check_file
 from nas_distill.knowledge.layout import (
     FEATURES,
     REFERENCE_ARRAYS,
-    AnswerErrors,
     KnowledgeFolder,
     KnowledgeKey,
     KnowledgeManifest,
     Receipt,
     ShardReceipt,
+    StorageErrors,
 )
 from nas_distill.run_directory.files import read_record
 
@@ -43,7 +43,7 @@ class Inspection:
     manifest: KnowledgeManifest | None
     reference: bool
     features: bool
-    shards: dict[int, AnswerErrors]
+    shards: dict[int, StorageErrors]
     faults: tuple[str, ...]
 
 
@@ -66,7 +66,7 @@ def inspect(path: Path, key: KnowledgeKey) -> Inspection:
 
     # Hashing lets go of the interpreter's lock, so that threads share it.
     with ThreadPoolExecutor(min(_MOST_READERS, os.cpu_count() or 1)) as readers:
-        views = [view for view in range(key.shards) if promised or folder.receipt(view).exists()]
+        views = [view for view in range(key.num_shards) if promised or folder.receipt(view).exists()]
         looked_at = dict(zip(views, readers.map(whole_shard, views), strict=True))
     manifest, reference, features = None, False, False
     try:

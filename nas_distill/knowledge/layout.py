@@ -22,7 +22,7 @@ from typing import Literal
 import numpy as np
 from pydantic import NonNegativeInt, PositiveInt
 
-from nas_distill.data.views.render import ViewPlan
+from nas_distill.data.views.plan import ViewPlan
 from nas_distill.records.base import FrozenArguments, Record
 
 MANIFEST = "manifest.json"
@@ -35,7 +35,7 @@ _TOP_K = 32
 _MOST_UINT16_CLASSES = 2**16
 
 
-class AnswerStorage(Record):
+class OutputStorage(Record):
     """How much of an answer is stored.
 
     Attributes:
@@ -68,7 +68,7 @@ class KnowledgeKey(Record):
         teacher_std: Likewise.
         data_id: Of the data and splits.
         plan: The views.
-        shards: Views that are stored; 0 when the teacher is asked online.
+        num_shards: Views that are stored; 0 when the teacher is asked online.
         top_k: Logits stored one by one; 0 when all are.
         embeddings: Whether embeddings are stored.
     """
@@ -82,7 +82,7 @@ class KnowledgeKey(Record):
     teacher_std: tuple[float, ...]
     data_id: str
     plan: ViewPlan
-    shards: NonNegativeInt
+    num_shards: NonNegativeInt
     top_k: NonNegativeInt
     embeddings: bool
 
@@ -145,7 +145,7 @@ class ShardShape(Record):
 
 
 class Divergence(Record):
-    """What was lost by storing only the largest logits: KL(teacher || stored).
+    """What was lost by disk_errors only the largest logits: KL(teacher || stored).
 
     Attributes:
         temperature: At which both are softened.
@@ -158,7 +158,7 @@ class Divergence(Record):
     max_nats: float
 
 
-class AnswerErrors(Record):
+class StorageErrors(Record):
     """How far stored answers are from the teacher's own.
 
     Attributes:
@@ -205,7 +205,7 @@ class ShardReceipt(Receipt):
     """
 
     view: NonNegativeInt
-    errors: AnswerErrors
+    errors: StorageErrors
 
 
 class KnowledgeManifest(Record):
@@ -220,7 +220,7 @@ class KnowledgeManifest(Record):
 
     key: KnowledgeKey
     shape: ShardShape
-    errors: AnswerErrors
+    errors: StorageErrors
     build_time_s: float
 
 
@@ -263,12 +263,12 @@ class KnowledgeFolder:
         return self.views / f"{view:05d}.{name}.npy"
 
 
-def merged(errors: Sequence[AnswerErrors]) -> AnswerErrors:
+def merge_errors(errors: Sequence[StorageErrors]) -> StorageErrors:
     """Returns the errors over all of several slabs, which hold as many images each."""
     if not errors:
-        return AnswerErrors(max_rounding=0.0)
+        return StorageErrors(max_rounding=0.0)
     columns = zip(*(error.divergence for error in errors), strict=True)
-    return AnswerErrors(
+    return StorageErrors(
         max_rounding=max(error.max_rounding for error in errors),
         divergence=tuple(
             Divergence(

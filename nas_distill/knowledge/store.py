@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas_distill.errors import RunError
-from nas_distill.knowledge.arrays import WAY_OUT, map_array
+from nas_distill.knowledge.arrays import RESUME_HINT, map_array
 from nas_distill.knowledge.inspection import check_features, check_reference, check_shard
 from nas_distill.knowledge.layout import FEATURES, KnowledgeFolder, KnowledgeManifest
 from nas_distill.knowledge.shard import Shard
@@ -20,7 +20,7 @@ from nas_distill.run_directory.files import read_record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReferenceAnswers:
+class ReferenceOutputs:
     """The teacher's logits for plain images, against which students are measured; memory-mapped.
 
     Attributes:
@@ -53,10 +53,10 @@ class Knowledge:
         try:
             self.manifest = read_record(self._paths.manifest, KnowledgeManifest)
         except RunError as error:
-            raise RunError(f"{error}; {WAY_OUT}") from error
+            raise RunError(f"{error}; {RESUME_HINT}") from error
         self._checked: set[int] = set()
 
-    def reference(self) -> ReferenceAnswers:
+    def reference(self) -> ReferenceOutputs:
         """Returns the teacher's answers to plain images.
 
         Raises:
@@ -66,10 +66,10 @@ class Knowledge:
             check_reference(self._paths, self.manifest.key)
             stored = self._paths.features.exists() and check_features(self._paths, self.manifest.key).files
         except RunError as error:
-            raise RunError(f"{error}; {WAY_OUT}") from error
+            raise RunError(f"{error}; {RESUME_HINT}") from error
         logits, classes = np.dtype(np.float32), self.manifest.shape.num_classes
         indices = self._reference_array("subset_indices", np.dtype(np.int64), (None,))
-        return ReferenceAnswers(
+        return ReferenceOutputs(
             validation=torch.from_numpy(self._reference_array("validation_logits", logits, (None, classes))),
             subset_indices=torch.from_numpy(indices),
             subset=torch.from_numpy(self._reference_array("subset_logits", logits, (len(indices), classes))),
@@ -83,13 +83,13 @@ class Knowledge:
             IndexError: The view is not stored.
             RunError: Its files are damaged.
         """
-        if not 0 <= view < self.manifest.key.shards:
+        if not 0 <= view < self.manifest.key.num_shards:
             raise IndexError(f"view {view} is not stored in {self.folder}")
         if view not in self._checked:
             try:
                 check_shard(self._paths, view, self.manifest.key)
             except RunError as error:
-                raise RunError(f"{error}; {WAY_OUT}") from error
+                raise RunError(f"{error}; {RESUME_HINT}") from error
             self._checked.add(view)
         return Shard(self._paths, view, self.manifest.shape, device)
 

@@ -13,7 +13,7 @@ from nas_distill.errors import RunError
 from nas_distill.knowledge.arrays import ArrayWriter, check_file, map_array
 from nas_distill.knowledge.inference import TeacherInference
 from nas_distill.knowledge.layout import Receipt
-from nas_distill.knowledge.writing import plain_answers, storing
+from nas_distill.knowledge.writing import disk_errors, plain_logits
 from nas_distill.models.teacher import Teacher
 from nas_distill.run_directory.files import read_record, sync_directory, write_record
 
@@ -22,7 +22,7 @@ _SINGLE = np.dtype(np.float32)
 _WAY_OUT = "confirm again, which asks the teacher anew"
 
 
-def answer_test(folder: Path, teacher: Teacher, test: ImageSplit, device: torch.device) -> None:
+def store_test_logits(folder: Path, teacher: Teacher, test: ImageSplit, device: torch.device) -> None:
     """Stores the teacher's logits for the test images in `folder`, unless they are there and whole.
 
     Args:
@@ -44,17 +44,17 @@ def answer_test(folder: Path, teacher: Teacher, test: ImageSplit, device: torch.
         return
     inference = TeacherInference(teacher, device, embeddings=False)
     shape = (test.num_images, teacher.num_classes)
-    with storing(folder):
+    with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with ArrayWriter(folder / _ARRAY, _SINGLE, shape) as writer:
-            for logits in plain_answers(inference, test, torch.arange(test.num_images)):
+            for logits in plain_logits(inference, test, torch.arange(test.num_images)):
                 writer.append(logits.cpu().numpy())
             receipt = writer.finish()
         sync_directory(folder)
         write_record(folder / _RECEIPT, Receipt(key_id=key, files=(receipt,)))
 
 
-def read_test_answers(folder: Path, *, teacher_sha256: str, data_id: str) -> Tensor:
+def read_test_logits(folder: Path, *, teacher_sha256: str, data_id: str) -> Tensor:
     """Returns the stored logits, float32 [N_test, C], memory-mapped.
 
     Raises:

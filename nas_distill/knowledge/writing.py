@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nas_distill.data.splits import ImageSplit
-from nas_distill.data.views.viewing import view_batches
+from nas_distill.data.views.batches import view_batches
 from nas_distill.errors import RunError
 from nas_distill.knowledge.arrays import ArrayWriter
 from nas_distill.knowledge.encoding import ShardEncoder
@@ -47,7 +47,7 @@ def write_shard(
     folder = KnowledgeFolder(Path(job.folder))
     encoder = ShardEncoder(job.shape, inference.device)
     order = torch.arange(train.num_images)
-    with storing(folder.path), ExitStack() as opened:
+    with disk_errors(folder.path), ExitStack() as opened:
         folder.views.mkdir(parents=True, exist_ok=True)
         writers = {
             name: opened.enter_context(
@@ -58,7 +58,7 @@ def write_shard(
         for batch in view_batches(
             train, order, inference.batch_size, view=view, plan=job.key.plan, device=inference.device
         ):
-            said = inference.ask(batch.images)
+            said = inference.outputs(batch.images)
             for name, rows in encoder.encode(said.logits, said.embedding).items():
                 writers[name].append(rows)
             on_images(len(batch.indices))
@@ -80,12 +80,12 @@ def write_reference(job: ShardJob, inference: TeacherInference, train: ImageSpli
     folder = KnowledgeFolder(Path(job.folder))
     everything = np.arange(validation.num_images)
     subset = reference_subset(train.num_images, validation.num_images)
-    with storing(folder.path):
+    with disk_errors(folder.path):
         files = []
         for name, split, positions in (("validation_logits", validation, everything), ("subset_logits", train, subset)):
             shape = (len(positions), job.shape.num_classes)
             with ArrayWriter(folder.reference_array(name), _SINGLE, shape) as writer:
-                for logits in plain_answers(inference, split, torch.from_numpy(positions)):
+                for logits in plain_logits(inference, split, torch.from_numpy(positions)):
                     writer.append(logits.cpu().numpy())
                 files.append(writer.finish())
         with ArrayWriter(folder.reference_array("subset_indices"), subset.dtype, subset.shape) as writer:
@@ -105,7 +105,7 @@ def reference_subset(num_train: int, num_validation: int) -> np.ndarray[tuple[in
 
 
 @contextmanager
-def storing(folder: Path) -> Iterator[None]:
+def disk_errors(folder: Path) -> Iterator[None]:
     """Turns what the file system refuses into an error that says so.
 
     Raises:
@@ -120,7 +120,7 @@ def storing(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def plain_answers(inference: TeacherInference, split: ImageSplit, positions: Tensor) -> Iterator[Tensor]:
+def plain_logits(inference: TeacherInference, split: ImageSplit, positions: Tensor) -> Iterator[Tensor]:
     """Yields the teacher's logits for plain images, float32 [B, C] a batch on its device.
 
     Args:
@@ -132,4 +132,4 @@ def plain_answers(inference: TeacherInference, split: ImageSplit, positions: Ten
         TeacherError: It answers NaN, infinities, or numbers beyond float16.
     """
     for batch in split.batches(positions, inference.batch_size, device=inference.device):
-        yield inference.ask(batch.images).logits
+        yield inference.outputs(batch.images).logits

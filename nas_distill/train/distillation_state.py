@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from nas_distill.data.views.viewing import view_batches
+from nas_distill.data.views.batches import view_batches
 from nas_distill.knowledge.targets import Targets
 from nas_distill.losses.registry import DistillationLoss, required_outputs
 from nas_distill.model_outputs import ModelOutputs, OutputShapes

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nas_distill.data.splits import ImageBatch, ImageSplit
 from nas_distill.knowledge.features import feature_positions
-from nas_distill.knowledge.store import ReferenceAnswers
+from nas_distill.knowledge.store import ReferenceOutputs
 from nas_distill.model_outputs import ModelOutputs
 from nas_distill.models.memory import with_halved_batches
 from nas_distill.train.metrics import MetricSums, SplitMetrics, metric_sums
@@ -42,7 +42,7 @@ class Reference:
     features: Tensor | None = None
 
     @classmethod
-    def from_store(cls, stored: ReferenceAnswers, labels: Tensor, device: torch.device) -> Reference:
+    def from_store(cls, stored: ReferenceOutputs, labels: Tensor, device: torch.device) -> Reference:
         """Takes the stored answers, to the device where they are small.
 
         Args:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from nas_distill.config import ExecutionConfig
 from nas_distill.data.splits import ImageSplit
-from nas_distill.data.views.viewing import view_batches
+from nas_distill.data.views.batches import view_batches
 from nas_distill.errors import TrialError, one_line
 from nas_distill.knowledge.targets import Targets
 from nas_distill.losses.registry import TOTAL

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from nas_distill.data.views.viewing import ViewBatch
+from nas_distill.data.views.batches import ViewBatch
 from nas_distill.errors import TrialError
 from nas_distill.knowledge.targets import Targets
 from nas_distill.losses.registry import DistillationLoss

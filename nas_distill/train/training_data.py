@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nas_distill.data.splits import ImageSplit
-from nas_distill.data.views.render import ViewPlan
+from nas_distill.data.views.plan import ViewPlan
 from nas_distill.models.preprocess import Preprocess
 
 

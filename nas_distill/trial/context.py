@@ -10,15 +10,15 @@ import torch
 from pydantic import Field, NonNegativeFloat
 
 from nas_distill.config import LOCAL_DIR, RUN, DataConfig, ExecutionConfig
-from nas_distill.data.folds import parts
 from nas_distill.data.manifest import DataManifest
 from nas_distill.data.splits import ImageSplit, open_split
+from nas_distill.data.stratified import k_folds
 from nas_distill.errors import ConfigError
 from nas_distill.knowledge.inference import TeacherInference
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.targets import OnlineTargets, StoredTargets, Targets
-from nas_distill.knowledge.teacher_test_logits import read_test_answers
-from nas_distill.knowledge.writing import plain_answers
+from nas_distill.knowledge.teacher_test_logits import read_test_logits
+from nas_distill.knowledge.writing import plain_logits
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.teacher import Teacher, load_teacher
 from nas_distill.records.base import FrozenTexts, Record
@@ -144,7 +144,7 @@ class TrialContext:
                 f"picks.folds: recipe.mix is {task.recipe.mix}, which mixes images of the fold that is left out "
                 "into those that are trained on; score this student by seeds, or search without mixing"
             )
-        folds = parts(self._train.labels, task.fold.of, FOLD_SEED)
+        folds = k_folds(self._train.labels, task.fold.of, FOLD_SEED)
         scored = folds[task.fold.number]
         trained = torch.cat([part for number, part in enumerate(folds) if number != task.fold.number])
         return TrialInputs(
@@ -167,7 +167,7 @@ class TrialContext:
     @cached_property
     def _final(self) -> FinalTest:
         test, record = open_split(self._worker_config.data, self._run.path, "test"), self._run.read_teacher()
-        logits = read_test_answers(
+        logits = read_test_logits(
             self._run.confirm, teacher_sha256=record.weights_sha256, data_id=self.manifest.data_id
         )
         return FinalTest(split=test, logits=logits, teacher=metric_sums(logits, test.labels).metrics())
@@ -188,7 +188,7 @@ class TrialContext:
             self._sources.clear()  # one at a time: an online teacher takes room
             knowledge = Knowledge(self._run.knowledge / self._worker_config.knowledge[name])
             targets: Targets
-            if knowledge.manifest.key.shards:
+            if knowledge.manifest.key.num_shards:
                 targets = StoredTargets(knowledge, self.device)
             else:
                 targets = OnlineTargets(self.teacher if task.assistant is None else self._load(task.assistant))
@@ -207,7 +207,7 @@ class TrialContext:
     def _answers_to(self, positions: torch.Tensor) -> torch.Tensor:
         """Returns the teacher's logits for plain training images, float32 [V, C]."""
         inference = TeacherInference(self.teacher, self.device, embeddings=False)
-        return torch.cat(list(plain_answers(inference, self._train, positions)))
+        return torch.cat(list(plain_logits(inference, self._train, positions)))
 
 
 def open_context(worker_config: WorkerConfig) -> TrialContext:

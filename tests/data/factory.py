@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nas_distill.data.manifest import DataManifest, SplitSettings
 from nas_distill.data.splits import MemorySplit
-from nas_distill.data.views.render import ViewPlan
+from nas_distill.data.views.plan import ViewPlan
 
 CPU = torch.device("cpu")
 
@@ -24,7 +24,7 @@ def make_manifest(*, image_size: int = 32, channels: int = 3, classes: int = 2, 
     return DataManifest(
         source="digits", class_names=tuple(f"class {number}" for number in range(classes)), image_size=image_size,
         channels=1 if channels == 1 else 3, resize=False, num_train=images, num_validation=4, num_test=4,
-        mean=(0.5,) * channels, std=(0.2,) * channels, in_memory=True, content_id="c", data_id="d",
+        mean=(0.5,) * channels, std=(0.2,) * channels, images_cached=True, content_id="c", data_id="d",
         splits=SplitSettings(
             validation_fraction=0.2, test_fraction=0.2, split_seed=0, max_train_images=None,
             max_validation_images=None,

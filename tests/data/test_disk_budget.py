@@ -12,7 +12,7 @@ import pytest
 
 from nas_distill.callbacks import NullProgress
 from nas_distill.config import DataConfig
-from nas_distill.data.disk_budget import check_room, default_budget
+from nas_distill.data.disk_budget import check_disk_space, default_memory_budget
 from nas_distill.data.prepare import prepare_data
 from nas_distill.errors import RunError
 from tests.helpers import file_size_limit
@@ -26,7 +26,7 @@ def free_bytes(monkeypatch: pytest.MonkeyPatch, free: int) -> Iterator[None]:
 
 
 def test_the_default_is_below_half_the_memory_and_a_quarter_of_the_free_disk(tmp_path: Path) -> None:
-    budget = default_budget(tmp_path / "not" / "there")
+    budget = default_memory_budget(tmp_path / "not" / "there")
     assert 0 < budget <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
     assert budget <= shutil.disk_usage(tmp_path).total / 4
 
@@ -34,9 +34,9 @@ def test_the_default_is_below_half_the_memory_and_a_quarter_of_the_free_disk(tmp
 def test_a_small_disk_lowers_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The digits take 92 KB.
     with free_bytes(monkeypatch, 200_000):
-        assert default_budget(tmp_path) == 50_000
-        assert not prepare_data(DataConfig(), tmp_path / "small", NullProgress()).in_memory
-    assert prepare_data(DataConfig(), tmp_path / "large", NullProgress()).in_memory
+        assert default_memory_budget(tmp_path) == 50_000
+        assert not prepare_data(DataConfig(), tmp_path / "small", NullProgress()).images_cached
+    assert prepare_data(DataConfig(), tmp_path / "large", NullProgress()).images_cached
 
 
 def test_images_that_the_disk_has_no_room_for_are_refused_before_decoding(
@@ -55,8 +55,8 @@ def test_images_that_the_disk_has_no_room_for_are_refused_before_decoding(
 
 def test_room_is_told_in_mebibytes(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"take 1,099,511,627,776 MiB and [\d,]+ MiB are free"):
-        check_room(tmp_path, 2**60)
-    check_room(tmp_path, 1)
+        check_disk_space(tmp_path, 2**60)
+    check_disk_space(tmp_path, 1)
 
 
 def test_a_disk_that_fills_while_images_are_written_leaves_nothing_half(tmp_path: Path) -> None:
@@ -69,4 +69,4 @@ def test_a_disk_that_fills_while_images_are_written_leaves_nothing_half(tmp_path
         prepare_data(DataConfig(), tmp_path, NullProgress())
     assert not (tmp_path / "data.json").exists()
     assert not list((tmp_path / "images").iterdir())
-    assert prepare_data(DataConfig(), tmp_path, NullProgress()).in_memory
+    assert prepare_data(DataConfig(), tmp_path, NullProgress()).images_cached

@@ -23,7 +23,7 @@ def test_classes_directly(tmp_path: Path) -> None:
     source = opened(tmp_path)
     assert source.class_names == ("cat", "dog")
     assert source.labels.tolist() == [0, 0, 0, 1, 1]
-    assert source.offered == {"train": range(5)}
+    assert source.native_splits == {"train": range(5)}
     assert source.name(3) == str(tmp_path / "dog" / "000.png")
     assert np.array_equal(np.asarray(source.open(3)), random_pixels(0))
 
@@ -33,7 +33,7 @@ def test_split_folders(tmp_path: Path, validation: str) -> None:
     for split, count in (("train", 4), (validation, 2), ("test", 1)):
         write_class_folders(tmp_path / split, {"cat": count, "dog": count})
     source = opened(tmp_path)
-    assert source.offered == {"train": range(8), "validation": range(8, 12), "test": range(12, 14)}
+    assert source.native_splits == {"train": range(8), "validation": range(8, 12), "test": range(12, 14)}
     assert source.labels[8:].tolist() == [0, 0, 1, 1, 0, 1]
 
 

@@ -39,8 +39,8 @@ def test_splits_are_disjoint_stratified_and_reproducible(counts: list[int], seed
     labels = np.random.default_rng(0).permutation(labels)
     cap = data.draw(st.integers(len(counts), len(labels)))
     settings_ = asked(split_seed=seed, max_train_images=cap)
-    offered: dict[SplitName, range] = {"train": range(len(labels))}
-    splits = partition(labels, offered, names(len(counts)), settings_)
+    native_splits: dict[SplitName, range] = {"train": range(len(labels))}
+    splits = partition(labels, native_splits, names(len(counts)), settings_)
     everything = np.concatenate([splits[name].indices for name in SPLIT_NAMES])
     assert len(set(everything.tolist())) == len(everything)
     uncapped = len(labels) - len(splits["validation"].indices) - len(splits["test"].indices)
@@ -52,7 +52,7 @@ def test_splits_are_disjoint_stratified_and_reproducible(counts: list[int], seed
         # One image of each class comes first, so that small splits may be off by an image or two.
         assert np.abs(shares - np.array(counts) / sum(counts)).max() <= 2.5 / len(split.labels)
         assert np.bincount(split.labels, minlength=len(counts)).min() >= 1
-    again = partition(labels, offered, names(len(counts)), settings_)
+    again = partition(labels, native_splits, names(len(counts)), settings_)
     assert all(np.array_equal(again[name].indices, splits[name].indices) for name in SPLIT_NAMES)
 
 

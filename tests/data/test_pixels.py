@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from nas_distill.config import DataConfig
-from nas_distill.data.pixels import PixelFormat, decode, read_header
+from nas_distill.data.pixels import PixelFormat, decode, read_image_header
 from nas_distill.data.sources import ImageSource, open_source
 from nas_distill.errors import DataError
 from tests.data.files import random_pixels
@@ -36,7 +36,7 @@ def test_rgb_is_taken_as_it_is(tmp_path: Path) -> None:
 def test_grey_becomes_rgb_by_repetition_when_asked(tmp_path: Path) -> None:
     pixels = random_pixels(0, channels=1)
     source = source_of(Image.fromarray(pixels), tmp_path)
-    assert read_header(source, 0).grey
+    assert read_image_header(source, 0).grey
     assert np.array_equal(decode(source, 0, GREY), pixels[None])
     assert np.array_equal(decode(source, 0, RGB), np.stack([pixels] * 3))
 
@@ -44,7 +44,7 @@ def test_grey_becomes_rgb_by_repetition_when_asked(tmp_path: Path) -> None:
 def test_sixteen_bits_keep_their_high_byte(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 2**16, size=(12, 12), dtype=np.uint16)
     source = source_of(Image.fromarray(pixels), tmp_path)
-    assert read_header(source, 0).grey
+    assert read_image_header(source, 0).grey
     assert np.array_equal(decode(source, 0, GREY)[0], (pixels >> 8).astype(np.uint8))
 
 
@@ -52,7 +52,7 @@ def test_a_palette_becomes_its_colours(tmp_path: Path) -> None:
     palette = Image.fromarray(random_pixels(0)).quantize(16)
     palette.info["transparency"] = 0
     source = source_of(palette, tmp_path)
-    assert not read_header(source, 0).grey
+    assert not read_image_header(source, 0).grey
     assert np.array_equal(decode(source, 0, RGB).transpose(1, 2, 0), np.asarray(palette.convert("RGBA"))[:, :, :3])
 
 

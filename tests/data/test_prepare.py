@@ -62,7 +62,7 @@ def test_digits(tmp_path: Path) -> None:
     }
     assert read_record(RunDirectory(tmp_path).data_manifest, DataManifest) == manifest
     assert manifest.class_names == tuple("0123456789")
-    assert (manifest.image_size, manifest.channels, manifest.in_memory) == (8, 1, True)
+    assert (manifest.image_size, manifest.channels, manifest.images_cached) == (8, 1, True)
     assert manifest.num_train + manifest.num_validation + manifest.num_test == 1797
     images = np.load(tmp_path / "images" / "train.npy", allow_pickle=False)
     with np.load(tmp_path / "split.npz", allow_pickle=False) as split:
@@ -179,10 +179,10 @@ def test_data_over_the_memory_budget_are_not_kept(tmp_path: Path) -> None:
     write_class_folders(tmp_path / "data", {"a": 10, "b": 10}, size=300)
     config = folder_config(tmp_path / "data", memory_budget_mib=1)
     manifest = prepare_data(config, tmp_path / "run", NullProgress())
-    assert not manifest.in_memory
+    assert not manifest.images_cached
     assert set(files_below(tmp_path / "run")) == {"data.json", "split.npz"}
     kept = prepare_data(config.model_copy(update={"memory_budget_mib": 100}), tmp_path / "kept", NullProgress())
-    assert kept.in_memory
+    assert kept.images_cached
     assert (kept.mean, kept.std, kept.data_id) == (manifest.mean, manifest.std, manifest.data_id)
 
 

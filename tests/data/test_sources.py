@@ -38,7 +38,7 @@ def test_labels_classes_and_splits_agree(config: DataConfig) -> None:
     source = open_source(config)
     assert source.labels.dtype == np.int64
     assert set(source.labels.tolist()) == set(range(len(source.class_names)))
-    positions = [position for span in source.offered.values() for position in span]
+    positions = [position for span in source.native_splits.values() for position in span]
     assert positions == list(range(len(source.labels)))
     assert len({source.name(position) for position in positions}) == len(positions)
 

@@ -38,7 +38,7 @@ def everything(split: ImageSplit, order: torch.Tensor, batch_size: int, device: 
 
 
 @pytest.fixture
-def in_memory(folder: Path, tmp_path: Path) -> ImageSplit:
+def images_cached(folder: Path, tmp_path: Path) -> ImageSplit:
     config = config_for(folder)
     prepare_data(config, tmp_path / "memory", NullProgress())
     return open_split(config, tmp_path / "memory", "train")
@@ -50,21 +50,21 @@ def decoded_split(folder: Path, run: Path, workers: int) -> ImageSplit:
     return open_split(config, run, "train")
 
 
-def test_a_split_knows_itself(in_memory: ImageSplit) -> None:
-    assert isinstance(in_memory, MemorySplit)
-    assert in_memory.num_images == in_memory.manifest.num_train == len(in_memory.labels)
-    assert in_memory.labels.dtype == torch.int64
+def test_a_split_knows_itself(images_cached: ImageSplit) -> None:
+    assert isinstance(images_cached, MemorySplit)
+    assert images_cached.num_images == images_cached.manifest.num_train == len(images_cached.labels)
+    assert images_cached.labels.dtype == torch.int64
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_workers_and_memory_give_the_same_batches(
-    folder: Path, tmp_path: Path, in_memory: ImageSplit, workers: int
+    folder: Path, tmp_path: Path, images_cached: ImageSplit, workers: int
 ) -> None:
     decoded = decoded_split(folder, tmp_path / "decoded", workers)
     assert isinstance(decoded, DecodedSplit)
     order = torch.randperm(decoded.num_images, generator=torch.Generator().manual_seed(0))
     for part in (order, order[:7], torch.tensor([3, 3, 0])):
-        expected, found = everything(in_memory, part, 4), everything(decoded, part, 4)
+        expected, found = everything(images_cached, part, 4), everything(decoded, part, 4)
         assert torch.equal(found.indices, part)
         assert found.images.dtype == torch.uint8
         assert found.images.shape == (len(part), 3, SIZE, SIZE)
@@ -73,8 +73,8 @@ def test_workers_and_memory_give_the_same_batches(
         assert torch.equal(found.labels, decoded.labels[part])
 
 
-def test_no_images_no_batches(folder: Path, tmp_path: Path, in_memory: ImageSplit) -> None:
-    for split in (in_memory, decoded_split(folder, tmp_path / "decoded", 0)):
+def test_no_images_no_batches(folder: Path, tmp_path: Path, images_cached: ImageSplit) -> None:
+    for split in (images_cached, decoded_split(folder, tmp_path / "decoded", 0)):
         assert not list(split.batches(torch.empty(0, dtype=torch.int64), 4, device=CPU))
 
 
@@ -184,11 +184,11 @@ def test_images_of_another_shape_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("workers", [0, 2])
-def test_batches_arrive_on_the_device(folder: Path, tmp_path: Path, in_memory: ImageSplit, workers: int) -> None:
+def test_batches_arrive_on_the_device(folder: Path, tmp_path: Path, images_cached: ImageSplit, workers: int) -> None:
     device = torch.device("cuda", 0)
-    order = torch.arange(in_memory.num_images).flip(0)
-    expected = everything(in_memory, order, 4)
-    for split in (in_memory, decoded_split(folder, tmp_path / "decoded", workers)):
+    order = torch.arange(images_cached.num_images).flip(0)
+    expected = everything(images_cached, order, 4)
+    for split in (images_cached, decoded_split(folder, tmp_path / "decoded", workers)):
         for found, wanted in zip(everything(split, order, 4, device), expected, strict=True):
             assert found.device == device
             assert torch.equal(found.cpu(), wanted)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from nas_distill.diagnostics import Verdict
+from nas_distill.diagnostics import CheckStatus
 from nas_distill.diagnostics.packages import check_packages, judge_gpus, judge_packages, judge_torch_pair
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
@@ -16,66 +16,66 @@ GIB = 2**30
 def test_this_environment_is_within_the_bounds_of_pyproject() -> None:
     project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
     check = check_packages()
-    assert check.verdict is Verdict.OK
+    assert check.status is CheckStatus.OK
     assert check.found.startswith(f"{len(project['dependencies'])} packages")
 
 
 def test_old_and_missing_packages_are_named_with_their_bounds() -> None:
     requirements = [Requirement(text) for text in ("torch>=2.11", "timm>=1.0.20", "optuna>=5", "dev>=1; extra == 'x'")]
     check = judge_packages(requirements, {"torch": "2.10.1", "timm": None, "optuna": "5.0.0"})
-    assert check.verdict is Verdict.FAIL
+    assert check.status is CheckStatus.FAIL
     assert check.found == "torch 2.10.1 (>=2.11 wanted); timm is missing (>=1.0.20 wanted)"
 
 
 @pytest.mark.parametrize("version", ["2.11.0+cu128", "2.12.0.dev20260101", "3.0"])
 def test_local_and_later_versions_are_within_bounds(version: str) -> None:
-    assert judge_packages([Requirement("torch>=2.11")], {"torch": version}).verdict is Verdict.OK
+    assert judge_packages([Requirement("torch>=2.11")], {"torch": version}).status is CheckStatus.OK
 
 
 @pytest.mark.parametrize(
-    ("torch", "torchvision", "wanted", "error", "verdict"),
+    ("torch", "torchvision", "wanted", "error", "status"),
     [
-        ("2.11.0", "0.26.0", "==2.11.0", None, Verdict.OK),
-        ("2.11.0+cpu", "0.26.0+cpu", "==2.11.0", None, Verdict.OK),
-        ("2.11.0+cu128", "0.26.0+cu128", None, None, Verdict.OK),
-        ("2.11.0+cpu", "0.26.0", "==2.11.0", None, Verdict.WARN),
-        ("2.11.0+cu128", "0.26.0+cu126", "==2.11.0", None, Verdict.WARN),
-        ("2.12.0", "0.26.0", "==2.11.0", None, Verdict.WARN),
+        ("2.11.0", "0.26.0", "==2.11.0", None, CheckStatus.OK),
+        ("2.11.0+cpu", "0.26.0+cpu", "==2.11.0", None, CheckStatus.OK),
+        ("2.11.0+cu128", "0.26.0+cu128", None, None, CheckStatus.OK),
+        ("2.11.0+cpu", "0.26.0", "==2.11.0", None, CheckStatus.WARN),
+        ("2.11.0+cu128", "0.26.0+cu126", "==2.11.0", None, CheckStatus.WARN),
+        ("2.12.0", "0.26.0", "==2.11.0", None, CheckStatus.WARN),
         (
             "2.11.0+cpu",
             "0.26.0",
             "==2.11.0",
             "RuntimeError: operator torchvision::nms does not exist",
-            Verdict.FAIL,
+            CheckStatus.FAIL,
         ),
         (
             "2.11.0",
             "0.26.0",
             "==2.11.0",
             "OSError: libcudart.so.13: cannot open shared object file",
-            Verdict.FAIL,
+            CheckStatus.FAIL,
         ),
-        (None, "0.26.0", None, "ModuleNotFoundError: No module named 'torch'", Verdict.FAIL),
-        ("2.11.0", None, None, "ModuleNotFoundError: No module named 'torchvision'", Verdict.FAIL),
+        (None, "0.26.0", None, "ModuleNotFoundError: No module named 'torch'", CheckStatus.FAIL),
+        ("2.11.0", None, None, "ModuleNotFoundError: No module named 'torchvision'", CheckStatus.FAIL),
     ],
 )
 def test_torch_and_torchvision_must_come_from_one_build(
-    torch: str | None, torchvision: str | None, wanted: str | None, error: str | None, verdict: Verdict
+    torch: str | None, torchvision: str | None, wanted: str | None, error: str | None, status: CheckStatus
 ) -> None:
     check = judge_torch_pair(torch, torchvision, torch_wanted=wanted, import_error=error)
-    assert check.verdict is verdict
-    assert (check.way_out == "") == (verdict is Verdict.OK)
+    assert check.status is status
+    assert (check.fix == "") == (status is CheckStatus.OK)
     for version in filter(None, (torch, torchvision)):
         assert version in check.found
     assert ("two different builds" in check.found) == (
-        "nms" in (error or "") or (verdict is Verdict.WARN and torch != "2.12.0")
+        "nms" in (error or "") or (status is CheckStatus.WARN and torch != "2.12.0")
     )
 
 
 def test_gpus() -> None:
     found = judge_gpus([("NVIDIA H200", 139 * GIB)] * 2, cuda="13.0", driver=True)
-    assert (found.verdict, found.found) == (Verdict.OK, "NVIDIA H200 (139 GiB), NVIDIA H200 (139 GiB)")
+    assert (found.status, found.found) == (CheckStatus.OK, "NVIDIA H200 (139 GiB), NVIDIA H200 (139 GiB)")
     unseen = judge_gpus([], cuda=None, driver=True)
-    assert unseen.verdict is Verdict.WARN
+    assert unseen.status is CheckStatus.WARN
     assert "built for CPU" in unseen.found
-    assert judge_gpus([], cuda="13.0", driver=False).verdict is Verdict.OK
+    assert judge_gpus([], cuda="13.0", driver=False).status is CheckStatus.OK

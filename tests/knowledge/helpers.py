@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from nas_distill.callbacks import NullProgress, Progress
-from nas_distill.data.views.render import ViewPlan
+from nas_distill.data.views.plan import ViewPlan
 from nas_distill.knowledge.build import build_knowledge
-from nas_distill.knowledge.layout import AnswerStorage
+from nas_distill.knowledge.layout import OutputStorage
 from nas_distill.knowledge.pool import ShardPool
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.models.teacher import Teacher
@@ -31,7 +31,7 @@ def build(
     *,
     online: bool = False,
     progress: Progress | None = None,
-    storage: AnswerStorage | None = None,
+    storage: OutputStorage | None = None,
     pool: ShardPool | None = None,
 ) -> Knowledge:
     """Stores the answers of the small run's teacher."""
@@ -56,7 +56,7 @@ def build_computed(
     num_classes: int = 5,
     network: nn.Module | None = None,
     teacher: Teacher | None = None,
-    storage: AnswerStorage | None = None,
+    storage: OutputStorage | None = None,
     progress: Progress | None = None,
     plan: ViewPlan = PLAN,
 ) -> Knowledge:

@@ -55,7 +55,7 @@ def make_split(num_images: int, num_classes: int) -> ComputedSplit:
         num_test=1,
         mean=(0.5,),
         std=(0.3,),
-        in_memory=False,
+        images_cached=False,
         splits=SplitSettings(
             validation_fraction=0.1, test_fraction=0.1, split_seed=0, max_train_images=None, max_validation_images=None
         ),

@@ -15,11 +15,11 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from nas_distill.data.views.viewing import view_batches
+from nas_distill.data.views.batches import view_batches
 from nas_distill.errors import RunError, TeacherError
 from nas_distill.knowledge import build as building
 from nas_distill.knowledge.inference import TeacherInference
-from nas_distill.knowledge.layout import AnswerStorage
+from nas_distill.knowledge.layout import OutputStorage
 from nas_distill.knowledge.pool import ShardJob
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.writing import write_shard
@@ -69,7 +69,7 @@ def test_the_same_answers_are_built_once(small_run: SmallRun, tmp_path: Path) ->
 
 
 def test_online_knowledge_stores_no_views(small_run: SmallRun, tmp_path: Path) -> None:
-    knowledge = build(small_run, tmp_path, online=True, storage=AnswerStorage(top_k=3, embeddings=True))
+    knowledge = build(small_run, tmp_path, online=True, storage=OutputStorage(top_k=3, embeddings=True))
     assert not list(knowledge.folder.glob("views/*"))
     assert knowledge.reference().validation.shape == (160, 10)
     with pytest.raises(IndexError, match="view 0 is not stored"):
@@ -87,12 +87,12 @@ def test_what_decides_the_answers_decides_the_folder(small_run: SmallRun, tmp_pa
     finally:
         small_run.teacher.preprocess = kept
     folders += [
-        build(small_run, tmp_path, storage=AnswerStorage(top_k=3)).folder,
-        build(small_run, tmp_path, storage=AnswerStorage(embeddings=True)).folder,
+        build(small_run, tmp_path, storage=OutputStorage(top_k=3)).folder,
+        build(small_run, tmp_path, storage=OutputStorage(embeddings=True)).folder,
         build(small_run, tmp_path, online=True).folder,
     ]
     assert len(set(folders)) == len(folders)
-    assert build(small_run, tmp_path, storage=AnswerStorage(top_k=10)).folder == folders[0]  # all of ten is all
+    assert build(small_run, tmp_path, storage=OutputStorage(top_k=10)).folder == folders[0]  # all of ten is all
 
 
 def test_an_interrupted_build_is_not_used_and_goes_on(small_run: SmallRun, tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_killed_build_goes_on_with_what_is_missing(tmp_path: Path) -> None:
 
 def test_sizes_are_told_before_anything_is_built(small_run: SmallRun, tmp_path: Path) -> None:
     heard = Heard()
-    build(small_run, tmp_path, progress=heard, storage=AnswerStorage(top_k=3, embeddings=True))
+    build(small_run, tmp_path, progress=heard, storage=OutputStorage(top_k=3, embeddings=True))
     # 3 float16 logits, 3 uint16 classes, a float32 tail, 24 float16 features.
     assert "asking the teacher about 4 views x 320 images x 64 bytes = 80.0 KiB, " in heard.texts("knowledge")[0]
     assert "keeping the 3 largest of 10 logits costs " in heard.texts("knowledge")[1]
@@ -200,7 +200,7 @@ def test_a_teacher_that_contradicts_itself_is_refused_before_anything_is_built(t
 
 
 def test_noise_below_the_rounding_of_what_is_stored_is_no_contradiction(tmp_path: Path) -> None:
-    assert build_computed(tmp_path, network=Noisy(5, noise=1e-6)).manifest.key.shards == 4
+    assert build_computed(tmp_path, network=Noisy(5, noise=1e-6)).manifest.key.num_shards == 4
 
 
 def test_a_batch_that_does_not_fit_is_halved(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_a_thousand_classes_keep_the_largest_by_default(tmp_path: Path) -> None:
 
 def test_the_manifest_states_what_the_largest_leave_out(tmp_path: Path) -> None:
     teacher, train = make_teacher(50), make_split(300, 50)
-    knowledge = build_computed(tmp_path, num_classes=50, storage=AnswerStorage(top_k=5))
+    knowledge = build_computed(tmp_path, num_classes=50, storage=OutputStorage(top_k=5))
     divergences: dict[float, list[torch.Tensor]] = {1.0: [], 4.0: []}
     for view in range(4):
         for batch in view_batches(
@@ -274,5 +274,5 @@ def test_the_manifest_states_what_the_largest_leave_out(tmp_path: Path) -> None:
         measured = torch.cat(divergences[stated.temperature])
         assert stated.mean_nats == pytest.approx(measured.mean().item(), rel=1e-3)
         assert stated.max_nats == pytest.approx(measured.max().item(), rel=1e-3)
-    more = build_computed(tmp_path, num_classes=50, storage=AnswerStorage(top_k=20))
+    more = build_computed(tmp_path, num_classes=50, storage=OutputStorage(top_k=20))
     assert more.manifest.errors.divergence[0].mean_nats < knowledge.manifest.errors.divergence[0].mean_nats

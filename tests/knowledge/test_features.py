@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_distill.errors import RunError
-from nas_distill.knowledge.features import MOST_IMAGES, feature_positions
+from nas_distill.knowledge.features import MAX_IMAGES, feature_positions
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.model_outputs import OutputRequest
 from tests.helpers import Heard, SmallRun
@@ -19,10 +19,10 @@ from tests.knowledge.helpers import build, times
 FEATURES, RECEIPT = "validation_features.npy", "features.json"
 
 
-@given(st.integers(1, 3 * MOST_IMAGES))
+@given(st.integers(1, 3 * MAX_IMAGES))
 def test_positions_are_spread_over_the_split(num_images: int) -> None:
     positions = feature_positions(num_images)
-    assert len(positions) == min(num_images, MOST_IMAGES)
+    assert len(positions) == min(num_images, MAX_IMAGES)
     steps = positions.diff()
     assert positions[0] == 0
     assert num_images > positions[-1]

@@ -16,7 +16,7 @@ from tests.models.test_teacher_network import Odd, make_teacher
 def test_answers_are_the_teacher_s() -> None:
     teacher = make_teacher(make_network(), "small_resnet")
     inference = TeacherInference(teacher, CPU, embeddings=True)
-    answers, expected = inference.ask(images()), teacher.outputs(images(), OutputRequest(embedding=True))
+    answers, expected = inference.outputs(images()), teacher.outputs(images(), OutputRequest(embedding=True))
     assert answers.embedding is not None
     assert expected.embedding is not None
     assert torch.equal(answers.logits, expected.logits)
@@ -28,7 +28,7 @@ def test_without_embeddings_nothing_but_logits_is_asked_for() -> None:
     teacher = make_teacher(Odd("no interface"), "odd")
     inference = TeacherInference(teacher, CPU, embeddings=False)
     assert inference.embedding_size(images()) == 0
-    answers = inference.ask(images())
+    answers = inference.outputs(images())
     assert answers.embedding is None
     assert torch.equal(answers.logits, teacher(images()))
 
@@ -36,4 +36,4 @@ def test_without_embeddings_nothing_but_logits_is_asked_for() -> None:
 def test_a_teacher_without_embeddings_is_told_when_first_asked() -> None:
     inference = TeacherInference(make_teacher(Odd("no interface"), "odd"), CPU, embeddings=True)
     with pytest.raises(TeacherError, match="odd gives no embedding"):
-        inference.check_repeatable(images())
+        inference.check_deterministic(images())

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas_distill.data.views.viewing import view_batches
+from nas_distill.data.views.batches import view_batches
 from nas_distill.errors import ConfigError
 from nas_distill.knowledge.encoding import keep_top, spread_tail
-from nas_distill.knowledge.layout import AnswerStorage, ShardShape
+from nas_distill.knowledge.layout import OutputStorage, ShardShape
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.targets import OnlineTargets, StoredTargets
 from nas_distill.model_outputs import OutputRequest
@@ -80,7 +80,7 @@ def test_keeping_all_but_one_loses_nothing() -> None:
     ],
 )
 def test_how_many_logits_are_stored(asked: int | None, num_classes: int, stored: int) -> None:
-    assert AnswerStorage(top_k=asked).stored_top_k(num_classes) == stored
+    assert OutputStorage(top_k=asked).stored_top_k(num_classes) == stored
 
 
 def test_bytes_per_image() -> None:
@@ -90,7 +90,7 @@ def test_bytes_per_image() -> None:
 
 @pytest.mark.parametrize("top_k", [0, 3])
 def test_embeddings_lead_to_the_logits(small_run: SmallRun, tmp_path: Path, top_k: int) -> None:
-    knowledge = build(small_run, tmp_path, storage=AnswerStorage(top_k=top_k, embeddings=True))
+    knowledge = build(small_run, tmp_path, storage=OutputStorage(top_k=top_k, embeddings=True))
     targets = StoredTargets(knowledge, CPU)
     indices = torch.tensor([300, 2, 2, 17])
     embeddings = targets.outputs(1, indices, indices, OutputRequest(embedding=True)).embedding
@@ -131,7 +131,7 @@ def _holds(line: str, tensor: Tensor) -> bool:
 
 @pytest.mark.parametrize("num_images", [200_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def test_many_images_of_a_thousand_classes_take_150_mib_beside_the_imports(tmp_path: Path, num_images: int) -> None:
-    command = [sys.executable, "-m", "tests.knowledge.many", str(tmp_path), str(num_images)]
+    command = [sys.executable, "-m", "tests.knowledge.measure_memory", str(tmp_path), str(num_images)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     measured = json.loads(ended.stdout)

@@ -12,7 +12,7 @@ import torch
 from nas_distill.callbacks import NullProgress
 from nas_distill.config import RUN, SearchConfig, ViewsConfig
 from nas_distill.config.loading import dump_config
-from nas_distill.data.views.render import plan_views
+from nas_distill.data.views.plan import plan_views
 from nas_distill.errors import TeacherError
 from nas_distill.knowledge.build import build_knowledge
 from nas_distill.models.run_student import load_run_student, student_provenance

@@ -189,7 +189,8 @@ def make_manifest(teacher: TeacherRecord) -> DataManifest:
     return DataManifest(
         source="digits", class_names=teacher.class_names, image_size=8, channels=1, resize=False,
         num_train=1149, num_validation=VALIDATION_IMAGES, num_test=360, mean=(0.3,), std=(0.37,),
-        in_memory=True, splits=SplitSettings.of(DataConfig()), content_id="c" * 12, data_id=teacher.data_id,
+        images_cached=True, splits=SplitSettings.from_config(DataConfig()), content_id="c" * 12,
+        data_id=teacher.data_id,
     )  # fmt: skip
 
 

@@ -33,6 +33,6 @@ def _open(config: DataConfig) -> ImageSource:
         from nas_distill.data.sources.folder import FolderSource
 
         return FolderSource.scan(Path(rest).expanduser())
-    from nas_distill.data.sources.timm_names import open_timm
+    from nas_distill.data.sources.timm_dataset import open_timm
 
     return open_timm(config)

@@ -22,13 +22,13 @@ class ImageSource(ABC):
     Attributes:
         class_names: In the order of the labels.
         labels: int64 [N], of all images, those of every split in one sequence.
-        offered: Positions that the source itself files under a split; "train" always, no two overlap.
+        native_splits: Positions that the source itself files under a split; "train" always, no two overlap.
         content_id: Digest of images and labels (`DataManifest.content_id`).
     """
 
     class_names: tuple[str, ...]
     labels: NDArray[np.int64]
-    offered: Mapping[SplitName, range]
+    native_splits: Mapping[SplitName, range]
     content_id: str
 
     @abstractmethod

@@ -33,7 +33,7 @@ class DigitsSource(ImageSource):
         return cls(
             class_names=tuple(str(name) for name in digits.target_names),
             labels=labels,
-            offered={"train": range(len(labels))},
+            native_splits={"train": range(len(labels))},
             content_id=content_digest("digits", pixels, labels),
             pixels=pixels,
         )

@@ -62,7 +62,7 @@ class FolderSource(ImageSource):
         files: list[str] = []
         labels: list[int] = []
         sizes: list[int] = []
-        offered: dict[SplitName, range] = {}
+        native_splits: dict[SplitName, range] = {}
         for split, part in parts.items():
             start = len(files)
             for label, name in enumerate(class_names):
@@ -74,18 +74,18 @@ class FolderSource(ImageSource):
                 labels += [label] * len(found)
             if len(files) == start:
                 raise DataError(f"{part}: holds no images; add some or remove the folder")
-            offered[split] = range(start, len(files))
+            native_splits[split] = range(start, len(files))
         label_array = np.array(labels, dtype=np.int64)
         # Paths below the root only: moved data are the same data.
         facts = {
             "files": files,
             "sizes": sizes,
-            "offered": {name: len(span) for name, span in offered.items()},
+            "native_splits": {name: len(span) for name, span in native_splits.items()},
         }
         return cls(
             class_names=class_names,
             labels=label_array,
-            offered=offered,
+            native_splits=native_splits,
             content_id=content_digest(facts, label_array),
             root=root,
             files=tuple(files),

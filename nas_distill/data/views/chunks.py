@@ -1,4 +1,4 @@
-"""Batches in pieces that fit a CPU's caches."""
+"""Batches in cpu_chunks that fit a CPU's caches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 _PIECE_PIXELS = 1 << 18
 
 
-def pieces(images: Tensor) -> Iterator[slice]:
+def cpu_chunks(images: Tensor) -> Iterator[slice]:
     """Yields the images to take into floating point at once: on a CPU a few, elsewhere all.
 
     Args:

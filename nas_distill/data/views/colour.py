@@ -11,10 +11,10 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from nas_distill.data.views.hashing import STRATUM_BITS, lane, strata, take_bits
 from nas_distill.data.views.plan import ViewPlan
+from nas_distill.data.views.random_bits import INDEX_BITS, derive_bits, quantile_table, take_bits
 
-_LANE = 2
+_STREAM = 2
 _FACTOR_BITS = 12
 # Rec. 601 luma in 1/65536, as Pillow converts to grey.
 _RED, _GREEN, _BLUE, _UNIT = 19595.0, 38470.0, 7471.0, 65536.0
@@ -31,7 +31,7 @@ def recolour(pixels: Tensor, bits: Tensor, plan: ViewPlan) -> Tensor:
     Returns:
         `pixels`, whole numbers from 0 to 255.
     """
-    drawn = lane(bits, _LANE)
+    drawn = derive_bits(bits, _STREAM)
     if plan.brightness > 0:
         _settle(pixels.mul_(_factors(drawn, 0, plan.brightness)))
     if plan.contrast > 0:
@@ -48,7 +48,7 @@ def recolour(pixels: Tensor, bits: Tensor, plan: ViewPlan) -> Tensor:
 def _factors(drawn: Tensor, place: int, strength: float) -> Tensor:
     """Returns factors from 1 - strength to 1 + strength, float32 [B, 1, 1, 1]."""
     table = _table(strength, drawn.device)
-    return table[take_bits(drawn, STRATUM_BITS * place, STRATUM_BITS)][:, None, None, None]
+    return table[take_bits(drawn, INDEX_BITS * place, INDEX_BITS)][:, None, None, None]
 
 
 def _grey(pixels: Tensor) -> Tensor:
@@ -79,4 +79,4 @@ def _settle(pixels: Tensor) -> Tensor:
 def _table(strength: float, device: torch.device) -> Tensor:
     # A tensor that is made in inference mode could not be used in training later.
     with torch.inference_mode(mode=False):
-        return strata(lambda u: 1 + (2 * u - 1) * strength, bits=_FACTOR_BITS).to(device, torch.float32)
+        return quantile_table(lambda u: 1 + (2 * u - 1) * strength, bits=_FACTOR_BITS).to(device, torch.float32)

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nas_distill.data.views.hashing import STRATUM_BITS, lane, strata, take_bits
 from nas_distill.data.views.plan import ViewPlan
+from nas_distill.data.views.random_bits import INDEX_BITS, derive_bits, quantile_table, take_bits
 
 _SHIFT_BITS = 24
-_LANE = 1
+_STREAM = 1
 _TABLE_BITS = 20
 _SUBPIXELS = 256.0
 
@@ -124,8 +124,8 @@ def warp(images: Tensor, bits: Tensor, shifts: Shifts, plan: ViewPlan) -> Tensor
 def _inverse_maps(bits: Tensor, plan: ViewPlan) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Returns the matrix from offsets in the view to offsets in the image, row by row, float64 [B] each."""
     cosine, sine, tangent, shrinking = _tables(plan.rotate_degrees, plan.scale, plan.shear_degrees, bits.device)
-    drawn = lane(bits, _LANE)
-    angle, zoom, shear = (take_bits(drawn, STRATUM_BITS * place, STRATUM_BITS) for place in range(3))
+    drawn = derive_bits(bits, _STREAM)
+    angle, zoom, shear = (take_bits(drawn, INDEX_BITS * place, INDEX_BITS) for place in range(3))
     cos, sin, tan, shrink = cosine[angle], sine[angle], tangent[shear], shrinking[zoom]
     return (cos - sin * tan) * shrink, (cos * tan + sin) * shrink, -sin * shrink, cos * shrink
 
@@ -159,13 +159,13 @@ def _snap(positions: Tensor) -> Tensor:
 def _tables(
     rotate_degrees: float, scale: float, shear_degrees: float, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Returns cosine and sine of the angle, tangent of the shear and 1 / zoom, float64 [STRATA] each."""
+    """Returns cosine and sine of the angle, tangent of the shear and 1 / zoom, float64 [TABLE_SIZE] each."""
     angle, shear = np.deg2rad(rotate_degrees), np.deg2rad(shear_degrees)
     # A tensor that is made in inference mode could not be used in training later.
     with torch.inference_mode(mode=False):
         return (
-            strata(lambda u: np.cos((2 * u - 1) * angle), bits=_TABLE_BITS).to(device),
-            strata(lambda u: np.sin((2 * u - 1) * angle), bits=_TABLE_BITS).to(device),
-            strata(lambda u: np.tan((2 * u - 1) * shear), bits=_TABLE_BITS).to(device),
-            strata(lambda u: 1 / (1 + (2 * u - 1) * scale), bits=_TABLE_BITS).to(device),
+            quantile_table(lambda u: np.cos((2 * u - 1) * angle), bits=_TABLE_BITS).to(device),
+            quantile_table(lambda u: np.sin((2 * u - 1) * angle), bits=_TABLE_BITS).to(device),
+            quantile_table(lambda u: np.tan((2 * u - 1) * shear), bits=_TABLE_BITS).to(device),
+            quantile_table(lambda u: 1 / (1 + (2 * u - 1) * scale), bits=_TABLE_BITS).to(device),
         )

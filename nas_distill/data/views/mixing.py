@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nas_distill.data.views.chunks import pieces
-from nas_distill.data.views.hashing import STRATUM_BITS, lane, strata, take_below, take_bits
+from nas_distill.data.views.chunks import cpu_chunks
 from nas_distill.data.views.plan import ViewPlan
+from nas_distill.data.views.random_bits import INDEX_BITS, derive_bits, quantile_table, take_below, take_bits
 
-_STRENGTH_LANE, _PARTNER_LANE, _CENTRE_LANE = 3, 4, 5
+_STRENGTH_STREAM, _PARTNER_STREAM, _CENTRE_STREAM = 3, 4, 5
 _DECISION_BITS = 24
 _CENTRE_BITS = 24
 _SHARE_BITS = 16
@@ -38,7 +38,7 @@ def draw_partners(indices: Tensor, bits: Tensor, plan: ViewPlan, num_images: int
     Returns:
         int64 [B], 0 to N-1.
     """
-    return torch.where(_is_mixed(bits, plan), take_below(lane(bits, _PARTNER_LANE), num_images), indices)
+    return torch.where(_is_mixed(bits, plan), take_below(derive_bits(bits, _PARTNER_STREAM), num_images), indices)
 
 
 def mix_views(own: Tensor, other: Tensor, bits: Tensor, plan: ViewPlan) -> tuple[Tensor, Tensor]:
@@ -71,14 +71,14 @@ def mixed_targets(own: Tensor, other: Tensor, share: Tensor, num_classes: int) -
 
 
 def _is_mixed(bits: Tensor, plan: ViewPlan) -> Tensor:
-    drawn = take_bits(lane(bits, _STRENGTH_LANE), STRATUM_BITS, _DECISION_BITS)
+    drawn = take_bits(derive_bits(bits, _STRENGTH_STREAM), INDEX_BITS, _DECISION_BITS)
     return drawn < round(plan.mix_share * (1 << _DECISION_BITS))
 
 
 def _mixup(own: Tensor, other: Tensor, bits: Tensor, plan: ViewPlan) -> tuple[Tensor, Tensor]:
     share = torch.where(_is_mixed(bits, plan), _strengths(_own_shares, bits, plan), 1.0)
     mixed = torch.empty_like(own)
-    for here in pieces(own):
+    for here in cpu_chunks(own):
         # Shares have 16 binary places and pixels 8 bits: nothing is rounded before the end (see `geometry.warp`).
         blend = torch.lerp(other[here].to(torch.float32), own[here].to(torch.float32), share[here, None, None, None])
         mixed[here] = blend.round_()
@@ -88,7 +88,7 @@ def _mixup(own: Tensor, other: Tensor, bits: Tensor, plan: ViewPlan) -> tuple[Te
 def _cutmix(own: Tensor, other: Tensor, bits: Tensor, plan: ViewPlan) -> tuple[Tensor, Tensor]:
     _, _, height, width = own.shape
     side = torch.where(_is_mixed(bits, plan), _strengths(_box_sides, bits, plan), 0.0)
-    centre = lane(bits, _CENTRE_LANE)
+    centre = derive_bits(bits, _CENTRE_STREAM)
     top, bottom = _edges(take_bits(centre, 0, _CENTRE_BITS), side, height)
     left, right = _edges(take_bits(centre, _CENTRE_BITS, _CENTRE_BITS), side, width)
     rest = height * width - (bottom - top) * (right - left)
@@ -123,7 +123,7 @@ def _paste_by_mask(own: Tensor, other: Tensor, *box: Tensor) -> Tensor:
 def _strengths(function: Callable[[NDArray[np.float64]], NDArray[np.float64]], bits: Tensor, plan: ViewPlan) -> Tensor:
     """Returns `function` of a share drawn from Beta(mix_alpha, mix_alpha), float32 [B]."""
     table = _table(function, plan.mix_alpha, bits.device)
-    return table[take_bits(lane(bits, _STRENGTH_LANE), 0, STRATUM_BITS)]
+    return table[take_bits(derive_bits(bits, _STRENGTH_STREAM), 0, INDEX_BITS)]
 
 
 def _own_shares(share: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -143,5 +143,5 @@ def _table(
 
     # A tensor that is made in inference mode could not be used in training later.
     with torch.inference_mode(mode=False):
-        drawn = strata(lambda u: function(beta.ppf(u, alpha, alpha)), bits=_SHARE_BITS)
+        drawn = quantile_table(lambda u: function(beta.ppf(u, alpha, alpha)), bits=_SHARE_BITS)
         return drawn.to(device, torch.float32)

@@ -56,7 +56,7 @@ class ViewPlan(Augmentation):
         return self.mix != "none"
 
     @property
-    def is_plain(self) -> bool:
+    def is_identity(self) -> bool:
         """Whether a view is the image itself, but for mixing."""
         return self.crop_padding == 0 and not (self.flip or self.warps or self.recolours)
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nas_distill.data.views.chunks import pieces
+from nas_distill.data.views.chunks import cpu_chunks
 from nas_distill.data.views.colour import recolour
 from nas_distill.data.views.geometry import crop, draw_shifts, warp
-from nas_distill.data.views.hashing import view_bits
 from nas_distill.data.views.plan import ViewPlan, plan_views
+from nas_distill.data.views.random_bits import view_bits
 
 __all__ = ["ViewPlan", "plan_views", "render_rows", "render_view"]
 
@@ -34,7 +34,7 @@ def render_view(images: Tensor, indices: Tensor, view: int, plan: ViewPlan) -> T
         uint8 [B, C, H, W] on the device of `images`; image b depends on `images[b]`, `indices[b]`, `view` and
         `plan` alone.
     """
-    if plan.is_plain:
+    if plan.is_identity:
         return images
     return render_rows(images, torch.arange(len(images), device=images.device), indices, view, plan)
 
@@ -52,13 +52,13 @@ def render_rows(store: Tensor, rows: Tensor, indices: Tensor, view: int, plan: V
     Returns:
         uint8 [B, C, H, W].
     """
-    if plan.is_plain:
+    if plan.is_identity:
         return store.index_select(0, rows)
     bits = view_bits(indices, view, plan.seed)
     if not (plan.warps or plan.recolours):
         return crop(store, rows, draw_shifts(bits, plan))
     views = torch.empty((len(rows), *store.shape[1:]), dtype=torch.uint8, device=store.device)
-    for here in pieces(views):
+    for here in cpu_chunks(views):
         views[here] = _in_floats(store, rows[here], bits[here], plan)
     return views
 

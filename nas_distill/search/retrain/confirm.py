@@ -13,11 +13,11 @@ from nas_distill.analysis.trials.study_reader import read_study
 from nas_distill.callbacks import Progress
 from nas_distill.config import LOCAL_DIR, SearchConfig
 from nas_distill.config.loading import load_config
-from nas_distill.data.folds import check_parts
-from nas_distill.data.prepare import keep_test_images
+from nas_distill.data.prepare import cache_test_images
 from nas_distill.data.splits import open_split
+from nas_distill.data.stratified import check_k_folds
 from nas_distill.errors import DataError, RunError
-from nas_distill.knowledge.teacher_test_logits import answer_test
+from nas_distill.knowledge.teacher_test_logits import store_test_logits
 from nas_distill.models.teacher import load_teacher
 from nas_distill.records import TrialRecord
 from nas_distill.records.task import TrialTask
@@ -116,7 +116,7 @@ def _train(
         )
     labels = open_split(config.data, run.path, "train").labels
     if request.folds:
-        check_parts(labels, request.folds)
+        check_k_folds(labels, request.folds)
     _check_release(planned, labels, request.folds)
     if not request.folds:
         _open_test(run, config, prepared, progress)
@@ -183,10 +183,10 @@ def _open_test(run: RunDirectory, config: SearchConfig, prepared: Prepared, prog
     if manifest.num_test == 0:
         raise DataError(f"{manifest.source}: has no test images; confirm by --folds, on the training images")
     progress.event(_TASK, f"the test split is opened: {manifest.num_test:,} images")
-    keep_test_images(config.data, run.path, progress)
+    cache_test_images(config.data, run.path, progress)
     test = open_split(config.data, run.path, "test")
     teacher = load_teacher(f"{LOCAL_DIR}{run.teacher}", class_names=manifest.class_names, channels=manifest.channels)
-    answer_test(run.confirm, teacher, test, driver_device())
+    store_test_logits(run.confirm, teacher, test, driver_device())
     if not run.tested_teacher.exists():
         trained_on = prepared.teacher.trained_on_data_id
         record = measure_teacher(teacher.to(driver_device()), test, trained_on_data_id=trained_on)

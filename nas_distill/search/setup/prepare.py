@@ -12,14 +12,14 @@ from torch import Tensor
 import nas_distill.models  # noqa: F401 - registers this project's entrypoints with timm
 from nas_distill.callbacks import Progress
 from nas_distill.config import FIXED_RECIPE, LOCAL_DIR, RUN, SearchConfig, TeacherConfig
-from nas_distill.data.folds import check_parts, parts
 from nas_distill.data.manifest import DataManifest
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import ImageSplit, open_split
-from nas_distill.data.views.render import plan_views
+from nas_distill.data.stratified import check_k_folds, k_folds
+from nas_distill.data.views.plan import plan_views
 from nas_distill.errors import ConfigError, RunError
 from nas_distill.knowledge.build import build_knowledge
-from nas_distill.knowledge.layout import AnswerStorage
+from nas_distill.knowledge.layout import OutputStorage
 from nas_distill.knowledge.pool import ShardPool
 from nas_distill.losses.registry import resolve_losses, uses_teacher_head
 from nas_distill.models.run_student import student_provenance
@@ -71,7 +71,7 @@ def prepare(run: RunDirectory, config: SearchConfig, progress: Progress, pool: S
     manifest = prepare_data(config.data, run.path, progress)
     splits = open_split(config.data, run.path, "train"), open_split(config.data, run.path, "validation")
     if config.picks.folds:
-        check_parts(splits[0].labels, config.picks.folds)
+        check_k_folds(splits[0].labels, config.picks.folds)
     _check_release(config, splits[0].labels)
     teacher, record = _make_teacher(run, config, splits, progress)
     knowledge = ask_about_views(
@@ -119,7 +119,7 @@ def ask_about_views(
             root=run.knowledge,
             device=driver_device(),
             progress=progress,
-            storage=AnswerStorage(top_k=config.teacher.top_k, embeddings=stores_embeddings(config)),
+            storage=OutputStorage(top_k=config.teacher.top_k, embeddings=stores_embeddings(config)),
             pool=pool,
         )
         folders[source_name(assistant, mix)] = knowledge.folder.name
@@ -172,7 +172,7 @@ def check_holdouts(labels: Tensor, share: float, folds: int, way_out: str | None
     from nas_distill.train.release import check_holdout  # scipy: half a second
 
     check_holdout(labels, share, way_out)
-    for scored in parts(labels, folds, FOLD_SEED) if folds else ():
+    for scored in k_folds(labels, folds, FOLD_SEED) if folds else ():
         trained = torch.ones(len(labels), dtype=torch.bool).index_fill(0, scored, value=False)
         check_holdout(labels[trained], share, way_out)
 

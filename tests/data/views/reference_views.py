@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from nas_distill.data.views.render import ViewPlan
+from nas_distill.data.views.plan import ViewPlan
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-STRATA = 4096
+TABLE_SIZE = 4096
 
 Image = NDArray[np.uint8]
 
@@ -36,7 +36,7 @@ def output(bits: int, number: int) -> int:
 
 def level(bits: int, place: int) -> float:
     """The middle of the stratum that 12 of 64 bits choose."""
-    return (((bits >> 12 * place) % STRATA) + 0.5) / STRATA
+    return (((bits >> 12 * place) % TABLE_SIZE) + 0.5) / TABLE_SIZE
 
 
 def rounded(value: float, places: int) -> float:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.stats import beta, chisquare
 
 from nas_distill.data.views import mixing
-from nas_distill.data.views.hashing import view_bits
 from nas_distill.data.views.mixing import draw_partners, mix_views, mixed_targets
+from nas_distill.data.views.random_bits import view_bits
 from tests.data.factory import MIXES, make_plan, random_images
 
 MANY = torch.arange(20_000)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from nas_distill.config import Augmentation, ViewsConfig
-from nas_distill.data.views.render import ViewPlan, plan_views
+from nas_distill.data.views.plan import ViewPlan, plan_views
 from nas_distill.errors import ConfigError
 from tests.data.factory import EVERYTHING, make_manifest, make_plan
 
@@ -31,8 +31,8 @@ def test_defaults_follow_the_images() -> None:
     assert (grey.crop_padding, grey.flip) == (1, False)
     asked = plan_views(ViewsConfig(crop_padding=0, flip=True), make_manifest(channels=1), epochs=1, online=False)
     assert (asked.crop_padding, asked.flip) == (0, True)
-    assert not any((colour.warps, colour.recolours, colour.mixes, colour.is_plain))
-    assert plan_views(ViewsConfig(crop_padding=0, flip=False), make_manifest(), epochs=1, online=False).is_plain
+    assert not any((colour.warps, colour.recolours, colour.mixes, colour.is_identity))
+    assert plan_views(ViewsConfig(crop_padding=0, flip=False), make_manifest(), epochs=1, online=False).is_identity
 
 
 def test_padding_as_large_as_the_image_is_refused() -> None:

@@ -19,8 +19,9 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import affine
 
 from nas_distill.data.views import geometry
-from nas_distill.data.views.hashing import view_bits
-from nas_distill.data.views.render import ViewPlan, render_rows, render_view
+from nas_distill.data.views.plan import ViewPlan
+from nas_distill.data.views.random_bits import view_bits
+from nas_distill.data.views.render import render_rows, render_view
 from tests.data.factory import COLOURS, EVERYTHING, WARPS, make_plan, random_images
 from tests.data.views import reference_views as reference
 

@@ -23,10 +23,10 @@ from nas_distill.config import DataConfig, SearchConfig, ViewsConfig
 from nas_distill.config.loading import dump_config
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import open_split
-from nas_distill.data.views.render import plan_views
+from nas_distill.data.views.plan import plan_views
 from nas_distill.errors import ClusterError, RunError, TeacherError
 from nas_distill.knowledge import build as building
-from nas_distill.knowledge.layout import AnswerStorage
+from nas_distill.knowledge.layout import OutputStorage
 from nas_distill.knowledge.pool import ShardJob
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.models.student import build_student
@@ -44,7 +44,7 @@ from tests.search.processes import descendants
 from tests.search.retrain.mortal import Mortal, Rejecting
 
 DATA = DataConfig(image_size=32, max_train_images=400, max_validation_images=40)
-STORAGE = AnswerStorage(top_k=3, embeddings=True)
+STORAGE = OutputStorage(top_k=3, embeddings=True)
 VIEWS = 6
 
 

@@ -20,7 +20,7 @@ import torch
 from nas_distill.config import LOCAL_DIR, BudgetConfig, ResourcesConfig, SearchConfig, TeacherConfig
 from nas_distill.data.splits import open_split
 from nas_distill.errors import ConfigError, NasDistillError, RunError
-from nas_distill.knowledge.teacher_test_logits import read_test_answers
+from nas_distill.knowledge.teacher_test_logits import read_test_logits
 from nas_distill.models.teacher import load_teacher
 from nas_distill.records import Recipe, TrialStatus
 from nas_distill.run_directory.files import read_record, write_record
@@ -93,7 +93,7 @@ def test_picks_are_trained_with_and_without_the_teacher_and_scored_on_test(run: 
     manifest = test.manifest
     teacher = load_teacher(f"{LOCAL_DIR}{run.teacher}", class_names=manifest.class_names, channels=manifest.channels)
     (batch,) = test.batches(torch.arange(360), 360, device=torch.device("cpu"))
-    stored = read_test_answers(run.confirm, teacher_sha256=teacher.weights_sha256(), data_id=manifest.data_id)
+    stored = read_test_logits(run.confirm, teacher_sha256=teacher.weights_sha256(), data_id=manifest.data_id)
     torch.testing.assert_close(stored, teacher(batch.images), rtol=1e-4, atol=1e-4)
     top1 = (stored.argmax(dim=1) == batch.labels).double().mean().item()
     for record in records:
@@ -180,7 +180,7 @@ def test_damaged_answers_are_asked_for_again(run: RunDirectory) -> None:
     array.write_bytes(whole[:-5])
     teacher = run.read_teacher()
     with pytest.raises(RunError, match=r"test_logits\.npy.*; confirm again"):
-        read_test_answers(run.confirm, teacher_sha256=teacher.weights_sha256, data_id=teacher.data_id)
+        read_test_logits(run.confirm, teacher_sha256=teacher.weights_sha256, data_id=teacher.data_id)
     confirm_students(run.path, ONE, Heard())
     assert array.read_bytes() == whole
 

@@ -18,8 +18,9 @@ from nas_distill.callbacks import NullProgress
 from nas_distill.config import DataConfig
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import DecodedSplit, ImageSplit, MemorySplit, open_split
-from nas_distill.data.views.render import ViewPlan, render_view
-from nas_distill.data.views.viewing import ViewBatch, view_batches
+from nas_distill.data.views.batches import ViewBatch, view_batches
+from nas_distill.data.views.plan import ViewPlan
+from nas_distill.data.views.render import render_view
 from nas_distill.errors import DataError
 from tests.data.factory import COLOURS, CPU, EVERYTHING, MIXES, WARPS, make_plan, memory_split
 from tests.data.files import write_class_folders

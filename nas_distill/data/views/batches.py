@@ -8,10 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nas_distill.data.splits import ImageSplit, split_order
-from nas_distill.data.views.hashing import view_bits
+from nas_distill.data.splits import ImageSplit, batch_positions
 from nas_distill.data.views.mixing import draw_partners, mix_views, mixed_targets
-from nas_distill.data.views.render import ViewPlan, render_rows
+from nas_distill.data.views.plan import ViewPlan
+from nas_distill.data.views.random_bits import view_bits
+from nas_distill.data.views.render import render_rows
 
 # Pixels (per channel) rendered at once where all images are at hand: the handful of operations on numbers per image
 # is then shared by several batches. On a CPU, what is rendered should still be in its caches when it is read.
@@ -89,7 +90,7 @@ class _Scene(NamedTuple):
 def _views_of_resident(scene: _Scene, store: Tensor, order: Tensor, batch_size: int) -> Iterator[ViewBatch]:
     """Renders several batches at once, straight out of the store."""
     pixels = _CHUNK_PIXELS.get(store.device.type, _CHUNK_PIXELS_ELSEWHERE) // (store.shape[2] * store.shape[3])
-    for indices in split_order(order.to(scene.device), max(1, pixels // batch_size) * batch_size):
+    for indices in batch_positions(order.to(scene.device), max(1, pixels // batch_size) * batch_size):
         views = scene.plain(store, indices, indices)
         if scene.plan.mixes:
             partners = scene.partners(indices)
@@ -102,8 +103,8 @@ def _views_of_read(scene: _Scene, order: Tensor, batch_size: int) -> Iterator[Vi
 
     Partners come with the batch that they are needed for: with mixing, up to twice as many images are decoded.
     """
-    parts = split_order(order.cpu(), batch_size)
-    here = split_order(order.to(scene.device), batch_size)
+    parts = batch_positions(order.cpu(), batch_size)
+    here = batch_positions(order.to(scene.device), batch_size)
     asked = (_with_partners(scene, part) for part in parts) if scene.plan.mixes else iter(parts)
     for part, indices, images in zip(parts, here, scene.split.read(asked, device=scene.device), strict=True):
         views = scene.plain(images, torch.arange(len(part), device=scene.device), indices)

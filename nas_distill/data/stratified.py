@@ -8,7 +8,7 @@ from torch import Tensor
 from nas_distill.errors import ConfigError
 
 
-def parts(labels: Tensor, count: int, seed: int) -> tuple[Tensor, ...]:
+def k_folds(labels: Tensor, count: int, seed: int) -> tuple[Tensor, ...]:
     """Returns `count` disjoint parts that hold every image once, each with the class shares of the whole.
 
     Of each class, and in all, two parts differ by one image at most. (Stratified K-fold, Kohavi 1995, as
@@ -25,14 +25,14 @@ def parts(labels: Tensor, count: int, seed: int) -> tuple[Tensor, ...]:
     Raises:
         ConfigError: A class has fewer images than there are parts.
     """
-    check_parts(labels, count)
+    check_k_folds(labels, count)
     from sklearn.model_selection import StratifiedKFold  # a second of importing that only folds need
 
     folds = StratifiedKFold(n_splits=count, shuffle=True, random_state=seed)
     return tuple(torch.from_numpy(held) for _, held in folds.split(torch.zeros(len(labels)), labels.numpy()))
 
 
-def check_parts(labels: Tensor, count: int) -> None:
+def check_k_folds(labels: Tensor, count: int) -> None:
     """Checks that every class has an image for each of `count` parts.
 
     Args:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nas_distill.data.folds import check_parts, parts
+from nas_distill.data.stratified import check_k_folds, k_folds
 from nas_distill.errors import ConfigError
 
 
@@ -24,7 +24,7 @@ def labels_and_counts(draw: st.DrawFn) -> tuple[Tensor, int]:
 @given(labels_and_counts(), st.integers(0, 2**32 - 1))
 def test_parts_hold_every_image_once_and_every_class_evenly(case: tuple[Tensor, int], seed: int) -> None:
     labels, count = case
-    found = parts(labels, count, seed)
+    found = k_folds(labels, count, seed)
     assert len(found) == count
     assert all(part.dtype == torch.int64 and torch.equal(part, part.sort().values) for part in found)
     assert torch.equal(torch.cat(found).sort().values, torch.arange(len(labels)))
@@ -32,12 +32,12 @@ def test_parts_hold_every_image_once_and_every_class_evenly(case: tuple[Tensor, 
     assert int((per_class.amax(0) - per_class.amin(0)).max()) <= 1
     sizes = [len(part) for part in found]
     assert max(sizes) - min(sizes) <= 1
-    assert all(torch.equal(one, other) for one, other in zip(found, parts(labels, count, seed), strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(found, k_folds(labels, count, seed), strict=True))
 
 
 def test_other_seeds_part_otherwise() -> None:
     labels = torch.arange(200) % 4
-    held = {tuple(parts(labels, 5, seed)[0].tolist()) for seed in range(10)}
+    held = {tuple(k_folds(labels, 5, seed)[0].tolist()) for seed in range(10)}
     assert len(held) == 10
 
 
@@ -50,10 +50,10 @@ def test_other_seeds_part_otherwise() -> None:
 )
 def test_a_class_with_too_few_images_is_told(sizes: tuple[int, ...], count: int, way_out: str) -> None:
     labels = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
-    for rejected in (lambda: parts(labels, count, 0), lambda: check_parts(labels, count)):
+    for rejected in (lambda: k_folds(labels, count, 0), lambda: check_k_folds(labels, count)):
         with pytest.raises(ConfigError) as caught:
             rejected()
         assert str(caught.value) == (
             f"picks.folds: {count} folds need {count} training images of every class, and {way_out}"
         )
-    check_parts(labels, min(size for size in sizes if size))
+    check_k_folds(labels, min(size for size in sizes if size))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Verdict(StrEnum):
+class CheckStatus(StrEnum):
     """How a check went."""
 
     OK = "OK"
@@ -20,12 +20,12 @@ class Check:
 
     Attributes:
         name: What was checked.
-        verdict: OK; WARN, the work can be done but slower or not everywhere; FAIL, it cannot.
+        status: OK; WARN, the work can be done but slower or not everywhere; FAIL, it cannot.
         found: What was found.
-        way_out: What to do about it; empty when OK.
+        fix: What to do about it; empty when OK.
     """
 
     name: str
-    verdict: Verdict
+    status: CheckStatus
     found: str
-    way_out: str = ""
+    fix: str = ""

@@ -19,8 +19,8 @@ _GOLDEN = 0x9E3779B97F4A7C15
 _MIX_1 = 0xBF58476D1CE4E5B9
 _MIX_2 = 0x94D049BB133111EB
 
-STRATUM_BITS = 12
-STRATA = 1 << STRATUM_BITS
+INDEX_BITS = 12
+TABLE_SIZE = 1 << INDEX_BITS
 """Levels of every drawn strength. Whatever is not linear in the bits (angles, quantiles) is looked up in a table of
 this length, made once on the host: sines and quantiles computed on a device would differ from device to device."""
 
@@ -41,7 +41,7 @@ def view_bits(indices: Tensor, view: int, seed: int) -> Tensor:
     return _mix(keys + _signed((view + _GOLDEN) & _MASK))
 
 
-def lane(bits: Tensor, number: int) -> Tensor:
+def derive_bits(bits: Tensor, number: int) -> Tensor:
     """Returns 64 further bits for each image: output `number`, from 1, of SplitMix64 started at `bits`.
 
     Args:
@@ -61,19 +61,19 @@ def take_below(bits: Tensor, limit: int) -> Tensor:
     return _shift_right(bits, 1) % limit
 
 
-def strata(function: Callable[[NDArray[np.float64]], NDArray[np.float64]], *, bits: int) -> Tensor:
-    """Returns `function` of the middles of `STRATA` equal parts of 0 to 1, rounded to multiples of 2^-bits.
+def quantile_table(function: Callable[[NDArray[np.float64]], NDArray[np.float64]], *, bits: int) -> Tensor:
+    """Returns `function` of the middles of `TABLE_SIZE` equal parts of 0 to 1, rounded to multiples of 2^-bits.
 
     Rounded, because the last digit of a sine differs from one host's library to the other's.
 
     Args:
-        function: Of float64 [STRATA]; an inverse cumulative distribution makes the table one to draw from.
+        function: Of float64 [TABLE_SIZE]; an inverse cumulative distribution makes the table one to draw from.
         bits: Binary places that are kept.
 
     Returns:
-        float64 [STRATA] on the CPU.
+        float64 [TABLE_SIZE] on the CPU.
     """
-    middles = (np.arange(STRATA, dtype=np.float64) + 0.5) / STRATA
+    middles = (np.arange(TABLE_SIZE, dtype=np.float64) + 0.5) / TABLE_SIZE
     return torch.from_numpy(np.ldexp(np.rint(np.ldexp(function(middles), bits)), -bits))
 
 

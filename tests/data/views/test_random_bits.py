@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas_distill.data.views.hashing import STRATA, lane, strata, take_below, take_bits, view_bits
+from nas_distill.data.views.random_bits import TABLE_SIZE, derive_bits, quantile_table, take_below, take_bits, view_bits
 from tests.data.views import reference_views as reference
 
 SIGNED = st.integers(-(2**63), 2**63 - 1)
@@ -18,7 +18,7 @@ def test_splitmix_starts_with_the_published_sequence() -> None:
     # The first outputs of SplitMix64 seeded with 1234567, from Vigna's reference (splitmix64.c).
     expected = [6457827717110365317, 3203168211198807973, 9817491932198370423]
     assert [reference.output(1234567, number) for number in (1, 2, 3)] == expected
-    assert [int(lane(torch.tensor([1234567]), number)) % 2**64 for number in (1, 2, 3)] == expected
+    assert [int(derive_bits(torch.tensor([1234567]), number)) % 2**64 for number in (1, 2, 3)] == expected
 
 
 @given(
@@ -34,7 +34,7 @@ def test_bits_are_those_of_unsigned_arithmetic(indices: list[int], view: int, se
 
 @given(bits=SIGNED, number=st.integers(1, 100))
 def test_lanes_are_outputs_of_a_generator_seeded_with_the_bits(bits: int, number: int) -> None:
-    found = int(lane(torch.tensor([bits]), number)) % 2**64
+    found = int(derive_bits(torch.tensor([bits]), number)) % 2**64
     assert found == reference.output(bits % 2**64, number)
 
 
@@ -51,8 +51,8 @@ def test_numbers_below_a_limit(bits: int, limit: int) -> None:
 
 
 def test_strata_are_the_function_of_evenly_spread_middles() -> None:
-    table = strata(lambda share: 3 * share, bits=16)
-    assert table.shape == (STRATA,)
-    assert table[0] == pytest.approx(1.5 / STRATA, abs=2**-17)
+    table = quantile_table(lambda share: 3 * share, bits=16)
+    assert table.shape == (TABLE_SIZE,)
+    assert table[0] == pytest.approx(1.5 / TABLE_SIZE, abs=2**-17)
     assert table.mean() == pytest.approx(1.5)
     assert torch.equal(table * 2**16, (table * 2**16).round())

@@ -38,7 +38,7 @@ class TimmSource(ImageSource):
 
     Attributes:
         source: As the user named it.
-        datasets: The data set of each offered split, in the order of `offered`.
+        datasets: The data set of each native_splits split, in the order of `native_splits`.
     """
 
     source: str
@@ -61,7 +61,7 @@ class TimmSource(ImageSource):
         return f"{self.source} {split}[{position}]"
 
     def _locate(self, index: int) -> tuple[SplitName, int]:
-        for split, span in self.offered.items():
+        for split, span in self.native_splits.items():
             if index in span:
                 return split, index - span.start
         raise IndexError(index)
@@ -162,10 +162,10 @@ def _is_labelled(dataset: Any, label: str) -> bool:
 
 def _in_sequence(source: str, datasets: dict[SplitName, Any], class_names: tuple[str, ...] | None) -> TimmSource:
     parts = {split: _labels(dataset) for split, dataset in datasets.items()}
-    offered: dict[SplitName, range] = {}
+    native_splits: dict[SplitName, range] = {}
     start = 0
     for split, part in parts.items():
-        offered[split] = range(start, start + len(part))
+        native_splits[split] = range(start, start + len(part))
         start += len(part)
     labels = np.concatenate(list(parts.values()))
     if class_names is None:
@@ -178,12 +178,12 @@ def _in_sequence(source: str, datasets: dict[SplitName, Any], class_names: tuple
     facts = {
         "source": source,
         "classes": class_names,
-        "offered": {split: len(span) for split, span in offered.items()},
+        "native_splits": {split: len(span) for split, span in native_splits.items()},
     }
     return TimmSource(
         class_names=class_names,
         labels=labels,
-        offered=offered,
+        native_splits=native_splits,
         content_id=content_digest(facts, labels),
         source=source,
         datasets=datasets,

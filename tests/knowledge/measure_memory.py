@@ -1,6 +1,6 @@
 """Stores and reads the answers to many images of a thousand classes, and prints its peak memory as JSON.
 
-python -m tests.knowledge.many FOLDER IMAGES
+python -m tests.knowledge.measure_memory FOLDER IMAGES
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from nas_distill.callbacks import NullProgress
-from nas_distill.data.views.render import ViewPlan
+from nas_distill.data.views.plan import ViewPlan
 from nas_distill.knowledge.build import build_knowledge
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.targets import StoredTargets
