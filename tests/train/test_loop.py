@@ -94,7 +94,7 @@ def test_going_on_from_a_checkpoint_is_bit_identical(
     curve += run_to_end(second)
 
     assert without_time(curve) == without_time(expected)
-    assert_same_weights(second.finish(), straight.keep())
+    assert_same_weights(second.finish(), straight.finish())
 
 
 EXECUTIONS = [
@@ -123,7 +123,7 @@ def test_going_on_is_bit_identical_however_the_network_is_run(
     second.load(load_state(tmp_path / "state.safetensors"))
     curve += run_to_end(second)
     assert without_time(curve) == without_time(expected)
-    assert_same_weights(second.finish(), straight.keep())
+    assert_same_weights(second.finish(), straight.finish())
 
 
 def test_the_choice_of_another_kind_of_device_is_not_taken_over(trial_inputs: TrialInputs) -> None:

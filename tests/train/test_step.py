@@ -82,7 +82,7 @@ def test_a_batch_in_parts_gives_the_gradient_of_the_batch(trial_inputs: TrialInp
     assert whole.execution == Execution()
     assert found.train_loss == pytest.approx(expected.train_loss, rel=1e-5)
     assert found.loss_parts == pytest.approx(expected.loss_parts, rel=1e-5)
-    for mine, theirs in zip(parted.finish().parameters(), whole.keep().parameters(), strict=True):
+    for mine, theirs in zip(parted.finish().parameters(), whole.finish().parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
 
 
