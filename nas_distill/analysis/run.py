@@ -104,7 +104,8 @@ class Run:
         Raises:
             ConfigError: The tolerance is not a finite number.
         """
-        if not isinstance(gap_tolerance_points, int | float) or not math.isfinite(gap_tolerance_points):
+        given: object = gap_tolerance_points
+        if not isinstance(given, int | float) or not math.isfinite(given):
             raise ConfigError(
                 f"{gap_tolerance_points!r} is not a finite number; give percentage points, such as 2.0",
                 code="analysis.gap_tolerance_not_a_number",
