@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from _tables import Row
 
+from benchmarks.search_quality.curve_table import Row
 from nas_distill.records import Cost, Recipe, StudentSpec
 
 EPOCHS = 4

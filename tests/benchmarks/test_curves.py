@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from _curves import Curve, draw, train_curve, training_seed
-from _ledger import Task
-from _synthetic import made_up_urn
-from _trainings import Place, open_place, targets
-
+from benchmarks.common.ledger import Task
+from benchmarks.common.trainings import Place, open_place, targets
+from benchmarks.search_quality.curves import Curve, draw, train_curve, training_seed
+from benchmarks.search_quality.synthetic import made_up_urn
 from nas_distill.config import LOCAL_DIR, ExecutionConfig
 from nas_distill.records import Recipe
 from nas_distill.train.loop import Trainer

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
-from _costs import cost_of
-from _mapping import RowMap, describe
-from _synthetic import synthetic_table
 
+from benchmarks.common.cost_estimator import cost_of
+from benchmarks.search_quality.mapping import RowMap, describe
+from benchmarks.search_quality.synthetic import synthetic_table
 from nas_distill.models.cost import measure_cost
 from nas_distill.search.proposal.costs import InputShape
 from nas_distill.search.samplers.space_sampling import sample_space

@@ -6,13 +6,12 @@ import sys
 import time
 from pathlib import Path
 
-from _ledger import Found, Ledger, Outcome
-from _pool import run_all
-
+from benchmarks.common.ledger import Found, Ledger, Outcome
+from benchmarks.common.pool import run_all
 from nas_distill.errors import TrialError
 from nas_distill.records.base import Record
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+CHECKOUT = Path(__file__).parents[2]
 
 
 class Sum(Record):
@@ -57,8 +56,7 @@ def test_workers_end_with_the_program_that_waits_for_them(tmp_path: Path) -> Non
     )
     script = tmp_path / "program.py"
     script.write_text(program)
-    paths = os.pathsep.join([str(BENCHMARKS), str(BENCHMARKS.parent)])
-    parent = subprocess.Popen([sys.executable, str(script)], env={**os.environ, "PYTHONPATH": paths})
+    parent = subprocess.Popen([sys.executable, str(script)], env={**os.environ, "PYTHONPATH": str(CHECKOUT)})
     try:
         begun = tmp_path / "begun"
         assert_comes_true(lambda: begun.exists() and bool(begun.read_text()))

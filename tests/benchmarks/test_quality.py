@@ -3,11 +3,11 @@ from __future__ import annotations
 import math
 
 import pytest
-from _quality import MADE_UP, Job, Score, play
-from _ranks import neighbour_correlation, rank_correlations, seed_correlation
-from _synthetic import synthetic_table
-from _tables import CurveTable
 
+from benchmarks.search_quality.curve_table import CurveTable
+from benchmarks.search_quality.quality import MADE_UP, Job, Score, play
+from benchmarks.search_quality.rung_ranks import neighbour_correlation, rank_correlations, seed_correlation
+from benchmarks.search_quality.synthetic import synthetic_table
 from tests.benchmarks.tables import EPOCHS, make_row
 
 STEPS = ((10, 0.2), (40, 0.5), (90, 0.6))

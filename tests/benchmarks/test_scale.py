@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from _comparing import differences, front_of, redone
-from _sleeping import complete_record, gap_after, log_of, point_after
-from _slots import Span, busy_share
 
+from benchmarks.scale.comparing import differences, front_of, redone
+from benchmarks.scale.sleeping import complete_record, gap_after, log_of, point_after
+from benchmarks.scale.slots import Span, busy_share
 from nas_distill.records import Cost, Recipe, StudentSpec, TrialRecord
 from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.layout import RunDirectory

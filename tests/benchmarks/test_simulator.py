@@ -4,13 +4,22 @@ from collections.abc import Sequence
 
 import optuna
 import pytest
-from _mapping import RowMap
-from _ours import Early, Ours, Scene
-from _rivals import OptunaAlone
-from _simulator import Never, Playback, Played, Proposal, Searcher, Simulation, Stopper, draw_rows
-from _synthetic import synthetic_table
-from _tables import Row
 
+from benchmarks.search_quality.curve_table import Row
+from benchmarks.search_quality.mapping import RowMap
+from benchmarks.search_quality.our_search import Early, Ours, Scene
+from benchmarks.search_quality.peers import OptunaAlone
+from benchmarks.search_quality.simulator import (
+    Never,
+    Playback,
+    Played,
+    Proposal,
+    Searcher,
+    Simulation,
+    Stopper,
+    draw_rows,
+)
+from benchmarks.search_quality.synthetic import synthetic_table
 from nas_distill.records import TrialStatus
 from tests.benchmarks.tables import EPOCHS, RECIPE, make_cost, make_row, make_spec
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from _synthetic import TEACHER
-from _tables import CURVES, CurveTable, End, ended, read_table, write_table
 
+from benchmarks.search_quality.curve_table import CURVES, CurveTable, End, ended, read_table, write_table
+from benchmarks.search_quality.synthetic import TEACHER
 from nas_distill.errors import RunError
 from tests.benchmarks.tables import EPOCHS, make_row
 

@@ -1,0 +1,202 @@
+"""What the trainings of `distillation_gain.py` add up to: paired gains, tables, verdicts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.common.ledger import Outcome, Result
+from benchmarks.common.program import Column, Table, Verdict, commit, mean_interval
+from benchmarks.distillation.contenders import Contender
+from nas_distill.losses.registry import NONE
+
+TARGETS = ("kd", "dkd", "dist")
+"""These must gain at the smallest student."""
+
+MEASURES: dict[str, Callable[[Result], float]] = {
+    "top1_percent": lambda result: 100 * result.top1,
+    "gap_points": lambda result: result.gap_points,
+    "agreement_percent": lambda result: 100 * result.agreement,
+    "divergence_nats": lambda result: result.divergence_nats,
+    "seconds": lambda result: result.seconds,
+}
+
+
+def _interval(key: str) -> str:
+    return f"{key}_interval"
+
+
+def _measured(key: str, title: str, spec: str) -> Column:
+    return Column(key, title, spec, _interval(key))
+
+
+COLUMNS = (
+    Column("name", "loss"),
+    _measured("top1_percent", "top-1, %", "{:.2f}"),
+    _measured("gain_points", "gain over none, paired", "{:+.2f}"),
+    _measured("gap_points", "gap, points", "{:.2f}"),
+    _measured("agreement_percent", "agreement, %", "{:.1f}"),
+    _measured("divergence_nats", "divergence, nats", "{:.3f}"),
+    _measured("seconds", "seconds", "{:.0f}"),
+    Column("failed", "failed"),
+)
+RECIPE_COLUMNS = (
+    Column("name", "loss"),
+    Column("answers", "teacher's answers"),
+    Column("settings", "settings"),
+)
+FAILURE_COLUMNS = (
+    Column("name", "loss"),
+    Column("student", "student"),
+    Column("seeds", "seeds"),
+    Column("error", "why"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gain:
+    """One contender at one student.
+
+    Attributes:
+        student: Its name.
+        contender: What is compared.
+        outcomes: By seed.
+        control: Those of `none`.
+    """
+
+    student: str
+    contender: Contender
+    outcomes: Mapping[int, Outcome[Result]]
+    control: Mapping[int, Outcome[Result]]
+
+    @property
+    def name(self) -> str:
+        """The contender's."""
+        return self.contender.name
+
+    @property
+    def failed(self) -> dict[int, str]:
+        """Reasons by seed."""
+        return {seed: outcome.error for seed, outcome in sorted(self.outcomes.items()) if outcome.error}
+
+    @property
+    def results(self) -> dict[int, Result]:
+        """Results by seed, of what did not fail."""
+        return _results(self.outcomes)
+
+    @property
+    def num_params(self) -> int | None:
+        """Parameters of the networks that were trained; None when all trainings failed."""
+        return next((result.num_params for result in self.results.values()), None)
+
+    @property
+    def is_larger(self) -> bool:
+        """Whether its network is another than that of `none`: larger by what it takes from the teacher."""
+        own = {result.num_params for result in _results(self.control).values()}
+        return self.num_params is not None and bool(own) and self.num_params not in own
+
+    @property
+    def points(self) -> tuple[float, float] | None:
+        """Mean gain in top-1 over `none`, seed by seed, and the half-width of its interval; None without a pair."""
+        mine, others = self.results, _results(self.control)
+        pairs = [100 * (mine[seed].top1 - others[seed].top1) for seed in mine if seed in others]
+        return mean_interval(pairs) if pairs and self.name != NONE else None
+
+    @property
+    def helps(self) -> bool:
+        """Whether it is above `none` beyond the interval."""
+        return self.points is not None and self.points[0] > self.points[1]
+
+    @property
+    def hurts(self) -> bool:
+        """Whether it is below `none` beyond the interval."""
+        return self.points is not None and self.points[0] < -self.points[1]
+
+    def row(self) -> dict[str, Any]:
+        """Returns its row of the table."""
+        results = self.results
+        values = {key: [measure(result) for result in results.values()] for key, measure in MEASURES.items()}
+        row: dict[str, Any] = {"name": self.name, "settings": self.contender.settings, "student": self.student}
+        for key, found in values.items():
+            row |= _summed_up(key, mean_interval(found) if found else None)
+        row |= _summed_up("gain_points", self.points)
+        row["failed"] = f"{len(self.failed)} of {len(self.outcomes)}" if self.failed else None
+        row["seeds"] = list(results)
+        row["num_params"] = self.num_params
+        row["released_by_seed"] = [list(result.released) for result in results.values()]
+        row["by_seed"] = values
+        row["commits"] = sorted({outcome.commit for outcome in self.outcomes.values()})
+        return row
+
+    def words(self) -> str:
+        """Returns name and gain."""
+        assert self.points is not None
+        mean, half = self.points
+        return f"{self.name} ({mean:+.2f}{f' +- {half:.2f}' if math.isfinite(half) else ''})"
+
+
+def gain_table(title: str, gains: Sequence[Gain]) -> Table:
+    """Returns the table of one student: `none`, then the others by their gain, then those without one."""
+    ranked = sorted(gains, key=lambda gain: (gain.name != NONE, -(gain.points or (-math.inf, 0.0))[0]))
+    return Table(title=title, columns=COLUMNS, rows=tuple(gain.row() for gain in ranked))
+
+
+def recipe_table(contenders: Sequence[Contender]) -> Table:
+    """Returns what the names stand for."""
+    rows = [{"name": c.name, "answers": c.answers, "settings": c.settings} for c in contenders]
+    return Table(title="Settings", columns=RECIPE_COLUMNS, rows=tuple(rows))
+
+
+def failure_table(gains: Sequence[Gain]) -> Table | None:
+    """Returns the trainings that failed; None when none did."""
+    rows = [
+        {"name": gain.name, "student": gain.student, "seeds": ", ".join(seeds), "error": reason}
+        for gain in gains
+        for reason in dict.fromkeys(gain.failed.values())
+        for seeds in ([str(seed) for seed, found in gain.failed.items() if found == reason],)
+    ]
+    return Table(title="Failed", columns=FAILURE_COLUMNS, rows=tuple(rows)) if rows else None
+
+
+def verdicts(gains: Sequence[Gain], *, smallest: str) -> tuple[Verdict, ...]:
+    """Returns the verdicts on the targets at the smallest student, and what helps and does not at each."""
+    found = [_judged(gain) for gain in gains if gain.student == smallest and gain.name in TARGETS]
+    for student in dict.fromkeys(gain.student for gain in gains):
+        found += _statements(student, [gain for gain in gains if gain.student == student and gain.name != NONE])
+    others = {outcome.commit for gain in gains for outcome in gain.outcomes.values()} - {commit()}
+    if others:
+        found.append(
+            Verdict(text=f"some trainings were kept from an earlier run, of commit {', '.join(sorted(others))}")
+        )
+    return tuple(found)
+
+
+def _judged(gain: Gain) -> Verdict:
+    if gain.points is None:
+        return Verdict(text=f"{gain.name} could not be compared with none at {gain.student}", met=False)
+    return Verdict(text=f"{gain.words()} is above none beyond its paired interval at {gain.student}", met=gain.helps)
+
+
+def _statements(student: str, gains: Sequence[Gain]) -> list[Verdict]:
+    ranked = sorted((gain for gain in gains if gain.points is not None), key=lambda gain: -(gain.points or (0.0,))[0])
+    groups = {
+        "above none beyond its interval": [gain.words() for gain in ranked if gain.helps],
+        "does not help here, not told apart from none": [g.words() for g in ranked if not g.helps and not g.hurts],
+        "does not help here, below none beyond its interval": [gain.words() for gain in ranked if gain.hurts],
+        "could not be compared": [gain.name for gain in gains if gain.points is None],
+        "another network than none's": [f"{g.name} ({g.num_params:,} parameters)" for g in gains if g.is_larger],
+    }
+    return [Verdict(text=f"{student}, {group}: {', '.join(names)}") for group, names in groups.items() if names]
+
+
+def _summed_up(key: str, found: tuple[float, float] | None) -> dict[str, float | None]:
+    if found is None:
+        return {key: None, _interval(key): None}
+    mean, half = found
+    return {key: mean, _interval(key): half if math.isfinite(half) else None}
+
+
+def _results(outcomes: Mapping[int, Outcome[Result]]) -> dict[int, Result]:
+    return {seed: outcome.result for seed, outcome in sorted(outcomes.items()) if outcome.result is not None}

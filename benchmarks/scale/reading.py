@@ -1,0 +1,269 @@
+"""What it costs to read a long run: `nas_distill pareto RUN`, in a process of its own, on a study of many trials.
+
+The study is written once, in bulk, into Optuna's own tables; its records have the form and size of a real search's
+with a searched recipe, and most of its trials were stopped early. Processor time stands beside wall time, for machines
+that have other things to do.
+
+    python benchmarks/reading.py [--work DIR] [--trials 10000] [--rounds 5]
+
+With --work the study is kept there, and used again. The exit code is 1 when a target is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import FloatDistribution, distribution_to_json
+from optuna.storages._rdb import models
+from optuna.trial import TrialState
+from sqlalchemy import insert, text
+from sqlalchemy.orm import Session
+
+from benchmarks.common.program import (
+    EXIT_MISSED,
+    Column,
+    Report,
+    Table,
+    Verdict,
+    add_common_arguments,
+    conditions,
+    median,
+    publish,
+)
+from nas_distill.config import SearchConfig
+from nas_distill.config.loading import dump_config
+from nas_distill.records import (  # fmt: skip
+    Cost,
+    EpochMetrics,
+    Recipe,
+    StudentMetrics,
+    StudentSpec,
+    TeacherRecord,
+    TrialRecord,
+    TrialStatus,
+)
+from nas_distill.run_directory.files import write_record, write_text
+from nas_distill.run_directory.layout import RunDirectory
+
+LIMIT_S, LIMIT_MIB = 5.0, 1024.0
+EPOCHS, STOPS, SHARE_COMPLETE = 30, (10, 15, 20), 0.15
+PARAMETERS, CLASSES, CHUNK = 20, 10, 500
+_LAUNCHER = """
+import json, resource, subprocess, sys, time
+begun = time.perf_counter()
+done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE)
+wall, used = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+lines = done.stdout.count(10)
+print(json.dumps([wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, lines, done.returncode]))
+"""
+"""Starts a process and measures it; small itself, since Linux counts the starter's memory as the process's at first."""
+PARTS = (
+    ("--format", "json"),
+    ("--format", "csv", "--all", "--where", "gap_points < 20 and num_params <= 1e5"),
+    ("--all",),
+    ("--objectives", "gap_points,divergence_nats,num_params,macs"),
+)
+
+COLUMNS = (
+    Column("arguments", "arguments"),
+    Column("wall_s", "wall, s", "{:.2f}"),
+    Column("cpu_s", "processor, s", "{:.2f}"),
+    Column("peak_mib", "peak, MiB", "{:.0f}"),
+    Column("lines", "lines printed", "{}"),
+)
+
+
+def teacher() -> TeacherRecord:
+    return TeacherRecord(
+        architecture="resnet56", weights_sha256="0" * 64, class_names=tuple(map(str, range(CLASSES))),
+        cost=Cost(num_params=855_770, macs=125_485_706, size_bytes=3_500_000), top1=0.93, nll_nats=0.3,
+        class_top1=(0.93,) * CLASSES, class_counts=(500,) * CLASSES, data_id="d" * 12,
+    )  # fmt: skip
+
+
+def record(number: int, generator: np.random.Generator, told: TeacherRecord) -> TrialRecord:
+    complete = generator.random() < SHARE_COMPLETE
+    epochs = EPOCHS if complete else int(generator.choice(STOPS))
+    size = int(10 ** generator.uniform(3.5, 5.9))
+    gap = 60.0 * (size / 3000) ** -0.6 + float(generator.exponential(3.0))
+    gaps = gap + (80.0 - gap) * np.exp(-0.2 * np.arange(1, epochs + 1)) + generator.normal(0.0, 0.3, epochs)
+    widths = [int(width) for width in generator.integers(8, 64, size=4)]
+    return TrialRecord(
+        number=number, seed=int(generator.integers(2**32)), status=TrialStatus.COMPLETE if complete else
+        TrialStatus.STOPPED, epochs=epochs, wall_time_s=float(12.0 * epochs), device="cpu",
+        spec=StudentSpec(
+            architecture="small_resnet", family=("resnet", "mobilenet", "vit")[number % 3],
+            arguments={"widths": widths, "depths": [1, 2, 2, 1]},
+        ),
+        recipe=Recipe(
+            epochs=EPOCHS, learning_rate=float(10 ** generator.uniform(-3, -1)),
+            losses={"kd": {"temperature": float(generator.uniform(1, 8)), "weight": float(generator.uniform(0, 1))}},
+        ),
+        cost=Cost(num_params=size, macs=120 * size, size_bytes=4 * size + 512),
+        curve=tuple(_point(epoch, float(value), told) for epoch, value in enumerate(gaps, 1)),
+        metrics=_metrics(float(gaps[-1]), size, told, generator) if complete else None,
+    )  # fmt: skip
+
+
+def _point(epoch: int, gap: float, told: TeacherRecord) -> EpochMetrics:
+    top1 = min(1.0, max(0.0, told.top1 - gap / 100.0))
+    return EpochMetrics(
+        epoch=epoch, train_loss=2.3 * 0.9**epoch + top1 / 7, loss_parts={"kd": 1.1 / epoch, "label": 2.1 / epoch},
+        learning_rate=0.004 / epoch, top1=top1, nll_nats=1.1 - top1, gap_points=gap, agreement=top1 * 0.99,
+        divergence_nats=abs(gap) / 41.0, wall_time_s=12.0 + top1,
+    )  # fmt: skip
+
+
+def _metrics(gap: float, size: int, told: TeacherRecord, generator: np.random.Generator) -> StudentMetrics:
+    top1 = min(1.0, max(0.0, told.top1 - gap / 100.0))
+    return StudentMetrics(
+        top1=top1, nll_nats=1.1 - top1, gap_points=gap, agreement=top1 * 0.99,
+        divergence_nats=abs(gap) / 41.0 + float(generator.exponential(0.05)), train_top1=top1, train_agreement=top1,
+        train_divergence_nats=0.1, generalisation_gap_points=0.0, capacity_ratio=size / told.cost.num_params,
+        class_gap_points=tuple(float(gap + shift) for shift in generator.normal(size=CLASSES)),
+        class_counts=told.class_counts, ece=0.05, feature_cka=0.8,
+    )  # fmt: skip
+
+
+def make_run(path: Path, trials: int) -> RunDirectory:
+    """Writes a run of `trials` trials, with one refused candidate for every ten."""
+    run, config, told = RunDirectory(path), SearchConfig(), teacher()
+    write_record(run.teacher_record, told)
+    storage = optuna.storages.RDBStorage(run.own_storage)
+    study = optuna.create_study(
+        study_name=config.resources.study_name, storage=storage, directions=["minimize"] * len(config.objectives)
+    )
+    study.set_user_attr("objectives", list(config.objectives))
+    study.set_user_attr("teacher", told.model_dump_json())
+    generator = np.random.default_rng(0)
+    with Session(storage.engine) as session:
+        session.execute(text("PRAGMA synchronous = OFF"))
+        for start in range(0, trials, CHUNK):
+            _insert(session, study._study_id, [
+                record(number, generator, told) for number in range(start, min(start + CHUNK, trials))
+            ])  # fmt: skip
+            session.commit()
+        _insert_rejected(session, study._study_id, range(trials, trials + trials // 10))
+        session.commit()
+    storage.remove_session()
+    storage.engine.dispose()
+    write_text(run.config, dump_config(config))  # last: a folder with a configuration is a whole run
+    return run
+
+
+def _insert(session: Session, study_id: int, records: list[TrialRecord]) -> None:
+    session.execute(insert(models.TrialModel.__table__), [_trial(one.number, study_id, one.status) for one in records])
+    attributes, values, parameters = [], [], []
+    distribution = distribution_to_json(FloatDistribution(0.0, 1.0))
+    for one in records:
+        told = {
+            "task": one.model_copy(update={"curve": ()}).model_dump_json(), "spec": one.spec.model_dump_json(),
+            "cost": one.cost.model_dump_json(), "record": one.model_dump_json(),
+        }  # fmt: skip
+        attributes += [_attribute(one.number, key, value) for key, value in told.items()]
+        parameters += [
+            {
+                "trial_id": one.number + 1, "param_name": f"p{place}", "param_value": place / PARAMETERS,
+                "distribution_json": distribution,
+            }
+            for place in range(PARAMETERS)
+        ]  # fmt: skip
+        if one.metrics is not None:
+            values += [
+                {"trial_id": one.number + 1, "objective": place, "value": value, "value_type": "FINITE"}
+                for place, value in enumerate((one.metrics.gap_points, float(one.cost.num_params)))
+            ]
+    for model, rows in (
+        (models.TrialUserAttributeModel, attributes),
+        (models.TrialValueModel, values),
+        (models.TrialParamModel, parameters),
+    ):
+        session.execute(insert(model.__table__), rows)
+
+
+def _insert_rejected(session: Session, study_id: int, numbers: range) -> None:
+    if not numbers:
+        return
+    rows = [{**_trial(number, study_id, None), "state": TrialState.PRUNED} for number in numbers]
+    session.execute(insert(models.TrialModel.__table__), rows)
+    session.execute(
+        insert(models.TrialUserAttributeModel.__table__),
+        [_attribute(number, "rejection", "capacity ratio 1.30 is not below 1") for number in numbers],
+    )
+
+
+def _trial(number: int, study_id: int, status: TrialStatus | None) -> dict[str, Any]:
+    start = datetime(2026, 1, 1, tzinfo=UTC).replace(tzinfo=None) + timedelta(seconds=number)  # naive UTC, as Optuna's
+    return {
+        "trial_id": number + 1, "number": number, "study_id": study_id, "datetime_start": start,
+        "datetime_complete": start + timedelta(seconds=60),
+        "state": TrialState.COMPLETE if status is TrialStatus.COMPLETE else TrialState.FAIL,
+    }  # fmt: skip
+
+
+def _attribute(number: int, key: str, value: str) -> dict[str, Any]:
+    return {"trial_id": number + 1, "key": key, "value_json": json.dumps(value)}
+
+
+def measured(run: RunDirectory, arguments: tuple[str, ...]) -> tuple[float, float, float, int]:
+    """Returns wall seconds, processor seconds, peak MiB and lines printed of one process."""
+    command = [sys.executable, "-m", "nas_distill", "pareto", str(run.path), *arguments]
+    done = subprocess.run([sys.executable, "-c", _LAUNCHER, *command], check=True, capture_output=True, text=True)
+    wall, cpu, peak, lines, code = json.loads(done.stdout)
+    if code != 0:
+        raise SystemExit(f"{' '.join(command)} ended with {code}: {done.stderr}")
+    return wall, cpu, peak, lines
+
+
+def rows(run: RunDirectory, rounds: int) -> Iterator[dict[str, Any]]:
+    for arguments in ((), *PARTS):
+        walls, seconds, peaks, lines = zip(*(measured(run, arguments) for _ in range(rounds)), strict=True)
+        yield {
+            "arguments": " ".join(arguments) or "none", "wall_s": median(walls), "cpu_s": median(seconds),
+            "peak_mib": max(peaks), "lines": lines[0],
+        }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, help="folder for the study, kept  [default: a temporary one]")
+    parser.add_argument("--trials", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    add_common_arguments(parser)
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.trials, arguments.rounds = 200, 1
+    with tempfile.TemporaryDirectory() as temporary:
+        path = (arguments.work or Path(temporary)) / f"reading-{arguments.trials}"
+        run = RunDirectory(path) if (path / "config.yaml").exists() else make_run(path, arguments.trials)
+        table = tuple(rows(run, arguments.rounds))
+    wall, peak = max(row["wall_s"] for row in table), max(row["peak_mib"] for row in table)
+    verdicts = (
+        Verdict(text=f"at most {wall:.2f} s, start of Python included; {LIMIT_S:g} s wanted", met=wall <= LIMIT_S),
+        Verdict(text=f"at most {peak:.0f} MiB; {LIMIT_MIB:g} MiB wanted", met=peak <= LIMIT_MIB),
+    )
+    facts = conditions(
+        seed=0, threads=1, trials=arguments.trials, rounds=arguments.rounds, load=round(os.getloadavg()[0], 1)
+    )
+    title = f"nas_distill pareto on a study of {arguments.trials:,} trials"
+    publish(
+        Report(name="scale/reading", tables=(Table(title=title, columns=COLUMNS, rows=table),), verdicts=verdicts,
+               conditions=facts), arguments,
+    )  # fmt: skip
+    if not arguments.quick and not all(verdict.met for verdict in verdicts):
+        raise SystemExit(EXIT_MISSED)
+
+
+if __name__ == "__main__":
+    main()

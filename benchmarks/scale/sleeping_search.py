@@ -1,0 +1,134 @@
+"""A search whose trials sleep (`_sleeping`), through the real proposer, study, driver and Ray Tune."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from benchmarks.common.cost_estimator import PaperCostEstimator
+from benchmarks.scale.sleeping import Sleep, SleepingTrainable
+from nas_distill.callbacks import Progress
+from nas_distill.config import AshaConfig, ResourcesConfig, SamplerConfig, SearchConfig
+from nas_distill.objectives import check_objectives
+from nas_distill.records import Recipe, SpaceTrial, StudentSpec
+from nas_distill.records.task import TrialTask
+from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.search.backend.tune import run_trainable
+from nas_distill.search.driver.driver import SearchDriver
+from nas_distill.search.early_stopping.curves import make_stopping
+from nas_distill.search.proposal.costs import InputShape
+from nas_distill.search.proposal.limits import Limits
+from nas_distill.search.proposal.proposer import Proposer
+from nas_distill.search.spaces.loading import Space
+from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
+from nas_distill.search.study.ledger import StudyLedger
+
+OBJECTIVES = check_objectives(("gap_points", "num_params"))
+STUDY = "nas_distill"
+SHAPE = InputShape(num_classes=10, channels=1, image_size=8)
+WIDTHS = (2, 64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sleeping:
+    """A search to run.
+
+    Attributes:
+        trials: How many.
+        epochs: Of each.
+        sleep: How long they take.
+        points: Candidates to try first, in order.
+        rule: Of early stopping.
+        seed: Of the sampler.
+    """
+
+    trials: int
+    epochs: int
+    sleep: Sleep
+    points: Sequence[Mapping[str, Any]] = ()
+    rule: str = "none"
+    seed: int = 0
+
+
+def two_widths(trial: SpaceTrial) -> StudentSpec:
+    """Networks of two stages, some 4,000 of them."""
+    widths = tuple(trial.suggest_int(name, *WIDTHS, log=True) for name in ("first", "second"))
+    return StudentSpec(architecture="small_resnet", arguments={"widths": widths, "depths": (1, 1)}, family="resnet")
+
+
+class RandomProposer(Proposer):
+    """Can propose at random too."""
+
+    def next_at_random(self) -> TrialTask:
+        """Returns an assignment whose choices were drawn uniformly, whatever the sampler has learnt."""
+        while True:
+            task, _, _ = self._try_one(at_random=True)
+            if task is not None:
+                return task
+
+
+def make_proposer(
+    ledger: StudyLedger,
+    function: Callable[[SpaceTrial], StudentSpec],
+    *,
+    cost_estimator: PaperCostEstimator,
+    recipe: Recipe,
+    recipes: str,
+    seed: int,
+) -> RandomProposer:
+    """Returns a proposer without limits."""
+    return RandomProposer(
+        ledger,
+        space=Space(name="benchmark", function=function, source_path=Path(__file__), doc=""),
+        limits=Limits(max_params=None, max_macs=None, max_params_reason=""),
+        cost_estimator=cost_estimator,
+        recipe=recipe,
+        recipes=load_recipe_space(recipes),
+        choices=make_choices(SearchConfig()),
+        seed=seed,
+        max_rejections=1000,
+        known=ledger.assigned(),
+    )
+
+
+def run_sleeping(folder: Path, wanted: Sleeping, resources: ResourcesConfig, progress: Progress) -> SearchDriver:
+    """Runs a search, or what is left of it, on the connected cluster; returns its driver.
+
+    Raises:
+        NasDistillError: It failed.
+    """
+    run = RunDirectory(folder)
+    run.path.mkdir(parents=True, exist_ok=True)
+    ledger = StudyLedger(run.own_storage, STUDY, OBJECTIVES, wanted.seed, SamplerConfig(name="random"))
+    if wanted.points and ledger.num_trials == 0:
+        ledger.set_initial_points(wanted.points)
+    recipe = Recipe(epochs=wanted.epochs)
+    driver = SearchDriver(
+        run,
+        ledger,
+        make_proposer(
+            ledger,
+            two_widths,
+            cost_estimator=PaperCostEstimator(SHAPE),
+            recipe=recipe,
+            recipes="fixed",
+            seed=wanted.seed,
+        ),
+        objectives=OBJECTIVES,
+        total=wanted.trials,
+        max_failures=2,
+        progress=progress,
+        stopping=make_stopping(AshaConfig(rule=wanted.rule), epochs=wanted.epochs, objectives=OBJECTIVES),
+    )
+    trainable = tune.with_parameters(SleepingTrainable, run=str(folder), sleep=wanted.sleep, rungs=driver.rungs)
+    if driver.remaining:
+        run_trainable(driver, run, trainable, resources)
+        driver.settle()
+    ledger.close()
+    if driver.failure is not None:
+        raise driver.failure
+    return driver

@@ -1,0 +1,214 @@
+"""Full learning curves of candidates drawn at random: which are drawn, and how one is trained and measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import optuna
+import torch
+from optuna.distributions import BaseDistribution, distribution_to_json
+from pydantic import NonNegativeFloat, NonNegativeInt
+from torch import nn
+
+from benchmarks.common.cost_estimator import cost_of
+from benchmarks.common.ledger import Found, Task
+from benchmarks.common.trainings import Place, open_place, targets
+from nas_distill.errors import SpaceError, TrialError
+from nas_distill.records import Cost, EpochMetrics, Recipe, StudentSpec
+from nas_distill.records.base import FrozenArguments, FrozenTexts, Record
+from nas_distill.records.recipe import RecipeChoices
+from nas_distill.search.proposal.costs import InputShape
+from nas_distill.search.proposal.limits import Limits
+from nas_distill.search.spaces.loading import Space, propose
+from nas_distill.search.spaces.recipes import RecipeSpace, propose_recipe
+from nas_distill.train.evaluation import evaluate
+from nas_distill.train.execution import torch_memory_format
+from nas_distill.train.loop import Trainer
+from nas_distill.train.metrics import gap_points
+
+_DRAWS_PER_CANDIDATE = 50
+
+
+class Candidate(Record):
+    """One candidate with its recipe.
+
+    Attributes:
+        number: From 0, in the order of drawing.
+        parameters: What the sampler chose, by name.
+        distributions: What it chose from, by name, as Optuna's JSON.
+        spec: The candidate.
+        recipe: How it is distilled.
+        cost: What it costs.
+    """
+
+    number: NonNegativeInt
+    parameters: FrozenArguments
+    distributions: FrozenTexts
+    spec: StudentSpec
+    recipe: Recipe
+    cost: Cost
+
+
+class Curve(Found):
+    """What one training came to, epoch by epoch, on validation; shorter than its recipe says when it failed.
+
+    Attributes:
+        gap_points: Of the weights that are evaluated, the moving average where the recipe has one.
+        raw_gap_points: Of the weights that are trained.
+        divergence_nats: Of the evaluated weights.
+        nll_nats: Likewise; it breaks ties when the best epoch is kept.
+        wall_time_s: Of training and of measuring the evaluated weights.
+        cpu_time_s: CPU seconds of this process for the same; unlike the wall, no neighbour lengthens them.
+        error: Why it failed, one line; empty when it did not.
+    """
+
+    gap_points: tuple[float, ...]
+    raw_gap_points: tuple[float, ...]
+    divergence_nats: tuple[NonNegativeFloat, ...]
+    nll_nats: tuple[NonNegativeFloat, ...]
+    wall_time_s: tuple[NonNegativeFloat, ...]
+    cpu_time_s: tuple[NonNegativeFloat, ...]
+    error: str = ""
+
+    def words(self) -> str:
+        """Returns the last gap and the seconds."""
+        return self.error or (
+            f"gap {self.gap_points[-1]:.2f} points in {sum(self.wall_time_s):.1f} s, {sum(self.cpu_time_s):.1f} of CPU"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Urn:
+    """What candidates are drawn from."""
+
+    space: Space
+    recipes: RecipeSpace
+    base: Recipe
+    choices: RecipeChoices
+    limits: Limits
+    shape: InputShape
+
+
+def draw(urn: Urn, *, count: int, seed: int) -> list[Candidate]:
+    """Draws different candidates independently and uniformly, those that may not be trained left out.
+
+    The first of them do not depend on `count`.
+
+    Raises:
+        SpaceError: The space has too few that are within its limits.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    found: dict[tuple[str, str], Candidate] = {}
+    for _ in range(_DRAWS_PER_CANDIDATE * count):
+        trial = study.ask()
+        spec = propose(urn.space, trial)
+        recipe = propose_recipe(urn.recipes, trial, urn.base, urn.choices)
+        cost = _cost(spec, urn.shape)
+        key = spec.spec_id, recipe.digest()
+        if cost is None or urn.limits.rejection(cost) is not None or key in found:
+            continue
+        found[key] = Candidate(
+            number=len(found),
+            parameters=trial.params,
+            distributions=_as_json(trial.distributions),
+            spec=spec,
+            recipe=recipe,
+            cost=cost,
+        )
+        if len(found) == count:
+            return list(found.values())
+    raise SpaceError(f"space '{urn.space.name}': only {len(found)} different candidates within the limits were found")
+
+
+def _cost(spec: StudentSpec, shape: InputShape) -> Cost | None:
+    try:
+        return cost_of(spec, shape)
+    except SpaceError:
+        return None
+
+
+def _as_json(distributions: Mapping[str, BaseDistribution]) -> dict[str, str]:
+    return {name: distribution_to_json(distribution) for name, distribution in distributions.items()}
+
+
+def training_seed(seed: int, candidate: int, replicate: int) -> int:
+    """Returns the seed of one training: of initial weights, order of images and dropout."""
+    return int(np.random.SeedSequence((seed, candidate, replicate)).generate_state(1)[0])
+
+
+def train_curve(task: Task, place: Place) -> Curve:
+    """Trains one student for all epochs in this process, and measures two kinds of weights after every one.
+
+    Its recipe's early stopping is left to whoever reads the curve (`_tables.ended`): the course of the learning rate
+    does not depend on it, so the epochs before are the same.
+    """
+    opened = open_place(place)
+    material, recipe = opened.material, task.recipe.model_copy(update={"early_stopping_patience": 0})
+    network = material.network(task.student, task.seed)
+    trainer = Trainer(
+        network,
+        recipe=recipe,
+        data=material.training_data(task.plan),
+        targets=targets(task, place),
+        reference=opened.reference,
+        seed=task.seed,
+        device=opened.device,
+        execution=task.execution,
+    )
+    points: list[_Point] = []
+    while not trainer.is_finished():
+        began_s = time.process_time()
+        try:
+            metrics = trainer.run_epoch()
+        except TrialError as error:
+            return _curve(points, str(error).splitlines()[0])
+        cpu_time_s = time.process_time() - began_s
+        raw_gap = None if recipe.ema_decay == 0 else _raw_gap(network, trainer, place)
+        points.append(_Point(metrics, raw_gap, cpu_time_s))
+    return _curve(points)
+
+
+class _Point(NamedTuple):
+    """One epoch; the raw weights' gap is None where they are the evaluated ones."""
+
+    metrics: EpochMetrics
+    raw_gap_points: float | None
+    cpu_time_s: float
+
+    def known(self, name: str) -> float:
+        """Returns a number that is measured wherever there is a teacher."""
+        value: float | None = getattr(self.metrics, name)
+        assert value is not None
+        return value
+
+
+def _curve(points: Sequence[_Point], error: str = "") -> Curve:
+    gaps = tuple(point.known("gap_points") for point in points)
+    raw_gaps = (point.raw_gap_points for point in points)
+    return Curve(
+        gap_points=gaps,
+        raw_gap_points=tuple(gap if raw is None else raw for gap, raw in zip(gaps, raw_gaps, strict=True)),
+        divergence_nats=tuple(point.known("divergence_nats") for point in points),
+        nll_nats=tuple(point.metrics.nll_nats for point in points),
+        wall_time_s=tuple(point.metrics.wall_time_s for point in points),
+        cpu_time_s=tuple(point.cpu_time_s for point in points),
+        error=error,
+    )
+
+
+def _raw_gap(network: nn.Module, trainer: Trainer, place: Place) -> float:
+    opened = open_place(place)
+    material, layout = opened.material, torch_memory_format(trainer.execution)
+    network.eval()  # the trainer puts it back before the next epoch
+    found = evaluate(
+        lambda images: network(material.preprocess(images.contiguous(memory_format=layout))),
+        material.validation,
+        device=opened.device,
+    )
+    with torch.no_grad():
+        return gap_points(opened.reference.teacher.top1, found.metrics().top1)

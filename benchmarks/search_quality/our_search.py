@@ -1,0 +1,217 @@
+"""This project's own search inside the simulator: its proposer, its study and its early stopping, without Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from benchmarks.common.cost_estimator import PaperCostEstimator
+from benchmarks.search_quality.curve_table import CurveTable, Floats, Row
+from benchmarks.search_quality.simulator import Played, Proposal
+from nas_distill.analysis.front.arithmetic import coordinates
+from nas_distill.config import SamplerConfig, SearchConfig, SpaceConfig, StoppedAs, TeacherConfig
+from nas_distill.objectives import Objective, check_objectives
+from nas_distill.records import EpochMetrics, Recipe, StudentMetrics, TrialRecord, TrialStatus
+from nas_distill.records.recipe import RecipeChoices
+from nas_distill.search.early_stopping.asha import Asha, Decision, rung_epochs
+from nas_distill.search.early_stopping.rules import RULES
+from nas_distill.search.proposal.costs import InputShape
+from nas_distill.search.proposal.limits import Limits, make_limits
+from nas_distill.search.proposal.proposer import ExhaustedSpaceError, Proposer
+from nas_distill.search.spaces.loading import Space, load_space
+from nas_distill.search.spaces.recipes import RecipeSpace, load_recipe_space, make_choices
+from nas_distill.search.study.ledger import StudyLedger
+
+REDUCTION_FACTOR = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """What a table's candidates were drawn from, for searchers that draw from it again.
+
+    Attributes:
+        table: The table.
+        objectives: Of the search.
+        space: Of candidates.
+        recipes: Of recipes.
+        base: The recipe that those change.
+        choices: What they may choose.
+        limits: What candidates may cost.
+        shape: What they take and give.
+    """
+
+    table: CurveTable
+    objectives: tuple[Objective, ...]
+    space: Space
+    recipes: RecipeSpace
+    base: Recipe
+    choices: RecipeChoices
+    limits: Limits
+    shape: InputShape
+
+    @classmethod
+    def of(cls, table: CurveTable, objectives: Sequence[str]) -> Scene:
+        """Sets the scene of a table."""
+        facts = table.provenance
+        config = SearchConfig(
+            teacher=TeacherConfig(model="local-dir:that-of-the-table"),
+            space=SpaceConfig(name=facts["space"], recipe=facts["recipe_space"], max_macs=facts["max_macs"]),
+            recipe=Recipe.model_validate(facts["base_recipe"]),
+        )
+        return cls(
+            table=table,
+            objectives=check_objectives(objectives),
+            space=load_space(config.space.name),
+            recipes=load_recipe_space(config.space.recipe),
+            base=config.recipe,
+            choices=make_choices(config),
+            limits=make_limits(config.space, table.teacher.cost),
+            shape=InputShape(
+                num_classes=len(table.teacher.class_names), channels=facts["channels"], image_size=facts["image_size"]
+            ),
+        )
+
+    def place(self, row: Row, epoch: int) -> Floats:
+        """Returns the minimised coordinates of a student after an epoch, as `analysis.pareto.axes` makes them."""
+        values = [
+            row.curves[objective.name][epoch - 1] if objective.kind == "quality" else getattr(row.cost, objective.name)
+            for objective in self.objectives
+        ]
+        columns = zip(values, self.objectives, strict=True)
+        return np.array([coordinates(np.array([float(value)]), objective)[0] for value, objective in columns])
+
+
+class Ours:
+    """The search as `nas_distill search` runs it.
+
+    Args:
+        scene: What it draws from.
+        seed: Of the sampler.
+        stopped_trial_value: What the sampler is told of a stopped trial.
+    """
+
+    def __init__(self, scene: Scene, seed: int, stopped_trial_value: StoppedAs = "failed") -> None:
+        sampler = SamplerConfig(stopped_trial_value=stopped_trial_value)
+        self._ledger = StudyLedger(None, "replayed", scene.objectives, seed, sampler)
+        self._proposer = Proposer(
+            self._ledger,
+            space=scene.space,
+            limits=scene.limits,
+            cost_estimator=PaperCostEstimator(scene.shape),
+            recipe=scene.base,
+            recipes=scene.recipes,
+            choices=scene.choices,
+            seed=seed,
+            max_rejections=1000,
+            known=(),
+        )
+
+    def ask(self) -> Proposal | None:
+        try:
+            task = self._proposer.next()
+        except ExhaustedSpaceError:
+            return None
+        return Proposal(number=task.number, spec=task.spec, recipe=task.recipe, cost=task.cost)
+
+    def tell(self, played: Played) -> None:
+        self._ledger.tell(as_record(played))
+
+
+def early_rungs(scene: Scene) -> tuple[int, ...]:
+    """Returns the epochs at which `Early` may stop a trial."""
+    return rung_epochs(scene.table.epochs, reduction_factor=REDUCTION_FACTOR)
+
+
+class Early:
+    """The early stopping that `nas_distill search` adds to it.
+
+    Args:
+        scene: Its objectives and epochs.
+        rule: How trials at a rung are compared.
+    """
+
+    def __init__(self, scene: Scene, rule: str) -> None:
+        self._scene = scene
+        self._asha = Asha(early_rungs(scene), REDUCTION_FACTOR, RULES.order(rule, scene.objectives))
+
+    def stops(self, number: int, epoch: int, row: Row) -> bool:
+        values = self._scene.place(row, epoch).tolist()
+        return self._asha.report(number, epoch, values) is Decision.STOP
+
+    def finished(self, played: Played) -> None:
+        """Does nothing: the rungs know all that they need."""
+
+
+def as_record(played: Played) -> TrialRecord:
+    """Returns the record that a worker would have written; what the table does not hold is zero or empty."""
+    row, status = played.row, played.status
+    curve = _curve(_Key(row))
+    metrics = None
+    if status is TrialStatus.COMPLETE:
+        metrics = _NOTHING.model_copy(
+            update={
+                "gap_points": played.gap_points,
+                "divergence_nats": float(row.curves["divergence_nats"][played.kept - 1]),
+                "nll_nats": float(row.curves["nll_nats"][played.kept - 1]),
+            }
+        )
+    return TrialRecord(
+        number=played.number,
+        seed=row.seed,
+        spec=row.spec,
+        recipe=row.recipe,
+        cost=row.cost,
+        status=status,
+        epochs=played.epochs,
+        curve=curve[: played.epochs],
+        metrics=metrics,
+        error=row.error if status is TrialStatus.FAILED else None,
+        wall_time_s=float(row.curves["wall_time_s"][: played.epochs].sum()),
+        device="simulated",
+    )
+
+
+_NOTHING = StudentMetrics(
+    top1=0.0, nll_nats=0.0, gap_points=0.0, agreement=0.0, divergence_nats=0.0, train_top1=0.0, train_agreement=0.0,
+    train_divergence_nats=0.0, generalisation_gap_points=0.0, capacity_ratio=1.0, class_gap_points=(), class_counts=(),
+)  # fmt: skip
+
+
+class _Key:
+    """A row as the key of a cache: by identity, since arrays have no hash."""
+
+    def __init__(self, row: Row) -> None:
+        self.row = row
+
+    def __hash__(self) -> int:
+        return id(self.row)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self.row is other.row
+
+
+@cache
+def _curve(key: _Key) -> tuple[EpochMetrics, ...]:
+    curves = key.row.curves
+    return tuple(
+        EpochMetrics(
+            epoch=epoch,
+            train_loss=0.0,
+            loss_parts={},
+            learning_rate=0.0,
+            top1=0.0,
+            nll_nats=float(nll),
+            gap_points=float(gap),
+            divergence_nats=float(divergence),
+            wall_time_s=float(seconds),
+        )
+        for epoch, (gap, nll, divergence, seconds) in enumerate(
+            zip(
+                curves["gap_points"], curves["nll_nats"], curves["divergence_nats"], curves["wall_time_s"], strict=True
+            ),
+            start=1,
+        )
+    )

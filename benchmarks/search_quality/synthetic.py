@@ -1,0 +1,107 @@
+"""A table whose curves are made up, from the real spaces: for tests, and to see that a program works."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from benchmarks.search_quality.curve_table import CurveTable, Floats, Row
+from benchmarks.search_quality.curves import Candidate, Urn, draw, training_seed
+from nas_distill.config import SearchConfig, SpaceConfig, TeacherConfig
+from nas_distill.records import Cost, Recipe, TeacherRecord
+from nas_distill.search.proposal.costs import InputShape
+from nas_distill.search.proposal.limits import make_limits
+from nas_distill.search.spaces.loading import load_space
+from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
+
+_CLASSES = tuple(f"class {number}" for number in range(10))
+TEACHER = TeacherRecord(
+    architecture="small_resnet",
+    weights_sha256="0" * 64,
+    class_names=_CLASSES,
+    cost=Cost(num_params=700_000, macs=10_000_000, size_bytes=2_800_000),
+    top1=0.98,
+    nll_nats=0.1,
+    class_top1=(0.98,) * 10,
+    class_counts=(30,) * 10,
+    data_id="made up",
+)
+
+
+def synthetic_table(*, candidates: int, epochs: int, second_seed: int = 0, seed: int = 0) -> CurveTable:
+    """Returns a table of the space `tiny` in which large students learn more, and a little later.
+
+    Args:
+        candidates: How many.
+        epochs: Full fidelity.
+        second_seed: Candidates with a second replicate.
+        seed: Of candidates and noise.
+    """
+    urn = made_up_urn(epochs=epochs)
+    drawn = draw(urn, count=candidates, seed=seed)
+    rows = [
+        _row(candidate, replicate, training_seed(seed, candidate.number, replicate), epochs)
+        for candidate in drawn
+        for replicate in range(2 if candidate.number < second_seed else 1)
+    ]
+    provenance = {
+        "space": urn.space.name,
+        "recipe_space": urn.recipes.name,
+        "base_recipe": urn.base.model_dump(mode="json"),
+        "distributions": {name: text for candidate in drawn for name, text in candidate.distributions.items()},
+        "epochs": epochs,
+        "max_macs": None,
+        "data": "made up",
+        "image_size": 8,
+        "channels": 1,
+        "teacher": TEACHER.model_dump(mode="json"),
+    }
+    return CurveTable(rows=tuple(rows), provenance=provenance)
+
+
+def made_up_urn(*, epochs: int) -> Urn:
+    """Returns what the candidates of a made-up table are drawn from."""
+    config = SearchConfig(
+        teacher=TeacherConfig(model="local-dir:made-up"),
+        space=SpaceConfig(name="tiny", recipe="search"),
+        recipe=Recipe(epochs=epochs, batch_size=32),
+    )
+    return Urn(
+        space=load_space(config.space.name),
+        recipes=load_recipe_space(config.space.recipe),
+        base=config.recipe,
+        choices=make_choices(config),
+        limits=make_limits(config.space, TEACHER.cost),
+        shape=InputShape(num_classes=10, channels=1, image_size=8),
+    )
+
+
+def _row(candidate: Candidate, replicate: int, seed: int, epochs: int) -> Row:
+    random = np.random.default_rng(seed)
+    decades = math.log10(candidate.cost.num_params) - 3.0
+    luck = random.normal(0.0, 0.5) + 3.0 * abs(math.log(candidate.recipe.learning_rate / 4e-3))
+    final, speed = 30.0 * math.exp(-decades) + luck, 4.0 / (1.0 + 0.3 * decades)
+    epoch = np.arange(1, epochs + 1)
+    gaps = final + (88.0 - final) * np.exp(-speed * epoch / epochs * 3.0)
+    noisy = (gaps + random.normal(0.0, 0.3, epochs)).round(1)
+    seconds: Floats = np.full(epochs, 0.1 + candidate.cost.macs / 1e7)
+    return Row(
+        candidate=candidate.number,
+        replicate=replicate,
+        seed=seed,
+        parameters=candidate.parameters,
+        spec=candidate.spec,
+        recipe=candidate.recipe,
+        cost=candidate.cost,
+        commit="made up",
+        error="",
+        curves={
+            "gap_points": noisy,
+            "raw_gap_points": (noisy + random.normal(0.0, 2.0, epochs)).round(1),
+            "divergence_nats": np.maximum(noisy, 0.0) / 50.0,
+            "nll_nats": np.maximum(noisy, 0.0) / 40.0,
+            "wall_time_s": seconds,
+            "cpu_time_s": seconds,
+        },
+    )

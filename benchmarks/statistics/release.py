@@ -1,0 +1,221 @@
+"""How often per-class release finds a class that the teacher hurts, and how often it finds one that it does not.
+
+Students with one hidden layer learn digits from a teacher of the same kind, many seeds at once; each seed has its own
+split, teacher, held-out images and student. The teacher is left as it is ("clean": any release is a false alarm) or
+answers a share of the images of one class as another ("wrong"), or with equal logits ("blank"), in training and on
+held-out images alike. The rule is `nas_distill.train.release`; the loop around it is a plain one.
+
+    python benchmarks/release.py [--seeds 100]
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from benchmarks.common.program import Column, Report, Table, add_common_arguments, conditions, median, publish
+from benchmarks.statistics.digits import CLASSES, HURT, Digits, Networks, spoiled, teacher_loss
+from nas_distill.losses.sample_weighting import (
+    label_weights,
+    released_weights,
+    weight_gradients,
+    weighted_cross_entropy,
+)
+from nas_distill.train.release import ReleaseWatch, alignments
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What is varied.
+
+    Attributes:
+        name: In the table.
+        loss: The teacher's, by name.
+        label: Weight of the labels.
+        teacher: Weight of the teacher's loss.
+        temperature: Of the loss.
+        smoothing: Of the labels that the teacher was trained on.
+        width: Of the teacher's hidden layer.
+        unseen: Whether the teacher was not trained on the held-out images either.
+        share: Held out.
+        hurt: Share of the images of the class that are answered wrongly.
+        blank: Whether wrongly means equal logits instead of another class.
+        any_pull: Whether pulls to a right but less sure answer count as harm too.
+        releases: Whether what is found is released.
+    """
+
+    name: str
+    loss: str = "kd"
+    label: float = 0.1
+    teacher: float = 0.9
+    temperature: float = 4.0
+    smoothing: float = 0.0
+    width: int = 128
+    unseen: bool = False
+    share: float = 0.1
+    hurt: float = 0.0
+    blank: bool = False
+    any_pull: bool = False
+    releases: bool = True
+
+
+EVEN: dict[str, Any] = {"label": 1.0, "teacher": 1.0}
+CLEAN = (
+    Setting(name="kd"),
+    Setting(name="kd, 30 % held out", share=0.3),
+    Setting(name="kd, teacher has not seen them", share=0.3, unseen=True),
+    Setting(name="kd, weights 1 and 1", **EVEN),
+    Setting(name="kd, weights 1 and 1, T = 1", temperature=1.0, **EVEN),
+    Setting(name="kd, teacher with label smoothing 0.1", smoothing=0.1),
+    Setting(name="kd, teacher of 4 hidden units", width=4),
+    Setting(name="dkd", loss="dkd", **EVEN),
+    Setting(name="nkd", loss="nkd", temperature=1.0, **EVEN),
+)
+WRONG = (
+    Setting(name="all wrong", hurt=1.0),
+    Setting(name="all wrong, weights 1 and 1", hurt=1.0, **EVEN),
+    Setting(name="all blank", hurt=1.0, blank=True),
+    Setting(name="half wrong", hurt=0.5),
+    Setting(name="half wrong, 30 % held out", hurt=0.5, share=0.3),
+    Setting(name="half wrong, 30 % held out, weights 1 and 1", hurt=0.5, share=0.3, **EVEN),
+    Setting(name="a fifth wrong, 30 % held out", hurt=0.2, share=0.3),
+)
+TITLES = {
+    "setting": ("setting", "{}"),
+    "false": ("runs with a false release, %", "{:.1f}"),
+    "any_pull": ("without the clause, %", "{:.1f}"),
+    "found": ("found, %", "{:.0f}"),
+    "epoch": ("after epoch, median", "{:.0f}"),
+    "latest": ("90 % by", "{:.0f}"),
+    "with": ("class with release, %", "{:.1f}"),
+    "without": ("without release, %", "{:.1f}"),
+    "control": ("labels alone, %", "{:.1f}"),
+    "top1": ("all classes, student, %", "{:.1f}"),
+    "teacher": ("teacher, %", "{:.1f}"),
+}
+
+
+class Run:
+    """All seeds of one setting."""
+
+    def __init__(self, setting: Setting, seeds: int, epochs: int) -> None:
+        self.setting, self.seeds, self.epochs = setting, seeds, epochs
+        self.data = Digits(seeds, setting.share)
+        self.teachers = Networks(seeds, setting.width, 1)
+        seen = self.data.train if setting.unseen else torch.cat((self.data.train, self.data.held), dim=1)
+        for _, rows in self.data.steps(seen, epochs, self.teachers):
+            logits = self.teachers(self.data.view(rows)).flatten(0, 1)
+            targets = self.data.labels[rows].flatten()
+            (seeds * cross_entropy(logits, targets, label_smoothing=setting.smoothing)).backward()
+        self.watches = [ReleaseWatch(CLASSES, LEVEL) for _ in range(seeds)]
+        self.found: list[dict[int, int]] = [{} for _ in range(seeds)]
+
+    def answers(self, rows: Tensor, images: Tensor) -> Tensor:
+        """Returns what the teachers say, [S, B, 10], with what is wrong about it."""
+        with torch.no_grad():
+            logits = self.teachers(images)
+        is_hurt = (self.data.labels[rows] == HURT) & (self.data.luck[rows] < self.setting.hurt)
+        return spoiled(logits, is_hurt, blank=self.setting.blank)
+
+    def teacher_loss(self, teacher: Tensor, labels: Tensor) -> Callable[[Tensor], Tensor]:
+        """Returns the weighted loss of the student's logits."""
+        loss = teacher_loss(self.setting.loss, self.setting.temperature, teacher, labels)
+        return lambda student: self.setting.teacher * loss(student)
+
+    def students(self) -> Networks:
+        """Returns the students after training, with a check after every epoch from the second on."""
+        students, labels_of = Networks(self.seeds, 32, 2), self.data.labels
+        offsets, checked = CLASSES * torch.arange(self.seeds)[:, None], 0
+        for epoch, rows in self.data.steps(self.data.train, self.epochs, students):
+            if epoch > max(checked, 1):
+                self.check(students, epoch)
+            checked = epoch
+            images, labels = self.data.view(rows), labels_of[rows].flatten()
+            logits = students(images).flatten(0, 1)
+            released = torch.cat([watch.released for watch in self.watches])
+            if not self.setting.releases:
+                released = torch.zeros_like(released)
+            kept = released_weights((labels_of[rows] + offsets).flatten(), released)
+            loss = self.teacher_loss(self.answers(rows, images).flatten(0, 1), labels)
+            label = weighted_cross_entropy(logits, labels, label_weights(self.setting.label, 1.0, kept))
+            (self.seeds * (label + loss(weight_gradients(logits, kept)))).backward()
+        return students
+
+    def check(self, students: Networks, epoch: int) -> None:
+        """Looks at the held-out images of every seed after `epoch` epochs."""
+        rows = self.data.held
+        images = self.data.view(rows)
+        with torch.no_grad():
+            logits = students(images)
+        for seed, (student, teacher) in enumerate(zip(logits, self.answers(rows, images), strict=True)):
+            labels = self.data.labels[rows[seed]]
+            loss = self.teacher_loss(teacher, labels)
+            aligned = alignments(student, loss, labels, None if self.setting.any_pull else teacher)
+            for label in self.watches[seed].update(aligned, labels):
+                self.found[seed][label] = epoch
+
+    def accuracy(self, networks: Networks, only: int | None = None) -> float:
+        """Returns the mean accuracy on validation, percent; of the images of one class where it is given."""
+        labels = self.data.labels[self.data.validation]
+        with torch.no_grad():
+            hits = networks(self.data.images[self.data.validation].flatten(2)).argmax(dim=2) == labels
+        return 100 * (hits if only is None else hits[labels == only]).float().mean().item()
+
+
+def row(setting: Setting, seeds: int, epochs: int) -> Mapping[str, Any]:
+    run = Run(setting, seeds, epochs)
+    students = run.students()
+    wanted = {HURT} if setting.hurt else set()
+    values: dict[str, Any] = {
+        "setting": setting.name,
+        "false": 100 * sum(bool(found.keys() - wanted) for found in run.found) / seeds,
+        "top1": run.accuracy(students),
+        "teacher": run.accuracy(run.teachers),
+    }
+    if not wanted:
+        bare = Run(replace(setting, any_pull=True), seeds, epochs)
+        bare.students()
+        return values | {"any_pull": 100 * sum(bool(found) for found in bare.found) / seeds}
+    first = sorted(found[HURT] for found in run.found if HURT in found)
+    without = Run(replace(setting, releases=False), seeds, epochs)
+    control = Run(replace(setting, label=1.0, teacher=0.0), seeds, epochs)
+    return values | {
+        "found": 100 * len(first) / seeds,
+        "epoch": median(first) if first else None,
+        "latest": first[int(0.9 * seeds)] if len(first) > int(0.9 * seeds) else None,
+        "with": run.accuracy(students, HURT),
+        "without": without.accuracy(without.students(), HURT),
+        "control": control.accuracy(control.students(), HURT),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--threads", type=int, default=1)
+    add_common_arguments(parser)
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.seeds, arguments.epochs = 3, 6
+    torch.set_num_threads(arguments.threads)
+    seeds, epochs = arguments.seeds, arguments.epochs
+    tables = []
+    for title, settings in (("Clean teacher", CLEAN), (f"Class {HURT} answered wrongly", WRONG)):
+        rows = tuple(row(setting, seeds, epochs) for setting in settings)
+        columns = tuple(Column(key, *TITLES[key]) for key in TITLES if key in rows[0])
+        tables.append(Table(title=f"{title}: {seeds} seeds, {epochs} epochs", columns=columns, rows=rows))
+    facts = conditions(seed=list(range(seeds)), threads=arguments.threads, level=LEVEL)
+    publish(Report(name="statistics/release", tables=tuple(tables), conditions=facts), arguments)
+
+
+if __name__ == "__main__":
+    main()
