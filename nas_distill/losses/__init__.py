@@ -1,1 +1,1 @@
-"""Distillation losses: pure functions, the registry that names them, and their weighted sum."""
+"""Distillation losses: pure functions, their registry, and their weighted sum."""

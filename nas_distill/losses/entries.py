@@ -1,4 +1,4 @@
-"""What a registered loss is, and the registry that holds them by name."""
+"""The entry of a registered loss, and the registry of entries by name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TEMPERATURE_NAME = "temperature"
 
 
 class Need(StrEnum):
-    """What a loss must be handed; the values are how people read it."""
+    """An input that a loss needs. The value is the name shown to users."""
 
     LOGITS = "logits"
     LABELS = "labels"
@@ -31,7 +31,7 @@ class Need(StrEnum):
 
     @property
     def meaning(self) -> str:
-        """What that is, as part of a sentence."""
+        """A noun phrase that describes the input."""
         return _MEANINGS[self]
 
 
@@ -40,17 +40,17 @@ _MEANINGS = {
     Need.LABELS: "the labels",
     Need.EMBEDDING: "the penultimate embeddings of student and teacher",
     Need.FEATURES: "a feature map of student and teacher",
-    Need.LEARNING: "parameters of its own, trained along with the student",
+    Need.LEARNING: "learned parameters, trained together with the student",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a parameter may be.
+    """The values that a parameter may have.
 
     Attributes:
-        text: Completes "must be".
-        holds: Whether a value unreleased it.
+        text: The rule as text that completes "must be".
+        holds: Function that returns whether a value satisfies the rule.
     """
 
     text: str
@@ -72,19 +72,20 @@ class LossEntry:
     """One loss of the registry.
 
     Attributes:
-        name: What recipes call it.
-        function: `(student, teacher, **parameters) -> scalar`, of what it needs: logits [B, C], embeddings [B, D] or
-            feature maps [B, C, H, W]. With `Need.LABELS` the targets follow the teacher, int64 [B] or float [B, C].
-            Of a loss with a learned part it is the formula behind that part.
-        learned: The learned part, made of both shapes (without the batch) and the parameters; None where there is none.
-        needs: What it must be handed.
-        defaults: Its parameters with their defaults, `weight` among them.
-        rules: What each parameter may be.
-        above: Parameters that must be above another one -> that other one.
-        equation: For people.
-        paper: Authors, year, arXiv number or doi.
-        label_weight: Weight of cross-entropy with the labels beside the default weight, in the literature.
-        uses_teacher_head: Whether the student answers through the teacher's classifier.
+        name: Name of the loss in recipes.
+        function: `(student, teacher, **parameters) -> scalar`. Student and teacher are logits [B, C], embeddings [B, D]
+            or feature maps [B, C, H, W], depending on `needs`. With `Need.LABELS` a third argument holds the targets,
+            int64 [B] or float [B, C]. For a loss with learned parameters this is the formula that its module calls.
+        learned: Constructor of the module with learned parameters. It takes the shapes of the student's and the
+            teacher's features (without the batch axis) and the parameters. None for a loss that learns nothing.
+        needs: Inputs of the loss.
+        defaults: Default value of each parameter, `weight` included.
+        rules: Rule of each parameter.
+        above: Maps a parameter to another one that it must be greater than.
+        equation: The formula, shown to users.
+        paper: Authors, year, and arXiv number or DOI.
+        label_weight: Weight of the cross-entropy with the labels that the literature uses with the default `weight`.
+        uses_teacher_head: Whether the student uses the teacher's classifier instead of its own (SimKD).
     """
 
     name: str
@@ -100,7 +101,7 @@ class LossEntry:
     uses_teacher_head: bool = False
 
     def resolve(self, given: Mapping[str, float]) -> dict[str, float]:
-        """Returns all parameters: those given over the defaults.
+        """Return the values of all parameters: the given ones, and the defaults of the others.
 
         Raises:
             ConfigError: A parameter is unknown or out of range.
@@ -108,24 +109,29 @@ class LossEntry:
         for name, value in given.items():
             field = f"recipe.losses.{self.name}.{name}"
             if name not in self.defaults:
-                raise ConfigError(f"{field}: no such parameter; {nearest_names(name, self.defaults)}")
+                hint = nearest_names(name, self.defaults)
+                raise ConfigError(f"no such parameter; {hint}", code="losses.parameter_unknown", field=field)
             if not self.rules[name].holds(value):
-                raise ConfigError(f"{field}: {value} must be {self.rules[name].text}")
+                raise ConfigError(
+                    f"{value} must be {self.rules[name].text}", code="losses.parameter_out_of_range", field=field
+                )
         values = {**self.defaults, **given}
         for name, lower in self.above.items():
             if values[name] <= values[lower]:
                 raise ConfigError(
-                    f"recipe.losses.{self.name}.{name}: {values[name]:g} must be above {lower}, {values[lower]:g}"
+                    f"{values[name]:g} must be above {lower}, which is {values[lower]:g}",
+                    code="losses.parameter_out_of_range",
+                    field=f"recipe.losses.{self.name}.{name}",
                 )
         return values
 
     def function_parameters(self, parameters: Mapping[str, float]) -> dict[str, float]:
-        """Returns the parameters that the loss itself takes: all but `weight`, `standardise` and `depth`."""
+        """Return the arguments of `function` or `learned`: all but `weight`, `standardise` and `depth`."""
         return {name: value for name, value in parameters.items() if name not in (WEIGHT, STANDARDISE, DEPTH)}
 
 
 class LossRegistry:
-    """Losses by name; a name is registered once."""
+    """Losses by name. Each name is registered once."""
 
     def __init__(self) -> None:
         self._entries: dict[str, LossEntry] = {}
@@ -146,27 +152,29 @@ class LossRegistry:
         depth: float = 1.0,
         uses_teacher_head: bool = False,
     ) -> None:
-        """Adds a loss; its keyword-only parameters and their defaults are read off a signature.
+        """Add a loss. Its parameters and defaults are the keyword-only arguments of `learned` or else of `function`.
 
         Args:
-            name: What recipes call it.
+            name: Name of the loss in recipes.
             function: See `LossEntry`.
-            weight: Default weight in the sum.
-            needs: What it must be handed, but for `Need.LEARNING`, which a learned part implies.
-            equation: For people.
-            paper: Authors, year, arXiv number or doi.
-            learned: See `LossEntry`; where there is one, its signature counts, otherwise the function's.
-            rules: Of parameters; the others must be at least 0.
+            weight: Default weight in the sum of losses.
+            needs: Inputs of the loss. `Need.LEARNING` is added where `learned` is given.
+            equation: The formula, shown to users.
+            paper: Authors, year, and arXiv number or DOI.
+            learned: See `LossEntry`.
+            rules: Rules of parameters. Parameters without a rule must be at least 0.
             above: See `LossEntry`.
             label_weight: See `LossEntry`.
-            depth: Of a loss of feature maps: the share of both networks' stages after which they are taken.
-            uses_teacher_head: See `LossEntry`; then the map is the one before the classifier, and `depth` no parameter.
+            depth: Default of the parameter `depth` of a loss of feature maps: the share of the stages of each network
+                after which its map is taken, above 0, at most 1.
+            uses_teacher_head: See `LossEntry`. Such a loss compares the maps before the classifier and has no
+                parameter `depth`.
 
         Raises:
-            ValueError: The name is taken.
+            ValueError: The name is already registered.
         """
         if name in self._entries:
-            raise ValueError(f"a loss called '{name}' is registered already")
+            raise ValueError(f"a loss named '{name}' is already registered")
         parameters = inspect.signature(learned or function).parameters.values()
         defaults = {p.name: float(p.default) for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
         shared = {WEIGHT: weight}
@@ -191,15 +199,16 @@ class LossRegistry:
         )
 
     def names(self) -> tuple[str, ...]:
-        """Returns all names, sorted."""
+        """Return all names, sorted."""
         return tuple(sorted(self._entries))
 
     def get(self, name: str) -> LossEntry:
-        """Returns the loss called `name`.
+        """Return the loss with this name.
 
         Raises:
-            ConfigError: There is none.
+            ConfigError: No loss has this name.
         """
         if name not in self._entries:
-            raise ConfigError(f"recipe.losses: no loss is called '{name}'; {nearest_names(name, self._entries)}")
+            hint = nearest_names(name, self._entries)
+            raise ConfigError(f"no loss is named '{name}'; {hint}", code="losses.unknown", field="recipe.losses")
         return self._entries[name]

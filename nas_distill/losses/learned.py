@@ -1,7 +1,7 @@
-"""The parts of losses that are trained along with the student and thrown away after it.
+"""Losses with learned parameters. They are trained together with the student and discarded after training.
 
-Each is made of the shapes of one image's features, without the batch, computes in float32 or better, and answers with
-the loss of a batch.
+Each is built from the shapes of the features of one image (without the batch axis), computes in float32 or better, and
+returns the loss of a batch.
 
 Shapes: B images; C channels of H x W positions.
 """
@@ -22,37 +22,38 @@ from nas_distill.model_outputs import Shape
 
 
 class LearnedLoss(nn.Module, ABC):
-    """A loss with parameters of its own; they belong into the optimiser and into the checkpoint."""
+    """A loss with learned parameters, which belong in the optimiser and in the checkpoint."""
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Returns the loss, a scalar; autocast is off inside.
+        """Return the loss, a scalar. Autocast is disabled inside.
 
         Args:
-            student: [B, ...].
-            teacher: [B, ...]; no gradient flows to it.
+            student: Student features [B, ...].
+            teacher: Teacher features [B, ...]; no gradient flows to them.
         """
         with torch.autocast(student.device.type, enabled=False):
             return self.compute(at_least_float32(student), at_least_float32(teacher.detach()))
 
     @abstractmethod
     def compute(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Returns the loss of wide tensors."""
+        """Return the loss of tensors that are float32 or float64."""
 
     def begin_epoch(self, epoch: int) -> None:
-        """Is told the number of each epoch, from 0, before its first step."""
+        """Prepare for an epoch, counted from 0. Called before its first step."""
 
 
 class HintRegressor(LearnedLoss):
-    """FitNets' hint behind a convolution that brings the student's map to the teacher's shape.
+    """FitNets' hint loss after a convolution that maps the student's features to the teacher's shape.
 
-    Half the size is met by a 3x3 convolution of stride 2, twice the size by a transposed 4x4 one, any other larger
-    map by a kernel of 1 + difference (Romero et al. 2015, arXiv 1412.6550, section 2.2). A smaller map has the
-    teacher's pooled to its size. Batch normalisation follows, as in later work, and ReLU.
+    The convolution depends on the size of the student's map (Romero et al. 2015, arXiv 1412.6550, section 2.2): twice
+    the teacher's size takes a 3x3 convolution with stride 2, half the size a transposed 4x4 convolution, any other
+    larger map a kernel of 1 + difference. For any other smaller map the teacher's map is pooled to its size. Batch
+    normalisation (as in later work) and ReLU follow.
 
     Args:
-        student: (C, H, W).
-        teacher: (C, H, W).
-        relu: 1 when the teacher's map is taken after a ReLU, 0 otherwise.
+        student: Shape (C, H, W) of the student's map.
+        teacher: Shape (C, H, W) of the teacher's map.
+        relu: 1 to apply ReLU to the regressed map, for a teacher map after a ReLU; 0 otherwise.
     """
 
     def __init__(self, student: Shape, teacher: Shape, *, relu: float = 1.0) -> None:
@@ -73,22 +74,22 @@ class HintRegressor(LearnedLoss):
         self.normalisation = nn.BatchNorm2d(outputs)
 
     def compute(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Returns `functional.hint` of the regressed map."""
+        """Return `functional.hint` of the regressed map."""
         regressed = self.normalisation(self.convolution(student))
         return hint(*pool_to_same_size(regressed.relu() if self._relu else regressed, teacher))
 
 
 class VariationalRegressor(LearnedLoss):
-    """VID behind its regressor: three 1x1 convolutions for the mean, one variance per channel of the teacher.
+    """VID with its regressor: three 1x1 convolutions predict the mean, and each teacher channel has a learned variance.
 
-    The larger map is average-pooled to the smaller first (Ahn et al. 2019, arXiv 1904.05835, section 3).
+    The larger map is first average-pooled to the size of the smaller (Ahn et al. 2019, arXiv 1904.05835, section 3).
 
     Args:
-        student: (C, H, W).
-        teacher: (C, H, W).
-        hidden: Channels between the convolutions; 0 for the teacher's.
-        variance: Of every channel at the start, above the floor.
-        floor: The variance stays above it.
+        student: Shape (C, H, W) of the student's map.
+        teacher: Shape (C, H, W) of the teacher's map.
+        hidden: Channels between the convolutions; 0 for as many as the teacher's map has.
+        variance: Initial variance of every channel, above `floor`.
+        floor: Lower bound of the variance.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class VariationalRegressor(LearnedLoss):
         inputs, outputs = check_map("vid", student)[0], check_map("vid", teacher)[0]
         middle = int(hidden) or outputs
         self._floor = floor
-        # The inverse of softplus; log(exp(x) - 1) overflows for large x, this form does not.
+        # The inverse of softplus. Unlike log(exp(x) - 1), this form does not overflow for large x.
         rest = variance - floor
         self.log_scale = nn.Parameter(torch.full((outputs,), rest + math.log(-math.expm1(-rest))))
         self.regressor = nn.Sequential(
@@ -110,24 +111,26 @@ class VariationalRegressor(LearnedLoss):
         )
 
     def compute(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Returns `functional.vid` of the predicted mean and the variances."""
+        """Return `functional.vid` of the predicted mean and the variances."""
         source, target = pool_to_same_size(student, teacher)
         return vid(self.regressor(source), target, softplus(self.log_scale) + self._floor)
 
 
 def check_map(loss: str, shape: Shape) -> tuple[int, int, int]:
-    """Returns the shape of a feature map as (C, H, W).
+    """Return the shape of a feature map as (C, H, W).
 
     Args:
-        loss: Who asks.
-        shape: Of one image's features.
+        loss: Name of the loss, for the error.
+        shape: Shape of the features of one image.
 
     Raises:
-        ConfigError: It has other than three axes.
+        ConfigError: The shape does not have three axes.
     """
     if len(shape) != 3:
         raise ConfigError(
-            f"recipe.losses.{loss}: features of shape {list(shape)} are no feature map (channels, height, width); "
-            "take a loss of embeddings, such as rkd, or of logits"
+            f"features of shape {list(shape)} are not a feature map (channels, height, width); use a loss of "
+            "embeddings, such as rkd, or of logits",
+            code="losses.needs_feature_map",
+            field=f"recipe.losses.{loss}",
         )
     return shape[0], shape[1], shape[2]

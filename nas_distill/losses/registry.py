@@ -1,4 +1,4 @@
-"""The losses by name, and the weighted sum of them that a recipe asks for."""
+"""The public names of this package: the registry, the losses of a recipe, and their weighted sum."""
 
 from nas_distill.losses.entries import STANDARDISE, WEIGHT, LossEntry, LossFunction, LossRegistry, Need, Rule
 from nas_distill.losses.resolved import NONE, ResolvedLoss, required_outputs, resolve_losses, uses_teacher_head

@@ -1,7 +1,7 @@
-"""The losses that are shipped.
+"""The shipped losses.
 
-Weights and label weights are those of the papers or of their best known code, but for `mlkd`, `sp` and `rkd`, whose
-pull drowned the labels where students train for tens of epochs, not hundreds (docs/benchmarks.md).
+Weights and label weights are those of the papers or of their best-known implementation. `mlkd`, `sp` and `rkd` have
+smaller weights: their published ones outweigh the labels when students train for tens of epochs, not hundreds.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ LOSSES.register(
     needs={Need.LOGITS},
     learned=CurriculumTemperature,
     rules={"lowest": TEMPERATURE, "curriculum_epochs": ABOVE_0},
-    equation="tau^2 mean_i KL(softmax(t_i/tau) || softmax(s_i/tau)), tau = lowest + span sigmoid(theta) raises it",
+    equation="tau^2 mean_i KL(softmax(t_i/tau) || softmax(s_i/tau)), tau = lowest + span sigmoid(theta) maximises it",
     paper="Li, Li, Yang, Zhao, Song, Luo, Li and Yang 2023, arXiv 2211.16231",
 )
 LOSSES.register(
@@ -131,7 +131,7 @@ LOSSES.register(
     functional.pkt,
     weight=30000.0,
     needs={Need.EMBEDDING},
-    equation="mean_ij p_ij log(p_ij / q_ij), p, q: (cosine + 1) / 2 with rows that add up to 1",
+    equation="mean_ij p_ij log(p_ij / q_ij), p, q: (cosine + 1) / 2 with rows that sum to 1",
     paper="Passalis and Tefas 2018, arXiv 1803.10837",
 )
 LOSSES.register(
@@ -161,6 +161,6 @@ LOSSES.register(
     label_weight=0.0,
     needs={Need.FEATURES},
     uses_teacher_head=True,
-    equation="mean (projector(s) - t)^2; the student answers through projector and the teacher's classifier",
+    equation="mean (projector(s) - t)^2; the student is backbone, projector and the teacher's classifier",
     paper="Chen, Mei, Zhang, Wang, Feng and Chen 2022, arXiv 2203.14001",
 )

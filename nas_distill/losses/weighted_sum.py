@@ -1,4 +1,4 @@
-"""The weighted sum of losses that a recipe asks for."""
+"""The weighted sum of the losses of a recipe."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ LABEL = "label"
 
 
 class LossTerm(nn.Module):
-    """One loss with its parameters, learned ones included.
+    """One loss with the values of its parameters and its learned parameters.
 
     Args:
-        entry: The loss.
-        parameters: As `entry.resolve` returns them.
-        student: Shape of the student's features of one image; only learned parts of feature losses ask for it.
-        teacher: Likewise.
+        entry: The registered loss.
+        parameters: Value of each parameter, as `entry.resolve` returns them.
+        student: Shape of the student's features of one image; used only by feature losses with learned parameters.
+        teacher: Shape of the teacher's features of one image; used by the same losses.
 
     Raises:
-        ConfigError: The learned part cannot be made for these shapes.
+        ConfigError: The learned part cannot be built for these shapes.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class LossTerm(nn.Module):
 
     @property
     def temperature(self) -> float | None:
-        """Its temperature now; None when it has none that is fixed."""
+        """The current temperature; None for a loss without one, or with a learned one."""
         return None if self.learned is not None else self._own.get(TEMPERATURE_NAME)
 
     @temperature.setter
@@ -60,12 +60,13 @@ class LossTerm(nn.Module):
         self._own[TEMPERATURE_NAME] = value
 
     def forward(self, student: Tensor, teacher: Tensor, targets: Tensor) -> Tensor:
-        """Returns the loss before weighting, a scalar.
+        """Return the loss before weighting, a scalar.
 
         Args:
-            student: What the loss needs of the student: logits [B, C], embeddings [B, D] or a feature map.
-            teacher: The same of the teacher; no gradient flows to it.
-            targets: int64 [B], or float [B, C] shares of mixed images; for losses that need labels.
+            student: Student outputs that the loss compares: logits [B, C], embeddings [B, D] or a map [B, C, H, W].
+            teacher: The same outputs of the teacher; no gradient flows to them.
+            targets: Labels, int64 [B], or the share of each class in mixed images, float [B, C]; used by losses that
+                need labels.
         """
         if self._standardise:
             student, teacher = standardise(student), standardise(teacher.detach())
@@ -78,20 +79,25 @@ class LossTerm(nn.Module):
 
 
 class DistillationLoss(nn.Module):
-    """The weighted sum that a recipe asks for, with its parts by name.
+    """The weighted sum of the losses of a recipe; it also returns each part by name.
 
-    It has parameters only if one of its losses has (`Need.LEARNING`). Who trains with those puts `parameters()` into
-    the optimiser, `state_dict()` into the checkpoint, moves it to the device, and calls `begin_epoch`.
+    It has parameters only if one of its losses has (`Need.LEARNING`). The trainer must then put `parameters()` into
+    the optimiser and `state_dict()` into the checkpoint. It always moves this module to the device and calls
+    `begin_epoch`.
 
     Args:
-        recipe: Its losses, what adapts them, and the labels' weight and smoothing are used.
-        num_classes: C; only per-class release asks for it.
-        student: Shapes of the student's signals, as `required_outputs` wants them.
-        teacher: Likewise.
+        recipe: Recipe whose losses, adaptation, label weight and label smoothing are used.
+        num_classes: Number of classes C; needed only for per-class release.
+        student: Shapes of the student outputs named by `required_outputs`.
+        teacher: Shapes of the same outputs of the teacher.
+
+    Attributes:
+        required_outputs: Outputs of student and teacher besides logits that the losses compare.
+        released: Whether each class is released from the teacher, bool [C].
 
     Raises:
-        ConfigError: A loss or parameter is unknown, a value is out of range, what adapts has nothing to adapt, or a
-            learned part cannot be made for these shapes.
+        ConfigError: A loss or parameter is unknown, a value is out of range, a setting of `recipe.adaptive` does not
+            apply, or a learned part cannot be built for these shapes.
     """
 
     released: Tensor
@@ -116,27 +122,27 @@ class DistillationLoss(nn.Module):
             )
             for loss in self._losses
         }
-        # Registered for its parameters, and kept as a plain mapping for its type.
+        # The ModuleDict registers the parameters; the plain mapping keeps the type.
         self.terms = nn.ModuleDict(self._terms)
-        # On the device, so that no step waits for it.
+        # A buffer on the device, so that no step synchronises with the host.
         self.register_buffer("released", torch.zeros(num_classes, dtype=torch.bool), persistent=False)
 
     @property
     def uses_teacher(self) -> bool:
-        """Whether any term asks the teacher, in this epoch."""
+        """Whether any loss uses the teacher in this epoch."""
         return bool(self._losses) and self._factor > 0
 
     def learned_parameters(self) -> tuple[list[nn.Parameter], ...]:
-        """Returns the parameters of each loss that has some, apart."""
+        """Return one list of parameters for each loss that learns some."""
         found = (list(term.parameters()) for term in self._terms.values())
         return tuple(parameters for parameters in found if parameters)
 
     def begin_epoch(self, epoch: int, *, factor: float = 1.0) -> None:
-        """Moves what changes from epoch to epoch to where it is in epoch number `epoch`, from 0.
+        """Update schedules and learned losses for an epoch. Called before its first step.
 
         Args:
-            epoch: Before its first step.
-            factor: Of the weights of all teacher terms; at 0 the teacher is not asked.
+            epoch: Epoch, counted from 0.
+            factor: Factor of the weights of all teacher losses, 0 to 1; at 0 the teacher is not used.
         """
         self._factor = factor
         adaptive = self._adaptive
@@ -151,15 +157,15 @@ class DistillationLoss(nn.Module):
                 )
 
     def forward(self, student: ModelOutputs, teacher: ModelOutputs | None, targets: Tensor) -> dict[str, Tensor]:
-        """Returns the scalar `total` and each part before weighting.
+        """Return the scalar `total` and each part before weighting.
 
         Args:
-            student: Of B images.
-            teacher: Of the same; None only when `uses_teacher` is false.
-            targets: int64 [B], the labels, or float [B, C], each class's share of a mixed image.
+            student: Student outputs of B images.
+            teacher: Teacher outputs of the same images; None only when `uses_teacher` is false.
+            targets: Labels, int64 [B], or the share of each class in mixed images, float [B, C].
 
         Raises:
-            TeacherError: The teacher's signals are of other images, classes or shapes.
+            TeacherError: The teacher's outputs have another number of images, other classes or other shapes.
         """
         own, smoothing = self._label_weight, self._label_smoothing
         logits = at_least_float32(student.logits)
@@ -181,32 +187,32 @@ class DistillationLoss(nn.Module):
     def teacher_parts(
         self, student: ModelOutputs, teacher: ModelOutputs, targets: Tensor, unreleased: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Returns the teacher's terms by name, before weighting; their gradients have each image's own weight.
+        """Return the teacher losses by name, before weighting. Their gradients contain the weight of each image.
 
         Args:
-            student: Of B images.
-            teacher: Of the same.
-            targets: As in `forward`.
-            unreleased: [B], what release leaves of each image's pull, 0 to 1; None for all of it.
+            student: Student outputs of B images.
+            teacher: Teacher outputs of the same images.
+            targets: Labels or class shares, as in `forward`.
+            unreleased: Weight of each image after per-class release, 0 to 1, [B]; None for 1.
         """
         student = self._weighted(student, teacher, targets, unreleased)
         return {
-            loss.name: self._terms[loss.name](self._signal(student, loss), self._signal(teacher, loss), targets)
+            loss.name: self._terms[loss.name](self._compared(student, loss), self._compared(teacher, loss), targets)
             for loss in self._losses
         }
 
     def teacher_sum(self, parts: Mapping[str, Tensor]) -> Tensor:
-        """Returns the weighted sum of the teacher's terms."""
+        """Return the weighted sum of the teacher losses."""
         return torch.stack([loss.weight * parts[loss.name] for loss in self._losses]).sum()
 
     def teacher_mean(self, parts: Mapping[str, float]) -> float:
-        """Returns the weighted sum of the teacher's terms among `parts`, plain numbers."""
+        """Return the weighted sum of the teacher losses among `parts`, for plain numbers."""
         return sum(loss.weight * parts.get(loss.name, 0.0) for loss in self._losses)
 
     def _weighted(
         self, student: ModelOutputs, teacher: ModelOutputs, targets: Tensor, unreleased: Tensor | None
     ) -> ModelOutputs:
-        """Returns the student's signals, on which each image pulls by its weight."""
+        """Return the student outputs with the gradient of each image multiplied by its weight."""
         if unreleased is None and self._adaptive.sample_weighting == "none":
             return student
         weights = sample_weights(self._adaptive.sample_weighting, teacher.logits, targets)
@@ -218,7 +224,7 @@ class DistillationLoss(nn.Module):
             tuple(weight_gradients(feature_map, weights) for feature_map in student.maps),
         )
 
-    def _signal(self, outputs: ModelOutputs, loss: ResolvedLoss) -> Tensor:
+    def _compared(self, outputs: ModelOutputs, loss: ResolvedLoss) -> Tensor:
         if loss.depth is not None:
             return outputs.maps[self.required_outputs.depths.index(loss.depth)]
         if loss.takes_embedding:

@@ -23,7 +23,7 @@ def measure_cost(
     teacher_head: TeacherHead | None = None,
     request: OutputRequest = LOGITS_ONLY,
 ) -> Cost:
-    """Returns the cost of a candidate without allocating its weights.
+    """Return the cost of a candidate without allocating its weights.
 
     Args:
         spec: The candidate.
@@ -49,7 +49,7 @@ def measure_cost(
 
 
 def measure_module_cost(model: nn.Module, *, channels: int, image_size: int) -> Cost:
-    """Returns the cost of a built network.
+    """Return the cost of a built network.
 
     MACs are half of what `torch.utils.flop_counter` counts (matrix products, convolutions and attention; element-wise
     work is not counted), for one image.

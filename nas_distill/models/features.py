@@ -50,7 +50,7 @@ class MissingOutputError(Exception):
 
 
 def network_outputs(network: nn.Module, inputs: Tensor, request: OutputRequest) -> ModelOutputs:
-    """Returns a classifier's logits and what else is request, of one forward pass, with gradients.
+    """Return a classifier's logits and what else is request, of one forward pass, with gradients.
 
     The embedding is what the classifier is given (timm's `pre_logits`), dropout included, so that classifier and
     embedding give these very logits. Networks with several classifiers, or whose classifier pools by itself, are asked
@@ -80,7 +80,7 @@ def network_outputs(network: nn.Module, inputs: Tensor, request: OutputRequest) 
 
 
 def features_and_maps(network: nn.Module, inputs: Tensor, depths: Sequence[float]) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Returns what `forward_head` takes, and the feature maps [B, C, H, W] at `depths`, of one pass.
+    """Return what `forward_head` takes, and the feature maps [B, C, H, W] at `depths`, of one pass.
 
     A network made of others can have a method of this name, which then answers.
 
@@ -115,7 +115,7 @@ def features_and_maps(network: nn.Module, inputs: Tensor, depths: Sequence[float
 
 
 def output_shapes(network: nn.Module, inputs: Tensor, request: OutputRequest) -> OutputShapes:
-    """Returns the shapes of a network's signals for one image; training mode, statistics and chance stay as they are.
+    """Return the shapes of a network's signals for one image; training mode, statistics and chance stay as they are.
 
     Args:
         network: A timm classifier, on any device, "meta" included.
@@ -130,7 +130,7 @@ def output_shapes(network: nn.Module, inputs: Tensor, request: OutputRequest) ->
 
 
 def check_outputs(network: nn.Module, inputs: Tensor, request: OutputRequest) -> OutputShapes:
-    """Returns `signal_shapes` after checking that the signals lead to the logits of the network's own forward pass.
+    """Return `signal_shapes` after checking that the signals lead to the logits of the network's own forward pass.
 
     On the meta device, where there are no numbers, the logits' shape is compared.
 
@@ -161,7 +161,7 @@ def _stage(depth: float, stages: int) -> int:
 
 
 def _pooled_map(network: nn.Module, features: Any, last: Tensor) -> Tensor:
-    """Returns the map that the classifier pools, [B, C, H, W], or where it pools none, the last stage's."""
+    """Return the map that the classifier pools, [B, C, H, W], or where it pools none, the last stage's."""
     feature_map = _as_map(network, features)
     if feature_map is not None:
         return feature_map
@@ -232,7 +232,7 @@ def _shapes(outputs: ModelOutputs, images: int) -> OutputShapes:
 
 
 def logits_agree(found: Tensor, expected: Tensor) -> bool:
-    """Whether two ways to the logits [B, num_classes] agree but for rounding; on the meta device, in shape."""
+    """Return whether two ways to the logits [B, num_classes] agree but for rounding; on the meta device, in shape."""
     if found.shape != expected.shape:
         return False
     if expected.is_meta:
@@ -243,7 +243,7 @@ def logits_agree(found: Tensor, expected: Tensor) -> bool:
 
 @contextmanager
 def eval_without_side_effects(network: nn.Module, device: torch.device) -> Iterator[None]:
-    """Puts the network into eval mode for a while, without autograd, and unreleased chance as it is."""
+    """Put the network into eval mode for a while, without autograd, and unreleased chance as it is."""
     training = [module for module in network.modules() if module.training]
     cuda = [device] if device.type == "cuda" else []
     try:

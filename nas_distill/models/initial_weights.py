@@ -58,7 +58,7 @@ def load_initial_weights(
     pretrained: bool = False,
     trust_pickle: bool = False,
 ) -> InitialWeights:
-    """Returns what a training begins with.
+    """Return what a training begins with.
 
     Args:
         model: A timm name, whose weights are fresh unless a `checkpoint` or `pretrained` is given; or
@@ -88,7 +88,7 @@ def load_initial_weights(
 
 
 def copy_weights(network: nn.Module, source: nn.Module) -> None:
-    """Copies the weights of `source` into `network`, which is of the same kind.
+    """Copy the weights of `source` into `network`, which is of the same kind.
 
     Its classifier stays fresh when the number of outputs differs, and its first convolution is adapted by timm to
     another number of channels, as timm does with pretrained weights.
@@ -124,12 +124,12 @@ def _pretrained(model: str, arguments: Mapping[str, Any]) -> nn.Module:
 
 
 def _names(value: Any) -> tuple[str, ...]:
-    """Returns the names of modules in one field of timm's configuration."""
+    """Return the names of modules in one field of timm's configuration."""
     return () if value is None else (value,) if isinstance(value, str) else tuple(value)
 
 
 def _but_for_channels(weight: Tensor) -> tuple[int, ...]:
-    """Returns the shape of a convolution's weight without its input channels."""
+    """Return the shape of a convolution's weight without its input channels."""
     return (*weight.shape[:1], *weight.shape[2:])
 
 

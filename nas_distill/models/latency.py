@@ -35,7 +35,7 @@ def measure_latency(
     teacher_head: TeacherHead | None = None,
     min_run_time_s: float = MIN_RUN_TIME_S,
 ) -> Latency:
-    """Returns how long a candidate with fresh weights takes, by `torch.utils.benchmark` (warmed up, median of blocks).
+    """Return how long a candidate with fresh weights takes, by `torch.utils.benchmark` (warmed up, median of blocks).
 
     What else runs on the machine at the time makes it slower; the interquartile range tells by how much it varied.
 

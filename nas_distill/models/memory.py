@@ -13,17 +13,17 @@ _SIGNS = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_A
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the device, or the host, has no memory left."""
+    """Return whether an error says that the device, or the host, has no memory left."""
     return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in _SIGNS)
 
 
 def is_context_lost(error: BaseException) -> bool:
-    """Whether the process's GPU context is lost: nothing runs on the device any more."""
+    """Return whether the process's GPU context is lost: nothing runs on the device any more."""
     return "CUDA error" in str(error)
 
 
 def with_halved_batches(work: Callable[[int], _Found], size: int, device: torch.device) -> _Found:
-    """Returns what `work` does in batches of `size`, or of half as many as often as memory does not suffice.
+    """Return what `work` does in batches of `size`, or of half as many as often as memory does not suffice.
 
     Args:
         work: Told the size of its batches; begun anew after a lack of memory.

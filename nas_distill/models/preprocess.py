@@ -25,7 +25,7 @@ class Preprocess:
     image_size: int | None = None
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Returns float32 images for the network.
+        """Return float32 images for the network.
 
         Args:
             images: uint8 [B, C, H, W]; with C = 1 and a network of 3 channels the grey value is repeated.

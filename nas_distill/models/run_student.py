@@ -49,7 +49,7 @@ class StudentProvenance:
 
 
 def load_run_student(model: str, *, image_size: int | None = None) -> Teacher:
-    """Returns the student of a run's trial, frozen.
+    """Return the student of a run's trial, frozen.
 
     Args:
         model: `run:RUN/TRIAL`.
@@ -97,7 +97,7 @@ def load_run_student(model: str, *, image_size: int | None = None) -> Teacher:
 
 
 def student_provenance(model: str) -> StudentProvenance:
-    """Returns where the student `run:RUN/TRIAL` comes from.
+    """Return where the student `run:RUN/TRIAL` comes from.
 
     Raises:
         TeacherError: There is no such run or trial, or one of the run's records is missing or damaged.
@@ -124,7 +124,7 @@ def student_provenance(model: str) -> StudentProvenance:
 
 
 def _trial(model: str) -> tuple[RunDirectory, TrialRecord]:
-    """Returns the run and the record of its trial.
+    """Return the run and the record of its trial.
 
     Raises:
         TeacherError: There is none, or it has no student.

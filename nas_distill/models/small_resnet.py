@@ -83,17 +83,17 @@ class SmallResNet(nn.Module):
         self.apply(_initialise)
 
     def get_classifier(self) -> nn.Module:
-        """Returns the classification layer."""
+        """Return the classification layer."""
         head: nn.Module = self.fc
         return head
 
     def reset_classifier(self, num_classes: int, global_pool: str = "avg") -> None:
-        """Replaces the classification layer by a fresh one with `num_classes` outputs."""
+        """Replace the classification layer by a fresh one with `num_classes` outputs."""
         self.num_classes = num_classes
         self.global_pool, self.fc = create_classifier(self.num_features, num_classes, pool_type=global_pool)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Returns the last stage's feature map, [B, num_features, h, w]."""
+        """Return the last stage's feature map, [B, num_features, h, w]."""
         out: Tensor = self.stages(self.act1(self.bn1(self.conv1(x))))
         return out
 
@@ -107,7 +107,7 @@ class SmallResNet(nn.Module):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Returns the last feature map and those after the stages, as timm's models do.
+        """Return the last feature map and those after the stages, as timm's models do.
 
         Args:
             x: Images [B, in_chans, H, W].
@@ -137,14 +137,14 @@ class SmallResNet(nn.Module):
         return maps if intermediates_only else (x, maps)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Returns logits [B, num_classes], or pooled features [B, num_features] with `pre_logits`."""
+        """Return logits [B, num_classes], or pooled features [B, num_features] with `pre_logits`."""
         x = self.global_pool(x)
         if self.drop_rate > 0:
             x = nn.functional.dropout(x, p=self.drop_rate, training=self.training)
         return x if pre_logits else self.fc(x)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns logits [B, num_classes] for images [B, in_chans, H, W]."""
+        """Return logits [B, num_classes] for images [B, in_chans, H, W]."""
         return self.forward_head(self.forward_features(x))
 
 
@@ -212,7 +212,7 @@ default_cfgs = generate_default_cfgs(
 
 @register_model  # type: ignore[untyped-decorator]
 def small_resnet(pretrained: bool = False, **kwargs: Any) -> SmallResNet:
-    """Builds a `SmallResNet`; arguments as there, and those of every timm entrypoint."""
+    """Build a `SmallResNet`; arguments as there, and those of every timm entrypoint."""
     stages = range(len(kwargs.get("widths", _WIDTHS)))
     model: SmallResNet = build_model_with_cfg(
         SmallResNet,

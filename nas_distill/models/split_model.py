@@ -11,7 +11,7 @@ from nas_distill.models.features import eval_without_side_effects, features_and_
 
 
 def copy_body(network: nn.Module, inputs: Tensor) -> nn.Module:
-    """Returns a copy of a network without what only its `forward_head` runs through; `inputs` show what that is.
+    """Return a copy of a network without what only its `forward_head` runs through; `inputs` show what that is.
 
     Args:
         network: A timm classifier.
@@ -26,7 +26,7 @@ def copy_body(network: nn.Module, inputs: Tensor) -> nn.Module:
 
 
 def copy_head(network: nn.Module, inputs: Tensor) -> nn.Module:
-    """Returns a copy of what a network's `forward_head` runs through, as a network that has only this method's use.
+    """Return a copy of what a network's `forward_head` runs through, as a network that has only this method's use.
 
     What is no module's but the network's own (class tokens, positions) is not kept.
 
@@ -47,7 +47,7 @@ def copy_head(network: nn.Module, inputs: Tensor) -> nn.Module:
 
 
 def _halves(network: nn.Module, inputs: Tensor) -> tuple[set[nn.Module], set[nn.Module]]:
-    """Returns the modules that are called on the way to the features, and those that are called after it."""
+    """Return the modules that are called on the way to the features, and those that are called after it."""
     features: list[Tensor] = []
     with eval_without_side_effects(network, inputs.device):
         body = _called(network, lambda: features.append(features_and_maps(network, inputs, (1.0,))[0]))
@@ -75,7 +75,7 @@ def _outermost(module: nn.Module, holds: Callable[[nn.Module], bool]) -> Iterato
 
 
 def _copy_without(network: nn.Module, dropped: Iterable[nn.Module]) -> nn.Module:
-    """Returns a copy in which placeholders without weights stand for `dropped`, which are never copied."""
+    """Return a copy in which placeholders without weights stand for `dropped`, which are never copied."""
     return copy.deepcopy(network, {id(module): nn.Identity() for module in dropped})
 
 

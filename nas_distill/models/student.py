@@ -36,7 +36,7 @@ def build_student(
     teacher_head: TeacherHead | None = None,
     request: OutputRequest = LOGITS_ONLY,
 ) -> nn.Module:
-    """Builds a candidate with fresh weights from torch's current random state.
+    """Build a candidate with fresh weights from torch's current random state.
 
     Args:
         spec: The candidate; `img_size` is filled in for architectures that are known by timm to need it.
@@ -82,14 +82,14 @@ def build_student(
 
 
 def with_image_size(architecture: str, arguments: Mapping[str, Any], image_size: int) -> dict[str, Any]:
-    """Returns constructor arguments, with `img_size` (pixels) for architectures that are known by timm to need it."""
+    """Return constructor arguments, with `img_size` (pixels) for architectures that are known by timm to need it."""
     config = timm.get_pretrained_cfg(architecture, allow_unregistered=True)
     sized = {"img_size": image_size} if config is not None and config.fixed_input_size else {}
     return {**sized, **arguments}
 
 
 def check_student(network: nn.Module, inputs: Tensor, request: OutputRequest) -> OutputShapes:
-    """Returns the shapes of a student's signals for one image, after checking that they lead to its logits.
+    """Return the shapes of a student's signals for one image, after checking that they lead to its logits.
 
     Args:
         network: As built; training mode, statistics and chance stay as they are.
@@ -121,7 +121,7 @@ def _arguments(spec: StudentSpec, *, num_classes: int, channels: int, image_size
 
 
 def _create(architecture: str, arguments: dict[str, Any], optional: dict[str, Any]) -> nn.Module:
-    """Creates the model, leaving out those optional arguments that its class does not take."""
+    """Create the model, leaving out those optional arguments that its class does not take."""
     if optional:
         with torch.device("meta"):
             accepted = _constructor_arguments(type(timm.create_model(architecture, **arguments)))
@@ -131,7 +131,7 @@ def _create(architecture: str, arguments: dict[str, Any], optional: dict[str, An
 
 
 def _constructor_arguments(model_class: type[nn.Module]) -> set[str]:
-    """Returns the names that a class's constructor takes, those that it hands on to its bases included."""
+    """Return the names that a class's constructor takes, those that it hands on to its bases included."""
     names: set[str] = set()
     for base in model_class.__mro__:  # object's constructor stands for none of its own, and hands everything on
         parameters = inspect.signature(vars(base).get("__init__", object.__init__)).parameters.values()

@@ -41,7 +41,7 @@ def load_teacher(
     trust_pickle: bool = False,
     image_size: int | None = None,
 ) -> Teacher:
-    """Loads a teacher and checks it against the data.
+    """Load a teacher and checks it against the data.
 
     Args:
         model: A timm name (with `checkpoint`), `local-dir:PATH`, or `run:RUN/TRIAL`.
@@ -149,7 +149,7 @@ def save_local_dir(
     mean: Sequence[float],
     std: Sequence[float],
 ) -> None:
-    """Writes a network as timm's local-dir: `model.safetensors` first, then the `config.json` that names it.
+    """Write a network as timm's local-dir: `model.safetensors` first, then the `config.json` that names it.
 
     `timm.create_model("local-dir:FOLDER", pretrained=True)` rebuilds it (after `import nas_distill.models` when it
     is one of this project's entrypoints).

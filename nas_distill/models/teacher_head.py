@@ -51,21 +51,21 @@ class TeacherHead(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Stays in eval mode, whatever `mode` says."""
+        """Stay in eval mode, whatever `mode` says."""
         del mode
         return super().train(False)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Stays frozen, whatever `requires_grad` says."""
+        """Stay frozen, whatever `requires_grad` says."""
         del requires_grad
         return super().requires_grad_(False)
 
     def get_classifier(self) -> Any:
-        """Returns the classification layer, or what timm has in its place."""
+        """Return the classification layer, or what timm has in its place."""
         return getattr(self.network, "get_classifier", lambda: None)()
 
     def forward(self, feature_map: Tensor, pre_logits: bool = False) -> Tensor:
-        """Returns logits [B, num_classes], or the embedding [B, D] with `pre_logits`.
+        """Return logits [B, num_classes], or the embedding [B, D] with `pre_logits`.
 
         Args:
             feature_map: [B, C, H, W]; height and width may differ from the teacher's where its head pools any.
@@ -81,7 +81,7 @@ class TeacherHead(nn.Module):
 
 
 def copy_teacher_head(network: nn.Module, inputs: Tensor) -> TeacherHead:
-    """Returns a copy of what a classifier does with the map that it pools.
+    """Return a copy of what a classifier does with the map that it pools.
 
     Args:
         network: A timm classifier; nothing of it changes.
@@ -156,17 +156,17 @@ class StudentWithTeacherHead(nn.Module):
         self._largest = head.features[1:]
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Freezes or wakes backbone and projector; the teacher's classifier stays frozen."""
+        """Freeze or wakes backbone and projector; the teacher's classifier stays frozen."""
         super().requires_grad_(requires_grad)
         self.classifier.requires_grad_(False)
         return self
 
     def get_classifier(self) -> Any:
-        """Returns the teacher's classification layer, or what timm has in its place."""
+        """Return the teacher's classification layer, or what timm has in its place."""
         return self.classifier.get_classifier()
 
     def features_and_maps(self, inputs: Tensor, depths: Sequence[float]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Returns the projected map, and the maps at `depths` (`anatomy.features_and_maps`)."""
+        """Return the projected map, and the maps at `depths` (`anatomy.features_and_maps`)."""
         below = [depth for depth in depths if depth < 1]
         _, (*maps, last) = features_and_maps(self.backbone, inputs, (*below, 1.0))
         size = (min(last.shape[2], self._largest[0]), min(last.shape[3], self._largest[1]))
@@ -175,14 +175,14 @@ class StudentWithTeacherHead(nn.Module):
         return projected, tuple(projected if depth == 1 else next(rest) for depth in depths)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Returns the projected map, [B, C, H, W], with the teacher's channels."""
+        """Return the projected map, [B, C, H, W], with the teacher's channels."""
         return self.features_and_maps(x, ())[0]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Returns the teacher's classifier's logits for a projected map, or its embedding with `pre_logits`."""
+        """Return the teacher's classifier's logits for a projected map, or its embedding with `pre_logits`."""
         answers: Tensor = self.classifier(x, pre_logits=pre_logits)
         return answers
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns logits [B, num_classes] for images [B, channels, H, W]."""
+        """Return logits [B, num_classes] for images [B, channels, H, W]."""
         return self.forward_head(self.forward_features(x))

@@ -69,26 +69,26 @@ class Teacher(nn.Module):
         return int(self.network.num_classes)  # type: ignore[arg-type]
 
     def train(self, mode: bool = True) -> Self:
-        """Stays in eval mode, whatever `mode` says."""
+        """Stay in eval mode, whatever `mode` says."""
         del mode
         return super().train(False)
 
     def to_device(self, device: torch.device) -> Self:
-        """Moves to `device`, in the memory layout in which float32 convolutions are fastest there; returns itself."""
+        """Move to `device`, in the memory layout in which float32 convolutions are fastest there; returns itself."""
         # Convolutions on CPUs gain 2 to 35 percent. On GPUs channels-last kernels need half precision or TF32.
         moved = self.to(device)
         return moved.to(memory_format=torch.channels_last) if device.type == "cpu" else moved
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Returns logits float32 [B, num_classes] for images uint8 [B, C, H, W]."""
+        """Return logits float32 [B, num_classes] for images uint8 [B, C, H, W]."""
         with _full_float32(images.device):
             logits: Tensor = self.network(self.preprocess(images))
         return logits.float()
 
     @torch.no_grad()
     def outputs(self, images: Tensor, request: OutputRequest) -> ModelOutputs:
-        """Returns what the network says of images, float32 (`anatomy.network_signals`).
+        """Return what the network says of images, float32 (`anatomy.network_signals`).
 
         Args:
             images: uint8 [B, C, H, W].
@@ -106,7 +106,7 @@ class Teacher(nn.Module):
         )
 
     def check_outputs(self, images: Tensor, request: OutputRequest) -> OutputShapes:
-        """Returns the shapes of one image's signals, after checking that they lead to the very logits of `forward`.
+        """Return the shapes of one image's signals, after checking that they lead to the very logits of `forward`.
 
         Args:
             images: uint8 [B, C, H, W] to try it on.
@@ -119,7 +119,7 @@ class Teacher(nn.Module):
             return check_outputs(self.network, self.preprocess(images), request)
 
     def head(self) -> TeacherHead:
-        """Returns a copy of its classifier from the pooled feature map on, for students that answer through it.
+        """Return a copy of its classifier from the pooled feature map on, for students that answer through it.
 
         Raises:
             TeacherError: Its classifier does not take a feature map alone.
@@ -137,7 +137,7 @@ class Teacher(nn.Module):
             ) from error
 
     def weights_sha256(self) -> str:
-        """Returns the SHA-256 of all parameters and buffers, names included."""
+        """Return the SHA-256 of all parameters and buffers, names included."""
         return weights_sha256(self.network)
 
     @contextmanager
@@ -153,7 +153,7 @@ class Teacher(nn.Module):
 
 @contextmanager
 def _full_float32(device: torch.device) -> Iterator[None]:
-    """Computes in float32 proper: no autocast, and on a GPU no TF32, which torch allows convolutions by default."""
+    """Compute in float32 proper: no autocast, and on a GPU no TF32, which torch allows convolutions by default."""
     with torch.autocast(device.type, enabled=False):
         if device.type != "cuda":
             yield

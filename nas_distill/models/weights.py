@@ -24,7 +24,7 @@ _PICKLED_WEIGHTS = "pytorch_model.bin"
 
 
 def check_name(model: str) -> None:
-    """Checks that timm knows an architecture.
+    """Check that timm knows an architecture.
 
     Raises:
         TeacherError: It does not.
@@ -34,7 +34,7 @@ def check_name(model: str) -> None:
 
 
 def brings_its_own(model: str) -> str:
-    """Returns what is said when weights or arguments are given beside a network that is saved whole."""
+    """Return what is said when weights or arguments are given beside a network that is saved whole."""
     return (
         f"teacher.model: '{model}' brings its own weights and arguments; leave out teacher.checkpoint "
         "and teacher.arguments"
@@ -42,7 +42,7 @@ def brings_its_own(model: str) -> str:
 
 
 def load_local_dir(folder: Path, *, trust_pickle: bool) -> tuple[nn.Module, dict[str, Any]]:
-    """Loads a network that timm's `save_for_hf`, or `save_local_dir`, wrote.
+    """Load a network that timm's `save_for_hf`, or `save_local_dir`, wrote.
 
     Args:
         folder: With `config.json` and `model.safetensors`, or `pytorch_model.bin`.
@@ -81,7 +81,7 @@ def load_local_dir(folder: Path, *, trust_pickle: bool) -> tuple[nn.Module, dict
 def load_checkpoint(
     model: str, arguments: Mapping[str, Any], path: Path, *, num_classes: int, trust_pickle: bool
 ) -> nn.Module:
-    """Loads a checkpoint's weights, all of them, into a network with the classes and channels that it has.
+    """Load a checkpoint's weights, all of them, into a network with the classes and channels that it has.
 
     Args:
         model: A timm name.
@@ -120,7 +120,7 @@ def load_checkpoint(
 def _outputs_and_channels(
     model: str, arguments: Mapping[str, Any], state: Mapping[str, Tensor]
 ) -> tuple[int | None, int | None]:
-    """Reads the number of outputs and input channels off the checkpoint's classifier and first convolution."""
+    """Read the number of outputs and input channels off the checkpoint's classifier and first convolution."""
     with torch.device("meta"):
         config = timm.create_model(model, **arguments).pretrained_cfg
     sizes: list[int | None] = []
@@ -132,7 +132,7 @@ def _outputs_and_channels(
 
 
 def save_weights(network: nn.Module, path: Path) -> None:
-    """Writes a network's state as safetensors, by the names of its `state_dict`.
+    """Write a network's state as safetensors, by the names of its `state_dict`.
 
     Raises:
         RunError: The file system refused.
@@ -143,7 +143,7 @@ def save_weights(network: nn.Module, path: Path) -> None:
 
 
 def weights_sha256(network: nn.Module) -> str:
-    """Returns the SHA-256 of all parameters and buffers, names included."""
+    """Return the SHA-256 of all parameters and buffers, names included."""
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())

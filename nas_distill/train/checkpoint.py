@@ -20,7 +20,7 @@ _DTYPE = "\x00dtype"
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Writes a nested state atomically.
+    """Write a nested state atomically.
 
     Args:
         path: The file to replace.
@@ -37,7 +37,7 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Returns the state that `save_state` wrote, its tensors on the CPU.
+    """Return the state that `save_state` wrote, its tensors on the CPU.
 
     `load_state_dict` moves them on; AdamW wants its step counts to stay where they are.
 

@@ -82,7 +82,7 @@ class DistillationState:
             self._watch = ReleaseWatch(num_classes, adaptive.release_level)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Moves the loss to epoch number `epoch`, from 0."""
+        """Move the loss to epoch number `epoch`, from 0."""
         self.loss.begin_epoch(epoch, factor=self._term.factor(epoch))
 
     def end_epoch(self, epoch: int, parts: Mapping[str, float], answer: Callable[[Tensor], Tensor]) -> None:
@@ -107,7 +107,7 @@ class DistillationState:
         return tuple(self.loss.released.nonzero().flatten().tolist())
 
     def state(self) -> dict[str, Any]:
-        """Returns everything that changes, for `save_state`."""
+        """Return everything that changes, for `save_state`."""
         return {
             "loss": self.loss.state_dict(),
             "term": self._term.state(),
@@ -123,7 +123,7 @@ class DistillationState:
             self.loss.released.copy_(self._watch.released)
 
     def _held_out_alignments(self, view: int, answer: Callable[[Tensor], Tensor]) -> Tensor:
-        """Returns, per held-out image, how well the teacher's pull agrees with that of the label, on the CPU."""
+        """Return, per held-out image, how well the teacher's pull agrees with that of the label, on the CPU."""
         from nas_distill.train.release import alignments
 
         data, targets = self._data, self._targets
@@ -152,7 +152,7 @@ class DistillationState:
 def _shapes(
     network: nn.Module, recipe: Recipe, data: TrainingData, targets: Targets | None, device: torch.device
 ) -> tuple[OutputShapes, OutputShapes]:
-    """Returns the shapes of the student's and the teacher's signals, as far as the recipe's losses want them."""
+    """Return the shapes of the student's and the teacher's signals, as far as the recipe's losses want them."""
     request = required_outputs(recipe)
     if not request.more_than_logits:
         return OutputShapes(), OutputShapes()

@@ -43,7 +43,7 @@ class Reference:
 
     @classmethod
     def from_store(cls, stored: ReferenceOutputs, labels: Tensor, device: torch.device) -> Reference:
-        """Takes the stored answers, to the device where they are small.
+        """Take the stored answers, to the device where they are small.
 
         Args:
             stored: The answers.
@@ -65,7 +65,7 @@ class Reference:
         )
 
     def restricted_to(self, positions: Tensor) -> Reference:
-        """Returns the reference of a student that is trained on some of the training images.
+        """Return the reference of a student that is trained on some of the training images.
 
         Args:
             positions: int64 [M], in the training split.
@@ -73,7 +73,7 @@ class Reference:
         return self._keeping(torch.isin(self.subset_indices, positions))
 
     def for_fold(self, indices: Tensor, answers: Tensor, labels: Tensor) -> Reference:
-        """Returns the reference of a student that is measured on part of the training split and trained on the rest.
+        """Return the reference of a student that is measured on part of the training split and trained on the rest.
 
         Args:
             indices: int64 [V], positions in the training split that it is measured on.
@@ -97,7 +97,7 @@ def evaluate(
     indices: Tensor | None = None,
     teacher_logits: Tensor | None = None,
 ) -> MetricSums:
-    """Measures the answers of a network to plain images; nothing waits for the device before the end.
+    """Measure the answers of a network to plain images; nothing waits for the device before the end.
 
     Args:
         network: From uint8 images [B, C, H, W] on `device` to logits [B, K]; in eval mode.
@@ -122,7 +122,7 @@ def measure(
     indices: Tensor | None = None,
     teacher_logits: Tensor | None = None,
 ) -> tuple[MetricSums, Tensor | None]:
-    """Measures as `evaluate` does, and returns the network's features of some images from the same pass.
+    """Measure as `evaluate` does, and returns the network's features of some images from the same pass.
 
     Args:
         answer: From uint8 images [B, C, H, W] on `device` to logits and, where it gives them, embeddings.
@@ -171,7 +171,7 @@ def _total(parts: Iterable[MetricSums]) -> MetricSums:
 
 
 def batch_size(image_size: int) -> int:
-    """Returns a batch whose activations stay small whatever the image size: a power of 2."""
+    """Return a batch whose activations stay small whatever the image size: a power of 2."""
     batch = _LARGEST_BATCH
     while batch > 1 and batch * image_size**2 > _PIXELS:
         batch //= 2

@@ -17,7 +17,7 @@ _EMBEDDING = OutputRequest(embedding=True)
 def logits_function(
     network: nn.Module, preprocess: Preprocess, layout: torch.memory_format
 ) -> Callable[[Tensor], Tensor]:
-    """Returns a function from images, uint8 [B, C, H, W], to logits [B, K].
+    """Return a function from images, uint8 [B, C, H, W], to logits [B, K].
 
     Args:
         network: Put into eval mode.
@@ -36,7 +36,7 @@ def logits_function(
 def outputs_function(
     network: nn.Module, preprocess: Preprocess, layout: torch.memory_format, some: Tensor
 ) -> Callable[[Tensor], ModelOutputs]:
-    """Returns a function from images to logits and, where the network gives them, penultimate embeddings.
+    """Return a function from images to logits and, where the network gives them, penultimate embeddings.
 
     Args:
         network: Put into eval mode.

@@ -72,7 +72,7 @@ class ProbeResult:
 
 
 def candidate_executions(config: ExecutionConfig, network: nn.Module) -> list[Execution]:
-    """Returns what `config` leaves open, makes a difference to `network` and is safe for it, plainest first."""
+    """Return what `config` leaves open, makes a difference to `network` and is safe for it, plainest first."""
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     formats = _open(config.memory_format, tuple(_BYTE_FORMATS), matters=len(convolutions) > 1)
     if any(_overruns(convolution) for convolution in convolutions):
@@ -87,7 +87,7 @@ def candidate_executions(config: ExecutionConfig, network: nn.Module) -> list[Ex
 
 
 def apply_execution(network: nn.Module, execution: Execution) -> nn.Module:
-    """Brings `network` into the memory format and to the attention of `execution`; returns it."""
+    """Bring `network` into the memory format and to the attention of `execution`; returns it."""
     for module in _attentions(network):
         module.fused_attn = execution.attention == "fused"  # type: ignore[assignment]
     return network.to(memory_format=torch_memory_format(execution))
@@ -96,7 +96,7 @@ def apply_execution(network: nn.Module, execution: Execution) -> nn.Module:
 def choose_execution(
     network: nn.Module, batch: Callable[[], tuple[Tensor, Tensor]], config: ExecutionConfig, *, steps: int
 ) -> Execution:
-    """Returns how to run `network` here; network, random state and gradients stay as they are.
+    """Return how to run `network` here; network, random state and gradients stay as they are.
 
     Args:
         network: In training mode, on its device.
@@ -116,14 +116,14 @@ def choose_execution(
 
 
 def fastest(probed: Sequence[ProbeResult]) -> Execution:
-    """Returns the fastest correct option that clearly beats the first, or the first."""
+    """Return the fastest correct option that clearly beats the first, or the first."""
     plain = probed[0]
     best = min((found for found in probed if found.correct), key=lambda found: found.step_s, default=plain)
     return best.execution if best.step_s <= _CLEAR_WIN * plain.step_s else plain.execution
 
 
 def probe(network: nn.Module, images: Tensor, labels: Tensor, among: Sequence[Execution]) -> list[ProbeResult]:
-    """Times forward and backward passes of every option that works here, in turns, on copies of `network`.
+    """Time forward and backward passes of every option that works here, in turns, on copies of `network`.
 
     Args:
         network: As for `choose_execution`.
@@ -147,17 +147,17 @@ def probe(network: nn.Module, images: Tensor, labels: Tensor, among: Sequence[Ex
 
 
 def autocast(execution: Execution, device: torch.device) -> torch.autocast:
-    """Returns the context in which the network's forward pass runs in training."""
+    """Return the context in which the network's forward pass runs in training."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=execution.precision == "bfloat16")
 
 
 def torch_memory_format(execution: Execution) -> torch.memory_format:
-    """Returns torch's name of the memory format."""
+    """Return torch's name of the memory format."""
     return _BYTE_FORMATS[execution.memory_format]
 
 
 def _overruns(convolution: nn.Conv2d) -> bool:
-    """Whether the gradient of a convolution writes past a buffer where images are channels_last.
+    """Return whether the gradient of a convolution writes past a buffer where images are channels_last.
 
     oneDNN's does on CPUs for strided 1x1 convolutions of fewer channels than its blocks hold, which is up to 16 (oneDNN
     issue 6035; seen with float32 in PyTorch 2.14 on AVX2): the process dies, now or later, and no handler sees it.
@@ -171,14 +171,14 @@ def _overruns(convolution: nn.Conv2d) -> bool:
 
 
 def _open(chosen: str, known: tuple[ChoiceT, ...], *, matters: bool = True) -> tuple[ChoiceT, ...]:
-    """Returns what `chosen` leaves of the known choices, plainest first."""
+    """Return what `chosen` leaves of the known choices, plainest first."""
     if chosen == "auto":
         return known if matters else known[:1]
     return tuple(choice for choice in known if choice == chosen)
 
 
 def _attentions(network: nn.Module) -> Iterator[nn.Module]:
-    """Yields the modules that timm can compute with a fused kernel or without."""
+    """Yield the modules that timm can compute with a fused kernel or without."""
     return (module for module in network.modules() if hasattr(module, "fused_attn"))
 
 
@@ -192,14 +192,14 @@ class _ProbeRun:
         self._labels = labels
 
     def answer(self) -> tuple[Tensor, Tensor]:
-        """Returns logits and gradient of one step, float32, under the same random numbers for every run."""
+        """Return logits and gradient of one step, float32, under the same random numbers for every run."""
         torch.manual_seed(0)
         logits = self._step()
         gradients = [p.grad.float().flatten() for p in self._network.parameters() if p.grad is not None]
         return logits.detach(), torch.cat(gradients)
 
     def timed_step(self) -> float:
-        """Returns the seconds of one step."""
+        """Return the seconds of one step."""
         _wait_for(self._images.device)
         started = time.perf_counter()
         self._step()
@@ -237,7 +237,7 @@ def _wait_for(device: torch.device) -> None:
 
 
 def _compared(found: tuple[Tensor, Tensor], plain: tuple[Tensor, Tensor]) -> tuple[float, float]:
-    """Returns the relative error of the logits and the cosine of the gradients."""
+    """Return the relative error of the logits and the cosine of the gradients."""
     logits, gradient = plain
     tiny = torch.finfo(torch.float32).tiny
     return ((found[0] - logits).norm() / logits.norm().clamp(min=tiny)).item(), _cosine(found[1], gradient)

@@ -94,13 +94,13 @@ class Trainer:
         assert targets is not None or not self._distillation.loss.uses_teacher
 
     def is_finished(self) -> bool:
-        """Whether all epochs are trained, or early stopping ended the training."""
+        """Return whether all epochs are trained, or early stopping ended the training."""
         patience = self._recipe.early_stopping_patience
         lost_patience = patience > 0 and self.epochs_done - self._best_epoch >= patience
         return self.epochs_done >= self._recipe.epochs or lost_patience
 
     def run_epoch(self) -> EpochMetrics:
-        """Trains one epoch and measures the weights that would be kept.
+        """Train one epoch and measures the weights that would be kept.
 
         Raises:
             TrialError: The loss, a weight or an answer became NaN or infinite, the memory does not suffice, or the
@@ -123,7 +123,7 @@ class Trainer:
         return self._describe(measured, loss, parts, started)
 
     def profile_memory(self, steps: int) -> None:
-        """Takes a few steps of the first epoch and measures once, to see what it takes; the trainer is spent then.
+        """Take a few steps of the first epoch and measures once, to see what it takes; the trainer is spent then.
 
         Raises:
             TrialError: As from `run_epoch`.
@@ -143,7 +143,7 @@ class Trainer:
         return self._distillation.released
 
     def measure(self) -> MetricSums:
-        """Measures the evaluated weights on validation, in float32."""
+        """Measure the evaluated weights on validation, in float32."""
         teacher_logits = None if self._reference is None else self._reference.validation
         return evaluate(
             self._answering(),
@@ -154,7 +154,7 @@ class Trainer:
         )
 
     def measure_final(self) -> tuple[MetricSums, float | None]:
-        """Measures the kept weights on validation in one pass, the similarity of their features to the teacher's too.
+        """Measure the kept weights on validation in one pass, the similarity of their features to the teacher's too.
 
         Returns:
             The sums, and the linear CKA; None where the network or the teacher gives no penultimate features.
@@ -174,7 +174,7 @@ class Trainer:
         return found, None if features is None or theirs is None else linear_cka(features, theirs)
 
     def measure_on(self, split: ImageSplit, teacher_logits: Tensor) -> MetricSums:
-        """Measures the evaluated weights on another split.
+        """Measure the evaluated weights on another split.
 
         Args:
             split: Its images.
@@ -183,7 +183,7 @@ class Trainer:
         return evaluate(self._answering(), split, device=self._device, teacher_logits=teacher_logits)
 
     def measure_subset(self) -> MetricSums:
-        """Measures the evaluated weights on what of the fixed training subset was trained on, without augmentation."""
+        """Measure the evaluated weights on what of the fixed training subset was trained on, without augmentation."""
         assert self._reference is not None
         return evaluate(
             self._answering(),
@@ -201,7 +201,7 @@ class Trainer:
         return network.eval()
 
     def state(self) -> dict[str, Any]:
-        """Returns everything that changes while training, for `save_state`."""
+        """Return everything that changes while training, for `save_state`."""
         return {
             "epochs_done": self.epochs_done,
             "network": self._network.state_dict(),
@@ -242,7 +242,7 @@ class Trainer:
         return logits_function(self._evaluated(), self._data.preprocess, torch_memory_format(self.execution))
 
     def _train_epoch(self, epoch: int, limit: int | None = None) -> dict[str, float]:
-        """Returns the mean of every loss part over the epoch, or over its first `limit` steps."""
+        """Return the mean of every loss part over the epoch, or over its first `limit` steps."""
         data, size = self._data, self._recipe.batch_size
         seed = _derived_seed(self._seed, epoch)
         positions = self._positions

@@ -85,7 +85,7 @@ class MetricSums:
         )
 
     def metrics(self) -> SplitMetrics:
-        """Returns the network's own worth."""
+        """Return the network's own worth."""
         counts, hits = self.counts.tolist(), self.hits.tolist()
         images = sum(counts)
         return SplitMetrics(
@@ -98,7 +98,7 @@ class MetricSums:
         )
 
     def comparison(self) -> TeacherComparison:
-        """Returns agreement with the teacher and divergence from it."""
+        """Return agreement with the teacher and divergence from it."""
         images = int(self.counts.sum())
         # Rounding can take the divergence below 0.
         return TeacherComparison(
@@ -107,7 +107,7 @@ class MetricSums:
 
 
 def metric_sums(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None) -> MetricSums:
-    """Returns the sums over a batch of images.
+    """Return the sums over a batch of images.
 
     Args:
         logits: [N, C].
@@ -139,7 +139,7 @@ def metric_sums(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = 
 
 
 def linear_cka(student: Tensor, teacher: Tensor) -> float | None:
-    """Returns the linear centred kernel alignment of two networks' features of the same images, 0 to 1.
+    """Return the linear centred kernel alignment of two networks' features of the same images, 0 to 1.
 
     ||Y'X||^2 / (||X'X|| ||Y'Y||), Frobenius norms, columns of X and Y centred (Kornblith et al. 2019, arXiv 1905.00414,
     equation 5). It does not change with rotations and uniform scaling of either side. With about as many features as
@@ -159,7 +159,7 @@ def linear_cka(student: Tensor, teacher: Tensor) -> float | None:
 
 
 def gap_points(teacher_top1: float, student_top1: float) -> float:
-    """Returns the capacity gap, 100 (teacher - student), percentage points; never clamped.
+    """Return the capacity gap, 100 (teacher - student), percentage points; never clamped.
 
     Without the last digits, which are noise of floating point: 98 % less 97 % is 1 point, which is within 1 point.
     """
@@ -167,7 +167,7 @@ def gap_points(teacher_top1: float, student_top1: float) -> float:
 
 
 def class_gaps(teacher: SplitMetrics, student: SplitMetrics) -> tuple[float | None, ...]:
-    """Returns the gap of each class, percentage points; None for a class without images."""
+    """Return the gap of each class, percentage points; None for a class without images."""
     return tuple(
         None if mine is None or theirs is None else gap_points(theirs, mine)
         for theirs, mine in zip(teacher.class_top1, student.class_top1, strict=True)

@@ -23,7 +23,7 @@ from nas_distill.records import Recipe
 
 
 def check_optimizer(name: str) -> None:
-    """Checks that timm knows the optimiser, and that it steps by the gradient alone.
+    """Check that timm knows the optimiser, and that it steps by the gradient alone.
 
     Raises:
         ConfigError: It does not.
@@ -39,7 +39,7 @@ def check_optimizer(name: str) -> None:
 
 
 def make_optimizer(network: nn.Module, recipe: Recipe, learned: Sequence[nn.Parameter] = ()) -> Optimizer:
-    """Returns the recipe's optimiser over `network`; biases and norms take no weight decay.
+    """Return the recipe's optimiser over `network`; biases and norms take no weight decay.
 
     Args:
         network: What is trained.
@@ -64,7 +64,7 @@ def make_optimizer(network: nn.Module, recipe: Recipe, learned: Sequence[nn.Para
 
 
 def align_state(optimizer: Optimizer) -> None:
-    """Lays the optimiser's state out as the weights are.
+    """Lay the optimiser's state out as the weights are.
 
     A checkpoint holds plain contiguous tensors, and the fused kernels walk weights and state side by side in memory,
     whatever their strides.
@@ -81,7 +81,7 @@ def _can_fuse(name: str) -> bool:
 
 
 def make_schedule(optimizer: Optimizer, recipe: Recipe, *, steps: int) -> Scheduler:
-    """Returns linear warm-up and then the recipe's course, over `steps` steps; a function of the step number alone.
+    """Return linear warm-up and then the recipe's course, over `steps` steps; a function of the step number alone.
 
     With t of n steps after the warm-up, peak p and end e = `min_learning_rate_share` p:
 
@@ -128,7 +128,7 @@ class Average(ModelEmaV3):  # type: ignore[misc]
         self._pairs: tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]] | None = None
 
     def apply_update_(self, model: nn.Module, decay: float) -> None:
-        """Moves floating-point tensors by 1 - decay towards the network's; takes the others (counters) over."""
+        """Move floating-point tensors by 1 - decay towards the network's; takes the others (counters) over."""
         if self._pairs is None:
             mine, theirs = self.module.state_dict(keep_vars=True), model.state_dict(keep_vars=True)
             # By identity, since tied weights have two names, and twice moved would be too far.
@@ -147,7 +147,7 @@ def _columns(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list
 
 
 def make_average(network: nn.Module, recipe: Recipe) -> Average | None:
-    """Returns the moving average that is evaluated, or None when the raw weights are.
+    """Return the moving average that is evaluated, or None when the raw weights are.
 
     Its decay warms up, so that it is not held back by the random weights of step 0.
     """
@@ -157,5 +157,5 @@ def make_average(network: nn.Module, recipe: Recipe) -> Average | None:
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:
-    """Returns the full batches in `num_images`, or one smaller batch when there is no full one."""
+    """Return the full batches in `num_images`, or one smaller batch when there is no full one."""
     return max(1, math.floor(num_images / batch_size))

@@ -33,7 +33,7 @@ _WAY_OUT = "raise it, train on more images, or leave release out"
 
 
 def holdout(labels: Tensor, share: float, seed: int, among: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Returns which images are trained on and which are held out, class by class.
+    """Return which images are trained on and which are held out, class by class.
 
     Of each class the whole number nearest to `share` of its images is held out, at most half of them. A function of
     the arguments alone.
@@ -58,7 +58,7 @@ def holdout(labels: Tensor, share: float, seed: int, among: Tensor | None = None
 
 
 def check_holdout(labels: Tensor, share: float, way_out: str | None = None) -> None:
-    """Checks that some class has as many held-out images as its release takes.
+    """Check that some class has as many held-out images as its release takes.
 
     Args:
         labels: int64 [N], of the images that are divided.
@@ -77,7 +77,7 @@ def check_holdout(labels: Tensor, share: float, way_out: str | None = None) -> N
 
 
 def _held_out(counts: Tensor, share: float) -> Tensor:
-    """Returns how many of each class's images are held out."""
+    """Return how many of each class's images are held out."""
     return torch.minimum((share * counts.double() + 0.5).floor().long(), counts // 2)
 
 
@@ -87,7 +87,7 @@ def alignments(
     targets: Tensor,
     teacher_logits: Tensor | None = None,
 ) -> Tensor:
-    """Returns for each image how far the teacher's pull lowers its cross-entropy; below 0 it raises it.
+    """Return for each image how far the teacher's pull lowers its cross-entropy; below 0 it raises it.
 
     a_i = (softmax(s_i) - y_i) . M dL/ds_i: with a step s_i - eta M dL/ds_i along the pull the cross-entropy changes by
     -eta a_i, to first order. Where the teacher's answer is the label, a_i is at least 0: a pull to the right answer,
@@ -136,7 +136,7 @@ class ReleaseWatch:
         self.released = torch.zeros(num_classes, dtype=torch.bool)
 
     def update(self, aligned: Tensor, labels: Tensor) -> list[int]:
-        """Takes in one check; returns the classes that it releases, ascending.
+        """Take in one check; returns the classes that it releases, ascending.
 
         Args:
             aligned: float [M], as `alignments` returns it, of all held-out images. A class with a value that is not
@@ -152,7 +152,7 @@ class ReleaseWatch:
         return found
 
     def state(self) -> dict[str, Any]:
-        """Returns everything that changes, for `save_state`."""
+        """Return everything that changes, for `save_state`."""
         return {"suspected": self._suspected, "released": self.released}
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -171,7 +171,7 @@ class ReleaseWatch:
 def _below_zero(
     values: NDArray[np.float64], labels: NDArray[np.int64], num_classes: int, level: float
 ) -> NDArray[np.bool_]:
-    """Returns for which classes the mean is below 0 by a one-sided t-test at `level`, [C]."""
+    """Return for which classes the mean is below 0 by a one-sided t-test at `level`, [C]."""
     counts = np.bincount(labels, minlength=num_classes)
     # 0 / 0 where a class has no image, and a class whose values are all the same: NaN is below nothing.
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -74,7 +74,7 @@ class Stepper:
         self.execution = execution
 
     def step(self, number: int, batch: ViewBatch, view: int) -> dict[str, Tensor]:
-        """Takes step `number` on one batch of view `view`; returns the loss parts, scalars on the device.
+        """Take step `number` on one batch of view `view`; returns the loss parts, scalars on the device.
 
         Raises:
             TrialError: Memory does not suffice for the smallest part of a batch.
@@ -89,7 +89,7 @@ class Stepper:
         return parts
 
     def _gradient(self, batch: ViewBatch, view: int) -> dict[str, Tensor]:
-        """Puts the gradient of a batch into the network; returns the loss parts."""
+        """Put the gradient of a batch into the network; returns the loss parts."""
         while True:
             try:
                 self._optimizer.zero_grad(set_to_none=True)

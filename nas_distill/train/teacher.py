@@ -51,7 +51,7 @@ def train_teacher(
     pretrained: bool = False,
     trust_pickle: bool = False,
 ) -> TeacherRecord:
-    """Trains a teacher on its own and writes it to `out` as timm local-dir with `metrics.json`.
+    """Train a teacher on its own and writes it to `out` as timm local-dir with `metrics.json`.
 
     The data cache and a checkpoint after every epoch lie in `out/.work` until the end; the same command goes on from
     there after an interruption.
@@ -107,7 +107,7 @@ def fit_teacher(
     execution: ExecutionConfig | None = None,
     start: InitialWeights | None = None,
 ) -> TeacherRecord:
-    """Trains a teacher on opened `splits` (training, validation); otherwise as `train_teacher`.
+    """Train a teacher on opened `splits` (training, validation); otherwise as `train_teacher`.
 
     Weights are fresh, or those of `start`, a network of the same architecture.
     """
@@ -171,7 +171,7 @@ def measure_teacher(
     trained_on_data_id: str | None,
     curve: tuple[EpochMetrics, ...] = (),
 ) -> TeacherRecord:
-    """Measures a teacher on the validation split.
+    """Measure a teacher on the validation split.
 
     Args:
         teacher: On the device where it answers.
@@ -197,7 +197,7 @@ def measure_teacher(
 
 
 def read_provenance(folder: Path, network_sha256: str) -> TeacherRecord | None:
-    """Returns the record beside a local-dir teacher if it is about weights of this digest, else None."""
+    """Return the record beside a local-dir teacher if it is about weights of this digest, else None."""
     path = folder / METRICS
     if not path.is_file():
         return None
@@ -209,7 +209,7 @@ def read_provenance(folder: Path, network_sha256: str) -> TeacherRecord | None:
 
 
 def _saw_only(start: InitialWeights, data_id: str) -> bool:
-    """Whether the weights are fresh, or known to have been trained on these very data and splits alone."""
+    """Return whether the weights are fresh, or known to have been trained on these very data and splits alone."""
     if start.network is None:
         return True
     record = None if start.folder is None else read_provenance(start.folder, weights_sha256(start.network))

@@ -36,7 +36,7 @@ class TeacherTerm:
         self._ended_at: int | None = None
 
     def factor(self, epoch: int) -> float:
-        """Returns what the weights of all teacher terms are multiplied by in `epoch`, 0 to 1; 0 once they ended.
+        """Return what the weights of all teacher terms are multiplied by in `epoch`, 0 to 1; 0 once they ended.
 
         Args:
             epoch: From 0, not beyond the one that is trained next.
@@ -63,7 +63,7 @@ class TeacherTerm:
             self._ended_at = self._done
 
     def state(self) -> dict[str, Any]:
-        """Returns everything that changes, JSON."""
+        """Return everything that changes, JSON."""
         return {"done": self._done, "best": self._best, "best_at": self._best_at, "ended_at": self._ended_at}
 
     def load(self, state: Mapping[str, Any]) -> None:

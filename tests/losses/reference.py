@@ -1,6 +1,6 @@
-"""Reads `reference.json`: what the original authors' code answers, and the inputs it was asked with.
+"""Read `reference.json`: values of the original authors' code, and its inputs.
 
-Inputs and weights are closed formulas of indices, so that nothing but numbers had to be kept.
+Inputs and weights are formulas of indices, so that the file holds no tensors.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TABLE: dict[str, Any] = json.loads(Path(__file__).with_name("reference.json").re
 
 @dataclass(frozen=True)
 class Record:
-    """One answer of one original; texts such as 'nan' are what it really returned."""
+    """One value of one original implementation. Texts such as 'nan' stand for what it returned."""
 
     variant: str
     input: str
@@ -46,7 +46,7 @@ RECORDS = tuple(Record(**record) for record in TABLE["records"])
 
 
 def tensor(expression: str, shape: list[int], axes: str) -> Tensor:
-    """Returns a float64 tensor; `axes` names its indices, such as "ij"."""
+    """Return a float64 tensor; `axes` names its indices, such as "ij"."""
     names: dict[str, Any] = {"sin": torch.sin, "cos": torch.cos}
     grids = torch.meshgrid(*(torch.arange(size, dtype=torch.float64) for size in shape), indexing="ij")
     names.update(zip(axes, grids, strict=True))
@@ -54,7 +54,7 @@ def tensor(expression: str, shape: list[int], axes: str) -> Tensor:
 
 
 def pair(name: str) -> tuple[Tensor, Tensor]:
-    """Returns the student's and the teacher's tensor of an input, float64."""
+    """Return the student's and the teacher's tensor of an input, float64."""
     described = TABLE["inputs"][name]
     axes = {"logits": "ij", "embed": "id", "feature": "bchw"}[described["kind"]]
     student, teacher = (
@@ -65,7 +65,7 @@ def pair(name: str) -> tuple[Tensor, Tensor]:
 
 
 def labels(name: str) -> Tensor:
-    """Returns the labels of an input of logits, int64 [B]."""
+    """Return the labels of an input of logits, int64 [B]."""
     images, classes = TABLE["inputs"][name]["shape"]
     names = {"i": torch.arange(images), "C": classes}
     target: Tensor = eval(TABLE["inputs"][name]["target"], names)
@@ -73,13 +73,13 @@ def labels(name: str) -> Tensor:
 
 
 def stages(name: str) -> list[str]:
-    """Returns the inputs that an input of several stages is made of; a single one for others."""
+    """Return the names of the inputs that an input of several stages consists of, or the name itself."""
     described = TABLE["inputs"][name]
     return described["of"] if described["kind"] == "stages" else [name]
 
 
 def fill(module: nn.Module, *, skip: tuple[str, ...] = ()) -> None:
-    """Gives a module the weights that the originals had, in float64; those in `skip` keep theirs."""
+    """Set the weights of a module to those of the original, in float64, except those in `skip`."""
     module.double()
     for position, (name, parameter) in enumerate(module.named_parameters()):
         if name in skip:
@@ -100,14 +100,14 @@ def close(ours: float, theirs: float, relative: float = 1e-9) -> bool:
 
 
 def projections(gradient: Tensor) -> tuple[float, float]:
-    """Returns the two numbers that records keep of a gradient: its norm, and its product with cos(n / 2)."""
+    """Return the two numbers that records hold of a gradient: its norm, and its product with cos(n / 2)."""
     flat = gradient.flatten()
     dot = (flat * torch.cos(0.5 * torch.arange(flat.numel(), dtype=torch.float64))).sum().item()
     return flat.norm().item(), dot
 
 
 def logits(name: str) -> tuple[Tensor, Tensor]:
-    """Returns the student's and the teacher's logits of an input, float64 [B, C]."""
+    """Return the student's and the teacher's logits of an input, float64 [B, C]."""
     return pair(name)
 
 
@@ -121,4 +121,4 @@ def _fidelity() -> list[dict[str, Any]]:
 
 
 REFERENCE = {"fidelity": _fidelity()}
-"""For the tests of metrics: agreement, and the mean KL at temperature 1."""
+"""Values for the tests of metrics: agreement, and the mean KL at temperature 1."""

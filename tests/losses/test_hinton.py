@@ -35,7 +35,7 @@ def value_and_gradient(student: Tensor, teacher: Tensor, temperature: float) -> 
     classes=st.integers(2, 12),
     temperature=st.floats(0.25, 50.0),
 )
-def test_it_is_the_equation(seed: int, images: int, classes: int, temperature: float) -> None:
+def test_value_and_gradient_equal_the_equation(seed: int, images: int, classes: int, temperature: float) -> None:
     student, teacher = random_logits(seed, images, classes)
     log_q, log_p = (log_softmax(np.asarray(values) / temperature, axis=1) for values in (student, teacher))
     expected = temperature**2 * np.mean(np.sum(np.exp(log_p) * (log_p - log_q), axis=1))
@@ -46,7 +46,7 @@ def test_it_is_the_equation(seed: int, images: int, classes: int, temperature: f
 
 @settings(deadline=None)
 @given(seed=st.integers(0, 2**31), temperature=st.floats(0.5, 20.0), shift=st.floats(-50.0, 50.0))
-def test_only_differences_of_logits_count(seed: int, temperature: float, shift: float) -> None:
+def test_a_constant_added_to_all_logits_changes_nothing(seed: int, temperature: float, shift: float) -> None:
     student, teacher = random_logits(seed, 3, 5)
     plain = kd(student, teacher, temperature=temperature).item()
     shifted = kd(student + shift, teacher - 2 * shift, temperature=temperature).item()
@@ -55,7 +55,7 @@ def test_only_differences_of_logits_count(seed: int, temperature: float, shift: 
 
 
 def test_at_high_temperature_it_matches_zero_mean_logits() -> None:
-    # Section 2.1 of the paper: T^2 KL tends to the mean squared difference of zero-mean logits over 2 C.
+    # Section 2.1 of the paper: T^2 KL tends to the sum of squared differences of zero-mean logits divided by 2 C.
     student, teacher = random_logits(1, 4, 10)
     student, teacher = (values - values.mean(dim=1, keepdim=True) for values in (student, teacher))
     expected = (student - teacher).square().mean().item() / 2
@@ -63,7 +63,7 @@ def test_at_high_temperature_it_matches_zero_mean_logits() -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0, 20.0])
-def test_a_learned_temperature_changes_nothing_for_the_student(temperature: float) -> None:
+def test_with_the_same_temperature_ctkd_equals_kd(temperature: float) -> None:
     student, teacher = random_logits(2, 4, 10)
     learned = torch.tensor(temperature, dtype=torch.float64)
     assert torch.equal(ctkd(student, teacher, learned), kd(student, teacher, temperature=temperature))
@@ -91,4 +91,4 @@ def test_before_the_first_epoch_the_temperature_is_not_trained() -> None:
     loss(student, teacher).backward()
     assert loss.theta.grad is not None
     assert loss.theta.grad.item() == 0.0
-    assert loss.state_dict().keys() == {"theta"}, "the reversal follows from the epoch"
+    assert loss.state_dict().keys() == {"theta"}, "the reversal is a function of the epoch"

@@ -1,4 +1,4 @@
-"""The parts of losses that are trained along with the student."""
+"""Losses with learned parameters."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_any_two_maps_can_be_compared(kind: type[LearnedLoss], student: Shape, t
 
 
 @pytest.mark.parametrize("kind", [HintRegressor, VariationalRegressor])
-def test_training_the_part_lowers_the_loss_and_its_state_can_be_kept(kind: type[LearnedLoss]) -> None:
+def test_training_lowers_the_loss_and_its_state_can_be_restored(kind: type[LearnedLoss]) -> None:
     torch.manual_seed(0)
     loss, again = (kind((4, 8, 8), (6, 4, 4)) for _ in range(2))
     features, target = torch.randn(8, 4, 8, 8), torch.randn(8, 6, 4, 4).relu()
@@ -54,13 +54,17 @@ def test_training_the_part_lowers_the_loss_and_its_state_can_be_kept(kind: type[
 
 
 @pytest.mark.parametrize("variance", [0.1, 5.0, 200.0])
-def test_the_variance_starts_where_it_is_told(variance: float) -> None:
+def test_the_initial_variance_is_the_parameter(variance: float) -> None:
     loss = VariationalRegressor((4, 8, 8), (6, 4, 4), variance=variance, floor=1e-3)
     torch.testing.assert_close(softplus(loss.log_scale) + 1e-3, torch.full((6,), variance), rtol=1e-5, atol=0.0)
 
 
-def test_what_cannot_be_made_is_a_config_error() -> None:
+def test_features_that_are_not_a_map_are_a_config_error() -> None:
     for kind, name in ((HintRegressor, "hint"), (VariationalRegressor, "vid")):
-        with pytest.raises(ConfigError, match=rf"recipe\.losses\.{name}: features of shape \[16\] are no feature map"):
+        with pytest.raises(ConfigError) as caught:
             kind((16,), (6, 4, 4))
+        assert (caught.value.code, caught.value.field) == ("losses.needs_feature_map", f"recipe.losses.{name}")
+
+
+def test_a_large_initial_variance_does_not_overflow() -> None:
     assert math.isfinite(VariationalRegressor((4, 8, 8), (6, 4, 4), variance=1e4).log_scale[0].item())

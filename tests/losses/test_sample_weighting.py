@@ -1,4 +1,4 @@
-"""Weights per image: on the pull towards the teacher, and on the labels."""
+"""Weights per image: for the teacher's losses, and for the cross-entropy with the labels."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def gradient(value: Tensor, of: Tensor) -> Tensor:
 
 
 def by_images(loss: str, student: Tensor, teacher: Tensor) -> list[Tensor]:
-    """Each image's own loss: that of a batch of one."""
+    """Return the loss of each image, as a batch of one."""
     losses = {
         "kd": lambda rows: kd(student[rows], teacher[rows], temperature=2.0),
         "dkd": lambda rows: dkd(student[rows], teacher[rows], LABELS[rows], temperature=2.0),
@@ -63,7 +63,7 @@ def test_the_gradient_of_a_mean_over_images_is_that_of_the_weighted_mean(loss: s
         "wsld": lambda logits: wsld(logits, teacher, LABELS),
     }
     value = functions[loss](weight_gradients(student, WEIGHTS))
-    assert torch.equal(value, functions[loss](student)), "the value is that without weights"
+    assert torch.equal(value, functions[loss](student)), "weights do not change the value"
     weighted = (WEIGHTS * torch.stack(by_images(loss, student, teacher))).mean()
     torch.testing.assert_close(gradient(value, student), gradient(weighted, student), rtol=1e-12, atol=1e-14)
 
@@ -80,7 +80,7 @@ def test_every_loss_of_logits_can_be_weighted(entry: LossEntry) -> None:
     torch.testing.assert_close(gradient(weighted, student), expected)
 
 
-def test_feature_maps_are_weighted_image_by_image() -> None:
+def test_feature_maps_get_one_weight_per_image() -> None:
     student, teacher = drawn(6, 4, 3, 3, seed=1).requires_grad_(), drawn(6, 7, seed=2)
     plain, weighted = sp(student, teacher), sp(weight_gradients(student, WEIGHTS), teacher)
     torch.testing.assert_close(gradient(weighted, student), gradient(plain, student) * WEIGHTS[:, None, None, None])
@@ -101,7 +101,7 @@ def test_half_precision_keeps_value_type_and_range(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("targets", [LABELS, SHARES], ids=["labels", "shares"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
-def test_weights_are_one_on_average_and_constant(kind: SampleWeighting, targets: Tensor, dtype: torch.dtype) -> None:
+def test_weights_have_mean_1_and_no_gradient(kind: SampleWeighting, targets: Tensor, dtype: torch.dtype) -> None:
     teacher = drawn(6, 5, seed=2, dtype=dtype).requires_grad_()
     weights = sample_weights(kind, teacher, targets)
     assert weights.dtype == torch.float32
@@ -111,7 +111,7 @@ def test_weights_are_one_on_average_and_constant(kind: SampleWeighting, targets:
     assert bool((weights >= 0).all())
 
 
-def test_weights_are_what_their_names_say() -> None:
+def test_weights_by_confidence_and_by_correctness() -> None:
     teacher = drawn(6, 5, seed=2)
     p = teacher.softmax(dim=1)
     confidence = 1 + (p * p.log()).sum(dim=1) / math.log(5)
@@ -139,13 +139,13 @@ def test_weights_are_what_their_names_say() -> None:
     ],
     ids=["uniform", "uniform-0.1", "many-classes", "one-class", "huge", "never-right", "hardly-right"],
 )
-def test_weights_are_finite_whatever_the_teacher_says(kind: SampleWeighting, teacher: Tensor) -> None:
+def test_weights_are_finite_for_extreme_teachers(kind: SampleWeighting, teacher: Tensor) -> None:
     weights = sample_weights(kind, teacher, torch.zeros(3, dtype=torch.int64))
     assert bool(weights.isfinite().all())
     assert weights.mean().item() == pytest.approx(1.0)
 
 
-def test_a_teacher_without_an_opinion_weighs_all_images_alike() -> None:
+def test_a_uniform_teacher_weights_all_images_equally() -> None:
     for classes in (2, 3, 10, 1000):
         assert sample_weights("confidence", torch.full((4, classes), 0.3), LABELS[:4] * 0).tolist() == [1.0] * 4
     assert (
@@ -153,7 +153,7 @@ def test_a_teacher_without_an_opinion_weighs_all_images_alike() -> None:
     )
 
 
-def test_released_classes_give_up_their_share_of_an_image() -> None:
+def test_released_classes_lose_their_share_of_an_image() -> None:
     released = torch.tensor([False, False, True, False, True])
     assert released_weights(LABELS, released).tolist() == [1.0, 1.0, 0.0, 0.0, 1.0, 0.0]
     expected = 1 - SHARES[:, 2] - SHARES[:, 4]
@@ -162,7 +162,7 @@ def test_released_classes_give_up_their_share_of_an_image() -> None:
     assert bool((released_weights(SHARES, torch.ones(5, dtype=torch.bool)).abs() < 1e-6).all())
 
 
-def test_labels_of_released_images_weigh_as_without_the_teacher() -> None:
+def test_released_images_have_the_label_weight_of_training_without_a_teacher() -> None:
     kept = torch.tensor([1.0, 0.0, 0.5])
     assert label_weights(0.1, 1.0, kept).tolist() == pytest.approx([0.1, 1.0, 0.55])
     assert label_weights(0.1, 0.5, kept).tolist() == pytest.approx([label_weight(0.1, 0.5), 1.0, 0.775])
@@ -171,14 +171,14 @@ def test_labels_of_released_images_weigh_as_without_the_teacher() -> None:
 
 
 @given(st.floats(0.0, 5.0), st.floats(0.0, 1.0))
-def test_without_releases_the_labels_weigh_alike(own: float, factor: float) -> None:
+def test_without_released_classes_all_label_weights_are_equal(own: float, factor: float) -> None:
     weights = label_weights(own, factor, torch.ones(2, dtype=torch.float64))
     assert weights.tolist() == pytest.approx([label_weight(own, factor)] * 2, rel=1e-12)
 
 
 @pytest.mark.parametrize("targets", [LABELS, SHARES], ids=["labels", "shares"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_weighted_cross_entropy_is_torchs_where_weights_are_equal(targets: Tensor, smoothing: float) -> None:
+def test_with_equal_weights_it_is_torchs_cross_entropy(targets: Tensor, smoothing: float) -> None:
     logits = drawn(6, 5, seed=1).requires_grad_()
     plain = cross_entropy(logits, targets, label_smoothing=smoothing)
     equal = weighted_cross_entropy(logits, targets, torch.full((6,), 0.7), label_smoothing=smoothing)
@@ -192,7 +192,7 @@ def test_weighted_cross_entropy_is_torchs_where_weights_are_equal(targets: Tenso
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_weighted_cross_entropy_computes_wide(dtype: torch.dtype) -> None:
+def test_weighted_cross_entropy_computes_in_float32(dtype: torch.dtype) -> None:
     logits = (2e4 * drawn(6, 5, seed=1).sign()).to(dtype).requires_grad_()
     value = weighted_cross_entropy(logits, SHARES.float(), WEIGHTS.float())
     assert value.dtype == torch.float32
@@ -202,8 +202,8 @@ def test_weighted_cross_entropy_computes_wide(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("mixed", [False, True])
-def test_nothing_waits_for_the_device(kind: SampleWeighting, mixed: bool) -> None:
-    """Tensors without values: whoever reads one raises."""
+def test_nothing_reads_a_value_from_the_device(kind: SampleWeighting, mixed: bool) -> None:
+    """Tensors on the meta device have no values; reading one raises."""
     student, teacher, shares = (torch.empty(6, 5, device="meta") for _ in range(3))
     targets = shares if mixed else torch.empty(6, dtype=torch.int64, device="meta")
     kept = released_weights(targets, torch.empty(5, dtype=torch.bool, device="meta"))

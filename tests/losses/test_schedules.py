@@ -1,4 +1,4 @@
-"""Courses over the epochs, and what the labels gain."""
+"""Schedules over epochs, and the weight of the labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ values = st.floats(0.0, 1000.0)
 
 
 @given(st.sampled_from(KINDS), values, values, st.integers(1, 60))
-def test_a_course_goes_from_start_to_end_and_never_back(
+def test_a_schedule_goes_from_start_to_end_monotonically(
     kind: AdaptiveSchedule, start: float, end: float, epochs: int
 ) -> None:
     path = [scheduled_value(kind, start, end, epoch, epochs) for epoch in range(epochs)]
@@ -28,11 +28,11 @@ def test_a_course_goes_from_start_to_end_and_never_back(
 
 
 @given(st.sampled_from(KINDS), values, values, st.integers(2, 60))
-def test_a_course_stays_where_it_ended(kind: AdaptiveSchedule, start: float, end: float, epochs: int) -> None:
+def test_a_schedule_keeps_its_last_value(kind: AdaptiveSchedule, start: float, end: float, epochs: int) -> None:
     assert scheduled_value(kind, start, end, epochs, epochs) == scheduled_value(kind, start, end, epochs - 1, epochs)
 
 
-def test_courses_are_what_their_names_say() -> None:
+def test_linear_cosine_and_constant_values() -> None:
     assert [scheduled_value("linear", 1.0, 0.0, epoch, 5) for epoch in range(5)] == [1.0, 0.75, 0.5, 0.25, 0.0]
     expected = [4 - 3 * (1 - math.cos(math.pi * epoch / 4)) / 2 for epoch in range(5)]
     assert [scheduled_value("cosine", 4.0, 1.0, epoch, 5) for epoch in range(5)] == pytest.approx(expected)
@@ -43,12 +43,12 @@ def test_courses_are_what_their_names_say() -> None:
     ("own", "factor", "expected"),
     [(0.1, 1.0, 0.1), (0.1, 0.0, 1.0), (0.0, 0.25, 0.75), (1.0, 0.3, 1.0), (2.5, 0.0, 2.5)],
 )
-def test_the_labels_gain_what_the_teacher_loses(own: float, factor: float, expected: float) -> None:
+def test_the_label_weight_rises_as_the_teacher_weight_falls(own: float, factor: float, expected: float) -> None:
     assert label_weight(own, factor) == pytest.approx(expected)
 
 
 @given(st.floats(0.0, 10.0), st.floats(0.0, 1.0))
-def test_the_labels_never_lose(own: float, factor: float) -> None:
+def test_the_label_weight_is_never_below_the_recipes(own: float, factor: float) -> None:
     weight = label_weight(own, factor)
     assert own <= weight <= max(own, 1.0) * (1 + 1e-15)
     assert label_weight(own, 1.0) == own

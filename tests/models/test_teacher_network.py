@@ -50,7 +50,7 @@ def test_its_signals_lead_to_the_logits(architecture: str, arguments: dict[str, 
 
 
 class Odd(nn.Module):
-    """Gives an embedding that is none, in one way or another."""
+    """Give an embedding that is none, in one way or another."""
 
     num_classes = 3
 

@@ -1,7 +1,7 @@
-"""Distillation losses as pure functions: tensors in, a scalar out.
+"""Distillation losses as pure functions of tensors that return a scalar. One module per family.
 
-All compute in float32 or better whatever they are given, send no gradient to the teacher and stay finite, values and
-gradients, for constant rows, huge logits, a single image and two classes. One module per family.
+All of them compute in float32 or better, send no gradient to the teacher, and have finite values and gradients for
+constant rows, huge logits, a single image and two classes.
 """
 
 from nas_distill.losses.functional.attention import at

@@ -1,4 +1,4 @@
-"""Correlation congruence: the kernel matrix of a batch.
+"""Correlation congruence: compares the kernel matrices of a batch.
 
 Shapes: B images, D features.
 """
@@ -17,20 +17,20 @@ from nas_distill.losses.functional.numerics import feature_loss, nonzero_length
 def cc(student: Tensor, teacher: Tensor, *, gamma: float = 0.4, order: float = 2.0) -> Tensor:
     """Correlation congruence.
 
-    ||K(s) - K(t)||^2 / B^2, Frobenius; K is the Taylor series of the Gaussian kernel of embeddings of length 1, see
-    `kernel_matrix` (Peng et al. 2019, arXiv 1904.01802).
+    ||K(s) - K(t)||^2 / B^2 with Frobenius norms. K is the Taylor series of the Gaussian kernel of embeddings scaled
+    to length 1, see `kernel_matrix` (Peng et al. 2019, arXiv 1904.01802).
 
     Args:
-        student: [B, ...], flattened to embeddings.
-        teacher: [B, ...]; no gradient flows to it. Widths may differ.
-        gamma: Of the kernel exp(-gamma ||x - y||^2).
-        order: Last term of the series, a whole number.
+        student: Student features [B, ...], flattened to embeddings.
+        teacher: Teacher features [B, ...], flattened; no gradient flows to them. The widths may differ.
+        gamma: Factor gamma of the kernel exp(-gamma ||x - y||^2).
+        order: Order of the last term of the series, a whole number of at least 1.
 
     Returns:
-        A scalar of at least 0.
+        The loss, a scalar of at least 0.
 
     Raises:
-        TeacherError: The embeddings are not of the same images.
+        TeacherError: Student and teacher have different numbers of images.
     """
     of_student, of_teacher = (
         kernel_matrix(embeddings / nonzero_length(embeddings, dim=1), gamma=gamma, order=int(order))
@@ -40,17 +40,17 @@ def cc(student: Tensor, teacher: Tensor, *, gamma: float = 0.4, order: float = 2
 
 
 def kernel_matrix(embeddings: Tensor, *, gamma: float, order: int) -> Tensor:
-    """Returns exp(-2 gamma) sum_{p <= order} (2 gamma)^p / p! (x_i . x_j)^p, [B, B].
+    """Return exp(-2 gamma) sum_{p <= order} (2 gamma)^p / p! (x_i . x_j)^p, [B, B].
 
-    The series of exp(-gamma ||x - y||^2) when all embeddings have the length 1.
+    This is the series of exp(-gamma ||x - y||^2) for embeddings of length 1.
 
     Args:
-        embeddings: [B, D].
-        gamma: Of the kernel.
-        order: Last term.
+        embeddings: Embeddings [B, D].
+        gamma: Factor gamma of the kernel.
+        order: Order of the last term.
     """
     products = embeddings @ embeddings.T
-    # By Horner's rule: 1 + a x (1 + a x / 2 (1 + ...)).
+    # Horner's rule: 1 + a x (1 + a x / 2 (1 + ...)).
     series = torch.ones_like(products)
     for power in range(order, 0, -1):
         series = 1 + 2 * gamma / power * products * series

@@ -1,4 +1,4 @@
-"""DKD and NKD: the label's term of the divergence separated from that of the other classes.
+"""DKD and NKD: separate terms for the label and for the other classes.
 
 Shapes: B images, C classes.
 """
@@ -22,24 +22,25 @@ def dkd(
     beta: float = 2.0,
     temperature: float = 2.0,
 ) -> Tensor:
-    """Decoupled knowledge distillation, nats.
+    """Decoupled knowledge distillation, in nats.
 
     alpha TCKD + beta NCKD, each times T^2 (Zhao et al. 2022, arXiv 2203.08679, equation 7). TCKD is the divergence
-    of (label, all others) as two classes; NCKD that of the softmax over the other classes alone. With alpha 1 and
-    beta (1 - teacher's probability of the label) it would be Hinton's loss.
+    between the two-class distributions (label, all others). NCKD is the divergence of the softmax over the other
+    classes. With alpha = 1 and beta = 1 - the teacher's probability of the label, the sum is Hinton's loss.
 
     Both are computed from logarithms, so that they stay finite where a probability rounds to 0 or 1.
 
     Args:
-        student_logits: [B, C].
-        teacher_logits: [B, C]; no gradient flows to them.
-        targets: int64 [B], or float [B, C] shares of mixed images, of which the largest counts.
-        alpha: Weight of TCKD.
-        beta: Weight of NCKD.
-        temperature: T, above 0.
+        student_logits: Student logits [B, C].
+        teacher_logits: Teacher logits [B, C]; no gradient flows to them.
+        targets: Labels, int64 [B], or the share of each class in mixed images, float [B, C]; the class with the
+            largest share is the label.
+        alpha: Weight of TCKD, at least 0.
+        beta: Weight of NCKD, at least 0.
+        temperature: Temperature T, above 0.
 
     Returns:
-        A scalar of at least 0 (up to rounding). With two classes NCKD is 0.
+        The loss, a scalar of at least 0 (up to rounding). With two classes, NCKD is 0.
 
     Raises:
         TeacherError: The shapes differ.
@@ -61,22 +62,23 @@ def nkd(
     gamma: float = 1.5,
     temperature: float = 1.0,
 ) -> Tensor:
-    """Normalised knowledge distillation, nats.
+    """Normalised knowledge distillation, in nats.
 
-    mean_i (-p_y log q_y - gamma T^2 sum_{j != y} p'_j log q'_j): p and q are the teacher's and the student's
-    probabilities at temperature 1, p' and q' those among the classes other than the label y at temperature T
-    (Yang et al. 2023, arXiv 2303.13005). Both terms are cross-entropies: the least value is not 0, and
-    a student that equals its teacher is still drawn to the label.
+    mean_i (-p_y log q_y - gamma T^2 sum_{j != y} p'_j log q'_j). p and q are the teacher's and the student's
+    probabilities at temperature 1; p' and q' are those among the classes other than the label y, at temperature T
+    (Yang et al. 2023, arXiv 2303.13005). Both terms are cross-entropies: the minimum is not 0, and a student that
+    equals its teacher still has a gradient towards the label.
 
     Args:
-        student_logits: [B, C].
-        teacher_logits: [B, C]; no gradient flows to them.
-        targets: int64 [B], or float [B, C] shares of mixed images, of which the largest counts.
-        gamma: Weight of the other classes.
-        temperature: T, above 0.
+        student_logits: Student logits [B, C].
+        teacher_logits: Teacher logits [B, C]; no gradient flows to them.
+        targets: Labels, int64 [B], or the share of each class in mixed images, float [B, C]; the class with the
+            largest share is the label.
+        gamma: Weight of the term of the other classes.
+        temperature: Temperature T, above 0.
 
     Returns:
-        A scalar of at least 0. With two classes the second term is 0.
+        The loss, a scalar of at least 0. With two classes, the second term is 0.
 
     Raises:
         TeacherError: The shapes differ.
@@ -93,7 +95,7 @@ def nkd(
 
 
 def _decoupled(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns log-probabilities of (label, others), [B, 2], and of each other class among those, [B, C - 1]."""
+    """Return log-probabilities of (label, all others), [B, 2], and of each class among the others, [B, C - 1]."""
     label, others = split_at_label(logits, labels)
     pair = torch.cat([label, others.logsumexp(dim=1, keepdim=True)], dim=1)
     return log_softmax(pair, dim=1), log_softmax(others, dim=1)

@@ -1,4 +1,4 @@
-"""DIST: correlations instead of divergences.
+"""DIST: correlations of probabilities instead of divergences.
 
 Shapes: B images, C classes.
 """
@@ -11,7 +11,7 @@ from torch.nn.functional import softmax
 from nas_distill.losses.functional.numerics import logit_loss, nonzero_length, square_sum
 
 _EPSILON = 1e-8
-"""Added to the product of the lengths, as the authors' code does."""
+"""Constant added to the product of the lengths, as in the authors' code."""
 
 
 @logit_loss
@@ -25,21 +25,21 @@ def dist(
 ) -> Tensor:
     """Relational distillation from a stronger teacher.
 
-    T^2 (beta mean_i (1 - r(row i)) + gamma mean_j (1 - r(column j))), r being Pearson's correlation of student and
-    teacher in softmax(logits / T): over the classes of an image, and over the images of a class (Huang et al. 2022,
-    arXiv 2205.10536; the factor T^2 is that of the authors' code).
+    T^2 (beta mean_i (1 - r(row i)) + gamma mean_j (1 - r(column j))), where r is Pearson's correlation between student
+    and teacher in softmax(logits / T). Rows correlate the classes of an image, columns the images of a class (Huang et
+    al. 2022, arXiv 2205.10536; the factor T^2 is that of the authors' code).
 
-    A row or column that is constant up to rounding has the correlation 0. The columns of a single image are.
+    A row or column that is constant up to rounding has correlation 0. With a single image, all columns are constant.
 
     Args:
-        student_logits: [B, C].
-        teacher_logits: [B, C]; no gradient flows to them.
-        beta: Weight of the classes of an image.
-        gamma: Weight of the images of a class.
-        temperature: T, above 0.
+        student_logits: Student logits [B, C].
+        teacher_logits: Teacher logits [B, C]; no gradient flows to them.
+        beta: Weight of the correlation over the classes of an image.
+        gamma: Weight of the correlation over the images of a class.
+        temperature: Temperature T, above 0.
 
     Returns:
-        A scalar from 0 to 2 T^2 (beta + gamma).
+        The loss, a scalar from 0 to 2 T^2 (beta + gamma).
 
     Raises:
         TeacherError: The shapes differ.
@@ -54,6 +54,7 @@ def dist(
 def _correlation(student: Tensor, teacher: Tensor, *, dim: int) -> Tensor:
     student_rest = student - student.mean(dim, keepdim=True)
     teacher_rest = teacher - teacher.mean(dim, keepdim=True)
-    of_student = nonzero_length(student_rest, square_sum(student.detach(), dim=dim), dim=dim)
-    of_teacher = nonzero_length(teacher_rest, square_sum(teacher, dim=dim), dim=dim)
-    return ((student_rest * teacher_rest).sum(dim, keepdim=True) / (of_student * of_teacher + _EPSILON)).squeeze(dim)
+    student_length = nonzero_length(student_rest, square_sum(student.detach(), dim=dim), dim=dim)
+    teacher_length = nonzero_length(teacher_rest, square_sum(teacher, dim=dim), dim=dim)
+    covariance = (student_rest * teacher_rest).sum(dim, keepdim=True)
+    return (covariance / (student_length * teacher_length + _EPSILON)).squeeze(dim)

@@ -1,4 +1,4 @@
-"""Similarity-preserving distillation: which images of a batch resemble one another.
+"""Similarity-preserving distillation: compares the similarities between the images of a batch.
 
 Shapes: B images.
 """
@@ -14,18 +14,18 @@ from nas_distill.losses.functional.numerics import divide_by_largest, feature_lo
 def sp(student: Tensor, teacher: Tensor) -> Tensor:
     """Similarity-preserving distillation.
 
-    ||G(s) - G(t)||^2 / B^2, Frobenius; G(x) = X X^T with rows of Euclidean length 1, X being the flattened features
-    (Tung and Mori 2019, arXiv 1907.09682). Widths of student and teacher may differ.
+    ||G(s) - G(t)||^2 / B^2 with Frobenius norms. G(x) = X X^T with rows scaled to length 1, where X are the flattened
+    features (Tung and Mori 2019, arXiv 1907.09682). The widths of student and teacher may differ.
 
     Args:
-        student: [B, ...], the paper's last feature map or an embedding.
-        teacher: [B, ...]; no gradient flows to it.
+        student: Student features [B, ...]: the last feature map, as in the paper, or an embedding.
+        teacher: Teacher features [B, ...]; no gradient flows to them.
 
     Returns:
-        A scalar of at least 0; 0 for a single image.
+        The loss, a scalar of at least 0; 0 for a single image.
 
     Raises:
-        TeacherError: The features are not of the same images.
+        TeacherError: Student and teacher have different numbers of images.
     """
     return (_similarities(student) - _similarities(teacher)).square().sum() / len(student) ** 2
 

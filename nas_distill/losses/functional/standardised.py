@@ -1,4 +1,4 @@
-"""Logit standardisation: any logit loss of z-scores instead of logits.
+"""Logit standardisation: z-scores as the input of any loss of logits.
 
 Shapes: B images, C classes.
 """
@@ -12,20 +12,20 @@ from torch import Tensor
 from nas_distill.losses.functional.numerics import at_least_float32, nonzero_length, square_sum
 
 _EPSILON = 1e-7
-"""Added to the standard deviation, as the authors' code does."""
+"""Constant added to the standard deviation, as in the authors' code."""
 
 
 def standardise(logits: Tensor) -> Tensor:
-    """Returns the z-score of each row: (x - mean) / (standard deviation + 1e-7).
+    """Return the z-score of each row: (x - mean) / (standard deviation + 1e-7).
 
-    (Sun et al. 2024, arXiv 2403.01427; the deviation is that of a sample, over C - 1, as in the authors' code.) A row
-    that is constant up to rounding is centred alone.
+    Sun et al. 2024, arXiv 2403.01427. The standard deviation divides by C - 1, as in the authors' code. A row that is
+    constant up to rounding is centred but not scaled.
 
     Args:
-        logits: [B, C].
+        logits: Logits [B, C].
 
     Returns:
-        [B, C] in float32 or better.
+        z-scores [B, C] in float32 or better.
     """
     logits = at_least_float32(logits)
     rest = logits - logits.mean(dim=1, keepdim=True)

@@ -1,4 +1,4 @@
-"""WSLD: soft labels weighted image by image.
+"""WSLD: soft labels with one weight per image.
 
 Shapes: B images, C classes.
 """
@@ -12,25 +12,25 @@ from torch.nn.functional import cross_entropy, log_softmax, softmax
 from nas_distill.losses.functional.numerics import logit_loss, targets_like
 
 _EPSILON = 1e-7
-"""Added to the teacher's loss, as the authors' code does."""
+"""Constant added to the teacher's cross-entropy, as in the authors' code."""
 
 
 @logit_loss
 def wsld(student_logits: Tensor, teacher_logits: Tensor, targets: Tensor, *, temperature: float = 4.0) -> Tensor:
-    """Weighted soft-label distillation, nats.
+    """Weighted soft-label distillation, in nats.
 
-    T^2 mean_i w_i H(softmax(t_i / T), softmax(s_i / T)) with w_i = 1 - exp(-CE(s_i, y_i) / CE(t_i, y_i)), a constant
-    to the gradient: images that the student already answers better than the teacher count less (Zhou et al. 2021,
-    arXiv 2102.00650). H is a cross-entropy: the least value is not 0.
+    T^2 mean_i w_i H(softmax(t_i / T), softmax(s_i / T)) with w_i = 1 - exp(-CE(s_i, y_i) / CE(t_i, y_i)). No gradient
+    flows through w_i. Images on which the student already has a lower cross-entropy than the teacher count less (Zhou
+    et al. 2021, arXiv 2102.00650). H is a cross-entropy, so the minimum is not 0.
 
     Args:
-        student_logits: [B, C].
-        teacher_logits: [B, C]; no gradient flows to them.
-        targets: int64 [B], or float [B, C] shares of mixed images, with which both CE are taken.
-        temperature: T, above 0.
+        student_logits: Student logits [B, C].
+        teacher_logits: Teacher logits [B, C]; no gradient flows to them.
+        targets: Labels, int64 [B], or the share of each class in mixed images, float [B, C].
+        temperature: Temperature T, above 0.
 
     Returns:
-        A scalar of at least 0; the paper's alpha is the weight of this term.
+        The loss, a scalar of at least 0. The paper's alpha is its weight in the sum of losses.
 
     Raises:
         TeacherError: The shapes differ.

@@ -1,4 +1,4 @@
-"""How this project answers each record of the originals: the function, or the recipe, that should give its number."""
+"""Our value for each record of the original authors' code: the function, or the recipe, that must reproduce it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from nas_distill.models.teacher_head import Projector
 from nas_distill.records import Recipe
 from tests.losses.reference import Record, fill, labels
 
-Answer = Callable[[Record, Tensor, Tensor], Tensor]
+Value = Callable[[Record, Tensor, Tensor], Tensor]
 
 
 def temperature_of(record: Record) -> float:
@@ -38,7 +38,7 @@ def temperature_of(record: Record) -> float:
 
 
 def _term(name: str, record: Record, student: Tensor, teacher: Tensor, **given: float) -> Tensor:
-    """What a loss of the registry answers, before weighting."""
+    """Return the value of a registered loss before weighting."""
     entry = LOSSES.get(name)
     value: Tensor = LossTerm(entry, entry.resolve(given))(student, teacher, labels(record.input))
     return value
@@ -71,7 +71,7 @@ def _wsld(record: Record, student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _with_labels(record: Record, student: Tensor, teacher: Tensor, label: float, **losses: dict[str, float]) -> Tensor:
-    """What a recipe answers: the whole weighted sum."""
+    """Return the weighted sum of a recipe, the cross-entropy with the labels included."""
     loss = DistillationLoss(Recipe(losses=losses, label_weight=label))
     total: Tensor = loss(ModelOutputs(student), ModelOutputs(teacher), labels(record.input))["total"]
     return total
@@ -92,7 +92,7 @@ def _torchdistill(record: Record, student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _takd(record: Record, student: Tensor, teacher: Tensor) -> Tensor:
-    """TAKD's own scale: its KL is averaged over classes too."""
+    """Return the loss in the scale of TAKD, whose KL is averaged over classes too."""
     weight = record.hyper["lambda_"] / student.shape[1]
     label = 1 - record.hyper["lambda_"]
     return _with_labels(record, student, teacher, label, kd={"weight": weight, "temperature": record.hyper["T"]})
@@ -103,11 +103,11 @@ def _wsld_original(record: Record, student: Tensor, teacher: Tensor) -> Tensor:
     return _with_labels(record, student, teacher, 1.0, wsld=term)
 
 
-def _mlkd(part: Callable[[Tensor, Tensor], Tensor]) -> Answer:
-    def answer(record: Record, student: Tensor, teacher: Tensor) -> Tensor:
+def _mlkd(part: Callable[[Tensor, Tensor], Tensor]) -> Value:
+    def value(record: Record, student: Tensor, teacher: Tensor) -> Tensor:
         return part(*((values / record.hyper["T"]).softmax(dim=1) for values in (student, teacher)))
 
-    return answer
+    return value
 
 
 def _learned(loss: LearnedLoss, student: Tensor, teacher: Tensor) -> Tensor:
@@ -131,44 +131,44 @@ def _variational(record: Record, student: Tensor, teacher: Tensor) -> Tensor:
     hyper = record.hyper
     options = {"hidden": hyper["mid"], "variance": hyper["init_pred_var"], "floor": hyper["eps"]}
     regressor = VariationalRegressor(student.shape[1:], teacher.shape[1:], **options).double()
-    # The constructor rounds its start to float32; the original was run in float64.
+    # The constructor rounds the initial variance to float32; the original ran in float64.
     rest = torch.full((teacher.shape[1],), hyper["init_pred_var"] - hyper["eps"], dtype=torch.float64)
     with torch.no_grad():
         regressor.log_scale.copy_(rest.expm1().log())
     return _learned(regressor, student, teacher)
 
 
-def _at(*, squared: bool) -> Answer:
-    def answer(record: Record, student: Tensor, teacher: Tensor) -> Tensor:
+def _at(*, squared: bool) -> Value:
+    def value(record: Record, student: Tensor, teacher: Tensor) -> Tensor:
         return at(student, teacher, power=record.hyper.get("p", 2), squared=float(squared))
 
-    return answer
+    return value
 
 
-def _rkd(*names: str) -> Answer:
-    def answer(record: Record, student: Tensor, teacher: Tensor) -> Tensor:
+def _rkd(*names: str) -> Value:
+    def value(record: Record, student: Tensor, teacher: Tensor) -> Tensor:
         distance, angle = (record.hyper.get(name, float(name == "on")) for name in names)
         return rkd(student, teacher, distance=distance, angle=angle)
 
-    return answer
+    return value
 
 
 def _kernel(record: Record, student: Tensor, teacher: Tensor) -> Tensor:
-    """The original's distance of kernel matrices, from our kernel."""
+    """Return the original's distance between kernel matrices, computed from our kernel."""
     options: dict[str, Any] = {"gamma": record.hyper["kernel"]["gamma"], "order": record.hyper["kernel"]["max_p"]}
     difference = kernel_matrix(student, **options) - kernel_matrix(teacher, **options)
     return difference.square().sum().sqrt() / len(student) ** 2
 
 
-def _plain(function: Callable[[Tensor, Tensor], Tensor]) -> Answer:
-    def answer(record: Record, student: Tensor, teacher: Tensor) -> Tensor:
+def _plain(function: Callable[[Tensor, Tensor], Tensor]) -> Value:
+    def value(record: Record, student: Tensor, teacher: Tensor) -> Tensor:
         del record
         return function(student, teacher)
 
-    return answer
+    return value
 
 
-ANSWERS: dict[str, Answer] = {
+OUR_VALUES: dict[str, Value] = {
     "kd.mdistiller": _kd,
     "kd.repdistiller": _kd,
     "kd.simkd": _kd,
