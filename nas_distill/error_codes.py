@@ -10,7 +10,39 @@ from types import MappingProxyType
 
 _CONFIG: dict[str, str] = {}
 
-_DATA: dict[str, str] = {}
+_DATA: dict[str, str] = {
+    "data.ambiguous_columns": "A Hugging Face data set does not have exactly one image column and one label column.",
+    "data.ambiguous_split_folders": "Two folders hold the same split, such as val/ and validation/.",
+    "data.changed": "The images or data settings differ from those that the run directory was prepared from.",
+    "data.class_too_small_to_split": "A class has too few images to be in both parts of a split.",
+    "data.class_without_images": "A class has no training image.",
+    "data.classes_differ_between_splits": "Two splits of a folder have different class folders.",
+    "data.damaged_cache": "A file of cached decoded images is missing, damaged or of another shape.",
+    "data.damaged_splits": "The file split.npz is missing or damaged.",
+    "data.label_out_of_range": "A label is not the number of a class.",
+    "data.limit_below_classes": "A limit on the number of images is below the number of classes.",
+    "data.missing_package": "The image source needs a Python package that is not installed.",
+    "data.missing_root": "The image source is read from a folder, but data.root is not set.",
+    "data.no_class_folders": "A folder of images has no class folders.",
+    "data.no_disk_space": "The disk has no room for the decoded images.",
+    "data.no_folder": "The folder of images does not exist or is a file.",
+    "data.no_train_folder": "A folder has validation or test images but no training images.",
+    "data.no_train_split": "A data set has no labelled training split.",
+    "data.not_square": "The images are not square and data.image_size is not set.",
+    "data.single_class": "The images have fewer than two classes.",
+    "data.size_mismatch": "The images differ in size and data.image_size is not set.",
+    "data.source_not_opened": "timm cannot open the data set, for example because its files are missing.",
+    "data.split_without_images": "The folder of a split contains no images.",
+    "data.too_few_images_for_folds": "A class has fewer training images than there are folds.",
+    "data.too_few_images_to_split": "A part of a split would have fewer images than there are classes.",
+    "data.unknown_source": "The image source has an unknown kind.",
+    "data.unknown_torchvision_name": "The name is not a torchvision data set that timm can open.",
+    "data.unreadable_folder": "A folder or file of images cannot be listed.",
+    "data.unreadable_image": "An image file is damaged or has an unknown format.",
+    "data.unsupported_pixels": "An image has 32-bit pixels, which have no fixed range.",
+    "data.use_folder_source": "The images should be given as folder:PATH.",
+    "data.views_padding_too_large": "views.crop_padding is not below the image size.",
+}
 
 _KNOWLEDGE: dict[str, str] = {}
 

@@ -1,5 +1,5 @@
-"""The images: where they come from, how they are split, kept, read in batches and augmented.
+"""Image data: sources, splits, decoded-image cache, batches and augmented views.
 
-`prepare_data` runs once per run directory; `open_split` is what evaluation reads; `view_batches` is what training and
-the teacher's stored answers read: augmentations that teacher and students share.
+`prepare.prepare_data` writes the data files of a run directory once. `splits.open_split` opens a split for evaluation.
+`views.batches.view_batches` yields the augmented views that teacher and students share.
 """

@@ -1,4 +1,4 @@
-"""`DataManifest`: what the images of a run are; `data.json` of a run directory."""
+"""`DataManifest`: description of a run's images, stored as `data.json` in the run directory."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
 class SplitSettings(Record):
-    """What decided the splits; the fields are those of `DataConfig`.
+    """Settings that determine the splits; a subset of the fields of `DataConfig`.
 
     Attributes:
-        validation_fraction: Share of the training images held out when the source has no validation split.
-        test_fraction: Share of the images set aside when the source has no test split.
+        validation_fraction: Fraction of the training images used for validation if the source has no validation split.
+        test_fraction: Fraction of the training images used for testing if the source has no test split.
         split_seed: Seed of the splits.
-        max_train_images: Stratified cap on the training split.
-        max_validation_images: Stratified cap on the validation split.
+        max_train_images: Maximum size of the training split (stratified subsample); None for no limit.
+        max_validation_images: Maximum size of the validation split (stratified subsample); None for no limit.
     """
 
     validation_fraction: float
@@ -32,7 +32,7 @@ class SplitSettings(Record):
 
     @classmethod
     def from_config(cls, config: DataConfig) -> Self:
-        """Returns the settings in `config`."""
+        """Return the split settings of `config`."""
         return cls(
             validation_fraction=config.validation_fraction,
             test_fraction=config.test_fraction,
@@ -43,26 +43,27 @@ class SplitSettings(Record):
 
 
 class DataManifest(Record):
-    """What the images of a run are.
+    """Description of a run's images.
 
     Attributes:
-        schema_version: Of this record on disk.
-        source: As the user named it.
-        class_names: In the order of the labels, 0 to K-1.
-        image_size: Height and width, pixels.
+        schema_version: Version of the file format.
+        source: Image source, as given in `data.source`.
+        class_names: Names of the K classes, in the order of the labels.
+        image_size: Height and width of the decoded images, pixels.
         channels: 1 (grey) or 3 (RGB).
-        resize: Whether images of other sizes are brought to `image_size`.
-        num_train: Images in the training split.
-        num_validation: Images in the validation split.
-        num_test: Images in the test split.
-        mean: Per channel, over the training split, 0 to 1. Over the memory budget, over a fixed sample of it.
-        std: Likewise; at least 1/255, so that a constant channel can be divided by it.
-        images_cached: Whether the decoded training and validation images are kept in `images/`.
-        splits: What decided the splits.
-        content_id: Digest of the source's images and labels, whatever the splits: for folders of the files'
-            names, sizes and labels, for `digits` of the pixels, for others of name, labels and counts.
-        data_id: Digest of content, classes, splits, image size and channels: equal exactly when two runs see
-            the same images in the same roles.
+        resize: Whether images of other sizes are resized to `image_size`.
+        num_train: Number of training images.
+        num_validation: Number of validation images.
+        num_test: Number of test images.
+        mean: Mean per channel over the training images, 0 to 1; over a fixed sample of them if `images_cached` is off.
+        std: Standard deviation per channel over the same images, at least 1/255 so that it can be divided by.
+        images_cached: Whether the decoded training and validation images are cached in `images/`.
+        splits: Settings that determine the splits.
+        content_id: Digest of the source's images and labels, independent of the splits. Computed from file names, file
+            sizes and labels for `folder:`, from pixels and labels for `digits`, and from the name, the labels and the
+            split sizes for timm data sets.
+        data_id: Digest of content, classes, splits, image size and channels. Two runs have the same `data_id` exactly
+            if they use the same images in the same splits.
     """
 
     schema_version: Literal[1] = 1
@@ -89,14 +90,14 @@ class DataManifest(Record):
 
     @property
     def num_classes(self) -> int:
-        """Number of classes, K."""
+        """Number of classes K."""
         return len(self.class_names)
 
     @property
     def images_per_class(self) -> float:
-        """Training images of a class, on average."""
+        """Average number of training images per class."""
         return self.num_train / len(self.class_names)
 
     def num_images(self, name: SplitName) -> int:
-        """Returns the number of images in the split `name`."""
+        """Return the number of images in split `name`."""
         return {"train": self.num_train, "validation": self.num_validation, "test": self.num_test}[name]

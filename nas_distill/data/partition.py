@@ -1,4 +1,4 @@
-"""Which image plays which role: deterministic stratified splits, and their file."""
+"""Assign every image to the training, validation or test split, and store the assignment in `split.npz`."""
 
 from __future__ import annotations
 
@@ -9,22 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nas_distill.data.manifest import SPLIT_NAMES, SplitName, SplitSettings
+from nas_distill.data.stratified import Indices, split_off, subsample
 from nas_distill.errors import DataError, RunError
 from nas_distill.run_directory.files import write_atomic
 
-Indices = NDArray[np.int64]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Split:
-    """One split of a source.
+class SplitIndices:
+    """The images of one split.
 
     Attributes:
-        indices: int64 [N], ascending positions in the source.
-        labels: int64 [N], their labels.
+        indices: Positions in the source, int64 [N], ascending.
+        labels: Class labels, int64 [N].
     """
 
     indices: Indices
@@ -33,30 +31,27 @@ class Split:
 
 def partition(
     labels: Indices, native_splits: Mapping[SplitName, range], class_names: tuple[str, ...], settings: SplitSettings
-) -> dict[SplitName, Split]:
-    """Returns the three splits.
+) -> dict[SplitName, SplitIndices]:
+    """Return the three splits.
 
-    What the source offers as validation or test keeps that role; what it does not offer is taken from its
-    training images, stratified by class: the test split first, then the validation split.
+    The source's own validation and test splits are used as they are. A missing split is taken from the training
+    images, stratified by class: first the test split, then the validation split.
 
     Args:
-        labels: int64 [N], of all images of the source.
-        native_splits: Positions of the images that the source itself files under a split; "train" at least.
-        class_names: In the order of the labels.
-        settings: What decides the splits.
+        labels: Labels of all images of the source, int64 [N].
+        native_splits: Positions of the images in each of the source's own splits; contains "train".
+        class_names: Class names in the order of the labels.
+        settings: Fractions, size limits and seed.
 
     Raises:
-        DataError: A class has too few images, or a cap is below the number of classes.
+        DataError: A class has too few images, or a size limit is below the number of classes.
     """
     chosen: dict[SplitName, Indices] = {name: np.asarray(positions) for name, positions in native_splits.items()}
     _check_every_class(labels[chosen["train"]], class_names)
-    fractions: dict[SplitName, float] = {
-        "test": settings.test_fraction,
-        "validation": settings.validation_fraction,
-    }
+    fractions: dict[SplitName, float] = {"test": settings.test_fraction, "validation": settings.validation_fraction}
     for name, fraction in fractions.items():
         if name not in chosen:
-            chosen["train"], chosen[name] = _set_aside(
+            chosen["train"], chosen[name] = _split_off_fraction(
                 chosen["train"],
                 labels,
                 class_names,
@@ -64,93 +59,92 @@ def partition(
                 field=f"data.{name}_fraction",
                 seed=settings.split_seed,
             )
-    caps: dict[SplitName, int | None] = {
+    limits: dict[SplitName, int | None] = {
         "train": settings.max_train_images,
         "validation": settings.max_validation_images,
     }
-    for name, cap in caps.items():
-        if cap is not None and cap < len(chosen[name]):
-            chosen[name] = _capped(chosen[name], labels, cap, f"data.max_{name}_images", settings.split_seed)
+    for name, limit in limits.items():
+        if limit is not None and limit < len(chosen[name]):
+            num_classes = len(np.unique(labels[chosen[name]]))
+            if limit < num_classes:
+                raise DataError(
+                    f"{limit} is below the number of classes; use at least {num_classes}",
+                    code="data.limit_below_classes",
+                    field=f"data.max_{name}_images",
+                )
+            chosen[name] = subsample(chosen[name], labels, limit, settings.split_seed)
     ordered = {name: np.sort(chosen[name]).astype(np.int64) for name in SPLIT_NAMES}
-    return {name: Split(indices=indices, labels=labels[indices]) for name, indices in ordered.items()}
+    return {name: SplitIndices(indices=indices, labels=labels[indices]) for name, indices in ordered.items()}
 
 
-def _set_aside(
+def _split_off_fraction(
     pool: Indices, labels: Indices, class_names: tuple[str, ...], *, fraction: float, field: str, seed: int
 ) -> tuple[Indices, Indices]:
-    """Returns `pool` without, and with only, a stratified share of it; both hold every class."""
-    aside = math.ceil(fraction * len(pool))
-    if min(aside, len(pool) - aside) < len(class_names):
+    """Split `pool` into a remainder and a stratified sample that both contain every class."""
+    size = math.ceil(fraction * len(pool))
+    if min(size, len(pool) - size) < len(class_names):
         raise DataError(
-            f"{field}: {fraction:g} of {len(pool)} images sets {aside} aside and keeps {len(pool) - aside}; "
-            f"both need one of each of the {len(class_names)} classes; add images or change the fraction"
+            f"{fraction:g} of {len(pool)} images splits off {size} and leaves {len(pool) - size}; both parts need at "
+            f"least one image of each of the {len(class_names)} classes; add images or change the fraction",
+            code="data.too_few_images_to_split",
+            field=field,
         )
     counts = np.bincount(labels[pool], minlength=len(class_names))
-    if counts.min() < 2:
-        _reject_small_class(counts, class_names, field, fraction)
-    from sklearn.model_selection import train_test_split  # a second of importing that no worker needs
-
-    kept, held = train_test_split(pool, test_size=aside, stratify=labels[pool], random_state=seed % 2**32)
-    for part in (kept, held):
-        if np.bincount(labels[part], minlength=len(class_names)).min() == 0:
-            _reject_small_class(counts, class_names, field, fraction)
-    return kept, held
-
-
-def _reject_small_class(counts: Indices, class_names: tuple[str, ...], field: str, fraction: float) -> None:
+    if counts.min() >= 2:
+        remainder, sample = split_off(pool, labels[pool], size, seed)
+        if all(np.bincount(labels[part], minlength=len(class_names)).min() > 0 for part in (remainder, sample)):
+            return remainder, sample
     smallest = int(counts.argmin())
     raise DataError(
-        f"{field}: class '{class_names[smallest]}' has too few images left ({counts[smallest]}) to set "
-        f"{fraction:g} of them aside and keep some; add images of it or change the fraction"
+        f"class '{class_names[smallest]}' has too few images ({counts[smallest]}) to split off {fraction:g} of them; "
+        "add images of this class or change the fraction",
+        code="data.class_too_small_to_split",
+        field=field,
     )
-
-
-def _capped(pool: Indices, labels: Indices, cap: int, field: str, seed: int) -> Indices:
-    """Returns `cap` images of `pool` with its class shares, each class at least once."""
-    generator = np.random.default_rng(seed)
-    shuffled = generator.permutation(pool)
-    classes, members, counts = np.unique(labels[shuffled], return_inverse=True, return_counts=True)
-    if cap < len(classes):
-        raise DataError(f"{field}: {cap} is below the number of classes, {len(classes)}; give at least {len(classes)}")
-    by_class = np.argsort(members, kind="stable")
-    rank = np.empty(len(pool), dtype=np.int64)
-    rank[by_class] = np.arange(len(pool)) - np.repeat(np.cumsum(counts) - counts, counts)
-    # Ordered by the share of its class that each image stands at, any prefix is stratified.
-    position = np.where(rank == 0, 0.0, (rank + 0.5) / counts[members])
-    taken: Indices = shuffled[np.argsort(position, kind="stable")[:cap]]
-    return taken
 
 
 def _check_every_class(labels: Indices, class_names: tuple[str, ...]) -> None:
     counts = np.bincount(labels, minlength=len(class_names))
     if counts.min() == 0:
         names = ", ".join(f"'{class_names[label]}'" for label in np.flatnonzero(counts == 0)[:5])
-        raise DataError(f"class {names} has no training image; add some or remove the class")
+        raise DataError(
+            f"no training image of class {names}; add images or remove the class",
+            code="data.class_without_images",
+            field="data.source",
+        )
 
 
-def write_splits(path: Path, splits: Mapping[SplitName, Split]) -> None:
-    """Writes the splits to the `.npz` file `path`, atomically."""
+def write_splits(path: Path, splits: Mapping[SplitName, SplitIndices]) -> None:
+    """Write the splits to the `.npz` file `path`, atomically.
+
+    Raises:
+        RunError: The file cannot be written.
+    """
     arrays: dict[str, Indices] = {}
     for name, split in splits.items():
         arrays[name] = split.indices
         arrays[f"{name}_labels"] = split.labels
 
     def write(temporary: Path) -> None:
-        # Through a stream: given a path, NumPy would add ".npz" to the temporary name.
+        # Through a stream: given a path, NumPy would append ".npz" to the temporary name.
         with temporary.open("wb") as stream:
             np.savez(stream, allow_pickle=False, **arrays)
 
     write_atomic(path, write)
 
 
-def read_splits(path: Path) -> dict[SplitName, Split]:
-    """Returns the splits in the `.npz` file `path`.
+def read_splits(path: Path) -> dict[SplitName, SplitIndices]:
+    """Return the splits in the `.npz` file `path`.
 
     Raises:
         RunError: The file is missing or damaged.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return {name: Split(indices=arrays[name], labels=arrays[f"{name}_labels"]) for name in SPLIT_NAMES}
+            return {name: SplitIndices(indices=arrays[name], labels=arrays[f"{name}_labels"]) for name in SPLIT_NAMES}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise RunError(f"{path}: is no readable split file ({error}); restore it or start a new run") from error
+        raise RunError(
+            f"cannot be read as a split file ({error}); delete it and resume the search to write it again",
+            code="data.damaged_splits",
+            field=str(path),
+        ) from error

@@ -1,4 +1,4 @@
-"""`prepare_data`: from a source to a run directory's `data.json`, `split.npz` and `images/`."""
+"""`prepare_data`: write `data.json`, `split.npz` and `images/` of a run directory from an image source."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nas_distill.data.image_cache import (
 )
 from nas_distill.data.manifest import SPLIT_NAMES, DataManifest, SplitName, SplitSettings
 from nas_distill.data.parallel_decode import ParallelDecoder, PixelMoments
-from nas_distill.data.partition import Split, partition, read_splits, write_splits
+from nas_distill.data.partition import SplitIndices, partition, read_splits, write_splits
 from nas_distill.data.pixels import PixelFormat
 from nas_distill.data.sources import ImageSource, open_source
 from nas_distill.data.sources.base import content_digest
@@ -29,63 +29,63 @@ from nas_distill.errors import RunError
 from nas_distill.run_directory.files import read_record, write_record
 from nas_distill.run_directory.layout import RunDirectory
 
-_SAMPLED_IMAGES = 10_000
+_STATISTICS_SAMPLE = 10_000
+"""Images from which mean and standard deviation are estimated if the training images are not cached."""
 
-Splits = Mapping[SplitName, Split]
+Splits = Mapping[SplitName, SplitIndices]
 
 
 def prepare_data(config: DataConfig, folder: Path, progress: Progress) -> DataManifest:
-    """Makes the splits of `config`'s images and keeps the decoded images where they fit the memory budget.
+    """Split the images of `config` and cache the decoded images if they fit the memory budget.
 
-    Writes `split.npz` (indices and labels of the three splits), `images/train.npy`, `images/validation.npy`
-    and, last, `data.json`. What is there already is checked and kept; what is lost of it is made again. Test
-    images are never decoded here.
+    Writes `split.npz` (indices and labels of the three splits), `images/train.npy`, `images/validation.npy` and, last,
+    `data.json`. In a prepared folder, existing files are checked and missing ones are written again. Test images are
+    not decoded here.
 
     Args:
-        config: The images.
-        folder: The run directory.
-        progress: Told about decoding.
+        config: Image source and split settings.
+        folder: Run directory.
+        progress: Receives events and the number of decoded images.
+
+    Returns:
+        The manifest in `data.json`.
 
     Raises:
-        DataError: The images cannot be read or do not suit the request.
-        RunError: The folder holds other data, or cannot be written.
+        DataError: The images cannot be read, or do not allow these settings.
+        RunError: The folder was prepared from other data, or cannot be written.
     """
     source = open_source(config)
-    reader = ParallelDecoder(source=source, progress=progress)
+    decoder = ParallelDecoder(source=source, progress=progress)
     run = RunDirectory(folder)
     if run.data_manifest.exists():
-        manifest = read_record(run.data_manifest, DataManifest)
-        splits = _restored_splits(manifest, config, source, run)
-        if manifest.images_cached and not is_cache_complete(folder, manifest):
-            _cache_images(reader, splits, stored_format(manifest), folder)
-        return manifest
+        return _restore(config, run, decoder)
     splits = partition(source.labels, source.native_splits, source.class_names, SplitSettings.from_config(config))
-    looked_at = np.concatenate([splits[name].indices for name in CACHED_SPLITS])
-    pixels = reader.find_format(looked_at, image_size=config.image_size, channels=config.channels)
+    inspected = np.concatenate([splits[name].indices for name in CACHED_SPLITS])
+    pixel_format = decoder.find_format(inspected, image_size=config.image_size, channels=config.channels)
     budget = default_memory_budget(folder) if config.memory_budget_mib is None else config.memory_budget_mib * 2**20
-    images_cached = _num_bytes(splits, pixels) <= budget
+    images_cached = _num_bytes(splits, pixel_format) <= budget
     write_splits(run.split, splits)
     if images_cached:
-        moments = _cache_images(reader, splits, pixels, folder)
+        moments = _cache_images(decoder, splits, pixel_format, folder)
     else:
-        moments = _sampled_moments(reader, splits["train"], pixels)
-    manifest = _describe(config, source, splits, pixels, moments, images_cached=images_cached)
+        moments = _estimate_moments(decoder, splits["train"], pixel_format)
+    manifest = _make_manifest(config, source, splits, pixel_format, moments, images_cached=images_cached)
     write_record(run.data_manifest, manifest)
     progress.event("data", _summary(manifest))
     return manifest
 
 
 def cache_test_images(config: DataConfig, folder: Path, progress: Progress) -> None:
-    """Decodes the test images into `images/test.npy`, where the others are kept decoded too and it is not done yet.
+    """Decode the test images into `images/test.npy` if the other splits are cached and this one is not.
 
     Args:
-        config: As `prepare_data` was given it.
-        folder: Prepared.
-        progress: Told about decoding.
+        config: Data settings, as given to `prepare_data`.
+        folder: Prepared run directory.
+        progress: Receives the number of decoded images.
 
     Raises:
         DataError: An image cannot be read.
-        RunError: The source has changed since, or the file system refuses.
+        RunError: The source has changed since `prepare_data`, or the folder cannot be written.
     """
     run = RunDirectory(folder)
     manifest = read_record(run.data_manifest, DataManifest)
@@ -94,65 +94,101 @@ def cache_test_images(config: DataConfig, folder: Path, progress: Progress) -> N
         return
     source = open_source(config)
     check_content(manifest, source, folder)
-    indices = read_splits(run.split)["test"].indices
-    images = ParallelDecoder(source=source, progress=progress).decode(
-        indices, stored_format(manifest), "decoding test images"
-    )
     check_disk_space(folder, math.prod(shape))
-    write_images(path, images, shape)
+    indices = read_splits(run.split)["test"].indices
+    decoder = ParallelDecoder(source=source, progress=progress)
+    write_images(path, decoder.decode(indices, pixel_format_of(manifest), "decoding test images"), shape)
 
 
-def stored_format(manifest: DataManifest) -> PixelFormat:
-    """Returns the shape that the images of `manifest` are brought to."""
+def pixel_format_of(manifest: DataManifest) -> PixelFormat:
+    """Return the size and channels of the decoded images of `manifest`."""
     return PixelFormat(image_size=manifest.image_size, channels=manifest.channels, resize=manifest.resize)
 
 
 def check_content(manifest: DataManifest, source: ImageSource, folder: Path) -> None:
-    """Checks that `source` still holds the images that `folder` was prepared from.
+    """Check that `source` still contains the images that `folder` was prepared from.
 
     Raises:
-        RunError: It does not.
+        RunError: Class names, or the names, sizes or labels of the images, have changed.
     """
     if source.class_names != manifest.class_names:
-        raise _other_data(folder, "classes", ", ".join(manifest.class_names), ", ".join(source.class_names))
+        stored, found = (", ".join(names) for names in (manifest.class_names, source.class_names))
+        raise _changed(folder, "data.source", "the classes", stored, found)
     if source.content_id != manifest.content_id:
-        raise _other_data(folder, "content (names, sizes and labels)", manifest.content_id, source.content_id)
+        what = "the digest of the images and labels"
+        raise _changed(folder, "data.source", what, manifest.content_id, source.content_id)
 
 
-def _cache_images(reader: ParallelDecoder, splits: Splits, pixels: PixelFormat, folder: Path) -> PixelMoments:
-    """Writes the decoded images; returns the moments of the training images.
+def _restore(config: DataConfig, run: RunDirectory, decoder: ParallelDecoder) -> DataManifest:
+    """Return the manifest of a prepared folder after checking it against `config`, and write lost files again."""
+    source = decoder.source
+    manifest = read_record(run.data_manifest, DataManifest)
+    check_content(manifest, source, run.path)
+    _check_settings(manifest, config, run.path)
+    is_lost = not run.split.exists()
+    if is_lost:
+        splits = partition(source.labels, source.native_splits, source.class_names, manifest.splits)
+    else:
+        splits = read_splits(run.split)
+    # Also detects an edited split file, and a scikit-learn version that splits differently.
+    data_id = _data_id(source, splits, manifest.image_size, manifest.channels)
+    if data_id != manifest.data_id:
+        raise _changed(run.path, str(run.split), "the digest of the images and splits", manifest.data_id, data_id)
+    if is_lost:
+        write_splits(run.split, splits)
+    if manifest.images_cached and not is_cache_complete(run.path, manifest):
+        _cache_images(decoder, splits, pixel_format_of(manifest), run.path)
+    return manifest
+
+
+def _check_settings(manifest: DataManifest, config: DataConfig, folder: Path) -> None:
+    """Check that `config` asks for the splits, size and channels of `manifest`."""
+    requested = SplitSettings.from_config(config)
+    for name in SplitSettings.model_fields:
+        if getattr(requested, name) != getattr(manifest.splits, name):
+            stored, found = getattr(manifest.splits, name), getattr(requested, name)
+            raise _changed(folder, f"data.{name}", "the value", stored, found)
+    for name in ("image_size", "channels"):
+        if getattr(config, name) not in {None, getattr(manifest, name)}:
+            raise _changed(folder, f"data.{name}", "the value", getattr(manifest, name), getattr(config, name))
+
+
+def _cache_images(decoder: ParallelDecoder, splits: Splits, pixel_format: PixelFormat, folder: Path) -> PixelMoments:
+    """Write the decoded images of `CACHED_SPLITS` and return the pixel moments of the training images.
 
     Raises:
         RunError: The disk has no room for them.
     """
-    check_disk_space(folder, _num_bytes(splits, pixels))
+    check_disk_space(folder, _num_bytes(splits, pixel_format))
     moments = {name: PixelMoments() for name in CACHED_SPLITS}
     for name in CACHED_SPLITS:
         indices = splits[name].indices
-        images = reader.decode(indices, pixels, f"decoding {name} images")
-        shape = (len(indices), pixels.channels, pixels.image_size, pixels.image_size)
-        write_images(images_path(folder, name), moments[name].watch(images), shape)
+        images = decoder.decode(indices, pixel_format, f"decoding {name} images")
+        shape = (len(indices), pixel_format.channels, pixel_format.image_size, pixel_format.image_size)
+        write_images(images_path(folder, name), moments[name].observe(images), shape)
     return moments["train"]
 
 
-def _num_bytes(splits: Splits, pixels: PixelFormat) -> int:
-    return sum(len(splits[name].indices) for name in CACHED_SPLITS) * pixels.channels * pixels.image_size**2
+def _num_bytes(splits: Splits, pixel_format: PixelFormat) -> int:
+    num_images = sum(len(splits[name].indices) for name in CACHED_SPLITS)
+    return num_images * pixel_format.channels * pixel_format.image_size**2
 
 
-def _sampled_moments(reader: ParallelDecoder, train: Split, pixels: PixelFormat) -> PixelMoments:
-    size = min(_SAMPLED_IMAGES, len(train.indices))
+def _estimate_moments(decoder: ParallelDecoder, train: SplitIndices, pixel_format: PixelFormat) -> PixelMoments:
+    """Return the pixel moments of a fixed random sample of the training images."""
+    size = min(_STATISTICS_SAMPLE, len(train.indices))
     sample = np.sort(np.random.default_rng(0).choice(train.indices, size=size, replace=False))
     moments = PixelMoments()
-    for _ in moments.watch(reader.decode(sample, pixels, "measuring training images")):
+    for _ in moments.observe(decoder.decode(sample, pixel_format, "computing pixel statistics")):
         pass
     return moments
 
 
-def _describe(
+def _make_manifest(
     config: DataConfig,
     source: ImageSource,
     splits: Splits,
-    pixels: PixelFormat,
+    pixel_format: PixelFormat,
     moments: PixelMoments,
     *,
     images_cached: bool,
@@ -161,9 +197,9 @@ def _describe(
     return DataManifest(
         source=config.source,
         class_names=source.class_names,
-        image_size=pixels.image_size,
-        channels=pixels.channels,
-        resize=pixels.resize,
+        image_size=pixel_format.image_size,
+        channels=pixel_format.channels,
+        resize=pixel_format.resize,
         num_train=len(splits["train"].indices),
         num_validation=len(splits["validation"].indices),
         num_test=len(splits["test"].indices),
@@ -172,7 +208,7 @@ def _describe(
         images_cached=images_cached,
         splits=SplitSettings.from_config(config),
         content_id=source.content_id,
-        data_id=_data_id(source, splits, pixels.image_size, pixels.channels),
+        data_id=_data_id(source, splits, pixel_format.image_size, pixel_format.channels),
     )
 
 
@@ -186,41 +222,20 @@ def _data_id(source: ImageSource, splits: Splits, image_size: int, channels: int
     return content_digest(facts, *(splits[name].indices for name in SPLIT_NAMES))
 
 
-def _restored_splits(manifest: DataManifest, config: DataConfig, source: ImageSource, run: RunDirectory) -> Splits:
-    """Returns the run's splits after checking that `config` asks for the same data."""
-    check_content(manifest, source, run.path)
-    asked = SplitSettings.from_config(config)
-    for name in SplitSettings.model_fields:
-        if getattr(asked, name) != getattr(manifest.splits, name):
-            raise _other_data(run.path, f"data.{name}", getattr(manifest.splits, name), getattr(asked, name))
-    for name in ("image_size", "channels"):
-        if getattr(config, name) not in {None, getattr(manifest, name)}:
-            raise _other_data(run.path, f"data.{name}", getattr(manifest, name), getattr(config, name))
-    # A lost split file is made again; should another scikit-learn split otherwise, the digest tells.
-    is_lost = not run.split.exists()
-    if is_lost:
-        splits = partition(source.labels, source.native_splits, source.class_names, manifest.splits)
-    else:
-        splits = read_splits(run.split)
-    data_id = _data_id(source, splits, manifest.image_size, manifest.channels)
-    if data_id != manifest.data_id:
-        raise _other_data(run.path, "data_id (content and splits)", manifest.data_id, data_id)
-    if is_lost:
-        write_splits(run.split, splits)
-    return splits
-
-
-def _other_data(folder: Path, what: str, stored: object, asked: object) -> RunError:
+def _changed(folder: Path, field: str, what: str, stored: object, found: object) -> RunError:
     return RunError(
-        f"{folder}: was prepared from other data: {what} was {stored} and is now {asked}; "
-        "give the same data or choose another --out"
+        f"{folder} was prepared from other data: {what} was {stored} and is now {found}; use the same data and "
+        "settings or choose another --out",
+        code="data.changed",
+        field=field,
     )
 
 
 def _summary(manifest: DataManifest) -> str:
-    place = "kept decoded" if manifest.images_cached else "over the memory budget, decoded by loader workers"
+    size = manifest.image_size
+    colour = "grey" if manifest.channels == 1 else "RGB"
+    storage = "cached decoded" if manifest.images_cached else "over the memory budget, decoded during training"
     return (
         f"{manifest.source}: {manifest.num_train} training, {manifest.num_validation} validation and "
-        f"{manifest.num_test} test images in {manifest.num_classes} classes, {manifest.image_size}x"
-        f"{manifest.image_size} pixels, {'grey' if manifest.channels == 1 else 'RGB'}, {place}"
+        f"{manifest.num_test} test images in {manifest.num_classes} classes, {size}x{size} pixels, {colour}, {storage}"
     )

@@ -1,4 +1,4 @@
-"""`open_split`: the images of one split, in batches on a device."""
+"""`open_split`: read the images of one split in batches on a device."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from nas_distill.data.decoding import BatchDecoder, DecodingLoader
 from nas_distill.data.image_cache import CACHED_SPLITS, images_path, images_shape, map_images
 from nas_distill.data.manifest import DataManifest, SplitName
 from nas_distill.data.partition import read_splits
-from nas_distill.data.prepare import check_content, stored_format
+from nas_distill.data.prepare import check_content, pixel_format_of
 from nas_distill.data.sources import open_source
 from nas_distill.data.upload import Uploader
 from nas_distill.run_directory.files import read_record
 from nas_distill.run_directory.layout import RunDirectory
 
-# A split over this share of a device's free memory stays on the host; models and other trials need the rest.
-_RESIDENT_SHARE = 0.25
+# A split is copied to a GPU if it takes at most this fraction of the free memory; models and other trials need the
+# rest.
+_RESIDENT_FRACTION = 0.25
 
 
 class ImageBatch(NamedTuple):
-    """Images on one device; B is at most the batch size asked for.
+    """A batch of B images on one device.
 
     Attributes:
-        indices: int64 [B], positions in the split.
-        images: uint8 [B, C, H, W].
-        labels: int64 [B].
+        indices: Positions in the split, int64 [B].
+        images: Pixels, uint8 [B, C, H, W].
+        labels: Class labels, int64 [B].
     """
 
     indices: Tensor
@@ -40,11 +41,11 @@ class ImageBatch(NamedTuple):
 
 
 class ImageSplit(ABC):
-    """One split: labels at hand, images in batches.
+    """One split: labels in memory, images in batches.
 
     Attributes:
-        manifest: What the images are.
-        labels: int64 [N], on the CPU.
+        manifest: Description of the run's images.
+        labels: Class labels on the CPU, int64 [N].
     """
 
     def __init__(self, manifest: DataManifest, labels: Tensor) -> None:
@@ -54,52 +55,52 @@ class ImageSplit(ABC):
 
     @property
     def num_images(self) -> int:
-        """N."""
+        """Number of images N."""
         return len(self.labels)
 
     def labels_on(self, device: torch.device) -> Tensor:
-        """Returns the labels, int64 [N], on `device`, where they stay."""
+        """Return the labels on `device`, int64 [N]; later calls return the same tensor."""
         if device not in self._labels_on:
             self._labels_on[device] = self.labels.to(device)
         return self._labels_on[device]
 
     def resident(self, device: torch.device) -> Tensor | None:
-        """Returns all images, uint8 [N, C, H, W], where they are held on `device`; they are not to be written to."""
+        """Return all images on `device`, uint8 [N, C, H, W], or None if they are not held there. Do not modify them."""
         del device
         return None
 
     @abstractmethod
-    def read(self, parts: Iterable[Tensor], *, device: torch.device) -> Iterator[Tensor]:
-        """Yields the images at each of `parts`, uint8 [B, C, H, W] on `device`, in the order of the parts.
+    def read(self, batches: Iterable[Tensor], *, device: torch.device) -> Iterator[Tensor]:
+        """Yield the images of each batch on `device`, uint8 [B, C, H, W], in the order of `batches`.
 
         Args:
-            parts: int64 [B], positions in the split, on `device` where all images are `resident`, else on the CPU;
-                taken a few ahead.
-            device: Where the images are wanted.
+            batches: Positions in the split, int64 [B] per batch; on `device` if all images are `resident` there, else
+                on the CPU. A few batches are fetched ahead.
+            device: Device of the returned images.
 
         Raises:
-            DataError: An image that was not decoded before is damaged.
+            DataError: An image that is decoded on demand is damaged.
         """
 
     def batches(self, order: Tensor, batch_size: int, *, device: torch.device) -> Iterator[ImageBatch]:
-        """Yields the images at `order`, `batch_size` at a time; the last batch may be smaller.
+        """Yield the images at `order` in batches; the last batch may be smaller.
 
         Args:
-            order: int64 [M], positions in the split, 0 to N-1, in any order, repeats allowed.
-            batch_size: At least 1.
-            device: Where the batches are wanted.
+            order: Positions in the split, int64 [M], 0 to N-1, in any order, with or without repetitions.
+            batch_size: Images per batch, at least 1.
+            device: Device of the batches.
 
         Raises:
-            DataError: An image that was not decoded before is damaged.
+            DataError: An image that is decoded on demand is damaged.
         """
-        labels, parts = self.labels_on(device), batch_positions(order.to(device), batch_size)
-        asked = parts if self.resident(device) is not None else batch_positions(order.cpu(), batch_size)
-        for indices, images in zip(parts, self.read(asked, device=device), strict=True):
-            yield ImageBatch(indices, images, labels.index_select(0, indices))
+        labels, indices = self.labels_on(device), batch_positions(order.to(device), batch_size)
+        to_read = indices if self.resident(device) is not None else batch_positions(order.cpu(), batch_size)
+        for positions, images in zip(indices, self.read(to_read, device=device), strict=True):
+            yield ImageBatch(positions, images, labels.index_select(0, positions))
 
 
 class MemorySplit(ImageSplit):
-    """A split whose decoded images are memory-mapped, and held on the device where there is room."""
+    """A split whose decoded images are memory-mapped, and copied to the device if it has room."""
 
     def __init__(self, manifest: DataManifest, labels: Tensor, images: Tensor) -> None:
         super().__init__(manifest, labels)
@@ -107,48 +108,49 @@ class MemorySplit(ImageSplit):
         self._resident: dict[torch.device, Tensor | None] = {torch.device("cpu"): images}
 
     def resident(self, device: torch.device) -> Tensor | None:
-        """Returns all images where the device has room for them (`ImageSplit.resident`)."""
+        """Return all images on `device`, or None if they take too much of its memory (see `ImageSplit.resident`)."""
         if device not in self._resident:
             has_room = _has_room(device, self._images.nbytes)
             self._resident[device] = self._images.to(device) if has_room else None
         return self._resident[device]
 
-    def read(self, parts: Iterable[Tensor], *, device: torch.device) -> Iterator[Tensor]:
-        """Yields the images at each part by indexing alone (`ImageSplit.read`)."""
+    def read(self, batches: Iterable[Tensor], *, device: torch.device) -> Iterator[Tensor]:
+        """Yield the images of each batch, gathered from memory (see `ImageSplit.read`)."""
         images = self.resident(device)
         if images is not None:
-            yield from (images.index_select(0, part) for part in parts)
+            yield from (images.index_select(0, positions) for positions in batches)
             return
         upload = Uploader(device)
-        for part in parts:
-            staged = upload.staging((len(part), *self._images.shape[1:]))
-            yield upload(torch.index_select(self._images, 0, part, out=staged))
+        for positions in batches:
+            staged = upload.staging((len(positions), *self._images.shape[1:]))
+            yield upload(torch.index_select(self._images, 0, positions, out=staged))
 
 
 class DecodedSplit(ImageSplit):
-    """A split over the memory budget: its images are decoded by loader workers, each time they are read."""
+    """A split that is not cached: loader workers decode its images each time they are read."""
 
     def __init__(self, manifest: DataManifest, labels: Tensor, decoder: BatchDecoder, workers: int) -> None:
         super().__init__(manifest, labels)
         self._loader = DecodingLoader(decoder, workers)
 
-    def read(self, parts: Iterable[Tensor], *, device: torch.device) -> Iterator[Tensor]:
-        """Yields the images at each part as the workers deliver them (`ImageSplit.read`)."""
+    def read(self, batches: Iterable[Tensor], *, device: torch.device) -> Iterator[Tensor]:
+        """Yield the images of each batch as the workers deliver them (see `ImageSplit.read`)."""
         upload = Uploader(device)
-        for images in self._loader.read(parts, pin=device.type == "cuda"):
+        for images in self._loader.read(batches, pin=device.type == "cuda"):
             yield upload(images)
 
 
 def open_split(config: DataConfig, folder: Path, name: SplitName) -> ImageSplit:
-    """Returns the split `name` of the run directory `folder`.
+    """Return split `name` of a run directory.
 
     Args:
-        config: The images, as `prepare_data` was given them.
-        folder: A folder that `prepare_data` prepared.
-        name: Which split; the images of "test" are decoded from the source unless `cache_test_images` kept them.
+        config: Data settings, as given to `prepare_data`.
+        folder: Run directory that `prepare_data` has prepared.
+        name: Name of the split. Images of "test" are decoded from the source unless `cache_test_images` has cached
+            them.
 
     Raises:
-        RunError: The folder is not prepared or damaged, or the source has changed since.
+        RunError: The folder is not prepared or is damaged, or the source has changed since.
         DataError: The source cannot be read.
     """
     run = RunDirectory(folder)
@@ -161,13 +163,13 @@ def open_split(config: DataConfig, folder: Path, name: SplitName) -> ImageSplit:
         return MemorySplit(manifest, labels, torch.from_numpy(images))
     source = open_source(config)
     check_content(manifest, source, folder)
-    decoder = BatchDecoder(source, split.indices, stored_format(manifest))
+    decoder = BatchDecoder(source, split.indices, pixel_format_of(manifest))
     return DecodedSplit(manifest, labels, decoder, config.workers)
 
 
 def batch_positions(order: Tensor, size: int) -> tuple[Tensor, ...]:
-    """Returns `order` in parts of `size`; the last may be smaller."""
-    # torch splits nothing into one empty part.
+    """Return `order` in batches of `size` positions; the last may be smaller."""
+    # `torch.split` returns one empty tensor for an empty input.
     return torch.split(order, size) if len(order) else ()
 
 
@@ -175,4 +177,4 @@ def _has_room(device: torch.device, num_bytes: int) -> bool:
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)
-    return num_bytes <= _RESIDENT_SHARE * free
+    return num_bytes <= _RESIDENT_FRACTION * free

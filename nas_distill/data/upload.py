@@ -1,4 +1,4 @@
-"""`Uploader`: from host memory to a device while the device computes."""
+"""`Uploader`: copy images from host memory to a device while the device computes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor
 
 
 class Uploader:
-    """Copies images to one device, on CUDA in a stream of their own.
+    """Copies images to one device; on CUDA in a separate stream.
 
-    The host is ahead of the device: it asks for the next images while the step before is still being computed. In a
-    stream of its own the copy starts at once and runs beside that step; the host waits for neither.
+    The host runs ahead of the device: it requests the next images while the previous step is still being computed. A
+    copy in a separate stream starts at once and overlaps with that step. The host waits for neither.
 
     Args:
-        device: Where the images are wanted.
+        device: Destination of the images.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -23,17 +23,17 @@ class Uploader:
         self._stream = _copy_stream(device) if device.type == "cuda" else None
 
     def staging(self, shape: tuple[int, ...]) -> Tensor:
-        """Returns host memory to fill and upload, uint8 of this shape; page-locked where that makes copies overlap.
+        """Return a host buffer to fill and upload, uint8 of the given shape; page-locked if the device is a GPU.
 
-        The memory of earlier uploads is used again once their copies are done.
+        PyTorch reuses the memory of earlier buffers once their copies have finished.
         """
         return torch.empty(shape, dtype=torch.uint8, pin_memory=self._stream is not None)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Returns `images` on the device, for its current stream.
+        """Return `images` on the device, ready for its current stream.
 
         Args:
-            images: On the host, page-locked where the copy shall overlap.
+            images: Images on the host; only copies from page-locked memory overlap with computation.
         """
         if self._stream is None:
             return images.to(self._device)
@@ -41,12 +41,13 @@ class Uploader:
         with torch.cuda.stream(self._stream):
             copy = images.to(self._device, non_blocking=True)
         current.wait_stream(self._stream)
-        # Allocated for the copying stream: its memory may be given away only once the computing one is done with it.
+        # The copy was allocated for the copy stream. Its memory must not be reused before the current stream is done
+        # with it.
         copy.record_stream(current)
         return copy
 
 
 @lru_cache(maxsize=32)
 def _copy_stream(device: torch.device) -> torch.cuda.Stream:
-    # One for all passes: the allocator keeps the memory of each stream apart.
+    # One stream for all passes: the allocator does not share memory between streams.
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Images, manifests and plans made up for tests."""
+"""Synthetic images, manifests and view plans."""
 
 from __future__ import annotations
 

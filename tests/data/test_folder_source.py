@@ -1,4 +1,4 @@
-"""`folder:PATH` in its layouts, and what is refused, each with the name of what is wrong."""
+"""`folder:PATH`: supported layouts, and the error of each unsupported one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def opened(root: Path) -> ImageSource:
     return open_source(DataConfig(source=f"folder:{root}"))
 
 
-def test_classes_directly(tmp_path: Path) -> None:
+def test_class_folders(tmp_path: Path) -> None:
     write_class_folders(tmp_path, {"dog": 2, "cat": 3})
     source = opened(tmp_path)
     assert source.class_names == ("cat", "dog")
@@ -42,7 +42,7 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     assert opened(tmp_path).class_names == ("car", "train")
 
 
-def test_folders_within_a_class_are_searched_and_hidden_ones_are_not(tmp_path: Path) -> None:
+def test_subfolders_of_a_class_are_searched_and_hidden_ones_are_not(tmp_path: Path) -> None:
     write_class_folders(tmp_path, {"cat": 1, "dog": 1})
     write_image(tmp_path / "cat" / "indoors" / "a.PNG", random_pixels(1))
     write_image(tmp_path / "cat" / ".thumbnails" / "a.png", random_pixels(1))
@@ -60,7 +60,7 @@ def test_links_to_class_folders_are_followed(tmp_path: Path) -> None:
     assert len(opened(tmp_path / "here").labels) == 4
 
 
-def test_moved_data_are_the_same_data_and_changed_data_are_not(tmp_path: Path) -> None:
+def test_the_content_id_changes_with_the_images_and_not_with_their_location(tmp_path: Path) -> None:
     write_class_folders(tmp_path / "one", {"cat": 2, "dog": 2})
     content_id = opened(tmp_path / "one").content_id
     shutil.copytree(tmp_path / "one", tmp_path / "two")
@@ -71,69 +71,65 @@ def test_moved_data_are_the_same_data_and_changed_data_are_not(tmp_path: Path) -
     assert opened(tmp_path / "one").content_id != content_id
 
 
+def rejected(root: Path) -> tuple[str, str | None]:
+    """Return code and field of the error that `root` causes."""
+    with pytest.raises(DataError) as caught:
+        opened(root)
+    return caught.value.code, caught.value.field
+
+
 def test_a_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"folder .*/nowhere does not exist; give a folder"):
-        opened(tmp_path / "nowhere")
+    assert rejected(tmp_path / "nowhere") == ("data.no_folder", "data.source")
 
 
-def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
+def test_a_file_instead_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "images").write_text("")
-    with pytest.raises(DataError, match="images is a file"):
-        opened(tmp_path / "images")
+    assert rejected(tmp_path / "images") == ("data.no_folder", "data.source")
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is empty; put the images of each class in a folder"):
-        opened(tmp_path)
+    assert rejected(tmp_path) == ("data.no_class_folders", "data.source")
 
 
 def test_images_without_class_folders(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", random_pixels(0))
-    with pytest.raises(DataError, match="holds images but no class folders"):
-        opened(tmp_path)
+    assert rejected(tmp_path) == ("data.no_class_folders", "data.source")
 
 
 def test_a_single_class(tmp_path: Path) -> None:
     write_class_folders(tmp_path, {"cat": 5})
-    with pytest.raises(DataError, match=r"has one class \(cat\); give at least two"):
-        opened(tmp_path)
+    assert rejected(tmp_path) == ("data.single_class", "data.source")
 
 
 def test_a_class_without_images(tmp_path: Path) -> None:
     write_class_folders(tmp_path, {"cat": 5, "dog": 0})
-    with pytest.raises(DataError, match="class 'dog' has no images"):
-        opened(tmp_path)
+    assert rejected(tmp_path) == ("data.class_without_images", str(tmp_path / "dog"))
 
 
-def test_other_classes_in_validation_than_in_training(tmp_path: Path) -> None:
+def test_validation_classes_that_differ_from_the_training_classes(tmp_path: Path) -> None:
     write_class_folders(tmp_path / "train", {"cat": 2, "dog": 2})
     write_class_folders(tmp_path / "val", {"cat": 2, "fox": 2})
-    with pytest.raises(DataError, match=r"val: its classes \(cat, fox\) are not those of train/ \(cat, dog\)"):
-        opened(tmp_path)
+    assert rejected(tmp_path) == ("data.classes_differ_between_splits", str(tmp_path / "val"))
 
 
 def test_validation_without_training(tmp_path: Path) -> None:
     write_class_folders(tmp_path / "val", {"cat": 2, "dog": 2})
-    with pytest.raises(DataError, match=r"holds val/ but no train/"):
-        opened(tmp_path)
+    assert rejected(tmp_path) == ("data.no_train_folder", str(tmp_path))
 
 
 def test_two_validation_folders(tmp_path: Path) -> None:
     for split in ("train", "val", "validation"):
         write_class_folders(tmp_path / split, {"cat": 2, "dog": 2})
-    with pytest.raises(DataError, match="both val/ and validation/ hold classes"):
-        opened(tmp_path)
+    assert rejected(tmp_path) == ("data.ambiguous_split_folders", str(tmp_path))
 
 
 def test_validation_folders_without_images(tmp_path: Path) -> None:
     write_class_folders(tmp_path / "train", {"cat": 2, "dog": 2})
     write_class_folders(tmp_path / "val", {"cat": 0, "dog": 0})
-    with pytest.raises(DataError, match="val: holds no images"):
-        opened(tmp_path)
+    assert rejected(tmp_path) == ("data.split_without_images", str(tmp_path / "val"))
 
 
 def test_a_dangling_link(tmp_path: Path) -> None:
     write_class_folders(tmp_path, {"cat": 2, "dog": 2})
     (tmp_path / "cat" / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    with pytest.raises(DataError, match=r"gone\.png: cannot be read: No such file"):
-        opened(tmp_path)
+    assert rejected(tmp_path) == ("data.unreadable_folder", str(tmp_path / "cat" / "gone.png"))

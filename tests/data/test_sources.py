@@ -1,4 +1,4 @@
-"""What holds for every kind of source."""
+"""Contract tests that every kind of image source passes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_labels_classes_and_splits_agree(config: DataConfig) -> None:
     assert len({source.name(position) for position in positions}) == len(positions)
 
 
-def test_opening_again_gives_the_same_images(config: DataConfig) -> None:
+def test_opening_a_source_twice_gives_the_same_images(config: DataConfig) -> None:
     one, other = open_source(config), open_source(config)
     assert one.content_id == other.content_id
     assert np.array_equal(one.labels, other.labels)
@@ -51,7 +51,7 @@ def test_opening_again_gives_the_same_images(config: DataConfig) -> None:
     assert np.array_equal(pixels_of(one, last), pixels_of(other, last))
 
 
-def test_a_source_reaches_spawned_workers(config: DataConfig) -> None:
+def test_a_source_can_be_sent_to_spawned_workers(config: DataConfig) -> None:
     source = open_source(config)
     sent = pickle.loads(pickle.dumps(source))
     assert sent.content_id == source.content_id

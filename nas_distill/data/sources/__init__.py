@@ -12,14 +12,18 @@ __all__ = ["ImageSource", "open_source"]
 
 
 def open_source(config: DataConfig) -> ImageSource:
-    """Returns the images that `config.source` names; nothing is decoded.
+    """Return the image source named by `config.source`, without decoding any image.
 
     Raises:
-        DataError: The source is unknown, missing, unreadable, or has fewer than two classes.
+        DataError: The source is unknown, missing or unreadable, or has fewer than two classes.
     """
     source = _open(config)
     if len(source.class_names) < 2:
-        raise DataError(f"data.source: '{config.source}' has one class ({source.class_names[0]}); give at least two")
+        raise DataError(
+            f"'{config.source}' has one class ({source.class_names[0]}); at least two are needed",
+            code="data.single_class",
+            field="data.source",
+        )
     return source
 
 

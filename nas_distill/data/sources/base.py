@@ -1,4 +1,4 @@
-"""What every source of images offers."""
+"""`ImageSource`: the interface of all image sources."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from nas_distill.data.manifest import SplitName
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImageSource(ABC):
-    """Labelled images with random access, from several threads and from forked or spawned processes.
+    """Labelled images with random access from several threads, and from forked or spawned processes.
 
     Attributes:
-        class_names: In the order of the labels.
-        labels: int64 [N], of all images, those of every split in one sequence.
-        native_splits: Positions that the source itself files under a split; "train" always, no two overlap.
-        content_id: Digest of images and labels (`DataManifest.content_id`).
+        class_names: Class names in the order of the labels.
+        labels: Labels of all images, int64 [N]; the source's own splits one after another.
+        native_splits: Positions of the images of each of the source's own splits; contains "train". The ranges do not
+            overlap.
+        content_id: Digest of images and labels (see `DataManifest.content_id`).
     """
 
     class_names: tuple[str, ...]
@@ -33,15 +34,20 @@ class ImageSource(ABC):
 
     @abstractmethod
     def open(self, index: int) -> Image:
-        """Returns image number `index`, perhaps unread yet; raises whatever its library raises."""
+        """Return image number `index`; its pixels may be read later. Raises any exception of the image library."""
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """Returns what to call image number `index` in an error: its path, where it has one."""
+        """Return the name of image number `index` for error messages: its path if it has one."""
 
 
 def content_digest(facts: object, *arrays: NDArray[np.generic]) -> str:
-    """Returns the first 16 hexadecimal digits of the SHA-256 of JSON `facts` and of the bytes of `arrays`."""
+    """Return the first 16 hexadecimal digits of the SHA-256 of some facts and arrays.
+
+    Args:
+        facts: Any value that JSON can hold.
+        arrays: Arrays whose types, shapes and bytes enter the digest.
+    """
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode())
     for array in arrays:
         digest.update(str((array.dtype.str, array.shape)).encode())

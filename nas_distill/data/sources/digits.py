@@ -1,4 +1,4 @@
-"""`digits`: scikit-learn's embedded handwritten digits, 1,797 grey images of 8 x 8 pixels in 10 classes."""
+"""`digits`: the handwritten digits that ship with scikit-learn, 1,797 grey images of 8x8 pixels in 10 classes."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from nas_distill.data.sources.base import ImageSource, content_digest
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DigitsSource(ImageSource):
-    """The embedded digits.
+    """scikit-learn's handwritten digits.
 
     Attributes:
-        pixels: uint8 [1797, 8, 8], the original 0 to 16 brought to 0 to 255.
+        pixels: Images, uint8 [1797, 8, 8], scaled from 0..16 to 0..255.
     """
 
     pixels: NDArray[np.uint8]
 
     @classmethod
     def load(cls) -> Self:
-        """Returns the source."""
-        from sklearn.datasets import load_digits  # a second of importing that only this source needs
+        """Return the source."""
+        from sklearn.datasets import load_digits  # imported here: it takes a second, and only this source needs it
 
         digits = load_digits()
         pixels = np.rint(digits.images * (255.0 / 16.0)).astype(np.uint8)
@@ -39,9 +39,9 @@ class DigitsSource(ImageSource):
         )
 
     def open(self, index: int) -> Image.Image:
-        """Returns image number `index`."""
+        """Return image number `index`."""
         return Image.fromarray(self.pixels[index])
 
     def name(self, index: int) -> str:
-        """Returns such as "digits[7]"."""
+        """Return a name such as "digits[7]"."""
         return f"digits[{index}]"

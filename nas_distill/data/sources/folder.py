@@ -1,4 +1,4 @@
-"""`folder:PATH`: one folder of image files per class, or `train/`, `val/` and `test/` of such folders."""
+"""`folder:PATH`: one folder of image files per class, or `train/`, `val/` and `test/` with such folders."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _SPLIT_FOLDERS: dict[SplitName, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FolderSource(ImageSource):
-    """Image files filed by class.
+    """Image files in one folder per class.
 
     Attributes:
-        root: The folder.
-        files: Path of each image relative to `root`.
+        root: Folder given by the user.
+        files: Path of each image, relative to `root`.
     """
 
     root: Path
@@ -37,50 +37,65 @@ class FolderSource(ImageSource):
 
     @classmethod
     def scan(cls, root: Path) -> Self:
-        """Returns the images below `root`, classes and files in the order of their names.
+        """Return the images below `root`; classes and files are sorted by name.
 
-        A class may have folders of its own, which are searched too. Names that begin with
-        a dot are passed over.
+        Subfolders of a class folder are searched too. Names that begin with a dot are ignored.
 
         Raises:
-            DataError: The folder is missing, empty or unreadable, or holds no class folders, a class folder
-                without images, or splits with different classes.
+            DataError: The folder is missing, empty or unreadable, has no class folders, has a class folder without
+                images, or has splits with different classes.
         """
         if not root.is_dir():
             reason = "is a file" if root.exists() else "does not exist"
-            raise DataError(f"data.source: folder {root} {reason}; give a folder with one folder per class")
+            raise DataError(
+                f"folder {root} {reason}; give a folder that contains one folder per class",
+                code="data.no_folder",
+                field="data.source",
+            )
         try:
-            parts = _split_folders(root)
-            classes = {name: _class_folders(part) for name, part in parts.items()}
-            class_names = _agreed_classes(classes, parts)
-            return cls._filed(root, parts, class_names)
+            split_folders = _split_folders(root)
+            return cls._from_split_folders(root, split_folders, _common_classes(split_folders))
         except OSError as error:
-            raise DataError(f"{error.filename or root}: cannot be read: {error.strerror or error}") from error
+            raise DataError(
+                f"cannot be read: {error.strerror or error}; check the path and its permissions",
+                code="data.unreadable_folder",
+                field=str(error.filename or root),
+            ) from error
 
     @classmethod
-    def _filed(cls, root: Path, parts: dict[SplitName, Path], class_names: tuple[str, ...]) -> Self:
+    def _from_split_folders(
+        cls, root: Path, split_folders: dict[SplitName, Path], class_names: tuple[str, ...]
+    ) -> Self:
         files: list[str] = []
         labels: list[int] = []
         sizes: list[int] = []
         native_splits: dict[SplitName, range] = {}
-        for split, part in parts.items():
+        for split, folder in split_folders.items():
             start = len(files)
             for label, name in enumerate(class_names):
-                found = sorted(_image_files(part / name))
+                found = sorted(_image_files(folder / name))
                 if not found and split == "train":
-                    raise DataError(f"{part / name}: class '{name}' has no images; add some or remove the folder")
+                    raise DataError(
+                        f"class '{name}' has no images; add images or remove the folder",
+                        code="data.class_without_images",
+                        field=str(folder / name),
+                    )
                 files += [path.removeprefix(f"{root}{os.sep}") for path, _ in found]
                 sizes += [size for _, size in found]
                 labels += [label] * len(found)
             if len(files) == start:
-                raise DataError(f"{part}: holds no images; add some or remove the folder")
+                raise DataError(
+                    "the folder contains no images; add images or remove the folder",
+                    code="data.split_without_images",
+                    field=str(folder),
+                )
             native_splits[split] = range(start, len(files))
         label_array = np.array(labels, dtype=np.int64)
-        # Paths below the root only: moved data are the same data.
+        # Paths are relative to the root, so moving the folder does not change the digest.
         facts = {
             "files": files,
             "sizes": sizes,
-            "native_splits": {name: len(span) for name, span in native_splits.items()},
+            "split_sizes": {name: len(span) for name, span in native_splits.items()},
         }
         return cls(
             class_names=class_names,
@@ -92,28 +107,34 @@ class FolderSource(ImageSource):
         )
 
     def open(self, index: int) -> Image.Image:
-        """Returns image number `index`, its pixels still to be read."""
+        """Return image number `index`; its pixels are not read yet."""
         return Image.open(self.root / self.files[index])
 
     def name(self, index: int) -> str:
-        """Returns the file's path."""
+        """Return the path of the file."""
         return str(self.root / self.files[index])
 
 
 def _split_folders(root: Path) -> dict[SplitName, Path]:
-    """Returns the folder of each split; `root` itself as "train" when it holds the classes directly."""
+    """Return the folder of each split; `root` itself is "train" if it contains the class folders directly."""
     found: dict[SplitName, Path] = {}
     for split, names in _SPLIT_FOLDERS.items():
-        # A folder called "train" that holds images, not folders, is a class (cars, ships, trains).
+        # A folder named "train" that contains images instead of folders is a class.
         matches = [root / name for name in names if (root / name).is_dir() and _subfolders(root / name)]
         if len(matches) > 1:
-            raise DataError(f"{root}: both {matches[0].name}/ and {matches[1].name}/ hold classes; keep one of them")
+            raise DataError(
+                f"{matches[0].name}/ and {matches[1].name}/ both contain class folders; keep one of them",
+                code="data.ambiguous_split_folders",
+                field=str(root),
+            )
         if matches:
             found[split] = matches[0]
     if found and "train" not in found:
         present = ", ".join(f"{path.name}/" for path in found.values())
         raise DataError(
-            f"{root}: holds {present} but no train/ with class folders; add it or give the folder of classes"
+            f"the folder contains {present} but no train/ with class folders; add train/ or give a folder of classes",
+            code="data.no_train_folder",
+            field=str(root),
         )
     return found or {"train": root}
 
@@ -123,37 +144,45 @@ def _subfolders(folder: Path) -> list[str]:
         return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
 
 
-def _class_folders(part: Path) -> list[str]:
-    names = _subfolders(part)
+def _class_folders(folder: Path) -> list[str]:
+    names = _subfolders(folder)
     if not names:
-        loose = next(_image_files(part), None)
-        reason = "holds images but no class folders" if loose else "is empty"
-        raise DataError(f"data.source: folder {part} {reason}; put the images of each class in a folder of their own")
+        has_images = next(_image_files(folder), None) is not None
+        reason = "contains images but no class folders" if has_images else "is empty"
+        raise DataError(
+            f"folder {folder} {reason}; put the images of each class in a folder of their own",
+            code="data.no_class_folders",
+            field="data.source",
+        )
     return names
 
 
-def _agreed_classes(classes: dict[SplitName, list[str]], parts: dict[SplitName, Path]) -> tuple[str, ...]:
+def _common_classes(split_folders: dict[SplitName, Path]) -> tuple[str, ...]:
+    """Return the class names, after checking that all splits have the same."""
+    classes = {split: _class_folders(folder) for split, folder in split_folders.items()}
     train = classes["train"]
     for split, names in classes.items():
         if names != train:
             raise DataError(
-                f"{parts[split]}: its classes ({_listed(names)}) are not those of {parts['train'].name}/ "
-                f"({_listed(train)}); every split needs the same class folders"
+                f"the classes ({_listed(names)}) differ from those of {split_folders['train'].name}/ "
+                f"({_listed(train)}); every split needs the same class folders",
+                code="data.classes_differ_between_splits",
+                field=str(split_folders[split]),
             )
     return tuple(train)
 
 
-def _listed(names: list[str], most: int = 20) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+def _listed(names: list[str], limit: int = 20) -> str:
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 def _image_files(folder: Path) -> Iterator[tuple[str, int]]:
-    """Yields path and size in bytes of every image file below `folder`."""
+    """Yield path and size in bytes of every image file below `folder`."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            # Links to folders are not followed below a class: they can form circles.
+            # Links to folders inside a class folder are not followed: they could form a cycle.
             if entry.is_dir(follow_symlinks=False):
                 yield from _image_files(Path(entry.path))
             elif Path(entry.name).suffix.lower() in IMG_EXTENSIONS:

@@ -1,7 +1,7 @@
-"""Names of timm's `create_dataset`: `torch/...` (torchvision) and `hfds/...` (Hugging Face `datasets`).
+"""Data sets of timm's `create_dataset`: `torch/...` (torchvision) and `hfds/...` (Hugging Face `datasets`).
 
-timm's own `ImageDataset` answers an unreadable image with the next readable one and its label; its reader is
-asked directly instead, so that the damage is reported.
+timm's `ImageDataset` replaces an unreadable image by the next readable one. `TimmSource` uses the reader below it, so
+that a damaged image is an error.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from nas_distill.data.manifest import SplitName
 from nas_distill.data.sources.base import ImageSource, content_digest
 from nas_distill.errors import DataError, first_line
 
-# torchvision's own small sets know train and test alone; timm gives their test images for every other name.
+# These data sets have a train and a test split. For any other split name timm returns their test images.
 _TRAIN_AND_TEST = frozenset({"cifar10", "cifar100", "mnist", "kmnist", "fashion_mnist", "qmnist"})
 _TRAIN_AND_VALIDATION = frozenset({"imagenet", "places365", "inaturalist", "inat"})
 _HUB_SPLITS: dict[SplitName, tuple[str, ...]] = {
@@ -34,18 +34,18 @@ _HUB_LABELS = ("label", "labels", "fine_label")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TimmSource(ImageSource):
-    """Splits of one timm data set, in one sequence.
+    """The splits of one timm data set, one after another.
 
     Attributes:
-        source: As the user named it.
-        datasets: The data set of each native_splits split, in the order of `native_splits`.
+        source: Name of the data set, as given in `data.source`.
+        datasets: timm data set of each split, in the order of `native_splits`.
     """
 
     source: str
     datasets: Mapping[SplitName, Any]
 
     def open(self, index: int) -> Image.Image:
-        """Returns image number `index`."""
+        """Return image number `index`."""
         split, position = self._locate(index)
         dataset = self.datasets[split]
         if not hasattr(dataset, "reader"):
@@ -56,7 +56,7 @@ class TimmSource(ImageSource):
             return Image.open(io.BytesIO(stream.read()))
 
     def name(self, index: int) -> str:
-        """Returns such as "torch/mnist train[7]"."""
+        """Return a name such as "torch/mnist train[7]"."""
         split, position = self._locate(index)
         return f"{self.source} {split}[{position}]"
 
@@ -68,10 +68,11 @@ class TimmSource(ImageSource):
 
 
 def open_timm(config: DataConfig) -> TimmSource:
-    """Returns the source that timm calls `config.source`.
+    """Return the timm data set named by `config.source`.
 
     Raises:
-        DataError: The name is unknown or names a stream, files are missing, or the labels are no classes.
+        DataError: The name is unknown or names a streamed data set, files are missing, or the labels are not class
+            numbers.
     """
     prefix, _, name = config.source.partition("/")
     try:
@@ -81,45 +82,57 @@ def open_timm(config: DataConfig) -> TimmSource:
             case "hfds":
                 datasets, class_names = _open_hub(config, name)
             case _:
-                raise DataError(
-                    f"data.source: '{config.source}' is none of digits, folder:PATH, torch/NAME, hfds/NAME "
-                    "(timm's wds/, tfds/ and hfids/ are streams, and splits need random access)"
+                raise _source_error(
+                    config,
+                    "is unknown; use digits, folder:PATH, torch/NAME or hfds/NAME (timm's wds/, tfds/ and hfids/ are "
+                    "streams, but splits need random access)",
+                    code="data.unknown_source",
                 )
     except DataError:
         raise
     except Exception as error:
-        raise DataError(
-            f"data.source: '{config.source}' cannot be opened: {first_line(error)}{_way_out(config)}"
+        raise _source_error(
+            config, f"cannot be opened: {first_line(error)}{_download_hint(config)}", code="data.source_not_opened"
         ) from error
-    return _in_sequence(config.source, datasets, class_names)
+    return _concatenate(config, datasets, class_names)
 
 
-def _way_out(config: DataConfig) -> str:
+def _source_error(config: DataConfig, problem: str, *, code: str) -> DataError:
+    return DataError(f"'{config.source}' {problem}", code=code, field="data.source")
+
+
+def _download_hint(config: DataConfig) -> str:
     if config.source.lower().startswith("torch/") and not config.download:
-        return f" (data.root is {config.root}; give the right folder, or fetch it with --set data.download=true)"
+        return f" (data.root is {config.root}; set the right folder, or download with --set data.download=true)"
     return ""
 
 
 def _open_torchvision(config: DataConfig, name: str) -> tuple[dict[SplitName, Any], tuple[str, ...] | None]:
     if config.root is None:
-        raise DataError(f"data.root: is not given, and '{config.source}' is read from a folder; pass --data-root")
+        raise DataError(
+            f"'{config.source}' is read from a folder; pass --data-root", code="data.missing_root", field="data.root"
+        )
     splits: tuple[SplitName, ...]
     if name in _TRAIN_AND_TEST:
         splits = ("train", "test")
     elif name in _TRAIN_AND_VALIDATION:
         splits = ("train", "validation")
     elif name in {"image_folder", "folder"}:
-        raise DataError(f"data.source: '{config.source}' is read as folder:{config.root}; write that instead")
+        raise _source_error(
+            config, f"is not supported; use folder:{config.root} instead", code="data.use_folder_source"
+        )
     else:
         known = ", ".join(sorted(_TRAIN_AND_TEST | _TRAIN_AND_VALIDATION))
-        raise DataError(f"data.source: '{config.source}' is no data set of timm's torch/; known: {known}")
+        raise _source_error(
+            config, f"is not a torchvision data set of timm; known: {known}", code="data.unknown_torchvision_name"
+        )
     datasets: dict[SplitName, Any] = {
         split: create_dataset(f"torch/{name}", root=config.root, split=split, download=config.download)
         for split in splits
     }
     train = datasets["train"]
     names = getattr(train, "classes", None) or getattr(train, "all_categories", None)
-    # ImageNet's classes are tuples of synonyms.
+    # The class names of ImageNet are tuples of synonyms.
     return datasets, tuple(n if isinstance(n, str) else ", ".join(n) for n in names) if names else None
 
 
@@ -127,8 +140,8 @@ def _open_hub(config: DataConfig, name: str) -> tuple[dict[SplitName, Any], tupl
     try:
         import datasets as hub
     except ImportError as error:
-        raise DataError(
-            f"data.source: '{config.source}' needs Hugging Face datasets: pip install 'nas-distill[hfds]'"
+        raise _source_error(
+            config, "needs Hugging Face datasets: pip install 'nas-distill[hfds]'", code="data.missing_package"
         ) from error
     hub.disable_progress_bars()
     loaded = hub.load_dataset(name, cache_dir=config.root)
@@ -137,10 +150,11 @@ def _open_hub(config: DataConfig, name: str) -> tuple[dict[SplitName, Any], tupl
     classes = [key for key, feature in features.items() if isinstance(feature, hub.ClassLabel)]
     label = next((key for key in _HUB_LABELS if key in classes), classes[0] if len(classes) == 1 else None)
     if len(images) != 1 or label is None:
-        raise DataError(
-            f"data.source: '{config.source}' has image columns {images} and class columns {classes}; it "
-            f"takes one image column and one class column (of several, the one called "
-            f"{' or '.join(_HUB_LABELS)})"
+        raise _source_error(
+            config,
+            f"has image columns {images} and class columns {classes}; it needs one image column, and one class column "
+            f"or one named {' or '.join(_HUB_LABELS)}",
+            code="data.ambiguous_columns",
         )
     found: dict[SplitName, Any] = {}
     for split, names in _HUB_SPLITS.items():
@@ -150,42 +164,46 @@ def _open_hub(config: DataConfig, name: str) -> tuple[dict[SplitName, Any], tupl
                 f"hfds/{name}", root=config.root, split=present, input_key=images[0], target_key=label
             )
     if "train" not in found:
-        raise DataError(f"data.source: '{config.source}' has no labelled train split (splits: {', '.join(loaded)})")
+        raise _source_error(
+            config, f"has no labelled train split (splits: {', '.join(loaded)})", code="data.no_train_split"
+        )
     return found, tuple(features[label].names)
 
 
 def _is_labelled(dataset: Any, label: str) -> bool:
-    """Returns whether all rows have a class; contests publish test images with -1 or nothing."""
+    """Return whether every row has a label; test sets of competitions have -1 or no label."""
     labels = np.asarray(dataset[label][:], dtype=np.float64)
     return bool(labels.size and np.all(labels >= 0))
 
 
-def _in_sequence(source: str, datasets: dict[SplitName, Any], class_names: tuple[str, ...] | None) -> TimmSource:
-    parts = {split: _labels(dataset) for split, dataset in datasets.items()}
+def _concatenate(config: DataConfig, datasets: dict[SplitName, Any], class_names: tuple[str, ...] | None) -> TimmSource:
+    labels_of = {split: _labels(dataset) for split, dataset in datasets.items()}
     native_splits: dict[SplitName, range] = {}
     start = 0
-    for split, part in parts.items():
-        native_splits[split] = range(start, start + len(part))
-        start += len(part)
-    labels = np.concatenate(list(parts.values()))
+    for split, split_labels in labels_of.items():
+        native_splits[split] = range(start, start + len(split_labels))
+        start += len(split_labels)
+    labels = np.concatenate(list(labels_of.values()))
     if class_names is None:
         class_names = tuple(str(label) for label in range(int(labels.max()) + 1))
     if labels.min() < 0 or labels.max() >= len(class_names):
-        raise DataError(
-            f"data.source: '{source}' has labels {labels.min()} to {labels.max()} for {len(class_names)} "
-            "classes; labels must be 0 to classes - 1"
+        raise _source_error(
+            config,
+            f"has labels {labels.min()} to {labels.max()} for {len(class_names)} classes; labels must be 0 to "
+            f"{len(class_names) - 1}",
+            code="data.label_out_of_range",
         )
     facts = {
-        "source": source,
+        "source": config.source,
         "classes": class_names,
-        "native_splits": {split: len(span) for split, span in native_splits.items()},
+        "split_sizes": {split: len(span) for split, span in native_splits.items()},
     }
     return TimmSource(
         class_names=class_names,
         labels=labels,
         native_splits=native_splits,
         content_id=content_digest(facts, labels),
-        source=source,
+        source=config.source,
         datasets=datasets,
     )
 
@@ -195,6 +213,6 @@ def _labels(dataset: Any) -> NDArray[np.int64]:
         return np.asarray(dataset.reader.dataset[dataset.reader.label_key][:], dtype=np.int64)
     labels = np.asarray(getattr(dataset, "targets", ()))
     if labels.shape != (len(dataset),):
-        # QMNIST keeps whole rows and iNaturalist none; their items give the label.
+        # `targets` of QMNIST has whole rows, iNaturalist has none; read the label of each item instead.
         labels = np.asarray([dataset[index][1] for index in range(len(dataset))])
     return labels.astype(np.int64)

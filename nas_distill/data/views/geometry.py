@@ -1,7 +1,7 @@
-"""Where the pixels of a view come from: crop, mirror, rotation, zoom and shear.
+"""Geometric augmentations: random crop, horizontal flip, rotation, zoom and shear.
 
-Shapes: B views, C channels, H rows, W columns. All of it is bit-identical on every device and in every batch: crop
-and mirror move bytes; the rest is floating point in which nothing is ever rounded (see `warp`).
+Shapes: B views, C channels, H rows, W columns. Results are bit-identical on every device and in every batch: crop and
+flip only move bytes, and the floating-point arithmetic of `warp` is exact.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _SUBPIXELS = 256.0
 
 
 class Shifts(NamedTuple):
-    """Crop and mirror of each view.
+    """Crop offset and horizontal flip of each view.
 
     Attributes:
-        down: int64 [B], pixels; row i of the view is row i + down of the image.
-        right: int64 [B], likewise for columns.
-        mirrored: bool [B], whether columns are counted from the right.
+        down: Row offset, int64 [B], pixels: row i of the view is row i + down of the image.
+        right: Column offset, int64 [B], pixels: column j of the view is column j + right of the image.
+        mirrored: Whether the view is flipped horizontally, bool [B].
     """
 
     down: Tensor
@@ -38,11 +38,11 @@ class Shifts(NamedTuple):
 
 
 def draw_shifts(bits: Tensor, plan: ViewPlan) -> Shifts:
-    """Returns shifts in -crop_padding to crop_padding, and whether to mirror.
+    """Draw offsets from -crop_padding to crop_padding, and a flip with probability 1/2 if `plan.flip` is on.
 
     Args:
-        bits: int64 [B], of `view_bits`.
-        plan: How views are made.
+        bits: Random bits of the views, int64 [B], from `view_bits`.
+        plan: Augmentation settings.
     """
     choices = 2 * plan.crop_padding + 1
     down = (take_bits(bits, 0, _SHIFT_BITS) * choices >> _SHIFT_BITS) - plan.crop_padding
@@ -51,21 +51,18 @@ def draw_shifts(bits: Tensor, plan: ViewPlan) -> Shifts:
 
 
 def crop(store: Tensor, rows: Tensor, shifts: Shifts) -> Tensor:
-    """Returns images shifted, zero-padded and perhaps mirrored.
+    """Return shifted, zero-padded and possibly flipped images, uint8 [B, C, H, W].
 
     Args:
-        store: uint8 [N, C, H, W].
-        rows: int64 [B], which images of the store, on its device.
-        shifts: Of each view; by less than H and W.
-
-    Returns:
-        uint8 [B, C, H, W].
+        store: Images to choose from, uint8 [N, C, H, W].
+        rows: Index in `store` of each view's image, int64 [B], on the same device.
+        shifts: Offsets (smaller than H and W) and flips of the views.
     """
     return _crop_by_slices(store, rows, shifts) if store.device.type == "cpu" else _crop_by_gather(store, rows, shifts)
 
 
 def _crop_by_slices(store: Tensor, rows: Tensor, shifts: Shifts) -> Tensor:
-    """On a CPU a copy per image, straight out of the memory map, is faster than any gather of single pixels."""
+    """Crop on a CPU: copying slices straight from the memory map is faster than gathering single pixels."""
     _, channels, height, width = store.shape
     views = torch.zeros((len(rows), channels, height, width), dtype=torch.uint8)
     source, target = store.numpy(), views.numpy()
@@ -82,7 +79,7 @@ def _crop_by_slices(store: Tensor, rows: Tensor, shifts: Shifts) -> Tensor:
 
 
 def _crop_by_gather(store: Tensor, rows: Tensor, shifts: Shifts) -> Tensor:
-    """On an accelerator a few kernels for the whole batch, and no number that the host waits for."""
+    """Crop on an accelerator: a few kernels for the whole batch, without synchronising with the host."""
     images = store.index_select(0, rows)
     count, channels, height, width = images.shape
     from_row = torch.arange(height, device=images.device) + shifts.down[:, None]
@@ -96,23 +93,23 @@ def _crop_by_gather(store: Tensor, rows: Tensor, shifts: Shifts) -> Tensor:
 
 
 def warp(images: Tensor, bits: Tensor, shifts: Shifts, plan: ViewPlan) -> Tensor:
-    """Returns images rotated, zoomed and sheared about their centre, shifted and perhaps mirrored, in one sampling.
+    """Rotate, zoom and shear images about their centre, shift and flip them, all in one resampling.
 
-    Bilinear between pixels, black outside. The map from view to image is torchvision's `RandomAffine` with a shear
-    along the rows, R(angle) Shear Zoom inverted, followed by the shifts.
+    Interpolation is bilinear; pixels outside the image are black. The map from view to image is that of torchvision's
+    `RandomAffine` with a shear along the rows, (R(angle) Shear Zoom)^-1, followed by the shifts.
 
-    Positions are rounded to 1/256 pixel, and the sampled square has a power of two as its side. Every number on the
-    way through `grid_sample` then fits float32's 24 bits (positions: 14 + 8; weights: 16; weighted pixels: 8 + 16),
-    so that neither the order of additions nor fused operations nor the width of vectors can change a bit.
+    The result is exact. Positions are rounded to 1/256 pixel and the sampled square has a power of two as its side,
+    so every number in `grid_sample` fits the 24 bits of float32 (positions: 14 + 8; weights: 16; weighted pixels:
+    8 + 16). The order of additions, fused operations and the vector width therefore cannot change a bit.
 
     Args:
-        images: uint8 [B, C, H, W], H and W at most 1024.
-        bits: int64 [B], of `view_bits`.
-        shifts: Of each view.
-        plan: How views are made.
+        images: Images, uint8 [B, C, H, W], H and W at most 1024.
+        bits: Random bits of the views, int64 [B], from `view_bits`.
+        shifts: Offsets and flips of the views.
+        plan: Augmentation settings.
 
     Returns:
-        float32 [B, C, H, W], whole numbers from 0 to 255.
+        Integer-valued pixels, float32 [B, C, H, W], 0 to 255.
     """
     _, _, height, width = images.shape
     side = 1 << (max(height, width) - 1).bit_length()
@@ -122,10 +119,10 @@ def warp(images: Tensor, bits: Tensor, shifts: Shifts, plan: ViewPlan) -> Tensor
 
 
 def _inverse_maps(bits: Tensor, plan: ViewPlan) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Returns the matrix from offsets in the view to offsets in the image, row by row, float64 [B] each."""
+    """Return the 2x2 matrices that map offsets in the view to offsets in the image, row by row, float64 [B] each."""
     cosine, sine, tangent, shrinking = _tables(plan.rotate_degrees, plan.scale, plan.shear_degrees, bits.device)
     drawn = derive_bits(bits, _STREAM)
-    angle, zoom, shear = (take_bits(drawn, INDEX_BITS * place, INDEX_BITS) for place in range(3))
+    angle, zoom, shear = (take_bits(drawn, INDEX_BITS * slot, INDEX_BITS) for slot in range(3))
     cos, sin, tan, shrink = cosine[angle], sine[angle], tangent[shear], shrinking[zoom]
     return (cos - sin * tan) * shrink, (cos * tan + sin) * shrink, -sin * shrink, cos * shrink
 
@@ -133,7 +130,7 @@ def _inverse_maps(bits: Tensor, plan: ViewPlan) -> tuple[Tensor, Tensor, Tensor,
 def _sampling_grid(
     maps: tuple[Tensor, Tensor, Tensor, Tensor], shifts: Shifts, size: tuple[int, int], side: int
 ) -> Tensor:
-    """Returns the normalised positions that `grid_sample` takes of an image of `side` pixels, float32 [B, H, W, 2]."""
+    """Return the normalised positions for `grid_sample` of an image of `side` pixels, float32 [B, H, W, 2]."""
     height, width = size
     device = shifts.down.device
     from_x, from_y, to_x, to_y = (value[:, None] for value in (maps[0], maps[2], maps[1], maps[3]))
@@ -146,7 +143,7 @@ def _sampling_grid(
         _snap(to_x * along) + (centre_x + shifts.right)[:, None],
         _snap(to_y * along) + (centre_y + shifts.down)[:, None],
     )
-    # Pixel x lies at (2 x + 1) / side - 1; a complex addition makes both coordinates at once.
+    # Pixel x is at (2 x + 1) / side - 1. Complex numbers hold both coordinates, so one addition computes both.
     by_column, by_row = by_column * (2 / side), by_row * (2 / side) + complex(1 / side - 1, 1 / side - 1)
     return torch.view_as_real(by_column.to(torch.complex64)[:, None, :] + by_row.to(torch.complex64)[:, :, None])
 
@@ -159,9 +156,9 @@ def _snap(positions: Tensor) -> Tensor:
 def _tables(
     rotate_degrees: float, scale: float, shear_degrees: float, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Returns cosine and sine of the angle, tangent of the shear and 1 / zoom, float64 [TABLE_SIZE] each."""
+    """Return cosine and sine of the angle, tangent of the shear and 1 / zoom, float64 [TABLE_SIZE] each."""
     angle, shear = np.deg2rad(rotate_degrees), np.deg2rad(shear_degrees)
-    # A tensor that is made in inference mode could not be used in training later.
+    # Autograd cannot use tensors that were created in inference mode.
     with torch.inference_mode(mode=False):
         return (
             quantile_table(lambda u: np.cos((2 * u - 1) * angle), bits=_TABLE_BITS).to(device),

@@ -1,9 +1,9 @@
-"""Mixing an image with a partner.
+"""Mix an image with a partner image: mixup and CutMix.
 
-mixup is that of Zhang et al. 2018 (arXiv 1710.09412), CutMix that of Yun et al. 2019 (arXiv 1905.04899).
+Sources: mixup, Zhang et al. 2018 (arXiv 1710.09412); CutMix, Yun et al. 2019 (arXiv 1905.04899).
 
-Partner, share and box are functions of (seed, image index, view index); the batch has no say, so that the teacher's
-answer to a mixed image can be stored like any other. Mixed pixels are uint8: teacher and student see the same.
+Partner, share and box depend on (seed, image index, view index) and not on the batch, so the teacher's outputs for a
+mixed image can be stored like any other. Mixed pixels are uint8, so teacher and student see the same image.
 """
 
 from __future__ import annotations
@@ -27,43 +27,44 @@ _SHARE_BITS = 16
 
 
 def draw_partners(indices: Tensor, bits: Tensor, plan: ViewPlan, num_images: int) -> Tensor:
-    """Returns the position in the split of each image's partner; its own where it is not mixed.
+    """Draw the partner of each image, uniformly from the split.
 
     Args:
-        indices: int64 [B], positions in the split.
-        bits: int64 [B], of `view_bits`.
-        plan: How views are made.
-        num_images: N of the split; every image is as likely a partner as any other.
+        indices: Positions of the images in the split, int64 [B].
+        bits: Random bits of the views, int64 [B], from `view_bits`.
+        plan: Augmentation settings.
+        num_images: Number of images N in the split.
 
     Returns:
-        int64 [B], 0 to N-1.
+        Positions of the partners in the split, int64 [B], 0 to N-1; an image's own position if it is not mixed.
     """
     return torch.where(_is_mixed(bits, plan), take_below(derive_bits(bits, _PARTNER_STREAM), num_images), indices)
 
 
 def mix_views(own: Tensor, other: Tensor, bits: Tensor, plan: ViewPlan) -> tuple[Tensor, Tensor]:
-    """Returns mixed views and the share that each image has in its own.
+    """Mix the views of images with those of their partners.
 
     Args:
-        own: uint8 [B, C, H, W], the views of the images.
-        other: uint8 [B, C, H, W], the views of their partners.
-        bits: int64 [B], of `view_bits` for the images.
-        plan: How views are made; `plan.mixes`.
+        own: Views of the images, uint8 [B, C, H, W].
+        other: Views of their partners, uint8 [B, C, H, W].
+        bits: Random bits of the images' views, int64 [B], from `view_bits`.
+        plan: Augmentation settings with `plan.is_mixed`.
 
     Returns:
-        uint8 [B, C, H, W], and float32 [B] from 0 to 1: with mixup the weight, with CutMix the exact share of pixels.
+        Mixed views, uint8 [B, C, H, W], and the share of the image itself in each, float32 [B], 0 to 1: the weight of
+        mixup, or the exact share of pixels of CutMix.
     """
     return (_mixup if plan.mix == "mixup" else _cutmix)(own, other, bits, plan)
 
 
 def mixed_targets(own: Tensor, other: Tensor, share: Tensor, num_classes: int) -> Tensor:
-    """Returns the share of each class in each mixed image, float32 [B, K].
+    """Return the share of each class in each mixed image, float32 [B, K].
 
     Args:
-        own: int64 [B], the images' labels.
-        other: int64 [B], their partners' labels.
-        share: float32 [B], of the images' own labels.
-        num_classes: K.
+        own: Labels of the images, int64 [B].
+        other: Labels of their partners, int64 [B].
+        share: Share of the images' own labels, float32 [B], 0 to 1.
+        num_classes: Number of classes K.
     """
     targets = torch.zeros(len(own), num_classes, device=own.device)
     targets.scatter_(1, own[:, None], share[:, None])
@@ -79,7 +80,7 @@ def _mixup(own: Tensor, other: Tensor, bits: Tensor, plan: ViewPlan) -> tuple[Te
     share = torch.where(_is_mixed(bits, plan), _strengths(_own_shares, bits, plan), 1.0)
     mixed = torch.empty_like(own)
     for here in cpu_chunks(own):
-        # Shares have 16 binary places and pixels 8 bits: nothing is rounded before the end (see `geometry.warp`).
+        # Shares have 16 binary places and pixels 8 bits, so the blend is exact until `round_` (see `geometry.warp`).
         blend = torch.lerp(other[here].to(torch.float32), own[here].to(torch.float32), share[here, None, None, None])
         mixed[here] = blend.round_()
     return mixed, share
@@ -97,14 +98,14 @@ def _cutmix(own: Tensor, other: Tensor, bits: Tensor, plan: ViewPlan) -> tuple[T
 
 
 def _edges(centre: Tensor, side: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """Returns the first pixel of a box and the first after it, int64 [B], clipped to 0 to `length`."""
+    """Return the first pixel of the box and the first pixel after it, int64 [B], clipped to 0..`length`."""
     middle = centre * length >> _CENTRE_BITS
     half = (side * length).to(torch.int64) // 2
     return (middle - half).clamp_min(0), (middle + half).clamp_max(length)
 
 
 def _paste_by_slices(own: Tensor, other: Tensor, *box: Tensor) -> Tensor:
-    """On a CPU only the boxes are copied (`geometry._crop_by_slices` does likewise)."""
+    """Paste on a CPU: copy the boxes only, as `geometry._crop_by_slices` does."""
     mixed = own.clone()
     target, source = mixed.numpy(), other.numpy()
     for view, (top, bottom, left, right) in enumerate(zip(*(edge.tolist() for edge in box), strict=True)):
@@ -113,7 +114,7 @@ def _paste_by_slices(own: Tensor, other: Tensor, *box: Tensor) -> Tensor:
 
 
 def _paste_by_mask(own: Tensor, other: Tensor, *box: Tensor) -> Tensor:
-    """On an accelerator the host waits for no number."""
+    """Paste on an accelerator, without synchronising with the host."""
     top, bottom, left, right = (edge[:, None] for edge in box)
     rows, columns = (torch.arange(length, device=own.device) for length in own.shape[2:])
     in_row, in_column = (rows >= top) & (rows < bottom), (columns >= left) & (columns < right)
@@ -121,7 +122,7 @@ def _paste_by_mask(own: Tensor, other: Tensor, *box: Tensor) -> Tensor:
 
 
 def _strengths(function: Callable[[NDArray[np.float64]], NDArray[np.float64]], bits: Tensor, plan: ViewPlan) -> Tensor:
-    """Returns `function` of a share drawn from Beta(mix_alpha, mix_alpha), float32 [B]."""
+    """Return `function` of a share drawn from Beta(mix_alpha, mix_alpha), float32 [B]."""
     table = _table(function, plan.mix_alpha, bits.device)
     return table[take_bits(derive_bits(bits, _STRENGTH_STREAM), 0, INDEX_BITS)]
 
@@ -131,7 +132,7 @@ def _own_shares(share: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _box_sides(share: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Equation (2) of CutMix: the box's sides, as shares of the image's, that leave it `share`."""
+    """Return the relative side length of the box that leaves `share` of the image (equation 2 of CutMix)."""
     return np.sqrt(1 - share)
 
 
@@ -139,9 +140,9 @@ def _box_sides(share: NDArray[np.float64]) -> NDArray[np.float64]:
 def _table(
     function: Callable[[NDArray[np.float64]], NDArray[np.float64]], alpha: float, device: torch.device
 ) -> Tensor:
-    from scipy.stats import beta  # a second of importing that only mixing needs
+    from scipy.stats import beta  # imported here: it takes a second, and only mixing needs it
 
-    # A tensor that is made in inference mode could not be used in training later.
+    # Autograd cannot use tensors that were created in inference mode.
     with torch.inference_mode(mode=False):
         drawn = quantile_table(lambda u: function(beta.ppf(u, alpha, alpha)), bits=_SHARE_BITS)
         return drawn.to(device, torch.float32)

@@ -1,8 +1,7 @@
-"""Views: augmentations that are a function of (seed, image index, view index) and of nothing else.
+"""Render a view of each image of a batch: crop, flip, warp and colour, everything except mixing.
 
-Teacher and students see the same pixels for the same view, whatever the batch, its order, the device or the
-process, so that the teacher's answer to a view can be stored once and read by every trial. `viewing.view_batches`
-is what training and the teacher's answers read; this module renders all of a view but its mixing with a partner.
+Teacher and students see the same pixels for the same view, whatever the batch, its order, the device or the process.
+The teacher's outputs for a view can therefore be stored once and read by every trial.
 
 Shapes: B images per batch, C channels, H = W pixels.
 """
@@ -15,24 +14,22 @@ from torch import Tensor
 from nas_distill.data.views.chunks import cpu_chunks
 from nas_distill.data.views.colour import recolour
 from nas_distill.data.views.geometry import crop, draw_shifts, warp
-from nas_distill.data.views.plan import ViewPlan, plan_views
+from nas_distill.data.views.plan import ViewPlan
 from nas_distill.data.views.random_bits import view_bits
-
-__all__ = ["ViewPlan", "plan_views", "render_rows", "render_view"]
 
 
 def render_view(images: Tensor, indices: Tensor, view: int, plan: ViewPlan) -> Tensor:
-    """Returns view number `view` of each image: shifted, mirrored, warped and recoloured, as `plan` says.
+    """Return view number `view` of each image.
 
     Args:
-        images: uint8 [B, C, H, W].
-        indices: int64 [B], each image's position in its split, on the same device.
+        images: Images, uint8 [B, C, H, W].
+        indices: Position of each image in its split, int64 [B], on the same device.
         view: View number, from 0.
-        plan: How views are made. Mixing, which needs a second image, is left to `viewing.view_batches`.
+        plan: Augmentation settings. Mixing is ignored: it needs a second image (see `batches.view_batches`).
 
     Returns:
-        uint8 [B, C, H, W] on the device of `images`; image b depends on `images[b]`, `indices[b]`, `view` and
-        `plan` alone.
+        uint8 [B, C, H, W] on the device of `images`. Image b depends only on `images[b]`, `indices[b]`, `view` and
+        `plan`.
     """
     if plan.is_identity:
         return images
@@ -40,14 +37,14 @@ def render_view(images: Tensor, indices: Tensor, view: int, plan: ViewPlan) -> T
 
 
 def render_rows(store: Tensor, rows: Tensor, indices: Tensor, view: int, plan: ViewPlan) -> Tensor:
-    """Returns view number `view` of some images of a store, which is read once (see `render_view`).
+    """Return view number `view` of selected images of a store, without copying the images first.
 
     Args:
-        store: uint8 [N, C, H, W].
-        rows: int64 [B], where the images are in the store, on its device.
-        indices: int64 [B], their positions in the split, likewise.
+        store: Images, uint8 [N, C, H, W].
+        rows: Index in `store` of each image, int64 [B], on the same device.
+        indices: Position of each image in its split, int64 [B], on the same device.
         view: View number, from 0.
-        plan: How views are made.
+        plan: Augmentation settings; mixing is ignored.
 
     Returns:
         uint8 [B, C, H, W].
@@ -55,19 +52,19 @@ def render_rows(store: Tensor, rows: Tensor, indices: Tensor, view: int, plan: V
     if plan.is_identity:
         return store.index_select(0, rows)
     bits = view_bits(indices, view, plan.seed)
-    if not (plan.warps or plan.recolours):
+    if not (plan.is_warped or plan.is_recoloured):
         return crop(store, rows, draw_shifts(bits, plan))
     views = torch.empty((len(rows), *store.shape[1:]), dtype=torch.uint8, device=store.device)
-    for here in cpu_chunks(views):
-        views[here] = _in_floats(store, rows[here], bits[here], plan)
+    for chunk in cpu_chunks(views):
+        views[chunk] = _render_float(store, rows[chunk], bits[chunk], plan)
     return views
 
 
-def _in_floats(store: Tensor, rows: Tensor, bits: Tensor, plan: ViewPlan) -> Tensor:
-    """Returns views that are not copies of pixels, float32 [B, C, H, W], whole numbers from 0 to 255."""
+def _render_float(store: Tensor, rows: Tensor, bits: Tensor, plan: ViewPlan) -> Tensor:
+    """Return warped or recoloured views as integer-valued pixels, float32 [B, C, H, W], 0 to 255."""
     shifts = draw_shifts(bits, plan)
-    if plan.warps:
+    if plan.is_warped:
         pixels = warp(store.index_select(0, rows), bits, shifts, plan)
     else:
         pixels = crop(store, rows, shifts).to(torch.float32)
-    return recolour(pixels, bits, plan) if plan.recolours else pixels
+    return recolour(pixels, bits, plan) if plan.is_recoloured else pixels

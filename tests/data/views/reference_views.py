@@ -1,4 +1,4 @@
-"""Views one image at a time in NumPy: uint64 hashes, float64 sampling, Pillow's colours; shares no code with ours."""
+"""Reference implementation of views in NumPy, one image at a time; shares no code with `nas_distill.data.views`."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def hashed(indices: NDArray[np.int64], view: int, seed: int) -> NDArray[np.uint6
 
 
 def output(bits: int, number: int) -> int:
-    """Output `number`, from 1, of SplitMix64 seeded with `bits`."""
+    """Return output `number`, from 1, of SplitMix64 seeded with `bits`."""
     return int(splitmix(np.array([(bits + (number - 1) * int(GOLDEN)) % 2**64], dtype=np.uint64))[0])
 
 
-def level(bits: int, place: int) -> float:
-    """The middle of the stratum that 12 of 64 bits choose."""
-    return (((bits >> 12 * place) % TABLE_SIZE) + 0.5) / TABLE_SIZE
+def level(bits: int, slot: int) -> float:
+    """Return the midpoint of the interval that 12 of the 64 bits select."""
+    return (((bits >> 12 * slot) % TABLE_SIZE) + 0.5) / TABLE_SIZE
 
 
-def rounded(value: float, places: int) -> float:
-    return float(np.rint(value * 2.0**places) / 2.0**places)
+def rounded(value: float, slots: int) -> float:
+    return float(np.rint(value * 2.0**slots) / 2.0**slots)
 
 
 def shifts(bits: int, plan: ViewPlan) -> tuple[int, int, bool]:
@@ -59,9 +59,9 @@ def cropped(image: Image, bits: int, plan: ViewPlan) -> Image:
 
 
 def warp_strengths(bits: int, plan: ViewPlan) -> tuple[float, float, float]:
-    """Angle in degrees, zoom and shear in degrees."""
+    """Return angle in degrees, zoom factor and shear in degrees."""
     drawn = output(bits, 1)
-    angle, zoom, shear = (2 * level(drawn, place) - 1 for place in range(3))
+    angle, zoom, shear = (2 * level(drawn, slot) - 1 for slot in range(3))
     return angle * plan.rotate_degrees, 1 + zoom * plan.scale, shear * plan.shear_degrees
 
 
@@ -89,11 +89,11 @@ def warped(image: Image, bits: int, plan: ViewPlan) -> Image:
 
 
 def colour_factors(bits: int, plan: ViewPlan) -> tuple[float, float, float]:
-    """Of brightness, contrast and saturation."""
+    """Return the factors of brightness, contrast and saturation."""
     drawn = output(bits, 2)
     strengths = (plan.brightness, plan.contrast, plan.saturation)
     first, second, third = (
-        rounded(1 + (2 * level(drawn, place) - 1) * value, 12) for place, value in enumerate(strengths)
+        rounded(1 + (2 * level(drawn, slot) - 1) * value, 12) for slot, value in enumerate(strengths)
     )
     return first, second, third
 
@@ -118,14 +118,14 @@ def recoloured(image: Image, bits: int, plan: ViewPlan) -> Image:
 
 
 def view(image: Image, index: int, number: int, plan: ViewPlan) -> Image:
-    """All of a view but mixing."""
+    """Return a view without mixing."""
     bits = int(hashed(np.array([index]), number, plan.seed)[0])
-    seen = warped(image, bits, plan) if plan.warps else cropped(image, bits, plan)
-    return recoloured(seen, bits, plan) if plan.recolours else seen
+    seen = warped(image, bits, plan) if plan.is_warped else cropped(image, bits, plan)
+    return recoloured(seen, bits, plan) if plan.is_recoloured else seen
 
 
 def mixed_view(images: NDArray[np.uint8], index: int, number: int, plan: ViewPlan) -> tuple[Image, int, float]:
-    """The view mixed with its partner's, the partner, and the share of the image's own label."""
+    """Return the mixed view, the partner's index and the share of the image's own label."""
     bits = int(hashed(np.array([index]), number, plan.seed)[0])
     strength, chance = output(bits, 3), output(bits, 4)
     own = view(images[index], index, number, plan)
@@ -139,7 +139,7 @@ def mixed_view(images: NDArray[np.uint8], index: int, number: int, plan: ViewPla
         return np.rint(share * own + (1 - share) * other).astype(np.uint8), partner, share
     height, width = own.shape[1:]
     side, centre = rounded(np.sqrt(1 - share), 16), output(bits, 5)
-    # `rand_bbox` of the authors' code, with its rows and columns.
+    # As `rand_bbox` in the authors' code.
     cut_h, cut_w = int(height * side), int(width * side)
     y, x = (centre & 0xFFFFFF) * height >> 24, ((centre >> 24) & 0xFFFFFF) * width >> 24
     rows = slice(max(y - cut_h // 2, 0), min(y + cut_h // 2, height))

@@ -1,4 +1,4 @@
-"""Partners, shares and boxes: their distributions, and what they do to pixels and labels."""
+"""Partners, shares and boxes of mixup and CutMix: distributions, pixels and labels."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_shares_follow_the_beta_distribution(alpha: float) -> None:
     _, share = mix_views(*black_and_white(1), BITS, make_plan(mix="mixup", mix_alpha=alpha))
     assert share.mean() == pytest.approx(0.5, abs=0.01)
     assert share.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.03)
-    # Not at the very ends, where Beta(0.2, 0.2) has much of its mass and shares are rounded to 1/65536.
+    # The ends are left out: Beta(0.2, 0.2) has much of its mass there, and shares are rounded to 1/65536.
     points = np.linspace(0.001, 0.999, 500)
     empirical = np.searchsorted(np.sort(share.numpy()), points, side="right") / len(share)
     assert np.abs(empirical - beta(alpha, alpha).cdf(points)).max() < 0.015
@@ -47,14 +47,14 @@ def test_extreme_strengths_are_still_shares(alpha: float) -> None:
 def test_partners_are_evenly_spread() -> None:
     partners = draw_partners(MANY, BITS, make_plan(mix="mixup"), 40)
     assert chisquare(torch.bincount(partners, minlength=40).numpy()).pvalue > 0.001
-    # Nor does the partner tell the share, or the share the partner.
+    # Partner and share are independent.
     _, share = mix_views(*black_and_white(1), BITS, make_plan(mix="mixup"))
     assert abs(np.corrcoef(partners.numpy(), share.numpy())[0, 1]) < 0.03
 
 
 @pytest.mark.parametrize("mix", ["mixup", "cutmix"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
-def test_a_share_of_the_images_is_mixed(mix: str, share: float) -> None:
+def test_mix_share_is_the_fraction_of_mixed_images(mix: str, share: float) -> None:
     plan = make_plan(mix=mix, mix_share=share)
     own, other = black_and_white()
     images, weight = mix_views(own, other, BITS, plan)
@@ -73,7 +73,7 @@ def test_partners_change_with_view_and_seed() -> None:
 
 
 @pytest.mark.parametrize("size", [5, 16, 28])
-def test_a_box_takes_exactly_the_share_that_the_label_loses(size: int) -> None:
+def test_label_shares_equal_pixel_shares(size: int) -> None:
     own, other = black_and_white(size, 2000)
     images, share = mix_views(own, other, BITS[:2000], make_plan(mix="cutmix"))
     assert torch.equal(share, (images == 0).double().mean(dim=(1, 2, 3)).float())
@@ -81,18 +81,20 @@ def test_a_box_takes_exactly_the_share_that_the_label_loses(size: int) -> None:
     assert torch.equal((images == 255).sum(dim=(1, 2, 3)), rows * columns)
 
 
-def test_boxes_lie_everywhere() -> None:
+def test_boxes_cover_the_whole_image() -> None:
     images, _ = mix_views(*black_and_white(8), BITS, make_plan(mix="cutmix"))
     covered = (images == 255).double().mean(dim=(0, 1))
     assert torch.allclose(covered, covered.T, atol=0.02)
-    # The authors' boxes reach from -half to half - 1 of their centre: about half a pixel up and left of even.
+    # A box reaches from -half to half - 1 of its centre, as in the authors' code: half a pixel up and left of centred.
     assert torch.allclose(covered, covered.flip(0).flip(1), atol=0.12)
     assert covered[4, 4] > covered[7, 7] > 0.05
 
 
 @settings(deadline=None)
 @given(changes=MIXES, channels=st.sampled_from([1, 3]), size=st.sampled_from([1, 7, 12]))
-def test_accelerators_and_cpus_cut_the_same_boxes(changes: Mapping[str, object], channels: int, size: int) -> None:
+def test_the_accelerator_and_cpu_code_paths_paste_the_same_boxes(
+    changes: Mapping[str, object], channels: int, size: int
+) -> None:
     own, other = random_images(20, channels, size), random_images(21, channels, size)[:20]
     plan = make_plan(**{**changes, "mix": "cutmix"})
     found, _ = mix_views(own, other, BITS[:20], plan)
@@ -102,13 +104,13 @@ def test_accelerators_and_cpus_cut_the_same_boxes(changes: Mapping[str, object],
     assert found.shape == own.shape
 
 
-def test_nothing_that_is_mixed_is_changed() -> None:
+def test_mixing_does_not_modify_its_inputs() -> None:
     own, other = random_images(9), random_images(10)[:9]
-    kept = own.clone(), other.clone()
+    before = own.clone(), other.clone()
     for mix in ("mixup", "cutmix"):
         mix_views(own, other, BITS[:9], make_plan(mix=mix))
-    assert torch.equal(own, kept[0])
-    assert torch.equal(other, kept[1])
+    assert torch.equal(own, before[0])
+    assert torch.equal(other, before[1])
 
 
 def test_targets_are_class_shares() -> None:

@@ -1,4 +1,4 @@
-"""What is decided about views, and what two plans have in common."""
+"""Defaults, JSON and digests of view plans."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_the_default_number_of_views(epochs: int, online: bool, count: int) -> N
     assert plan_views(ViewsConfig(), make_manifest(), epochs=epochs, online=online).count == count
 
 
-def test_a_given_number_of_views_is_kept_online_too() -> None:
+def test_an_explicit_number_of_views_applies_online_too() -> None:
     assert plan_views(ViewsConfig(count=5), make_manifest(), epochs=100, online=True).count == 5
 
 
@@ -29,27 +29,29 @@ def test_defaults_follow_the_images() -> None:
     grey = plan_views(ViewsConfig(), make_manifest(image_size=8, channels=1), epochs=1, online=False)
     assert (colour.crop_padding, colour.flip) == (4, True)
     assert (grey.crop_padding, grey.flip) == (1, False)
-    asked = plan_views(ViewsConfig(crop_padding=0, flip=True), make_manifest(channels=1), epochs=1, online=False)
-    assert (asked.crop_padding, asked.flip) == (0, True)
-    assert not any((colour.warps, colour.recolours, colour.mixes, colour.is_identity))
+    requested = plan_views(ViewsConfig(crop_padding=0, flip=True), make_manifest(channels=1), epochs=1, online=False)
+    assert (requested.crop_padding, requested.flip) == (0, True)
+    assert not any((colour.is_warped, colour.is_recoloured, colour.is_mixed, colour.is_identity))
     assert plan_views(ViewsConfig(crop_padding=0, flip=False), make_manifest(), epochs=1, online=False).is_identity
 
 
-def test_padding_as_large_as_the_image_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"views\.crop_padding: 32 can shift .* at most 31"):
+def test_padding_as_large_as_the_image_is_rejected() -> None:
+    assert plan_views(ViewsConfig(crop_padding=31), make_manifest(), epochs=1, online=False).crop_padding == 31
+    with pytest.raises(ConfigError) as caught:
         plan_views(ViewsConfig(crop_padding=32), make_manifest(), epochs=1, online=False)
+    assert (caught.value.code, caught.value.field) == ("data.views_padding_too_large", "views.crop_padding")
 
 
-def test_augmentations_are_handed_on() -> None:
-    asked = {name: getattr(EVERYTHING, name) for name in Augmentation.model_fields} | {"mix_alpha": 0.4}
-    plan = plan_views(ViewsConfig(**asked), make_manifest(), epochs=1, online=False, mix="mixup")
-    assert {name: getattr(plan, name) for name in Augmentation.model_fields} == asked
-    assert plan.warps
-    assert plan.recolours
-    assert plan.mixes
+def test_a_plan_takes_over_the_augmentation_settings() -> None:
+    requested = {name: getattr(EVERYTHING, name) for name in Augmentation.model_fields} | {"mix_alpha": 0.4}
+    plan = plan_views(ViewsConfig(**requested), make_manifest(), epochs=1, online=False, mix="mixup")
+    assert {name: getattr(plan, name) for name in Augmentation.model_fields} == requested
+    assert plan.is_warped
+    assert plan.is_recoloured
+    assert plan.is_mixed
 
 
-def test_what_has_no_effect_makes_no_other_plan() -> None:
+def test_settings_without_effect_do_not_change_the_plan() -> None:
     config = ViewsConfig(saturation=0.5, mix_alpha=0.3, mix_share=0.5)
     grey = make_manifest(channels=1)
     plain = plan_views(ViewsConfig(), grey, epochs=1, online=False)
@@ -57,7 +59,7 @@ def test_what_has_no_effect_makes_no_other_plan() -> None:
     assert plan_views(config, make_manifest(), epochs=1, online=False) != plain
 
 
-def test_a_plan_from_before_an_augmentation_existed_keeps_its_digest() -> None:
+def test_new_kinds_of_augmentation_do_not_change_existing_digests() -> None:
     text = '{"count":8,"crop_padding":4,"flip":true,"seed":0}'
     plan = ViewPlan.model_validate_json(text)
     assert plan == make_plan(crop_padding=4, seed=0)
@@ -65,7 +67,7 @@ def test_a_plan_from_before_an_augmentation_existed_keeps_its_digest() -> None:
     assert plan.digest() == "b2b7e3368845"
 
 
-def test_a_plan_survives_json_and_says_what_is_on() -> None:
+def test_the_json_of_a_plan_lists_only_what_is_on() -> None:
     assert ViewPlan.model_validate_json(EVERYTHING.model_dump_json()) == EVERYTHING
     assert set(json.loads(EVERYTHING.canonical_json())) == {
         "count", "crop_padding", "flip", "seed", "rotate_degrees", "scale", "shear_degrees", "brightness", "contrast",

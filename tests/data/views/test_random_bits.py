@@ -26,20 +26,20 @@ def test_splitmix_starts_with_the_published_sequence() -> None:
     view=st.integers(0, 2**31),
     seed=st.integers(0, 2**70),
 )
-def test_bits_are_those_of_unsigned_arithmetic(indices: list[int], view: int, seed: int) -> None:
+def test_bits_match_unsigned_arithmetic(indices: list[int], view: int, seed: int) -> None:
     bits = view_bits(torch.tensor(indices), view, seed)
     expected = reference.hashed(np.array(indices, dtype=np.int64), view, seed)
     assert bits.numpy().view(np.uint64).tolist() == expected.tolist()
 
 
 @given(bits=SIGNED, number=st.integers(1, 100))
-def test_lanes_are_outputs_of_a_generator_seeded_with_the_bits(bits: int, number: int) -> None:
+def test_derived_bits_are_outputs_of_a_generator_seeded_with_the_bits(bits: int, number: int) -> None:
     found = int(derive_bits(torch.tensor([bits]), number)) % 2**64
     assert found == reference.output(bits % 2**64, number)
 
 
 @given(bits=SIGNED, start=st.integers(0, 60), width=st.integers(1, 24))
-def test_taken_bits_are_those_of_the_unsigned_number(bits: int, start: int, width: int) -> None:
+def test_taken_bits_match_unsigned_shifts(bits: int, start: int, width: int) -> None:
     width = min(width, 64 - start)
     assert int(take_bits(torch.tensor([bits]), start, width)) == (bits % 2**64 >> start) % 2**width
 
@@ -50,7 +50,7 @@ def test_numbers_below_a_limit(bits: int, limit: int) -> None:
     assert found == (bits % 2**64 >> 1) % limit
 
 
-def test_strata_are_the_function_of_evenly_spread_middles() -> None:
+def test_the_table_holds_the_function_at_evenly_spaced_midpoints() -> None:
     table = quantile_table(lambda share: 3 * share, bits=16)
     assert table.shape == (TABLE_SIZE,)
     assert table[0] == pytest.approx(1.5 / TABLE_SIZE, abs=2**-17)

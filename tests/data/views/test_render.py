@@ -39,7 +39,7 @@ def check_against_reference(plan: ViewPlan, channels: int, size: int, view: int)
     padding=st.integers(0, 7), flip=st.booleans(), channels=st.sampled_from([1, 3]),
     view=st.integers(0, 50), seed=st.integers(0, 2**64),
 )  # fmt: skip
-def test_views_are_those_of_padding_slicing_and_reversing(
+def test_crops_match_padding_slicing_and_reversing(
     padding: int, flip: bool, channels: int, view: int, seed: int
 ) -> None:
     check_against_reference(make_plan(crop_padding=padding, flip=flip, seed=seed), channels, 8, view)
@@ -54,13 +54,15 @@ def test_views_are_those_of_padding_slicing_and_reversing(
     channels=st.sampled_from([1, 3]),
     size=st.sampled_from([5, 8, 12]),
 )  # fmt: skip
-def test_views_are_those_of_the_reference(plan: ViewPlan, channels: int, size: int) -> None:
+def test_views_match_the_reference(plan: ViewPlan, channels: int, size: int) -> None:
     check_against_reference(plan, channels, size, 2)
 
 
 @settings(deadline=None)
 @given(padding=st.integers(0, 7), flip=st.booleans(), channels=st.sampled_from([1, 3]), seed=st.integers(0, 2**64))
-def test_accelerators_gather_what_cpus_slice(padding: int, flip: bool, channels: int, seed: int) -> None:
+def test_the_accelerator_and_cpu_code_paths_crop_the_same_pixels(
+    padding: int, flip: bool, channels: int, seed: int
+) -> None:
     store, rows = random_images(9, channels), torch.tensor([8, 0, 3, 3])
     plan = make_plan(crop_padding=padding, flip=flip, seed=seed)
     shifts = geometry.draw_shifts(view_bits(rows, 1, seed), plan)
@@ -85,7 +87,7 @@ def test_a_view_does_not_depend_on_the_batch(
     assert torch.equal(torch.cat(parts), together)
 
 
-def test_large_images_are_rendered_in_pieces_of_a_batch() -> None:
+def test_large_images_are_rendered_in_chunks() -> None:
     images, indices = random_images(7, size=300), torch.arange(7)
     together = render_view(images, indices, 0, EVERYTHING)
     control = [render_view(images[i : i + 1], indices[i : i + 1], 0, EVERYTHING) for i in range(7)]
@@ -101,7 +103,7 @@ def golden_digests() -> dict[str, str]:
     return digests
 
 
-# Stored answers of a teacher are answers to these very pixels: whoever changes them must change the plan.
+# The teacher's stored outputs belong to these exact pixels. A change of the pixels must change the plan's digest too.
 GOLDEN = {"3x32": "ee3074f0574fdd48", "1x28": "1d8d44640cc91fe2", "3x96": "e184e49fc47fc0aa"}
 
 
@@ -117,7 +119,7 @@ def test_views_never_change(threads: int) -> None:
 
 @pytest.mark.parametrize("capability", ["default", "avx2"])
 def test_views_do_not_depend_on_the_processor(capability: str) -> None:
-    # Torch then takes the kernels for processors without vectors, or with narrower ones, and without fused operations.
+    # Makes PyTorch use its kernels for CPUs without vector instructions, or with AVX2 only.
     code = "from tests.data.views.test_render import GOLDEN, golden_digests; assert golden_digests() == GOLDEN"
     environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability}
     root = Path(__file__).parents[3]
@@ -134,7 +136,7 @@ def test_a_view_does_not_depend_on_the_device(plan: ViewPlan, channels: int, siz
     assert torch.equal(on_device.cpu(), render_view(images, indices, 2, plan))
 
 
-def test_every_shift_and_both_mirrors_come_equally_often() -> None:
+def test_shifts_and_flips_are_uniform() -> None:
     plan = make_plan(count=1, seed=0)
     count = 18_000
     images = torch.zeros(count, 1, 4, 4, dtype=torch.uint8)
@@ -156,12 +158,12 @@ def test_views_and_seeds_differ() -> None:
     assert not torch.equal(first, render_view(images, indices, 0, plan.model_copy(update={"seed": 1})))
 
 
-def test_a_plan_that_changes_nothing_returns_the_images_themselves() -> None:
+def test_an_identity_plan_returns_the_images_themselves() -> None:
     images = random_images(4)
     assert render_view(images, torch.arange(4), 0, make_plan(crop_padding=0, flip=False)) is images
 
 
-def test_a_warp_is_torchvision_s() -> None:
+def test_warps_match_torchvision() -> None:
     plan = make_plan(crop_padding=0, flip=False, rotate_degrees=40, scale=0.4, shear_degrees=20)
     size, count = 32, 20
     smooth = (128 + 60 * torch.sin(torch.arange(size) / 4)[:, None] + 60 * torch.cos(torch.arange(size) / 3)).round()
@@ -173,13 +175,13 @@ def test_a_warp_is_torchvision_s() -> None:
             images[index].float(), degrees, [0, 0], zoom, [shear, 0.0], interpolation=InterpolationMode.BILINEAR
         )
         difference = (rendered[index] - expected).abs()
-        # Both blend the border with black, and a position that is rounded to 1/256 pixel shows there most.
+        # Both blend the border with black; positions rounded to 1/256 pixel differ most there.
         assert difference.median() <= 0.6
         assert difference.max() <= 3
 
 
 @pytest.mark.parametrize("name", ["brightness", "contrast", "saturation"])
-def test_colours_are_pillow_s(name: str) -> None:
+def test_colours_match_pillow(name: str) -> None:
     plan = make_plan(crop_padding=0, flip=False, **{name: 1.0})
     enhance = {
         "brightness": ImageEnhance.Brightness,
@@ -193,14 +195,14 @@ def test_colours_are_pillow_s(name: str) -> None:
         factors.append(dict(zip(enhance, reference.colour_factors(bits, plan), strict=True))[name])
         image = Image.fromarray(images[index].permute(1, 2, 0).numpy())
         expected = np.asarray(enhance[name](image).enhance(factors[-1])).transpose(2, 0, 1)
-        # Pillow cuts off where we round.
+        # Pillow truncates, we round.
         assert np.abs(rendered[index] - expected.astype(int)).max() <= 1
     assert min(factors) < 0.3
     assert max(factors) > 1.7
 
 
 @pytest.mark.parametrize("name", ["rotate_degrees", "scale", "shear_degrees"])
-def test_strengths_are_drawn_evenly(name: str) -> None:
+def test_strengths_are_uniform(name: str) -> None:
     plan = make_plan(**{name: 0.5})
     hashes = reference.hashed(np.arange(4000), 1, plan.seed).tolist()
     place = ("rotate_degrees", "scale", "shear_degrees").index(name)
@@ -218,9 +220,9 @@ def test_views_made_in_inference_mode_and_outside_are_the_same() -> None:
     assert torch.equal(render_view(images, indices, 0, plan), inside.clone())
 
 
-def test_images_are_left_alone() -> None:
+def test_rendering_does_not_modify_the_images() -> None:
     images = random_images(4)
-    kept = images.clone()
+    before = images.clone()
     render_view(images, torch.arange(4), 0, EVERYTHING)
     render_view(images, torch.arange(4), 0, make_plan(crop_padding=0, flip=False, brightness=0.5))
-    assert torch.equal(images, kept)
+    assert torch.equal(images, before)
