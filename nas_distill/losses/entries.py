@@ -210,5 +210,5 @@ class LossRegistry:
         """
         if name not in self._entries:
             hint = nearest_names(name, self._entries)
-            raise ConfigError(f"no loss is named '{name}'; {hint}", code="losses.unknown", field="recipe.losses")
+            raise ConfigError(f"no loss is called '{name}'; {hint}", code="losses.unknown", field="recipe.losses")
         return self._entries[name]

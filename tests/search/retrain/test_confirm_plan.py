@@ -108,7 +108,7 @@ def test_release_is_a_third_arm_where_it_says_something_new(tmp_path: Path) -> N
         (Recipe(adaptive=Adaptation(release=True)), "its own recipe releases classes"),
         (Recipe(losses={}), "it is trained without the teacher"),
         (Recipe(losses={"none": {}}), "it is trained without the teacher"),
-        (Recipe(losses={"hint": {}}), "it weighs pulls on the logits, and hint has none"),
+        (Recipe(losses={"hint": {}}), "it compares gradients with respect to the logits, and hint has none"),
         (Recipe(mix="mixup"), "it needs images of one class, and recipe.mix is mixup"),
     ):
         names, (line,) = arms(recipe)
