@@ -1,4 +1,4 @@
-"""The fields of `SearchConfig` by their dotted keys: what they take, and what a wrong key may have meant."""
+"""The fields of `SearchConfig` by dotted key: their types, and suggestions for unknown keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from nas_distill.config.search import SearchConfig
-from nas_distill.config.yaml_text import KeyPath, inline
+from nas_distill.config.yaml_text import KeyPath, inline_yaml
 from nas_distill.errors import nearest_names
 from nas_distill.records.base import Record
 
@@ -26,25 +26,30 @@ def _sections(model: type[BaseModel], path: KeyPath = ()) -> dict[KeyPath, type[
 _SECTIONS = _sections(SearchConfig)
 
 
+def sections() -> Mapping[KeyPath, type[BaseModel]]:
+    """Return the class of every section by its path; the root's path is empty."""
+    return _SECTIONS
+
+
 def section_at(path: KeyPath) -> type[BaseModel] | None:
-    """Returns the class of the section at `path`; None where a value is, or nothing."""
+    """Return the class of the section at `path`; None for a value and for an unknown path."""
     return _SECTIONS.get(path)
 
 
 def field_at(path: KeyPath) -> FieldInfo | None:
-    """Returns the field at `path`, a value or a section; None where there is none."""
+    """Return the field at `path`, a value or a section; None for an unknown path."""
     section = section_at(path[:-1])
     return None if section is None else section.model_fields.get(path[-1])
 
 
 def all_keys() -> Iterator[KeyPath]:
-    """Yields the path of every field that is no section."""
+    """Yield the path of every field that is not a section."""
     for path, section in _SECTIONS.items():
         yield from ((*path, name) for name in section.model_fields if (*path, name) not in _SECTIONS)
 
 
 def hint(path: KeyPath) -> str:
-    """Returns what an unknown key may have meant: a key of another section, or the nearest of its own."""
+    """Return a suggestion for an unknown key: the same key in another section, or the nearest key of its own."""
     homes = [".".join(section) for section in _SECTIONS if path[-1] in _SECTIONS[section].model_fields]
     if homes:
         where = " or ".join(f"'{home}.{path[-1]}'" if home else f"'{path[-1]}'" for home in homes)
@@ -54,31 +59,31 @@ def hint(path: KeyPath) -> str:
 
 
 def example(path: KeyPath) -> str:
-    """Returns a list that the field at `path` takes, as its class gives it."""
+    """Return a valid list for the field at `path`, as YAML."""
     field = field_at(path)
     examples = field.examples if field is not None else None
-    return inline(list((examples or [("a", "b")])[0]))
+    return inline_yaml(list((examples or [("a", "b")])[0]))
 
 
-def truths(value: object, path: KeyPath = ()) -> Iterator[KeyPath]:
-    """Yields the path of each true or false that is written for a number; pydantic would take them for 1 and 0.
+def booleans_for_numbers(value: object, path: KeyPath = ()) -> Iterator[KeyPath]:
+    """Yield the path of each true or false where a number is expected; pydantic would read them as 1 and 0.
 
     Args:
-        value: What is written at `path`.
-        path: Keys from the root; places in lists count as keys.
+        value: The value at `path`.
+        path: Keys from the root; positions in lists count as keys.
     """
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from truths(item, (*path, str(key)))
+            yield from booleans_for_numbers(item, (*path, str(key)))
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            yield from truths(item, (*path, str(index)))
+            yield from booleans_for_numbers(item, (*path, str(index)))
     elif isinstance(value, bool) and _is_number(path):
         yield path
 
 
 def _is_number(path: KeyPath) -> bool:
-    """Whether what lies at `path`, or in the field that it lies in, is a number and never true or false."""
+    """Return whether the value at `path`, or inside the field that holds it, is a number and never true or false."""
     ends = (end for end in range(len(path), 0, -1) if field_at(path[:end]) is not None)
     end = next(ends, 0)
     field = field_at(path[:end]) if end else None
@@ -87,7 +92,7 @@ def _is_number(path: KeyPath) -> bool:
 
 
 def _kinds(annotation: Any, depth: int) -> set[Any]:
-    """Returns the plain types that an annotation allows, `depth` levels inside its mappings and lists."""
+    """Return the plain types that an annotation allows, `depth` levels inside its mappings and lists."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _kinds(inner[0], depth)

@@ -1,10 +1,10 @@
 """Reads a `SearchConfig` from defaults, a YAML file, flags and `--set`, and writes it back.
 
-Later layers win: defaults < YAML < flags < `--set`. A section (`data`, `recipe`, ...) given in a layer is
-merged, key by key, over what lower layers say. A free mapping (`recipe.losses`, `teacher.arguments`) given as
-a whole replaces what lower layers say, because a loss that is not listed is not meant;
-`--set recipe.losses.dist.temperature=2` reaches inside and edits the mapping in effect. Into a loss that is not in
-effect nothing reaches, because it could be meant instead of those that are, or beside them.
+Later layers win: defaults < YAML < flags < `--set`. A section (`data`, `recipe`, ...) is merged key by key into the
+lower layers. A free mapping (`recipe.losses`, `teacher.arguments`) replaces the one below as a whole: whoever lists two
+losses does not want a third from the defaults. `--set recipe.losses.dist.temperature=2` edits one value inside the
+mapping in effect; it cannot add a loss that is not in effect, because it is unclear whether the loss should replace the
+others or join them.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from pydantic import ValidationError
 
-from nas_distill.config import SearchConfig
-from nas_distill.config.fields import example, hint, section_at, truths
-from nas_distill.config.yaml_text import Dumper, KeyPath, Loader, inline, read_mapping, read_value
+from nas_distill.config.fields import booleans_for_numbers, example, hint, section_at
+from nas_distill.config.search import SearchConfig
+from nas_distill.config.yaml_text import KeyPath, dump_yaml, inline_yaml, parse_yaml
+from nas_distill.error_codes import CODES
 from nas_distill.errors import ConfigError
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
+
+_LOSSES: KeyPath = ("recipe", "losses")
 
 
 def load_config(
@@ -33,16 +35,17 @@ def load_config(
     *,
     flag_names: Mapping[str, str] | None = None,
 ) -> SearchConfig:
-    """Returns the configuration that the layers say together.
+    """Return the configuration that results from all layers.
 
     Args:
         yaml_path: A YAML file; None for none.
-        overrides: `KEY=VALUE` with a dotted key and a YAML value, applied in order (`--set`).
-        flags: Dotted key to value; None as a value is a flag that was not given.
-        flag_names: Dotted key to the flag's spelling, for errors; `--KEY` by default.
+        overrides: `KEY=VALUE` texts with a dotted key and a YAML value, applied in order (`--set`).
+        flags: Dotted key -> value; None as a value means that the flag was not given.
+        flag_names: Dotted key -> spelling of the flag, for errors; `--KEY` by default.
 
     Raises:
-        ConfigError: A file cannot be read or parsed, or breaks a rule; one line per broken rule.
+        ConfigError: A file cannot be read or parsed, or values break rules. The first broken rule gives `code` and
+            `field`; the others are in `others`.
     """
     draft = _Draft()
     if yaml_path is not None:
@@ -59,67 +62,68 @@ def load_config(
     return draft.validated()
 
 
-def dump_config(config: SearchConfig) -> str:
-    """Returns YAML that `load_config` reads back as an equal configuration."""
-    return yaml.dump(config.model_dump(mode="json"), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=110)
+def config_from_mapping(values: Mapping[str, object], *, origin: str) -> SearchConfig:
+    """Return the configuration of a nested mapping, such as `{"budget": {"trials": 8}}`, over the defaults.
 
-
-def parse_yaml(text: str, *, origin: str) -> Any:
-    """Returns the value in YAML (or JSON) text, read as configurations are.
+    Args:
+        values: Sections and keys, nested as in the YAML file.
+        origin: Name of the mapping in errors.
 
     Raises:
-        ConfigError: It is no YAML.
+        ConfigError: A key is unknown or values break rules; see `load_config`.
     """
-    try:
-        return yaml.load(text, Loader=Loader)  # noqa: S506 - Loader is a SafeLoader
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{origin}: is no YAML: {' '.join(str(error).split())}") from None
+    draft = _Draft()
+    draft.put((), dict(values), {(name,): origin for name in values})
+    return draft.validated()
+
+
+def dump_config(config: SearchConfig) -> str:
+    """Return YAML that `load_config` reads back as an equal configuration."""
+    return dump_yaml(config.model_dump(mode="json"))
 
 
 def parse_assignment(text: str, *, flag: str, example: str = "recipe.epochs=20") -> tuple[KeyPath, Any]:
-    """Returns the key path and value of `a.b=c`, the value read as YAML (so JSON is welcome).
+    """Return the key path and the value of `a.b=c`; the value is read as YAML, so JSON works too.
 
     Args:
         text: What the user wrote.
-        flag: After which.
-        example: Of what to write.
+        flag: Flag that the text was given to, for errors.
+        example: A correct text, for errors.
 
     Raises:
-        ConfigError: There is no `=`, a part of the key is empty, or the value is no YAML or holds a key twice.
+        ConfigError: There is no `=`, a part of the key is empty, or the value is not valid YAML.
     """
     dotted, equals, source = text.partition("=")
     path = tuple(part.strip() for part in dotted.split("."))
     if not equals or not all(path):
-        raise ConfigError(f"{flag} {text}: is not KEY=VALUE; write, for example, {flag} {example}")
-    try:
-        return path, read_value(source, origin=f"{flag} {text}", path=path)
-    except (yaml.YAMLError, ValueError) as error:
-        reason = getattr(error, "problem", None) or error
-        raise ConfigError(f"{flag} {text}: the value is no YAML ({reason}); quote text with special signs") from None
-
-
-_LOSSES: KeyPath = ("recipe", "losses")
+        raise ConfigError(
+            f"'{text}' is not KEY=VALUE; write, for example, {flag} {example}",
+            code="config.not_an_assignment",
+            field=flag,
+        )
+    value, _ = parse_yaml(source, origin=f"{flag} {text}", is_file=False)
+    return path, value
 
 
 class _Draft:
-    """Values gathered so far, and where each came from."""
+    """Values of all layers so far, and where each was written."""
 
     def __init__(self) -> None:
         self._values: dict[str, Any] = SearchConfig().model_dump(mode="json")
         self._origins: dict[KeyPath, str] = {}
 
     def put_file(self, path: Path) -> None:
-        """Merges a YAML file."""
-        values, lines = _read_yaml(path)
+        """Merge a YAML file."""
+        values, lines = _read_file(path)
         self.put((), values, {key: f"{path}:{line}" for key, line in lines.items()})
 
     def put(self, path: KeyPath, value: Any, origins: Mapping[KeyPath, str]) -> None:
-        """Sets what lies at `path`; sections merge, everything else is replaced.
+        """Set the value at `path`; sections are merged, everything else is replaced.
 
         Args:
             path: Keys from the root.
             value: The new value.
-            origins: For `path` and what lies below it, where it was written.
+            origins: Where `path` and the keys below it were written.
         """
         if section_at(path) is not None:
             if value is None:  # an empty section, such as one whose lines are all commented out
@@ -137,15 +141,15 @@ class _Draft:
         self._origins.update({key: origin for key, origin in origins.items() if key[: len(path)] == path})
 
     def check_in_effect(self, path: KeyPath, value: Any, origin: str) -> None:
-        """Checks that a key below `recipe.losses` belongs to a loss that the recipe has so far.
+        """Check that a key below `recipe.losses` belongs to a loss that the recipe has so far.
 
         Args:
             path: Keys from the root.
-            value: What it is to be.
+            value: The new value.
             origin: Where it was written.
 
         Raises:
-            ConfigError: It would add its loss to those in effect, and nobody said whether it is to replace them.
+            ConfigError: The key would add a loss, and it is unclear whether the loss replaces those in effect.
         """
         inside = path[len(_LOSSES) :]
         recipe = self._values[_LOSSES[0]]
@@ -154,10 +158,12 @@ class _Draft:
         if not inside or path[: len(_LOSSES)] != _LOSSES or not isinstance(in_effect, Mapping):
             return
         name, *parameters = inside
-        # What is no mapping is no loss either: the records say so.
+        # A value that is not a mapping is not a loss; validation reports it.
         if name not in in_effect and (parameters or isinstance(value, Mapping)):
             terms = reduce(lambda below, key: {key: below}, reversed(parameters), value)
-            raise ConfigError(f"{origin}: {_not_in_effect(name, terms, in_effect)}")
+            raise _error(
+                (*_LOSSES, name), _not_in_effect(name, terms, in_effect), "config.loss_not_in_effect", origin
+            )
 
     def _parent_of(self, path: KeyPath, origins: Mapping[KeyPath, str]) -> dict[str, Any]:
         parent = self._values
@@ -166,73 +172,82 @@ class _Draft:
             if child is None:
                 child = {}
             elif not isinstance(child, Mapping):
-                dotted, origin = ".".join(path[:depth]), origins.get(path, ".".join(path))
-                raise ConfigError(
-                    f"{origin}: '{dotted}' is a value ({child!r:.60}), not a section; set '{dotted}' itself"
+                raise _error(
+                    path[:depth],
+                    f"is a value ({child!r:.60}), not a section; set '{'.'.join(path[:depth])}' itself",
+                    "config.not_a_section",
+                    origins.get(path),
                 )
-            # Copied on the way down: what flags and YAML anchors handed in is never changed.
+            # Copied on the way down: values from flags and YAML anchors are shared and must not change.
             parent[key] = dict(child)
             parent = parent[key]
         return parent
 
     def validated(self) -> SearchConfig:
-        """Returns the configuration.
+        """Return the configuration.
 
         Raises:
-            ConfigError: One line per broken rule.
+            ConfigError: Rules are broken.
         """
-        written = tuple(truths(self._values))
-        lines = [f"{self._origin(path)}{'.'.join(path)} should be a number, not true or false" for path in written]
+        misplaced = tuple(booleans_for_numbers(self._values))
+        errors = [
+            _error(path, "should be a number, not true or false", "config.invalid_value", self._origin(path))
+            for path in misplaced
+        ]
         try:
             config = SearchConfig.model_validate(self._values)
         except ValidationError as error:
-            others = [details for details in error.errors(include_url=False) if _path(details) not in written]
-            lines += [self._explain(details) for details in others]
-            raise ConfigError("\n".join(lines)) from None
-        except ConfigError as error:
-            field = str(error).partition(":")[0]
-            raise ConfigError(self._origin(tuple(field.split("."))) + str(error)) from None
-        if lines:
-            raise ConfigError("\n".join(lines))
+            others = [details for details in error.errors(include_url=False) if _path(details) not in misplaced]
+            errors += [self._explained(details) for details in others]
+        except ConfigError as error:  # raised by a validator, so pydantic passes it on
+            path = tuple((error.field or "").split("."))
+            errors.append(_error(path, str(error.args[0]), error.code, self._origin(path)))
+        if errors:
+            raise ConfigError(errors[0].args[0], code=errors[0].code, field=errors[0].field, others=tuple(errors[1:]))
         return config
 
-    def _origin(self, path: KeyPath) -> str:
+    def _origin(self, path: KeyPath) -> str | None:
         for length in range(len(path), 0, -1):
             if path[:length] in self._origins:
-                return f"{self._origins[path[:length]]}: "
-        below = next((origin for key, origin in self._origins.items() if key[: len(path)] == path), None)
-        return f"{below}: " if path and below else ""
+                return self._origins[path[:length]]
+        return next((origin for key, origin in self._origins.items() if path and key[: len(path)] == path), None)
 
-    def _explain(self, details: ErrorDetails) -> str:
-        path = _path(details)
-        dotted = ".".join(path)
+    def _explained(self, details: ErrorDetails) -> ConfigError:
+        context = details.get("ctx") or {}
+        path = _path(details) or tuple(str(context.get("field", "")).split("."))
+        origin = self._origin(path)
         if details["type"] == "extra_forbidden":
-            return f"{self._origin(path)}unknown key '{dotted}'; {hint(path)}"
-        message, value = details["msg"].removeprefix("Value error, "), details["input"]
+            return _error(path, f"unknown key; {hint(path)}", "config.unknown_key", origin)
+        if details["type"] in CODES:  # a rule with a code of its own, see `config.rules`
+            return _error(path, details["msg"], details["type"], origin)
+        message, value = details["msg"].removeprefix("Value error, ").removeprefix("Input "), details["input"]
         if details["type"] in {"model_type", "dict_type", "mapping_type"}:
-            message = "Input should be a mapping (`key: value` lines)"
+            message = "should be a mapping (`key: value` lines)"
         if details["type"] == "tuple_type":
-            message = f"Input should be a list, such as {example(path)}"
-        if message.startswith("Input "):
-            message = f"{dotted} {message.removeprefix('Input ')}"
-        elif dotted:
-            message = f"{dotted}: {message}"
+            message = f"should be a list, such as {example(path)}"
         is_section = isinstance(value, Mapping) and section_at(path) is not None
-        is_told = isinstance(value, str) and repr(value) in message
-        return f"{self._origin(path)}{message}" + ("" if is_told or is_section else f"; found {value!r:.80}")
+        is_shown = isinstance(value, str) and repr(value) in message
+        found = "" if is_shown or is_section else f"; found {value!r:.80}"
+        return _error(path, message + found, "config.invalid_value", origin)
+
+
+def _error(path: KeyPath, message: str, code: str, origin: str | None) -> ConfigError:
+    """Return an error whose message ends with the place where the value was written."""
+    place = "" if origin is None else f" (in {origin})"
+    return ConfigError(message + place, code=code, field=".".join(path) or None)
 
 
 def _not_in_effect(name: str, terms: Any, losses: Mapping[str, Any]) -> str:
-    """Returns what is wrong with setting `terms` of a loss that is not among `losses`, and both ways out."""
+    """Return what is wrong with setting `terms` of a loss that is not among `losses`, and both fixes."""
     field = ".".join(_LOSSES)
-    control, beside = (f"--set '{field}={inline(given)}'" for given in ({name: terms}, {**losses, name: terms}))
+    control, beside = (f"--set '{field}={inline_yaml(given)}'" for given in ({name: terms}, {**losses, name: terms}))
     others = [other for other in losses if other != "none"]
     if not others:
-        return f"{field}.{name} is not in effect (no loss is); write {control}"
-    verb, place, all_of_them = ("is", "its place", "both") if len(others) == 1 else ("are", "their place", "all")
+        return f"not in effect (no loss is); write {control}"
+    verb, all_of_them = ("is", "both") if len(others) == 1 else ("are", "all")
     return (
-        f"{field}.{name} is not in effect ({', '.join(others)} {verb}); write {control} to take {place}, or {beside} "
-        f"for {all_of_them}"
+        f"not in effect ({', '.join(others)} {verb}); write {control} to replace {', '.join(others)}, or {beside} for "
+        f"{all_of_them}"
     )
 
 
@@ -240,19 +255,19 @@ def _path(details: ErrorDetails) -> KeyPath:
     return tuple(str(part) for part in details["loc"])
 
 
-def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
-    """Returns the mapping in a YAML file, and the line of each key (from 1)."""
+def _read_file(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
+    """Return the mapping in a YAML file, and the line of each key (from 1)."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}; check --config") from None
+        raise ConfigError(
+            f"cannot be read: {error.strerror or error}; check the path", code="config.unreadable", field=str(path)
+        ) from None
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    try:
-        return read_mapping(text, origin=str(path))
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise ConfigError(f"{path}{where}: is no YAML: {error.problem or error.context}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{path}: is no YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(
+            f"not UTF-8 text (byte {error.start}); save it as UTF-8", code="config.not_utf8", field=str(path)
+        ) from None
+    value, lines = parse_yaml(text, origin=str(path))
+    if value is not None and not isinstance(value, dict):
+        raise ConfigError("not a mapping; write `key: value` lines", code="config.not_a_mapping", field=str(path))
+    return value or {}, lines

@@ -1,126 +1,163 @@
-"""YAML as configurations are written in it: numbers as people write them, and no key twice."""
+"""Reading and writing the YAML of configurations: YAML 1.2, without tags, each key once.
+
+ruamel.yaml parses, refuses duplicate keys and knows the line of each key. Our own code adds the limits that the library
+lacks: it stops at tags, at deep nesting and at aliases that multiply values.
+"""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
+import io
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, StreamMark, YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, NodeEvent
 
 from nas_distill.errors import ConfigError
 
 KeyPath = tuple[str, ...]
 
+_MAX_DEPTH = 30
+"""Levels of nesting. Configurations have about six; the scanner's time grows faster than the depth squared."""
 
-class Loader(yaml.SafeLoader):
-    """YAML's safe loader, with the floats of YAML 1.2."""
-
-
-class Dumper(yaml.SafeDumper):
-    """Its counterpart: quotes exactly the text that `Loader` would take for a number."""
+_MAX_VALUES = 100_000
+"""Values in a text, aliases expanded: nine levels of nine aliases each would be 400 million values."""
 
 
-# PyYAML reads YAML 1.1, in which 1e-3 (no point) is text; people mean the number.
-for _side in (Loader, Dumper):
-    _side.add_implicit_resolver(
-        "tag:yaml.org,2002:float",
-        re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
-        list("-+.0123456789"),
-    )
-
-
-def read_value(text: str, *, origin: str, path: KeyPath = ()) -> Any:
-    """Returns the value that one line of YAML, such as that of a flag, gives to the key at `path`.
+def parse_yaml(text: str, *, origin: str, is_file: bool = True) -> tuple[Any, dict[KeyPath, int]]:
+    """Return the value in a YAML or JSON text as plain Python values, and the line of each key.
 
     Args:
         text: The YAML.
-        origin: What to call it in an error.
-        path: Keys from the root of the configuration.
+        origin: File or flag that holds the text; the field of errors.
+        is_file: Whether errors name lines.
+
+    Returns:
+        The value, None for an empty text; and the line of each key, from 1. Merged keys (`<<`) have no line.
 
     Raises:
-        ConfigError: A key is given twice or is no name, or an anchor contains itself.
-        yaml.YAMLError, ValueError: It is no YAML.
+        ConfigError: The text is not YAML, has a tag or a key that is not text, repeats a key, contains itself, is
+            nested too deeply, or expands to too many values.
     """
-    return _read(text, path, _Keys(origin=origin, numbered=False))
+    reader = _Reader(origin, is_file=is_file)
+    try:
+        reader.check_events(text)
+        return reader.plain(YAML().load(text)), reader.lines
+    except MarkedYAMLError as error:
+        problem = error.problem or error.context or "unreadable"
+        code = "config.duplicate_key" if "duplicate key" in problem else "config.not_yaml"
+        raise reader.error(f"not valid YAML: {problem}", code, error.problem_mark or error.context_mark) from None
+    except (YAMLError, ValueError) as error:
+        raise reader.error(f"not valid YAML: {' '.join(str(error).split())}", "config.not_yaml") from None
 
 
-def read_mapping(text: str, *, origin: str) -> tuple[dict[str, Any], dict[KeyPath, int]]:
-    """Returns the mapping in a file's YAML, and the line of each key (from 1); empty ones for an empty text.
+def dump_yaml(value: object) -> str:
+    """Return a value as YAML text that `parse_yaml` reads back, one key per line."""
+    return _dumped(value, flow=False, width=110)
+
+
+def inline_yaml(value: object) -> str:
+    """Return a value as YAML on one line, such as `{kd: {temperature: 4}}`."""
+    return _dumped(value, flow=True, width=10_000).removesuffix("...\n").strip()
+
+
+def _dumped(value: object, *, flow: bool, width: int) -> str:
+    writer = YAML(typ="safe", pure=True)
+    writer.default_flow_style = flow
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # declared as None
+    writer.allow_unicode = True
+    writer.width = width
+    out = io.StringIO()
+    writer.dump(value, out)
+    return out.getvalue()
+
+
+class _Reader:
+    """Checks one text and turns ruamel's values into plain ones.
 
     Args:
-        text: The YAML.
-        origin: The file; errors add the line.
-
-    Raises:
-        ConfigError: It is no mapping, a key is given twice or is no name, or an anchor contains itself.
-        yaml.YAMLError, ValueError: It is no YAML.
-    """
-    keys = _Keys(origin=origin, numbered=True)
-    value = _read(text, (), keys)
-    return ({} if value is None else value), keys.lines
-
-
-def inline(value: object) -> str:
-    """Returns a value as YAML on one line, such as `{kd: {temperature: 4}}`."""
-    return yaml.dump(value, Dumper=Dumper, default_flow_style=True, sort_keys=False, width=10_000).strip()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Keys:
-    """The keys of one text.
+        origin: File or flag that holds the text.
+        is_file: Whether errors name lines.
 
     Attributes:
-        origin: The text, in errors.
-        numbered: Whether errors name lines: not of a text of one line.
-        lines: The line of each key, from 1.
+        lines: Line of each key met so far, from 1.
     """
 
-    origin: str
-    numbered: bool
-    lines: dict[KeyPath, int] = field(default_factory=dict)
+    def __init__(self, origin: str, *, is_file: bool) -> None:
+        self._origin = origin
+        self._is_file = is_file
+        self._values = 0
+        self.lines: dict[KeyPath, int] = {}
 
-    def at(self, line: int) -> str:
-        """Returns what to call a line in an error."""
-        return f"{self.origin}:{line}" if self.numbered else self.origin
+    def check_events(self, text: str) -> None:
+        """Refuse tags, deep nesting and anchors that contain themselves, before any value is built.
 
-    def note(self, node: yaml.Node, path: KeyPath, above: frozenset[int]) -> None:
-        """Notes the keys at and below a node, `above` being the nodes that it lies in."""
-        if id(node) in above:
-            raise ConfigError(f"{self.at(_line(node))}: an anchor contains itself; write the values out")
-        above |= {id(node)}
-        if isinstance(node, yaml.SequenceNode):
-            for index, item in enumerate(node.value):
-                self.note(item, (*path, str(index)), above)
-        if not isinstance(node, yaml.MappingNode):
-            return
-        own: dict[str, int] = {}
-        for key_node, value_node in node.value:
-            line = _line(key_node)
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            if key_node.tag != "tag:yaml.org,2002:str":
-                raise ConfigError(
-                    f"{self.at(line)}: the key {key_node.value!r:.40} is not a name; quote it or rename it"
+        Raises:
+            ConfigError: The text has one of these.
+        """
+        anchors: list[str | None] = []
+        for event in YAML().parse(text):
+            if isinstance(event, AliasEvent) and event.anchor in anchors:
+                raise self.error(
+                    f"the anchor '{event.anchor}' contains itself; write the values out",
+                    "config.recursive_anchor",
+                    event.start_mark,
                 )
-            key = (*path, key_node.value)
-            if key[-1] in own:
-                first = f" (first in line {own[key[-1]]})" if self.numbered else ""
-                raise ConfigError(f"{self.at(line)}: '{'.'.join(key)}' is given twice{first}; keep one")
-            own[key[-1]] = self.lines[key] = line
-            self.note(value_node, key, above)
+            if isinstance(event, NodeEvent) and getattr(event, "tag", None) is not None:
+                raise self.error(
+                    f"the tag {event.tag} is not allowed; write a plain value", "config.yaml_tag", event.start_mark
+                )
+            if isinstance(event, CollectionStartEvent):
+                anchors.append(event.anchor)
+                if len(anchors) > _MAX_DEPTH:
+                    raise self.error(
+                        f"nested deeper than {_MAX_DEPTH} levels; flatten it", "config.yaml_too_large", event.start_mark
+                    )
+            elif isinstance(event, CollectionEndEvent):
+                anchors.pop()
 
+    def plain(self, value: Any, path: KeyPath = ()) -> Any:
+        """Return a value without ruamel's own types, and note the lines of its keys.
 
-def _read(text: str, path: KeyPath, keys: _Keys) -> Any:
-    loader = Loader(text)
-    node = loader.get_single_node()
-    if node is None:
-        return None
-    if keys.numbered and not isinstance(node, yaml.MappingNode):
-        raise ConfigError(f"{keys.at(_line(node))}: is not a mapping; write `key: value` lines")
-    keys.note(node, path, frozenset())
-    return loader.construct_document(node)
+        Args:
+            value: What ruamel read.
+            path: Keys from the root; positions in lists count as keys.
 
+        Raises:
+            ConfigError: A key is not text, or aliases expand to too many values.
+        """
+        self._values += 1
+        if self._values > _MAX_VALUES:
+            raise self.error(f"more than {_MAX_VALUES} values; use fewer aliases", "config.yaml_too_large")
+        if isinstance(value, CommentedMap):
+            return {key: self.plain(item, self._note(value, key, path)) for key, item in value.items()}
+        if isinstance(value, CommentedSeq):
+            return [self.plain(item, (*path, str(index))) for index, item in enumerate(value)]
+        if value is None or isinstance(value, bool):
+            return value
+        # Numbers and texts are subclasses that remember their spelling.
+        for kind in (int, float, str):
+            if isinstance(value, kind):
+                return kind(value)
+        return value
 
-def _line(node: yaml.Node) -> int:
-    return int(node.start_mark.line) + 1
+    def _note(self, mapping: CommentedMap, key: object, path: KeyPath) -> KeyPath:
+        place = (mapping.lc.data or {}).get(key)
+        line = None if place is None else place[0] + 1
+        if not isinstance(key, str):
+            raise self.error(
+                f"the key {key!r:.40} is not text; quote it or rename it", "config.key_not_text", line=line
+            )
+        if line is not None:
+            self.lines[(*path, key)] = line
+        return (*path, key)
+
+    def error(
+        self, message: str, code: str, mark: StreamMark | None = None, *, line: int | None = None
+    ) -> ConfigError:
+        """Return an error that names the file and the line, where there is one."""
+        place = "" if line is None else f":{line}"
+        if mark is not None:
+            place = f":{mark.line + 1}:{mark.column + 1}"
+        return ConfigError(message, code=code, field=self._origin + (place if self._is_file else ""))
