@@ -8,7 +8,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-_CONFIG: dict[str, str] = {}
+_CONFIG: dict[str, str] = {
+    "config.conflicting_values": "Two values of the configuration contradict each other.",
+    "config.duplicate_key": "A YAML mapping has the same key twice.",
+    "config.invalid_value": "A value has the wrong type or is out of range.",
+    "config.key_not_text": "A key of a YAML mapping is not text.",
+    "config.loss_not_in_effect": "`--set` edits a loss that the recipe does not use.",
+    "config.no_trade_off": "The objectives lack a quality or a cost.",
+    "config.not_a_mapping": "A configuration is not a mapping of keys to values.",
+    "config.not_a_section": "A key goes below a value that is not a section.",
+    "config.not_an_assignment": "A text is not of the form KEY=VALUE.",
+    "config.not_utf8": "A configuration file is not UTF-8 text.",
+    "config.not_yaml": "A text is not valid YAML 1.2.",
+    "config.objective_count": "There are fewer than two objectives, or more than four.",
+    "config.recursive_anchor": "A YAML anchor contains itself.",
+    "config.repeated_objective": "An objective is listed twice.",
+    "config.rung_after_last_epoch": "A rung of early stopping is not below the number of epochs.",
+    "config.teacher_missing": "Data other than digits need a teacher.",
+    "config.unknown_key": "The configuration has no such key.",
+    "config.unknown_objective": "No objective has this name.",
+    "config.unreadable": "A configuration file cannot be read.",
+    "config.yaml_tag": "YAML tags are not allowed.",
+    "config.yaml_too_large": "A YAML text is nested too deeply, or aliases expand it to too many values.",
+}
 
 _DATA: dict[str, str] = {
     "data.ambiguous_columns": "A Hugging Face data set does not have exactly one image column and one label column.",

@@ -1,8 +1,7 @@
-"""The exception tree and the exit codes.
+"""The exception tree and the exit statuses.
 
-Everything that a user can cause is a `NasDistillError`: one line that names the field, the value, the rule and the
-way out. The command line prints that line without a traceback and exits with the class's `exit_status`. Any other
-exception is a bug in this project.
+Every error that a user can cause is a `NasDistillError`. The command line prints its field, message and code on one
+line, without a traceback, and exits with the class's `exit_status`. Any other exception is a bug in this project.
 """
 
 from __future__ import annotations
@@ -13,22 +12,23 @@ from typing import Any, ClassVar
 
 from nas_distill.error_codes import CODES
 
-_MOST_LISTED = 40
-_LONGEST_SHOWN = 300
+_MAX_LISTED = 40
+_MAX_LENGTH = 300
 
 EXIT_INTERRUPTED = 130
-"""Exit code after Ctrl-C or SIGTERM: 128 + SIGINT, as shells report it."""
+"""Exit status after Ctrl-C or SIGTERM: 128 + SIGINT, as in shells."""
 
 
 class NasDistillError(Exception):
     """Base class of every error that a user can cause.
 
-    `str(error)` is one line: the field, if there is one, then the message.
+    `str(error)` is one line, "field: message"; errors in `others` follow, one per line.
 
     Args:
         message: What is wrong and how to fix it, without the field.
         code: Stable identifier, a key of `error_codes.CODES`. Tests and scripts match on it, never on the message.
-        field: Configuration key, flag, file or argument at fault; None when there is none.
+        field: Configuration key, flag, file or argument at fault; None if there is none.
+        others: Further errors found at the same time, such as other invalid values of a configuration.
 
     Attributes:
         exit_status: Exit status of the command line.
@@ -36,20 +36,31 @@ class NasDistillError(Exception):
 
     exit_status: ClassVar[int] = 1
 
-    def __init__(self, message: str, *, code: str = "", field: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, code: str = "", field: str | None = None, others: tuple[NasDistillError, ...] = ()
+    ) -> None:
         super().__init__(message)
         if code and code not in CODES:
             raise AssertionError(f"error code '{code}' is not in nas_distill.error_codes")
         self.code = code
         self.field = field
+        self.others = others
 
     def __str__(self) -> str:
         message = super().__str__()
-        return message if self.field is None else f"{self.field}: {message}"
+        own = message if self.field is None else f"{self.field}: {message}"
+        return "\n".join((own, *map(str, self.others)))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Keyword-only arguments are lost by Exception's own reduction; Ray sends errors between processes.
-        return (type(self), self.args, {"code": self.code, "field": self.field})
+        # Exception's own __reduce__ loses keyword-only arguments; Ray sends errors between processes.
+        return (type(self), self.args, {"code": self.code, "field": self.field, "others": self.others})
+
+    def lines(self) -> tuple[str, ...]:
+        """Return one line per error, "field: message  [code]", as the command line prints it."""
+        message = super().__str__()
+        own = message if self.field is None else f"{self.field}: {message}"
+        lines = [f"{own}  [{self.code}]" if self.code else own]
+        return (*lines, *(line for other in self.others for line in other.lines()))
 
 
 class ConfigError(NasDistillError):
@@ -59,13 +70,13 @@ class ConfigError(NasDistillError):
 
 
 class DataError(NasDistillError):
-    """Images or labels that cannot be read, or do not suit the request."""
+    """Images or labels that cannot be read or do not fit the request."""
 
     exit_status = 3
 
 
 class TeacherError(NasDistillError):
-    """A teacher that cannot be loaded, or does not match the data."""
+    """A teacher that cannot be loaded or does not match the data."""
 
     exit_status = 4
 
@@ -77,59 +88,59 @@ class SpaceError(NasDistillError):
 
 
 class RunError(NasDistillError):
-    """A run directory that is missing, locked, damaged or belongs to another search."""
+    """A run directory that is missing, locked or damaged, or belongs to another search."""
 
     exit_status = 6
 
 
 class InstallationError(NasDistillError):
-    """An installation or machine that cannot do the work (`nas_distill doctor` tells more)."""
+    """An installation or machine that cannot run a search; `nas_distill doctor` shows details."""
 
     exit_status = 7
 
 
 class ClusterError(NasDistillError):
-    """A Ray cluster that cannot be reached or cannot hold one trial."""
+    """A Ray cluster that cannot be reached or has no room for a trial."""
 
     exit_status = 8
 
 
 class StudyError(NasDistillError):
-    """An Optuna study or its storage that cannot be used."""
+    """An Optuna study or storage that cannot be used."""
 
     exit_status = 9
 
 
 class NoStudentError(NasDistillError):
-    """A search without one fully trained student."""
+    """A search that ended without a fully trained student."""
 
     exit_status = 10
 
 
 class TrialError(NasDistillError):
-    """A trial that cannot go on (NaN loss, unbuildable model); recorded with the trial, the search goes on."""
+    """A trial that failed (NaN loss, model that cannot be built); it is recorded, and the search continues."""
 
     exit_status = 11
 
 
 def first_line(error: BaseException) -> str:
-    """Returns the first line of what an error says, or its class when it says nothing."""
+    """Return the first line of an error's text, or its class name if the text is empty."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def one_line(error: BaseException) -> str:
-    """Returns an error's class, unless it is a user error, and what it says, at most 300 characters, as one line."""
-    said = " ".join(str(error).split())
+    """Return an error's text on one line, at most 300 characters, after its class name unless it is a user error."""
+    text = " ".join(str(error).split())
     kind = "" if isinstance(error, NasDistillError) else type(error).__name__
-    return ": ".join(part for part in (kind, said[:_LONGEST_SHOWN]) if part) or type(error).__name__
+    return ": ".join(part for part in (kind, text[:_MAX_LENGTH]) if part) or type(error).__name__
 
 
 def nearest_names(name: str, known: Iterable[str]) -> str:
-    """Returns a hint that names the nearest known name, and all of them when they are few.
+    """Return a hint for an unknown name: the nearest known name, and all known names if they are few.
 
     Args:
         name: What the user wrote.
-        known: The names that exist.
+        known: The known names.
 
     Returns:
         A clause such as "did you mean 'seed'? known: data, seed".
@@ -137,4 +148,4 @@ def nearest_names(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean '{close[0]}'? " if close else ""
-    return f"{hint}known: {', '.join(names)}" if len(names) <= _MOST_LISTED else f"{hint}{len(names)} are known"
+    return f"{hint}known: {', '.join(names)}" if len(names) <= _MAX_LISTED else f"{hint}{len(names)} are known"

@@ -1,4 +1,4 @@
-"""What distillation compares: what a network says of a batch, at its end and on the way there."""
+"""The outputs of a network that losses compare: logits, embedding and feature maps."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import NamedTuple
 from torch import Tensor
 
 Shape = tuple[int, ...]
-"""Of one image's features, without the batch."""
+"""Shape of one image's features, without the batch dimension."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputRequest:
-    """Which signals are wanted besides the logits.
+    """The outputs that a forward pass should return besides the logits.
 
     Attributes:
-        embedding: The penultimate embedding.
-        depths: Of each feature map, the share of the network's stages after which it is taken: above 0, 1 is the map
-            that the classifier pools.
+        embedding: Whether to return the penultimate embedding.
+        depths: Depth of each requested feature map: the share of the network's stages before it, above 0; 1 is the map
+            that is pooled for the classifier.
     """
 
     embedding: bool = False
@@ -26,17 +26,17 @@ class OutputRequest:
 
     @property
     def more_than_logits(self) -> bool:
-        """Whether anything is wanted."""
+        """Whether anything besides the logits is requested."""
         return self.embedding or bool(self.depths)
 
 
 class ModelOutputs(NamedTuple):
-    """Of B images.
+    """Outputs of a network for a batch of B images.
 
     Attributes:
-        logits: [B, C].
-        embedding: [B, D]; None when it is not wanted.
-        maps: Feature maps [B, C, H, W], as many as `OutputRequest.depths`, in that order.
+        logits: Logits, [B, C].
+        embedding: Penultimate embedding, [B, D]; None if it was not requested.
+        maps: Feature maps, each [B, C, H, W], in the order of `OutputRequest.depths`.
     """
 
     logits: Tensor
@@ -45,11 +45,11 @@ class ModelOutputs(NamedTuple):
 
 
 class OutputShapes(NamedTuple):
-    """Shapes of a network's signals for one image.
+    """Shapes of a network's outputs for one image.
 
     Attributes:
-        embedding: (D,); None when it is not wanted.
-        maps: (C, H, W) of each map.
+        embedding: Shape of the embedding, (D,); None if it was not requested.
+        maps: Shape of each feature map, (C, H, W).
     """
 
     embedding: Shape | None = None

@@ -1,4 +1,4 @@
-"""The objectives a search can have: their direction, scale and unit, in one table."""
+"""The objectives of a search: direction, scale and unit of each, in one registry."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from nas_distill.errors import ConfigError, nearest_names
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
-    """One axis of the search.
+    """One objective of a search, and one axis of the Pareto front.
 
     Attributes:
         name: Column name, the same in the study, the report and on the command line.
-        kind: "quality" is measured by training; "cost" is known from the spec before training.
-        direction: What users want; inside, everything is minimised (see `minimised`).
-        scale: Axis on which distances, knees and hypervolumes are taken; sizes are compared by ratio, so log10.
-        unit: Unit for people; empty for a plain ratio.
+        kind: "quality" is measured by training; "cost" is known from the architecture before training.
+        direction: Whether smaller or larger values are better. Internally all objectives are minimised.
+        scale: Scale of the axis for distances, knees and hypervolumes. Sizes are compared by ratio, hence "log10".
+        unit: Unit in texts; empty for a ratio.
         label: Axis title.
     """
 
@@ -30,11 +30,11 @@ class Objective:
     label: str
 
     def minimised(self, value: float) -> float:
-        """Returns `value` with its sign turned where the objective is maximised."""
+        """Return `value`, negated if the objective is maximised."""
         return -value if self.direction == "maximize" else value
 
 
-_ALL = (
+_SHIPPED = (
     Objective(
         name="gap_points", kind="quality", direction="minimize", scale="linear",
         unit="points", label="Capacity gap",
@@ -65,36 +65,66 @@ _ALL = (
     ),
 )  # fmt: skip
 
-OBJECTIVES: dict[str, Objective] = {objective.name: objective for objective in _ALL}
+OBJECTIVES: dict[str, Objective] = {objective.name: objective for objective in _SHIPPED}
+"""The registry: name -> objective. Add to it with `register_objective`."""
+
+
+def register_objective(objective: Objective) -> None:
+    """Add an objective to the registry.
+
+    Args:
+        objective: Its name is a numeric field of `StudentMetrics` and `EpochMetrics` (quality) or of `Cost` (cost).
+
+    Raises:
+        ValueError: The name is taken.
+    """
+    if OBJECTIVES.setdefault(objective.name, objective) != objective:
+        raise ValueError(f"an objective called '{objective.name}' is registered already")
 
 
 def get_objective(name: str) -> Objective:
-    """Returns the objective called `name`.
+    """Return the objective called `name`.
 
     Raises:
-        ConfigError: There is no such objective.
+        ConfigError: No objective has this name.
     """
     if name not in OBJECTIVES:
-        raise ConfigError(f"objectives: '{name}' is not an objective; {nearest_names(name, OBJECTIVES)}")
+        raise ConfigError(
+            f"'{name}' is not an objective; {nearest_names(name, OBJECTIVES)}",
+            code="config.unknown_objective",
+            field="objectives",
+        )
     return OBJECTIVES[name]
 
 
 def check_objectives(names: Sequence[str]) -> tuple[Objective, ...]:
-    """Returns the objectives called `names`, which must be two to four, distinct, and mix quality with cost.
+    """Return the objectives called `names`: two to four different ones, at least one quality and one cost.
 
     Raises:
-        ConfigError: A name is unknown or repeated, there are fewer than two or more than four, or the
-            trade-off lacks a quality or a cost.
+        ConfigError: A name is unknown or repeated, there are fewer than two or more than four, or the objectives lack
+            a quality or a cost.
     """
+    if isinstance(names, str):  # a text is a sequence of its letters
+        names = (names,)
     chosen = tuple(get_objective(name) for name in names)
     if not 2 <= len(chosen) <= 4:
-        raise ConfigError(f"objectives: {len(chosen)} given ({', '.join(names)}); a trade-off takes two to four")
-    if len(set(names)) != len(names):
-        raise ConfigError(f"objectives: a name is repeated in {', '.join(names)}; name each once")
-    if {objective.kind for objective in chosen} != {"quality", "cost"}:
-        qualities = ", ".join(o.name for o in _ALL if o.kind == "quality")
-        costs = ", ".join(o.name for o in _ALL if o.kind == "cost")
         raise ConfigError(
-            f"objectives: {', '.join(names)} is no trade-off; take at least one of {qualities} and one of {costs}"
+            f"{len(chosen)} given ({', '.join(names)}); name two to four",
+            code="config.objective_count",
+            field="objectives",
+        )
+    if len(set(names)) != len(names):
+        raise ConfigError(
+            f"a name is repeated in {', '.join(names)}; name each once",
+            code="config.repeated_objective",
+            field="objectives",
+        )
+    if {objective.kind for objective in chosen} != {"quality", "cost"}:
+        qualities = ", ".join(one.name for one in OBJECTIVES.values() if one.kind == "quality")
+        costs = ", ".join(one.name for one in OBJECTIVES.values() if one.kind == "cost")
+        raise ConfigError(
+            f"{', '.join(names)} are no trade-off; take at least one of {qualities} and one of {costs}",
+            code="config.no_trade_off",
+            field="objectives",
         )
     return chosen

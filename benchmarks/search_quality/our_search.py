@@ -12,7 +12,7 @@ from benchmarks.common.cost_estimator import PaperCostEstimator
 from benchmarks.search_quality.curve_table import CurveTable, Floats, Row
 from benchmarks.search_quality.simulator import Played, Proposal
 from nas_distill.analysis.front.arithmetic import coordinates
-from nas_distill.config import SamplerConfig, SearchConfig, SpaceConfig, StoppedAs, TeacherConfig
+from nas_distill.config import SamplerConfig, SearchConfig, SpaceConfig, StoppedTrialValue, TeacherConfig
 from nas_distill.objectives import Objective, check_objectives
 from nas_distill.records import EpochMetrics, Recipe, StudentMetrics, TrialRecord, TrialStatus
 from nas_distill.records.recipe import RecipeChoices
@@ -93,7 +93,7 @@ class Ours:
         stopped_trial_value: What the sampler is told of a stopped trial.
     """
 
-    def __init__(self, scene: Scene, seed: int, stopped_trial_value: StoppedAs = "failed") -> None:
+    def __init__(self, scene: Scene, seed: int, stopped_trial_value: StoppedTrialValue = "failed") -> None:
         sampler = SamplerConfig(stopped_trial_value=stopped_trial_value)
         self._ledger = StudyLedger(None, "replayed", scene.objectives, seed, sampler)
         self._proposer = Proposer(

@@ -20,12 +20,12 @@ from benchmarks.search_quality.peers import Moasha, OptunaAlone, RayAsha, RaySea
 from benchmarks.search_quality.simulator import Never, Playback, Searcher, Simulation, Stopper, draw_rows
 from benchmarks.search_quality.synthetic import synthetic_table
 from nas_distill.analysis.front.arithmetic import coordinates, hypervolume, reference_point
-from nas_distill.config import AshaConfig, SamplerConfig, StoppedAs
+from nas_distill.config import AshaConfig, SamplerConfig, StoppedTrialValue
 from nas_distill.records.base import Record
 
 OURS, RANDOM, MOASHA = "ours", "random", "Syne Tune MOASHA"
 RULES = ("layers", "volume", "residual")
-STRATEGIES: tuple[StoppedAs, ...] = ("failed", "reached", "extrapolated")
+STRATEGIES: tuple[StoppedTrialValue, ...] = ("failed", "reached", "extrapolated")
 PLAIN_RIVALS = (
     RANDOM,
     "random + ASHA on the gap",
@@ -50,7 +50,7 @@ class Variant:
     """
 
     rule: str | None = AshaConfig().rule
-    stopped_trial_value: StoppedAs = SamplerConfig().stopped_trial_value
+    stopped_trial_value: StoppedTrialValue = SamplerConfig().stopped_trial_value
 
     @property
     def name(self) -> str:

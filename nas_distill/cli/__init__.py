@@ -68,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         outcome = command.main(args=None if arguments is None else list(arguments), standalone_mode=False)
     except NasDistillError as error:
-        _print_error(str(error))
+        for line in error.lines():
+            _print_error(line)
         return error.exit_status
     except click.ClickException as error:
         context = getattr(error, "ctx", None)

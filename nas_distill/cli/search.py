@@ -97,7 +97,9 @@ FLAGS = (
     ConfigFlag("--space", "space.name", "Shipped search space, or FILE.py[:function].", default="tiny"),
     ConfigFlag("--recipe", "space.recipe", "fixed, search, or FILE.py[:function].", default="fixed"),
     SAMPLER_FLAG,
-    ConfigFlag("--points", "space.points", "Candidates to try first: a file (YAML, JSON), or a run's front."),
+    ConfigFlag(
+        "--initial-points", "space.initial_points", "Candidates to try first: a file (YAML, JSON), or a run's front."
+    ),
     ConfigFlag("--objectives", "objectives", "Two to four, comma separated.", default="gap_points,num_params"),
     *BUDGET_FLAGS,
     ConfigFlag("--epochs", "recipe.epochs", "Epochs per student.", kind=int, default="30"),

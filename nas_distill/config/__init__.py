@@ -1,6 +1,6 @@
-"""`SearchConfig` and its parts: everything that decides a search, validated when it is built.
+"""`SearchConfig` and its sections: everything that decides a search, validated on construction.
 
-Reading it from YAML, flags and `--set` is `config_io`'s job.
+`config.loading` reads it from YAML files, flags and `--set`.
 """
 
 from nas_distill.config.asha import AshaConfig
@@ -8,7 +8,7 @@ from nas_distill.config.assistants import AssistantsConfig
 from nas_distill.config.data import FOLDER, Augmentation, DataConfig, ViewsConfig
 from nas_distill.config.diagnosis import DiagnosisConfig
 from nas_distill.config.resources import ExecutionConfig, ResourcesConfig
-from nas_distill.config.sampler import SAMPLERS, SamplerConfig, StoppedAs
+from nas_distill.config.sampler import SAMPLERS, SamplerConfig, StoppedTrialValue
 from nas_distill.config.search import (
     FIXED_RECIPE,
     SEARCHED_RECIPE,
@@ -38,7 +38,7 @@ __all__ = [
     "SamplerConfig",
     "SearchConfig",
     "SpaceConfig",
-    "StoppedAs",
+    "StoppedTrialValue",
     "TeacherConfig",
     "ViewsConfig",
     "default_teacher_recipe",

@@ -11,14 +11,17 @@ from nas_distill.records.base import Record
 
 
 class AshaConfig(Record):
-    """Asynchronous successive halving: which trials are stopped before their last epoch (`search.asha`).
+    """Early stopping of weak trials by asynchronous successive halving (ASHA, Li et al. 2020, arXiv 1810.05934).
+
+    Trials are compared at rungs: fixed numbers of epochs. At each rung, about 1 in `reduction_factor` trials continues.
 
     Attributes:
-        rule: How trials at a rung are compared: "volume", "layers" or "residual"; "none" stops no trial.
-        reduction_factor: About one in so many goes on at each rung.
-        grace_epochs: No trial is stopped before; a tenth of `recipe.epochs`, rounded up, by default.
-        rungs: Epochs after which weak trials are stopped; by default `recipe.epochs` divided by the reduction factor
-            once, twice and so on, down to the grace.
+        rule: Rule that compares the trials of a rung: "volume", "layers", "residual", or a rule of a plugin. "none"
+            stops no trial.
+        reduction_factor: Trials that reach a rung, per trial that continues beyond it; above 1.
+        grace_epochs: Epochs that every trial trains. Default: a tenth of `recipe.epochs`, rounded up.
+        rungs: Epochs after which weak trials are stopped, ascending and below `recipe.epochs`. Default: `recipe.epochs`
+            divided by `reduction_factor` once, twice and so on, down to `grace_epochs`.
     """
 
     rule: Annotated[str, Field(min_length=1)] = "volume"
@@ -30,5 +33,5 @@ class AshaConfig(Record):
     @classmethod
     def _ascending(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
         if value is not None and (not value or any(low >= high for low, high in pairwise(value))):
-            raise ValueError("must name one epoch or more, ascending, such as [3, 10]; asha.rule=none stops no trial")
+            raise ValueError("must list epochs in ascending order, such as [3, 10]; asha.rule=none stops no trial")
         return value

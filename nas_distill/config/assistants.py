@@ -1,4 +1,4 @@
-"""Students of intermediate size that teach smaller ones."""
+"""Teacher assistants: students of intermediate size that teach smaller ones."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from nas_distill.records.base import Record
 
 
 class AssistantsConfig(Record):
-    """Students that teach smaller ones after the search: teacher assistants (Mirzadeh et al. 2020, arXiv 1902.03393).
+    """Teacher assistants: students that teach smaller ones after the search (Mirzadeh et al. 2020, arXiv 1902.03393).
 
     Attributes:
-        count: Assistants at most, each smaller than the one before it; none is chosen where no gap is large.
-        min_gap_points: A gap above this is large, if the validation images are enough to tell it from none; by default
-            `picks.gap_tolerance_points`. Percentage points.
-        students: Students that each assistant teaches at most, those with the largest gaps.
+        count: Largest number of assistants; each is smaller than the one before. None is chosen if no gap is large.
+        min_gap_points: Smallest gap that counts as large, percentage points; it must also differ from 0 by more than
+            the validation images can leave to chance. Default: `picks.gap_tolerance_points`.
+        students: Largest number of students that each assistant teaches: those with the largest gaps.
     """
 
     count: NonNegativeInt = 0

@@ -1,4 +1,4 @@
-"""The images, and what is done to them."""
+"""The images and their augmentation."""
 
 from __future__ import annotations
 
@@ -10,32 +10,33 @@ from nas_distill.records.base import Record, Share
 from nas_distill.records.recipe import Mix
 
 FOLDER = "folder:"
-"""Begins a data source that is a folder of images."""
+"""Prefix of a data source that is a folder of images."""
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 class DataConfig(Record):
-    """The images.
+    """The images and their splits.
 
     Attributes:
-        source: `digits` (embedded), `folder:PATH` (one folder per class, or train/, val/ and test/ of them), or a
-            name of timm's `create_dataset` (`torch/cifar10`, `hfds/...`).
-        root: Folder in which timm's data sets are looked for.
-        image_size: Height and width in pixels to which images are brought; by default their own, if all agree.
-        channels: 1 (grey) or 3 (RGB); by default as the images are.
-        validation_fraction: Share of the training images held out when there is no validation split.
-        test_fraction: Share of all images set aside when there is no test split.
-        split_seed: Seed of the splits; apart from the search's, so that all searches see the same splits.
-        max_train_images: Stratified cap on the training split; none by default.
-        max_validation_images: Stratified cap on the validation split; none by default.
-        memory_budget_mib: Training and validation images that take up to this decoded are decoded once, kept in the
-            run directory as uint8 and memory-mapped, so that all trials of a machine share them through its page
-            cache; larger data are decoded by loader workers at every epoch. By default half of the memory, or a
-            quarter of the free disk if that is less. An image takes channels x height x width bytes: 50,000 of
-            3x224x224 are 7,200 MiB.
-        workers: Loader processes per trial, for data over the memory budget.
-        download: Let timm's data set fetch its files.
+        source: `digits` (built in), `folder:PATH` (one subfolder per class, or `train/`, `val/` and `test/` with one
+            subfolder per class each), or a data set of timm's `create_dataset`, such as `torch/cifar10` or `hfds/...`.
+        root: Folder of timm's data sets.
+        image_size: Height and width of the images after resizing, pixels, 4 to 1024. Default: the images' own size, if
+            it is uniform.
+        channels: 1 (grey) or 3 (RGB). Default: the images' own channels.
+        validation_fraction: Share of the training images held out for validation if there is no validation split.
+        test_fraction: Share of all images held out for testing if there is no test split.
+        split_seed: Random seed of the splits. It is separate from `seed`, so that searches share their splits.
+        max_train_images: Largest size of the training split; larger splits are subsampled by class. Default: no limit.
+        max_validation_images: Largest size of the validation split; larger splits are subsampled by class. Default: no
+            limit.
+        memory_budget_mib: Largest size of the decoded training and validation images, MiB, up to which they are decoded
+            once and memory-mapped by all trials of a machine. Larger data are decoded again in every epoch. An image
+            takes channels x height x width bytes: 50,000 images of 3 x 224 x 224 are 7,200 MiB. Default: half of the
+            memory, or a quarter of the free disk space if that is less.
+        workers: Loader processes per trial, for data above the memory budget.
+        download: Let timm download the data set.
     """
 
     source: Annotated[str, Field(min_length=1)] = "digits"
@@ -60,20 +61,21 @@ class DataConfig(Record):
 
 
 class Augmentation(Record):
-    """What views may do besides shifting and mirroring; by default nothing.
+    """Strength of the augmentations besides shifts and flips; all are off by default.
 
-    Every strength is drawn evenly from its range, per image and view.
+    Each strength is drawn uniformly from its range, per image and view.
 
     Attributes:
-        rotate_degrees: Largest rotation either way.
-        scale: Largest share by which an image is enlarged or shrunk; 0.2 draws from 0.8 to 1.2.
-        shear_degrees: Largest shear along the rows, either way.
-        brightness: Largest change of the brightness factor: 0.4 draws from 0.6 to 1.4, as torchvision's ColorJitter.
-        contrast: Likewise, about the image's mean grey.
-        saturation: Likewise, about each pixel's grey; without effect on grey images.
-        mix_alpha: Where a recipe mixes images (`recipe.mix`): the image's own share is drawn from
-            Beta(mix_alpha, mix_alpha).
-        mix_share: Share of the images that are mixed there.
+        rotate_degrees: Largest rotation in either direction, degrees, 0 to 180.
+        scale: Largest change of scale, a share from 0 to 0.9; 0.2 draws factors from 0.8 to 1.2.
+        shear_degrees: Largest horizontal shear in either direction, degrees, 0 to 60.
+        brightness: Largest change of brightness, 0 to 1; 0.4 draws factors from 0.6 to 1.4, as in torchvision's
+            ColorJitter.
+        contrast: Largest change of contrast, 0 to 1, around the image's mean grey value.
+        saturation: Largest change of saturation, 0 to 1, around each pixel's grey value; no effect on grey images.
+        mix_alpha: Parameter of the distribution Beta(mix_alpha, mix_alpha) from which an image's share of its mixture
+            is drawn, in recipes that mix images (`recipe.mix`).
+        mix_share: Share of the images that are mixed, above 0, at most 1.
     """
 
     rotate_degrees: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
@@ -87,15 +89,16 @@ class Augmentation(Record):
 
 
 class ViewsConfig(Augmentation):
-    """Deterministic augmentation, shared by teacher and students.
+    """Deterministic augmentation, shared by teacher and students: each image has a fixed set of views.
 
     Attributes:
-        count: Views per image; by default min(epochs, epochs/3 rounded up to a multiple of 8).
-        crop_padding: Largest shift of the random crop, pixels; by default an eighth of the image size.
-        flip: Mirror half of the views; by default for RGB images only (letters and digits do not mirror).
-        seed: Seed of the views; apart from the search's, so that all searches share the teacher's answers.
-        mixes: Ways of mixing images that recipes of a searched space may choose besides `recipe.mix`. The teacher is
-            asked about each, and its answers stored.
+        count: Views per image. Default: a third of the epochs, rounded up to a multiple of 8, and at most the epochs.
+        crop_padding: Largest shift of the random crop, pixels. Default: an eighth of the image size.
+        flip: Flip half of the views horizontally. Default: RGB images only, because flipped letters and digits are
+            wrong.
+        seed: Random seed of the views. It is separate from `seed`, so that searches share the teacher's stored outputs.
+        mixes: Additional ways of mixing images that searched recipes may choose besides `recipe.mix`. The teacher's
+            outputs are stored for each.
     """
 
     count: PositiveInt | None = None

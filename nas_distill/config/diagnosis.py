@@ -1,4 +1,4 @@
-"""When a student counts as undertrained, too small, too large or mismatched."""
+"""Thresholds of the diagnosis of students."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ from nas_distill.records.base import Record, Share
 
 
 class DiagnosisConfig(Record):
-    """Thresholds of the decision table (docs/diagnosis.md).
+    """Thresholds of the diagnosis: when a student counts as undertrained, too small, too large or mismatched.
 
     Attributes:
-        late_progress: Undertrained: share of the whole fall of the divergence that came in the last half of the epochs,
-            from which on the curve still falls.
-        pace: Undertrained, too: share of what is left of the divergence that as many epochs again would take off at the
-            slope of the curve's tail.
-        train_agreement: Under-capacity: agreement with the teacher on training images below which a student does not
-            fit it.
-        generalisation_gap_points: Over-capacity: top-1 on training images above that on validation, percentage points,
-            from which on a student that fits does not generalise.
-        far_behind_points: Capacity: a student with a gap of so many points that no other rule explains is too small
-            where more agreement with the teacher is lost on training images, too large where more is lost from there to
-            validation.
-        smaller_size: Over-capacity: a student of at most this share of the parameters that is as good makes one too
-            large.
-        similar_size: Mismatch of architecture: students with at most so many times the parameters are of its size.
-        feature_cka_margin: Mismatch of architecture: by so much less must its features resemble the teacher's than the
-            better student's do.
+        late_progress: Undertrained if at least this share of the total fall of the divergence came in the second half
+            of the epochs; above 0, at most 1.
+        pace: Undertrained, too, if the slope at the end of the curve, continued for as many epochs again, would reduce
+            the divergence by at least this share.
+        train_agreement: Under capacity if the agreement with the teacher on training images is below this, 0 to 1.
+        generalisation_gap_points: Over capacity if a student fits its training images and its top-1 accuracy there
+            exceeds that on validation by at least this, percentage points.
+        far_behind_points: Gap, percentage points, above which a student that no other rule explains is still called too
+            small or too large: too small if more agreement is lost on training images, too large if more is lost
+            between training and validation.
+        smaller_size: Over capacity if a student with at most this share of the parameters is as good; between 0 and 1.
+        similar_size: Factor between the parameters of two students up to which they count as equally large, at
+            least 1.
+        feature_cka_margin: Architecture mismatch if the student's features resemble the teacher's by at least this much
+            less (linear CKA, 0 to 1) than those of a better student of similar size.
     """
 
     late_progress: Annotated[float, Field(gt=0.0, le=1.0)] = 0.25

@@ -161,9 +161,7 @@ class _Draft:
         # A value that is not a mapping is not a loss; validation reports it.
         if name not in in_effect and (parameters or isinstance(value, Mapping)):
             terms = reduce(lambda below, key: {key: below}, reversed(parameters), value)
-            raise _error(
-                (*_LOSSES, name), _not_in_effect(name, terms, in_effect), "config.loss_not_in_effect", origin
-            )
+            raise _error((*_LOSSES, name), _not_in_effect(name, terms, in_effect), "config.loss_not_in_effect", origin)
 
     def _parent_of(self, path: KeyPath, origins: Mapping[KeyPath, str]) -> dict[str, Any]:
         parent = self._values
@@ -214,7 +212,7 @@ class _Draft:
 
     def _explained(self, details: ErrorDetails) -> ConfigError:
         context = details.get("ctx") or {}
-        path = _path(details) or tuple(str(context.get("field", "")).split("."))
+        path = tuple(str(context["field"]).split(".")) if "field" in context else _path(details)
         origin = self._origin(path)
         if details["type"] == "extra_forbidden":
             return _error(path, f"unknown key; {hint(path)}", "config.unknown_key", origin)

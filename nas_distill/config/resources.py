@@ -1,4 +1,4 @@
-"""Where and how wide the trials run, and how their networks are run there."""
+"""Compute resources of trials, and the numerics of training."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _IN_MEMORY = re.compile(r"sqlite(\+\w+)?://(/?(\?.*)?|.*(:memory:|mode=memory).*
 
 
 class ExecutionConfig(Record):
-    """How networks are run in training; "auto" times a few steps of each candidate and takes the fastest.
+    """Numerics of training. "auto" times a few steps of each candidate and takes the fastest option.
 
-    A timing decides, so that two runs of one search may decide differently and end with slightly different weights;
-    fix both to repeat a training bit by bit.
+    Timings vary, so two runs of the same search may choose differently and end with slightly different weights. Set all
+    three keys to reproduce a training bit by bit.
 
     Attributes:
-        precision: Of activations in training; measurements are always made in float32.
-        memory_format: Of weights and activations.
-        attention: "fused" kernels or "plain" matrix products.
+        precision: Precision of activations in training. Evaluation always uses float32.
+        memory_format: Memory layout of weights and activations.
+        attention: "fused" attention kernels or "plain" matrix products.
     """
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -30,7 +30,7 @@ class ExecutionConfig(Record):
     attention: Literal["auto", "fused", "plain"] = "auto"
 
     def without_probe(self) -> ExecutionConfig:
-        """Returns the same with float32, contiguous memory and fused attention where a probe would decide."""
+        """Return a copy in which float32, contiguous memory and fused attention replace "auto"."""
         return ExecutionConfig(
             precision="float32" if self.precision == "auto" else self.precision,
             memory_format="contiguous" if self.memory_format == "auto" else self.memory_format,
@@ -39,21 +39,22 @@ class ExecutionConfig(Record):
 
 
 class ResourcesConfig(Record):
-    """Where and how wide the trials run.
+    """Compute resources of trials, and where the study is stored.
 
     Attributes:
-        cpus_per_trial: CPU slots (and torch threads) per trial.
-        gpus_per_trial: GPUs per trial; a fraction packs several trials on one. "auto" is 0 on a cluster without GPUs;
-            on one with GPUs it packs as many trials as the memory that candidates need, which is measured, allows.
-        max_parallel_trials: Upper bound on trials at once; by default what the cluster holds.
-        address: A running Ray cluster to join (`auto`, or `HOST:PORT`); by default, or by `local`, one is started here.
-        max_failures: How often a trial is started again after its worker died.
-        storage: Optuna storage URL; by default SQLite in the run directory. It stands in the run's configuration in
-            clear text: leave a password to the database's own means, such as PGPASSFILE.
-        study_name: Name of the study there; by default one that no other run has.
-        execution: How networks are run in training.
-        checkpoint_interval_s: Seconds of training between checkpoints of a trial, at most its loss when its worker
-            dies; an epoch is never cut in two. 0 writes one after every epoch.
+        cpus_per_trial: CPUs (and torch threads) per trial: a whole number, or a fraction below 1.
+        gpus_per_trial: GPUs per trial; a fraction shares a GPU between trials. "auto" uses no GPU on a cluster without
+            any; on a cluster with GPUs it measures the memory of candidates and packs as many trials as fit.
+        max_parallel_trials: Largest number of parallel trials. Default: as many as the cluster can hold.
+        address: Address of a running Ray cluster: `auto` or `HOST:PORT`. `local`, the default, starts a cluster on this
+            machine.
+        max_failures: How often a trial is restarted after its worker died.
+        storage: Optuna storage URL. Default: SQLite in the run directory. The URL is saved in plain text in the run's
+            `config.yaml`; keep passwords out of it and use the database's own means, such as PGPASSFILE.
+        study_name: Name of the study in a shared storage. Default: a unique name there.
+        execution: Numerics of training.
+        checkpoint_interval_s: Seconds of training between checkpoints of a trial. A trial whose worker dies repeats at
+            most this much. Checkpoints are written between epochs; 0 writes one after every epoch.
     """
 
     cpus_per_trial: PositiveFloat = 1.0
@@ -76,14 +77,14 @@ class ResourcesConfig(Record):
     def _auto_or_a_number(cls, value: Any) -> Any:
         number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
         if value != "auto" and not number:
-            raise ValueError("must be auto, or a number of at least 0")
+            raise ValueError("must be auto or a number of at least 0")
         return value
 
     @field_validator("cpus_per_trial", "gpus_per_trial")
     @classmethod
     def _whole_above_one(cls, value: float | str) -> float | str:
         if isinstance(value, float) and value > 1 and value != int(value):
-            raise ValueError("must be a whole number above 1, or a fraction below it: Ray divides nothing else")
+            raise ValueError("must be a whole number or a fraction below 1; Ray cannot allocate anything else")
         return value
 
     @field_validator("storage")
@@ -91,7 +92,7 @@ class ResourcesConfig(Record):
     def _outlives_the_process(cls, value: str | None) -> str | None:
         if value is not None and _IN_MEMORY.fullmatch(value):
             raise ValueError(
-                "a SQLite database in memory ends with the process, and its run could neither be resumed nor reported; "
-                "give a file, such as sqlite:///study.db, or leave it out"
+                "an in-memory SQLite database is lost when the process ends; give a file, such as sqlite:///study.db, "
+                "or leave the key out"
             )
         return value

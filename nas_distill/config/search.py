@@ -1,4 +1,4 @@
-"""Everything that decides a search."""
+"""`SearchConfig`: everything that decides a search."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from nas_distill.config.assistants import AssistantsConfig
 from nas_distill.config.data import FOLDER, DataConfig, ViewsConfig
 from nas_distill.config.diagnosis import DiagnosisConfig
 from nas_distill.config.resources import ResourcesConfig
+from nas_distill.config.rules import broken_rule
 from nas_distill.config.sampler import SamplerConfig
 from nas_distill.config.teacher import LOCAL_DIR, RUN, TeacherConfig
 from nas_distill.objectives import check_objectives
@@ -20,14 +21,17 @@ from nas_distill.records import Recipe
 from nas_distill.records.base import Record
 
 FIXED_RECIPE = "fixed"
-"""Every candidate is distilled by the configuration's recipe."""
+"""`space.recipe`: every candidate is distilled with the `recipe` section."""
 
 SEARCHED_RECIPE = "search"
-"""Recipes come from the shipped recipe space."""
+"""`space.recipe`: recipes are searched, in the shipped recipe space."""
 
 DEFAULT_TRIALS = 16
 
 _SQLITE_FILE = "sqlite:///"
+Plugin = Annotated[str, Field(pattern=r"^(.+\.py|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*)$")]
+"""An importable module or a Python file."""
+
 _OWN_SPACE = re.compile(r".+\.py(:\w+)?")
 _NUMBER = r"(\d+(?:\.\d*)?)"
 _DURATION = re.compile(rf"(?:{_NUMBER}d)?\s*(?:{_NUMBER}h)?\s*(?:{_NUMBER}m)?\s*(?:{_NUMBER}s?)?")
@@ -35,25 +39,25 @@ _UNITS_S = (86_400.0, 3600.0, 60.0, 1.0)
 
 
 class SpaceConfig(Record):
-    """The candidates.
+    """The search space and its constraints. Candidates that break a constraint are rejected before training.
 
     Attributes:
-        name: A shipped space, or `FILE.py[:function]`.
-        recipe: "fixed" distils every candidate by the `recipe` section; "search" lets the sampler choose losses, their
-            parameters and regularisation too; or `FILE.py[:function]`, called with Optuna's trial and that section.
-        points: Candidates to try first: a YAML or JSON file with a list of parameter mappings, or another run, whose
-            front's parameters are taken.
-        max_params: Candidates with more parameters are refused before training.
-        max_macs: Candidates with more multiply-accumulates per image are refused before training.
-        max_size_bytes: Candidates whose parameters and buffers take more bytes are refused before training.
-        max_latency_ms: Candidates that take longer for one image, on one thread of the driver's CPU, are refused before
-            training, milliseconds. It is measured beside running trials, hence noisy.
-        allow_larger_than_teacher: Train students with a capacity ratio of 1 or more.
+        name: A shipped search space ("tiny", "resnet"), or your own as `FILE.py[:function]`.
+        recipe: "fixed" distils every candidate with the `recipe` section; "search" searches losses, their parameters
+            and regularisation together with the architecture; `FILE.py[:function]` is your own recipe space.
+        initial_points: Candidates to try first: a YAML or JSON file with a list of parameter mappings, or the directory
+            of another run, whose Pareto front is taken.
+        max_params: Largest number of parameters.
+        max_macs: Largest number of multiply-accumulates per image.
+        max_size_bytes: Largest size of parameters and buffers, bytes.
+        max_latency_ms: Longest latency for one image on one CPU thread of this machine, milliseconds. Measured while
+            trials run, so it is noisy.
+        allow_larger_than_teacher: Accept candidates with as many parameters as the teacher, or more.
     """
 
     name: Annotated[str, Field(min_length=1)] = "tiny"
     recipe: Annotated[str, Field(min_length=1)] = FIXED_RECIPE
-    points: str | None = None
+    initial_points: str | None = None
     max_params: PositiveInt | None = None
     max_macs: PositiveInt | None = None
     max_size_bytes: PositiveInt | None = None
@@ -62,15 +66,17 @@ class SpaceConfig(Record):
 
 
 class BudgetConfig(Record):
-    """How much is tried: the bound that is reached first ends the handing out of trials; those in flight go on.
+    """The budget of a search. The first limit reached ends it: no new trial starts, running trials finish.
 
     Attributes:
-        trials: Trials to train, those that are stopped early
-            included, refused candidates not counted. By default 16, and no bound where there is another.
-        time_s: Time of searching, seconds, over all sessions together: a number, or text such as "8h", "90m", "1h30m".
-        epochs: Epochs to train in all, by trials that were stopped or failed too.
-        patience: Fully trained trials in a row after which the front's hypervolume must have grown.
-        max_rejections: Candidates refused in a row before the space is declared infeasible.
+        trials: Number of trials, stopped and failed ones included, rejected candidates not. Default: 16, or no limit if
+            another budget is set.
+        time_s: Search time, seconds, summed over all sessions: a number, or text such as "8h", "90m" or "1h30m".
+        epochs: Total number of epochs, those of stopped and failed trials included.
+        patience: The search ends after this many fully trained trials in a row that did not increase the front's
+            hypervolume.
+        max_rejections: Rejected candidates in a row after which the search stops with an error, because the space is
+            infeasible.
     """
 
     trials: PositiveInt | None = None
@@ -81,7 +87,7 @@ class BudgetConfig(Record):
 
     @property
     def most_trials(self) -> int | None:
-        """Trials to train at most; None where another budget is the bound."""
+        """The largest number of trials; None if only another budget limits the search."""
         other = (self.time_s, self.epochs, self.patience)
         return DEFAULT_TRIALS if self.trials is None and other == (None, None, None) else self.trials
 
@@ -97,12 +103,11 @@ class BudgetConfig(Record):
 
 
 class PicksConfig(Record):
-    """How students are picked from the front.
+    """The recommended students.
 
     Attributes:
-        gap_tolerance_points: The smallest student with a gap up to this is picked, percentage points.
-        folds: Parts of the training split on each of which every picked student is scored, trained on the others; 0 for
-            no cross-validation, else at least 2.
+        gap_tolerance_points: Acceptable capacity gap, percentage points: the smallest student within it is picked.
+        folds: Number of folds of the cross-validation of every pick: at least 2, or 0 for none.
     """
 
     gap_tolerance_points: float = 1.0
@@ -112,7 +117,7 @@ class PicksConfig(Record):
     @classmethod
     def _none_or_several(cls, value: int) -> int:
         if value != 0 and value < 2:
-            raise ValueError("must be 0 (no cross-validation), or at least 2")
+            raise ValueError("must be 0 (no cross-validation) or at least 2")
         return value
 
 
@@ -120,20 +125,24 @@ class SearchConfig(Record):
     """Everything that decides a search.
 
     Attributes:
-        data: The images.
+        data: The images and their splits.
         views: Deterministic augmentation.
-        teacher: The fixed network.
-        space: The candidates.
-        sampler: Who proposes them.
-        objectives: Two to four names; see `objectives`.
-        budget: How much is tried.
-        asha: Which trials are stopped early.
-        recipe: How each student is distilled.
-        resources: Where and how wide.
-        picks: How students are picked.
-        assistants: Students that teach smaller ones after the search.
-        diagnosis: When a student counts as undertrained, too small, too large or mismatched.
-        seed: Of proposals, initial weights and order of images.
+        teacher: The fixed network that is distilled.
+        space: The search space and its constraints.
+        sampler: The sampler that proposes candidates.
+        objectives: Two to four objectives, at least one quality and one cost: gap_points, divergence_nats, nll_nats,
+            agreement; num_params, macs, size_bytes; or an objective of a plugin.
+        budget: The budget of the search.
+        asha: Early stopping of weak trials.
+        recipe: How students are distilled.
+        resources: Compute resources of trials.
+        picks: The recommended students.
+        assistants: Teacher assistants.
+        diagnosis: Thresholds of the diagnosis.
+        plugins: Python modules to import before the search, in the driver and in every worker: importable names
+            (`package.module`) or paths (`FILE.py`). They register losses, objectives, stopping rules and
+            architectures.
+        seed: Random seed of proposals, initial weights and image order.
     """
 
     data: DataConfig = Field(default_factory=DataConfig)
@@ -149,14 +158,17 @@ class SearchConfig(Record):
     picks: PicksConfig = Field(default_factory=PicksConfig)
     assistants: AssistantsConfig = Field(default_factory=AssistantsConfig)
     diagnosis: DiagnosisConfig = Field(default_factory=DiagnosisConfig)
+    plugins: tuple[Plugin, ...] = Field(default=(), examples=[("my_losses.py",)])
     seed: NonNegativeInt = 0
 
     @model_validator(mode="after")
     def _teacher_is_known(self) -> Self:
         if self.teacher.model is None and self.data.source != "digits":
-            raise ValueError(
-                f"teacher.model is not given, and only 'digits' comes with a teacher recipe (data.source is "
-                f"'{self.data.source}'); train one with `nas_distill teacher`, then pass --teacher local-dir:PATH"
+            raise broken_rule(
+                f"missing: data.source is '{self.data.source}', and only 'digits' comes with a teacher; train one with "
+                "`nas_distill teacher`, then pass --teacher local-dir:PATH",
+                code="config.teacher_missing",
+                field="teacher.model",
             )
         return self
 
@@ -164,17 +176,18 @@ class SearchConfig(Record):
     def _rungs_before_the_end(self) -> Self:
         rungs = self.asha.rungs
         if rungs is not None and rungs[-1] >= self.recipe.epochs:
-            raise ValueError(
-                f"asha.rungs: {rungs[-1]} is not below recipe.epochs, which is {self.recipe.epochs}; a trial that "
-                "comes so far has ended"
+            raise broken_rule(
+                f"{rungs[-1]} is not below recipe.epochs ({self.recipe.epochs}); remove it, or train longer",
+                code="config.rung_after_last_epoch",
+                field="asha.rungs",
             )
         return self
 
     def anchored(self, base: Path) -> SearchConfig:
-        """Returns the configuration with its relative paths made absolute, so that it means the same from anywhere.
+        """Return a copy with absolute paths, which means the same in every working directory.
 
         Args:
-            base: Folder to which the paths are relative.
+            base: Folder that the paths are relative to.
         """
 
         def anchor(text: str | None, prefix: str = "") -> str | None:
@@ -188,6 +201,7 @@ class SearchConfig(Record):
         data, teacher, sampler, resources = self.data, self.teacher, self.sampler, self.resources
         return self.model_copy(
             update={
+                "plugins": tuple(anchor(name) if name.endswith(".py") else name for name in self.plugins),
                 "data": data.model_copy(update={"source": anchor(data.source, FOLDER), "root": anchor(data.root)}),
                 "teacher": teacher.model_copy(
                     update={
@@ -199,7 +213,7 @@ class SearchConfig(Record):
                     update={
                         "name": anchor_file(self.space.name),
                         "recipe": anchor_file(self.space.recipe),
-                        "points": anchor(self.space.points),
+                        "initial_points": anchor(self.space.initial_points),
                     }
                 ),
                 "sampler": sampler.model_copy(update={"name": anchor_file(sampler.name)}),

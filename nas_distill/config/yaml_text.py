@@ -12,7 +12,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, StreamMark, YAMLError
-from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, NodeEvent
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 
 from nas_distill.errors import ConfigError
 
@@ -104,7 +104,7 @@ class _Reader:
                     "config.recursive_anchor",
                     event.start_mark,
                 )
-            if isinstance(event, NodeEvent) and getattr(event, "tag", None) is not None:
+            if isinstance(event, ScalarEvent | CollectionStartEvent) and event.tag is not None:
                 raise self.error(
                     f"the tag {event.tag} is not allowed; write a plain value", "config.yaml_tag", event.start_mark
                 )
@@ -153,9 +153,7 @@ class _Reader:
             self.lines[(*path, key)] = line
         return (*path, key)
 
-    def error(
-        self, message: str, code: str, mark: StreamMark | None = None, *, line: int | None = None
-    ) -> ConfigError:
+    def error(self, message: str, code: str, mark: StreamMark | None = None, *, line: int | None = None) -> ConfigError:
         """Return an error that names the file and the line, where there is one."""
         place = "" if line is None else f":{line}"
         if mark is not None:

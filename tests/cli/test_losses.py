@@ -3,9 +3,9 @@ from __future__ import annotations
 import re
 
 import pytest
-import yaml
 
 from nas_distill.cli import main
+from nas_distill.config.yaml_text import parse_yaml
 from nas_distill.errors import ConfigError
 from nas_distill.losses.registry import LOSSES, Need, resolve_losses
 from nas_distill.records import Recipe
@@ -53,7 +53,7 @@ def test_show_tells_all_of_a_loss(name: str, capsys: pytest.CaptureFixture[str])
 def test_the_example_is_a_recipe(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     example = re.search(r"--set 'recipe\.losses=(.*)' --set recipe\.label_weight=(.*)", output(capsys, "show", name))
     assert example is not None
-    recipe = Recipe(losses=yaml.safe_load(example[1]), label_weight=float(example[2]))
+    recipe = Recipe(losses=parse_yaml(example[1], origin="docs")[0], label_weight=float(example[2]))
     assert list(recipe.losses) == ([] if name == "none" else [name])
     assert [asked.name for asked in resolve_losses(recipe)] == list(recipe.losses)
 

@@ -41,7 +41,7 @@ SEARCH_OPTIONS = [
     "--online-teacher",
     "--out",
     "--patience",
-    "--points",
+    "--initial-points",
     "--recipe",
     "--resume",
     "--sampler",

@@ -1,5 +1,8 @@
+"""Configurations from YAML files, flags and `--set`."""
+
 from __future__ import annotations
 
+import itertools
 import re
 import textwrap
 from pathlib import Path
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 
 from nas_distill.config import SearchConfig, TeacherConfig, default_teacher_recipe
 from nas_distill.config.fields import all_keys, example, field_at
-from nas_distill.config.loading import dump_config, load_config, parse_assignment
+from nas_distill.config.loading import config_from_mapping, dump_config, load_config, parse_assignment
 from nas_distill.errors import ConfigError, RunError
 from nas_distill.records import Recipe
 from nas_distill.run_directory.config import read_run_config
@@ -23,25 +26,25 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def complaint(path: Path | None = None, *overrides: str, **flags: object) -> str:
+def rejection(path: Path | None = None, *overrides: str, **flags: object) -> ConfigError:
     with pytest.raises(ConfigError) as caught:
         load_config(path, overrides, flags)
-    return str(caught.value)
+    return caught.value
 
 
-def test_no_layer_is_the_default() -> None:
+def codes_and_fields(error: ConfigError) -> set[tuple[str, str | None]]:
+    return {(one.code, one.field) for one in (error, *error.others)}
+
+
+def test_without_layers_the_defaults_hold() -> None:
     assert load_config() == SearchConfig()
 
 
 def test_later_layers_win(tmp_path: Path) -> None:
     path = write(tmp_path, "seed: 1\nrecipe: {epochs: 2, batch_size: 16}\nbudget: {trials: 3}\n")
     config = load_config(path, ["recipe.epochs=5"], {"recipe.epochs": 4, "budget.trials": 7, "seed": None})
-    assert (config.seed, config.recipe.batch_size, config.budget.trials, config.recipe.epochs) == (
-        1,
-        16,
-        7,
-        5,
-    )
+    values = (config.seed, config.recipe.batch_size, config.budget.trials, config.recipe.epochs)
+    assert values == (1, 16, 7, 5)
 
 
 def test_the_last_set_wins() -> None:
@@ -54,12 +57,12 @@ def test_sections_merge_over_their_own_defaults(tmp_path: Path) -> None:
     assert config.teacher.recipe.losses == {}
 
 
-def test_an_empty_section_or_file_says_nothing(tmp_path: Path) -> None:
+def test_an_empty_section_or_file_changes_nothing(tmp_path: Path) -> None:
     assert load_config(write(tmp_path, "recipe:\n  # epochs: 3\ndata:\n")) == SearchConfig()
     assert load_config(write(tmp_path, "# nothing\n")) == SearchConfig()
 
 
-def test_losses_in_yaml_replace(tmp_path: Path) -> None:
+def test_losses_in_yaml_replace_the_default_losses(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, "recipe:\n  losses:\n    dkd: {alpha: 1, beta: 8}\n"))
     assert config.recipe.losses == {"dkd": {"alpha": 1.0, "beta": 8.0}}
 
@@ -75,41 +78,41 @@ def test_set_edits_the_losses_in_effect(tmp_path: Path) -> None:
     assert config.recipe.losses == {"kd": {"temperature": 4.0}}
 
 
-@pytest.mark.parametrize("key", ["temperature=4", "={temperature: 4}"])
-def test_set_adds_no_loss_to_those_in_effect_unless_it_names_them_all(key: str) -> None:
-    override = f"recipe.losses.kd{'' if key.startswith('=') else '.'}{key}"
-    message = complaint(None, override)
-    assert message == (
-        f"--set {override}: recipe.losses.kd is not in effect (dist is); write "
-        "--set 'recipe.losses={kd: {temperature: 4}}' to take its place, or "
-        "--set 'recipe.losses={dist: {weight: 1.0}, kd: {temperature: 4}}' for both"
-    )
-    control, both = re.findall(r"--set '(.*?)'", message)
-    assert load_config(None, [control]).recipe.losses == {"kd": {"temperature": 4.0}}
+@pytest.mark.parametrize("key", [".temperature=4", "={temperature: 4}"])
+def test_set_cannot_add_a_loss_and_suggests_commands_that_work(key: str) -> None:
+    error = rejection(None, f"recipe.losses.kd{key}")
+    assert (error.code, error.field) == ("config.loss_not_in_effect", "recipe.losses.kd")
+    alone, both = re.findall(r"--set '(.*?)'", str(error))
+    assert load_config(None, [alone]).recipe.losses == {"kd": {"temperature": 4.0}}
     assert load_config(None, [both]).recipe.losses == {"dist": {"weight": 1.0}, "kd": {"temperature": 4.0}}
 
 
-def test_what_is_in_effect_is_what_lower_layers_say(tmp_path: Path) -> None:
+def test_the_losses_in_effect_are_those_of_lower_layers(tmp_path: Path) -> None:
     path = write(tmp_path, "recipe: {losses: {dkd: {alpha: 1}, at: {}}}\n")
-    assert "not in effect (dkd, at are); write" in complaint(path, "recipe.losses.dist.weight=2")
+    assert "(dkd, at are)" in str(rejection(path, "recipe.losses.dist.weight=2"))
     path = write(tmp_path, "recipe: {losses: {none: {}}}\n")
-    assert complaint(path, "recipe.losses.kd.weight=2").endswith(
-        "not in effect (no loss is); write --set 'recipe.losses={kd: {weight: 2}}'"
-    )
+    (suggestion,) = re.findall(r"--set '(.*?)'", str(rejection(path, "recipe.losses.kd.weight=2")))
+    assert load_config(path, [suggestion]).recipe.losses == {"kd": {"weight": 2.0}}
     path = write(tmp_path, "recipe: {losses: 3}\n")
-    assert "'recipe.losses' is a value (3), not a section" in complaint(path, "recipe.losses.kd.weight=2")
-    assert "should be a mapping" in complaint(None, "recipe.losses.kd=2")
+    error = rejection(path, "recipe.losses.kd.weight=2")
+    assert (error.code, error.field) == ("config.not_a_section", "recipe.losses")
+    error = rejection(None, "recipe.losses.kd=2")
+    assert (error.code, error.field) == ("config.invalid_value", "recipe.losses.kd")
 
 
-def test_set_replaces_a_whole_free_mapping_and_merges_a_whole_section() -> None:
+def test_set_replaces_a_free_mapping_and_merges_a_section() -> None:
     config = load_config(None, ["recipe={losses: {dkd: {alpha: 1}}, epochs: 2}", "teacher.arguments={a: 1}"])
     assert config.recipe == Recipe(losses={"dkd": {"alpha": 1.0}}, epochs=2)
     assert config.teacher.arguments == {"a": 1}
 
 
-@pytest.mark.parametrize(("text", "value"), [("1e-3", 0.001), ("2E5", 2e5), ("-1.5e+2", -150.0), (".5e1", 5.0)])
-def test_floats_without_a_point_are_floats(text: str, value: float) -> None:
-    assert load_config(None, [f"teacher.arguments.x={text}"]).teacher.arguments == {"x": value}
+def test_numbers_are_read_as_in_yaml_1_2() -> None:
+    texts = {"1e-3": 0.001, "2E5": 2e5, "-1.5e+2": -150.0, ".5": 0.5, "1_000": 1000, "0o17": 15, "010": 10, "0x1f": 31}
+    for text, value in texts.items():
+        assert load_config(None, [f"teacher.arguments.x={text}"]).teacher.arguments == {"x": value}, text
+    for text in ("yes", "on", "12:30:45", "'1'"):
+        assert load_config(None, [f"teacher.arguments.x={text}"]).teacher.arguments == {"x": text.strip("'")}, text
+    assert load_config(None, ["recipe.learning_rate=.5e1"]).recipe.learning_rate == 5.0
 
 
 def test_yaml_anchors_and_merge_keys_work(tmp_path: Path) -> None:
@@ -118,143 +121,154 @@ def test_yaml_anchors_and_merge_keys_work(tmp_path: Path) -> None:
     assert (config.teacher.recipe.epochs, config.teacher.recipe.batch_size) == (9, 8)
 
 
-def test_what_flags_hand_in_is_not_changed() -> None:
+def test_values_of_flags_are_not_changed() -> None:
     losses = {"kd": {"weight": 1.0}}
     load_config(None, ["recipe.losses.kd.weight=0.5"], {"recipe.losses": losses})
     assert losses == {"kd": {"weight": 1.0}}
 
 
-def test_unknown_key_names_the_nearest_and_the_line(tmp_path: Path) -> None:
+def test_an_unknown_key_names_the_nearest_key_and_the_line(tmp_path: Path) -> None:
     path = write(tmp_path, "seed: 1\nrecipe:\n  epochz: 3\n")
-    message = f"{path}:3: unknown key 'recipe.epochz'; did you mean 'epochs'? known: adaptive, batch_size"
-    assert message in complaint(path)
+    error = rejection(path)
+    assert (error.code, error.field) == ("config.unknown_key", "recipe.epochz")
+    assert "did you mean 'epochs'?" in str(error)
+    assert f"{path}:3" in str(error)
 
 
-def test_a_key_in_the_wrong_section_is_sent_home() -> None:
-    assert complaint(None, "max_params=3") == (
-        "--set max_params=3: unknown key 'max_params'; did you mean 'space.max_params'?"
-    )
+def test_a_key_in_the_wrong_section_names_the_right_section() -> None:
+    error = rejection(None, "max_params=3")
+    assert (error.code, error.field) == ("config.unknown_key", "max_params")
+    assert "'space.max_params'" in str(error)
 
 
-def test_wrong_value_names_field_value_rule_and_line(tmp_path: Path) -> None:
-    path = write(tmp_path, "recipe:\n  epochs: ten\n  label_weight: -1\n")
-    lines = complaint(path).splitlines()
-    not_a_number = "should be a valid integer, unable to parse string as an integer"
-    assert sorted(lines) == [
-        f"{path}:2: recipe.epochs {not_a_number}; found 'ten'",
-        f"{path}:3: recipe.label_weight should be greater than or equal to 0; found -1",
-    ]
+def test_every_wrong_value_is_reported_with_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path, "recipe:\n  epochs: ten\n  label_weight: -1\nseed: true\n")
+    error = rejection(path)
+    fields = {"recipe.epochs": 2, "recipe.label_weight": 3, "seed": 4}
+    assert codes_and_fields(error) == {("config.invalid_value", field) for field in fields}
+    for line in str(error).splitlines():
+        assert line.endswith(f"(in {path}:{fields[line.partition(':')[0]]})")
 
 
 def test_an_overridden_line_is_not_blamed(tmp_path: Path) -> None:
     path = write(tmp_path, "recipe: {epochs: ten}\n")
     assert load_config(path, ["recipe.epochs=3"]).recipe.epochs == 3
-    assert complaint(path, "recipe.epochs=0").startswith("--set recipe.epochs=0: recipe.epochs should be greater")
+    assert str(rejection(path, "recipe.epochs=0")).endswith("(in --set recipe.epochs=0)")
 
 
 def test_a_flag_is_named_as_the_user_wrote_it() -> None:
-    with pytest.raises(ConfigError, match=r"^--trials: budget.trials should be greater than 0; found 0$"):
+    with pytest.raises(ConfigError) as caught:
         load_config(None, (), {"budget.trials": 0}, flag_names={"budget.trials": "--trials"})
-
-
-def test_rules_across_fields_are_one_line(tmp_path: Path) -> None:
-    path = write(tmp_path, "recipe:\n  losses: {}\n  label_weight: 0\n")
-    assert complaint(path) == (
-        f"{path}:1: recipe: label_weight is 0 and no teacher loss has a weight above 0: nothing would be learned"
-    )
-    assert complaint(write(tmp_path, "objectives: [gap_points]\n")).startswith(f"{path}:1: objectives: 1 given")
-    assert "teacher.model is not given" in complaint(None, "data.source=folder:x")
+    assert (caught.value.code, caught.value.field) == ("config.invalid_value", "budget.trials")
+    assert str(caught.value).endswith("(in --trials)")
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("text", "code", "field"),
     [
-        ("recipe: {epochs: 1\nseed", r":2:\d+: is no YAML"),
-        ("seed: 1\nrecipe: {}\nseed: 2\n", ":3: 'seed' is given twice \\(first in line 1\\); keep one"),
-        ("recipe:\n  epochs: 1\n  epochs: 2\n", ":3: 'recipe.epochs' is given twice"),
-        ("- seed\n", ":1: is not a mapping"),
-        ("seed: 1\n3: x\n", ":2: the key '3' is not a name"),
-        ("data: &a\n  root: *a\n", ":1: an anchor contains itself"),
-        ("teacher: {arguments: {x: &a [*a]}}\n", ":1: an anchor contains itself"),
-        ("recipe: 3\n", ":1: recipe should be a mapping .*found 3"),
-        ("recipe: {losses: {kd: 3}}\n", ":1: recipe.losses.kd should be a mapping .*found 3"),
-        ("recipe:\n  losses:\n    kd: {weight: .nan}\n", ":3: recipe.losses.kd.weight should be a finite"),
-        ("seed: !!python/object/apply:os.getcwd []\n", ":1:7: is no YAML: could not determine a constructor"),
-        ("seed: \x00\n", "is no YAML"),
-        ("a: 1\n---\nb: 2\n", "is no YAML: but found another document"),
-    ],
-)  # fmt: skip
-def test_bad_files_are_refused_with_their_place(tmp_path: Path, text: str, expected: str) -> None:
-    path = write(tmp_path, text)
-    with pytest.raises(ConfigError, match=expected) as caught:
-        load_config(path)
-    assert str(caught.value).startswith(str(path))
-
-
-def test_unreadable_files_are_refused(tmp_path: Path) -> None:
-    assert "cannot be read: No such file" in complaint(tmp_path / "none.yaml")
-    assert "cannot be read: Is a directory" in complaint(tmp_path)
-    (tmp_path / "latin.yaml").write_bytes("seed: 1 # \xe9".encode("latin-1"))
-    assert "is not UTF-8 text (byte 10)" in complaint(tmp_path / "latin.yaml")
-
-
-@pytest.mark.parametrize(
-    ("override", "expected"),
-    [
-        ("seed", "is not KEY=VALUE"),
-        ("=1", "is not KEY=VALUE"),
-        ("recipe..epochs=1", "is not KEY=VALUE"),
-        ("seed=[1", "the value is no YAML"),
-        ("data.source.x=1", "'data.source' is a value ('digits'), not a section; set 'data.source' itself"),
-        ("recipe.losses.dist.weight.x=1", "'recipe.losses.dist.weight' is a value (1.0), not a section"),
-        ("dta.source=x", "unknown key 'dta'; did you mean 'data'?"),
-        ("recipe.losses=3", "recipe.losses should be a mapping"),
-        ("recipe.losses={kd: {}, kd: {temperature: 2}}", "'recipe.losses.kd' is given twice; keep one"),
-        ("recipe={epochs: 1, epochs: 2}", "'recipe.epochs' is given twice; keep one"),
-        ("teacher.arguments.x=&a [*a]", "an anchor contains itself; write the values out"),
-        ("seed=true", "seed should be a number, not true or false"),
-        ("recipe.learning_rate=yes", "recipe.learning_rate should be a number, not true or false"),
-        ("recipe.losses.dist.weight=true", "recipe.losses.dist.weight should be a number, not true or false"),
-        ("budget.trials=on", "budget.trials should be a number, not true or false"),
-        ("asha.rungs=[true, 2]", "asha.rungs.0 should be a number, not true or false"),
-        ("resources.gpus_per_trial=false", "resources.gpus_per_trial should be a number, not true or false"),
-        ("objectives=gap_points", "objectives should be a list, such as [gap_points, num_params]; found 'gap_points'"),
-        ("views.mixes=mixup", "views.mixes should be a list, such as [none, mixup]; found 'mixup'"),
-        ("asha.rungs=3", "asha.rungs should be a list, such as [3, 10]; found 3"),
+        ("recipe:\n  losses: {}\n  label_weight: 0\n", "config.invalid_value", "recipe"),
+        ("objectives: [gap_points]\n", "config.objective_count", "objectives"),
+        ("data: {source: 'folder:x'}\n", "config.teacher_missing", "teacher.model"),
+        ("asha: {rungs: [3, 30]}\n", "config.rung_after_last_epoch", "asha.rungs"),
+        ("teacher: {online: true, embeddings: true}\n", "config.conflicting_values", "teacher.embeddings"),
     ],
 )
-def test_bad_overrides_are_refused(override: str, expected: str) -> None:
-    assert complaint(None, override).startswith(f"--set {override}: ")
-    assert expected in complaint(None, override)
+def test_rules_across_fields_name_a_field(tmp_path: Path, text: str, code: str, field: str) -> None:
+    error = rejection(write(tmp_path, text))
+    assert codes_and_fields(error) == {(code, field)}
 
 
-def test_each_wrong_number_is_one_line(tmp_path: Path) -> None:
-    path = write(tmp_path, "seed: true\nrecipe:\n  batch_size: no\n  epochs: 0\n")
-    assert sorted(complaint(path).splitlines()) == [
-        f"{path}:1: seed should be a number, not true or false",
-        f"{path}:3: recipe.batch_size should be a number, not true or false",
-        f"{path}:4: recipe.epochs should be greater than 0; found 0",
-    ]
+@pytest.mark.parametrize(
+    ("text", "code", "field"),
+    [
+        ("recipe: {epochs: 1\nseed", "config.not_yaml", "{path}:2:5"),
+        ("seed: 1\nrecipe: {}\nseed: 2\n", "config.duplicate_key", "{path}:3:1"),
+        ("recipe:\n  epochs: 1\n  epochs: 2\n", "config.duplicate_key", "{path}:3:3"),
+        ("- seed\n", "config.not_a_mapping", "{path}"),
+        ("seed: 1\n3: x\n", "config.key_not_text", "{path}:2"),
+        ("seed: 1\n? [a]\n: x\n", "config.key_not_text", "{path}:2"),
+        ("data: &a\n  root: *a\n", "config.recursive_anchor", "{path}:2:9"),
+        ("teacher: {arguments: {x: &a [*a]}}\n", "config.recursive_anchor", "{path}:1:30"),
+        ("recipe: 3\n", "config.invalid_value", "recipe"),
+        ("recipe: {losses: {kd: 3}}\n", "config.invalid_value", "recipe.losses.kd"),
+        ("recipe:\n  losses:\n    kd: {weight: .nan}\n", "config.invalid_value", "recipe.losses.kd.weight"),
+        ("teacher: {arguments: {x: 2001-01-01}}\n", "config.invalid_value", "teacher.arguments"),
+        ("seed: !!python/object/apply:os.getcwd []\n", "config.yaml_tag", "{path}:1:7"),
+        ("seed: !!int 3\n", "config.yaml_tag", "{path}:1:7"),
+        ("seed: \x00\n", "config.not_yaml", "{path}"),
+        ("a: 1\n---\nb: 2\n", "config.not_yaml", "{path}:2:1"),
+        ("data: *nowhere\n", "config.not_yaml", "{path}:1:7"),
+    ],
+)  # fmt: skip
+def test_bad_files_are_rejected_with_the_place(tmp_path: Path, text: str, code: str, field: str) -> None:
+    path = write(tmp_path, text)
+    error = rejection(path)
+    assert codes_and_fields(error) == {(code, field.format(path=path))}
+    assert str(path) in str(error)
 
 
-def test_true_and_false_are_values_where_they_are_meant() -> None:
-    overrides = ["data.download=true", "views.flip=false", "teacher.arguments={a: true, b: [false, 1], c: {d: true}}"]
+def test_nesting_and_alias_bombs_are_rejected_before_they_grow(tmp_path: Path) -> None:
+    names = "abcdefghij"
+    levels = [f"{name}: &{name} [{', '.join([f'*{below}'] * 9)}]" for below, name in itertools.pairwise(names)]
+    bombs = ["\n".join(["a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1]", *levels]), "data: " + "[" * 2000 + "]" * 2000, "- " * 5000]
+    for bomb in bombs:
+        assert rejection(write(tmp_path, bomb)).code == "config.yaml_too_large"
+
+
+def test_unreadable_files_are_rejected(tmp_path: Path) -> None:
+    latin = tmp_path / "latin.yaml"
+    latin.write_bytes("seed: 1 # \xe9".encode("latin-1"))
+    for path, code in (
+        (tmp_path / "none.yaml", "config.unreadable"),
+        (tmp_path, "config.unreadable"),
+        (latin, "config.not_utf8"),
+    ):
+        error = rejection(path)
+        assert (error.code, error.field) == (code, str(path))
+
+
+@pytest.mark.parametrize(
+    ("override", "code", "field"),
+    [
+        ("seed", "config.not_an_assignment", "--set"),
+        ("=1", "config.not_an_assignment", "--set"),
+        ("recipe..epochs=1", "config.not_an_assignment", "--set"),
+        ("seed=[1", "config.not_yaml", "--set seed=[1"),
+        ("data.source.x=1", "config.not_a_section", "data.source"),
+        ("recipe.losses.dist.weight.x=1", "config.not_a_section", "recipe.losses.dist.weight"),
+        ("dta.source=x", "config.unknown_key", "dta"),
+        ("recipe.losses=3", "config.invalid_value", "recipe.losses"),
+        ("recipe={epochs: 1, epochs: 2}", "config.duplicate_key", "--set recipe={epochs: 1, epochs: 2}"),
+        ("teacher.arguments.x=&a [*a]", "config.recursive_anchor", "--set teacher.arguments.x=&a [*a]"),
+        ("seed=true", "config.invalid_value", "seed"),
+        ("recipe.learning_rate=yes", "config.invalid_value", "recipe.learning_rate"),
+        ("recipe.losses.dist.weight=true", "config.invalid_value", "recipe.losses.dist.weight"),
+        ("asha.rungs=[true, 2]", "config.invalid_value", "asha.rungs.0"),
+        ("resources.gpus_per_trial=false", "config.invalid_value", "resources.gpus_per_trial"),
+        ("objectives=gap_points", "config.invalid_value", "objectives"),
+        ("views.mixes=mixup", "config.invalid_value", "views.mixes"),
+        ("plugins=[a-b]", "config.invalid_value", "plugins.0"),
+    ],
+)
+def test_bad_overrides_are_rejected(override: str, code: str, field: str) -> None:
+    error = rejection(None, override)
+    assert codes_and_fields(error) == {(code, field)}
+    assert override in str(error)
+
+
+def test_true_and_false_are_accepted_where_a_switch_is_expected() -> None:
+    overrides = ["data.download=true", "views.flip=no", "teacher.arguments={a: true, b: [false, 1], c: {d: true}}"]
     config = load_config(None, overrides)
     assert (config.data.download, config.views.flip) == (True, False)
     assert config.teacher.arguments == {"a": True, "b": (False, 1), "c": {"d": True}}
 
 
-def test_every_list_has_an_example_that_it_takes() -> None:
+def test_every_list_has_a_valid_example() -> None:
     fields = {key: field_at(key) for key in all_keys()}
     lists = [key for key, field in fields.items() if field is not None and "tuple[" in str(field.annotation)]
-    assert {".".join(key) for key in lists} == {"asha.rungs", "objectives", "views.mixes"}
+    assert {".".join(key) for key in lists} == {"asha.rungs", "objectives", "plugins", "views.mixes"}
     for key in lists:
-        beside = ["space.recipe=search"] if key[0] == "views" else []
-        load_config(None, [f"{'.'.join(key)}={example(key)}", *beside])
-
-
-def test_a_value_is_told_once() -> None:
-    assert complaint(None, "sampler.name=tpee").count("'tpee'") == 1
+        load_config(None, [f"{'.'.join(key)}={example(key)}"])
 
 
 def test_an_assignment_keeps_later_equal_signs() -> None:
@@ -264,7 +278,15 @@ def test_an_assignment_keeps_later_equal_signs() -> None:
     )
 
 
-texts = st.sampled_from(["1e-3", "1", "yes", "null", "a: b", "#x", "é", "", "~", "2E5", "0x1", "12:30:45"])
+def test_a_mapping_is_read_like_a_file() -> None:
+    config = config_from_mapping({"budget": {"trials": 8}, "recipe": {"losses": {"kd": {}}}}, origin="search()")
+    assert (config.budget.trials, config.recipe.losses) == (8, {"kd": {}})
+    with pytest.raises(ConfigError) as caught:
+        config_from_mapping({"budget": {"trails": 8}}, origin="search()")
+    assert (caught.value.code, caught.value.field) == ("config.unknown_key", "budget.trails")
+
+
+texts = st.sampled_from(["1e-3", "1", "yes", "null", "a: b", "#x", "é", "", "~", "2E5", "0x1", "12:30:45", ".5e1"])
 values = st.recursive(
     st.none()
     | st.booleans()
@@ -281,7 +303,7 @@ values = st.recursive(
     rate=st.floats(1e-12, 1e6),
     seed=st.integers(0, 2**31),
 )
-def test_what_is_dumped_reads_back_equal(
+def test_a_dumped_configuration_reads_back_equal(
     tmp_path_factory: pytest.TempPathFactory, arguments: dict[str, object], rate: float, seed: int
 ) -> None:
     config = SearchConfig(
@@ -294,13 +316,14 @@ def test_what_is_dumped_reads_back_equal(
     assert load_config(path) == config
 
 
-def test_a_run_gives_its_configuration_back(tmp_path: Path) -> None:
+def test_a_run_returns_its_configuration(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
-    with pytest.raises(RunError, match="holds no run"):
+    with pytest.raises(RunError):
         read_run_config(run)
     config = load_config(None, ["seed=7", "recipe.losses={dkd: {alpha: 2}}"])
     run.config.write_text(dump_config(config), encoding="utf-8")
     assert read_run_config(run) == config
     run.config.write_text("sead: 7\n", encoding="utf-8")
-    with pytest.raises(RunError, match=r"config.yaml:1: unknown key 'sead'.*the run's memory"):
+    with pytest.raises(RunError) as caught:
         read_run_config(run)
+    assert "config.yaml:1" in str(caught.value)

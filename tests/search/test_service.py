@@ -202,7 +202,7 @@ def test_a_corrected_command_takes_the_same_folder_and_the_corrected_teacher(
     views = ViewsConfig(crop_padding=9)  # more than the image: refused after the teacher was adopted
     with pytest.raises(ConfigError, match="crop_padding"):
         start_search(make_config(small_run, views=views), tmp_path / "run", Heard())
-    points = SpaceConfig(points=str(tmp_path / "nowhere.yaml"))
+    points = SpaceConfig(initial_points=str(tmp_path / "nowhere.yaml"))
     with pytest.raises(ConfigError, match=r"space\.points"):
         start_search(make_config(small_run, space=points), tmp_path / "run", Heard())
     objectives = ("agreement", "macs", "num_params")

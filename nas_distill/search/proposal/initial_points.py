@@ -12,7 +12,7 @@ from typing import Any
 from nas_distill.analysis.front.front import pareto_front
 from nas_distill.analysis.trials.study_reader import read_parameters, read_study
 from nas_distill.config import SearchConfig
-from nas_distill.config.loading import parse_yaml
+from nas_distill.config.yaml_text import parse_yaml
 from nas_distill.errors import ConfigError, NasDistillError
 from nas_distill.records import Recipe, StudentSpec
 from nas_distill.records.recipe import RecipeChoices
@@ -25,7 +25,7 @@ from nas_distill.search.spaces.recipes import load_recipe_space, make_choices, p
 Point = Mapping[str, Any]
 """Names of parameters to values; those that are not named are the sampler's."""
 
-_FIELD = "space.points"
+_FIELD = "space.initial_points"
 
 
 def plan_initial_points(config: SearchConfig, *, images_per_class: float | None = None) -> tuple[Point, ...]:
@@ -41,7 +41,7 @@ def plan_initial_points(config: SearchConfig, *, images_per_class: float | None 
         RunError, StudyError: The run cannot be read.
         SpaceError: The space raises for a point.
     """
-    source = config.space.points
+    source = config.space.initial_points
     if source is None:
         return ()
     points = _of_run(Path(source)) if Path(source).is_dir() else _of_file(Path(source))
@@ -94,7 +94,7 @@ def _of_file(path: Path) -> Sequence[tuple[str, Point]]:
             f"{_FIELD}: {path}: cannot be read ({error}); give a YAML or JSON file with a list of parameter mappings, "
             "or a run"
         ) from None
-    value = parse_yaml(text, origin=f"{_FIELD}: {path}")
+    value, _ = parse_yaml(text, origin=str(path))
     if not isinstance(value, list) or not value:
         raise ConfigError(f"{_FIELD}: {path}: must be a list of parameter mappings, such as `- {{width: 8, depth: 2}}`")
     points = [(f"point {number}", point) for number, point in enumerate(value, 1)]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from nas_distill.config import StoppedAs
+from nas_distill.config import StoppedTrialValue
 from nas_distill.objectives import Objective
 from nas_distill.records import TrialRecord, TrialStatus
 from nas_distill.search.study.extrapolation import extrapolate
 
 
 def reported_values(
-    record: TrialRecord, objectives: Sequence[Objective], stopped_trial_value: StoppedAs = "failed"
+    record: TrialRecord, objectives: Sequence[Objective], stopped_trial_value: StoppedTrialValue = "failed"
 ) -> tuple[float, ...] | None:
     """Returns the values that the sampler is told, in the order of the objectives; None tells it of a failure.
 
@@ -47,7 +47,9 @@ def objective_value(record: TrialRecord, objective: Objective) -> float:
     return value
 
 
-def _value_when_stopped(record: TrialRecord, objective: Objective, stopped_trial_value: StoppedAs) -> float | None:
+def _value_when_stopped(
+    record: TrialRecord, objective: Objective, stopped_trial_value: StoppedTrialValue
+) -> float | None:
     if objective.kind == "cost":
         return objective_value(record, objective)
     curve = [getattr(point, objective.name) for point in record.curve]

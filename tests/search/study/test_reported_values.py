@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 
 from nas_distill.analysis.front.front import pareto_front
 from nas_distill.analysis.trials.study_reader import read_study
-from nas_distill.config import SamplerConfig, StoppedAs
+from nas_distill.config import SamplerConfig, StoppedTrialValue
 from nas_distill.objectives import check_objectives
 from nas_distill.records import EpochMetrics, TrialRecord, TrialStatus
 from nas_distill.search.study.ledger import StudyLedger
@@ -49,12 +49,12 @@ def test_what_it_would_have_reached_in_the_direction_of_each_objective() -> None
 
 
 @pytest.mark.parametrize("stopped_trial_value", ["reached", "extrapolated"])
-def test_without_a_curve_it_has_failed(stopped_trial_value: StoppedAs) -> None:
+def test_without_a_curve_it_has_failed(stopped_trial_value: StoppedTrialValue) -> None:
     assert reported_values(stopped(gaps=()), OBJECTIVES, stopped_trial_value) is None
 
 
 @pytest.mark.parametrize("stopped_trial_value", ["failed", "reached", "extrapolated"])
-def test_complete_and_failed_trials_are_told_as_they_are(stopped_trial_value: StoppedAs) -> None:
+def test_complete_and_failed_trials_are_told_as_they_are(stopped_trial_value: StoppedTrialValue) -> None:
     objectives = OBJECTIVES[:2]
     complete = make_record(0, gap_points=2.0, num_params=1000)
     assert reported_values(complete, objectives, stopped_trial_value) == pytest.approx((2.0, 1000.0))
@@ -63,7 +63,9 @@ def test_complete_and_failed_trials_are_told_as_they_are(stopped_trial_value: St
 
 
 @pytest.mark.parametrize("stopped_trial_value", ["failed", "reached", "extrapolated"])
-def test_a_stopped_trial_never_stands_on_the_reported_front(tmp_path: Path, stopped_trial_value: StoppedAs) -> None:
+def test_a_stopped_trial_never_stands_on_the_reported_front(
+    tmp_path: Path, stopped_trial_value: StoppedTrialValue
+) -> None:
     run = make_run(tmp_path, [make_record(0, gap_points=5.0, num_params=9000)])
     objectives = check_objectives(("gap_points", "num_params"))
     ledger = StudyLedger(
@@ -84,7 +86,7 @@ def test_a_stopped_trial_never_stands_on_the_reported_front(tmp_path: Path, stop
 
 @pytest.mark.parametrize("stopped_trial_value", ["failed", "reached"])
 def test_what_the_sampler_hears_of_a_stopped_trial_it_hears_again_when_the_study_is_opened_again(
-    tmp_path: Path, stopped_trial_value: StoppedAs
+    tmp_path: Path, stopped_trial_value: StoppedTrialValue
 ) -> None:
     run = make_run(tmp_path, [make_record(0, gap_points=5.0, num_params=9000)])
     objectives = check_objectives(("gap_points", "num_params"))
