@@ -125,9 +125,21 @@ _TRAIN: dict[str, str] = {
     "train.teacher_not_buildable": "The architecture of the teacher cannot be built, or cannot process the images.",
 }
 
-_RUN: dict[str, str] = {}
+_RUN: dict[str, str] = {
+    "run.damaged_config": "The run's `config.yaml` cannot be read as a configuration.",
+    "run.damaged_record": "A stored record is not valid JSON, lacks a field, or violates a rule.",
+    "run.foreign_result": "A stored result belongs to another task than the one at hand.",
+    "run.locked": "Another process is using the run directory.",
+    "run.missing": "The folder holds no run.",
+    "run.not_a_directory": "The run directory cannot be created or entered.",
+    "run.other_version": "The run was written by another version of nas_distill, whose files differ.",
+    "run.unreadable_file": "A file of the run cannot be read.",
+    "run.unwritable_file": "A file of the run cannot be written.",
+}
 
-_STUDY: dict[str, str] = {}
+_STUDY: dict[str, str] = {
+    "study.damaged_trial": "The study holds a trial whose JSON is damaged or incomplete.",
+}
 
 _SPACE: dict[str, str] = {}
 

@@ -19,8 +19,8 @@ from nas_distill.data.views.plan import ViewPlan, plan_views
 from nas_distill.knowledge.build import build_knowledge
 from nas_distill.models.cost import measure_cost
 from nas_distill.models.teacher import Teacher, load_teacher
-from nas_distill.records import Recipe, StudentSpec
-from nas_distill.records.task import TrialTask, source_name
+from nas_distill.records import Recipe, StudentSpec, TrialTask
+from nas_distill.records.task import source_name
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.train.teacher import fit_teacher
 from nas_distill.trial.context import TrialInputs, WorkerConfig, open_context

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from scipy import stats
 
-from nas_distill.records import Execution
+from nas_distill.records import ExecutionSettings
 
 RESULTS = Path(__file__).parents[1] / "results"
 EXIT_NO_CUDA = 2
@@ -192,7 +192,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help=f"folder for the results  [default: {RESULTS.name}/, quick: none]")
 
 
-def describe(execution: Execution) -> str:
+def describe(execution: ExecutionSettings) -> str:
     """Returns how a network was run, in words."""
     attention = ", plain attention" if execution.attention == "plain" else ""
     return f"{execution.precision}, {execution.memory_format}{attention}"

@@ -26,7 +26,7 @@ def flying(folder: Path) -> list[int]:
 def records_of(folder: Path) -> dict[int, TrialRecord]:
     """Returns the records on disk, by trial."""
     run = RunDirectory(folder)
-    found = {int(path.name): run.trial(int(path.name)).read_result() for path in run.trials.iterdir()}
+    found = {int(path.name): run.trial(int(path.name)).read_record() for path in run.trials.iterdir()}
     return {number: record for number, record in sorted(found.items()) if record is not None}
 
 
@@ -36,7 +36,7 @@ def unbooked(folder: Path, records: dict[int, TrialRecord]) -> int:
     rows = {trial.number: trial for trial in study.trials}
     wrong = sum(not trial.state.is_finished() for trial in rows.values()) + len(rows.keys() ^ records.keys())
     for number, record in records.items():
-        if number in rows and rows[number].user_attrs.get("record") != record.model_dump_json():
+        if number in rows and rows[number].user_attrs.get("result") != record.result().model_dump_json():
             wrong += 1
     return wrong
 

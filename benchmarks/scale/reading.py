@@ -46,13 +46,17 @@ from nas_distill.config.loading import dump_config
 from nas_distill.records import (  # fmt: skip
     Cost,
     EpochMetrics,
+    ExecutionInfo,
     Recipe,
     StudentMetrics,
     StudentSpec,
     TeacherRecord,
+    TrialOutcome,
     TrialRecord,
     TrialStatus,
+    TrialTask,
 )
+from nas_distill.records.task import TRIAL_SCHEMA_VERSION
 from nas_distill.run_directory.files import write_record, write_text
 from nas_distill.run_directory.layout import RunDirectory
 
@@ -99,9 +103,8 @@ def record(number: int, generator: np.random.Generator, told: TeacherRecord) -> 
     gap = 60.0 * (size / 3000) ** -0.6 + float(generator.exponential(3.0))
     gaps = gap + (80.0 - gap) * np.exp(-0.2 * np.arange(1, epochs + 1)) + generator.normal(0.0, 0.3, epochs)
     widths = [int(width) for width in generator.integers(8, 64, size=4)]
-    return TrialRecord(
-        number=number, seed=int(generator.integers(2**32)), status=TrialStatus.COMPLETE if complete else
-        TrialStatus.STOPPED, epochs=epochs, wall_time_s=float(12.0 * epochs), device="cpu",
+    task = TrialTask(
+        number=number, seed=int(generator.integers(2**32)),
         spec=StudentSpec(
             architecture="small_resnet", family=("resnet", "mobilenet", "vit")[number % 3],
             arguments={"widths": widths, "depths": [1, 2, 2, 1]},
@@ -111,9 +114,13 @@ def record(number: int, generator: np.random.Generator, told: TeacherRecord) -> 
             losses={"kd": {"temperature": float(generator.uniform(1, 8)), "weight": float(generator.uniform(0, 1))}},
         ),
         cost=Cost(num_params=size, macs=120 * size, size_bytes=4 * size + 512),
+    )  # fmt: skip
+    outcome = TrialOutcome(
+        status=TrialStatus.COMPLETE if complete else TrialStatus.STOPPED,
         curve=tuple(_point(epoch, float(value), told) for epoch, value in enumerate(gaps, 1)),
         metrics=_metrics(float(gaps[-1]), size, told, generator) if complete else None,
-    )  # fmt: skip
+    )
+    return TrialRecord(task=task, execution=ExecutionInfo(device="cpu"), outcome=outcome)
 
 
 def _point(epoch: int, gap: float, told: TeacherRecord) -> EpochMetrics:
@@ -144,6 +151,7 @@ def make_run(path: Path, trials: int) -> RunDirectory:
     study = optuna.create_study(
         study_name=config.resources.study_name, storage=storage, directions=["minimize"] * len(config.objectives)
     )
+    study.set_user_attr("schema_version", TRIAL_SCHEMA_VERSION)
     study.set_user_attr("objectives", list(config.objectives))
     study.set_user_attr("teacher", told.model_dump_json())
     generator = np.random.default_rng(0)
@@ -167,11 +175,8 @@ def _insert(session: Session, study_id: int, records: list[TrialRecord]) -> None
     attributes, values, parameters = [], [], []
     distribution = distribution_to_json(FloatDistribution(0.0, 1.0))
     for one in records:
-        told = {
-            "task": one.model_copy(update={"curve": ()}).model_dump_json(), "spec": one.spec.model_dump_json(),
-            "cost": one.cost.model_dump_json(), "record": one.model_dump_json(),
-        }  # fmt: skip
-        attributes += [_attribute(one.number, key, value) for key, value in told.items()]
+        stored = {"task": one.task.model_dump_json(), "result": one.result().model_dump_json()}
+        attributes += [_attribute(one.number, key, value) for key, value in stored.items()]
         parameters += [
             {
                 "trial_id": one.number + 1, "param_name": f"p{place}", "param_value": place / PARAMETERS,

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas_distill.records import EpochMetrics, StudentMetrics, TrialRecord, TrialStatus
+from nas_distill.records import EpochMetrics, ExecutionInfo, StudentMetrics, TrialOutcome, TrialRecord, TrialStatus
 from nas_distill.records.base import parse_record
 from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.files import write_text
 from nas_distill.run_directory.layout import RunDirectory, TrialFolder
-from nas_distill.run_directory.results import ExecutionInfo, end_trial, trial_record
+from nas_distill.run_directory.results import end_trial
 from nas_distill.search.backend.protocol import EPOCH, TASK, ReportingTrainable
 
 DEVICE = "simulated"
@@ -123,8 +123,8 @@ def complete_record(task: TrialTask, curve: Sequence[EpochMetrics]) -> TrialReco
         train_divergence_nats=0.0, generalisation_gap_points=0.0, capacity_ratio=1.0, class_gap_points=(),
         class_counts=(),
     )  # fmt: skip
-    execution_info = ExecutionInfo(device=DEVICE)
-    return trial_record(task, status=TrialStatus.COMPLETE, curve=curve, execution_info=execution_info, metrics=metrics)
+    outcome = TrialOutcome(status=TrialStatus.COMPLETE, curve=tuple(curve), metrics=metrics)
+    return TrialRecord(task=task, execution=ExecutionInfo(device=DEVICE), outcome=outcome)
 
 
 def log_of(folder: TrialFolder) -> Path:

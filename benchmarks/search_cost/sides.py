@@ -17,9 +17,8 @@ from benchmarks.common.process import Usage, run_watched
 from nas_distill.config import LOCAL_DIR
 from nas_distill.data.splits import ImageSplit
 from nas_distill.models.cost import measure_cost
-from nas_distill.records import StudentSpec, TrialRecord
-from nas_distill.run_directory.files import read_record
-from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.records import StudentSpec
+from nas_distill.run_directory.layout import RunDirectory, TrialFolder
 
 IMAGE_SIZE = 32
 TEACHERS = {"small": (SMALL_TEACHER, 12), "large": (LARGE_TEACHER, 5)}
@@ -109,8 +108,9 @@ def ours(task: Task, folder: Path) -> Searched:
         command += ["--set", override]
     usage = run_watched(command, folder=folder)
     trials = [path for path in sorted(RunDirectory(run).trials.iterdir()) if (path / "result.json").exists()]
-    spans = [((path / "spec.json").stat().st_mtime, (path / "result.json").stat().st_mtime) for path in trials]
-    records = [read_record(path / "result.json", TrialRecord) for path in trials]
+    spans = [((path / "task.json").stat().st_mtime, (path / "result.json").stat().st_mtime) for path in trials]
+    ended = [TrialFolder(path).read_record() for path in trials]
+    records = [record for record in ended if record is not None]
     complete = [record for record in records if record.metrics is not None and record.epochs == arguments.epochs]
     return Searched(
         usage=usage,

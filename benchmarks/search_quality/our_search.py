@@ -14,7 +14,16 @@ from benchmarks.search_quality.simulator import Played, Proposal
 from nas_distill.analysis.front.arithmetic import coordinates
 from nas_distill.config import SamplerConfig, SearchConfig, SpaceConfig, StoppedTrialValue, TeacherConfig
 from nas_distill.objectives import Objective, check_objectives
-from nas_distill.records import EpochMetrics, Recipe, StudentMetrics, TrialRecord, TrialStatus
+from nas_distill.records import (
+    EpochMetrics,
+    ExecutionInfo,
+    Recipe,
+    StudentMetrics,
+    TrialOutcome,
+    TrialRecord,
+    TrialStatus,
+    TrialTask,
+)
 from nas_distill.records.recipe import RecipeChoices
 from nas_distill.search.early_stopping.asha import Asha, Decision, rung_epochs
 from nas_distill.search.early_stopping.rules import RULES
@@ -158,20 +167,14 @@ def as_record(played: Played) -> TrialRecord:
                 "nll_nats": float(row.curves["nll_nats"][played.kept - 1]),
             }
         )
-    return TrialRecord(
-        number=played.number,
-        seed=row.seed,
-        spec=row.spec,
-        recipe=row.recipe,
-        cost=row.cost,
+    outcome = TrialOutcome(
         status=status,
-        epochs=played.epochs,
         curve=curve[: played.epochs],
         metrics=metrics,
         error=row.error if status is TrialStatus.FAILED else None,
-        wall_time_s=float(row.curves["wall_time_s"][: played.epochs].sum()),
-        device="simulated",
     )
+    task = TrialTask(number=played.number, seed=row.seed, spec=row.spec, recipe=row.recipe, cost=row.cost)
+    return TrialRecord(task=task, execution=ExecutionInfo(device="simulated"), outcome=outcome)
 
 
 _NOTHING = StudentMetrics(

@@ -24,7 +24,7 @@ from nas_distill.knowledge.layout import OutputStorage
 from nas_distill.models.cost import measure_cost
 from nas_distill.models.teacher import load_teacher
 from nas_distill.records import Recipe, StudentSpec, TrialRecord
-from nas_distill.records.task import TrialTask, source_name
+from nas_distill.records.task import TRIAL_SCHEMA_VERSION, TrialTask, source_name
 from nas_distill.run_directory.files import write_text
 from nas_distill.run_directory.layout import RunDirectory, TrialFolder
 from nas_distill.train.teacher import fit_teacher
@@ -106,9 +106,10 @@ def as_study(run: RunDirectory, records: list[TrialRecord]) -> StudySnapshot:
     """Writes records into the run's study, as a search does, and reads it as the report does."""
     write_text(run.config, dump_config(SearchConfig()))
     study = optuna.create_study(study_name="nas_distill", storage=run.own_storage, directions=["minimize"] * 2)
+    study.set_user_attr("schema_version", TRIAL_SCHEMA_VERSION)
     study.set_user_attr("teacher", run.read_teacher().model_dump_json())
     for record in records:
-        attributes = {"record": record.model_dump_json()}
+        attributes = {"task": record.task.model_dump_json(), "result": record.result().model_dump_json()}
         if record.metrics is None:
             study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL, user_attrs=attributes))
         else:

@@ -132,7 +132,7 @@ def _trial(model: str) -> tuple[RunDirectory, TrialRecord]:
     try:
         folder, number = split_run(model)
         run = RunDirectory(folder).existing()
-        record = run.trial(number).read_result()
+        record = run.trial(number).read_record()
     except (ValueError, RunError) as error:
         raise TeacherError(f"teacher.model: {error}") from error
     if record is None:

@@ -1,22 +1,14 @@
-"""The records that travel through the service and are stored on disk."""
+"""The records that move between processes and are stored on disk."""
 
 from __future__ import annotations
 
+from nas_distill.records.execution import Attention, ExecutionInfo, ExecutionSettings, MemoryFormat, Precision
 from nas_distill.records.recipe import Adaptation, Recipe, RecipeChoices
 from nas_distill.records.space_trial import SpaceTrial
 from nas_distill.records.student import Cost, StudentSpec
-from nas_distill.records.task import Arm, Confirmation, Fold
+from nas_distill.records.task import Arm, Confirmation, Fold, TrialTask
 from nas_distill.records.teacher import TeacherLink, TeacherRecord
-from nas_distill.records.trial import (
-    Attention,
-    EpochMetrics,
-    Execution,
-    MemoryFormat,
-    Precision,
-    StudentMetrics,
-    TrialRecord,
-    TrialStatus,
-)
+from nas_distill.records.trial import EpochMetrics, StudentMetrics, TrialOutcome, TrialRecord, TrialResult, TrialStatus
 
 __all__ = [
     "Adaptation",
@@ -25,7 +17,8 @@ __all__ = [
     "Confirmation",
     "Cost",
     "EpochMetrics",
-    "Execution",
+    "ExecutionInfo",
+    "ExecutionSettings",
     "Fold",
     "MemoryFormat",
     "Precision",
@@ -36,6 +29,9 @@ __all__ = [
     "StudentSpec",
     "TeacherLink",
     "TeacherRecord",
+    "TrialOutcome",
     "TrialRecord",
+    "TrialResult",
     "TrialStatus",
+    "TrialTask",
 ]

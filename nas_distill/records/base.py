@@ -1,7 +1,7 @@
-"""The base of all records: frozen, validated, JSON both ways.
+"""The base class of all records: frozen, validated, with JSON serialisation.
 
-Records are pydantic models rather than dataclasses so that what comes back from disk passes the same checks as what
-was made in memory: unknown fields, NaN and infinities are refused.
+Records are pydantic models rather than dataclasses, so that a record read from disk passes the same checks as a record
+made in memory: unknown fields, NaN and infinities are rejected.
 """
 
 from __future__ import annotations
@@ -9,15 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic_core import ErrorDetails
 
 from nas_distill.errors import NasDistillError, RunError
-
-SCHEMA_VERSION = 1
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -25,7 +24,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 def _frozen_mapping(value: Mapping[str, Any]) -> Mapping[str, Any]:
     for key in value:
         if not isinstance(key, str):
-            raise ValueError(f"the key {key!r} is no text, and JSON has no other keys")
+            raise ValueError(f"the key {key!r} is not a string; JSON has no other keys")
     return MappingProxyType({key: _frozen(value[key]) for key in sorted(value)})
 
 
@@ -38,7 +37,7 @@ def _frozen(value: Any) -> Any:
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
-    raise ValueError(f"{value!r} is no JSON value (text, true/false, finite number, null, list or mapping of those)")
+    raise ValueError(f"{value!r} is not a JSON value (string, boolean, finite number, null, list or mapping of those)")
 
 
 def _thawed(value: Any) -> Any:
@@ -68,7 +67,7 @@ FrozenLosses = Annotated[
 
 
 class Record(BaseModel):
-    """Base of all records: immutable, strict about names, finite numbers only."""
+    """Base class of all records: immutable, rejects unknown fields, finite numbers only."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
@@ -77,38 +76,57 @@ class Record(BaseModel):
         return (type(self).model_validate_json, (self.model_dump_json(),))
 
     def canonical_json(self) -> str:
-        """Returns JSON with sorted keys and no spaces, the same for equal records."""
+        """Return JSON with sorted keys and no spaces, identical for equal records."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     def digest(self) -> str:
-        """Returns the first 12 hexadecimal digits of the SHA-256 of the canonical JSON."""
+        """Return the first 12 hexadecimal digits of the SHA-256 of the canonical JSON."""
         return hashlib.sha256(self.canonical_json().encode()).hexdigest()[:12]
 
 
 RecordT = TypeVar("RecordT", bound=Record)
 
 
-def parse_record(model: type[RecordT], text: str | bytes, *, origin: str) -> RecordT:
-    """Returns the record in `text`.
+def other_version(origin: str, found: object, expected: object) -> RunError:
+    """Return the error for a record that was written by another version of nas_distill.
 
     Args:
-        model: The record's class.
+        origin: Name of the place of the record, such as its path.
+        found: Schema version that was found; None when there is none.
+        expected: Schema version that this version reads.
+    """
+    return RunError(
+        f"was written by another version of nas_distill (schema_version {found!r} instead of {expected}); start a new "
+        "run in another --out, or use the version that wrote it",
+        code="run.other_version",
+        field=origin,
+    )
+
+
+def parse_record(model: type[RecordT], text: str | bytes, *, origin: str) -> RecordT:
+    """Return the record in `text`.
+
+    Args:
+        model: Class of the record.
         text: JSON.
-        origin: What to call the text in an error, such as its path.
+        origin: Name of the place of the text in an error, such as its path.
 
     Raises:
-        RunError: The text is no JSON, breaks a rule, or was written by a newer version.
+        RunError: The text is not JSON, violates a rule, or was written by another version.
     """
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the whole text"
-        if field == "schema_version":
-            raise RunError(
-                f"{origin}: schema_version {first['input']!r} is not {SCHEMA_VERSION}; "
-                "it was written by another version of nas_distill, open it with that one"
-            ) from None
-        raise RunError(f"{origin}: {field}: {first['msg']} (found {first['input']!r:.80})") from None
+        raise _unreadable(model, error.errors(), origin) from None
     except NasDistillError as error:
-        raise RunError(f"{origin}: {error}") from None
+        raise RunError(str(error), code="run.damaged_record", field=origin) from None
+
+
+def _unreadable(model: type[Record], errors: Sequence[ErrorDetails], origin: str) -> RunError:
+    """Return the error for a text that is not a record; a wrong version explains all other errors."""
+    for error in errors:
+        if error["loc"] == ("schema_version",):
+            return other_version(origin, error["input"], model.model_fields["schema_version"].default)
+    first = errors[0]
+    place = ".".join(str(part) for part in first["loc"]) or "the whole text"
+    return RunError(f"{place}: {first['msg']} (found {first['input']!r:.80})", code="run.damaged_record", field=origin)

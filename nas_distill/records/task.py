@@ -12,14 +12,19 @@ from nas_distill.records.student import Cost, StudentSpec
 
 Arm = Literal["distilled", "control", "released"]
 
+TRIAL_SCHEMA_VERSION = 2
+"""Version of `TrialTask` and `TrialResult` on disk and in the study; one version for both, since they belong together.
+"""
+
 
 class Confirmation(Record):
-    """One of the repeated trainings by which a picked student is confirmed.
+    """Identifies one of the repeated trainings that confirm a picked student.
 
     Attributes:
-        arm: "taught" by the trial's own recipe; "alone", the control, by the same without the teacher's terms;
-            "released" by the same with per-class release (`Adaptation.release`).
-        repetition: From 0; the arms of one repetition share their seed, and their fold where there are folds.
+        arm: "distilled" trains with the trial's own recipe; "control" with the same recipe without the teacher's loss
+            terms; "released" with the same recipe and per-class release (`Adaptation.release`).
+        repetition: Number of the repetition, from 0. The arms of a repetition share their seed and, if there are
+            folds, their fold.
     """
 
     arm: Arm
@@ -27,41 +32,44 @@ class Confirmation(Record):
 
 
 class Fold(Record):
-    """One part of the training split, on which a student is scored that was trained on the other parts.
+    """One part of the training split. The student is trained on the other parts and scored on this one.
 
     Attributes:
-        number: Which part, from 0.
-        of: How many parts.
+        number: Number of the part, from 0.
+        of: Number of parts.
     """
 
     number: NonNegativeInt
     of: Annotated[int, Field(ge=2)]
 
     @model_validator(mode="after")
-    def _one_of_them(self) -> Self:
+    def _check_number(self) -> Self:
         if self.number >= self.of:
             raise ValueError(f"fold {self.number} of {self.of} does not exist; the last is {self.of - 1}")
         return self
 
 
 OF_TEACHER = "teacher/"
-"""How the names of the teacher's own answers begin."""
+"""Prefix of the names of the teacher's own stored outputs."""
 
 
 class TrialTask(Record):
-    """What a worker is told to do.
+    """One training: what to train, how, and with which seed. `task.json` of a trial folder.
 
     Attributes:
+        schema_version: Version of this record on disk and in the study.
         number: Optuna's trial number.
-        seed: Of initial weights, order of images and dropout.
-        spec: The candidate.
+        seed: Seed of the initial weights, the order of the images and dropout.
+        spec: The candidate student.
         recipe: How to distil it.
-        cost: What the candidate costs.
+        cost: Cost of the candidate.
         assistant: Number of the trial whose student teaches; None when the teacher does.
-        fold: Part of the training split that is scored instead of validation, and not trained on; None for none.
-        confirmation: Which of a pick's repeated trainings this is; None in a search.
+        fold: Part of the training split that is left out of training and scored instead of validation; None for no
+            fold.
+        confirmation: Which repeated training of a picked student this is; None in a search.
     """
 
+    schema_version: Literal[2] = 2
     number: NonNegativeInt
     seed: NonNegativeInt
     spec: StudentSpec
@@ -73,15 +81,15 @@ class TrialTask(Record):
 
     @property
     def source(self) -> str:
-        """Name of the knowledge that it is distilled from (`source_name`)."""
+        """Name of the stored teacher outputs that the student is distilled from (`source_name`)."""
         return source_name(self.assistant, self.recipe.mix)
 
 
 def source_name(assistant: int | None, mix: Mix) -> str:
-    """Returns what the answers of one network to one kind of views are called: "teacher/none", "trial-12/mixup".
+    """Return the name of one network's stored outputs for one kind of views: "teacher/none", "trial-12/mixup".
 
     Args:
-        assistant: Number of the trial whose student answers; None for the teacher.
-        mix: How the views' images are mixed.
+        assistant: Number of the trial whose student is the network; None for the teacher.
+        mix: How the images of the views are mixed.
     """
     return f"{OF_TEACHER if assistant is None else f'trial-{assistant}/'}{mix}"

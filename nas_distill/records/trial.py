@@ -1,4 +1,4 @@
-"""The record of a trial: its learning curve, its metrics and how it ended."""
+"""The record of a trial: its task, how it ran and how it ended."""
 
 from __future__ import annotations
 
@@ -7,47 +7,28 @@ from typing import Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from nas_distill.errors import RunError
 from nas_distill.records.base import FrozenFloats, Record, Share
+from nas_distill.records.execution import ExecutionInfo
 from nas_distill.records.recipe import Recipe
 from nas_distill.records.student import Cost, StudentSpec
-from nas_distill.records.task import Confirmation, Fold
-
-Precision = Literal["float32", "bfloat16"]
-MemoryFormat = Literal["contiguous", "channels_last"]
-Attention = Literal["fused", "plain"]
-
-
-class Execution(Record):
-    """How a network was run while it was trained: what may differ between devices for one recipe.
-
-    Attributes:
-        precision: Of activations in training. Weights, losses, gradients of weights and all measurements are float32.
-        memory_format: Of weights and activations; "channels_last" keeps the channels of a pixel together.
-        attention: torch's fused kernel, or "plain" matrix products and softmax, where timm's architecture has both.
-        micro_batch_size: Images per forward pass where memory did not hold the recipe's batch; the gradients of a
-            batch's passes are summed. None when it did.
-    """
-
-    precision: Precision = "float32"
-    memory_format: MemoryFormat = "contiguous"
-    attention: Attention = "fused"
-    micro_batch_size: PositiveInt | None = None
+from nas_distill.records.task import Confirmation, Fold, TrialTask
 
 
 class EpochMetrics(Record):
-    """One point of a learning curve; the teacher's columns are None when the teacher itself is trained.
+    """One point of a learning curve. The columns that compare with a teacher are None when the teacher is trained.
 
     Attributes:
-        epoch: Epochs finished, from 1.
+        epoch: Number of finished epochs, from 1.
         train_loss: Mean weighted training loss of the epoch.
-        loss_parts: Mean of each named part before weighting; `label` is cross-entropy.
-        learning_rate: At the last step of the epoch.
+        loss_parts: Mean of each named loss part before weighting; `label` is cross-entropy with the labels.
+        learning_rate: Learning rate at the last step of the epoch.
         top1: Validation accuracy of the evaluated weights, 0 to 1.
-        nll_nats: Mean negative log-likelihood of the labels on validation.
-        gap_points: 100 (teacher top-1 - student top-1), percentage points; negative when the student leads.
-        agreement: Share of validation images with the teacher's argmax.
-        divergence_nats: Mean KL(teacher || student) at temperature 1.
-        wall_time_s: Seconds for this epoch, evaluation included.
+        nll_nats: Mean negative log-likelihood of the labels on validation, nats.
+        gap_points: 100 (teacher top-1 - student top-1), percentage points; negative when the student is better.
+        agreement: Share of validation images on which student and teacher have the same argmax, 0 to 1.
+        divergence_nats: Mean KL(teacher || student) at temperature 1, nats.
+        wall_time_s: Duration of the epoch including evaluation, seconds.
     """
 
     epoch: PositiveInt
@@ -63,27 +44,27 @@ class EpochMetrics(Record):
 
 
 class StudentMetrics(Record):
-    """What a trained student is worth, on validation unless the name says train (DESIGN section 3).
+    """Metrics of a trained student, measured on validation unless the name says train (DESIGN section 3).
 
     Attributes:
         top1: Accuracy, 0 to 1.
-        nll_nats: Mean negative log-likelihood of the labels.
-        gap_points: 100 (teacher top-1 - student top-1); never clamped.
-        agreement: Share of images with the teacher's argmax (Stanton et al. 2021, arXiv 2106.05945).
-        divergence_nats: Mean KL(teacher || student) at temperature 1.
-        train_top1: Accuracy on a fixed training subset, in eval mode, without augmentation.
-        train_agreement: Agreement there.
-        train_divergence_nats: Divergence there.
-        generalisation_gap_points: 100 (train_top1 - top1).
-        capacity_ratio: Student parameters / teacher parameters.
+        nll_nats: Mean negative log-likelihood of the labels, nats.
+        gap_points: 100 (teacher top-1 - student top-1), percentage points; never clamped.
+        agreement: Share of images on which student and teacher have the same argmax (Stanton et al. 2021, arXiv
+            2106.05945), 0 to 1.
+        divergence_nats: Mean KL(teacher || student) at temperature 1, nats.
+        train_top1: Accuracy on a fixed subset of the training images, in eval mode, without augmentation.
+        train_agreement: Agreement on that subset.
+        train_divergence_nats: Divergence on that subset, nats.
+        generalisation_gap_points: 100 (train_top1 - top1), percentage points.
+        capacity_ratio: Parameters of the student / parameters of the teacher.
         class_gap_points: Gap per class, in the order of the data's classes; None for a class without images.
         class_counts: Validation images per class.
         ece: Expected calibration error of the predicted class's probability, 15 bins of equal width (Guo et al. 2017,
-            arXiv 1706.04599, equation 3), 0 to 1; None in records from before it was measured.
-        feature_cka: Linear CKA of the penultimate features, teacher against student (Kornblith et al. 2019, arXiv
-            1905.00414, equation 5), 0 to 1, over at most 4,096 images, evenly spaced; None where one of the two
-            gives no such features, where they are constant, for folds and test images, and in records from before it
-            was measured.
+            arXiv 1706.04599, equation 3), 0 to 1; None when it was not measured.
+        feature_cka: Linear CKA of the penultimate features of teacher and student (Kornblith et al. 2019, arXiv
+            1905.00414, equation 5), 0 to 1, over at most 4,096 evenly spaced images. None when one of the networks
+            has no such features, when they are constant, and for folds and test images.
     """
 
     top1: Share
@@ -110,56 +91,154 @@ class TrialStatus(StrEnum):
     FAILED = "failed"
 
 
-class TrialRecord(Record):
-    """One finished trial: candidate, recipe, cost, curve and worth.
+class TrialOutcome(Record):
+    """How a trial ended.
 
     Attributes:
-        schema_version: Of this record on disk.
-        number: Optuna's trial number.
-        seed: Of initial weights, order of images and dropout.
-        spec: The candidate.
-        recipe: How it was distilled.
-        cost: What it costs.
-        status: "complete" at full fidelity (or by its own early stopping), "stopped" by a scheduler, "failed".
-        epochs: Epochs trained.
-        curve: One entry per epoch.
-        metrics: Worth of the kept weights; None when the trial failed.
-        error: One line, for a failed trial.
-        resumptions: How often the trial went on from a checkpoint.
-        wall_time_s: Training and evaluation, all resumptions together, without waiting.
-        device: Device that trained it, such as "cpu" or the accelerator's name.
-        execution: How it was run there.
-        assistant: Number of the trial whose student taught this one; None when the teacher did.
-        fold: Part of the training split on which it was scored instead of validation, which took no part; or None.
-        confirmation: Which of a pick's repeated trainings this is; its `metrics` are of the test split then (of the
-            fold, where there is one), its curve is of validation. None in a search.
-        released_classes: Those for which the teacher's terms were dropped (`Adaptation.release`).
+        status: "complete" at full fidelity (or after the recipe's own early stopping), "stopped" by a scheduler, or
+            "failed".
+        curve: Learning curve on validation, one entry per epoch.
+        metrics: Metrics of the kept weights: on validation, on the fold if the task has one, or else on the test split
+            if the task is a confirmation. None unless the trial is complete.
+        error: Reason of the failure, one line; None unless the trial failed.
     """
 
-    schema_version: Literal[1] = 1
-    number: NonNegativeInt
-    seed: NonNegativeInt
-    spec: StudentSpec
-    recipe: Recipe
-    cost: Cost
     status: TrialStatus
-    epochs: NonNegativeInt
-    curve: tuple[EpochMetrics, ...]
-    metrics: StudentMetrics | None
+    curve: tuple[EpochMetrics, ...] = ()
+    metrics: StudentMetrics | None = None
     error: str | None = None
-    resumptions: NonNegativeInt = 0
-    wall_time_s: NonNegativeFloat
-    device: str
-    execution: Execution = Field(default_factory=Execution)
-    assistant: NonNegativeInt | None = None
-    fold: Fold | None = None
-    confirmation: Confirmation | None = None
-    released_classes: tuple[NonNegativeInt, ...] = ()
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _check_status(self) -> Self:
         if (self.status is TrialStatus.COMPLETE) != (self.metrics is not None):
             raise ValueError("a trial has metrics exactly when its status is 'complete'")
         if (self.status is TrialStatus.FAILED) != (self.error is not None):
             raise ValueError("a trial has an error exactly when its status is 'failed'")
         return self
+
+
+class TrialResult(Record):
+    """The part of a trial's record that is written when the trial ends: `result.json`, and `result` in the study.
+
+    The task is stored once, when the trial is assigned; the digest ties the two parts together.
+
+    Attributes:
+        schema_version: Version of this record on disk and in the study.
+        task_digest: `TrialTask.digest()` of the trial's task.
+        execution: Where and how the trial ran.
+        outcome: How the trial ended.
+    """
+
+    schema_version: Literal[2] = 2
+    task_digest: str
+    execution: ExecutionInfo = Field(default_factory=ExecutionInfo)
+    outcome: TrialOutcome
+
+
+class TrialRecord(Record):
+    """One ended trial.
+
+    Attributes:
+        task: What was trained, how, and with which seed.
+        execution: Where and how the trial ran.
+        outcome: How the trial ended.
+    """
+
+    task: TrialTask
+    execution: ExecutionInfo = Field(default_factory=ExecutionInfo)
+    outcome: TrialOutcome
+
+    @classmethod
+    def compose(cls, task: TrialTask, result: TrialResult, *, origin: str) -> Self:
+        """Return the record of the trial with this task and result.
+
+        Args:
+            task: Task of the trial.
+            result: Result of the trial.
+            origin: Name of the place of the result in an error, such as its path.
+
+        Raises:
+            RunError: The result belongs to another task.
+        """
+        if result.task_digest != task.digest():
+            raise RunError(
+                f"belongs to task {result.task_digest}, but trial {task.number} has task {task.digest()}; restore "
+                "the study and the run directory from the same time, or choose another --out",
+                code="run.foreign_result",
+                field=origin,
+            )
+        return cls(task=task, execution=result.execution, outcome=result.outcome)
+
+    def result(self) -> TrialResult:
+        """Return the part of the record that is written when the trial ends."""
+        return TrialResult(task_digest=self.task.digest(), execution=self.execution, outcome=self.outcome)
+
+    @property
+    def number(self) -> int:
+        """Optuna's trial number."""
+        return self.task.number
+
+    @property
+    def seed(self) -> int:
+        """Seed of the initial weights, the order of the images and dropout."""
+        return self.task.seed
+
+    @property
+    def spec(self) -> StudentSpec:
+        """The candidate student."""
+        return self.task.spec
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the student was distilled."""
+        return self.task.recipe
+
+    @property
+    def cost(self) -> Cost:
+        """Cost of the candidate."""
+        return self.task.cost
+
+    @property
+    def assistant(self) -> int | None:
+        """Number of the trial whose student taught this one; None when the teacher did."""
+        return self.task.assistant
+
+    @property
+    def fold(self) -> Fold | None:
+        """Part of the training split that was scored instead of validation; None for no fold."""
+        return self.task.fold
+
+    @property
+    def confirmation(self) -> Confirmation | None:
+        """Which repeated training of a picked student this was; None in a search."""
+        return self.task.confirmation
+
+    @property
+    def status(self) -> TrialStatus:
+        """How the trial ended."""
+        return self.outcome.status
+
+    @property
+    def curve(self) -> tuple[EpochMetrics, ...]:
+        """Learning curve on validation, one entry per epoch."""
+        return self.outcome.curve
+
+    @property
+    def metrics(self) -> StudentMetrics | None:
+        """Metrics of the kept weights; None unless the trial is complete."""
+        return self.outcome.metrics
+
+    @property
+    def error(self) -> str | None:
+        """Reason of the failure, one line; None unless the trial failed."""
+        return self.outcome.error
+
+    @property
+    def epochs(self) -> int:
+        """Number of trained epochs."""
+        return len(self.outcome.curve)
+
+    @property
+    def wall_time_s(self) -> float:
+        """Seconds of training and evaluation over all resumptions, without waiting."""
+        return sum(point.wall_time_s for point in self.outcome.curve)

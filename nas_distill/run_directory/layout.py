@@ -14,9 +14,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from nas_distill.errors import RunError
-from nas_distill.records import Confirmation, EpochMetrics, Fold, TeacherRecord, TrialRecord
-from nas_distill.records.base import parse_record
-from nas_distill.run_directory.files import read_record, reading, write_text
+from nas_distill.records import Confirmation, EpochMetrics, Fold, TeacherRecord, TrialRecord, TrialResult, TrialTask
+from nas_distill.records.base import other_version, parse_record
+from nas_distill.records.task import TRIAL_SCHEMA_VERSION
+from nas_distill.run_directory.files import read_record, reading, write_record, write_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,13 @@ class TrialFolder:
         return self.path / "student.safetensors"
 
     @property
+    def task(self) -> Path:
+        """The trial's task, written first."""
+        return self.path / "task.json"
+
+    @property
     def result(self) -> Path:
-        """The trial's record, written last."""
+        """How the trial ran and ended, written last."""
         return self.path / "result.json"
 
     @property
@@ -62,14 +68,35 @@ class TrialFolder:
             parse_record(EpochMetrics, line, origin=f"{self.curve}:{number}") for number, line in enumerate(lines, 1)
         )
 
-    def read_result(self) -> TrialRecord | None:
-        """Returns the trial's record, or None when the trial has not ended.
+    def read_result(self) -> TrialResult | None:
+        """Return the trial's result, or None when the trial has not ended.
 
         Raises:
-            RunError: It is damaged or cannot be read.
+            RunError: The result is damaged, cannot be read, or was written by another version.
         """
         with reading(self.result):
-            return read_record(self.result, TrialRecord) if self.result.exists() else None
+            return read_record(self.result, TrialResult) if self.result.exists() else None
+
+    def read_record(self) -> TrialRecord | None:
+        """Return the trial's record, or None when the trial has not ended.
+
+        Raises:
+            RunError: Task or result is missing, damaged or unreadable, was written by another version, or the two do
+                not belong together.
+        """
+        result = self.read_result()
+        if result is None:
+            return None
+        return TrialRecord.compose(read_record(self.task, TrialTask), result, origin=str(self.result))
+
+    def write_record(self, record: TrialRecord) -> None:
+        """Write task and result of an ended trial.
+
+        Raises:
+            RunError: The folder cannot be written.
+        """
+        write_record(self.task, record.task)
+        write_record(self.result, record.result())
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +204,8 @@ class RunDirectory:
         Raises:
             RunError: One of them is damaged.
         """
-        results = (TrialFolder(path.parent).read_result() for path in sorted(self.confirm.glob("*/*/result.json")))
-        return tuple(record for record in results if record is not None)
+        records = (TrialFolder(path.parent).read_record() for path in sorted(self.confirm.glob("*/*/result.json")))
+        return tuple(record for record in records if record is not None)
 
     def read_folds(self, number: int, of: int) -> tuple[TrialRecord, ...]:
         """Returns the records of those of a student's `of` folds that have ended.
@@ -186,21 +213,28 @@ class RunDirectory:
         Raises:
             RunError: One of them is damaged.
         """
-        results = (self.fold(number, Fold(number=part, of=of)).read_result() for part in range(of))
-        return tuple(record for record in results if record is not None)
+        records = (self.fold(number, Fold(number=part, of=of)).read_record() for part in range(of))
+        return tuple(record for record in records if record is not None)
 
     def existing(self) -> RunDirectory:
-        """Returns itself.
+        """Return the run directory itself, after checking that it holds a run that this version can read.
 
         Raises:
-            RunError: There is no run here, or the folder may not be entered.
+            RunError: There is no run here, the folder may not be entered, or another version wrote it.
         """
         with reading(self.config):
-            there = self.config.exists()
-        if not there:
+            exists = self.config.exists()
+        if not exists:
             raise RunError(
-                f"{self.path}: holds no run (no config.yaml); give the folder that `nas_distill search` printed"
+                "holds no run (no config.yaml); give the folder that `nas_distill search` printed",
+                code="run.missing",
+                field=str(self.path),
             )
+        with reading(self.trials):
+            first = next(self.trials.iterdir(), None) if self.trials.exists() else None
+        # Version 1 wrote spec.json and recipe.json instead of task.json.
+        if first is not None and (first / "spec.json").exists() and not (first / "task.json").exists():
+            raise other_version(str(self.path), 1, TRIAL_SCHEMA_VERSION)
         return self
 
     def read_teacher(self) -> TeacherRecord:

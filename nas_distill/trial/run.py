@@ -13,14 +13,16 @@ from nas_distill.models.student import build_student
 from nas_distill.models.weights import save_weights
 from nas_distill.records import (
     EpochMetrics,
+    ExecutionInfo,
     StudentMetrics,
+    TrialOutcome,
     TrialRecord,
     TrialStatus,
+    TrialTask,
 )
-from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.files import write_record
 from nas_distill.run_directory.layout import TrialFolder
-from nas_distill.run_directory.results import ExecutionInfo, end_trial, read_own_result, trial_record
+from nas_distill.run_directory.results import end_trial, read_own_result
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.loop import Trainer
 from nas_distill.train.metrics import class_gaps, gap_points
@@ -32,7 +34,7 @@ _PROFILE_STEPS = 3
 class Trial:
     """One trial in progress: call `advance()` until `record` is there.
 
-    The folder is the trial's log: `spec.json` and `recipe.json` first, the curve and a checkpoint every so many
+    The folder is the trial's log: `task.json` first, the curve and a checkpoint every so many
     seconds, the student's weights and `result.json` last. A trial whose folder holds a checkpoint of the same
     assignment goes on from it; one whose folder holds a result has ended and is not trained again.
 
@@ -59,8 +61,7 @@ class Trial:
         self.record = read_own_result(task, folder)
         if self.record is not None:
             return
-        write_record(folder.path / "spec.json", task.spec)
-        write_record(folder.path / "recipe.json", task.recipe)
+        write_record(folder.task, task)
         try:
             self._inputs = context.trial_inputs(task)
             self._trainer = make_trainer(task, context, self._inputs)
@@ -162,27 +163,20 @@ class Trial:
         return ExecutionInfo(
             resumptions=self._resumptions,
             device=device_name(self._context.device),
-            execution=self._trainer.execution,
+            settings=self._trainer.execution,
             released_classes=self._trainer.released_classes,
         )
 
     def _end(
         self,
         status: TrialStatus,
-        execution_info: ExecutionInfo,
+        execution: ExecutionInfo,
         *,
         metrics: StudentMetrics | None = None,
         error: str | None = None,
     ) -> None:
-        record = trial_record(
-            self._task,
-            status=status,
-            curve=self._curve,
-            execution_info=execution_info,
-            metrics=metrics,
-            error=error,
-        )
-        self.record = end_trial(self._folder, record)
+        outcome = TrialOutcome(status=status, curve=tuple(self._curve), metrics=metrics, error=error)
+        self.record = end_trial(self._folder, TrialRecord(task=self._task, execution=execution, outcome=outcome))
 
 
 def make_trainer(task: TrialTask, context: TrialContext, trial_inputs: TrialInputs) -> Trainer:

@@ -13,6 +13,7 @@ from benchmarks.scale.slots import Span, busy_share
 from nas_distill.records import Cost, Recipe, StudentSpec, TrialRecord
 from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.layout import RunDirectory
+from tests.records.factory import changed_record
 
 
 def span(begun: float, ended: float) -> Span:
@@ -65,7 +66,8 @@ def record(number: int, num_params: int, epochs: int = 2) -> TrialRecord:
 def test_what_is_lost_or_other_is_found_and_times_are_not_compared() -> None:
     before = {0: record(0, 500), 1: record(1, 900)}
     assert differences(before, dict(before)) == []
-    slower = before[1].model_copy(update={"wall_time_s": 9.0, "resumptions": 2})
+    curve = tuple(point.model_copy(update={"wall_time_s": 9.0}) for point in before[1].curve)
+    slower = changed_record(before[1], curve=curve, resumptions=2)
     assert differences(before, {**before, 1: slower}) == []
     assert differences(before, {0: before[0]}) == [1]
     assert differences(before, {0: before[0], 1: record(1, 901)}) == [1]

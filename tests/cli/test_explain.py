@@ -11,6 +11,7 @@ import pytest
 from nas_distill.cli import main
 from nas_distill.records import TrialRecord
 from nas_distill.run_directory.layout import RunDirectory
+from tests.records.factory import changed_record
 from tests.report.factory import make_records, make_run, make_teacher
 from tests.report.sections.confirming import confirm
 
@@ -20,7 +21,7 @@ def one_class(records: list[TrialRecord]) -> list[TrialRecord]:
     for record in records:
         assert record.metrics is not None
         metrics = record.metrics.model_copy(update={"class_gap_points": (2.0, None), "class_counts": (288, 0)})
-        found.append(record.model_copy(update={"metrics": metrics}))
+        found.append(changed_record(record, metrics=metrics))
     return found
 
 
@@ -77,10 +78,10 @@ def test_records_of_a_newer_version_are_refused(tmp_path: Path, capsys: pytest.C
     run = make_run(tmp_path / "run", make_records(3))
     with sqlite3.connect(run.path / "study.db") as database:
         database.execute(
-            "update trial_user_attributes set value_json = replace(value_json, 'schema_version\\\":1', "
-            "'schema_version\\\":2') where key = 'record'"
+            "update trial_user_attributes set value_json = replace(value_json, 'schema_version\\\":2', "
+            "'schema_version\\\":3') where key = 'result'"
         )
-    assert main([verb, str(run.path), *(["0"] if verb == "explain" else [])]) == 9
+    assert main([verb, str(run.path), *(["0"] if verb == "explain" else [])]) == 6
     assert "written by another version of nas_distill" in capsys.readouterr().err
 
 

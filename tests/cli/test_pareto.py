@@ -16,7 +16,7 @@ import pytest
 from nas_distill.analysis.trials.study_reader import COLUMNS
 from nas_distill.cli import main
 from nas_distill.config import SearchConfig
-from nas_distill.errors import ConfigError, NasDistillError, NoStudentError, RunError, StudyError
+from nas_distill.errors import ConfigError, NasDistillError, NoStudentError, RunError
 from nas_distill.run_directory.layout import RunDirectory
 from tests.report.factory import make_record, make_records, make_run
 
@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_run(folder / "macs", make_records(4), config=SearchConfig(objectives=("gap_points", "macs")))
     newer = make_run(folder / "newer", [make_record(0, gap_points=1.0, num_params=1000)])
     optuna.load_study(study_name="nas_distill", storage=newer.own_storage).add_trial(
-        optuna.trial.create_trial(values=[1.0, 2.0], user_attrs={"record": '{"schema_version": 9, "new": 1}'})
+        optuna.trial.create_trial(values=[1.0, 2.0], user_attrs={"result": '{"schema_version": 9, "new": 1}'})
     )
     for seed in range(3):
         make_run(folder / f"seed{seed}", make_records(12, seed=seed))
@@ -209,7 +209,7 @@ def _there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (("failed",), NoStudentError, "failed: 2 failed; no student was trained to the end"),
         (("empty",), NoStudentError, "empty: no trial; no student was trained to the end"),
         (("digits", "macs"), ConfigError, "digits searched by gap_points,num_params and macs by gap_points,macs"),
-        (("newer",), StudyError, "schema_version 9 is not 1; it was written by another version"),
+        (("newer",), RunError, "written by another version of nas_distill .schema_version 9 instead of 2."),
         (("digits", "--where", "gap_points<-90"), NoStudentError, "none of the 14 fully trained students matches"),
         (
             ("digits", "--where", "latency_ms<3"),

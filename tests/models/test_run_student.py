@@ -17,14 +17,15 @@ from nas_distill.errors import TeacherError
 from nas_distill.knowledge.build import build_knowledge
 from nas_distill.models.run_student import load_run_student, student_provenance
 from nas_distill.models.teacher import Teacher, load_teacher, save_local_dir
-from nas_distill.records import Recipe, StudentSpec, TrialStatus
+from nas_distill.records import Recipe, StudentSpec, TrialOutcome, TrialRecord, TrialStatus
 from nas_distill.run_directory.files import write_record, write_text
 from nas_distill.run_directory.layout import RunDirectory
-from nas_distill.run_directory.results import end_trial, trial_record
+from nas_distill.run_directory.results import end_trial
 from nas_distill.train.evaluation import evaluate
 from nas_distill.trial.context import open_context
 from nas_distill.trial.run import run_trial
 from tests.helpers import CPU, SmallRun, make_task
+from tests.records.factory import changed_record
 
 VIT = StudentSpec(architecture="test_vit", arguments={"patch_size": 4, "embed_dim": 32, "num_heads": 2, "depth": 1})
 ONE_EPOCH = Recipe(epochs=1, batch_size=64, dropout=0.1, drop_path=0.1)
@@ -40,9 +41,10 @@ def finished(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> R
     context = open_context(small_run.worker_config().model_copy(update={"run": str(folder)}))
     run_trial(make_task(3, recipe=ONE_EPOCH), context, run.trial(3))
     second = run_trial(make_task(4, spec=VIT, recipe=ONE_EPOCH), context, run.trial(4))
-    write_record(run.trial(4).result, second.model_copy(update={"assistant": 3}))
+    run.trial(4).write_record(changed_record(second, assistant=3))
     failed = make_task(5)
-    end_trial(run.trial(5), trial_record(failed, status=TrialStatus.FAILED, curve=(), error="the loss is NaN"))
+    outcome = TrialOutcome(status=TrialStatus.FAILED, error="the loss is NaN")
+    end_trial(run.trial(5), TrialRecord(task=failed, outcome=outcome))
     return run
 
 
@@ -56,7 +58,7 @@ def test_a_student_answers_as_it_did_when_it_was_measured(
     finished: RunDirectory, small_run: SmallRun, number: int
 ) -> None:
     teacher = load(finished, number)
-    record = finished.trial(number).read_result()
+    record = finished.trial(number).read_record()
     assert record is not None
     assert record.metrics is not None
     answers = evaluate(teacher, small_run.validation, device=CPU).metrics()

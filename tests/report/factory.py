@@ -16,15 +16,20 @@ from nas_distill.data.manifest import DataManifest, SplitSettings
 from nas_distill.records import (  # fmt: skip
     Cost,
     EpochMetrics,
+    ExecutionInfo,
     Recipe,
     StudentMetrics,
     StudentSpec,
     TeacherRecord,
+    TrialOutcome,
     TrialRecord,
     TrialStatus,
+    TrialTask,
 )
+from nas_distill.records.task import TRIAL_SCHEMA_VERSION
 from nas_distill.run_directory.files import write_record, write_text
 from nas_distill.run_directory.layout import RunDirectory
+from tests.records.factory import changed_record
 
 FAMILIES = (
     "small_resnet",
@@ -113,20 +118,20 @@ def make_record(
 ) -> TrialRecord:
     teacher = teacher or make_teacher()
     done = {TrialStatus.COMPLETE: epochs, TrialStatus.STOPPED: 3, TrialStatus.FAILED: 2}[status]
-    return TrialRecord(
+    task = TrialTask(
         number=number,
         seed=number,
         spec=spec or make_spec(number),
         recipe=Recipe(epochs=epochs),
         cost=Cost(num_params=num_params, macs=31 * num_params, size_bytes=4 * num_params + 512),
+    )
+    outcome = TrialOutcome(
         status=status,
-        epochs=done,
         curve=make_curve(gap_points, teacher, epochs=done),
         metrics=make_metrics(gap_points, num_params, teacher) if status is TrialStatus.COMPLETE else None,
         error="epoch 3: the training loss is NaN; lower recipe.learning_rate" if status is TrialStatus.FAILED else None,
-        wall_time_s=0.8 * done,
-        device="cpu",
     )
+    return TrialRecord(task=task, execution=ExecutionInfo(device="cpu"), outcome=outcome)
 
 
 def make_run(
@@ -148,7 +153,7 @@ def make_run(
         teacher: The fixed network.
         rejections: One refused candidate per reason.
         running: Trials in flight.
-        lost: Failed trials without a record.
+        lost: Failed trials without a result.
     """
     run, config, teacher = RunDirectory(path), config or SearchConfig(), teacher or make_teacher()
     write_text(run.config, dump_config(config))
@@ -159,15 +164,17 @@ def make_run(
         study_name=name, storage=url,
         directions=["minimize"] * len(config.objectives), load_if_exists=True,
     )  # fmt: skip
+    study.set_user_attr("schema_version", TRIAL_SCHEMA_VERSION)
     study.set_user_attr("objectives", list(config.objectives))
     study.set_user_attr("teacher", teacher.model_dump_json())
     for number, record in enumerate(records):
-        study.add_trial(_frozen(record.model_copy(update={"number": number}), config.objectives))
+        study.add_trial(_frozen(changed_record(record, number=number), config.objectives))
     for reason in rejections:
         attributes = {"rejection": reason, "spec": make_spec(0).model_dump_json()}
         study.add_trial(optuna.trial.create_trial(state=TrialState.PRUNED, user_attrs=attributes))
     for _ in range(lost):
-        attributes = {"spec": make_spec(1).model_dump_json(), "cost": teacher.cost.model_dump_json()}
+        task = make_record(len(study.trials), gap_points=1.0, num_params=1000, spec=make_spec(1)).task
+        attributes = {"task": task.model_dump_json()}
         study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL, user_attrs=attributes))
     for _ in range(running):
         study.ask()
@@ -175,10 +182,7 @@ def make_run(
 
 
 def _frozen(record: TrialRecord, objectives: Sequence[str]) -> optuna.trial.FrozenTrial:
-    attributes = {
-        "record": record.model_dump_json(), "spec": record.spec.model_dump_json(),
-        "cost": record.cost.model_dump_json(),
-    }  # fmt: skip
+    attributes = {"task": record.task.model_dump_json(), "result": record.result().model_dump_json()}
     if record.metrics is None:
         return optuna.trial.create_trial(state=TrialState.FAIL, user_attrs=attributes)
     values = {**record.cost.model_dump(), **record.metrics.model_dump()}

@@ -17,7 +17,18 @@ from typing import Any
 import pytest
 
 from nas_distill.errors import RunError
-from nas_distill.records import Cost, EpochMetrics, Recipe, StudentSpec, TeacherRecord, TrialRecord, TrialStatus
+from nas_distill.records import (
+    Cost,
+    EpochMetrics,
+    ExecutionInfo,
+    Recipe,
+    StudentSpec,
+    TeacherRecord,
+    TrialOutcome,
+    TrialRecord,
+    TrialStatus,
+    TrialTask,
+)
 from nas_distill.run_directory.files import read_record, write_atomic, write_record, write_text
 from nas_distill.run_directory.layout import RunDirectory, TrialFolder
 from tests.helpers import file_size_limit
@@ -40,11 +51,15 @@ def make_epoch(epoch: int = 1) -> EpochMetrics:
 
 
 def make_trial(number: int = 0) -> TrialRecord:
-    return TrialRecord(
-        number=number, seed=0, spec=StudentSpec(architecture="resnet18"), recipe=Recipe(),
-        cost=Cost(num_params=1, macs=1, size_bytes=4), status=TrialStatus.STOPPED, epochs=1, curve=(make_epoch(),),
-        metrics=None, wall_time_s=1.0, device="cpu",
-    )  # fmt: skip
+    task = TrialTask(
+        number=number,
+        seed=0,
+        spec=StudentSpec(architecture="resnet18"),
+        recipe=Recipe(),
+        cost=Cost(num_params=1, macs=1, size_bytes=4),
+    )
+    outcome = TrialOutcome(status=TrialStatus.STOPPED, curve=(make_epoch(),))
+    return TrialRecord(task=task, execution=ExecutionInfo(device="cpu"), outcome=outcome)
 
 
 def test_writing_makes_folders_and_replaces(tmp_path: Path) -> None:
@@ -155,11 +170,11 @@ def test_a_trial_folder_before_and_after(tmp_path: Path) -> None:
     folder = RunDirectory(tmp_path).trial(7)
     assert folder.path == tmp_path / "trials" / "00007"
     assert folder.read_curve() == ()
-    assert folder.read_result() is None
+    assert folder.read_record() is None
     folder.write_curve([make_epoch(1), make_epoch(2)])
-    write_record(folder.result, make_trial(7))
+    folder.write_record(make_trial(7))
     assert folder.read_curve() == (make_epoch(1), make_epoch(2))
-    assert folder.read_result() == make_trial(7)
+    assert folder.read_record() == make_trial(7)
 
 
 @pytest.mark.parametrize("damage", [b"{", b"\xff\xfe\x00", b"\n", b"null\n", b'{"epoch": 3}\n'])
@@ -203,7 +218,7 @@ def test_a_log_that_is_a_folder_is_told(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     folder = TrialFolder(tmp_path)
     with pytest.raises(RunError, match=f"{name}: cannot be read: Is a directory; check"):
-        _ = folder.read_curve(), folder.read_result()
+        _ = folder.read_curve(), folder.read_record()
 
 
 def test_the_teacher_of_a_run(tmp_path: Path) -> None:

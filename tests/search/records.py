@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from nas_distill.records import StudentMetrics, TrialRecord, TrialStatus
+from nas_distill.records import StudentMetrics, TrialOutcome, TrialRecord, TrialStatus
 from nas_distill.records.task import TrialTask
-from nas_distill.run_directory.results import trial_record
 
 
 def complete(task: TrialTask, gap: float = 1.5) -> TrialRecord:
@@ -14,4 +13,4 @@ def complete(task: TrialTask, gap: float = 1.5) -> TrialRecord:
         train_agreement=0.95, train_divergence_nats=0.05, generalisation_gap_points=5.0, capacity_ratio=0.1,
         class_gap_points=(gap,), class_counts=(10,),
     )  # fmt: skip
-    return trial_record(task, status=TrialStatus.COMPLETE, curve=(), metrics=metrics)
+    return TrialRecord(task=task, outcome=TrialOutcome(status=TrialStatus.COMPLETE, metrics=metrics))

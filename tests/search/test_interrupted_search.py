@@ -58,9 +58,9 @@ def test_killed_worker_interrupted_driver_resume(
         os.kill(worker, signal.SIGKILL)
     processes.wait_for(lambda: killed <= set(results(run)) and bool(in_flight(run)), search, log)
     for name in killed:
-        record = run.trial(int(name)).read_result()
+        record = run.trial(int(name)).read_record()
         assert record is not None
-        assert record.resumptions == 1
+        assert record.execution.resumptions == 1
         assert [point.epoch for point in record.curve] == list(range(1, EPOCHS + 1))
 
     # Ctrl-C of the driver: ends soon, cleanly, and says how to go on.
@@ -80,9 +80,9 @@ def test_killed_worker_interrupted_driver_resume(
     assert len(after) == 5
     assert {name: after[name] for name in before} == before  # none trained again
     for name in flying:
-        record = run.trial(int(name)).read_result()
+        record = run.trial(int(name)).read_record()
         assert record is not None
-        assert record.resumptions >= 1
+        assert record.execution.resumptions >= 1
         assert len(record.curve) == EPOCHS
     frame = load_frame(run)
     assert sorted(frame["number"]) == sorted(int(name) for name in after)

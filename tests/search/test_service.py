@@ -23,7 +23,7 @@ from nas_distill.config import (
     ViewsConfig,
 )
 from nas_distill.errors import ClusterError, ConfigError, RunError, SpaceError, StudyError, TeacherError
-from nas_distill.records import Recipe, TrialRecord
+from nas_distill.records import Recipe, TrialResult
 from nas_distill.report import load_content
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.service import resume_search, start_search
@@ -112,13 +112,13 @@ def test_weak_trials_stop_exactly_at_rungs_and_stay_in_the_study(small_run: Smal
     assert heard.last_status is not None
     assert (heard.last_status.stopped, heard.last_status.running) == (len(stopped), {})
     for number in stopped["number"]:
-        record = outcome.run.trial(number).read_result()
+        record = outcome.run.trial(number).read_record()
         assert record is not None
-        assert (record.device, len(record.curve)) == ("cpu", record.epochs)
+        assert (record.execution.device, len(record.curve)) == ("cpu", record.epochs)
         assert not outcome.run.trial(number).weights.exists()
         row = rows(outcome.run)[number]
         assert row.state is TrialState.FAIL
-        assert TrialRecord.model_validate_json(row.user_attrs["record"]) == record
+        assert TrialResult.model_validate_json(row.user_attrs["result"]) == record.result()
     assert TrialState.RUNNING not in states(outcome.run)
 
     again = resume_search(outcome.run.path, heard, trials=8)

@@ -12,7 +12,7 @@ from nas_distill.config import ExecutionConfig
 from nas_distill.errors import TrialError
 from nas_distill.model_outputs import ModelOutputs, OutputRequest, OutputShapes
 from nas_distill.models.student import build_student
-from nas_distill.records import EpochMetrics, Execution, Recipe, StudentSpec
+from nas_distill.records import EpochMetrics, ExecutionSettings, Recipe, StudentSpec
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.loop import Trainer
 from nas_distill.trial.context import TrialInputs
@@ -132,7 +132,7 @@ def test_the_choice_of_another_kind_of_device_is_not_taken_over(trial_inputs: Tr
     second = make_trainer(trial_inputs, Recipe(epochs=2, batch_size=32))
     second.load({**first.state(), "device": "cuda"})
     second.run_epoch()
-    assert second.execution == Execution()
+    assert second.execution == ExecutionSettings()
 
 
 def test_other_seeds_train_otherwise(trial_inputs: TrialInputs) -> None:

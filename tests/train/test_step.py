@@ -13,7 +13,7 @@ from nas_distill.errors import TrialError
 from nas_distill.knowledge.targets import OnlineTargets
 from nas_distill.models.memory import is_out_of_memory
 from nas_distill.models.student import build_student
-from nas_distill.records import Execution, Recipe, StudentSpec
+from nas_distill.records import ExecutionSettings, Recipe, StudentSpec
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.evaluation import evaluate
 from nas_distill.train.loop import Trainer
@@ -78,8 +78,8 @@ def test_a_batch_in_parts_gives_the_gradient_of_the_batch(trial_inputs: TrialInp
     whole = make_trainer(trial_inputs, PLAIN_VIT, holds=None)
     parted = make_trainer(trial_inputs, PLAIN_VIT, holds=9)
     expected, found = whole.run_epoch(), parted.run_epoch()
-    assert parted.execution == Execution(micro_batch_size=8)
-    assert whole.execution == Execution()
+    assert parted.execution == ExecutionSettings(micro_batch_size=8)
+    assert whole.execution == ExecutionSettings()
     assert found.train_loss == pytest.approx(expected.train_loss, rel=1e-5)
     assert found.loss_parts == pytest.approx(expected.loss_parts, rel=1e-5)
     for mine, theirs in zip(parted.finish().parameters(), whole.finish().parameters(), strict=True):
@@ -153,7 +153,7 @@ def test_a_resumed_trial_does_not_run_out_of_memory_again(trial_inputs: TrialInp
     save_state(tmp_path / "state.safetensors", first.state())
     second = make_trainer(trial_inputs, TINY_SPEC, holds=8)
     second.load(load_state(tmp_path / "state.safetensors"))
-    assert second.execution == Execution(micro_batch_size=8)
+    assert second.execution == ExecutionSettings(micro_batch_size=8)
     assert second.run_epoch() == first.run_epoch().model_copy(update={"wall_time_s": pytest.approx(0, abs=60)})
 
 

@@ -16,10 +16,10 @@ from nas_distill.errors import RunError
 from nas_distill.model_outputs import OutputRequest
 from nas_distill.models.features import network_outputs
 from nas_distill.models.student import build_student
-from nas_distill.records import Confirmation, Recipe, StudentSpec, TrialRecord, TrialStatus
+from nas_distill.records import Confirmation, ExecutionInfo, Recipe, StudentSpec, TrialRecord, TrialStatus
 from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.layout import RunDirectory, TrialFolder
-from nas_distill.run_directory.results import ExecutionInfo, read_own_result
+from nas_distill.run_directory.results import read_own_result
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.metrics import linear_cka
 from nas_distill.trial.context import TrialContext, open_context
@@ -33,7 +33,7 @@ def context(small_run: SmallRun) -> TrialContext:
 
 
 def untimed(record: TrialRecord) -> dict[str, object]:
-    return record.model_dump(exclude={"wall_time_s": True, "resumptions": True, "curve": {"__all__": {"wall_time_s"}}})
+    return record.model_dump(exclude={"execution": {"resumptions"}, "outcome": {"curve": {"__all__": {"wall_time_s"}}}})
 
 
 def test_a_trial_leaves_its_whole_log(context: TrialContext, tmp_path: Path) -> None:
@@ -41,13 +41,13 @@ def test_a_trial_leaves_its_whole_log(context: TrialContext, tmp_path: Path) -> 
     task = make_task()
     record = run_trial(task, context, folder)
     assert record.status is TrialStatus.COMPLETE
-    assert folder.read_result() == record
+    assert folder.read_record() == record
     assert {path.name for path in folder.path.iterdir()} == {
-        "spec.json", "recipe.json", "epochs.jsonl", "result.json", "student.safetensors",
+        "task.json", "epochs.jsonl", "result.json", "student.safetensors",
     }  # fmt: skip
     assert folder.read_curve() == record.curve
     assert [point.epoch for point in record.curve] == [1, 2, 3, 4]
-    assert StudentSpec.model_validate_json((folder.path / "spec.json").read_text()) == TINY_SPEC
+    assert TrialTask.model_validate_json(folder.task.read_text()) == record.task
 
 
 def test_the_stored_weights_are_those_that_were_measured(context: TrialContext, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_trial_cut_off_anywhere_ends_as_if_it_had_not_been(context: TrialConte
         first.advance()
     second = run_trial(task, context, folder)
     assert untimed(second) == untimed(straight)
-    assert second.resumptions == 1
+    assert second.execution.resumptions == 1
     assert folder.weights.read_bytes() == TrialFolder(tmp_path / "straight").weights.read_bytes()
 
 
@@ -138,7 +138,7 @@ def test_checkpoints_are_written_no_oftener_than_asked(context: TrialContext, tm
     assert not folder.checkpoint.exists()
     assert folder.read_curve() == ()  # what stands there is what a resumed trial goes on from
     record = run_trial(make_task(), seldom, folder)
-    assert record.resumptions == 0
+    assert record.execution.resumptions == 0
     assert [point.epoch for point in record.curve] == [1, 2, 3, 4]
     assert folder.read_curve() == record.curve
 
@@ -158,7 +158,7 @@ def test_a_checkpoint_that_does_not_suit_costs_its_epochs(context: TrialContext,
     else:
         folder.curve.write_bytes(folder.curve.read_bytes()[:40])
     record = run_trial(make_task(), context, folder)
-    assert record.resumptions == 0
+    assert record.execution.resumptions == 0
     assert [point.epoch for point in record.curve] == [1, 2, 3, 4]
     assert untimed(record) == untimed(run_trial(make_task(), context, TrialFolder(tmp_path / "straight")))
 
@@ -172,7 +172,7 @@ def test_a_damaged_checkpoint_costs_its_epochs_not_the_trial(
     folder.checkpoint.write_bytes(content)
     record = run_trial(make_task(), context, folder)
     assert record.status is TrialStatus.COMPLETE
-    assert record.resumptions == 0
+    assert record.execution.resumptions == 0
     assert len(record.curve) == 4
 
 
@@ -180,7 +180,7 @@ def test_a_checkpoint_of_another_assignment_is_not_used(context: TrialContext, t
     folder = TrialFolder(tmp_path / "00000")
     Trial(make_task(seed=1), context, folder).advance()
     record = run_trial(make_task(seed=2), context, folder)
-    assert record.resumptions == 0
+    assert record.execution.resumptions == 0
     assert untimed(record) == untimed(run_trial(make_task(seed=2), context, TrialFolder(tmp_path / "fresh")))
 
 
@@ -221,7 +221,7 @@ def test_a_trial_that_cannot_go_on_is_recorded_as_failed(
     assert record.error is not None
     assert "\n" not in record.error
     assert re.search(reason, record.error)
-    assert folder.read_result() == record
+    assert folder.read_record() == record
     assert not folder.checkpoint.exists()
     assert not folder.weights.exists()
 
@@ -232,7 +232,7 @@ def test_an_account_leaves_the_curve_on_disk_and_ends_nothing(small_run: SmallRu
     trial = Trial(make_task(), rarely, folder)
     point = trial.advance()
     assert folder.read_curve() == ()
-    assert trial.account() == ExecutionInfo(resumptions=0, device="cpu", execution=trial._trainer.execution)
+    assert trial.account() == ExecutionInfo(resumptions=0, device="cpu", settings=trial._trainer.execution)
     assert folder.read_curve() == (point,)
     assert trial.record is None
     assert not folder.result.exists()
@@ -247,21 +247,24 @@ def test_the_room_needs_neither_ray_nor_optuna() -> None:
     assert out.stdout.strip() == "[]"
 
 
-def test_a_result_of_another_candidate_is_refused_not_returned(context: TrialContext, tmp_path: Path) -> None:
+def test_the_result_of_another_task_is_an_error(context: TrialContext, tmp_path: Path) -> None:
     folder = TrialFolder(tmp_path / "00000")
     run_trial(make_task(seed=1), context, folder)
-    with pytest.raises(RunError, match="is of another candidate, recipe, seed or teacher than the study's trial 0"):
+    with pytest.raises(RunError) as caught:
         run_trial(make_task(seed=2), context, folder)
+    assert (caught.value.code, caught.value.field) == ("run.foreign_result", str(folder.result))
 
 
-def test_a_result_that_repeats_another_trial_says_what_to_move_away(context: TrialContext, tmp_path: Path) -> None:
+def test_a_foreign_repeated_training_names_the_folder_to_move_away(context: TrialContext, tmp_path: Path) -> None:
     task = make_task(seed=1)
     run_trial(task, context, TrialFolder(tmp_path / "00000"))
     repeated = task.model_copy(update={"confirmation": Confirmation(arm="distilled", repetition=0)})
     folder = RunDirectory(tmp_path).confirmation(0, Confirmation(arm="distilled", repetition=0), None)
     shutil.copytree(tmp_path / "00000", folder.path)
-    with pytest.raises(RunError, match=rf"left it: move {tmp_path / 'confirm'} away and go on$"):
+    with pytest.raises(RunError) as caught:
         read_own_result(repeated, folder)
+    assert (caught.value.code, caught.value.field) == ("run.foreign_result", str(folder.result))
+    assert str(tmp_path / "confirm") in str(caught.value)
 
 
 def test_a_batch_that_a_network_cannot_train_on_fails_the_trial(context: TrialContext, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def release_gain(
     chosen[:, called] = True
     fresh = _chosen_without(with_teacher - without, counts, level)
     over_taught, over_alone = with_teacher - with_release, without - with_release
-    times = [record.released_classes for record in records if _is_released(record)]
+    times = [record.execution.released_classes for record in records if _is_released(record)]
     return ReleaseGain(
         classes=tuple(called.tolist()),
         released_in=tuple(sum(label in classes for classes in times) for label in called.tolist()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from pydantic_core import from_json
 
 from nas_distill.errors import StudyError
 from nas_distill.records import StudentSpec
-from nas_distill.records.base import SCHEMA_VERSION, parse_record
+from nas_distill.records.base import other_version, parse_record
+from nas_distill.records.task import TRIAL_SCHEMA_VERSION
 
 _COSTS = ("num_params", "macs", "size_bytes", "latency_ms")
 _SCALARS = (
@@ -59,69 +61,88 @@ fidelity. `completed_at` is when the study heard of the end. What is not known i
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _POINT = ("epoch", *CURVE_VALUES)
+_NO_OUTCOME = {"status": "failed", "error": "ended without a result: its worker died, or could not write"}
 
 
-def read_record(attributes: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Returns the record among a trial's attributes; empty where it has none.
+@dataclass(frozen=True, slots=True)
+class StoredTrial:
+    """What the study holds of an ended trial, as parsed JSON that is not validated: long studies are read often.
 
-    Args:
-        attributes: Of the trial in the study; `record` is JSON.
-        where: What to call the trial in an error.
-
-    Raises:
-        StudyError: The record is damaged, or was written by another version.
+    Attributes:
+        task: A `TrialTask`; without a task, `spec` and `cost` as far as they are known.
+        result: A `TrialResult`; empty when the trial ended without one.
     """
-    record = json_object(attributes.get("record"), where)
-    if record and record.get("schema_version") != SCHEMA_VERSION:
-        raise StudyError(
-            f"{where}: schema_version {record.get('schema_version')!r} is not {SCHEMA_VERSION}; "
-            "it was written by another version of nas_distill, open the run with that one"
-        )
-    return record
+
+    task: Mapping[str, Any]
+    result: Mapping[str, Any]
+
+    @property
+    def curve(self) -> Sequence[Mapping[str, Any]]:
+        """Learning curve: one `EpochMetrics` per epoch."""
+        curve: Sequence[Mapping[str, Any]] = self.result["outcome"]["curve"] if self.result else ()
+        return curve
 
 
-def row_of(attributes: Mapping[str, Any], record: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Returns what the table of trials says of a trial, without its number and time; None where it is not known.
+def read_trial(attributes: Mapping[str, Any], where: str) -> StoredTrial:
+    """Return task and result among the attributes of an ended trial.
 
     Args:
-        attributes: Of the trial; `spec` and `cost`, JSON, stand in where there is no record.
-        record: Of the trial; may be empty.
-        where: What to call the trial in an error.
+        attributes: User attributes of the trial in the study.
+        where: Name of the trial in an error.
 
     Raises:
-        RunError: The candidate breaks a rule.
+        RunError: Another version wrote the task or the result.
         StudyError: An attribute is damaged.
     """
-    spec = record.get("spec") or json_object(attributes.get("spec"), where)
-    cost = record.get("cost") or json_object(attributes.get("cost"), where)
-    metrics = record.get("metrics") or {}
-    recipe = record.get("recipe") or {}
-    curve = [point.get("gap_points") for point in record.get("curve", ())]
-    return {
-        "status": record.get("status", "failed"),
-        **_candidate(spec, where),
-        **{name: cost.get(name) for name in _COSTS},
-        **{name: metrics.get(name) for name in _SCALARS},
-        "gap_points": _rounded(metrics.get("gap_points")),
-        "class_gap_points": _dumped(metrics.get("class_gap_points")),
-        "epochs": record.get("epochs"),
-        "planned_epochs": recipe.get("epochs"),
-        "wall_time_s": record.get("wall_time_s"),
-        "seed": record.get("seed"),
-        "assistant": record.get("assistant"),
-        "losses": _dumped(recipe.get("losses")),
-        "recipe": _dumped(recipe or None),
-        "resumptions": record.get("resumptions"),
-        "device": record.get("device"),
-        "error": record.get("error") if record else "ended without a record: its worker died, or could not write",
-        "curve_gap_points": _dumped(curve or None),
-    }
+    task, result = (json_object(attributes.get(name), where) for name in ("task", "result"))
+    for part in (task, result):
+        if part and part.get("schema_version") != TRIAL_SCHEMA_VERSION:
+            raise other_version(where, part.get("schema_version"), TRIAL_SCHEMA_VERSION)
+    return StoredTrial(task=task, result=result)
 
 
-def curve_of(number: int, record: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Returns the rows of a trial in the table of curves, float64 [epochs, 2 + len(CURVE_VALUES)]; None is NaN."""
-    points: Sequence[Mapping[str, Any]] = record.get("curve", ())
-    values = [[number, *map(point.get, _POINT)] for point in points]
+def row_of(trial: StoredTrial, where: str) -> dict[str, Any]:
+    """Return the trial's row of the table of trials, without number and time; None for what is unknown.
+
+    Args:
+        trial: An ended trial.
+        where: Name of the trial in an error.
+
+    Raises:
+        RunError: The candidate violates a rule.
+        StudyError: The result is damaged.
+    """
+    task, cost, recipe = trial.task, trial.task.get("cost") or {}, trial.task.get("recipe") or {}
+    try:
+        outcome: Mapping[str, Any] = trial.result["outcome"] if trial.result else _NO_OUTCOME
+        execution: Mapping[str, Any] = trial.result["execution"] if trial.result else {}
+        metrics, curve = outcome.get("metrics") or {}, trial.curve
+        return {
+            "status": outcome["status"],
+            **_candidate(task.get("spec") or {}, where),
+            **{name: cost.get(name) for name in _COSTS},
+            **{name: metrics.get(name) for name in _SCALARS},
+            "gap_points": _rounded(metrics.get("gap_points")),
+            "class_gap_points": _dumped(metrics.get("class_gap_points")),
+            "epochs": len(curve) if trial.result else None,
+            "planned_epochs": recipe.get("epochs"),
+            "wall_time_s": sum(point["wall_time_s"] for point in curve) if trial.result else None,
+            "seed": task.get("seed"),
+            "assistant": task.get("assistant"),
+            "losses": _dumped(recipe.get("losses")),
+            "recipe": _dumped(recipe or None),
+            "resumptions": execution.get("resumptions"),
+            "device": execution.get("device"),
+            "error": outcome.get("error"),
+            "curve_gap_points": _dumped([point.get("gap_points") for point in curve] or None),
+        }
+    except KeyError as error:
+        raise StudyError(f"holds a result without {error}", code="study.damaged_trial", field=where) from None
+
+
+def curve_of(number: int, trial: StoredTrial) -> NDArray[np.float64]:
+    """Return the trial's rows of the table of curves, float64 [epochs, 2 + len(CURVE_VALUES)]; NaN for None."""
+    values = [[number, *map(point.get, _POINT)] for point in trial.curve]
     return np.array(values, dtype=np.float64).reshape(-1, 2 + len(CURVE_VALUES))
 
 
@@ -136,9 +157,15 @@ def json_object(text: object, where: str) -> dict[str, Any]:
     try:
         value = from_json(text)  # type: ignore[arg-type]  # what is no text is damage too
     except (ValueError, TypeError) as error:
-        raise StudyError(f"{where}: holds damaged JSON ({error}); restore the study from the trials/ folder") from None
+        raise StudyError(
+            f"holds damaged JSON ({error}); restore the study from a backup", code="study.damaged_trial", field=where
+        ) from None
     if not isinstance(value, dict):
-        raise StudyError(f"{where}: holds {type(value).__name__} where an object belongs")
+        raise StudyError(
+            f"holds JSON that is not an object but {type(value).__name__}; restore the study from a backup",
+            code="study.damaged_trial",
+            field=where,
+        )
     return value
 
 

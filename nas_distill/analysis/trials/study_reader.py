@@ -23,11 +23,12 @@ from sqlalchemy import and_, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from nas_distill.analysis.trials.columns import COLUMNS, CURVE_VALUES, curve_of, json_object, read_record, row_of
+from nas_distill.analysis.trials.columns import COLUMNS, CURVE_VALUES, curve_of, json_object, read_trial, row_of
 from nas_distill.errors import StudyError
 from nas_distill.objectives import Objective, check_objectives
 from nas_distill.records import TeacherRecord
-from nas_distill.records.base import parse_record
+from nas_distill.records.base import other_version, parse_record
+from nas_distill.records.task import TRIAL_SCHEMA_VERSION
 from nas_distill.run_directory.config import read_run_config
 from nas_distill.run_directory.files import reading
 from nas_distill.run_directory.layout import RunDirectory
@@ -98,6 +99,9 @@ def read_study(run: RunDirectory) -> StudySnapshot:
     curves, rejections, running = [], [], 0
     with _opened(url, name) as (study, storage):
         attributes = study.user_attrs
+        version = attributes.get("schema_version")
+        if version != TRIAL_SCHEMA_VERSION:
+            raise other_version(f"{origin}: study '{name}'", version, TRIAL_SCHEMA_VERSION)
         for trial in _trials(study, storage):
             where = f"{origin}: trial {trial.number}"
             if trial.state is TrialState.RUNNING:
@@ -107,10 +111,10 @@ def read_study(run: RunDirectory) -> StudySnapshot:
             elif "rejection" in trial.attributes:
                 rejections.append(_rejection(trial, where))
             else:
-                record = read_record(trial.attributes, where)  # one at a time: all of a long study's take gigabytes
-                row = row_of(trial.attributes, record, where)
-                rows.append({"number": trial.number, **row, "completed_at": trial.completed_at})
-                curves.append(curve_of(trial.number, record))
+                # One trial at a time: all trials of a long study take gigabytes.
+                stored = read_trial(trial.attributes, where)
+                rows.append({"number": trial.number, **row_of(stored, where), "completed_at": trial.completed_at})
+                curves.append(curve_of(trial.number, stored))
     teacher = attributes.get("teacher")
     return StudySnapshot(
         trials=_table(rows),
@@ -144,7 +148,7 @@ class _Trial:
     attributes: Mapping[str, Any]
 
 
-_READ = ("record", "spec", "cost", "rejection")
+_READ = ("task", "result", "spec", "cost", "rejection")
 
 
 def _trials(study: optuna.Study, storage: RDBStorage) -> Iterator[_Trial]:

@@ -16,10 +16,10 @@ import nas_distill.models  # noqa: F401 - registers the entrypoints that specs n
 from nas_distill.callbacks import Progress
 from nas_distill.config import ResourcesConfig
 from nas_distill.errors import ClusterError, NasDistillError, one_line
-from nas_distill.records import TrialRecord, TrialStatus
+from nas_distill.records import TrialRecord
 from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.layout import RunDirectory
-from nas_distill.run_directory.results import folder_of, read_own_result, trial_record
+from nas_distill.run_directory.results import folder_of, read_own_result
 from nas_distill.search.backend.cluster import parallel_trials
 from nas_distill.search.spaces.loading import load_space
 from nas_distill.trial.context import TrialContext, WorkerConfig, open_context
@@ -43,7 +43,7 @@ class Purpose:
     task: str
     field: str
     way_on: str
-    name: Callable[[TrialRecord], str]
+    name: Callable[[TrialTask], str]
 
 
 def unended(run: RunDirectory, planned: Iterable[TrialTask]) -> tuple[TrialTask, ...]:
@@ -192,7 +192,7 @@ class _Trainings:
 
     def _lose(self, task: TrialTask, reason: str) -> None:
         """Tells of a training without an end. Nothing is written: a result on disk would keep it from going on."""
-        name = self._purpose.name(trial_record(task, status=TrialStatus.FAILED, curve=(), error=reason))
+        name = self._purpose.name(task)
         self._lost.append(f"{name}: {reason}")
         number = task.number
         self._run.log_event(self._purpose.task, number=number, training=name, status="lost", error=reason)
@@ -208,7 +208,7 @@ class _Trainings:
 
     def _book(self, record: TrialRecord) -> None:
         self._ended += 1
-        name = self._purpose.name(record)
+        name = self._purpose.name(record.task)
         self._run.log_event(
             self._purpose.task,
             number=record.number,

@@ -16,9 +16,9 @@ from ray.tune.search import Searcher
 
 from nas_distill.config import ResourcesConfig
 from nas_distill.errors import ClusterError
+from nas_distill.records import ExecutionInfo
 from nas_distill.records.base import parse_record
 from nas_distill.run_directory.layout import RunDirectory
-from nas_distill.run_directory.results import ExecutionInfo
 from nas_distill.search.backend.cluster import parallel_trials
 from nas_distill.search.backend.protocol import EPOCH, EXECUTION_INFO, NUMBER, TASK
 from nas_distill.search.backend.trainable import DistillTrainable

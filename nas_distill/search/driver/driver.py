@@ -13,10 +13,10 @@ from typing import Protocol
 from nas_distill.callbacks import Progress
 from nas_distill.errors import ClusterError, NasDistillError, RunError
 from nas_distill.objectives import Objective
-from nas_distill.records import EpochMetrics, TrialRecord, TrialStatus
+from nas_distill.records import EpochMetrics, ExecutionInfo, TrialOutcome, TrialRecord, TrialStatus
 from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.layout import RunDirectory
-from nas_distill.run_directory.results import ExecutionInfo, end_trial, read_own_result, trial_record
+from nas_distill.run_directory.results import end_trial, read_own_result
 from nas_distill.search.driver.budget import Budget, BudgetWatch, Spent, left, reached
 from nas_distill.search.driver.failures import FailurePolicy, RunningTrial
 from nas_distill.search.driver.logger import SearchLogger
@@ -252,7 +252,8 @@ class SearchDriver:
             return False
         if self._stopping.goes_on(task.number, task.cost, curve[-1]):
             return False
-        record = trial_record(task, status=TrialStatus.STOPPED, curve=curve, execution_info=execution_info)
+        outcome = TrialOutcome(status=TrialStatus.STOPPED, curve=tuple(curve))
+        record = TrialRecord(task=task, execution=execution_info, outcome=outcome)
         end_trial(self._run.trial(task.number), record)
         self._ledger.tell(record)
         self._running.pop(task.number, None)
@@ -294,8 +295,8 @@ class SearchDriver:
 
     def _failed(self, running_trial: RunningTrial, error: str) -> TrialRecord:
         folder = self._run.trial(running_trial.task.number)
-        record = trial_record(running_trial.task, status=TrialStatus.FAILED, curve=folder.read_curve(), error=error)
-        return end_trial(folder, record)
+        outcome = TrialOutcome(status=TrialStatus.FAILED, curve=folder.read_curve(), error=error)
+        return end_trial(folder, TrialRecord(task=running_trial.task, outcome=outcome))
 
     def _acknowledged(self, record: TrialRecord, running_trial: RunningTrial) -> None:
         self._new += 1

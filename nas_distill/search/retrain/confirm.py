@@ -19,7 +19,6 @@ from nas_distill.data.stratified import check_k_folds
 from nas_distill.errors import DataError, RunError
 from nas_distill.knowledge.teacher_test_logits import store_test_logits
 from nas_distill.models.teacher import load_teacher
-from nas_distill.records import TrialRecord
 from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.config import read_run_config
 from nas_distill.run_directory.files import write_record
@@ -193,8 +192,8 @@ def _open_test(run: RunDirectory, config: SearchConfig, prepared: Prepared, prog
         write_record(run.tested_teacher, record.model_copy(update={"lineage": prepared.teacher.lineage}))
 
 
-def _name(record: TrialRecord) -> str:
-    assert record.confirmation is not None
-    confirmation, fold = record.confirmation, record.fold
+def _name(task: TrialTask) -> str:
+    assert task.confirmation is not None
+    confirmation, fold = task.confirmation, task.fold
     part = f"seed {confirmation.repetition + 1}" if fold is None else f"fold {fold.number + 1} of {fold.of}"
-    return f"trial {record.number}, {part}, {confirmation.arm}"
+    return f"trial {task.number}, {part}, {confirmation.arm}"

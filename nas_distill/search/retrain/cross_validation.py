@@ -81,6 +81,6 @@ def score_folds(
     )
 
 
-def _name(record: TrialRecord) -> str:
-    assert record.fold is not None
-    return f"trial {record.number}, fold {record.fold.number + 1} of {record.fold.of}"
+def _name(task: TrialTask) -> str:
+    assert task.fold is not None
+    return f"trial {task.number}, fold {task.fold.number + 1} of {task.fold.of}"

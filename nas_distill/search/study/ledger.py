@@ -15,16 +15,15 @@ from nas_distill.config import SamplerConfig
 from nas_distill.errors import RunError, SpaceError
 from nas_distill.models.latency import Latency
 from nas_distill.objectives import Objective
-from nas_distill.records import Cost, StudentSpec, TeacherRecord, TrialRecord, TrialStatus
+from nas_distill.records import Cost, StudentSpec, TeacherRecord, TrialRecord, TrialResult, TrialStatus, TrialTask
 from nas_distill.records.base import parse_record
-from nas_distill.records.task import TrialTask
 from nas_distill.search.samplers.guarded import SamplerError, make_sampler
 from nas_distill.search.study import metadata
 from nas_distill.search.study.database import REPORTED, LedgerStorage
 from nas_distill.search.study.fingerprint import Fingerprint
 from nas_distill.search.study.reported_values import reported_values
 
-_ASSIGNMENT, _RECORD, _REJECTION, _POINT = "task", "record", "rejection", "point"
+_TASK, _RESULT, _REJECTION, _POINT = "task", "result", "rejection", "point"
 
 
 StudyTrial = Trial
@@ -34,11 +33,11 @@ StudyTrial = Trial
 class StudyLedger:
     """A study opened for searching.
 
-    What each trial is, cost and came to lies in its user attributes: `assignment`, `spec`, `cost`, then `record`, as
-    JSON; or `refusal`, one line, for a candidate that was never trained. A refused candidate is told as PRUNED with
-    its violated constraints, from which the sampler learns; a repeated one as FAIL, from which it does not. A stopped
-    trial is FAIL in the database, whatever the sampler is told of it (`storage.TOLD`). A trial is in the database once
-    its candidate is assigned or refused.
+    A trial's user attributes hold its `task` once it is assigned and its `result` once it has ended, both as JSON
+    (`TrialTask`, `TrialResult`). A rejected candidate has `rejection`, one line, and `spec` and `cost` as far as they
+    are known. It is reported as PRUNED with its violated constraints, from which the sampler learns; a duplicate as
+    FAIL, from which the sampler does not learn. A stopped trial is FAIL in the database, whatever value is reported to
+    the sampler (`database.REPORTED`). A trial is in the database once its candidate is assigned or rejected.
 
     Args:
         storage: Optuna storage URL; None keeps the study in memory.
@@ -82,6 +81,7 @@ class StudyLedger:
             directions=[objective.direction for objective in self._objectives],
             sampler=RandomSampler(),  # replaced at every proposal
         )
+        metadata.agree_on_schema_version(study)
         metadata.agree_on_objectives(study, [objective.name for objective in self._objectives])
         return study
 
@@ -148,8 +148,9 @@ class StudyLedger:
 
     def assign(self, trial: Trial, task: TrialTask, violations: Mapping[str, float]) -> None:
         """Notes that the trial's candidate goes to a worker."""
-        self._describe(trial, task.spec, task.cost, violations)
-        trial.set_user_attr(_ASSIGNMENT, task.model_dump_json())
+        for name, value in violations.items():
+            trial.set_constraint(name, value)
+        trial.set_user_attr(_TASK, task.model_dump_json())
         self._storage.save(trial._trial_id)
 
     def reject(
@@ -172,7 +173,12 @@ class StudyLedger:
             violations: Constraint values, above 0 where violated; without any the sampler learns nothing.
             again: What refused it is no fault of the candidate's; one that was to be tried first still is.
         """
-        self._describe(trial, spec, cost, violations or {})
+        if spec is not None:
+            trial.set_user_attr("spec", spec.model_dump_json())
+        if cost is not None:
+            trial.set_user_attr("cost", cost.model_dump_json())
+        for name, value in (violations or {}).items():
+            trial.set_constraint(name, value)
         if again:
             self._release_point(trial._trial_id)
         self._reject(trial.number, trial._trial_id, reason, TrialState.PRUNED if violations else TrialState.FAIL)
@@ -194,7 +200,7 @@ class StudyLedger:
         frozen = self._trial(record.number)
         if frozen.state is not TrialState.RUNNING:
             return
-        self._storage.set_trial_user_attr(frozen._trial_id, _RECORD, record.model_dump_json())
+        self._storage.set_trial_user_attr(frozen._trial_id, _RESULT, record.result().model_dump_json())
         values = reported_values(record, self._objectives, self._stopped_trial_value)
         if values is not None and record.status is TrialStatus.STOPPED:
             self._storage.set_trial_user_attr(frozen._trial_id, REPORTED, list(values))
@@ -203,26 +209,17 @@ class StudyLedger:
     def unfinished(self) -> list[TrialTask]:
         """Returns the assignments of trials in flight; a trial cut off before it was assigned is ended as refused."""
         self._reject_unassigned("the search was cut off before the candidate was assigned")
-        return [
-            parse_record(TrialTask, frozen.user_attrs[_ASSIGNMENT], origin=f"trial {frozen.number} of the study")
-            for frozen in self._trials(TrialState.RUNNING)
-        ]
+        return [_task_of(frozen) for frozen in self._trials(TrialState.RUNNING)]
 
     def ended(self) -> list[TrialRecord]:
         """Returns the records of all acknowledged trials, in the order in which they ended."""
-        ended = [frozen for frozen in self._trials() if _RECORD in frozen.user_attrs and frozen.state.is_finished()]
+        ended = [frozen for frozen in self._trials() if _RESULT in frozen.user_attrs and frozen.state.is_finished()]
         ended.sort(key=lambda frozen: frozen.datetime_complete.timestamp() if frozen.datetime_complete else 0.0)
-        texts = [(frozen.number, frozen.user_attrs[_RECORD]) for frozen in ended]
-        return [parse_record(TrialRecord, text, origin=f"trial {number} of the study") for number, text in texts]
+        return [_record_of(frozen) for frozen in ended]
 
     def assigned(self) -> list[TrialTask]:
         """Returns everything that was handed out, whatever became of it."""
-        texts = [(trial.number, trial.user_attrs.get(_ASSIGNMENT)) for trial in self._trials()]
-        return [
-            parse_record(TrialTask, text, origin=f"trial {number} of the study")
-            for number, text in texts
-            if text is not None
-        ]
+        return [_task_of(frozen) for frozen in self._trials() if _TASK in frozen.user_attrs]
 
     def rejected(self) -> int:
         """Returns how many candidates were refused."""
@@ -251,7 +248,7 @@ class StudyLedger:
 
     def _reject_unassigned(self, reason: str) -> None:
         for frozen in self._trials(TrialState.RUNNING):
-            if _ASSIGNMENT not in frozen.user_attrs:
+            if _TASK not in frozen.user_attrs:
                 self._release_point(frozen._trial_id)
                 self._reject(frozen.number, frozen._trial_id, reason, TrialState.FAIL)
 
@@ -272,15 +269,15 @@ class StudyLedger:
         self._study.tell(number, values, state)
         self._storage.save(self._trial(number)._trial_id)
 
-    def _describe(
-        self, trial: Trial, spec: StudentSpec | None, cost: Cost | None, violations: Mapping[str, float]
-    ) -> None:
-        if spec is not None:
-            trial.set_user_attr("spec", spec.model_dump_json())
-        if cost is not None:
-            trial.set_user_attr("cost", cost.model_dump_json())
-        for name, value in violations.items():
-            trial.set_constraint(name, value)
+
+def _task_of(trial: FrozenTrial) -> TrialTask:
+    return parse_record(TrialTask, trial.user_attrs[_TASK], origin=f"trial {trial.number} of the study")
+
+
+def _record_of(trial: FrozenTrial) -> TrialRecord:
+    origin = f"trial {trial.number} of the study"
+    result = parse_record(TrialResult, trial.user_attrs[_RESULT], origin=origin)
+    return TrialRecord.compose(_task_of(trial), result, origin=origin)
 
 
 def gave_up(error: Exception) -> bool:
@@ -296,8 +293,6 @@ def _mixed_seed(seed: int, num_trials: int) -> int:
 def _untried(points: Sequence[dict[str, Any]], trials: Sequence[FrozenTrial]) -> deque[tuple[int, dict[str, Any]]]:
     """Returns the points, with their places, whose candidates were neither assigned nor refused."""
     tried = {
-        trial.user_attrs.get(_POINT)
-        for trial in trials
-        if _ASSIGNMENT in trial.user_attrs or _REJECTION in trial.user_attrs
+        trial.user_attrs.get(_POINT) for trial in trials if _TASK in trial.user_attrs or _REJECTION in trial.user_attrs
     }
     return deque((index, point) for index, point in enumerate(points) if index not in tried)

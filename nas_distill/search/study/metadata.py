@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from nas_distill.errors import StudyError
 from nas_distill.records import TeacherRecord
-from nas_distill.records.base import parse_record
+from nas_distill.records.base import other_version, parse_record
+from nas_distill.records.task import TRIAL_SCHEMA_VERSION
 from nas_distill.search.study.fingerprint import Fingerprint, changed_sources, differences
 
 if TYPE_CHECKING:
@@ -18,7 +19,21 @@ if TYPE_CHECKING:
 
 _OBJECTIVES, _TEACHER, _FINGERPRINT, _POINTS = "objectives", "teacher", "fingerprint", "points"
 _SPACE_FAILED = "space_failed"
+_SCHEMA_VERSION = "schema_version"
 _WAY_OUT = "undo the change, or choose another --out"
+
+
+def agree_on_schema_version(study: Study) -> None:
+    """Store the schema version of the study's trials.
+
+    Raises:
+        RunError: Another version of nas_distill wrote the study.
+    """
+    stored = study.user_attrs.get(_SCHEMA_VERSION)
+    if stored is None and _OBJECTIVES not in study.user_attrs:
+        study.set_user_attr(_SCHEMA_VERSION, TRIAL_SCHEMA_VERSION)
+    elif stored != TRIAL_SCHEMA_VERSION:
+        raise other_version(f"study '{study.study_name}'", stored, TRIAL_SCHEMA_VERSION)
 
 
 def agree_on_objectives(study: Study, names: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from nas_distill.analysis.assistants.gain import assisted_students, mean_gain
 from nas_distill.analysis.trials.study_reader import load_frame
 from nas_distill.records import TrialRecord, TrialStatus
+from tests.records.factory import changed_record
 from tests.report.factory import make_record, make_run
 
 IMAGES = 400
@@ -17,14 +18,14 @@ IMAGES = 400
 def again(record: TrialRecord, number: int, gap_points: float, **changes: object) -> TrialRecord:
     """Returns the same candidate, taught by the student of trial 0."""
     second = make_record(number, gap_points=gap_points, num_params=record.cost.num_params, spec=record.spec)
-    return second.model_copy(update={"seed": record.seed, "assistant": 0} | changes)
+    return changed_record(second, **{"seed": record.seed, "assistant": 0} | changes)
 
 
 @pytest.fixture
 def trials(tmp_path: Path) -> pd.DataFrame:
     first = [make_record(number, gap_points=gap, num_params=1000) for number, gap in enumerate((1.0, 8.0, 6.0, 9.0))]
     failed = make_record(6, gap_points=0.0, num_params=1000, status=TrialStatus.FAILED, spec=first[3].spec)
-    second = [again(first[1], 4, 5.0), again(first[2], 5, 5.5), failed.model_copy(update={"seed": 3, "assistant": 0})]
+    second = [again(first[1], 4, 5.0), again(first[2], 5, 5.5), changed_record(failed, seed=3, assistant=0)]
     return load_frame(make_run(tmp_path, [*first, *second]))
 
 

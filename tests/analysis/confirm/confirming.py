@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nas_distill.records import Arm, Confirmation, Fold, StudentMetrics, TrialRecord, TrialStatus
+from tests.records.factory import changed_record
 from tests.report.factory import make_curve, make_record, make_teacher
 
 TEACHER_TOP1 = 0.98
@@ -50,7 +51,7 @@ def make_confirmed(
         at = worth.gap_points if validation_gap is None else validation_gap
         curve = make_curve(at, make_teacher(), epochs=record.epochs)
         changes["curve"] = (*curve[:-1], curve[-1].model_copy(update={"gap_points": at}))
-    return record.model_copy(update=changes)
+    return changed_record(record, **changes)
 
 
 def _worth(metrics: StudentMetrics, hits: Sequence[int], images: Sequence[int]) -> StudentMetrics:

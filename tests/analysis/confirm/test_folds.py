@@ -9,17 +9,18 @@ from scipy import stats
 from nas_distill.analysis.confirm.folds import fold_scores
 from nas_distill.analysis.stats import estimate
 from nas_distill.records import Fold, TrialRecord, TrialStatus
+from tests.records.factory import changed_record
 from tests.report.factory import make_record
 
 
 def in_fold(number: int, part: int, of: int, gap_points: float, **changes: object) -> TrialRecord:
     record = make_record(number, gap_points=gap_points, num_params=5000)
-    return record.model_copy(update={"fold": Fold(number=part, of=of), **changes})
+    return changed_record(record, fold=Fold(number=part, of=of), **changes)
 
 
 def failed_in_fold(number: int, part: int, of: int) -> TrialRecord:
     record = make_record(number, gap_points=0.0, num_params=5000, status=TrialStatus.FAILED)
-    return record.model_copy(update={"fold": Fold(number=part, of=of)})
+    return changed_record(record, fold=Fold(number=part, of=of))
 
 
 @given(st.lists(st.floats(-100.0, 100.0), min_size=2, max_size=12))

@@ -13,6 +13,7 @@ from nas_distill.analysis.confirm.students import confirmed_students, mean_bias
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Fold, TrialRecord
 from tests.analysis.confirm.confirming import make_arms, make_confirmed
+from tests.records.factory import changed_record
 from tests.report.factory import make_record
 
 OBJECTIVES = check_objectives(["gap_points", "num_params"])
@@ -100,7 +101,7 @@ def test_early_stopping_keeps_the_best_epoch() -> None:
     curve = (*record.curve[:-2], record.curve[-2].model_copy(update={"gap_points": 1.0}), record.curve[-1])
     patient = record.recipe.model_copy(update={"early_stopping_patience": 5})
     found = [
-        confirmed_students([record.model_copy(update={"curve": curve, "recipe": recipe})], searched(t4=0.0))[0].bias
+        confirmed_students([changed_record(record, curve=curve, recipe=recipe)], searched(t4=0.0))[0].bias
         for recipe in (record.recipe, patient)
     ]
     assert [bias.selection.mean for bias in found if bias.selection is not None] == pytest.approx([2.0, 1.0])

@@ -14,6 +14,7 @@ from nas_distill.analysis.permutation_test import PATTERNS, least_repetitions, s
 from nas_distill.errors import ConfigError
 from nas_distill.records import Arm, Fold, TrialRecord
 from tests.analysis.confirm.confirming import CLASSES, IMAGES, make_arms, make_confirmed
+from tests.records.factory import changed_record
 
 
 def rows_of(generator: np.random.Generator, repetitions: int, accuracy: float = 0.9) -> list[list[int]]:
@@ -41,12 +42,11 @@ def test_a_class_that_the_teacher_hurts_is_called_and_no_other() -> None:
 def test_turned_around_the_class_is_helped() -> None:
     records = arms_with_a_hurt_class(6)
     turned = [
-        record.model_copy(
-            update={
-                "confirmation": record.confirmation.model_copy(
-                    update={"arm": "control" if record.confirmation.arm == "distilled" else "distilled"}
-                )
-            }
+        changed_record(
+            record,
+            confirmation=record.confirmation.model_copy(
+                update={"arm": "control" if record.confirmation.arm == "distilled" else "distilled"}
+            ),
         )
         for record in records
         if record.confirmation is not None
@@ -218,7 +218,7 @@ def test_release_gains_what_was_given_back_and_the_fresh_estimate_says_so_withou
             hits = [round((0.98 - (gap or 0.0) / 100) * IMAGES) for gap in record.metrics.class_gap_points]
             hits[3] += 10
             one = make_confirmed(7, "released", record.confirmation.repetition, hits)
-            released.append(one.model_copy(update={"released_classes": (3,) if released else (3, 5)}))
+            released.append(changed_record(one, released_classes=(3,) if released else (3, 5)))
     effects = undistillable_classes(records)
     found = release_gain([*records, *released], effects)
     assert found is not None

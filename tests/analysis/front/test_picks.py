@@ -10,6 +10,7 @@ from nas_distill.analysis.trials.filters import parse_filter
 from nas_distill.analysis.trials.study_reader import load_frame, read_study
 from nas_distill.config import SearchConfig
 from nas_distill.records import TrialStatus
+from tests.records.factory import changed_record
 from tests.report.factory import make_record, make_run
 
 # Gap in points and parameters; the fourth is beaten by the third.
@@ -77,7 +78,7 @@ def test_a_gap_that_was_written_with_noise_is_within_a_tolerance_of_its_value(tm
     assert record.metrics is not None
     noisy = record.metrics.model_copy(update={"gap_points": 100.0 * (0.98 - 0.97)})
     assert noisy.gap_points > 1.0
-    study = read_study(make_run(tmp_path, [record.model_copy(update={"metrics": noisy})]))
+    study = read_study(make_run(tmp_path, [changed_record(record, metrics=noisy)]))
     front = pareto_front(study.trials, study.objectives, study.teacher)
     assert pick_students(front, gap_tolerance_points=1.0)[0].number == 0
     assert parse_filter("gap_points <= 1").mask(study.trials).tolist() == [True]

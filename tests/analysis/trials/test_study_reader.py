@@ -8,10 +8,10 @@ import pytest
 
 from nas_distill.analysis.trials.study_reader import COLUMNS, load_frame, read_study
 from nas_distill.config import ResourcesConfig, SearchConfig
-from nas_distill.errors import RunError, StudyError
+from nas_distill.errors import NasDistillError, RunError, StudyError
 from nas_distill.records import TrialStatus
 from nas_distill.run_directory.layout import RunDirectory
-from tests.report.factory import make_record, make_run, make_spec, make_teacher
+from tests.report.factory import make_record, make_run, make_spec
 
 
 def test_a_row_holds_what_the_record_says(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_what_is_not_known_is_missing(tmp_path: Path) -> None:
     assert frame["status"].tolist() == ["complete", "stopped", "failed", "failed"]
     assert frame["gap_points"].isna().tolist() == [False, True, True, True]
     assert frame["wall_time_s"].isna().tolist() == [False, False, False, True]
-    assert frame["num_params"].tolist() == [1000, 1000, 1000, make_teacher().cost.num_params]
+    assert frame["num_params"].tolist() == [1000] * 4
     assert frame["error"].isna().tolist() == [True, True, False, False]
     assert frame["spec_id"].iloc[3] == make_spec(1).spec_id
 
@@ -115,17 +115,22 @@ def test_passwords_stay_out_of_errors(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("record", "message"),
+    ("result", "kind", "code"),
     [
-        ('{"status": ', "damaged JSON"),
-        ("[1]", "list where an object"),
-        ('{"schema_version": 9}', "schema_version 9"),
+        ('{"status": ', StudyError, "study.damaged_trial"),
+        ("[1]", StudyError, "study.damaged_trial"),
+        ('{"schema_version": 2, "outcome": {"status": "complete"}}', StudyError, "study.damaged_trial"),
+        ('{"schema_version": 9}', RunError, "run.other_version"),
     ],
 )
-def test_a_damaged_record_is_named_by_its_trial(tmp_path: Path, record: str, message: str) -> None:
+def test_an_error_for_a_damaged_result_names_the_trial(
+    tmp_path: Path, result: str, kind: type[NasDistillError], code: str
+) -> None:
     run = make_run(tmp_path)
     url, name = run.own_storage, "nas_distill"
     study = optuna.load_study(study_name=name, storage=url)
-    study.add_trial(optuna.trial.create_trial(values=[1.0, 2.0], user_attrs={"record": record}))
-    with pytest.raises(StudyError, match=f"trial 0: .*{message}"):
+    study.add_trial(optuna.trial.create_trial(values=[1.0, 2.0], user_attrs={"result": result}))
+    with pytest.raises(kind) as caught:
         load_frame(run)
+    assert caught.value.code == code
+    assert str(caught.value.field).endswith("study.db: trial 0")

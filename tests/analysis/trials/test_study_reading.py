@@ -10,7 +10,7 @@ import optuna
 import pandas as pd
 import pytest
 
-from nas_distill.analysis.trials.columns import curve_of, json_object, read_record, row_of
+from nas_distill.analysis.trials.columns import curve_of, json_object, read_trial, row_of
 from nas_distill.analysis.trials.study_reader import CURVE_VALUES, load_frame, read_study
 from nas_distill.config import ResourcesConfig, SearchConfig
 from nas_distill.config.loading import dump_config
@@ -42,10 +42,10 @@ def test_it_reads_what_get_trials_reads(tmp_path: Path) -> None:
     assert len(ended) == 8
     rows, curves = [], []
     for one in ended:
-        record = read_record(one.user_attrs, "here")
+        stored = read_trial(one.user_attrs, "here")
         completed = pd.Timestamp(one.datetime_complete.astimezone()) if one.datetime_complete else None
-        rows.append({"number": one.number, **row_of(one.user_attrs, record, "here"), "completed_at": completed})
-        curves.append(curve_of(one.number, record))
+        rows.append({"number": one.number, **row_of(stored, "here"), "completed_at": completed})
+        curves.append(curve_of(one.number, stored))
     expected = pd.DataFrame(rows).astype(snapshot.trials.dtypes.to_dict())
     pd.testing.assert_frame_equal(snapshot.trials, expected, check_exact=True)
     assert snapshot.trials["completed_at"].notna().all()

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from nas_distill.records import Arm, Confirmation, Fold, TrialRecord
-from nas_distill.run_directory.files import write_record
 from nas_distill.run_directory.layout import RunDirectory
+from tests.records.factory import changed_record
 from tests.report.factory import CLASS_NAMES, make_teacher
 
 HURT = 3
@@ -53,23 +53,22 @@ def confirm(
                 seen = [repetition < unseen_after or label != unseen for label in range(len(gaps))]
                 metrics = records[number].metrics
                 assert metrics is not None
-                record = records[number].model_copy(
-                    update={
-                        "number": number,
-                        "confirmation": Confirmation(arm=arm, repetition=repetition),
-                        "fold": Fold(number=repetition, of=repetitions) if folds else None,
-                        "metrics": metrics.model_copy(
-                            update={
-                                "top1": top1,
-                                "gap_points": float(gaps.mean()),
-                                "class_gap_points": tuple(
-                                    float(gap) if one else None for gap, one in zip(gaps, seen, strict=True)
-                                ),
-                                "class_counts": tuple(IMAGES * one for one in seen),
-                                "ece": 0.02,
-                            }
-                        ),
-                    }
+                record = changed_record(
+                    records[number],
+                    number=number,
+                    confirmation=Confirmation(arm=arm, repetition=repetition),
+                    fold=Fold(number=repetition, of=repetitions) if folds else None,
+                    metrics=metrics.model_copy(
+                        update={
+                            "top1": top1,
+                            "gap_points": float(gaps.mean()),
+                            "class_gap_points": tuple(
+                                float(gap) if one else None for gap, one in zip(gaps, seen, strict=True)
+                            ),
+                            "class_counts": tuple(IMAGES * one for one in seen),
+                            "ece": 0.02,
+                        }
+                    ),
                 )
                 assert record.confirmation is not None
-                write_record(run.confirmation(number, record.confirmation, record.fold).result, record)
+                run.confirmation(number, record.confirmation, record.fold).write_record(record)

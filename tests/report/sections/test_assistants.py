@@ -16,6 +16,7 @@ from nas_distill.report.sections.assistants import chain_section
 from nas_distill.report.sections.facts import run_facts
 from nas_distill.run_directory.files import write_record
 from nas_distill.run_directory.layout import RunDirectory
+from tests.records.factory import changed_record
 from tests.report.factory import make_record, make_run, make_teacher
 
 SIZES = (2_000, 10_000, 150_000)
@@ -42,7 +43,7 @@ def _again(first: TrialRecord, number: int, gap: float | None) -> TrialRecord:
     record = make_record(
         number, gap_points=gap or 0.0, num_params=first.cost.num_params, spec=first.spec, status=status
     )
-    return record.model_copy(update={"seed": first.seed, "assistant": 2})
+    return changed_record(record, seed=first.seed, assistant=2)
 
 
 def test_without_assistants_nothing_is_said(tmp_path: Path) -> None:

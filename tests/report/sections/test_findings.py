@@ -12,8 +12,8 @@ from nas_distill.records import Confirmation, TrialStatus
 from nas_distill.report import load_content, write_report
 from nas_distill.report.markdown import render_markdown
 from nas_distill.report.sections.findings import confirmed, finding_sections, verdicts
-from nas_distill.run_directory.files import write_record
 from nas_distill.run_directory.layout import RunDirectory
+from tests.records.factory import changed_record
 from tests.report.factory import CLASS_NAMES, make_record, make_records, make_run
 from tests.report.sections.confirming import HURT, confirm
 
@@ -153,7 +153,7 @@ def test_failed_trainings_are_failures_of_the_table(run: RunDirectory) -> None:
     confirm(run, RECORDS, [4])
     where = Confirmation(arm="control", repetition=5)
     failed = make_record(4, gap_points=1.0, num_params=9_000, status=TrialStatus.FAILED)
-    write_record(run.confirmation(4, where, None).result, failed.model_copy(update={"confirmation": where}))
+    run.confirmation(4, where, None).write_record(changed_record(failed, confirmation=where))
     students, _ = confirmed(load_content(run))
     assert students.failures == (f"trial 4, alone, repetition 6 failed: {failed.error}",)
     assert not any("failed" in note for note in students.notes)

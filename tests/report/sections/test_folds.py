@@ -11,8 +11,8 @@ from nas_distill.config import PicksConfig, SearchConfig
 from nas_distill.records import Fold, TrialRecord, TrialStatus
 from nas_distill.report import ReportContent, build_report, load_content
 from nas_distill.report.sections.folds import exposure, fold_section
-from nas_distill.run_directory.files import write_record
 from nas_distill.run_directory.layout import RunDirectory
+from tests.records.factory import changed_record
 from tests.report.factory import make_record, make_records, make_run
 
 FOLDS = 3
@@ -33,8 +33,8 @@ def make_scored(path: Path, *, failed: int | None = None, missing: bool = False)
 def put(run: RunDirectory, number: int, part: int, *, failed: bool) -> TrialRecord:
     status = TrialStatus.FAILED if failed else TrialStatus.COMPLETE
     record = make_record(number, gap_points=1.0 + part, num_params=5000, status=status)
-    record = record.model_copy(update={"fold": Fold(number=part, of=FOLDS)})
-    write_record(run.fold(number, Fold(number=part, of=FOLDS)).result, record)
+    record = changed_record(record, fold=Fold(number=part, of=FOLDS))
+    run.fold(number, Fold(number=part, of=FOLDS)).write_record(record)
     return record
 
 

@@ -7,6 +7,7 @@ from nas_distill.config import SearchConfig, SpaceConfig
 from nas_distill.records import TrialRecord
 from nas_distill.report import build_report, load_content
 from nas_distill.report.sections.recipes import recipe_section
+from tests.records.factory import changed_record
 from tests.report.factory import make_record, make_records, make_run
 
 SEARCHED = SearchConfig(space=SpaceConfig(recipe="search"))
@@ -14,9 +15,7 @@ SEARCHED = SearchConfig(space=SpaceConfig(recipe="search"))
 
 def by(losses: Mapping[str, Mapping[str, float]], gap_points: float, num_params: int) -> TrialRecord:
     record = make_record(0, gap_points=gap_points, num_params=num_params)
-    return record.model_copy(
-        update={"recipe": record.recipe.model_copy(update={"losses": losses, "label_weight": 1.0})}
-    )
+    return changed_record(record, recipe=record.recipe.model_copy(update={"losses": losses, "label_weight": 1.0}))
 
 
 def many() -> list[TrialRecord]:

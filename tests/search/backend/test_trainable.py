@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from nas_distill.records import Recipe
+from nas_distill.records import ExecutionInfo, Recipe
 from nas_distill.run_directory.layout import RunDirectory
-from nas_distill.run_directory.results import ExecutionInfo
 from nas_distill.search.backend import protocol
 from nas_distill.search.backend.protocol import EPOCH, EXECUTION_INFO, NUMBER, TASK, report_interval
 from nas_distill.search.backend.trainable import DistillTrainable

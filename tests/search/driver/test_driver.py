@@ -44,7 +44,7 @@ def test_a_crash_between_result_and_acknowledgement_loses_nothing(
     numbers = work(again, tmp_path, context)
     assert first.number not in numbers
     assert len(numbers) == 2
-    assert RunDirectory(tmp_path).trial(first.number).read_result() == record
+    assert RunDirectory(tmp_path).trial(first.number).read_record() == record
 
 
 def test_trials_in_flight_are_handed_out_first_and_go_on(
@@ -58,9 +58,9 @@ def test_trials_in_flight_are_handed_out_first_and_go_on(
     assert heard.texts("resume") == [f"going on with trials in flight: {flying.number}"]
     numbers = work(again, tmp_path, context)
     assert numbers[0] == flying.number
-    record = RunDirectory(tmp_path).trial(flying.number).read_result()
+    record = RunDirectory(tmp_path).trial(flying.number).read_record()
     assert record is not None
-    assert record.resumptions == 1
+    assert record.execution.resumptions == 1
     assert trained(tmp_path) == sorted(numbers)
     assert not [row for row in rows(tmp_path) if row.state is TrialState.RUNNING]
 

@@ -26,7 +26,7 @@ def test_a_dead_worker_fails_its_trial_and_keeps_its_curve(
     Trial(task, context, folder).advance()
     driver.epoch_done(task.number, 1)
     driver.trial_ended(task.number, "worker: ActorDiedError: killed")
-    record = folder.read_result()
+    record = folder.read_record()
     assert record is not None
     assert record.status is TrialStatus.FAILED
     assert record.error == "worker: ActorDiedError: killed"
@@ -48,9 +48,9 @@ def test_a_trial_whose_worker_died_is_handed_out_again_and_goes_on(
     driver.trial_ended(task.number, "the worker died")
     assert heard.texts("retry") == [f"trial {task.number} goes on in another worker: the worker died"]
     assert work(driver, tmp_path, context) == [task.number]
-    record = RunDirectory(tmp_path).trial(task.number).read_result()
+    record = RunDirectory(tmp_path).trial(task.number).read_record()
     assert record is not None
-    assert (record.status, record.resumptions) == (TrialStatus.COMPLETE, 1)
+    assert (record.status, record.execution.resumptions) == (TrialStatus.COMPLETE, 1)
 
 
 def test_a_trial_is_handed_out_again_only_so_often(tmp_path: Path, small_run: SmallRun, context: TrialContext) -> None:
@@ -130,7 +130,7 @@ def test_one_worker_that_dies_at_the_start_fails_its_trial_once_others_train(
     run_trial(second, context, RunDirectory(tmp_path).trial(second.number))
     driver.epoch_done(second.number, 1)
     driver.trial_ended(second.number, None)
-    record = RunDirectory(tmp_path).trial(first.number).read_result()
+    record = RunDirectory(tmp_path).trial(first.number).read_record()
     assert record is not None
     assert record.error == "worker: segmentation fault"
     assert driver.unfinished == 0

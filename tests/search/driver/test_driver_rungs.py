@@ -7,9 +7,8 @@ from pathlib import Path
 from optuna.trial import TrialState
 
 from nas_distill.errors import RunError
-from nas_distill.records import TrialRecord, TrialStatus
+from nas_distill.records import ExecutionInfo, TrialResult, TrialStatus, TrialTask
 from nas_distill.run_directory.layout import RunDirectory
-from nas_distill.run_directory.results import ExecutionInfo
 from nas_distill.search.driver.driver import SearchDriver
 from nas_distill.search.early_stopping.asha import Asha
 from nas_distill.search.early_stopping.curves import coordinates_at
@@ -50,14 +49,14 @@ def test_a_trial_that_is_stopped_at_a_rung_has_ended(
     assert not driver.goes_on(number, 1, execution_info)
 
     folder = RunDirectory(tmp_path).trial(number)
-    record = folder.read_result()
+    record = folder.read_record()
     assert record is not None
-    assert (record.status, record.epochs, record.device) == (TrialStatus.STOPPED, 1, "cpu")
+    assert (record.status, record.epochs, record.execution.device) == (TrialStatus.STOPPED, 1, "cpu")
     assert record.curve == folder.read_curve()
     assert not folder.checkpoint.exists()
     (row,) = rows(tmp_path)
     assert (row.state, row.values) == (TrialState.FAIL, None)
-    assert TrialRecord.model_validate_json(row.user_attrs["record"]) == record
+    assert TrialResult.model_validate_json(row.user_attrs["result"]) == record.result()
     assert heard.texts("trial")[0].startswith(f"trial {number} stopped after epoch 1 at gap_points")
 
     # What Tune tells afterwards finds it ended.
@@ -75,7 +74,7 @@ def test_a_trial_that_goes_on_is_trained_to_its_end(tmp_path: Path, small_run: S
     number, execution_info = to_rung(driver, tmp_path, context)
     assert driver.goes_on(number, 1, execution_info)
     driver.epoch_done(number, 1)
-    assert RunDirectory(tmp_path).trial(number).read_result() is None
+    assert RunDirectory(tmp_path).trial(number).read_record() is None
     driver.trial_ended(number, "the worker died")
     assert [row.state for row in rows(tmp_path)] == [TrialState.FAIL]
 
@@ -104,8 +103,9 @@ def test_rungs_are_rebuilt_from_records_and_from_curves_of_trials_in_flight(
     open_driver(tmp_path, small_run, total=4, asha=after)
     assert after.entries(1) == before.entries(1)
     (row,) = [row for row in rows(tmp_path) if row.number == 0]
-    record = TrialRecord.model_validate_json(row.user_attrs["record"])
-    assert before.entries(1)[0] == coordinates_at(record.curve[0], record.cost, OBJECTIVES)
+    task = TrialTask.model_validate_json(row.user_attrs["task"])
+    result = TrialResult.model_validate_json(row.user_attrs["result"])
+    assert before.entries(1)[0] == coordinates_at(result.outcome.curve[0], task.cost, OBJECTIVES)
 
 
 def test_a_trial_that_was_cut_off_before_the_decision_is_decided_on_when_it_is_handed_out(

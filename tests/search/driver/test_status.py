@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas_distill.records import Cost, EpochMetrics, Recipe, StudentMetrics, StudentSpec, TrialRecord, TrialStatus
+from nas_distill.records import (
+    Cost,
+    EpochMetrics,
+    Recipe,
+    StudentMetrics,
+    StudentSpec,
+    TrialOutcome,
+    TrialRecord,
+    TrialStatus,
+    TrialTask,
+)
 from nas_distill.search.driver.status import Tally, end_text
 
 
@@ -35,12 +45,24 @@ def ended(
             train_top1=1.0, train_agreement=1.0, train_divergence_nats=0.0, generalisation_gap_points=10.0,
             capacity_ratio=0.1, class_gap_points=(2.5,), class_counts=(10,),
         )  # fmt: skip
-    record = TrialRecord(
+    task = TrialTask(
         number=number, seed=0, spec=StudentSpec(architecture="resnet18"), recipe=Recipe(epochs=10),
-        cost=Cost(num_params=num_params, macs=1, size_bytes=1), epochs=epochs, curve=(), metrics=metrics,
-        status=status, error="NaN" if status is TrialStatus.FAILED else None, wall_time_s=1.0, device="cpu",
+        cost=Cost(num_params=num_params, macs=1, size_bytes=1),
     )  # fmt: skip
-    return Ended(record, epochs_here)
+    outcome = TrialOutcome(
+        status=status,
+        curve=tuple(make_point(epoch) for epoch in range(1, epochs + 1)),
+        metrics=metrics,
+        error="NaN" if status is TrialStatus.FAILED else None,
+    )
+    return Ended(TrialRecord(task=task, outcome=outcome), epochs_here)
+
+
+def make_point(epoch: int) -> EpochMetrics:
+    return EpochMetrics(
+        epoch=epoch, train_loss=1.0, loss_parts={}, learning_rate=0.1, top1=0.9, nll_nats=0.3, gap_points=2.25,
+        agreement=0.9, divergence_nats=0.1, wall_time_s=1.5,
+    )  # fmt: skip
 
 
 def tally(trials: Iterable[Ended], quality: str = "gap_points") -> Tally:
@@ -164,13 +186,9 @@ def test_nothing_left_takes_no_time() -> None:
 def test_what_is_said_of_a_trial_that_was_not_trained_to_its_end(
     status: TrialStatus, error: str | None, expected: str
 ) -> None:
-    point = EpochMetrics(
-        epoch=1, train_loss=1.0, loss_parts={}, learning_rate=0.1, top1=0.9, nll_nats=0.3, gap_points=2.25,
-        agreement=0.9, divergence_nats=0.1, wall_time_s=1.5,
-    )  # fmt: skip
-    record = TrialRecord(
+    task = TrialTask(
         number=4, seed=0, spec=StudentSpec(architecture="resnet18"), recipe=Recipe(),
-        cost=Cost(num_params=9000, macs=1, size_bytes=4), status=status, epochs=1, curve=(point,), metrics=None,
-        error=error, wall_time_s=1.5, device="cpu",
+        cost=Cost(num_params=9000, macs=1, size_bytes=4),
     )  # fmt: skip
+    record = TrialRecord(task=task, outcome=TrialOutcome(status=status, curve=(make_point(1),), error=error))
     assert end_text(record, quality="gap_points") == f"trial 4 {expected}"

@@ -13,11 +13,10 @@ from nas_distill.analysis.assistants.choice import AssistantPlan, AssistantRound
 from nas_distill.config import AssistantsConfig, SearchConfig, SpaceConfig, TeacherConfig
 from nas_distill.errors import ConfigError, RunError
 from nas_distill.objectives import check_objectives
-from nas_distill.records import Recipe, TrialRecord, TrialStatus
+from nas_distill.records import Recipe, TrialOutcome, TrialRecord, TrialStatus
 from nas_distill.records.task import TrialTask
-from nas_distill.run_directory.files import write_record
 from nas_distill.run_directory.layout import RunDirectory
-from nas_distill.run_directory.results import end_trial, trial_record
+from nas_distill.run_directory.results import end_trial
 from nas_distill.search.driver.driver import SearchDriver
 from nas_distill.search.retrain.assistant_plan import (
     Repetitions,
@@ -29,6 +28,7 @@ from nas_distill.search.retrain.assistant_plan import (
 from nas_distill.search.setup.validate import check_assistants
 from nas_distill.search.study.ledger import StudyLedger
 from tests.helpers import Heard
+from tests.records.factory import changed_record
 from tests.report.factory import make_record, make_run, make_spec
 
 OBJECTIVES = check_objectives(("gap_points", "num_params"))
@@ -44,21 +44,14 @@ def open_ledger(run: RunDirectory) -> StudyLedger:
     return StudyLedger(run.own_storage, "nas_distill", OBJECTIVES, 0)
 
 
-def as_assigned(record: TrialRecord) -> TrialTask:
-    return TrialTask(
-        number=record.number, seed=record.seed, spec=record.spec, recipe=record.recipe, cost=record.cost,
-        assistant=record.assistant,
-    )  # fmt: skip
-
-
 def finish(ledger: StudyLedger, run: RunDirectory, records: Sequence[TrialRecord]) -> None:
     """Has the study hear of trials as a search tells them."""
     for record in records:
         trial = ledger.ask()
         trial.suggest_int("width", 1, 64)
         assert trial.number == record.number
-        ledger.assign(trial, as_assigned(record), {"num_params": -1.0})
-        write_record(run.trial(record.number).result, record)
+        ledger.assign(trial, record.task, {"num_params": -1.0})
+        run.trial(record.number).write_record(record)
         ledger.tell(record)
 
 
@@ -78,8 +71,7 @@ def distilled(driver: SearchDriver, run: RunDirectory, gaps: Sequence[float]) ->
         task = driver.next_task()
         assert task is not None
         record = make_record(task.number, gap_points=gap, num_params=task.cost.num_params, spec=task.spec)
-        record = record.model_copy(update={"seed": task.seed, "assistant": task.assistant})
-        write_record(run.trial(task.number).result, record)
+        run.trial(task.number).write_record(changed_record(record, seed=task.seed, assistant=task.assistant))
         driver.trial_ended(task.number, None)
         done.append(task)
     return done
@@ -191,7 +183,8 @@ def test_a_result_that_the_study_had_not_heard_of_is_booked(tmp_path: Path) -> N
     distilled(driver, run, (25.0, 11.0))
     last = driver.next_task()
     assert last is not None
-    end_trial(run.trial(last.number), trial_record(last, status=TrialStatus.FAILED, curve=(), error="NaN"))
+    outcome = TrialOutcome(status=TrialStatus.FAILED, error="NaN")
+    end_trial(run.trial(last.number), TrialRecord(task=last, outcome=outcome))
     again = open_driver(run, ledger)
     assert (again.remaining, again.unfinished) == (0, 0)
     assert not lessons_are_left(run, configured(), ledger)
@@ -258,10 +251,10 @@ def test_a_student_through_the_teachers_classifier_neither_teaches_nor_learns(tm
     ledger = open_ledger(run)
     through, control = Recipe(losses={"simkd": {}}), Recipe(losses={}, label_weight=1.0)
     records = [
-        make_record(0, gap_points=30.0, num_params=2_000).model_copy(update={"recipe": control}),
+        changed_record(make_record(0, gap_points=30.0, num_params=2_000), recipe=control),
         make_record(1, gap_points=20.0, num_params=4_000),
-        make_record(2, gap_points=4.0, num_params=100_000).model_copy(update={"recipe": through}),
-        make_record(3, gap_points=2.0, num_params=400_000).model_copy(update={"recipe": control}),
+        changed_record(make_record(2, gap_points=4.0, num_params=100_000), recipe=through),
+        changed_record(make_record(3, gap_points=2.0, num_params=400_000), recipe=control),
     ]
     finish(ledger, run, records)
     (round_,) = extended(AssistantPlan(), run, configured(), ledger).rounds

@@ -112,7 +112,7 @@ def test_the_large_student_teaches_the_small_one(distilled: Taught) -> None:
     assert (round_.assistant, round_.students) == (1, (0,))
     told = distilled.heard.texts("assistants")
     assert told == [f"trial 1 now teaches what the teacher taught in trial 0. {round_.reason}"]
-    first, second = run.trial(0).read_result(), run.trial(2).read_result()
+    first, second = run.trial(0).read_record(), run.trial(2).read_record()
     assert first is not None
     assert second is not None
     assert second.assistant == 1
@@ -189,7 +189,7 @@ def test_assistants_are_added_to_a_finished_run(
     outcome = resume_search(run.path, Heard())
     assert (outcome.interrupted, outcome.new_trials) == (False, 1)
     assert read_run_config(run).assistants.count == 1
-    first, again = distilled.run.trial(2).read_result(), run.trial(2).read_result()
+    first, again = distilled.run.trial(2).read_record(), run.trial(2).read_record()
     assert first is not None
     assert again is not None
     assert again.metrics == first.metrics
@@ -244,7 +244,7 @@ def test_a_student_of_a_run_teaches_the_next_run(
     heard = Heard()
     run = start_search(config, tmp_path / "second", heard).run
     assert read_run_config(run).teacher.model == f"{RUN}{distilled.run.path}/1"
-    teacher, student = run.read_teacher(), distilled.run.trial(1).read_result()
+    teacher, student = run.read_teacher(), distilled.run.trial(1).read_record()
     assert student is not None
     assert student.metrics is not None
     assert teacher.top1 == pytest.approx(student.metrics.top1)
@@ -307,7 +307,7 @@ def test_what_is_cut_off_while_an_assistant_teaches_goes_on(
     after = results(run)
     assert {name: after[name] for name in before} == before
     assert run.assistants.read_bytes() == plan
-    record = run.trial(2).read_result()
+    record = run.trial(2).read_record()
     assert record is not None
-    assert (record.assistant, record.resumptions, len(record.curve)) == (1, 1, 40)
+    assert (record.assistant, record.execution.resumptions, len(record.curve)) == (1, 1, 40)
     assert "Teacher assistants" in log.read_text()

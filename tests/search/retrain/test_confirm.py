@@ -75,7 +75,7 @@ def test_picks_are_trained_with_and_without_the_teacher_and_scored_on_test(run: 
     assert [(one.confirmation.repetition, one.confirmation.arm) for one in records if one.confirmation] == [
         (0, "control"), (0, "distilled"), (1, "control"), (1, "distilled"),
     ]  # fmt: skip
-    searched_as = run.trial(records[0].number).read_result()
+    searched_as = run.trial(records[0].number).read_record()
     assert searched_as is not None
     for record in records:
         assert record.status is TrialStatus.COMPLETE

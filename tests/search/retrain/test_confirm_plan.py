@@ -24,17 +24,14 @@ from nas_distill.search.retrain.confirm_plan import (
     unreleased,
 )
 from nas_distill.search.retrain.fold_plan import plan_folds
+from tests.records.factory import changed_record
 from tests.report.factory import make_records, make_run
 
 CONFIG = SearchConfig()
 
 
 def assigned(records: list[TrialRecord]) -> list[TrialTask]:
-    names = ("seed", "spec", "recipe", "cost")
-    return [
-        TrialTask(number=number, **{name: getattr(record, name) for name in names})
-        for number, record in enumerate(records)
-    ]
+    return [record.task.model_copy(update={"number": number}) for number, record in enumerate(records)]
 
 
 def plan(run: RunDirectory, records: list[TrialRecord], request: Request) -> tuple[TrialTask, ...]:
@@ -99,7 +96,7 @@ def test_release_is_a_third_arm_where_it_says_something_new(tmp_path: Path) -> N
     run = make_run(tmp_path / "run", records)
 
     def arms(recipe: Recipe) -> tuple[set[str], tuple[str, ...]]:
-        own = [record.model_copy(update={"recipe": recipe}) for record in records]
+        own = [changed_record(record, recipe=recipe) for record in records]
         planned = plan(run, own, Request(picks=("best_quality",), release=True))
         return {one.confirmation.arm for one in planned if one.confirmation}, unreleased(planned)
 
@@ -158,7 +155,7 @@ def test_impossible_numbers_are_told(values: dict[str, int], flag: str) -> None:
 
 
 def test_folds_of_a_mixing_recipe_are_refused(tmp_path: Path) -> None:
-    records = [record.model_copy(update={"recipe": Recipe(mix="cutmix")}) for record in make_records(3)]
+    records = [changed_record(record, recipe=Recipe(mix="cutmix")) for record in make_records(3)]
     run = make_run(tmp_path / "run", records)
     with pytest.raises(ConfigError, match=r"--folds: the recipe of trial \d uses cutmix.*--seeds"):
         plan(run, records, Request(folds=2))

@@ -122,7 +122,7 @@ def test_one_cut_off_goes_on_from_its_checkpoint(worker_config: WorkerConfig) ->
     records = score_folds(
         planned, worker_config=worker_config, resources=ONE_WORKER, space_name="tiny", progress=Heard()
     )
-    assert [record.resumptions for record in records] == [0, 1]
+    assert [record.execution.resumptions for record in records] == [0, 1]
     assert [len(record.curve) for record in records] == [3, 3]
 
 
@@ -151,7 +151,7 @@ def test_a_killed_workers_fold_goes_on_in_another(worker_config: WorkerConfig) -
     killer.join(timeout=10)
     assert len(killed) == 2
     assert [record.status for record in records] == [TrialStatus.COMPLETE] * 2
-    assert [record.resumptions for record in records] == [1, 1]
+    assert [record.execution.resumptions for record in records] == [1, 1]
     assert [point.epoch for point in records[0].curve] == list(range(1, EPOCHS + 1))
 
 

@@ -101,5 +101,5 @@ def test_interrupted_folds_go_on_with_resume(
     assert searches[1].wait(timeout=240) == 0, log.read_text()
     records = load_content(run).folds
     assert [record.status for record in records] == [TrialStatus.COMPLETE] * 2
-    assert {f"2-{one.fold.number}" for one in records if one.fold is not None and one.resumptions == 1} == cut
+    assert {f"2-{one.fold.number}" for one in records if one.fold is not None and one.execution.resumptions == 1} == cut
     assert "Cross-validation, 2 folds" in log.read_text()

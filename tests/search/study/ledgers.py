@@ -10,6 +10,7 @@ from nas_distill.objectives import check_objectives
 from nas_distill.records import TrialRecord, TrialStatus
 from nas_distill.search.study.ledger import StudyLedger
 from tests.helpers import make_task
+from tests.records.factory import changed_record
 from tests.search import records
 
 
@@ -30,8 +31,7 @@ def complete(number: int, gap: float = 1.5) -> TrialRecord:
 
 
 def failed(number: int) -> TrialRecord:
-    changes = {"status": TrialStatus.FAILED, "metrics": None, "error": "NaN"}
-    return complete(number).model_copy(update=changes)
+    return changed_record(complete(number), status=TrialStatus.FAILED, metrics=None, error="NaN")
 
 
 def ask_and_assign(ledger: StudyLedger) -> int:

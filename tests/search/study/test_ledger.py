@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from nas_distill.config import SamplerConfig
 from nas_distill.errors import RunError, StudyError
 from nas_distill.objectives import check_objectives
-from nas_distill.records import TeacherRecord, TrialRecord
+from nas_distill.records import TeacherRecord, TrialResult
 from nas_distill.search.study.ledger import StudyLedger
 from tests.helpers import SmallRun, make_task
 from tests.search.study.ledgers import ask_and_assign, complete, failed, open_ledger, stored, url
@@ -25,7 +25,7 @@ def test_a_complete_trial_is_told_with_its_values_and_its_whole_record(tmp_path:
     (trial,) = stored(tmp_path)
     assert trial.state is TrialState.COMPLETE
     assert trial.values == [1.5, float(record.cost.num_params)]
-    assert TrialRecord.model_validate_json(trial.user_attrs["record"]) == record
+    assert TrialResult.model_validate_json(trial.user_attrs["result"]) == record.result()
     assert ledger.ended() == [record]
 
 
@@ -42,7 +42,7 @@ def test_a_trial_cut_off_while_it_was_told_counts_once(tmp_path: Path) -> None:
     number = ask_and_assign(ledger)
     on_disk = optuna.load_study(study_name="nas_distill", storage=url(tmp_path))
     trial = optuna.trial.Trial(on_disk, stored(tmp_path)[0]._trial_id)
-    trial.set_user_attr("record", complete(number).model_dump_json())  # and killed before the state was written
+    trial.set_user_attr("result", complete(number).result().model_dump_json())  # killed before the state was written
     ledger = open_ledger(tmp_path)
     assert ledger.ended() == []
     assert [task.number for task in ledger.unfinished()] == [number]

@@ -13,6 +13,7 @@ from nas_distill.objectives import check_objectives
 from nas_distill.records import EpochMetrics, TrialRecord, TrialStatus
 from nas_distill.search.study.ledger import StudyLedger
 from nas_distill.search.study.reported_values import reported_values
+from tests.records.factory import changed_record
 from tests.report.factory import make_record, make_run
 
 OBJECTIVES = check_objectives(("gap_points", "num_params", "agreement"))
@@ -28,7 +29,7 @@ def stopped(number: int = 0, gaps: tuple[float, ...] = GAPS, *, num_params: int 
         for epoch, gap in enumerate(gaps, 1)
     )  # fmt: skip
     record = make_record(number, gap_points=99.0, num_params=num_params, status=TrialStatus.STOPPED)
-    return record.model_copy(update={"curve": curve, "epochs": len(curve)})
+    return changed_record(record, curve=curve)
 
 
 def test_a_stopped_trial_has_failed_by_default() -> None:
@@ -73,7 +74,9 @@ def test_a_stopped_trial_never_stands_on_the_reported_front(
     )
     trial = ledger.ask()
     # It would dominate the complete one, were it not stopped.
-    ledger.tell(stopped(trial.number, gaps=(4.0, 2.0), num_params=100))
+    record = stopped(trial.number, gaps=(4.0, 2.0), num_params=100)
+    ledger.assign(trial, record.task, {})
+    ledger.tell(record)
     kept = optuna.load_study(study_name="nas_distill", storage=run.own_storage)
     assert kept.trials[trial.number].state is TrialState.FAIL
     assert trial.number not in {best.number for best in kept.best_trials}
@@ -94,7 +97,9 @@ def test_what_the_sampler_hears_of_a_stopped_trial_it_hears_again_when_the_study
         run.own_storage, "nas_distill", objectives, 0, SamplerConfig(stopped_trial_value=stopped_trial_value)
     )
     trial = ledger.ask()
-    ledger.tell(stopped(trial.number, gaps=(4.0, 2.0), num_params=100))
+    record = stopped(trial.number, gaps=(4.0, 2.0), num_params=100)
+    ledger.assign(trial, record.task, {})
+    ledger.tell(record)
     heard = ledger._study.trials[trial.number]
     ledger.close()
     again = StudyLedger(run.own_storage, "nas_distill", objectives, 0, SamplerConfig())._study.trials[trial.number]

@@ -1,0 +1,50 @@
+"""How a network is run in training, and how a trial was run by its worker."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from nas_distill.records.base import Record
+
+Precision = Literal["float32", "bfloat16"]
+MemoryFormat = Literal["contiguous", "channels_last"]
+Attention = Literal["fused", "plain"]
+
+
+class ExecutionSettings(Record):
+    """How a network is run in training; these settings may differ between devices for the same recipe.
+
+    Attributes:
+        precision: Precision of activations in training. Weights, losses, weight gradients and all measurements are
+            float32.
+        memory_format: Memory format of weights and activations; "channels_last" stores the channels of a pixel
+            together.
+        attention: "fused" for torch's fused attention kernel, "plain" for matrix products and softmax. Only matters
+            for architectures for which timm implements both.
+        micro_batch_size: Images per forward pass when the recipe's batch does not fit in memory; gradients are summed
+            over the passes of a batch. None when the batch fits.
+    """
+
+    precision: Precision = "float32"
+    memory_format: MemoryFormat = "contiguous"
+    attention: Attention = "fused"
+    micro_batch_size: PositiveInt | None = None
+
+
+class ExecutionInfo(Record):
+    """Where and how a trial ran. Only its worker knows this.
+
+    Attributes:
+        resumptions: Number of times the trial resumed from a checkpoint.
+        device: Device that trained the student, such as "cpu" or the name of the accelerator; "unknown" when the
+            worker died.
+        settings: How the student was run on that device.
+        released_classes: Classes for which the teacher's loss terms were dropped (`Adaptation.release`).
+    """
+
+    resumptions: NonNegativeInt = 0
+    device: str = "unknown"
+    settings: ExecutionSettings = Field(default_factory=ExecutionSettings)
+    released_classes: tuple[NonNegativeInt, ...] = ()
