@@ -62,7 +62,7 @@ def test_a_failed_student_is_told_why(run: RunDirectory) -> None:
 
 
 def test_a_lost_student_is_told_so(run: RunDirectory) -> None:
-    assert story(run, 23)["Failed"][0].startswith("ended without a record")
+    assert story(run, 23)["Failed"][0].startswith("ended without a result")
 
 
 def test_a_refused_candidate_is_told_why(run: RunDirectory) -> None:
