@@ -16,14 +16,14 @@ from benchmarks.step_cost.peer_loops import augmentation, timm_loop, torchdistil
 from nas_distill.config import ExecutionConfig
 from nas_distill.data.views.plan import ViewPlan
 from nas_distill.knowledge.targets import OnlineTargets, Targets
-from nas_distill.records import Execution, Recipe, StudentSpec
+from nas_distill.records import ExecutionSettings, Recipe, StudentSpec
 from nas_distill.train.execution import apply_execution, autocast, torch_memory_format
 from nas_distill.train.loop import Trainer
 from nas_distill.train.metrics import MetricSums
 from nas_distill.train.optimisation import make_optimizer
 
 SEED = 0
-PLAIN = Execution()
+PLAIN = ExecutionSettings()
 TEACHERS = {"small teacher": SMALL_TEACHER, "large teacher": LARGE_TEACHER}
 
 Epoch = Callable[[], float]
@@ -41,7 +41,7 @@ class Contender:
     """
 
     epoch: Epoch
-    execution: Execution
+    execution: ExecutionSettings
     role: str
     teacher: str = ""
 
@@ -56,7 +56,7 @@ class Bench:
     plan: ViewPlan
     device: torch.device
 
-    def floor(self, execution: Execution) -> Epoch:
+    def floor(self, execution: ExecutionSettings) -> Epoch:
         """Returns the bare student's epoch."""
         train, preprocess = self.material.train, self.material.preprocess
         layout = torch_memory_format(execution)

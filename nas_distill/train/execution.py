@@ -19,7 +19,7 @@ from torch.nn.functional import cosine_similarity, cross_entropy
 
 from nas_distill.config import ExecutionConfig
 from nas_distill.models.memory import is_context_lost
-from nas_distill.records import Attention, Execution, MemoryFormat, Precision
+from nas_distill.records import Attention, ExecutionSettings, MemoryFormat, Precision
 
 ChoiceT = TypeVar("ChoiceT", bound=str)
 
@@ -60,7 +60,7 @@ class ProbeResult:
         gradient_cosine: Of its gradient with that of the first option.
     """
 
-    execution: Execution
+    execution: ExecutionSettings
     step_s: float
     answer_error: float
     gradient_cosine: float
@@ -71,7 +71,7 @@ class ProbeResult:
         return self.answer_error <= ANSWER_TOLERANCE and self.gradient_cosine >= GRADIENT_TOLERANCE
 
 
-def candidate_executions(config: ExecutionConfig, network: nn.Module) -> list[Execution]:
+def candidate_executions(config: ExecutionConfig, network: nn.Module) -> list[ExecutionSettings]:
     """Return what `config` leaves open, makes a difference to `network` and is safe for it, plainest first."""
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     formats = _open(config.memory_format, tuple(_BYTE_FORMATS), matters=len(convolutions) > 1)
@@ -79,14 +79,14 @@ def candidate_executions(config: ExecutionConfig, network: nn.Module) -> list[Ex
         formats = ("contiguous",)
     attentions = _open(config.attention, _ATTENTIONS, matters=any(True for _ in _attentions(network)))
     return [
-        Execution(precision=precision, memory_format=memory_format, attention=attention)
+        ExecutionSettings(precision=precision, memory_format=memory_format, attention=attention)
         for precision in _open(config.precision, _PRECISIONS)
         for memory_format in formats
         for attention in attentions
     ]
 
 
-def apply_execution(network: nn.Module, execution: Execution) -> nn.Module:
+def apply_execution(network: nn.Module, execution: ExecutionSettings) -> nn.Module:
     """Bring `network` into the memory format and to the attention of `execution`; returns it."""
     for module in _attentions(network):
         module.fused_attn = execution.attention == "fused"  # type: ignore[assignment]
@@ -95,7 +95,7 @@ def apply_execution(network: nn.Module, execution: Execution) -> nn.Module:
 
 def choose_execution(
     network: nn.Module, batch: Callable[[], tuple[Tensor, Tensor]], config: ExecutionConfig, *, steps: int
-) -> Execution:
+) -> ExecutionSettings:
     """Return how to run `network` here; network, random state and gradients stay as they are.
 
     Args:
@@ -115,14 +115,14 @@ def choose_execution(
     return chosen
 
 
-def fastest(probed: Sequence[ProbeResult]) -> Execution:
+def fastest(probed: Sequence[ProbeResult]) -> ExecutionSettings:
     """Return the fastest correct option that clearly beats the first, or the first."""
     plain = probed[0]
     best = min((found for found in probed if found.correct), key=lambda found: found.step_s, default=plain)
     return best.execution if best.step_s <= _CLEAR_WIN * plain.step_s else plain.execution
 
 
-def probe(network: nn.Module, images: Tensor, labels: Tensor, among: Sequence[Execution]) -> list[ProbeResult]:
+def probe(network: nn.Module, images: Tensor, labels: Tensor, among: Sequence[ExecutionSettings]) -> list[ProbeResult]:
     """Time forward and backward passes of every option that works here, in turns, on copies of `network`.
 
     Args:
@@ -146,12 +146,12 @@ def probe(network: nn.Module, images: Tensor, labels: Tensor, among: Sequence[Ex
     ]
 
 
-def autocast(execution: Execution, device: torch.device) -> torch.autocast:
+def autocast(execution: ExecutionSettings, device: torch.device) -> torch.autocast:
     """Return the context in which the network's forward pass runs in training."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=execution.precision == "bfloat16")
 
 
-def torch_memory_format(execution: Execution) -> torch.memory_format:
+def torch_memory_format(execution: ExecutionSettings) -> torch.memory_format:
     """Return torch's name of the memory format."""
     return _BYTE_FORMATS[execution.memory_format]
 
@@ -185,7 +185,7 @@ def _attentions(network: nn.Module) -> Iterator[nn.Module]:
 class _ProbeRun:
     """One option at work on its own copy of the network."""
 
-    def __init__(self, network: nn.Module, images: Tensor, labels: Tensor, execution: Execution) -> None:
+    def __init__(self, network: nn.Module, images: Tensor, labels: Tensor, execution: ExecutionSettings) -> None:
         self.execution = execution
         self._network = apply_execution(copy.deepcopy(network), execution)
         self._images = images.contiguous(memory_format=torch_memory_format(execution))

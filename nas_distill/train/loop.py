@@ -24,7 +24,7 @@ from nas_distill.errors import TrialError, one_line
 from nas_distill.knowledge.targets import Targets
 from nas_distill.losses.registry import TOTAL
 from nas_distill.models.memory import is_context_lost
-from nas_distill.records import EpochMetrics, Execution, Recipe
+from nas_distill.records import EpochMetrics, ExecutionSettings, Recipe
 from nas_distill.train.distillation_state import DistillationState
 from nas_distill.train.evaluation import Reference, evaluate, measure
 from nas_distill.train.evaluator import logits_function, outputs_function
@@ -133,9 +133,9 @@ class Trainer:
             self.measure()
 
     @property
-    def execution(self) -> Execution:
+    def execution(self) -> ExecutionSettings:
         """How the network was run so far; the plainest way before the first epoch."""
-        return Execution() if self._stepper is None else self._stepper.execution
+        return ExecutionSettings() if self._stepper is None else self._stepper.execution
 
     @property
     def released_classes(self) -> tuple[int, ...]:
@@ -233,7 +233,7 @@ class Trainer:
         self._best_weights = state["best_weights"]
         self._stepper = None
         if state["execution"] is not None and state["device"] == self._device.type:
-            self._stepper = self._make_stepper(Execution(**state["execution"]))
+            self._stepper = self._make_stepper(ExecutionSettings(**state["execution"]))
 
     def _evaluated(self) -> nn.Module:
         return self._network if self._average is None else self._average.module
@@ -264,7 +264,7 @@ class Trainer:
                 sums[name] = sums[name] + value if name in sums else value
         return {name: (total / steps).item() for name, total in sums.items()}
 
-    def _choose_execution(self, indices: Tensor) -> Execution:
+    def _choose_execution(self, indices: Tensor) -> ExecutionSettings:
         def batch() -> tuple[Tensor, Tensor]:
             some = indices[: math.ceil(len(indices) / 2)]  # half a batch tells as much, and costs half as much
             (images,) = self._data.train.batches(some, len(some), device=self._device)
@@ -272,7 +272,7 @@ class Trainer:
 
         return choose_execution(self._network, batch, self._wanted, steps=self._steps * self._recipe.epochs)
 
-    def _make_stepper(self, execution: Execution) -> Stepper:
+    def _make_stepper(self, execution: ExecutionSettings) -> Stepper:
         self._evaluated().to(memory_format=torch_memory_format(execution))
         apply_execution(self._network, execution)
         align_state(self._optimizer)

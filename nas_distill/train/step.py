@@ -22,7 +22,7 @@ from nas_distill.losses.registry import DistillationLoss
 from nas_distill.models.features import network_outputs
 from nas_distill.models.memory import is_out_of_memory
 from nas_distill.models.preprocess import Preprocess
-from nas_distill.records import Execution, Recipe
+from nas_distill.records import ExecutionSettings, Recipe
 from nas_distill.train.execution import autocast, torch_memory_format
 from nas_distill.train.optimisation import Average
 
@@ -59,7 +59,7 @@ class Stepper:
         preprocess: Preprocess,
         targets: Targets | None,
         recipe: Recipe,
-        execution: Execution,
+        execution: ExecutionSettings,
         device: torch.device,
     ) -> None:
         self._network = network

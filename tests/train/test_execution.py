@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nas_distill.config import ExecutionConfig
 from nas_distill.models.student import build_student
-from nas_distill.records import Execution, StudentSpec
+from nas_distill.records import ExecutionSettings, StudentSpec
 from nas_distill.train.execution import (
     ProbeResult,
     apply_execution,
@@ -21,11 +21,11 @@ from nas_distill.train.execution import (
 )
 from tests.helpers import TINY_SPEC
 
-PLAIN = Execution()
-BFLOAT16 = Execution(precision="bfloat16")
-CHANNELS_LAST = Execution(memory_format="channels_last")
-PLAIN_ATTENTION = Execution(attention="plain")
-LAST_AND_PLAIN = Execution(memory_format="channels_last", attention="plain")
+PLAIN = ExecutionSettings()
+BFLOAT16 = ExecutionSettings(precision="bfloat16")
+CHANNELS_LAST = ExecutionSettings(memory_format="channels_last")
+PLAIN_ATTENTION = ExecutionSettings(attention="plain")
+LAST_AND_PLAIN = ExecutionSettings(memory_format="channels_last", attention="plain")
 SAFE_SPEC = StudentSpec(architecture="small_resnet", arguments={"widths": (16, 20), "depths": (1, 1)})
 """Its strided 1x1 convolution has as many channels as oneDNN's blocks hold."""
 VIT = StudentSpec(
@@ -34,7 +34,7 @@ VIT = StudentSpec(
 )
 
 
-def probed(execution: Execution, step_s: float, *, error: float = 0.0, cosine: float = 1.0) -> ProbeResult:
+def probed(execution: ExecutionSettings, step_s: float, *, error: float = 0.0, cosine: float = 1.0) -> ProbeResult:
     return ProbeResult(execution=execution, step_s=step_s, answer_error=error, gradient_cosine=cosine)
 
 
@@ -51,25 +51,27 @@ def make_network(spec: StudentSpec = SAFE_SPEC, *, dropout: float = 0.0) -> nn.M
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
-        ({}, [PLAIN, CHANNELS_LAST, BFLOAT16, Execution(precision="bfloat16", memory_format="channels_last")]),
+        ({}, [PLAIN, CHANNELS_LAST, BFLOAT16, ExecutionSettings(precision="bfloat16", memory_format="channels_last")]),
         ({"precision": "float32"}, [PLAIN, CHANNELS_LAST]),
         ({"precision": "bfloat16", "memory_format": "contiguous"}, [BFLOAT16]),
     ],
 )
-def test_options_are_what_the_configuration_leaves_open(config: dict[str, str], expected: list[Execution]) -> None:
+def test_options_are_what_the_configuration_leaves_open(
+    config: dict[str, str], expected: list[ExecutionSettings]
+) -> None:
     assert candidate_executions(ExecutionConfig.model_validate(config), make_network()) == expected
 
 
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
-        ({}, [PLAIN, PLAIN_ATTENTION, BFLOAT16, Execution(precision="bfloat16", attention="plain")]),
+        ({}, [PLAIN, PLAIN_ATTENTION, BFLOAT16, ExecutionSettings(precision="bfloat16", attention="plain")]),
         ({"precision": "float32", "memory_format": "channels_last"}, [CHANNELS_LAST, LAST_AND_PLAIN]),
         ({"attention": "plain", "precision": "float32"}, [PLAIN_ATTENTION]),
     ],
 )
 def test_a_transformer_has_attention_to_choose_and_no_memory_format(
-    config: dict[str, str], expected: list[Execution]
+    config: dict[str, str], expected: list[ExecutionSettings]
 ) -> None:
     assert candidate_executions(ExecutionConfig.model_validate(config), make_network(VIT)) == expected
 
