@@ -1,4 +1,4 @@
-"""Networks: small-image entrypoints for timm, students from specs, the teacher, and what they cost.
+"""Networks: timm entrypoints for small images, students, teachers, and their costs.
 
 Importing this package registers the project's entrypoints with timm.
 """

@@ -1,4 +1,4 @@
-"""What a network costs, known on the meta device before any training."""
+"""The cost of a network, measured on the meta device before any training."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def measure_cost(
     """Return the cost of a candidate without allocating its weights.
 
     Args:
-        spec: The candidate.
-        num_classes: Outputs.
-        channels: Input channels.
+        spec: Specification of the candidate.
+        num_classes: Number of classes.
+        channels: Number of input channels.
         image_size: Input height and width, pixels.
         teacher_head: The teacher's classifier, for a student that uses it (SimKD); its cost and the projector's count.
-        request: Signals that losses will compare, which the candidate must have.
+        request: Outputs that losses compare; the candidate must provide them.
 
     Raises:
-        SpaceError: The candidate cannot be built, cannot take such images, or lacks a signal.
+        SpaceError: The candidate cannot be built, cannot process such images, or lacks a requested output.
     """
     model = build_student(
         spec,
@@ -51,19 +51,19 @@ def measure_cost(
 def measure_module_cost(model: nn.Module, *, channels: int, image_size: int) -> Cost:
     """Return the cost of a built network.
 
-    MACs are half of what `torch.utils.flop_counter` counts (matrix products, convolutions and attention; element-wise
-    work is not counted), for one image.
+    MACs are for one image and are half of the operations that `torch.utils.flop_counter` counts: matrix products,
+    convolutions and attention, but no element-wise operations.
 
     Args:
-        model: On any device; it is left in eval mode as it was or put back into training mode.
-        channels: Input channels.
+        model: Network on any device. Its training mode is restored afterwards.
+        channels: Number of input channels.
         image_size: Input height and width, pixels.
     """
     tensors = [*model.parameters(), *model.buffers()]
     device = tensors[0].device
     training = model.training
     model.eval()
-    # Fused attention on a CPU counts as nothing in some versions of torch; its products are the same written out.
+    # Some versions of torch count 0 for fused attention on a CPU. The MATH backend has the same matrix products.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, channels, image_size, image_size, device=device))
     model.train(training)

@@ -1,7 +1,7 @@
-"""What a network says on the way to its logits: the embedding, and feature maps after some of its stages.
+"""Intermediate outputs of a network: the embedding, and feature maps after some of its stages.
 
-timm's interface is spoken throughout: `forward_features` or `forward_intermediates` for the body, `forward_head` for
-the rest, once each.
+Everything goes through timm's interface: `forward_features` or `forward_intermediates` for the body, then
+`forward_head`, each called once.
 
 Shapes: B images; C channels of H x W positions; D features.
 """
@@ -23,51 +23,51 @@ from nas_distill.models.memory import is_out_of_memory
 OutputKind = Literal["embedding", "feature map"]
 
 LOGITS_ONLY = OutputRequest()
-"""Nothing else."""
+"""A request for the logits and nothing else."""
 
 _TOLERANCE = 1e-3
-"""Largest difference, relative to the largest logit, between a forward pass in two halves and one in whole."""
+"""Largest accepted difference, relative to the largest logit, between body + head and the whole forward pass."""
 
 _NOISE = 1e-5
-"""Largest difference where all logits are close to 0, as those of fresh networks can be."""
+"""Largest accepted absolute difference: the logits of untrained networks can all be close to 0."""
 
 _ROUNDING = 1e-9
-"""Depths are decimal: 0.28 of 25 stages are 7, and 7.000000000000001 in binary."""
+"""Tolerance for decimal depths: 0.28 of 25 stages is stage 7, but 7.000000000000001 in floating point."""
 
 
 class MissingOutputError(Exception):
-    """A network has no such signal; who asks turns it into an error of its own, with a way out.
+    """A network does not provide a requested output. Callers turn this into a user error that suggests a fix.
 
     Attributes:
-        kind: What it lacks.
-        reason: Completes "it gives none: ", one line.
+        kind: The missing output.
+        reason: Why it is missing, as one line that follows "it provides no ...: ".
     """
 
     def __init__(self, kind: OutputKind, reason: str) -> None:
-        super().__init__(f"it gives no {kind}: {reason}")
+        super().__init__(f"it provides no {kind}: {reason}")
         self.kind: OutputKind = kind
         self.reason = reason
 
 
 def network_outputs(network: nn.Module, inputs: Tensor, request: OutputRequest) -> ModelOutputs:
-    """Return a classifier's logits and what else is request, of one forward pass, with gradients.
+    """Return the logits and the requested outputs of one forward pass, with gradients.
 
-    The embedding is what the classifier is given (timm's `pre_logits`), dropout included, so that classifier and
-    embedding give these very logits. Networks with several classifiers, or whose classifier pools by itself, are asked
-    for it in a second pass of their head, whose dropout is another draw.
+    The embedding is the input of the classification layer (timm's `pre_logits`), after dropout, so that this layer
+    maps the embedding to exactly these logits. For networks with several classifiers, or with a classifier that pools,
+    the embedding comes from a second pass of the head, with another random draw of its dropout.
 
-    Depth 1 is the map that the classifier pools: of networks with tokens, the last tokens of the image without those
-    of the class; where even those are gone (class attention), the map after the last stage. Depth d of S stages below
-    that is the map after stage ceil(d S), as `forward_intermediates` counts them; in many networks the stem is the
-    first. It is taken without the network's last norm.
+    Depth 1 is the map that the classifier pools. For transformers it consists of the last image tokens, without class
+    tokens. Where no image tokens are left (class attention), it is the map after the last stage. Depth d < 1 of S
+    stages is the map after stage ceil(d S), as `forward_intermediates` counts stages; in many networks the stem is the
+    first. The network's last norm is not applied to it.
 
     Args:
-        network: A timm classifier.
-        inputs: float [B, channels, H, W].
-        request: Which signals.
+        network: timm classifier.
+        inputs: Network inputs, float [B, channels, H, W].
+        request: Outputs that are needed besides the logits.
 
     Raises:
-        MissingOutputError: The network does not speak timm's interface, or has no such map.
+        MissingOutputError: The network does not implement timm's interface, or has no such map.
     """
     if not request.more_than_logits:
         return ModelOutputs(network(inputs))
@@ -80,17 +80,17 @@ def network_outputs(network: nn.Module, inputs: Tensor, request: OutputRequest) 
 
 
 def features_and_maps(network: nn.Module, inputs: Tensor, depths: Sequence[float]) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Return what `forward_head` takes, and the feature maps [B, C, H, W] at `depths`, of one pass.
+    """Return the input of `forward_head`, and the feature maps [B, C, H, W] at `depths`, of one pass.
 
-    A network made of others can have a method of this name, which then answers.
+    A network composed of others can define a method of this name, which is called instead.
 
     Args:
-        network: A timm classifier.
-        inputs: float [B, channels, H, W].
-        depths: See `network_signals`.
+        network: timm classifier.
+        inputs: Network inputs, float [B, channels, H, W].
+        depths: Depths of the feature maps, see `network_outputs`.
 
     Raises:
-        MissingOutputError: See there.
+        MissingOutputError: See `network_outputs`.
     """
     own = getattr(network, "features_and_maps", None)
     if own is not None:
@@ -101,7 +101,7 @@ def features_and_maps(network: nn.Module, inputs: Tensor, depths: Sequence[float
     walk = getattr(network, "forward_intermediates", None)
     if not callable(walk):
         return _pooled_map_alone(network, inputs, depths)
-    # Where timm does not describe the stages, all are taken and counted.
+    # Without timm's description of the stages, all maps are taken and counted.
     stages = len(getattr(network, "feature_info", None) or ())
     taken = sorted({_stage(depth, stages) for depth in depths}) if stages else None
     features, found = walk(inputs, indices=taken, output_fmt="NCHW")
@@ -115,34 +115,34 @@ def features_and_maps(network: nn.Module, inputs: Tensor, depths: Sequence[float
 
 
 def output_shapes(network: nn.Module, inputs: Tensor, request: OutputRequest) -> OutputShapes:
-    """Return the shapes of a network's signals for one image; training mode, statistics and chance stay as they are.
+    """Return the shapes of a network's outputs for one image. The network and the random state do not change.
 
     Args:
-        network: A timm classifier, on any device, "meta" included.
-        inputs: float [B, channels, H, W] on its device.
-        request: Which signals.
+        network: timm classifier on any device, also "meta".
+        inputs: Network inputs, float [B, channels, H, W], on its device.
+        request: Outputs that are needed besides the logits.
 
     Raises:
-        MissingOutputError: The network has no such signals, or asking for them fails.
+        MissingOutputError: The network has no such outputs, or computing them fails.
     """
     with eval_without_side_effects(network, inputs.device):
-        return _shapes(_tried_outputs(network, inputs, request), len(inputs))
+        return _shapes(_checked_outputs(network, inputs, request), len(inputs))
 
 
 def check_outputs(network: nn.Module, inputs: Tensor, request: OutputRequest) -> OutputShapes:
-    """Return `signal_shapes` after checking that the signals lead to the logits of the network's own forward pass.
+    """Return `output_shapes` after checking that the logits equal those of the network's own forward pass.
 
-    On the meta device, where there are no numbers, the logits' shape is compared.
+    On the meta device, which has no values, only the shapes of the logits are compared.
 
     Raises:
-        MissingOutputError: They do not, the network has no such signals, or asking for them fails.
+        MissingOutputError: The logits differ, the network has no such outputs, or computing them fails.
     """
     with eval_without_side_effects(network, inputs.device):
         expected: Tensor = network(inputs)
-        outputs = _tried_outputs(network, inputs, request)
+        outputs = _checked_outputs(network, inputs, request)
     if not logits_agree(outputs.logits, expected):
         kind: OutputKind = "feature map" if request.depths else "embedding"
-        raise MissingOutputError(kind, f"the logits that follow from its {kind} are not those of its forward pass")
+        raise MissingOutputError(kind, f"the logits computed from its {kind} differ from those of its forward pass")
     return _shapes(outputs, len(inputs))
 
 
@@ -152,7 +152,8 @@ def _pooled_map_alone(network: nn.Module, inputs: Tensor, depths: Sequence[float
     features = _method(network, "forward_features", "feature map")(inputs)
     feature_map = _as_map(network, features)
     if feature_map is None:
-        raise MissingOutputError("feature map", "it has no forward_intermediates, and forward_features ends in no map")
+        reason = "it has no forward_intermediates, and forward_features does not return a map"
+        raise MissingOutputError("feature map", reason)
     return features, (feature_map,) * len(depths)
 
 
@@ -161,13 +162,13 @@ def _stage(depth: float, stages: int) -> int:
 
 
 def _pooled_map(network: nn.Module, features: Any, last: Tensor) -> Tensor:
-    """Return the map that the classifier pools, [B, C, H, W], or where it pools none, the last stage's."""
+    """Return the map that the classifier pools, [B, C, H, W], or the map of the last stage if it pools none."""
     feature_map = _as_map(network, features)
     if feature_map is not None:
         return feature_map
     height, width = last.shape[2:]
     if isinstance(features, Tensor) and features.ndim == 3 and features.shape[1] >= height * width:
-        # Tokens of the class and registers come first.
+        # Class and register tokens come first.
         tokens = features[:, features.shape[1] - height * width :]
         return tokens.transpose(1, 2).reshape(len(tokens), -1, height, width)
     return last
@@ -180,18 +181,18 @@ def _as_map(network: nn.Module, features: Any) -> Tensor | None:
 
 
 def _logits_and_embedding(network: nn.Module, head: Any, features: Any) -> tuple[Tensor, Tensor]:
-    given: list[Tensor] = []
+    seen: list[Tensor] = []
     classifier = getattr(network, "get_classifier", lambda: None)()
     if not isinstance(classifier, nn.Module):
         return head(features), head(features, pre_logits=True)
-    # One pass: asked for pre_logits again, heads would draw dropout anew and update their norms twice.
-    handle = classifier.register_forward_pre_hook(lambda _, arguments: given.append(arguments[0]))
+    # A second pass with pre_logits would draw dropout again and update the norms of the head twice.
+    handle = classifier.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
     try:
         logits: Tensor = head(features)
     finally:
         handle.remove()
-    if len(given) == 1 and given[0].shape[2:].numel() == 1:
-        return logits, given[0].flatten(1)
+    if len(seen) == 1 and seen[0].shape[2:].numel() == 1:
+        return logits, seen[0].flatten(1)
     return logits, head(features, pre_logits=True)
 
 
@@ -202,7 +203,7 @@ def _method(network: nn.Module, name: str, kind: OutputKind) -> Any:
     return found
 
 
-def _tried_outputs(network: nn.Module, inputs: Tensor, request: OutputRequest) -> ModelOutputs:
+def _checked_outputs(network: nn.Module, inputs: Tensor, request: OutputRequest) -> ModelOutputs:
     try:
         return network_outputs(network, inputs, request)
     except MissingOutputError:
@@ -211,7 +212,7 @@ def _tried_outputs(network: nn.Module, inputs: Tensor, request: OutputRequest) -
         if is_out_of_memory(error):
             raise
         kind: OutputKind = "feature map" if request.depths else "embedding"
-        raise MissingOutputError(kind, f"asking for its {kind} fails ({first_line(error)})") from error
+        raise MissingOutputError(kind, f"computing its {kind} fails ({first_line(error)})") from error
 
 
 def _shapes(outputs: ModelOutputs, images: int) -> OutputShapes:
@@ -232,7 +233,7 @@ def _shapes(outputs: ModelOutputs, images: int) -> OutputShapes:
 
 
 def logits_agree(found: Tensor, expected: Tensor) -> bool:
-    """Return whether two ways to the logits [B, num_classes] agree but for rounding; on the meta device, in shape."""
+    """Return whether two logits [B, num_classes] agree up to rounding; on the meta device, whether their shapes do."""
     if found.shape != expected.shape:
         return False
     if expected.is_meta:
@@ -243,7 +244,7 @@ def logits_agree(found: Tensor, expected: Tensor) -> bool:
 
 @contextmanager
 def eval_without_side_effects(network: nn.Module, device: torch.device) -> Iterator[None]:
-    """Put the network into eval mode for a while, without autograd, and unreleased chance as it is."""
+    """Switch a network to eval mode without autograd for a while, and restore its mode and the random state."""
     training = [module for module in network.modules() if module.training]
     cuda = [device] if device.type == "cuda" else []
     try:

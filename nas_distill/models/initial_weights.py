@@ -1,4 +1,4 @@
-"""The weights with which a network begins to be trained: those of another one of its kind, for fine-tuning."""
+"""Initial weights for fine-tuning, taken from another network of the same architecture."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from torch import Tensor, nn
 from nas_distill.config import LOCAL_DIR
 from nas_distill.errors import TeacherError, first_line
 from nas_distill.models.student import with_image_size
-from nas_distill.models.weights import brings_its_own, check_name, load_checkpoint, load_local_dir
+from nas_distill.models.weights import check_name, load_checkpoint, load_local_dir, two_weight_sources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InitialWeights:
-    """An architecture, and the network of that kind whose weights are taken.
+    """An architecture, and the network whose weights a training starts from.
 
     Attributes:
-        architecture: timm name.
-        arguments: Of its constructor, without classes and channels.
-        network: With its own classes and channels; None where the weights are fresh.
-        folder: Where it lies, if on disk.
+        architecture: timm name of the architecture.
+        arguments: Constructor arguments, without the numbers of classes and channels.
+        network: Network with the weights, with its own classes and channels; None for random weights.
+        folder: Folder that holds the network; None if it is not on disk.
     """
 
     architecture: str
@@ -41,9 +41,13 @@ def check_initial_weights(
     is_folder = model.startswith(LOCAL_DIR)
     if pretrained and (is_folder or checkpoint is not None):
         other = f"'{model}'" if is_folder else f"teacher.checkpoint={checkpoint}"
-        raise TeacherError(f"--pretrained: {other} brings weights too; leave one of the two out")
+        raise TeacherError(
+            f"{other} also provides weights; leave out one of the two",
+            code="models.two_weight_sources",
+            field="--pretrained",
+        )
     if is_folder and (arguments or checkpoint is not None):
-        raise TeacherError(brings_its_own(model))
+        raise two_weight_sources(model)
     if not is_folder:
         check_name(model)
 
@@ -58,20 +62,20 @@ def load_initial_weights(
     pretrained: bool = False,
     trust_pickle: bool = False,
 ) -> InitialWeights:
-    """Return what a training begins with.
+    """Return the architecture and the weights that a training starts from.
 
     Args:
-        model: A timm name, whose weights are fresh unless a `checkpoint` or `pretrained` is given; or
-            `local-dir:PATH`, which brings its own.
+        model: timm name, with random weights unless `checkpoint` or `pretrained` is given; or `local-dir:PATH`, which
+            includes its weights.
         arguments: Constructor arguments, for a timm name.
-        num_classes: Of the data; for a checkpoint without a classifier.
-        image_size: Of the data, pixels; timm resizes the position embeddings of its own weights to it.
-        checkpoint: Weights, for a timm name.
-        pretrained: Take timm's weights for the name, as `timm.create_model(model, pretrained=True)` does.
-        trust_pickle: Open weights that are no safetensors file; they can run any code.
+        num_classes: Number of classes of the data, for a checkpoint without a classifier.
+        image_size: Image size of the data, pixels. timm resizes the position embeddings of its own weights to it.
+        checkpoint: Path of a file with weights, for a timm name.
+        pretrained: Whether to use timm's weights, as `timm.create_model(model, pretrained=True)` does.
+        trust_pickle: Whether to open weights that are not a safetensors file; they can run any code.
 
     Raises:
-        TeacherError: It cannot be found or read, or two sources of weights are given.
+        TeacherError: The model or the weights cannot be found or read, or two sources of weights are given.
     """
     check_initial_weights(model, arguments=arguments, checkpoint=checkpoint, pretrained=pretrained)
     if model.startswith(LOCAL_DIR):
@@ -88,13 +92,13 @@ def load_initial_weights(
 
 
 def copy_weights(network: nn.Module, source: nn.Module) -> None:
-    """Copy the weights of `source` into `network`, which is of the same kind.
+    """Copy the weights of `source` into `network`, which has the same architecture.
 
-    Its classifier stays fresh when the number of outputs differs, and its first convolution is adapted by timm to
-    another number of channels, as timm does with pretrained weights.
+    The classifier keeps its random weights if the numbers of classes differ. If the numbers of channels differ, timm
+    adapts the first convolution, as it does for pretrained weights.
 
     Raises:
-        TeacherError: Any other tensor has another shape, or only one of the two has it.
+        TeacherError: Another tensor has a different shape, or exists in only one of the two networks.
     """
     config: Mapping[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
     classifier, stem = _names(config.get("classifier")), _names(config.get("first_conv"))
@@ -103,13 +107,13 @@ def copy_weights(network: nn.Module, source: nn.Module) -> None:
         there, here = given.get(name), own.get(name)
         module = name.rpartition(".")[0]
         if there is None or here is None:
-            raise _misfit(name, there, here)
+            raise _mismatch(name, there, here)
         if there.shape == here.shape:
             here.copy_(there)
-        elif module in stem and _but_for_channels(there) == _but_for_channels(here):
+        elif module in stem and _without_input_channels(there) == _without_input_channels(here):
             here.copy_(_with_channels(there, here))
         elif module not in classifier:
-            raise _misfit(name, there, here)
+            raise _mismatch(name, there, here)
 
 
 def _pretrained(model: str, arguments: Mapping[str, Any]) -> nn.Module:
@@ -117,18 +121,20 @@ def _pretrained(model: str, arguments: Mapping[str, Any]) -> nn.Module:
         network: nn.Module = timm.create_model(model, pretrained=True, **arguments)
     except Exception as error:
         raise TeacherError(
-            f"--pretrained: timm's weights of {model} cannot be loaded: {first_line(error).rstrip('.')}; take another "
-            "of timm.list_models(pretrained=True), or give a downloaded file with --checkpoint"
+            f"timm's weights of {model} cannot be loaded: {first_line(error).rstrip('.')}; use another of "
+            "timm.list_models(pretrained=True), or pass a downloaded file with --checkpoint",
+            code="models.pretrained_unavailable",
+            field="--pretrained",
         ) from error
     return network
 
 
 def _names(value: Any) -> tuple[str, ...]:
-    """Return the names of modules in one field of timm's configuration."""
+    """Return the module names in one field of timm's configuration."""
     return () if value is None else (value,) if isinstance(value, str) else tuple(value)
 
 
-def _but_for_channels(weight: Tensor) -> tuple[int, ...]:
+def _without_input_channels(weight: Tensor) -> tuple[int, ...]:
     """Return the shape of a convolution's weight without its input channels."""
     return (*weight.shape[:1], *weight.shape[2:])
 
@@ -136,20 +142,24 @@ def _but_for_channels(weight: Tensor) -> tuple[int, ...]:
 def _with_channels(weight: Tensor, target: Tensor) -> Tensor:
     try:
         adapted: Tensor = adapt_input_conv(target.shape[1], weight)
-    except NotImplementedError:  # timm adapts the weights of three channels alone, and returns some others unchanged
+    except NotImplementedError:  # timm adapts only weights of three channels, and returns some others unchanged
         adapted = weight
     if adapted.shape != target.shape:
         raise TeacherError(
-            f"teacher.checkpoint: the weights take {weight.shape[1]} channels, the data have {target.shape[1]}, and "
-            f"timm cannot adapt them; set data.channels={weight.shape[1]}"
+            f"the weights are for {weight.shape[1]} channels, the data have {target.shape[1]}, and timm cannot adapt "
+            f"them; set data.channels={weight.shape[1]}",
+            code="models.channels_mismatch",
+            field="teacher.checkpoint",
         )
     return adapted
 
 
-def _misfit(name: str, there: Tensor | None, here: Tensor | None) -> TeacherError:
+def _mismatch(name: str, there: Tensor | None, here: Tensor | None) -> TeacherError:
     return TeacherError(
-        f"teacher.checkpoint: {name} is {_shape(there)} in the weights and {_shape(here)} in the network to be "
-        "trained; give the constructor arguments and the image size of the weights"
+        f"{name} is {_shape(there)} in the weights and {_shape(here)} in the network to train; set the constructor "
+        "arguments and the image size of the weights",
+        code="models.weights_mismatch",
+        field="teacher.checkpoint",
     )
 
 

@@ -1,4 +1,4 @@
-"""How long a network takes for one image on this machine's CPU."""
+"""Latency of a network for one image on the CPU of this machine."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ MIN_RUN_TIME_S = 0.2
 
 
 class Latency(Record):
-    """A network's time for one image, in eval mode, float32, on one thread of the CPU.
+    """Time of a network for one image in eval mode, in float32, on one CPU thread.
 
     Attributes:
         median_ms: Median over blocks of forward passes, milliseconds.
-        iqr_ms: Their interquartile range, milliseconds: how noisy the machine was.
+        iqr_ms: Interquartile range over the blocks, milliseconds. It shows how noisy the machine was.
     """
 
     median_ms: PositiveFloat
@@ -35,22 +35,22 @@ def measure_latency(
     teacher_head: TeacherHead | None = None,
     min_run_time_s: float = MIN_RUN_TIME_S,
 ) -> Latency:
-    """Return how long a candidate with fresh weights takes, by `torch.utils.benchmark` (warmed up, median of blocks).
+    """Return the latency of a candidate with random weights, measured by `torch.utils.benchmark` after a warm-up.
 
-    What else runs on the machine at the time makes it slower; the interquartile range tells by how much it varied.
+    Other processes on the machine slow it down; the interquartile range shows by how much the time varied.
 
     Args:
-        spec: The candidate.
-        num_classes: Outputs.
-        channels: Input channels.
+        spec: Specification of the candidate.
+        num_classes: Number of classes.
+        channels: Number of input channels.
         image_size: Input height and width, pixels.
-        teacher_head: The teacher's classifier, when the student answers through it.
-        min_run_time_s: Seconds to measure for, at least.
+        teacher_head: The teacher's classifier, for a student that uses it (SimKD).
+        min_run_time_s: Minimum duration of the measurement, seconds.
 
     Raises:
-        SpaceError: The candidate cannot be built, or cannot take such images.
+        SpaceError: The candidate cannot be built, or cannot process such images.
     """
-    with torch.random.fork_rng(devices=[]):  # the weights drawn here are nobody's
+    with torch.random.fork_rng(devices=[]):  # drawing these weights must not change the random state
         network = build_student(
             spec, num_classes=num_classes, channels=channels, image_size=image_size, teacher_head=teacher_head
         ).eval()

@@ -1,4 +1,4 @@
-"""Telling a lack of memory, or of a working device, from other errors, and going on with less."""
+"""Detect errors of exhausted memory and lost devices, and retry with smaller batches."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ _SIGNS = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_A
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that the device, or the host, has no memory left."""
+    """Return whether an error means that the device or the host has no memory left."""
     return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in _SIGNS)
 
 
 def is_context_lost(error: BaseException) -> bool:
-    """Return whether the process's GPU context is lost: nothing runs on the device any more."""
+    """Return whether an error means that the GPU context is lost, after which nothing runs on the device."""
     return "CUDA error" in str(error)
 
 
 def with_halved_batches(work: Callable[[int], _Found], size: int, device: torch.device) -> _Found:
-    """Return what `work` does in batches of `size`, or of half as many as often as memory does not suffice.
+    """Return `work(size)`; after each out-of-memory error, retry with half the size.
 
     Args:
-        work: Told the size of its batches; begun anew after a lack of memory.
-        size: Images per batch, at most.
-        device: Whose memory it is.
+        work: Function of the batch size. It is started again after an out-of-memory error.
+        size: Largest batch size, images.
+        device: Device whose memory is used.
 
     Raises:
-        RuntimeError: Memory does not suffice for a single image; and whatever else `work` raises.
+        RuntimeError: The memory is too small for a single image, or `work` raised another error.
     """
     while True:
         try:
@@ -39,7 +39,7 @@ def with_halved_batches(work: Callable[[int], _Found], size: int, device: torch.
         except RuntimeError as error:
             if size == 1 or not is_out_of_memory(error):
                 raise
-        # Outside the handler, which holds the failed pass's tensors.
+        # Outside the handler, because the error holds the tensors of the failed pass.
         size //= 2
         if device.type == "cuda":
             torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""From stored uint8 images to what a network takes."""
+"""Convert stored uint8 images to network inputs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch.nn.functional import interpolate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preprocess:
-    """Scaling, normalisation and, where sizes or channels differ, adaptation of images.
+    """Scaling and normalisation of images; also resizing and channel repetition where needed.
 
     Attributes:
-        mean: Per channel, on the 0 to 1 scale.
-        std: Per channel, on the 0 to 1 scale, above 0.
-        image_size: Height and width that the network takes, pixels; None unreleased the images' own.
+        mean: Mean of each channel, on the scale from 0 to 1.
+        std: Standard deviation of each channel, on the scale from 0 to 1, above 0.
+        image_size: Input height and width of the network, pixels; None for the size of the images.
     """
 
     mean: tuple[float, ...]
@@ -25,13 +25,13 @@ class Preprocess:
     image_size: int | None = None
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return float32 images for the network.
+        """Return the network inputs for a batch of images.
 
         Args:
-            images: uint8 [B, C, H, W]; with C = 1 and a network of 3 channels the grey value is repeated.
+            images: Images, uint8 [B, C, H, W]. For C = 1 and a network with 3 channels, the grey value is repeated.
 
         Returns:
-            float32 [B, len(mean), image_size, image_size], contiguous.
+            Network inputs, float32 [B, len(mean), image_size, image_size], contiguous.
         """
         scale, shift = _affine(self.mean, self.std, images.device)
         pixels = images.to(torch.float32, copy=True)
@@ -40,15 +40,15 @@ class Preprocess:
             pixels = interpolate(pixels, size=size, mode="bicubic", antialias=True, align_corners=False)
         if pixels.device.type != "cpu":
             return torch.addcmul(shift, pixels, scale)
-        # On a CPU two passes in place are four times as fast as one addcmul, whose broadcast is not vectorised.
+        # On a CPU, two in-place operations are four times as fast as addcmul, whose broadcast is not vectorised.
         pixels = pixels.mul_(scale) if pixels.shape[1] == len(self.mean) else pixels * scale
         return pixels.add_(shift)
 
 
 @lru_cache(maxsize=32)
 def _affine(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    # Cached because a device tensor made from Python numbers waits for the device, at every step. Outside
-    # inference mode because a tensor made in it could not be used in training later.
+    # Cached, because creating a device tensor from Python numbers would synchronise with the device at every step.
+    # Outside inference mode, because a tensor created in it cannot be used in training.
     with torch.inference_mode(mode=False):
         scale = torch.tensor([1.0 / (255.0 * s) for s in std], dtype=torch.float32)
         shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""The student of a run's trial as a teacher: `run:RUN/TRIAL`."""
+"""Use the student of a trial as a teacher: `run:RUN/TRIAL`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from nas_distill.records.base import Record, Share
 from nas_distill.run_directory.files import read_record
 from nas_distill.run_directory.layout import RunDirectory
 
-_THROUGH = ("backbone.", "projector.", "classifier.")
-"""How the tensors of a student are named that answers through its teacher's classifier (`uses_teacher_head`)."""
+_TEACHER_HEAD_NAMES = ("backbone.", "projector.", "classifier.")
+"""Prefixes of the tensor names of a `teacher_head.StudentWithTeacherHead`."""
 
 
 class _Images(Record):
-    """What a student must know of the images that it was trained on; the other fields of `data.json` are left alone."""
+    """The fields of `data.json` that are needed to use a student. The other fields are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -37,11 +37,11 @@ class _Images(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudentProvenance:
-    """Where a teacher comes from that was a student.
+    """The training data and the teachers of a student.
 
     Attributes:
-        trained_on_data_id: Digest of the data and splits that it was trained on.
-        lineage: See `TeacherRecord.lineage`.
+        trained_on_data_id: Digest of the data and splits that the student was trained on.
+        lineage: Its chain of teachers, see `TeacherRecord.lineage`.
     """
 
     trained_on_data_id: str
@@ -49,15 +49,15 @@ class StudentProvenance:
 
 
 def load_run_student(model: str, *, image_size: int | None = None) -> Teacher:
-    """Return the student of a run's trial, frozen.
+    """Return the student of a trial as a frozen teacher.
 
     Args:
-        model: `run:RUN/TRIAL`.
-        image_size: Input size; by default that of the images it was trained on.
+        model: Reference `run:RUN/TRIAL`.
+        image_size: Input size, pixels. Default: the size of the images that the student was trained on.
 
     Raises:
-        TeacherError: There is no such run or trial, it has not ended well, or its weights are missing, damaged or not
-            of this student.
+        TeacherError: The run or trial does not exist, the trial is not complete, or the weights are missing, damaged
+            or those of another network.
     """
     run, record = _trial(model)
     images = _images(model, run)
@@ -66,11 +66,17 @@ def load_run_student(model: str, *, image_size: int | None = None) -> Teacher:
         state = safetensors.torch.load_file(path)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise TeacherError(f"teacher.model: {path}: the student's weights cannot be read: {reason}") from None
-    if state and all(name.startswith(_THROUGH) for name in state):
         raise TeacherError(
-            f"teacher.model: the student of {model} answers through its own teacher's classifier (loss simkd), and "
-            "cannot teach without it; take a student that was distilled by another loss"
+            f"the student's weights in {path} cannot be read: {reason}; use another student",
+            code="models.weights_unreadable",
+            field="teacher.model",
+        ) from None
+    if state and all(name.startswith(_TEACHER_HEAD_NAMES) for name in state):
+        raise TeacherError(
+            f"the student of {model} uses the classifier of its own teacher (loss simkd) and cannot be a teacher "
+            "without it; use a student that was distilled with another loss",
+            code="models.uses_teacher_head",
+            field="teacher.model",
         )
     size = image_size or images.image_size
     try:
@@ -79,11 +85,17 @@ def load_run_student(model: str, *, image_size: int | None = None) -> Teacher:
         )
         network.load_state_dict(state)
     except SpaceError as error:
-        raise TeacherError(f"teacher.model: the student of {model} cannot be built again: {error}") from error
+        raise TeacherError(
+            f"the student of {model} cannot be built again: {error}",
+            code="models.student_not_rebuildable",
+            field="teacher.model",
+        ) from error
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise TeacherError(
-            f"teacher.model: {path}: are not the weights of {record.spec.architecture}: {reason}"
+            f"{path} does not hold the weights of {record.spec.architecture}: {reason}",
+            code="models.weights_mismatch",
+            field="teacher.model",
         ) from error
     return Teacher(
         network,
@@ -97,17 +109,17 @@ def load_run_student(model: str, *, image_size: int | None = None) -> Teacher:
 
 
 def student_provenance(model: str) -> StudentProvenance:
-    """Return where the student `run:RUN/TRIAL` comes from.
+    """Return the training data and the teachers of the student `run:RUN/TRIAL`.
 
     Raises:
-        TeacherError: There is no such run or trial, or one of the run's records is missing or damaged.
+        TeacherError: The run or trial does not exist, or a record of the run is missing or damaged.
     """
     run, record = _trial(model)
     name = run.path.resolve().name
     try:
         teacher = run.read_teacher()
     except RunError as error:
-        raise TeacherError(f"teacher.model: {model}: {error}") from error
+        raise _unreadable(model, error) from error
     first = TeacherLink(
         run=name, trial=None, architecture=teacher.architecture, num_params=teacher.cost.num_params, top1=teacher.top1
     )
@@ -127,23 +139,29 @@ def _trial(model: str) -> tuple[RunDirectory, TrialRecord]:
     """Return the run and the record of its trial.
 
     Raises:
-        TeacherError: There is none, or it has no student.
+        TeacherError: The run or trial does not exist, or the trial has no student.
     """
     try:
         folder, number = split_run(model)
         run = RunDirectory(folder).existing()
         record = run.trial(number).read_record()
     except (ValueError, RunError) as error:
-        raise TeacherError(f"teacher.model: {error}") from error
+        raise _unreadable(model, error) from error
     if record is None:
         names = (path.parent.name for path in run.trials.glob("*/result.json"))
         ended = sorted(int(name) for name in names if name.isdecimal())
-        known = f"{_some(ended)} have" if ended else "none has"
-        raise TeacherError(f"teacher.model: {model}: the run has no trial {number} that has ended; {known}")
+        known = f"these have: {_some(ended)}" if ended else "none has"
+        raise TeacherError(
+            f"trial {number} of {model} has not ended; {known}",
+            code="models.trial_not_complete",
+            field="teacher.model",
+        )
     if record.metrics is None:
         raise TeacherError(
-            f"teacher.model: {model}: trial {number} {record.status.value}"
-            f"{f': {record.error}' if record.error else ''}; take one that is complete"
+            f"trial {number} of {model} {record.status.value}{f': {record.error}' if record.error else ''}; use a "
+            "complete trial",
+            code="models.trial_not_complete",
+            field="teacher.model",
         )
     return run, record
 
@@ -152,7 +170,11 @@ def _images(model: str, run: RunDirectory) -> _Images:
     try:
         return read_record(run.data_manifest, _Images)
     except RunError as error:
-        raise TeacherError(f"teacher.model: {model}: {error}") from error
+        raise _unreadable(model, error) from error
+
+
+def _unreadable(model: str, error: Exception) -> TeacherError:
+    return TeacherError(f"{model}: {error}", code="models.run_unreadable", field="teacher.model")
 
 
 def _link(run: str, record: TrialRecord) -> TeacherLink:

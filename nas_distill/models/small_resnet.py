@@ -1,8 +1,8 @@
 """A ResNet for small images, registered with timm as `small_resnet`.
 
-ImageNet's stem (7x7 stride 2, then max-pooling) throws away three quarters of a 32x32 image before the first block.
-This one follows section 4.2 of He et al. 2015 (arXiv 1512.03385): a 3x3 stride-1 stem without pooling, then stages
-of residual blocks that halve the resolution at the start of every stage but the first.
+ImageNet's stem (7x7 convolution with stride 2, then max-pooling) reduces a 32x32 image to 8x8 before the first block.
+This network follows section 4.2 of He et al. 2015 (arXiv 1512.03385): a 3x3 stem with stride 1 and without pooling,
+then stages of residual blocks. Every stage except the first starts by halving the resolution.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ _WIDTHS = (16, 32, 64)
 
 
 class SmallResNet(nn.Module):
-    """Residual network without early downsampling; speaks timm's model interface.
+    """Residual network without early downsampling. It implements timm's model interface.
 
     Shapes: images float [B, in_chans, H, W]; features [B, num_features, H/2^(S-1), W/2^(S-1)] rounded up, with S
     the number of stages; logits [B, num_classes].
 
     Args:
-        widths: Channels of each stage (before a bottleneck's expansion by 4).
-        depths: Blocks of each stage, as many as `widths`.
-        block: "basic" (two 3x3 convolutions) or "bottleneck" (1x1, 3x3, 1x1).
+        widths: Channels of each stage (before the expansion by 4 of bottleneck blocks).
+        depths: Number of blocks of each stage; as many numbers as `widths`.
+        block: Kind of block: "basic" (two 3x3 convolutions) or "bottleneck" (1x1, 3x3, 1x1).
         stem_stride: Stride of the 3x3 stem; 2 suits images of 64 pixels and more.
-        num_classes: Outputs; 0 leaves the pooled features.
-        in_chans: Input channels.
-        global_pool: timm's pooling name.
-        drop_rate: Dropout before the classifier.
-        drop_path_rate: Stochastic depth of the last block; earlier ones get a linear share.
+        num_classes: Number of classes; 0 for a network that returns the pooled features.
+        in_chans: Number of input channels.
+        global_pool: timm's name of the pooling.
+        drop_rate: Dropout probability before the classifier.
+        drop_path_rate: Stochastic depth of the last block. It rises linearly from 0 at the first block.
 
     Raises:
-        ValueError: `widths` and `depths` differ in length, are empty or hold a number below 1, or `block` is
+        ValueError: `widths` and `depths` differ in length, are empty or contain a number below 1, or `block` is
             unknown.
     """
 
@@ -88,12 +88,12 @@ class SmallResNet(nn.Module):
         return head
 
     def reset_classifier(self, num_classes: int, global_pool: str = "avg") -> None:
-        """Replace the classification layer by a fresh one with `num_classes` outputs."""
+        """Replace the classification layer by a new one with `num_classes` outputs and random weights."""
         self.num_classes = num_classes
         self.global_pool, self.fc = create_classifier(self.num_features, num_classes, pool_type=global_pool)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Return the last stage's feature map, [B, num_features, h, w]."""
+        """Return the feature map of the last stage, [B, num_features, h, w]."""
         out: Tensor = self.stages(self.act1(self.bn1(self.conv1(x))))
         return out
 
@@ -107,22 +107,22 @@ class SmallResNet(nn.Module):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Return the last feature map and those after the stages, as timm's models do.
+        """Return the last feature map and the maps after the requested stages, as timm's models do.
 
         Args:
             x: Images [B, in_chans, H, W].
-            indices: Stages whose maps are taken, from 0, negative from the end; a number for the last so many, None
-                for all.
-            norm: Changes nothing: the maps end in ReLU.
-            stop_early: Leave out the stages after the last one that is taken.
-            output_fmt: "NCHW".
-            intermediates_only: Return only the maps of the stages.
+            indices: Indices of the stages whose maps are returned, from 0, negative from the end; a number n for the
+                last n stages, None for all.
+            norm: Not used: the network has no final norm.
+            stop_early: Whether to skip the stages after the last requested one.
+            output_fmt: Must be "NCHW".
+            intermediates_only: Whether to return only the list of maps.
 
         Returns:
-            The last feature map (that of the last stage computed) and the list of maps, or the list alone.
+            The feature map of the last computed stage and the list of maps, or only the list.
 
         Raises:
-            ValueError: Another format is asked for.
+            ValueError: `output_fmt` is not "NCHW".
         """
         del norm
         if output_fmt != "NCHW":
@@ -149,12 +149,13 @@ class SmallResNet(nn.Module):
 
 
 def _check_shape(widths: Sequence[int], depths: Sequence[int], block: str) -> None:
+    sizes = f"small_resnet: widths {tuple(widths)} and depths {tuple(depths)}"
     if not widths or len(widths) != len(depths):
-        raise ValueError(f"small_resnet: widths {tuple(widths)} and depths {tuple(depths)} must be as many, at least 1")
+        raise ValueError(f"{sizes} must have the same length, at least 1")
     if min(*widths, *depths) < 1:
-        raise ValueError(f"small_resnet: widths {tuple(widths)} and depths {tuple(depths)} must be 1 or more")
+        raise ValueError(f"{sizes} must be 1 or more")
     if block not in _BLOCKS:
-        raise ValueError(f"small_resnet: block '{block}' is none of {', '.join(_BLOCKS)}")
+        raise ValueError(f"small_resnet: block '{block}' must be one of {', '.join(_BLOCKS)}")
 
 
 def _stage(
@@ -212,7 +213,7 @@ default_cfgs = generate_default_cfgs(
 
 @register_model  # type: ignore[untyped-decorator]
 def small_resnet(pretrained: bool = False, **kwargs: Any) -> SmallResNet:
-    """Build a `SmallResNet`; arguments as there, and those of every timm entrypoint."""
+    """Build a `SmallResNet` from its arguments and those of every timm entrypoint."""
     stages = range(len(kwargs.get("widths", _WIDTHS)))
     model: SmallResNet = build_model_with_cfg(
         SmallResNet,

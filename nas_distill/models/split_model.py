@@ -1,4 +1,4 @@
-"""A classifier's two halves, each without the weights of the other."""
+"""Split a classifier into body and head, each without the weights of the other."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from nas_distill.models.features import eval_without_side_effects, features_and_
 
 
 def copy_body(network: nn.Module, inputs: Tensor) -> nn.Module:
-    """Return a copy of a network without what only its `forward_head` runs through; `inputs` show what that is.
+    """Return a copy of a network without the modules that only `forward_head` uses.
 
     Args:
-        network: A timm classifier.
-        inputs: float [B, channels, H, W], on its device.
+        network: timm classifier.
+        inputs: Network inputs, float [B, channels, H, W], on its device. One forward pass shows which modules are used.
 
     Raises:
-        MissingOutputError: It does not speak timm's interface, or has no feature map.
+        MissingOutputError: The network does not implement timm's interface, or has no feature map.
     """
     body, head = _halves(network, inputs)
     dropped = _outermost(network, lambda child: child in head and body.isdisjoint(child.modules()))
@@ -26,16 +26,16 @@ def copy_body(network: nn.Module, inputs: Tensor) -> nn.Module:
 
 
 def copy_head(network: nn.Module, inputs: Tensor) -> nn.Module:
-    """Return a copy of what a network's `forward_head` runs through, as a network that has only this method's use.
+    """Return a copy of a network with only the modules that `forward_head` uses. Only `forward_head` works on it.
 
-    What is no module's but the network's own (class tokens, positions) is not kept.
+    Tensors that belong to the network itself and not to one of these modules (class tokens, positions) are removed.
 
     Args:
-        network: A timm classifier.
-        inputs: float [B, channels, H, W], on its device.
+        network: timm classifier.
+        inputs: Network inputs, float [B, channels, H, W], on its device. One forward pass shows which modules are used.
 
     Raises:
-        MissingOutputError: It does not speak timm's interface, or has no feature map.
+        MissingOutputError: The network does not implement timm's interface, or has no feature map.
     """
     _, head = _halves(network, inputs)
     kept = {module for called in head for module in called.modules()}
@@ -47,7 +47,7 @@ def copy_head(network: nn.Module, inputs: Tensor) -> nn.Module:
 
 
 def _halves(network: nn.Module, inputs: Tensor) -> tuple[set[nn.Module], set[nn.Module]]:
-    """Return the modules that are called on the way to the features, and those that are called after it."""
+    """Return the modules that compute the features, and those that `forward_head` calls."""
     features: list[Tensor] = []
     with eval_without_side_effects(network, inputs.device):
         body = _called(network, lambda: features.append(features_and_maps(network, inputs, (1.0,))[0]))
@@ -66,16 +66,16 @@ def _called(network: nn.Module, run: Callable[[], object]) -> set[nn.Module]:
     return called
 
 
-def _outermost(module: nn.Module, holds: Callable[[nn.Module], bool]) -> Iterator[nn.Module]:
+def _outermost(module: nn.Module, matches: Callable[[nn.Module], bool]) -> Iterator[nn.Module]:
     for child in module.children():
-        if holds(child):
+        if matches(child):
             yield child
         else:
-            yield from _outermost(child, holds)
+            yield from _outermost(child, matches)
 
 
 def _copy_without(network: nn.Module, dropped: Iterable[nn.Module]) -> nn.Module:
-    """Return a copy in which placeholders without weights stand for `dropped`, which are never copied."""
+    """Return a copy in which `nn.Identity` replaces the `dropped` modules, which are never copied."""
     return copy.deepcopy(network, {id(module): nn.Identity() for module in dropped})
 
 

@@ -1,4 +1,4 @@
-"""From a `StudentSpec` to a module."""
+"""Build the network of a `StudentSpec`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nas_distill.models.features import LOGITS_ONLY, MissingOutputError, check_o
 from nas_distill.models.teacher_head import StudentWithTeacherHead, TeacherHead
 from nas_distill.records import StudentSpec
 
-_DECIDED_ELSEWHERE = {
+_RESERVED_ARGUMENTS = {
     "num_classes": "the data",
     "in_chans": "the data",
     "drop_rate": "recipe.dropout",
@@ -36,26 +36,26 @@ def build_student(
     teacher_head: TeacherHead | None = None,
     request: OutputRequest = LOGITS_ONLY,
 ) -> nn.Module:
-    """Build a candidate with fresh weights from torch's current random state.
+    """Build a candidate with random weights, drawn from torch's current random state.
 
     Args:
-        spec: The candidate; `img_size` is filled in for architectures that are known by timm to need it.
-        num_classes: Outputs.
-        channels: Input channels.
-        image_size: Input height and width, pixels; on the meta device the network is tried on one such image.
-        drop_rate: Dropout before the classifier; architectures without it are built without.
-        drop_path_rate: Stochastic depth; architectures without it are built without.
-        device: Where the weights live; "meta" allocates none.
-        teacher_head: The teacher's classifier, when the student answers through it instead of one of its own (SimKD);
-            dropout before the classifier is left out with the student's own.
-        request: Signals that losses will compare; on the meta device the network is asked for them too.
+        spec: Specification of the candidate. `img_size` is added for architectures that need it according to timm.
+        num_classes: Number of classes.
+        channels: Number of input channels.
+        image_size: Input height and width, pixels. On the meta device, one such image is passed through the network.
+        drop_rate: Dropout probability before the classifier; ignored by architectures without it.
+        drop_path_rate: Stochastic depth; ignored by architectures without it.
+        device: Device of the weights; "meta" allocates none.
+        teacher_head: The teacher's classifier, for a student that uses it instead of its own (SimKD). The student then
+            has no dropout before the classifier.
+        request: Outputs that losses compare. On the meta device, they are computed once as a check.
 
     Returns:
         A module that maps float [B, channels, image_size, image_size] to logits [B, num_classes].
 
     Raises:
-        SpaceError: timm has no such architecture, its constructor refuses the arguments, or the network cannot
-            take such images, or lacks a signal.
+        SpaceError: timm has no such architecture, its constructor rejects the arguments, the network cannot process
+            such images, or it lacks a requested output.
     """
     arguments = _arguments(spec, num_classes=num_classes, channels=channels, image_size=image_size)
     optional: dict[str, Any] = {}
@@ -67,7 +67,8 @@ def build_student(
         with torch.device(device):
             model = _create(spec.architecture, arguments, optional)
     except Exception as error:
-        raise SpaceError(_rejection(spec, f"cannot be built: {type(error).__name__}: {error}")) from error
+        reason = f"it cannot be built: {type(error).__name__}: {error}"
+        raise _rejection(spec, reason, "models.candidate_not_buildable") from error
     image = torch.zeros(1, channels, image_size, image_size, device=device)
     if image.is_meta:
         _try_on_one_image(model, spec, image, num_classes)
@@ -77,51 +78,52 @@ def build_student(
         if image.is_meta and request.more_than_logits:
             output_shapes(model, image, request)
     except MissingOutputError as error:
-        raise SpaceError(_rejection(spec, _lack(error))) from error
+        raise _rejection(spec, _missing_output(error), "models.output_missing") from error
     return model
 
 
 def with_image_size(architecture: str, arguments: Mapping[str, Any], image_size: int) -> dict[str, Any]:
-    """Return constructor arguments, with `img_size` (pixels) for architectures that are known by timm to need it."""
+    """Return constructor arguments, with `img_size` (pixels) for architectures that need it according to timm."""
     config = timm.get_pretrained_cfg(architecture, allow_unregistered=True)
     sized = {"img_size": image_size} if config is not None and config.fixed_input_size else {}
     return {**sized, **arguments}
 
 
 def check_student(network: nn.Module, inputs: Tensor, request: OutputRequest) -> OutputShapes:
-    """Return the shapes of a student's signals for one image, after checking that they lead to its logits.
+    """Return the shapes of a student's outputs for one image, after checking them against its forward pass.
 
     Args:
-        network: As built; training mode, statistics and chance stay as they are.
-        inputs: float [B, channels, H, W] on its device, to try it on.
-        request: Which signals.
+        network: Student network. Its training mode, its statistics and the random state do not change.
+        inputs: Network inputs for the check, float [B, channels, H, W], on its device.
+        request: Outputs that losses compare.
 
     Raises:
-        SpaceError: It has no such signals, or they lead to other logits.
+        SpaceError: The student has no such outputs, or their logits differ from those of its forward pass.
     """
     try:
         return check_outputs(network, inputs, request)
     except MissingOutputError as error:
         config = getattr(network, "pretrained_cfg", None) or {}
         name = config.get("architecture", type(network).__name__)
-        raise SpaceError(f"candidate {name}: {_lack(error)}") from error
+        raise SpaceError(_missing_output(error), code="models.output_missing", field=f"candidate {name}") from error
 
 
 def _arguments(spec: StudentSpec, *, num_classes: int, channels: int, image_size: int) -> dict[str, Any]:
     if not timm.is_model(spec.architecture):
         hint = nearest_names(spec.architecture, timm.list_models())
-        raise SpaceError(_rejection(spec, f"timm has no such architecture; {hint}"))
+        raise _rejection(spec, f"timm has no such architecture; {hint}", "models.architecture_unknown")
     arguments = spec.keyword_arguments()
-    for name, decider in _DECIDED_ELSEWHERE.items():
+    for name, decider in _RESERVED_ARGUMENTS.items():
         if name in arguments:
-            raise SpaceError(_rejection(spec, f"'{name}' is decided by {decider}; leave it out of the arguments"))
+            reason = f"'{name}' is set by {decider}; leave it out of the arguments"
+            raise _rejection(spec, reason, "models.reserved_argument")
     return {
         **with_image_size(spec.architecture, arguments, image_size), "num_classes": num_classes, "in_chans": channels
     }  # fmt: skip
 
 
 def _create(architecture: str, arguments: dict[str, Any], optional: dict[str, Any]) -> nn.Module:
-    """Create the model, leaving out those optional arguments that its class does not take."""
+    """Create the model without those optional arguments that its class does not accept."""
     if optional:
         with torch.device("meta"):
             accepted = _constructor_arguments(type(timm.create_model(architecture, **arguments)))
@@ -131,9 +133,9 @@ def _create(architecture: str, arguments: dict[str, Any], optional: dict[str, An
 
 
 def _constructor_arguments(model_class: type[nn.Module]) -> set[str]:
-    """Return the names that a class's constructor takes, those that it hands on to its bases included."""
+    """Return the argument names of a class's constructor, with those that it passes on to its bases."""
     names: set[str] = set()
-    for base in model_class.__mro__:  # object's constructor stands for none of its own, and hands everything on
+    for base in model_class.__mro__:  # a class without __init__ has the arguments of its bases
         parameters = inspect.signature(vars(base).get("__init__", object.__init__)).parameters.values()
         names |= {parameter.name for parameter in parameters}
         if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
@@ -147,16 +149,17 @@ def _try_on_one_image(model: nn.Module, spec: StudentSpec, image: Tensor, num_cl
             logits = model.eval()(image)
     except Exception as error:
         size = "x".join(str(length) for length in image.shape[1:])
-        raise SpaceError(_rejection(spec, f"cannot take {size} images: {error}")) from error
+        raise _rejection(spec, f"it cannot process {size} images: {error}", "models.image_size_rejected") from error
     if tuple(logits.shape) != (1, num_classes):
-        raise SpaceError(_rejection(spec, f"gives an output of shape {tuple(logits.shape)}, not (1, {num_classes})"))
+        reason = f"its output has shape {tuple(logits.shape)}, not (1, {num_classes})"
+        raise _rejection(spec, reason, "models.output_shape_wrong")
 
 
-def _lack(error: MissingOutputError) -> str:
-    way_out = f"leave it out of the space, or take losses that compare no {error.kind}s"
-    return f"gives no {error.kind}: {error.reason}; {way_out}"
+def _missing_output(error: MissingOutputError) -> str:
+    fix = f"remove it from the space, or use losses that compare no {error.kind}s"
+    return f"it provides no {error.kind}: {error.reason}; {fix}"
 
 
-def _rejection(spec: StudentSpec, reason: str) -> str:
-    first_line = reason.splitlines()[0]
-    return f"candidate {spec.architecture}({', '.join(f'{k}={v!r}' for k, v in spec.arguments.items())}): {first_line}"
+def _rejection(spec: StudentSpec, reason: str, code: str) -> SpaceError:
+    arguments = ", ".join(f"{name}={value!r}" for name, value in spec.arguments.items())
+    return SpaceError(reason.splitlines()[0], code=code, field=f"candidate {spec.architecture}({arguments})")

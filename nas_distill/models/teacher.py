@@ -1,4 +1,4 @@
-"""The teacher's way from and to disk."""
+"""Load a teacher and check it against the data; save a network as a teacher."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from nas_distill.models.teacher_network import Teacher
 from nas_distill.models.weights import (
     CONFIG,
     WEIGHTS,
-    brings_its_own,
     check_name,
     load_checkpoint,
     load_local_dir,
     save_weights,
+    two_weight_sources,
 )
 from nas_distill.run_directory.files import write_text
 
@@ -44,19 +44,19 @@ def load_teacher(
     """Load a teacher and checks it against the data.
 
     Args:
-        model: A timm name (with `checkpoint`), `local-dir:PATH`, or `run:RUN/TRIAL`.
-        class_names: The data's classes.
-        channels: The data's channels.
+        model: timm name (with `checkpoint`), `local-dir:PATH`, or `run:RUN/TRIAL`.
+        class_names: Class names of the data.
+        channels: Number of channels of the data.
         arguments: Constructor arguments, for a timm name.
-        checkpoint: Weights, for a timm name.
-        trust_pickle: Allow weights that are no safetensors file.
-        image_size: Input size; by default that of the teacher's own configuration.
+        checkpoint: Path of a file with weights, for a timm name.
+        trust_pickle: Whether to open weights that are not a safetensors file; they can run any code.
+        image_size: Input size, pixels. Default: the size in the teacher's own configuration.
 
     Raises:
-        TeacherError: It cannot be found, read or built, or its classes or channels do not suit the data.
+        TeacherError: The teacher cannot be found, read or built, or its classes or channels do not match the data.
     """
     if model.startswith((LOCAL_DIR, RUN)) and (checkpoint is not None or arguments):
-        raise TeacherError(brings_its_own(model))
+        raise two_weight_sources(model)
     if model.startswith(RUN):
         teacher = load_run_student(model, image_size=image_size)
     elif model.startswith(LOCAL_DIR):
@@ -68,7 +68,7 @@ def load_teacher(
         network = load_checkpoint(model, arguments, path, num_classes=len(class_names), trust_pickle=trust_pickle)
         teacher = _wrap(network, arguments, image_size)
     _check_against_data(teacher, class_names, channels)
-    _check_one_answer(teacher, channels)
+    _check_forward_pass(teacher, channels)
     return teacher
 
 
@@ -76,15 +76,17 @@ def _checkpoint_of(model: str, checkpoint: str | None) -> Path:
     check_name(model)
     if checkpoint is None:
         raise TeacherError(
-            f"teacher.model: '{model}' has no weights for these classes; give --teacher-checkpoint FILE, or train it "
-            f"with `nas_distill teacher --model {model}` and pass --teacher local-dir:PATH"
+            f"'{model}' has no weights for these classes; pass --teacher-checkpoint FILE, or train it with "
+            f"`nas_distill teacher --model {model}` and pass --teacher local-dir:PATH",
+            code="models.checkpoint_needed",
+            field="teacher.model",
         )
     return Path(checkpoint)
 
 
 def _wrap(network: nn.Module, arguments: Mapping[str, Any], image_size: int | None) -> Teacher:
     config: dict[str, Any] = dict(network.pretrained_cfg)  # type: ignore[arg-type]
-    # Of a checkpoint the configuration is timm's, three channels whatever the weights; the first convolution knows.
+    # For a checkpoint, timm's configuration says three channels whatever the weights are.
     stem = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
     channels = int(config["input_size"][0]) if stem is None else stem.in_channels
     size = image_size or _own_image_size(config, arguments)
@@ -104,8 +106,8 @@ def _wrap(network: nn.Module, arguments: Mapping[str, Any], image_size: int | No
 
 
 def _own_image_size(config: Mapping[str, Any], arguments: Mapping[str, Any]) -> int:
-    asked = arguments.get("img_size") or config["input_size"][-1]
-    return int(asked[-1] if isinstance(asked, list | tuple) else asked)
+    size = arguments.get("img_size") or config["input_size"][-1]
+    return int(size[-1] if isinstance(size, list | tuple) else size)
 
 
 def _check_against_data(teacher: Teacher, class_names: Sequence[str], channels: int) -> None:
@@ -113,24 +115,34 @@ def _check_against_data(teacher: Teacher, class_names: Sequence[str], channels: 
     mine = f"the teacher has {teacher.num_classes} classes{_listed(known)}"
     theirs = f"the data have {len(class_names)}{_listed(class_names)}"
     if teacher.num_classes != len(class_names):
-        raise TeacherError(f"teacher.model: {mine}, {theirs}; use a teacher fine-tuned on these classes")
+        raise TeacherError(
+            f"{mine}, {theirs}; use a teacher that was fine-tuned on these classes",
+            code="models.classes_mismatch",
+            field="teacher.model",
+        )
     if known is not None and tuple(known) != tuple(class_names):
-        raise TeacherError(f"teacher.model: {mine}, {theirs}; names and order must agree")
+        raise TeacherError(
+            f"{mine}, {theirs}; names and order must agree", code="models.classes_mismatch", field="teacher.model"
+        )
     if teacher.channels < channels:
         raise TeacherError(
-            f"teacher.model: the teacher takes {teacher.channels} channel, the data have {channels}; "
-            f"set data.channels={teacher.channels}"
+            f"the teacher takes {teacher.channels} channel, the data have {channels}; set "
+            f"data.channels={teacher.channels}",
+            code="models.channels_mismatch",
+            field="teacher.model",
         )
 
 
-def _check_one_answer(teacher: Teacher, channels: int) -> None:
+def _check_forward_pass(teacher: Teacher, channels: int) -> None:
     size = teacher.image_size
     try:
         teacher(torch.zeros(1, channels, size, size, dtype=torch.uint8))
     except Exception as error:
         raise TeacherError(
-            f"teacher.image_size: {teacher.architecture} cannot take {size}x{size} images: {first_line(error)}; "
-            "give the size that it was made for"
+            f"{teacher.architecture} cannot process {size}x{size} images: {first_line(error)}; set the size that it "
+            "was trained with",
+            code="models.image_size_rejected",
+            field="teacher.image_size",
         ) from error
 
 
@@ -151,21 +163,21 @@ def save_local_dir(
 ) -> None:
     """Write a network as timm's local-dir: `model.safetensors` first, then the `config.json` that names it.
 
-    `timm.create_model("local-dir:FOLDER", pretrained=True)` rebuilds it (after `import nas_distill.models` when it
-    is one of this project's entrypoints).
+    `timm.create_model("local-dir:FOLDER", pretrained=True)` rebuilds it. For an entrypoint of this project, import
+    `nas_distill.models` first.
 
     Args:
-        teacher_network: A timm model on any device.
-        folder: Made when missing; its files are replaced atomically.
+        teacher_network: timm model on any device.
+        folder: Folder to write to; created if missing. Its files are replaced atomically.
         arguments: Constructor arguments that rebuild the network.
-        class_names: In the order of the outputs.
-        channels: Input channels.
+        class_names: Class names in the order of the outputs.
+        channels: Number of input channels.
         image_size: Input height and width, pixels.
-        mean: Normalisation per channel, 0 to 1 scale.
-        std: Normalisation per channel, 0 to 1 scale.
+        mean: Mean of each channel, on the scale from 0 to 1.
+        std: Standard deviation of each channel, on the scale from 0 to 1.
 
     Raises:
-        RunError: The file system refused.
+        RunError: A file cannot be written.
     """
     with tempfile.TemporaryDirectory() as scratch:
         described = Path(scratch) / CONFIG
@@ -176,7 +188,7 @@ def save_local_dir(
             model_args=dict(arguments),
         )
         config = json.loads(described.read_text(encoding="utf-8"))
-    # timm describes three channels and its own statistics, whatever the network was trained on.
+    # timm writes three channels and its own statistics, whatever the network was trained on.
     config["pretrained_cfg"].update(
         {
             "input_size": [channels, image_size, image_size],

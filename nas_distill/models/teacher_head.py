@@ -1,4 +1,4 @@
-"""A student that answers through its teacher's classifier (SimKD: Chen et al. 2022, arXiv 2203.14001).
+"""A student that uses its teacher's classifier (SimKD: Chen et al. 2022, arXiv 2203.14001).
 
 Shapes: B images; C channels of H x W positions.
 """
@@ -28,18 +28,18 @@ _POOLED = OutputRequest(depths=(1.0,))
 
 
 class TeacherHead(nn.Module):
-    """What a teacher does with the map that its classifier pools: frozen, and in eval mode whatever `train()` says.
+    """The teacher's classifier from the pooled feature map on. It is frozen and always in eval mode.
 
-    A gradient goes through it to the map.
+    Gradients flow through it to the feature map.
 
     Args:
-        network: A classifier of which `forward_head` is used alone.
-        features: (C, H, W) of the map in the teacher.
-        layout: What `forward_head` takes: "NCHW", "NHWC", or "NLC" for tokens.
+        network: Classifier whose `forward_head` is used.
+        features: Shape (C, H, W) of the feature map in the teacher.
+        layout: Layout that `forward_head` takes: "NCHW", "NHWC", or "NLC" for tokens.
 
     Attributes:
-        features: As given.
-        num_classes: Number of outputs.
+        features: Shape (C, H, W) of the feature map in the teacher.
+        num_classes: Number of classes.
     """
 
     def __init__(self, network: nn.Module, *, features: Shape, layout: str) -> None:
@@ -51,44 +51,44 @@ class TeacherHead(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Stay in eval mode, whatever `mode` says."""
+        """Stay in eval mode for any `mode`."""
         del mode
         return super().train(False)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Stay frozen, whatever `requires_grad` says."""
+        """Stay frozen for any `requires_grad`."""
         del requires_grad
         return super().requires_grad_(False)
 
     def get_classifier(self) -> Any:
-        """Return the classification layer, or what timm has in its place."""
+        """Return what timm's `get_classifier` returns: the classification layer, or several of them."""
         return getattr(self.network, "get_classifier", lambda: None)()
 
     def forward(self, feature_map: Tensor, pre_logits: bool = False) -> Tensor:
         """Return logits [B, num_classes], or the embedding [B, D] with `pre_logits`.
 
         Args:
-            feature_map: [B, C, H, W]; height and width may differ from the teacher's where its head pools any.
-            pre_logits: Leave the last layer out.
+            feature_map: Feature map [B, C, H, W]. Height and width may differ from the teacher's if its head pools.
+            pre_logits: Whether to skip the classification layer.
         """
         features = feature_map
         if self._layout == "NHWC":
             features = feature_map.permute(0, 2, 3, 1)
         elif self._layout == "NLC":
             features = feature_map.flatten(2).transpose(1, 2)
-        answers: Tensor = self.network.forward_head(features, pre_logits=pre_logits)  # type: ignore[operator]
-        return answers
+        outputs: Tensor = self.network.forward_head(features, pre_logits=pre_logits)  # type: ignore[operator]
+        return outputs
 
 
 def copy_teacher_head(network: nn.Module, inputs: Tensor) -> TeacherHead:
-    """Return a copy of what a classifier does with the map that it pools.
+    """Return a copy of a network's classifier from the pooled feature map on.
 
     Args:
-        network: A timm classifier; nothing of it changes.
-        inputs: float [B, channels, H, W] on its device, to try it on.
+        network: timm classifier; it does not change.
+        inputs: Network inputs for a check, float [B, channels, H, W], on its device.
 
     Raises:
-        MissingOutputError: It has no such map, or its classifier needs more than the map (a class token).
+        MissingOutputError: The network has no such map, or its classifier needs more than the map (a class token).
     """
     (shape,) = check_outputs(network, inputs, _POOLED).maps
     with eval_without_side_effects(network, inputs.device):
@@ -110,14 +110,14 @@ def _layout(network: nn.Module, features: Tensor) -> str:
 
 
 class Projector(nn.Sequential):
-    """From the student's map to the teacher's channels: 1x1, 3x3 and 1x1 convolutions, each with norm and ReLU.
+    """Map the student's feature map to the teacher's channels (Chen et al. 2022, section 3.2).
 
-    (Chen et al. 2022, section 3.2.)
+    Convolutions of 1x1, 3x3 and 1x1, each followed by batch normalisation and ReLU.
 
     Args:
         inputs: Channels of the student's map.
-        outputs: Channels of the teacher's.
-        factor: Between the convolutions there are `outputs` divided by this, rounded down, at least 1.
+        outputs: Channels of the teacher's map.
+        factor: Reduction factor: between the convolutions are `outputs / factor` channels, rounded down, at least 1.
     """
 
     def __init__(self, inputs: int, outputs: int, factor: float = 2.0) -> None:
@@ -131,14 +131,14 @@ class Projector(nn.Sequential):
 class StudentWithTeacherHead(nn.Module):
     """A backbone, a projector to the teacher's map, and the teacher's frozen classifier, as one network.
 
-    It speaks timm's interface; its feature map at depth 1 is the projected one, and those below are the backbone's.
-    `state_dict` holds all of it, under `backbone`, `projector` and `classifier`. The larger of the two maps is
-    average-pooled to the smaller: the student's here, the teacher's by the loss.
+    It implements timm's interface. Its feature map at depth 1 is the projected one; maps at smaller depths are those of
+    the backbone. `state_dict` holds `backbone`, `projector` and `classifier`. A student map that is larger than the
+    teacher's is average-pooled here; a larger teacher map is pooled by the loss.
 
     Args:
-        backbone: A timm classifier; a copy is made without its own head.
-        head: The teacher's; a copy is made on the backbone's device, "meta" included.
-        inputs: float [B, channels, H, W] on that device, to find the backbone's map with.
+        backbone: timm classifier. It is copied without its own head.
+        head: Head of the teacher. It is copied to the backbone's device, also "meta".
+        inputs: Network inputs, float [B, channels, H, W], on that device. One forward pass shows the backbone's map.
 
     Raises:
         MissingOutputError: The backbone has no feature map.
@@ -156,17 +156,17 @@ class StudentWithTeacherHead(nn.Module):
         self._largest = head.features[1:]
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Freeze or wakes backbone and projector; the teacher's classifier stays frozen."""
+        """Set `requires_grad` of backbone and projector; the teacher's classifier stays frozen."""
         super().requires_grad_(requires_grad)
         self.classifier.requires_grad_(False)
         return self
 
     def get_classifier(self) -> Any:
-        """Return the teacher's classification layer, or what timm has in its place."""
+        """Return what `TeacherHead.get_classifier` returns."""
         return self.classifier.get_classifier()
 
     def features_and_maps(self, inputs: Tensor, depths: Sequence[float]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Return the projected map, and the maps at `depths` (`anatomy.features_and_maps`)."""
+        """Return the projected map, and the maps at `depths` (see `features.features_and_maps`)."""
         below = [depth for depth in depths if depth < 1]
         _, (*maps, last) = features_and_maps(self.backbone, inputs, (*below, 1.0))
         size = (min(last.shape[2], self._largest[0]), min(last.shape[3], self._largest[1]))
@@ -175,13 +175,13 @@ class StudentWithTeacherHead(nn.Module):
         return projected, tuple(projected if depth == 1 else next(rest) for depth in depths)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Return the projected map, [B, C, H, W], with the teacher's channels."""
+        """Return the projected map [B, C, H, W] with the teacher's channels."""
         return self.features_and_maps(x, ())[0]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Return the teacher's classifier's logits for a projected map, or its embedding with `pre_logits`."""
-        answers: Tensor = self.classifier(x, pre_logits=pre_logits)
-        return answers
+        """Return the logits [B, num_classes] for a projected map, or the embedding [B, D] with `pre_logits`."""
+        outputs: Tensor = self.classifier(x, pre_logits=pre_logits)
+        return outputs
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits [B, num_classes] for images [B, channels, H, W]."""

@@ -1,4 +1,4 @@
-"""`Teacher`: a network that is frozen and in eval mode from construction, and answers in float32."""
+"""`Teacher`: a network that is frozen, always in eval mode, and computes in float32."""
 
 from __future__ import annotations
 
@@ -17,29 +17,28 @@ from nas_distill.models.teacher_head import TeacherHead, copy_teacher_head
 from nas_distill.models.weights import weights_sha256
 
 _FIELDS: dict[OutputKind, str] = {"embedding": "teacher.embeddings", "feature map": "teacher.model"}
-_WAYS_OUT: dict[OutputKind, str] = {
-    "embedding": "set teacher.embeddings=false and take losses without embeddings, or use a teacher with timm's "
+_FIXES: dict[OutputKind, str] = {
+    "embedding": "set teacher.embeddings=false and use losses without embeddings, or use a teacher with timm's "
     "forward_features and forward_head(pre_logits=True)",
-    "feature map": "take losses of logits or embeddings, or a teacher with timm's forward_intermediates and "
+    "feature map": "use losses of logits or embeddings, or a teacher with timm's forward_intermediates and "
     "forward_head",
 }
 
 
 class Teacher(nn.Module):
-    """A network that answers and never learns.
+    """A network that predicts and never trains.
 
-    Its parameters take no gradient, it stays in eval mode whatever `train()` says, and its forward pass runs without
-    autograd, so neither weights nor BatchNorm statistics can move. It answers in float32 whatever autocast or TF32
-    its surroundings chose.
+    Its parameters require no gradient, it is always in eval mode, and its forward pass runs without autograd. Neither
+    weights nor BatchNorm statistics can change. It computes in float32 also under autocast and with TF32 enabled.
 
     Args:
-        network: A timm classifier.
-        architecture: Its timm name.
-        arguments: Constructor arguments that rebuild it, without `num_classes` and `in_chans`.
-        channels: Input channels of the network.
+        network: timm classifier.
+        architecture: timm name of the architecture.
+        arguments: Constructor arguments that rebuild the network, without `num_classes` and `in_chans`.
+        channels: Number of input channels of the network.
         image_size: Input height and width of the network, pixels.
-        preprocess: From uint8 images of the data to the network's input.
-        class_names: In the order of the outputs, when the teacher knows them.
+        preprocess: Conversion from uint8 images of the data to network inputs.
+        class_names: Class names in the order of the outputs; None if unknown.
     """
 
     def __init__(
@@ -69,13 +68,13 @@ class Teacher(nn.Module):
         return int(self.network.num_classes)  # type: ignore[arg-type]
 
     def train(self, mode: bool = True) -> Self:
-        """Stay in eval mode, whatever `mode` says."""
+        """Stay in eval mode for any `mode`."""
         del mode
         return super().train(False)
 
     def to_device(self, device: torch.device) -> Self:
-        """Move to `device`, in the memory layout in which float32 convolutions are fastest there; returns itself."""
-        # Convolutions on CPUs gain 2 to 35 percent. On GPUs channels-last kernels need half precision or TF32.
+        """Move to `device`, in the memory format with the fastest float32 convolutions there; return self."""
+        # On CPUs, channels_last is 2 to 35 percent faster. On GPUs, its kernels need half precision or TF32.
         moved = self.to(device)
         return moved.to(memory_format=torch.channels_last) if device.type == "cpu" else moved
 
@@ -88,14 +87,14 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def outputs(self, images: Tensor, request: OutputRequest) -> ModelOutputs:
-        """Return what the network says of images, float32 (`anatomy.network_signals`).
+        """Return the outputs of the network in float32 (see `features.network_outputs`).
 
         Args:
-            images: uint8 [B, C, H, W].
-            request: Which signals; `check_signals` has accepted it.
+            images: Images, uint8 [B, C, H, W].
+            request: Outputs that are needed besides the logits, checked by `check_outputs` before.
 
         Raises:
-            TeacherError: The network has no such signals.
+            TeacherError: The network has no such outputs.
         """
         with _full_float32(images.device), self._as_teacher_error():
             logits, embedding, maps = network_outputs(self.network, self.preprocess(images), request)
@@ -106,23 +105,23 @@ class Teacher(nn.Module):
         )
 
     def check_outputs(self, images: Tensor, request: OutputRequest) -> OutputShapes:
-        """Return the shapes of one image's signals, after checking that they lead to the very logits of `forward`.
+        """Return the shapes of the outputs for one image, after checking that their logits equal those of `forward`.
 
         Args:
-            images: uint8 [B, C, H, W] to try it on.
-            request: Which signals.
+            images: Images for the check, uint8 [B, C, H, W].
+            request: Outputs that are needed besides the logits.
 
         Raises:
-            TeacherError: The network has no such signals, asking for them fails, or they lead to other logits.
+            TeacherError: The network has no such outputs, computing them fails, or their logits differ.
         """
         with _full_float32(images.device), self._as_teacher_error():
             return check_outputs(self.network, self.preprocess(images), request)
 
     def head(self) -> TeacherHead:
-        """Return a copy of its classifier from the pooled feature map on, for students that answer through it.
+        """Return a copy of the classifier from the pooled feature map on, for students that use it (SimKD).
 
         Raises:
-            TeacherError: Its classifier does not take a feature map alone.
+            TeacherError: The classifier does not work on the pooled feature map alone.
         """
         shape = (2, self.channels, self.image_size, self.image_size)
         images = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -132,8 +131,10 @@ class Teacher(nn.Module):
                 return copy_teacher_head(self.network, self.preprocess(images))
         except MissingOutputError as error:
             raise TeacherError(
-                f"teacher.model: no student can answer through {self.architecture}'s classifier: {error.reason}; take "
-                "losses other than simkd, or a teacher whose classifier pools a feature map"
+                f"no student can use the classifier of {self.architecture}: {error.reason}; use losses other than "
+                "simkd, or a teacher whose classifier pools a feature map",
+                code="models.teacher_head_unusable",
+                field="teacher.model",
             ) from error
 
     def weights_sha256(self) -> str:
@@ -146,14 +147,15 @@ class Teacher(nn.Module):
             yield
         except MissingOutputError as error:
             raise TeacherError(
-                f"{_FIELDS[error.kind]}: {self.architecture} gives no {error.kind}: {error.reason}; "
-                f"{_WAYS_OUT[error.kind]}"
+                f"{self.architecture} provides no {error.kind}: {error.reason}; {_FIXES[error.kind]}",
+                code="models.output_missing",
+                field=_FIELDS[error.kind],
             ) from error
 
 
 @contextmanager
 def _full_float32(device: torch.device) -> Iterator[None]:
-    """Compute in float32 proper: no autocast, and on a GPU no TF32, which torch allows convolutions by default."""
+    """Compute in full float32: without autocast, and on GPUs without TF32, torch's default for convolutions."""
     with torch.autocast(device.type, enabled=False):
         if device.type != "cuda":
             yield
@@ -162,8 +164,10 @@ def _full_float32(device: torch.device) -> Iterator[None]:
             convolutions, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
         except RuntimeError as error:
             raise TeacherError(
-                "teacher: its answers need full float32, and something set torch's `fp32_precision`, which shuts the "
-                "other way of asking for it; use torch.set_float32_matmul_precision and cudnn.allow_tf32 instead"
+                "it needs full float32, but torch's `fp32_precision` was set, which blocks the older settings; "
+                "use torch.set_float32_matmul_precision and torch.backends.cudnn.allow_tf32 instead",
+                code="models.full_float32_unavailable",
+                field="teacher",
             ) from error
         torch.backends.cudnn.allow_tf32 = False
         torch.set_float32_matmul_precision("highest")

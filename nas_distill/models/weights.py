@@ -24,46 +24,53 @@ _PICKLED_WEIGHTS = "pytorch_model.bin"
 
 
 def check_name(model: str) -> None:
-    """Check that timm knows an architecture.
+    """Check that timm has an architecture.
 
     Raises:
-        TeacherError: It does not.
+        TeacherError: timm has none with this name.
     """
     if not timm.is_model(model):
-        raise TeacherError(f"teacher.model: timm has no '{model}'; {nearest_names(model, timm.list_models())}")
+        raise TeacherError(
+            f"timm has no '{model}'; {nearest_names(model, timm.list_models())}",
+            code="models.architecture_unknown",
+            field="teacher.model",
+        )
 
 
-def brings_its_own(model: str) -> str:
-    """Return what is said when weights or arguments are given beside a network that is saved whole."""
-    return (
-        f"teacher.model: '{model}' brings its own weights and arguments; leave out teacher.checkpoint "
-        "and teacher.arguments"
+def two_weight_sources(model: str) -> TeacherError:
+    """Return the error for a checkpoint or constructor arguments next to a model that includes both."""
+    return TeacherError(
+        f"'{model}' includes its weights and arguments; leave out teacher.checkpoint and teacher.arguments",
+        code="models.two_weight_sources",
+        field="teacher.model",
     )
 
 
 def load_local_dir(folder: Path, *, trust_pickle: bool) -> tuple[nn.Module, dict[str, Any]]:
-    """Load a network that timm's `save_for_hf`, or `save_local_dir`, wrote.
+    """Load a network that timm's `save_for_hf` or `save_local_dir` wrote.
 
     Args:
-        folder: With `config.json` and `model.safetensors`, or `pytorch_model.bin`.
-        trust_pickle: Open the latter; a pickle can run any code.
+        folder: Folder with `config.json` and either `model.safetensors` or `pytorch_model.bin`.
+        trust_pickle: Whether to open `pytorch_model.bin`; a pickle can run any code.
 
     Returns:
-        The network and the arguments of its constructor, without classes and channels.
+        The network and its constructor arguments, without the numbers of classes and channels.
 
     Raises:
-        TeacherError: It holds no such files, or they do not fit each other.
+        TeacherError: A file is missing, or the weights do not fit the configuration.
     """
     if not (folder / CONFIG).is_file():
         raise TeacherError(
-            f"teacher.model: {folder} holds no {CONFIG}; give a folder written by `nas_distill teacher` or timm's "
-            "save_for_hf"
+            f"{folder} has no {CONFIG}; pass a folder written by `nas_distill teacher` or timm's save_for_hf",
+            code="models.teacher_not_loadable",
+            field="teacher.model",
         )
     safe = (folder / WEIGHTS).is_file()
     if not safe and not trust_pickle:
         raise TeacherError(
-            f"teacher.model: {folder} holds no {WEIGHTS}; pickled weights can run any code and are opened only "
-            "with --trust-pickle"
+            f"{folder} has no {WEIGHTS}; pickled weights can run any code and are opened only with --trust-pickle",
+            code="models.pickle_not_trusted",
+            field="teacher.model",
         )
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
@@ -72,33 +79,41 @@ def load_local_dir(folder: Path, *, trust_pickle: bool) -> tuple[nn.Module, dict
         if not safe:
             network.load_state_dict(timm.models.load_state_dict(str(folder / _PICKLED_WEIGHTS), weights_only=False))
     except Exception as error:
-        raise TeacherError(f"teacher.model: {folder} cannot be loaded: {first_line(error)}") from error
-    for decided in ("num_classes", "in_chans"):
-        arguments.pop(decided, None)
+        raise TeacherError(
+            f"{folder} cannot be loaded: {first_line(error)}", code="models.teacher_not_loadable", field="teacher.model"
+        ) from error
+    for name in ("num_classes", "in_chans"):
+        arguments.pop(name, None)
     return network, arguments
 
 
 def load_checkpoint(
     model: str, arguments: Mapping[str, Any], path: Path, *, num_classes: int, trust_pickle: bool
 ) -> nn.Module:
-    """Load a checkpoint's weights, all of them, into a network with the classes and channels that it has.
+    """Load all weights of a checkpoint into a network with the checkpoint's numbers of classes and channels.
 
     Args:
-        model: A timm name.
+        model: timm name of the architecture.
         arguments: Constructor arguments.
-        path: `.safetensors`, or a pickle.
-        num_classes: Of the network, where the checkpoint has no classifier.
-        trust_pickle: Open a pickle; it can run any code.
+        path: `.safetensors` file, or a pickle.
+        num_classes: Number of classes, used if the checkpoint has no classifier.
+        trust_pickle: Whether to open a pickle; it can run any code.
 
     Raises:
         TeacherError: The file is missing or does not fit the network.
     """
     if not path.is_file():
-        raise TeacherError(f"teacher.checkpoint: {path} is no file")
+        raise TeacherError(
+            f"{path} is not a file; pass the path of a checkpoint",
+            code="models.checkpoint_missing",
+            field="teacher.checkpoint",
+        )
     if path.suffix != ".safetensors" and not trust_pickle:
         raise TeacherError(
-            f"teacher.checkpoint: {path} is no .safetensors file; pickled weights can run any code and are opened "
-            "only with --trust-pickle"
+            f"{path} is not a .safetensors file; pickled weights can run any code and are opened only with "
+            "--trust-pickle",
+            code="models.pickle_not_trusted",
+            field="teacher.checkpoint",
         )
     try:
         state = timm.models.load_state_dict(str(path), weights_only=not trust_pickle)
@@ -113,14 +128,19 @@ def load_checkpoint(
         )
         network.load_state_dict(state)
     except Exception as error:
-        raise TeacherError(f"teacher.checkpoint: {path} does not fit {model}: {first_line(error)}") from error
+        raise TeacherError(
+            f"{path} does not fit {model}: {first_line(error)}; set teacher.arguments to the constructor arguments of "
+            "the checkpoint's network",
+            code="models.weights_mismatch",
+            field="teacher.checkpoint",
+        ) from error
     return network
 
 
 def _outputs_and_channels(
     model: str, arguments: Mapping[str, Any], state: Mapping[str, Tensor]
 ) -> tuple[int | None, int | None]:
-    """Read the number of outputs and input channels off the checkpoint's classifier and first convolution."""
+    """Return the numbers of classes and input channels of a checkpoint; None where they are unknown."""
     with torch.device("meta"):
         config = timm.create_model(model, **arguments).pretrained_cfg
     sizes: list[int | None] = []
@@ -132,12 +152,12 @@ def _outputs_and_channels(
 
 
 def save_weights(network: nn.Module, path: Path) -> None:
-    """Write a network's state as safetensors, by the names of its `state_dict`.
+    """Write the `state_dict` of a network as a safetensors file.
 
     Raises:
-        RunError: The file system refused.
+        RunError: The file cannot be written.
     """
-    # Copies, since safetensors refuses tensors that share memory, as tied weights do.
+    # Copies, because safetensors rejects tensors that share memory, such as tied weights.
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
     write_atomic(path, lambda temporary: safetensors.torch.save_file(tensors, temporary))
 

@@ -19,7 +19,7 @@ SMALL: dict[str, Any] = {"widths": (4, 6), "depths": (1, 1)}
 def make_network(
     architecture: str = "small_resnet", arguments: dict[str, Any] | None = None, *, channels: int = 1, classes: int = 3
 ) -> nn.Module:
-    """Make a network whose BatchNorm statistics have been moved by real batches."""
+    """Return a network whose BatchNorm statistics come from real batches."""
     torch.manual_seed(0)
     arguments = SMALL if arguments is None else arguments
     network: nn.Module = timm.create_model(architecture, num_classes=classes, in_chans=channels, **arguments)

@@ -1,4 +1,4 @@
-"""What real timm networks say on the way to their logits, and what is refused."""
+"""Embeddings and feature maps of real timm networks, and networks that lack them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def call(network: nn.Module, name: str, *arguments: Any, **others: Any) -> Any:
 
 
 @networks
-def test_the_signals_are_those_of_timm(architecture: str, arguments: dict[str, Any]) -> None:
+def test_the_outputs_are_those_of_timm(architecture: str, arguments: dict[str, Any]) -> None:
     network = make(architecture, arguments).eval()
     batch = images()
     logits, embedding, (half, whole) = network_outputs(network, batch, EVERYTHING)
@@ -77,7 +77,7 @@ def test_the_signals_are_those_of_timm(architecture: str, arguments: dict[str, A
 
 
 @pytest.mark.parametrize(("architecture", "arguments"), ONE_LINEAR_LAYER, ids=[name for name, _ in ONE_LINEAR_LAYER])
-def test_classifier_and_embedding_are_the_logits(architecture: str, arguments: dict[str, Any]) -> None:
+def test_the_classifier_maps_the_embedding_to_the_logits(architecture: str, arguments: dict[str, Any]) -> None:
     network = make(architecture, arguments, drop_rate=0.5).train()
     logits, embedding, _ = network_outputs(network, images(), EVERYTHING)
     assert embedding is not None
@@ -86,7 +86,7 @@ def test_classifier_and_embedding_are_the_logits(architecture: str, arguments: d
 
 
 @networks
-def test_signals_in_training_are_one_forward_pass(architecture: str, arguments: dict[str, Any]) -> None:
+def test_outputs_in_training_mode_come_from_one_forward_pass(architecture: str, arguments: dict[str, Any]) -> None:
     network = make(architecture, arguments, drop_rate=0.5).train()
     batch = images()
     torch.manual_seed(1)
@@ -100,7 +100,7 @@ def test_signals_in_training_are_one_forward_pass(architecture: str, arguments: 
 
 
 @networks
-def test_gradients_flow_back_from_every_signal(architecture: str, arguments: dict[str, Any]) -> None:
+def test_gradients_flow_from_every_output(architecture: str, arguments: dict[str, Any]) -> None:
     network = make(architecture, arguments).train()
     weight = next(network.parameters())
     outputs = network_outputs(network, images(), EVERYTHING)
@@ -112,7 +112,7 @@ def test_gradients_flow_back_from_every_signal(architecture: str, arguments: dic
 
 
 @networks
-def test_the_meta_device_tells_the_shapes(architecture: str, arguments: dict[str, Any]) -> None:
+def test_shapes_on_the_meta_device_are_the_real_ones(architecture: str, arguments: dict[str, Any]) -> None:
     network = make(architecture, arguments)
     found = check_outputs(network, images(), EVERYTHING)
     assert output_shapes(network, images(), EVERYTHING) == found
@@ -122,7 +122,7 @@ def test_the_meta_device_tells_the_shapes(architecture: str, arguments: dict[str
     assert found == ((outputs.embedding.shape[1],), tuple(tuple(signal.shape[1:]) for signal in outputs.maps))
 
 
-def test_only_what_is_wanted_is_returned() -> None:
+def test_only_requested_outputs_are_returned() -> None:
     network = make(*SMALL).eval()
     logits, embedding, maps = network_outputs(network, images(), OutputRequest())
     assert torch.equal(logits, network(images()))
@@ -132,7 +132,7 @@ def test_only_what_is_wanted_is_returned() -> None:
 
 
 @pytest.mark.parametrize("depths", [(1.0,), (0.5, 0.5), (1.0, 0.3), (0.7, 1.0, 0.7, 0.01)])
-def test_maps_come_in_the_order_of_the_depths(depths: tuple[float, ...]) -> None:
+def test_maps_are_in_the_order_of_the_depths(depths: tuple[float, ...]) -> None:
     network = make("small_resnet", {"widths": (4, 5, 6, 7), "depths": (1, 1, 1, 1)}).eval()
     maps = network_outputs(network, images(), OutputRequest(depths=depths)).maps
     control = [network_outputs(network, images(), OutputRequest(depths=(depth,))).maps[0] for depth in depths]
@@ -142,7 +142,7 @@ def test_maps_come_in_the_order_of_the_depths(depths: tuple[float, ...]) -> None
 
 @settings(deadline=None, max_examples=25)
 @given(stages=st.integers(1, 7), depths=st.lists(st.floats(0.0, 1.0, exclude_min=True), min_size=2, max_size=5))
-def test_deeper_is_no_finer(stages: int, depths: list[float]) -> None:
+def test_deeper_maps_are_not_larger(stages: int, depths: list[float]) -> None:
     with torch.device("meta"):
         network = make("small_resnet", {"widths": tuple(range(2, 2 + stages)), "depths": (1,) * stages})
         batch = torch.zeros(1, 3, 128, 128)
@@ -154,14 +154,14 @@ def test_deeper_is_no_finer(stages: int, depths: list[float]) -> None:
     )
 
 
-def test_where_class_attention_leaves_no_map_the_last_stage_s_is_taken() -> None:
+def test_with_class_attention_depth_1_is_the_map_of_the_last_stage() -> None:
     with torch.device("meta"):
         network, batch = make("pit_ti_224", {}), torch.zeros(1, 3, 224, 224)
     assert output_shapes(network, batch, EVERYTHING) == ((256,), ((128, 14, 14), (256, 7, 7)))
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_asking_for_shapes_leaves_no_trace(training: bool) -> None:
+def test_shapes_do_not_change_the_network_or_the_random_state(training: bool) -> None:
     network = make(*SMALL, drop_rate=0.5).train(training)
     network.get_submodule("bn1").eval()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -174,7 +174,7 @@ def test_asking_for_shapes_leaves_no_trace(training: bool) -> None:
 
 
 class Plain(nn.Module):
-    """A classifier that speaks as much of timm's interface as it is told to."""
+    """A classifier that implements the chosen methods of timm's interface."""
 
     def __init__(self, *, methods: tuple[str, ...] = (), way: str = "") -> None:
         super().__init__()
@@ -209,50 +209,50 @@ HALVES = ("forward_features", "forward_head")
 
 
 @pytest.mark.parametrize(
-    ("network", "outputs", "message"),
+    ("network", "outputs", "reason"),
     [
-        (Plain(), OutputRequest(embedding=True), "it gives no embedding: it has no forward_features and forward_head"),
-        (Plain(), OutputRequest(depths=(1.0,)), "it gives no feature map: it has no forward_features and forward_head"),
+        (Plain(), OutputRequest(embedding=True), "it has no forward_features and forward_head"),
+        (Plain(), OutputRequest(depths=(1.0,)), "it has no forward_features and forward_head"),
         (
             Plain(methods=HALVES),
             OutputRequest(depths=(1.0, 0.5)),
-            "it gives no feature map: it has no forward_intermediates for depth 0.5",
+            "it has no forward_intermediates for depth 0.5",
         ),
         (
             Plain(methods=HALVES, way="pools early"),
             OutputRequest(depths=(1.0,)),
-            "it gives no feature map: it has no forward_intermediates, and forward_features ends in no map",
+            "it has no forward_intermediates, and forward_features does not return a map",
         ),
         (
             Plain(methods=HALVES, way="raises"),
             OutputRequest(embedding=True),
-            "it gives no embedding: asking for its embedding fails (no features)",
+            "computing its embedding fails (no features)",
         ),
         (
             Plain(methods=HALVES, way="gives a map"),
             OutputRequest(embedding=True),
-            "it gives no embedding: its embedding has shape (3, 4, 16, 16), not one vector per image",
+            "its embedding has shape (3, 4, 16, 16), not one vector per image",
         ),
         (
             Plain(methods=HALVES, way="other logits"),
             OutputRequest(depths=(1.0,)),
-            "it gives no feature map: the logits that follow from its feature map are not those of its forward pass",
+            "the logits computed from its feature map differ from those of its forward pass",
         ),
         (
             Plain(methods=(*HALVES, "forward_intermediates"), way="vectors"),
             OutputRequest(depths=(0.5,)),
-            "it gives no feature map: its feature map has shape (3, 3072), not one per image",
+            "its feature map has shape (3, 3072), not one per image",
         ),
     ],
 )
-def test_what_a_network_lacks_is_told(network: nn.Module, outputs: OutputRequest, message: str) -> None:
+def test_a_missing_output_is_an_error_with_its_reason(network: nn.Module, outputs: OutputRequest, reason: str) -> None:
     with pytest.raises(MissingOutputError) as caught:
         check_outputs(network, images(), outputs)
-    assert str(caught.value) == message
-    assert caught.value.kind == ("feature map" if outputs.depths else "embedding")
+    kind = "feature map" if outputs.depths else "embedding"
+    assert (caught.value.kind, caught.value.reason) == (kind, reason)
 
 
-def test_a_network_without_intermediates_has_the_pooled_map() -> None:
+def test_without_forward_intermediates_the_pooled_map_is_available() -> None:
     network = Plain(methods=HALVES)
     assert check_outputs(network, images(), OutputRequest(embedding=True, depths=(1.0, 1.0))) == (
         (4,),
@@ -265,10 +265,10 @@ def test_stages_that_timm_does_not_describe_are_counted() -> None:
     assert check_outputs(network, images(), OutputRequest(depths=(0.5, 0.6))).maps == ((3, 32, 32), (4, 16, 16))
 
 
-def test_a_lack_of_memory_is_not_called_a_lack_of_signals() -> None:
-    class Hungry(Plain):
+def test_an_out_of_memory_error_is_not_a_missing_output() -> None:
+    class OutOfMemory(Plain):
         def _forward_features(self, x: Tensor) -> Tensor:
             raise torch.OutOfMemoryError("out of memory")
 
     with pytest.raises(torch.OutOfMemoryError):
-        check_outputs(Hungry(methods=HALVES), images(), OutputRequest(embedding=True))
+        check_outputs(OutOfMemory(methods=HALVES), images(), OutputRequest(embedding=True))

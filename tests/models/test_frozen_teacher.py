@@ -1,4 +1,4 @@
-"""The teacher never learns, whatever is done to it."""
+"""Nothing changes a teacher: no mode, no gradient, no optimiser."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def teacher(tmp_path: Path) -> Teacher:
     return load(make_folder(tmp_path / "teacher", make_network()))
 
 
-def test_it_is_frozen_and_cannot_be_woken(teacher: Teacher) -> None:
-    for wake in (teacher.train, lambda: teacher.train(True), lambda: nn.Sequential(teacher).train(), teacher.eval):
-        wake()
+def test_it_stays_frozen_and_in_eval_mode(teacher: Teacher) -> None:
+    for call in (teacher.train, lambda: teacher.train(True), lambda: nn.Sequential(teacher).train(), teacher.eval):
+        call()
         assert not any(module.training for module in teacher.modules())
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
 
 
-def test_a_network_in_training_falls_asleep() -> None:
+def test_a_network_in_training_mode_is_frozen_and_put_into_eval_mode() -> None:
     network = make_network().train()
     teacher = Teacher(
         network, architecture="small_resnet", arguments=SMALL, channels=1, image_size=8,
@@ -35,7 +35,7 @@ def test_a_network_in_training_falls_asleep() -> None:
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
-def test_asking_moves_nothing_and_builds_no_graph(teacher: Teacher) -> None:
+def test_a_forward_pass_changes_nothing_and_builds_no_graph(teacher: Teacher) -> None:
     before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
     digest = teacher.weights_sha256()
     teacher.train()
@@ -49,12 +49,12 @@ def test_asking_moves_nothing_and_builds_no_graph(teacher: Teacher) -> None:
     assert teacher.weights_sha256() == digest
 
 
-def test_even_thawed_weights_get_no_graph(teacher: Teacher) -> None:
+def test_weights_that_require_gradients_get_no_graph_either(teacher: Teacher) -> None:
     teacher.network.requires_grad_(True)
     assert not teacher(images()).requires_grad
 
 
-def test_an_optimiser_cannot_move_it(teacher: Teacher) -> None:
+def test_an_optimiser_cannot_change_it(teacher: Teacher) -> None:
     digest = teacher.weights_sha256()
     student = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     both = nn.ModuleList([teacher, student])
@@ -65,7 +65,7 @@ def test_an_optimiser_cannot_move_it(teacher: Teacher) -> None:
     assert teacher.weights_sha256() == digest
 
 
-def test_the_digest_sees_every_tensor(teacher: Teacher) -> None:
+def test_the_digest_depends_on_every_tensor(teacher: Teacher) -> None:
     digests = {teacher.weights_sha256()}
     for tensor in teacher.network.state_dict().values():
         with torch.no_grad():

@@ -1,7 +1,10 @@
+"""Latency: what is timed, and what is reported."""
+
 from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils.benchmark import Measurement, Timer
 
 from nas_distill.errors import SpaceError
 from nas_distill.models.latency import measure_latency
@@ -9,17 +12,30 @@ from nas_distill.records import StudentSpec
 from tests.helpers import TINY_SPEC
 
 
-def test_a_network_of_many_times_the_work_takes_longer() -> None:
-    wide = StudentSpec(architecture="small_resnet", arguments={"widths": (96, 96), "depths": (2, 2)})
-    small, large = (
-        measure_latency(spec, num_classes=10, channels=1, image_size=32, min_run_time_s=0.05)
-        for spec in (TINY_SPEC, wide)
-    )
-    assert 0.0 < small.median_ms < large.median_ms
-    assert small.iqr_ms >= 0.0
+def test_the_latency_is_the_median_of_the_measured_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fixed block times replace the clock; the network itself runs once."""
+    images: list[tuple[int, ...]] = []
+
+    def fixed_times(timer: Timer, *_: object, **__: object) -> Measurement:
+        namespace = timer._globals
+        images.append(tuple(namespace["image"].shape))
+        assert namespace["network"](namespace["image"]).shape == (1, 10)
+        assert not namespace["network"].training
+        return Measurement(number_per_run=2, raw_times=[0.002, 0.004, 0.006, 0.008, 0.020], task_spec=timer._task_spec)
+
+    monkeypatch.setattr(Timer, "blocked_autorange", fixed_times)
+    found = measure_latency(TINY_SPEC, num_classes=10, channels=1, image_size=32)
+    assert images == [(1, 1, 32, 32)]
+    assert (found.median_ms, found.iqr_ms) == pytest.approx((3.0, 2.0))
 
 
-def test_it_leaves_torchs_random_numbers_alone() -> None:
+def test_a_real_measurement_is_positive() -> None:
+    found = measure_latency(TINY_SPEC, num_classes=10, channels=1, image_size=8, min_run_time_s=0.01)
+    assert found.median_ms > 0.0
+    assert found.iqr_ms >= 0.0
+
+
+def test_it_does_not_change_the_random_state() -> None:
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
@@ -27,7 +43,7 @@ def test_it_leaves_torchs_random_numbers_alone() -> None:
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_what_cannot_be_built_is_a_space_error() -> None:
+def test_a_candidate_that_cannot_be_built_is_an_error() -> None:
     spec = StudentSpec(architecture="small_resnet", arguments={"widths": (4,), "depths": (1, 1)})
     with pytest.raises(SpaceError):
         measure_latency(spec, num_classes=10, channels=1, image_size=8)

@@ -73,7 +73,7 @@ def test_a_flat_image_stays_flat() -> None:
     assert torch.allclose(found, torch.full_like(found, 0.2), atol=1e-5)
 
 
-def test_images_are_left_alone_and_may_be_trained_on_after_inference() -> None:
+def test_inputs_are_not_changed_and_outputs_can_be_used_in_training() -> None:
     images = random_images(2, 3, 4)
     kept = images.clone()
     preprocess = Preprocess(mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))

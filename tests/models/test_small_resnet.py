@@ -1,4 +1,4 @@
-"""`small_resnet` as timm sees it."""
+"""`small_resnet` through timm's interface."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_interface_of_timm(shape: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_feature_info_tells_the_truth(shape: dict[str, Any]) -> None:
+def test_feature_info_matches_the_maps(shape: dict[str, Any]) -> None:
     model = make(**shape).eval()
     seen: list[tuple[int, int]] = []
 
@@ -158,7 +158,7 @@ def test_stochastic_depth_grows_linearly_to_the_last_block() -> None:
 
 
 @pytest.mark.parametrize("rate", ["drop_rate", "drop_path_rate"])
-def test_dropping_is_for_training_alone(rate: str) -> None:
+def test_dropout_and_stochastic_depth_apply_only_in_training(rate: str) -> None:
     # Batch statistics change from batch to batch, so norms stay in eval mode: only the dropping is left.
     model = make(widths=(8, 8), depths=(2, 2), **{rate: 0.5}).eval()
     batch = images()
@@ -174,7 +174,7 @@ def test_dropping_is_for_training_alone(rate: str) -> None:
     assert not torch.equal(model(batch), model(batch))
 
 
-def test_it_learns() -> None:
+def test_training_lowers_the_loss() -> None:
     model = make(widths=(4, 6), depths=(1, 1), block="bottleneck", num_classes=2)
     model(images()).sum().backward()
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.parameters())
@@ -183,19 +183,22 @@ def test_it_learns() -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ({"widths": (8, 16), "depths": (1,)}, r"widths \(8, 16\) and depths \(1,\) must be as many, at least 1"),
-        ({"widths": (), "depths": ()}, "must be as many, at least 1"),
+        (
+            {"widths": (8, 16), "depths": (1,)},
+            r"widths \(8, 16\) and depths \(1,\) must have the same length, at least 1",
+        ),
+        ({"widths": (), "depths": ()}, "must have the same length, at least 1"),
         ({"widths": (8, 0), "depths": (1, 1)}, r"widths \(8, 0\) .* must be 1 or more"),
         ({"widths": (8, 8), "depths": (1, 0)}, r"depths \(1, 0\) must be 1 or more"),
-        ({"block": "bottle"}, "block 'bottle' is none of basic, bottleneck"),
+        ({"block": "bottle"}, "block 'bottle' must be one of basic, bottleneck"),
     ],
 )
-def test_bad_shapes_are_named(arguments: dict[str, Any], complaint: str) -> None:
+def test_invalid_sizes_are_an_error(arguments: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=f"small_resnet: .*{complaint}"):
         make(**arguments)
 
 
-def test_unknown_arguments_and_downloads_are_refused() -> None:
+def test_unknown_arguments_and_downloads_are_rejected() -> None:
     with pytest.raises(TypeError, match="width"):
         make(width=(8, 8))
     with pytest.raises(RuntimeError, match="No pretrained weights exist"):

@@ -1,5 +1,8 @@
+"""Building students: arguments, drop rates, random weights and errors."""
+
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -19,7 +22,7 @@ SMALL_VIT = {"patch_size": 4, "embed_dim": 24, "depth": 2, "num_heads": 2}
 
 
 class WrongOutput(nn.Module):
-    """SplitMetrics with a map, whatever the number of classes."""
+    """Return a map instead of one logit per class."""
 
     def __init__(self, num_classes: int = 10, in_chans: int = 3, **_others: Any) -> None:
         super().__init__()
@@ -39,36 +42,37 @@ def build(
     return build_student(spec, **settings)
 
 
-def rejection(*arguments: Any, **others: Any) -> str:
+def rejection(*arguments: Any, **others: Any) -> tuple[str, str | None]:
+    """Return code and field of the error, whose message is one line."""
     with pytest.raises(SpaceError) as caught:
         build(*arguments, **others)
     assert len(str(caught.value).splitlines()) == 1
-    return str(caught.value)
+    return caught.value.code, caught.value.field
 
 
 @pytest.mark.parametrize(
     ("architecture", "arguments"),
     [("small_resnet", SMALL), ("test_resnet", {}), ("test_convnext", {}), ("vit_tiny_patch16_224", SMALL_VIT)],
 )
-def test_images_in_logits_out(architecture: str, arguments: dict[str, Any]) -> None:
+def test_a_student_maps_images_to_logits(architecture: str, arguments: dict[str, Any]) -> None:
     model = build(architecture, arguments)
     assert model(torch.rand(3, 1, 32, 32)).shape == (3, 7)
 
 
 @pytest.mark.parametrize("image_size", [8, 28, 32])
-def test_the_image_size_is_filled_in_where_it_is_fixed(image_size: int) -> None:
+def test_the_image_size_is_passed_to_architectures_that_need_it(image_size: int) -> None:
     model = build("vit_tiny_patch16_224", SMALL_VIT, image_size=image_size)
     assert model(torch.rand(1, 1, image_size, image_size)).shape == (1, 7)
     assert timm.create_model("vit_tiny_patch16_224").patch_embed.img_size == (224, 224)
 
 
-def test_an_image_size_of_the_spec_stays_and_is_tried() -> None:
+def test_an_image_size_of_the_spec_is_kept_and_checked() -> None:
     arguments = {**SMALL_VIT, "img_size": 16}
-    message = rejection("vit_tiny_patch16_224", arguments, device="meta")
-    assert "cannot take 1x32x32 images: Input height (32) doesn't match model (16)" in message
+    code, _ = rejection("vit_tiny_patch16_224", arguments, device="meta")
+    assert code == "models.image_size_rejected"
 
 
-def test_drop_rates_go_where_the_architecture_takes_them() -> None:
+def test_drop_rates_are_passed_to_the_architecture() -> None:
     model = build("small_resnet", SMALL, drop_rate=0.2, drop_path_rate=0.3)
     assert isinstance(model, SmallResNet)
     assert model.drop_rate == 0.2
@@ -77,19 +81,19 @@ def test_drop_rates_go_where_the_architecture_takes_them() -> None:
     assert not any(isinstance(module, DropPath) for module in plain.modules())
 
 
-def test_drop_rates_reach_classes_that_hand_arguments_on() -> None:
+def test_drop_rates_reach_the_base_classes_of_an_architecture() -> None:
     arguments = {"patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
     model = build("deit_tiny_distilled_patch16_224", arguments, drop_path_rate=0.3)
     assert any(isinstance(module, DropPath) for module in model.modules())
 
 
-def test_architectures_without_drop_rates_are_built_without() -> None:
+def test_drop_rates_are_ignored_by_architectures_without_them() -> None:
     model = build("ghostnet_050", drop_rate=0.2, drop_path_rate=0.3, device="meta")
     assert model.drop_rate == 0.2
     assert not any(isinstance(module, DropPath) for module in model.modules())
 
 
-def test_the_random_state_decides_the_weights() -> None:
+def test_the_random_state_determines_the_weights() -> None:
     states = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
@@ -102,17 +106,16 @@ def test_the_meta_device_allocates_nothing() -> None:
     assert {p.device.type for p in build("test_resnet", device="meta").parameters()} == {"meta"}
 
 
-def test_an_unknown_architecture_names_the_nearest() -> None:
-    message = rejection("resnet_18")
-    assert message.startswith("candidate resnet_18(): timm has no such architecture; did you mean 'resnet18'?")
+def test_an_unknown_architecture_is_an_error_with_a_suggestion() -> None:
+    with pytest.raises(SpaceError, match="did you mean 'resnet18'") as caught:
+        build("resnet_18")
+    assert (caught.value.code, caught.value.field) == ("models.architecture_unknown", "candidate resnet_18()")
 
 
 @pytest.mark.parametrize("name", ["num_classes", "in_chans"])
-def test_what_the_data_decide_is_refused(name: str) -> None:
-    message = rejection("small_resnet", {name: 3})
-    assert (
-        message == f"candidate small_resnet({name}=3): '{name}' is decided by the data; leave it out of the arguments"
-    )
+def test_arguments_that_the_data_decide_are_rejected(name: str) -> None:
+    found = rejection("small_resnet", {name: 3})
+    assert found == ("models.reserved_argument", f"candidate small_resnet({name}=3)")
 
 
 @pytest.mark.parametrize(
@@ -123,15 +126,18 @@ def test_what_the_data_decide_is_refused(name: str) -> None:
         ({"widths": ("a", "b"), "depths": (1, 1)}, "TypeError: "),
     ],
 )
-def test_what_a_constructor_refuses_is_told(arguments: dict[str, Any], reason: str) -> None:
-    assert f"cannot be built: {reason}" in rejection("small_resnet", arguments)
+def test_arguments_that_a_constructor_rejects_are_an_error(arguments: dict[str, Any], reason: str) -> None:
+    with pytest.raises(SpaceError, match=re.escape(reason)) as caught:
+        build("small_resnet", arguments)
+    assert caught.value.code == "models.candidate_not_buildable"
 
 
-def test_images_too_small_are_told() -> None:
-    assert "cannot take 1x4x4 images: " in rejection("test_convnext", image_size=4, device="meta")
+def test_images_that_are_too_small_are_an_error() -> None:
+    found = rejection("test_convnext", image_size=4, device="meta")
+    assert found == ("models.image_size_rejected", "candidate test_convnext()")
 
 
-def test_a_wrong_output_is_told() -> None:
+def test_an_output_of_the_wrong_shape_is_an_error() -> None:
     def map_maker(pretrained: bool = False, **arguments: Any) -> nn.Module:
         for name in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
             arguments.pop(name, None)
@@ -139,12 +145,11 @@ def test_a_wrong_output_is_told() -> None:
 
     map_maker.__module__ = __name__
     timm.models.register_model(map_maker)
-    message = rejection("map_maker", device="meta")
-    assert message == "candidate map_maker(): gives an output of shape (1, 7, 32, 32), not (1, 7)"
+    assert rejection("map_maker", device="meta") == ("models.output_shape_wrong", "candidate map_maker()")
 
 
 class Mapless(nn.Module):
-    """Images in, logits out, and nothing on the way."""
+    """A classifier without timm's interface."""
 
     def __init__(self, num_classes: int = 10, in_chans: int = 3, **_others: Any) -> None:
         super().__init__()
@@ -163,26 +168,22 @@ def mapless(pretrained: bool = False, **arguments: Any) -> nn.Module:
     return Mapless(**arguments)
 
 
-@pytest.mark.parametrize(
-    ("outputs", "kind"), [(OutputRequest(embedding=True), "embedding"), (OutputRequest(depths=(1.0,)), "feature map")]
-)
-def test_a_candidate_that_lacks_a_signal_is_told(outputs: OutputRequest, kind: str) -> None:
-    lack = (
-        f"gives no {kind}: it has no forward_features and forward_head; leave it out of the space, or take losses that "
-        f"compare no {kind}s"
-    )
-    assert rejection("mapless", device="meta", request=outputs) == f"candidate mapless(): {lack}"
-    network = build("mapless", request=outputs)  # only the meta device is for trying
+@pytest.mark.parametrize("outputs", [OutputRequest(embedding=True), OutputRequest(depths=(1.0,))])
+def test_a_candidate_without_a_requested_output_is_an_error(outputs: OutputRequest) -> None:
+    found = rejection("mapless", device="meta", request=outputs)
+    assert found == ("models.output_missing", "candidate mapless()")
+    network = build("mapless", request=outputs)  # the check runs on the meta device only
     with pytest.raises(SpaceError) as caught:
         check_student(network, torch.rand(2, 1, 32, 32), outputs)
-    assert str(caught.value) == f"candidate Mapless: {lack}"
+    assert (caught.value.code, caught.value.field) == ("models.output_missing", "candidate Mapless")
 
 
-def test_a_candidate_that_has_its_signals_is_built() -> None:
+def test_a_candidate_with_the_requested_outputs_is_accepted() -> None:
     outputs = OutputRequest(embedding=True, depths=(0.5, 1.0))
     build("small_resnet", SMALL, device="meta", request=outputs)
     network = build("small_resnet", SMALL)
     assert check_student(network, torch.rand(2, 1, 32, 32), outputs) == ((6,), ((4, 32, 32), (6, 16, 16)))
     network.get_submodule("fc").forward = lambda x: torch.rand(len(x), 7)
-    with pytest.raises(SpaceError, match="candidate small_resnet: gives no embedding: the logits that follow"):
+    with pytest.raises(SpaceError) as caught:
         check_student(network, torch.rand(2, 1, 32, 32), OutputRequest(embedding=True))
+    assert (caught.value.code, caught.value.field) == ("models.output_missing", "candidate small_resnet")

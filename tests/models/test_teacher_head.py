@@ -1,4 +1,4 @@
-"""SimKD's student: what it is made of, what of it learns, and what is saved."""
+"""SimKD's student: its parts, which of them train, and what is saved."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def batch(count: int = 4, size: int = 32) -> Tensor:
 
 
 @students
-def test_the_projected_map_leads_through_the_teacher_s_classifier(
+def test_the_teachers_classifier_is_applied_to_the_projected_map(
     head: TeacherHead, architecture: str, arguments: dict[str, Any]
 ) -> None:
     student = build(head, architecture, arguments).eval()
@@ -86,7 +86,7 @@ def test_the_larger_map_is_pooled_to_the_smaller(head: TeacherHead, size: int, e
     torch.testing.assert_close(projected, student.projector(pooled))
 
 
-def test_the_projector_is_the_paper_s() -> None:
+def test_the_projector_is_that_of_the_paper() -> None:
     projector = Projector(5, 12)
     assert [type(layer).__name__ for layer in projector] == ["Conv2d", "BatchNorm2d", "ReLU"] * 3
     convolutions = [layer for layer in projector if isinstance(layer, nn.Conv2d)]
@@ -96,7 +96,9 @@ def test_the_projector_is_the_paper_s() -> None:
 
 
 @students
-def test_it_learns_what_is_not_the_teacher_s(head: TeacherHead, architecture: str, arguments: dict[str, Any]) -> None:
+def test_backbone_and_projector_train_and_the_classifier_does_not(
+    head: TeacherHead, architecture: str, arguments: dict[str, Any]
+) -> None:
     student = build(head, architecture, arguments).requires_grad_(True).train()
     before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
     optimizer = torch.optim.SGD(student.parameters(), lr=0.1, weight_decay=0.1)
@@ -109,7 +111,7 @@ def test_it_learns_what_is_not_the_teacher_s(head: TeacherHead, architecture: st
     assert all(parameter.grad is None for parameter in student.classifier.parameters())
 
 
-def test_it_comes_near_its_teacher_s_map(head: TeacherHead) -> None:
+def test_training_reduces_the_distance_to_the_teachers_map(head: TeacherHead) -> None:
     student = build(head).train()
     optimizer = torch.optim.Adam(student.parameters(), lr=1e-2)
     target = 3 * torch.rand(4, 12, 1, 1).expand(-1, -1, 16, 16)
@@ -130,7 +132,7 @@ def test_a_gradient_of_the_logits_goes_through_the_classifier(head: TeacherHead)
     assert found == {"backbone", "projector"}
 
 
-def test_its_norms_train_and_the_teacher_s_do_not() -> None:
+def test_only_its_own_norms_update_their_statistics() -> None:
     teacher = teacher_of("mobilenetv4_conv_small_035", {})
     student = build(teacher.head()).train()
     assert student.projector.training
@@ -143,7 +145,9 @@ def test_its_norms_train_and_the_teacher_s_do_not() -> None:
 
 
 @students
-def test_it_costs_all_that_is_deployed(head: TeacherHead, architecture: str, arguments: dict[str, Any]) -> None:
+def test_the_cost_includes_projector_and_classifier(
+    head: TeacherHead, architecture: str, arguments: dict[str, Any]
+) -> None:
     spec = StudentSpec(architecture=architecture, arguments=arguments)
     student = build(head, architecture, arguments)
     real = measure_module_cost(student, channels=1, image_size=32)
@@ -165,7 +169,9 @@ def test_macs_are_those_of_the_pooled_map(head: TeacherHead) -> None:
 
 
 @students
-def test_the_meta_device_tells_the_signals(head: TeacherHead, architecture: str, arguments: dict[str, Any]) -> None:
+def test_output_shapes_on_the_meta_device_are_the_real_ones(
+    head: TeacherHead, architecture: str, arguments: dict[str, Any]
+) -> None:
     request = OutputRequest(embedding=True, depths=(0.5, 1.0))
     spec = StudentSpec(architecture=architecture, arguments=arguments)
     student = build_student(spec, **SHAPE, teacher_head=head, device="meta")
@@ -190,12 +196,12 @@ def test_what_is_saved_is_complete(head: TeacherHead, tmp_path: Path) -> None:
     assert torch.equal(again.eval()(batch()), student.eval()(batch()))
 
 
-def test_the_seed_decides_the_same_backbone_either_way(head: TeacherHead) -> None:
+def test_with_the_same_seed_the_backbone_is_that_of_a_plain_student(head: TeacherHead) -> None:
     torch.manual_seed(0)
     plain = build_student(StudentSpec(architecture=SMALL[0], arguments=SMALL[1]), **SHAPE).state_dict()
-    through = build(head).backbone.state_dict()
-    assert set(through) == {name for name in plain if not name.startswith("fc.")}
-    assert all(torch.equal(tensor, plain[name]) for name, tensor in through.items())
+    with_head = build(head).backbone.state_dict()
+    assert set(with_head) == {name for name in plain if not name.startswith("fc.")}
+    assert all(torch.equal(tensor, plain[name]) for name, tensor in with_head.items())
 
 
 @pytest.mark.parametrize(
@@ -210,10 +216,7 @@ def test_teachers_of_other_kinds(architecture: str, arguments: dict[str, Any]) -
     torch.testing.assert_close(student.forward_head(outputs.maps[0]), outputs.logits)
 
 
-def test_a_student_without_a_map_is_refused(head: TeacherHead) -> None:
+def test_a_student_without_a_feature_map_is_an_error(head: TeacherHead) -> None:
     with pytest.raises(SpaceError) as caught:
         build_student(StudentSpec(architecture=test_student.mapless.__name__), **SHAPE, teacher_head=head)
-    assert str(caught.value) == (
-        "candidate mapless(): gives no feature map: it has no forward_features and forward_head; leave it out of the "
-        "space, or take losses that compare no feature maps"
-    )
+    assert (caught.value.code, caught.value.field) == ("models.output_missing", "candidate mapless()")

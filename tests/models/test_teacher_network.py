@@ -1,4 +1,4 @@
-"""The teacher's embedding, its memory layout, and its answers in float32 whatever surrounds it."""
+"""`Teacher`: its outputs, its memory format, its float32 arithmetic and its head."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ from tests.models.test_features import SMALL_SWIN
         ("deit_tiny_distilled_patch16_224", {"img_size": 32, "patch_size": 16, "depth": 1}, 32, 192),
     ],
 )
-def test_its_signals_lead_to_the_logits(architecture: str, arguments: dict[str, Any], size: int, width: int) -> None:
+def test_the_outputs_are_consistent_with_the_logits(
+    architecture: str, arguments: dict[str, Any], size: int, width: int
+) -> None:
     teacher = make_teacher(make_network(architecture, arguments), architecture, size=size)
     batch, request = images(size=size), OutputRequest(embedding=True, depths=(0.5, 1.0))
     shapes = teacher.check_outputs(batch, request)
@@ -43,14 +45,14 @@ def test_its_signals_lead_to_the_logits(architecture: str, arguments: dict[str, 
     assert outputs.embedding is not None
     assert outputs.embedding.shape == (4, width)
     assert shapes.maps == tuple(tuple(feature_map.shape[1:]) for feature_map in outputs.maps)
-    for signal in (outputs.logits, outputs.embedding, *outputs.maps):
-        assert signal.dtype == torch.float32
-        assert not signal.requires_grad
+    for output in (outputs.logits, outputs.embedding, *outputs.maps):
+        assert output.dtype == torch.float32
+        assert not output.requires_grad
     torch.testing.assert_close(outputs.logits, teacher(batch), rtol=1e-4, atol=1e-4)
 
 
 class Odd(nn.Module):
-    """Give an embedding that is none, in one way or another."""
+    """A classifier whose embedding is missing or wrong in one of several ways."""
 
     num_classes = 3
 
@@ -81,30 +83,28 @@ class Odd(nn.Module):
     ("way", "reason"),
     [
         ("no interface", "it has no forward_features and forward_head"),
-        ("raises", "asking for its embedding fails (no features)"),
+        ("raises", "computing its embedding fails (no features)"),
         ("a map", "its embedding has shape (4, 1, 8, 8), not one vector per image"),
-        ("other logits", "the logits that follow from its embedding are not those of its forward pass"),
+        ("other logits", "the logits computed from its embedding differ from those of its forward pass"),
     ],
 )
-def test_a_teacher_without_an_embedding_is_told(way: str, reason: str) -> None:
+def test_a_teacher_without_an_embedding_is_an_error(way: str, reason: str) -> None:
     with pytest.raises(TeacherError) as caught:
         make_teacher(Odd(way), "odd").check_outputs(images(), OutputRequest(embedding=True))
-    assert str(caught.value).startswith(f"teacher.embeddings: odd gives no embedding: {reason}; set teacher.embeddings")
+    assert (caught.value.code, caught.value.field) == ("models.output_missing", "teacher.embeddings")
+    assert reason in str(caught.value)
 
 
-def test_a_teacher_without_a_feature_map_is_told() -> None:
+def test_a_teacher_without_a_feature_map_is_an_error() -> None:
     teacher = make_teacher(Odd(""), "odd")
-    for ask in (teacher.outputs, teacher.check_outputs):
+    for method in (teacher.outputs, teacher.check_outputs):
         with pytest.raises(TeacherError) as caught:
-            ask(images(), OutputRequest(depths=(0.5,)))
-        assert str(caught.value) == (
-            "teacher.model: odd gives no feature map: it has no forward_intermediates for depth 0.5; take losses of "
-            "logits or embeddings, or a teacher with timm's forward_intermediates and forward_head"
-        )
+            method(images(), OutputRequest(depths=(0.5,)))
+        assert (caught.value.code, caught.value.field) == ("models.output_missing", "teacher.model")
 
 
 @pytest.mark.parametrize(("architecture", "arguments"), [("small_resnet", SMALL), ("test_vit", {"img_size": 32})])
-def test_settling_changes_the_layout_and_nothing_else(architecture: str, arguments: dict[str, Any]) -> None:
+def test_to_device_changes_only_the_memory_format(architecture: str, arguments: dict[str, Any]) -> None:
     teacher = make_teacher(make_network(architecture, arguments), architecture, size=32)
     batch, digest = images(size=32), teacher.weights_sha256()
     expected = teacher(batch)
@@ -115,7 +115,7 @@ def test_settling_changes_the_layout_and_nothing_else(architecture: str, argumen
     assert convolution.weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_it_answers_in_float32_whatever_surrounds_it() -> None:
+def test_it_computes_in_float32_under_autocast() -> None:
     teacher = make_teacher(make_network(), "small_resnet")
     expected = teacher(images())
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -136,7 +136,7 @@ def test_it_answers_in_float32_whatever_surrounds_it() -> None:
         ("dla46_c", {}, (256, 1, 1)),
     ],
 )
-def test_its_head_answers_from_the_map(
+def test_the_head_maps_the_feature_map_to_the_logits(
     architecture: str, arguments: dict[str, Any], features: tuple[int, int, int]
 ) -> None:
     size = 8 if architecture == "small_resnet" else 32
@@ -151,13 +151,12 @@ def test_its_head_answers_from_the_map(
     assert teacher.weights_sha256() == digest
     theirs = {parameter.data_ptr() for parameter in teacher.parameters()}
     assert all(parameter.data_ptr() not in theirs for parameter in head.parameters())
-    rest = sum(
-        parameter.numel() for parameter in copy_body(teacher.network, torch.zeros(1, 1, size, size)).parameters()
-    )
+    body = copy_body(teacher.network, torch.zeros(1, 1, size, size))
+    rest = sum(parameter.numel() for parameter in body.parameters())
     assert sum(p.numel() for p in teacher.parameters()) == rest + sum(p.numel() for p in head.parameters())
 
 
-def test_its_head_cannot_be_woken() -> None:
+def test_the_head_stays_frozen_and_in_eval_mode() -> None:
     head = make_teacher(make_network("small_resnet", {**SMALL, "drop_rate": 0.5}), "small_resnet").head()
     head.train().requires_grad_(True)
     assert not any(module.training for module in head.modules())
@@ -173,10 +172,10 @@ def test_its_head_cannot_be_woken() -> None:
     ("network", "architecture", "reason"),
     [
         (("test_vit", {"img_size": 32}), "test_vit", "its classifier needs more than the map"),
-        (None, "odd", "it has no forward_intermediates, and forward_features ends in no map"),
+        (None, "odd", "it has no forward_intermediates, and forward_features does not return a map"),
     ],
 )
-def test_a_classifier_that_needs_more_than_a_map_is_told(
+def test_a_classifier_that_needs_more_than_a_map_is_an_error(
     network: tuple[str, dict[str, Any]] | None, architecture: str, reason: str
 ) -> None:
     teacher = make_teacher(
@@ -184,10 +183,8 @@ def test_a_classifier_that_needs_more_than_a_map_is_told(
     )
     with pytest.raises(TeacherError) as caught:
         teacher.head()
-    assert str(caught.value) == (
-        f"teacher.model: no student can answer through {architecture}'s classifier: {reason}; take losses other than "
-        "simkd, or a teacher whose classifier pools a feature map"
-    )
+    assert (caught.value.code, caught.value.field) == ("models.teacher_head_unusable", "teacher.model")
+    assert reason in str(caught.value)
 
 
 def make_teacher(network: nn.Module, architecture: str, *, size: int = 8) -> Teacher:

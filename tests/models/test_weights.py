@@ -1,4 +1,4 @@
-"""`save_weights`: what is written can be read into the same network."""
+"""`save_weights`: written weights can be loaded into the same network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nas_distill.models.weights import save_weights
 
 
 @pytest.mark.parametrize("architecture", ["coat_lite_tiny", "small_resnet"])
-def test_weights_come_back_tied_ones_too(architecture: str, tmp_path: Path) -> None:
+def test_saved_weights_are_equal_when_loaded_tied_ones_too(architecture: str, tmp_path: Path) -> None:
     network = timm.create_model(architecture, num_classes=3).to(memory_format=torch.channels_last)
     save_weights(network, tmp_path / "weights.safetensors")
     stored = safetensors.torch.load_file(tmp_path / "weights.safetensors")

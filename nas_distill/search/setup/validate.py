@@ -6,11 +6,11 @@ from pathlib import Path
 
 from nas_distill.config import FIXED_RECIPE, LOCAL_DIR, RUN, SearchConfig, TeacherConfig
 from nas_distill.data.sources import open_source
-from nas_distill.errors import ConfigError, SpaceError, TeacherError
+from nas_distill.errors import ConfigError, SpaceError
 from nas_distill.losses.registry import resolve_losses, uses_teacher_head
 from nas_distill.models.run_student import load_run_student
 from nas_distill.models.teacher import load_teacher
-from nas_distill.models.weights import brings_its_own, check_name, load_local_dir
+from nas_distill.models.weights import check_name, load_local_dir, two_weight_sources
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Recipe
 from nas_distill.search.early_stopping.curves import make_stopping
@@ -97,7 +97,7 @@ def check_inputs(config: SearchConfig) -> None:
 def _check_teacher(settings: TeacherConfig, model: str) -> None:
     """Finds out whether a teacher can be loaded; whether it suits the images is found out with them."""
     if model.startswith((LOCAL_DIR, RUN)) and (settings.checkpoint is not None or settings.arguments):
-        raise TeacherError(brings_its_own(model))
+        raise two_weight_sources(model)
     if model.startswith(LOCAL_DIR):
         load_local_dir(Path(model.removeprefix(LOCAL_DIR)), trust_pickle=settings.trust_pickle)
     elif model.startswith(RUN):
