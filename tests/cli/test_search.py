@@ -283,12 +283,12 @@ def test_model_arguments_are_checked_by_name(capsys: pytest.CaptureFixture[str])
     [
         (
             ["--model", "resnet18", "--pretrained", "--checkpoint", "w.safetensors"],
-            "--pretrained: teacher.checkpoint=w.safetensors brings weights too; leave one of the two out",
+            "--pretrained: teacher.checkpoint=w.safetensors also provides weights; leave out one of the two",
         ),
-        (["--model", "resnet18", "--checkpoint", "w.safetensors"], "teacher.checkpoint: w.safetensors is no file"),
+        (["--model", "resnet18", "--checkpoint", "w.safetensors"], "teacher.checkpoint: w.safetensors is not a file"),
         (
             ["--model", "local-dir:t", "--model-arg", "layers=[1,1,1,1]"],
-            "teacher.model: 'local-dir:t' brings its own weights and arguments; leave out ",
+            "teacher.model: 'local-dir:t' includes its weights and arguments; leave out ",
         ),
     ],
 )

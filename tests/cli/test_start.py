@@ -57,11 +57,11 @@ def in_a_folder_with_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             DataError,
             "fetch it with --set data.download",
         ),
-        (("--data", "folder:pictures", "--teacher", "local-dir:t"), TeacherError, "{here}/t holds no config.json"),
+        (("--data", "folder:pictures", "--teacher", "local-dir:t"), TeacherError, "{here}/t has no config.json"),
         (
             ("--data", "torch/mnist", "--data-root", ".", "--teacher", "local-dir:t"),
             TeacherError,
-            "holds no config.json",
+            "has no config.json",
         ),
         (("--teacher", "run:no/run/3"), TeacherError, "teacher.model: {here}/no/run: holds no run"),
         (("--teacher", "resnet3"), TeacherError, "teacher.model: timm has no 'resnet3'; did you mean"),
@@ -69,9 +69,9 @@ def in_a_folder_with_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         (
             ("--teacher", "resnet18", "--teacher-checkpoint", "w"),
             TeacherError,
-            "teacher.checkpoint: {here}/w is no file",
+            "teacher.checkpoint: {here}/w is not a file",
         ),
-        (("--teacher", "local-dir:t", "--set", "teacher.arguments.x=1"), TeacherError, "brings its own weights"),
+        (("--teacher", "local-dir:t", "--set", "teacher.arguments.x=1"), TeacherError, "includes its weights"),
         (("--space", "tinny"), SpaceError, "space.name (--space): space 'tinny' is not shipped; did you mean 'tiny'?"),
         (("--recipe", "serach"), SpaceError, "space.recipe: 'serach'"),
         (("--initial-points", "no.yaml"), ConfigError, "space.initial_points: {here}/no.yaml: cannot be read"),
@@ -98,7 +98,7 @@ def test_a_trial_that_did_not_end_teaches_nobody(
 ) -> None:
     (small_run.run.path / "config.yaml").touch()
     assert rejected(tmp_path / "run", "--teacher", f"run:{small_run.run.path}/3") == TeacherError.exit_status
-    assert "the run has no trial 3 that has ended; none has" in capsys.readouterr().err
+    assert "has not ended; none has" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

@@ -35,5 +35,5 @@ def test_without_embeddings_nothing_but_logits_is_asked_for() -> None:
 
 def test_a_teacher_without_embeddings_is_told_when_first_asked() -> None:
     inference = TeacherInference(make_teacher(Odd("no interface"), "odd"), CPU, embeddings=True)
-    with pytest.raises(TeacherError, match="odd gives no embedding"):
+    with pytest.raises(TeacherError, match="odd provides no embedding"):
         inference.check_deterministic(images())

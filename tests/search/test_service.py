@@ -161,7 +161,7 @@ def test_a_space_of_ones_own_with_its_own_architecture_and_an_online_teacher(
 @pytest.mark.parametrize(
     ("parts", "error", "message"),
     [
-        ({"teacher": TeacherConfig(model="local-dir:/no/such/folder")}, TeacherError, "holds no config.json"),
+        ({"teacher": TeacherConfig(model="local-dir:/no/such/folder")}, TeacherError, "has no config.json"),
         ({"space": SpaceConfig(name="tinny")}, SpaceError, "did you mean 'tiny'"),
         ({"recipe": RECIPE.model_copy(update={"optimizer": "adamm"})}, ConfigError, "timm has no optimiser"),
         (

@@ -186,7 +186,7 @@ def test_a_worker_returns_what_it_is_refused(prepared: SmallRun, tmp_path: Path)
     worker = shard_pool.ShardWorker(str(other.path), DATA, job, threads=1, cuda=False)
     for error in (worker.open(), worker.write(0)):
         assert isinstance(error, TeacherError)
-        assert re.fullmatch(r"teacher\.model: .* holds no config\.json.*", str(error))
+        assert re.fullmatch(r"teacher\.model: .* has no config\.json.*", str(error))
 
 
 @pytest.mark.parametrize("rejected", ["open", "write"])
