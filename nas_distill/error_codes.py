@@ -66,7 +66,18 @@ _DATA: dict[str, str] = {
     "data.views_padding_too_large": "views.crop_padding is not below the image size.",
 }
 
-_KNOWLEDGE: dict[str, str] = {}
+_KNOWLEDGE: dict[str, str] = {
+    "knowledge.damaged_file": "A file of stored teacher outputs is missing or damaged.",
+    "knowledge.embeddings_not_stored": "The teacher's embeddings are needed but not stored.",
+    "knowledge.feature_maps_not_stored": "The teacher's feature maps are needed, which are never stored.",
+    "knowledge.no_disk_space": "The disk has no room for the teacher's outputs.",
+    "knowledge.not_deterministic": "The teacher returns different logits for the same images.",
+    "knowledge.not_stored": "The teacher's outputs cannot be written to the disk.",
+    "knowledge.other_outputs": "A stored file belongs to another teacher, other data or other views.",
+    "knowledge.out_of_memory": "The device has no memory for the teacher and one image.",
+    "knowledge.output_out_of_range": "The teacher returns NaN, infinities or numbers beyond float16.",
+    "knowledge.wrong_receipt": "A receipt lists other files or another view than expected.",
+}
 
 _MODELS: dict[str, str] = {
     "models.architecture_unknown": "timm has no architecture with this name.",

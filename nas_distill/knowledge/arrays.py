@@ -1,4 +1,4 @@
-"""`.npy` files: written from front to back with a checksum, checked, and mapped."""
+"""`.npy` files: written sequentially with a checksum, verified, and memory-mapped."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from nas_distill.errors import RunError
 from nas_distill.knowledge.layout import FileReceipt
 
-RESUME_HINT = "resume the search, which asks the teacher again"
+RESUME_HINT = "resume the search to run the teacher again"
 
 
 class ArrayWriter:
-    """Writes one `.npy` file in sequence; it appears under its name when `finish` is called, and not before.
+    """Writes one `.npy` file sequentially; the file gets its final name in `finish`.
 
-    In sequence, not through a memory map: on a full disk a map kills the process, a write reports it.
+    Not through a memory map: on a full disk a map kills the process (SIGBUS), a write raises OSError.
 
     Args:
-        path: The file; its folder exists.
-        dtype: Of the numbers.
-        shape: Of the whole array.
+        path: File to write; its folder exists.
+        dtype: Type of the numbers.
+        shape: Shape of the whole array.
     """
 
     def __init__(self, path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
@@ -35,7 +35,7 @@ class ArrayWriter:
         self._rows_left = shape[0]
         self._num_bytes = 0
         self._digest = hashlib.sha256()
-        # The process's number keeps two writers of one file apart, should a lost worker live on.
+        # The process ID keeps two writers of one file apart: a worker that was given up may still be running.
         self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         self._stream = self._temporary.open("wb")
         header = io.BytesIO()
@@ -45,20 +45,20 @@ class ArrayWriter:
         self._write(header.getbuffer())
 
     def append(self, rows: NDArray[Any]) -> None:
-        """Writes the next rows.
+        """Write the next rows.
 
         Raises:
-            OSError: The file system refused.
+            OSError: The write failed.
         """
         assert rows.dtype == self._dtype
         self._rows_left -= len(rows)
         self._write(np.ascontiguousarray(rows).data.cast("B"))
 
     def finish(self) -> FileReceipt:
-        """Makes the file durable and gives it its name.
+        """Flush the file to disk, give it its final name and return its receipt.
 
         Raises:
-            OSError: The file system refused.
+            OSError: The write failed.
         """
         assert self._rows_left == 0
         self._stream.flush()
@@ -85,48 +85,57 @@ class ArrayWriter:
 
 
 def remove_temporary_files(folder: Path) -> None:
-    """Removes what killed writers left in `folder`."""
+    """Remove the temporary files of killed writers from `folder`."""
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
 
 
 def check_file(folder: Path, receipt: FileReceipt) -> None:
-    """Reads a file of `folder` and compares it with its receipt.
+    """Compare size and checksum of a file in `folder` with its receipt.
 
     Raises:
-        RunError: It is not as it was written.
+        RunError: The file cannot be read or differs from its receipt.
     """
     path = folder / receipt.name
     try:
         num_bytes = path.stat().st_size
         if num_bytes != receipt.num_bytes:
-            raise RunError(f"{path}: is {num_bytes:,} bytes long, and {receipt.num_bytes:,} were written")
+            raise _damaged(path, f"the file has {num_bytes:,} bytes instead of {receipt.num_bytes:,}")
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise _damaged(path, f"cannot be read: {error.strerror or error}") from error
     if digest != receipt.sha256:
-        raise RunError(f"{path}: is damaged: its checksum is not that of what was written")
+        raise _damaged(path, "the checksum of the file has changed")
 
 
 def map_array(path: Path, dtype: np.dtype[Any], shape: tuple[int | None, ...]) -> NDArray[Any]:
-    """Returns the array in `path` as a memory map, one copy for all processes of a machine.
+    """Return the array in `path` as a memory map; all processes of a machine share its pages.
 
-    The map is copy-on-write: torch takes no read-only memory, and nobody's write may reach the file.
+    The map is copy-on-write: PyTorch needs writable memory, and no write may reach the file.
 
     Args:
-        path: The file.
-        dtype: What it must hold.
-        shape: Likewise; None stands for any number.
+        path: The `.npy` file.
+        dtype: Expected type.
+        shape: Expected shape; None stands for any length.
 
     Raises:
-        RunError: The file is missing, damaged or of another shape or kind.
+        RunError: The file is missing, damaged, or of another type or shape.
     """
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise RunError(f"{path}: cannot be read: {error}; {RESUME_HINT}") from error
+        raise with_hint(_damaged(path, f"cannot be read: {error}")) from error
     fits = len(shape) == array.ndim and all(w in (None, h) for w, h in zip(shape, array.shape, strict=True))
     if not fits or array.dtype != dtype:
-        raise RunError(f"{path}: holds {array.dtype} {array.shape} and not {dtype} {shape}; {RESUME_HINT}")
+        raise with_hint(_damaged(path, f"holds {array.dtype} {array.shape} instead of {dtype} {shape}"))
     return array
+
+
+def with_hint(error: RunError, hint: str = RESUME_HINT) -> RunError:
+    """Return a copy of `error` whose message ends with `hint`."""
+    return RunError(f"{error.args[0]}; {hint}", code=error.code, field=error.field)
+
+
+def _damaged(path: Path, problem: str) -> RunError:
+    return RunError(problem, code="knowledge.damaged_file", field=str(path))

@@ -1,4 +1,4 @@
-"""Building the teacher's stored answers: one forward pass per image and view, ever."""
+"""`build_knowledge`: run the teacher once on every image and view, and store its outputs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from nas_distill.data.views.batches import view_batches
 from nas_distill.data.views.plan import ViewPlan
 from nas_distill.errors import RunError
 from nas_distill.knowledge.arrays import remove_temporary_files
-from nas_distill.knowledge.features import write_features
 from nas_distill.knowledge.inference import TeacherInference
-from nas_distill.knowledge.inspection import inspect
+from nas_distill.knowledge.inspection import Inspection, inspect_folder
 from nas_distill.knowledge.layout import (
     KnowledgeFolder,
     KnowledgeKey,
@@ -35,9 +34,10 @@ from nas_distill.models.teacher import Teacher
 from nas_distill.run_directory.files import read_record, write_record
 
 _WORTH_WORKERS_S = 20.0
-"""Workers take about ten seconds to import and to open data and teacher."""
+"""Work that would take this process less time is not shared: workers take about ten seconds to import and to open
+data and teacher."""
 
-_TASK = "teacher's answers"
+_TASK = "teacher outputs"
 
 
 def build_knowledge(
@@ -53,72 +53,69 @@ def build_knowledge(
     storage: OutputStorage | None = None,
     pool: ShardPool | None = None,
 ) -> Knowledge:
-    """Stores the teacher's answers, or opens them when they are stored already.
+    """Store the teacher's outputs, or open them if they are stored already.
 
-    They lie in `root/ID` (see `layout`); ID is the digest of teacher, data, views and storage. What an earlier build
-    finished is checked against its checksums and kept, the rest is written, and the manifest comes last.
+    The outputs are stored in `root/ID` (see `layout`), where ID is the digest of teacher, data, views and storage
+    settings. Complete files of an earlier build are verified and kept, all others are written; the manifest is written
+    last.
 
     Args:
-        teacher: Moved to `device`.
+        teacher: Teacher; moved to `device`.
         train: Training split, N images.
         validation: Validation split.
-        plan: K views.
-        online: Store no views, only the answers to plain images.
-        root: The run's knowledge folder.
-        device: Where the teacher answers in this process.
-        progress: Told of sizes, of what is damaged, and after every batch.
-        storage: How much of an answer is stored.
-        pool: Shares the shards among processes when they would keep this one busy for long.
+        plan: Augmentation settings of the views.
+        online: Whether the teacher runs during training; then only its outputs for plain images are stored.
+        root: Knowledge folder of the run.
+        device: Device to run the teacher on in this process.
+        progress: Receives the storage size, damaged files, and the number of processed images.
+        storage: Outputs to store; all defaults if None.
+        pool: Worker processes that share the shards if this process alone would take long; None for no workers.
+
+    Returns:
+        The opened knowledge folder.
 
     Raises:
-        TeacherError: The teacher answers NaN, infinities, numbers beyond float16 or differently when asked twice, or
-            gives no embedding.
-        RunError: The disk lacks room, or the file system refuses.
+        TeacherError: An output is NaN, infinite or beyond float16, the teacher is not deterministic, or it has no
+            embedding to store.
+        RunError: The disk lacks space, or a file cannot be written.
     """
     key = _make_key(teacher, train, plan, OutputStorage() if storage is None else storage, online=online)
     folder = KnowledgeFolder(root / key.digest())
-    found = inspect(folder.path, key)
-    for fault in found.faults:
-        progress.event("warning", f"{fault}; it is made again")
-    if found.manifest is not None and not found.faults:
-        progress.event("knowledge", f"the teacher's answers are stored already ({folder.path.name})")
-        if not found.features:
-            _store_features(folder, key, teacher, validation, device)
+    found = inspect_folder(folder.path, key)
+    for problem in found.problems:
+        progress.event("warning", f"{problem}; it is written again")
+    if found.manifest is not None and not found.problems:
+        progress.event("knowledge", f"the teacher's outputs are already stored ({folder.path.name})")
         return Knowledge(folder.path)
     started = time.perf_counter()
     missing = [view for view in range(key.num_shards) if view not in found.shards]
     with disk_errors(folder.path):
         _clear(folder, key, missing)
     inference = TeacherInference(teacher, device, embeddings=key.embeddings)
-    tried = _try_out(inference, train, plan)
-    shape = ShardShape(
-        num_images=train.num_images,
-        num_classes=teacher.num_classes,
-        top_k=key.top_k,
-        embedding_size=tried.embedding_size,
+    probe = _probe(inference, train, plan)
+    job = ShardJob(
+        folder=str(folder.path),
+        key=key,
+        shape=ShardShape(
+            num_images=train.num_images,
+            num_classes=teacher.num_classes,
+            top_k=key.top_k,
+            embedding_size=probe.embedding_size,
+        ),
     )
-    job = ShardJob(folder=str(folder.path), key=key, shape=shape)
-    _check_room(job, missing, progress)
+    _check_disk_space(job, missing, progress)
     if not found.reference:
         write_reference(job, inference, train, validation)
-    if not found.features:
-        _store_features(folder, key, teacher, validation, device)
     _write_shards(
         job,
         missing,
-        lambda view, tell: write_shard(job, view, inference, train, tell),
-        pool if tried.seconds(job, missing) > _WORTH_WORKERS_S else None,
+        lambda view, on_images: write_shard(job, view, inference, train, on_images),
+        pool if probe.image_s * train.num_images * len(missing) > _WORTH_WORKERS_S else None,
         progress,
     )
     with disk_errors(folder.path):
-        remove_temporary_files(folder.views)  # of workers that died
-    written = [read_record(folder.receipt(view), ShardReceipt).errors for view in missing]
-    manifest = KnowledgeManifest(
-        key=key,
-        shape=shape,
-        errors=merge_errors([*found.shards.values(), *written]),
-        build_time_s=round(time.perf_counter() - started, 3),
-    )
+        remove_temporary_files(folder.views)  # of workers that were killed
+    manifest = _make_manifest(job, found, missing, build_time_s=time.perf_counter() - started)
     write_record(folder.manifest, manifest)
     progress.event("knowledge", _summary(manifest))
     return Knowledge(folder.path)
@@ -142,15 +139,8 @@ def _make_key(
     )
 
 
-def _store_features(
-    folder: KnowledgeFolder, key: KnowledgeKey, teacher: Teacher, validation: ImageSplit, device: torch.device
-) -> None:
-    with disk_errors(folder.path):
-        write_features(folder.path, key.digest(), teacher, validation, device)
-
-
 def _clear(folder: KnowledgeFolder, key: KnowledgeKey, missing: Sequence[int]) -> None:
-    """Removes the manifest, so that nobody uses the folder while it is mended, and what is not whole."""
+    """Remove incomplete files, and the manifest, so that no trial uses the folder during the build."""
     folder.views.mkdir(parents=True, exist_ok=True)
     folder.manifest.unlink(missing_ok=True)
     for view in missing:
@@ -162,57 +152,56 @@ def _clear(folder: KnowledgeFolder, key: KnowledgeKey, missing: Sequence[int]) -
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _TryOut:
-    """What one batch showed.
+class _Probe:
+    """Measurements on one batch.
 
     Attributes:
-        embedding_size: Width of the embeddings to be stored, 0 for none.
-        image_s: Seconds per image, in this process.
+        embedding_size: Width of the embeddings to store; 0 for none.
+        image_s: Seconds per image in this process.
     """
 
     embedding_size: int
     image_s: float
 
-    def seconds(self, job: ShardJob, views: Sequence[int]) -> float:
-        """Returns about how long this process alone would take for `views`."""
-        return self.image_s * job.shape.num_images * len(views)
 
-
-def _try_out(inference: TeacherInference, train: ImageSplit, plan: ViewPlan) -> _TryOut:
+def _probe(inference: TeacherInference, train: ImageSplit, plan: ViewPlan) -> _Probe:
+    """Check the teacher on one batch and measure its speed."""
     order = torch.arange(min(inference.batch_size, train.num_images))
     started = time.perf_counter()
     (batch,) = view_batches(train, order, len(order), view=0, plan=plan, device=inference.device)
     loading_s = time.perf_counter() - started
     inference.check_deterministic(batch.images)
     embedding_size = inference.embedding_size(batch.images)
-    # Last, when the device is warm.
+    # Timed last, when the device is warm.
     started = time.perf_counter()
     inference.outputs(batch.images)
-    return _TryOut(embedding_size=embedding_size, image_s=(loading_s + time.perf_counter() - started) / len(order))
+    return _Probe(embedding_size=embedding_size, image_s=(loading_s + time.perf_counter() - started) / len(order))
 
 
-def _check_room(job: ShardJob, missing: Sequence[int], progress: Progress) -> None:
-    """Tells what will be written.
+def _check_disk_space(job: ShardJob, missing: Sequence[int], progress: Progress) -> None:
+    """Check that the disk has room for the missing shards, and report their size.
 
     Raises:
-        RunError: The disk lacks room for it.
+        RunError: The disk has less free space.
     """
     folder, shape = Path(job.folder), job.shape
     needed = len(missing) * shape.num_images * shape.row_bytes
     free = shutil.disk_usage(folder).free
-    kept = job.key.num_shards - len(missing)
+    complete = job.key.num_shards - len(missing)
     sizes = (
-        f"{_views(len(missing))} x {shape.num_images:,} images x {shape.row_bytes:,} bytes = {_size(needed)}, "
-        f"{_size(free)} are free"
+        f"{_views(len(missing))} x {shape.num_images:,} images x {shape.row_bytes:,} bytes = {_size(needed)} "
+        f"({_size(free)} free)"
     )
     if needed > free:
         raise RunError(
-            f"{folder}: the teacher's answers need {sizes}; lower views.count or teacher.top_k, use --online-teacher, "
-            "or choose another --out"
+            f"the teacher's outputs need {sizes}; lower views.count or teacher.top_k, use --online-teacher, or choose "
+            "another --out",
+            code="knowledge.no_disk_space",
+            field=str(folder),
         )
     if missing:
-        earlier = f"{_views(kept)} stored already; " if kept else ""
-        progress.event("knowledge", f"{earlier}asking the teacher about {sizes}")
+        earlier = f" ({_views(complete)} already stored)" if complete else ""
+        progress.event("knowledge", f"running the teacher on {sizes}{earlier}")
 
 
 def _write_shards(
@@ -222,36 +211,51 @@ def _write_shards(
     pool: ShardPool | None,
     progress: Progress,
 ) -> None:
-    """Writes the shards of `missing` by `write(view, tell)`, or by the pool when it has workers enough."""
+    """Write the missing shards with `write(view, on_images)`, or with the pool if it has at least two workers."""
     num_images = job.shape.num_images
     total = job.key.num_shards * num_images
     done = total - len(missing) * num_images
 
-    def tell(images: int) -> None:
+    def on_images(count: int) -> None:
         nonlocal done
-        done += images
+        done += count
         progress.step(_TASK, done, total, "images")
 
     workers = 0 if pool is None else pool.workers(len(missing))
     if pool is None or workers < 2:
         for view in missing:
-            write(view, tell)
+            write(view, on_images)
         return
     progress.event("knowledge", f"{workers} workers share the views")
     for _ in pool.write(job, missing):
-        tell(num_images)
+        on_images(num_images)
+
+
+def _make_manifest(
+    job: ShardJob, found: Inspection, written: Sequence[int], *, build_time_s: float
+) -> KnowledgeManifest:
+    folder = KnowledgeFolder(Path(job.folder))
+    errors = [read_record(folder.receipt(view), ShardReceipt).errors for view in written]
+    return KnowledgeManifest(
+        key=job.key,
+        shape=job.shape,
+        errors=merge_errors([*found.shards.values(), *errors]),
+        build_time_s=round(build_time_s, 3),
+    )
 
 
 def _summary(manifest: KnowledgeManifest) -> str:
     key, shape, errors = manifest.key, manifest.shape, manifest.errors
-    lost = ", ".join(
-        f"{part.mean_nats:.1e} nats (at most {part.max_nats:.1e}) at T={part.temperature:g}"
-        for part in errors.divergence
-    )
-    kept = f"; keeping the {shape.top_k} largest of {shape.num_classes} logits costs {lost}" if lost else ""
+    details = f"largest float16 rounding {errors.max_rounding:.1e}"
+    if errors.divergence:
+        divergences = ", ".join(
+            f"{part.mean_nats:.1e} nats on average, {part.max_nats:.1e} at most, at T={part.temperature:g}"
+            for part in errors.divergence
+        )
+        details += f"; divergence from storing {shape.top_k} of {shape.num_classes} logits: {divergences}"
     return (
-        f"stored the teacher's answers to {_views(key.num_shards)} of {shape.num_images:,} images in "
-        f"{manifest.build_time_s:.1f} s (largest float16 rounding {errors.max_rounding:.1e}{kept})"
+        f"stored the teacher's outputs for {_views(key.num_shards)} of {shape.num_images:,} images in "
+        f"{manifest.build_time_s:.1f} s ({details})"
     )
 
 

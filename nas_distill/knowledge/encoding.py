@@ -1,6 +1,6 @@
-"""From logits to what is stored of them, and back.
+"""Convert the teacher's outputs to the stored arrays, and top-k logits back to full logits.
 
-Shapes: B images, C classes, k logits kept.
+Shapes: B images, C classes, k stored logits, D embedding dimensions.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ TEMPERATURES = (1.0, 4.0)
 
 
 class TopLogits(NamedTuple):
-    """The largest logits of each image, and the mass of the others.
+    """The largest logits of each image, and the combined mass of the others.
 
     Attributes:
-        logits: [B, k].
-        classes: int64 [B, k].
-        tail: float32 [B], logsumexp of the other C - k logits.
+        logits: The k largest logits, [B, k].
+        classes: Their classes, int64 [B, k].
+        tail: logsumexp of the other C - k logits, float32 [B].
     """
 
     logits: Tensor
@@ -35,51 +35,51 @@ class TopLogits(NamedTuple):
 
 
 def keep_top(logits: Tensor, k: int) -> TopLogits:
-    """Returns the `k` largest of the logits, float32 [B, C], with k < C."""
+    """Return the `k` largest of the logits, float32 [B, C], with k < C."""
     top, classes = logits.topk(k, dim=1)
     tail = logits.scatter(1, classes, -math.inf).logsumexp(dim=1)
     return TopLogits(top, classes, tail)
 
 
-def spread_tail(kept: TopLogits, num_classes: int) -> Tensor:
-    """Returns logits float32 [B, C]: those kept, and the others with equal shares of the tail.
+def spread_tail(stored: TopLogits, num_classes: int) -> Tensor:
+    """Return full logits, float32 [B, C]: the stored ones, and equal shares of the tail for all other classes.
 
-    At temperature 1 the kept classes have the teacher's own probabilities; at others the tail's mass is that of a
-    flat tail.
+    At temperature 1 the stored classes have the teacher's probabilities. At other temperatures the mass of the tail is
+    that of a uniform tail.
     """
-    even = kept.tail.float() - math.log(num_classes - kept.classes.shape[1])
-    logits = even[:, None].repeat(1, num_classes)
-    return logits.scatter_(1, kept.classes, kept.logits.float())
+    uniform = stored.tail.float() - math.log(num_classes - stored.classes.shape[1])
+    logits = uniform[:, None].repeat(1, num_classes)
+    return logits.scatter_(1, stored.classes, stored.logits.float())
 
 
 class ShardEncoder:
-    """Turns the answers to one view into the rows of its arrays, and measures what that costs.
+    """Converts the outputs for one view to rows of the stored arrays, and measures the storage errors.
 
     Args:
-        shape: What is stored.
-        device: Where the answers are.
+        shape: Shapes of the stored arrays.
+        device: Device of the outputs.
     """
 
     def __init__(self, shape: ShardShape, device: torch.device) -> None:
         self._shape = shape
         self._rounding = torch.zeros((), device=device)
-        # Sums and largest values stay on the device: reading one per batch would make the host wait.
+        # Kept on the device: reading a value per batch would make the host wait for the device.
         self._sums = torch.zeros(len(TEMPERATURES), dtype=torch.float64, device=device)
         self._largest = torch.zeros(len(TEMPERATURES), device=device)
         self._count = 0
 
     def encode(self, logits: Tensor, embedding: Tensor | None) -> dict[str, NDArray[np.generic]]:
-        """Returns the arrays' rows by name, on the CPU.
+        """Return the next rows of each array by name, on the CPU.
 
         Args:
-            logits: float32 [B, C], finite and within float16.
-            embedding: float32 [B, D], when embeddings are stored.
+            logits: Logits, float32 [B, C], finite and in the range of float16.
+            embedding: Embeddings, float32 [B, D], if they are stored.
 
         Raises:
-            TeacherError: The embedding holds NaN, infinities or numbers beyond float16.
+            TeacherError: The embedding contains NaN, infinities or numbers beyond float16.
         """
         self._count += len(logits)
-        rows = self._top_rows(logits) if self._shape.top_k else {"logits": self._rounded(logits)}
+        rows = self._top_rows(logits) if self._shape.top_k else {"logits": self._round(logits)}
         if self._shape.embedding_size:
             assert embedding is not None
             rows["embeddings"] = check_range(embedding, "an embedding").half()
@@ -87,7 +87,7 @@ class ShardEncoder:
         return {name: tensor.cpu().numpy().astype(arrays[name].dtype, copy=False) for name, tensor in rows.items()}
 
     def errors(self) -> StorageErrors:
-        """Returns the errors over everything encoded so far."""
+        """Return the storage errors over everything encoded so far."""
         means = (self._sums / max(1, self._count)).tolist()
         measured = zip(TEMPERATURES, means, self._largest.tolist(), strict=True)
         return StorageErrors(
@@ -100,39 +100,45 @@ class ShardEncoder:
             else (),
         )
 
-    def _rounded(self, logits: Tensor) -> Tensor:
+    def _round(self, logits: Tensor) -> Tensor:
         stored = logits.half()
         self._rounding = torch.maximum(self._rounding, (stored.float() - logits).abs().max())
         return stored
 
     def _top_rows(self, logits: Tensor) -> dict[str, Tensor]:
         exact = keep_top(logits, self._shape.top_k)
-        kept = exact._replace(logits=self._rounded(exact.logits))
-        rebuilt = spread_tail(kept, self._shape.num_classes)
+        stored = exact._replace(logits=self._round(exact.logits))
+        restored = spread_tail(stored, self._shape.num_classes)
         for number, temperature in enumerate(TEMPERATURES):
-            divergence = _divergence(logits / temperature, rebuilt / temperature)
+            divergence = _divergence(logits / temperature, restored / temperature)
             self._sums[number] += divergence.sum(dtype=torch.float64)
             self._largest[number] = torch.maximum(self._largest[number], divergence.max())
-        return {"top_logits": kept.logits, "top_classes": kept.classes, "tail": kept.tail}
+        return {"top_logits": stored.logits, "top_classes": stored.classes, "tail": stored.tail}
 
 
-def check_range(answers: Tensor, what: str) -> Tensor:
-    """Returns `answers`.
+def check_range(outputs: Tensor, what: str) -> Tensor:
+    """Return `outputs` after checking their range.
+
+    Args:
+        outputs: Outputs of the teacher.
+        what: Name of one value for the error message, such as "a logit".
 
     Raises:
-        TeacherError: They hold NaN, infinities or numbers beyond float16.
+        TeacherError: The outputs contain NaN, infinities or numbers beyond float16.
     """
-    largest = answers.abs().max().item()
+    largest = outputs.abs().max().item()
     if not largest <= FLOAT16_MAX:
         raise TeacherError(
-            f"teacher.model: the teacher answered {largest} for {what}; finite values up to {FLOAT16_MAX:.0f} "
-            "are needed (is its normalisation the one it was trained with?)"
+            f"the teacher returned {largest} for {what}; values must be finite and at most {FLOAT16_MAX:.0f} (does its "
+            "normalisation match its training?)",
+            code="knowledge.output_out_of_range",
+            field="teacher.model",
         )
-    return answers
+    return outputs
 
 
 def _divergence(teacher: Tensor, stored: Tensor) -> Tensor:
-    """Returns KL(softmax(teacher) || softmax(stored)), float32 [B]; rounding below zero is zero."""
+    """Return KL(softmax(teacher) || softmax(stored)), float32 [B]; values that rounding makes negative become 0."""
     expected = teacher.log_softmax(dim=1)
     difference = stored.log_softmax(dim=1).neg_().add_(expected)
     return expected.exp_().mul_(difference).sum(dim=1).clamp_(min=0.0)

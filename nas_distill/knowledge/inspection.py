@@ -1,9 +1,9 @@
-"""What a knowledge folder holds whole, and what is wrong with the rest."""
+"""Find out which files of a knowledge folder are complete, and what is wrong with the others."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,129 +23,118 @@ from nas_distill.knowledge.layout import (
 )
 from nas_distill.run_directory.files import read_record
 
-_MOST_READERS = 4
+_MAX_READERS = 4
 
 ReceiptT = TypeVar("ReceiptT", bound=Receipt)
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """What `inspect` found.
+    """The state of a knowledge folder.
 
     Attributes:
-        manifest: When there is a good one.
-        reference: Whether the answers to plain images are whole.
-        features: Whether the features of plain validation images are; a folder from before they were stored has none.
-        shards: The errors of each whole slab, by view.
-        faults: What is there and wrong, or promised by a manifest and missing, as "PATH: reason".
+        manifest: The manifest, if it is valid.
+        reference: Whether the outputs for plain images are complete.
+        shards: Storage errors of each complete shard, by view.
+        problems: Errors of files that are damaged, belong elsewhere, or are missing although the folder has a manifest.
     """
 
     manifest: KnowledgeManifest | None
     reference: bool
-    features: bool
     shards: dict[int, StorageErrors]
-    faults: tuple[str, ...]
+    problems: tuple[RunError, ...]
 
 
-def inspect(path: Path, key: KnowledgeKey) -> Inspection:
-    """Checks every file of a knowledge folder against its receipt.
+def inspect_folder(path: Path, key: KnowledgeKey) -> Inspection:
+    """Check every file of a knowledge folder against its receipt.
 
     Args:
-        path: The folder; it need not exist.
-        key: What it should hold.
+        path: Knowledge folder; it need not exist.
+        key: Key of the outputs that the folder should hold.
     """
     folder = KnowledgeFolder(path)
-    promised = folder.manifest.exists()
-    faults: list[str] = []
-
-    def whole_shard(view: int) -> ShardReceipt | RunError:
-        try:
-            return check_shard(folder, view, key)
-        except RunError as error:
-            return error
-
-    # Hashing lets go of the interpreter's lock, so that threads share it.
-    with ThreadPoolExecutor(min(_MOST_READERS, os.cpu_count() or 1)) as readers:
-        views = [view for view in range(key.num_shards) if promised or folder.receipt(view).exists()]
-        looked_at = dict(zip(views, readers.map(whole_shard, views), strict=True))
-    manifest, reference, features = None, False, False
-    try:
-        manifest = check_manifest(folder, key) if promised else None
-    except RunError as error:
-        faults.append(str(error))
-    try:
-        reference = (promised or folder.reference.exists()) and bool(check_reference(folder, key))
-    except RunError as error:
-        faults.append(str(error))
-    try:
-        features = folder.features.exists() and bool(check_features(folder, key))
-    except RunError as error:
-        faults.append(str(error))
+    # The manifest is written last: without it, missing files are not an error.
+    has_manifest = folder.manifest.exists()
+    views = [view for view in range(key.num_shards) if has_manifest or folder.receipt(view).exists()]
+    # Hashing releases the interpreter lock, so threads run in parallel.
+    with ThreadPoolExecutor(min(_MAX_READERS, os.cpu_count() or 1)) as readers:
+        shards = list(readers.map(lambda view: _try(lambda: check_shard(folder, view, key)), views))
+    manifest = _try(lambda: check_manifest(folder, key)) if has_manifest else None
+    reference = _try(lambda: check_reference(folder, key)) if has_manifest or folder.reference.exists() else None
     return Inspection(
-        manifest=manifest,
-        reference=reference,
-        features=features,
-        shards={view: found.errors for view, found in looked_at.items() if isinstance(found, ShardReceipt)},
-        faults=(*faults, *(str(found) for found in looked_at.values() if isinstance(found, RunError))),
+        manifest=manifest if isinstance(manifest, KnowledgeManifest) else None,
+        reference=isinstance(reference, Receipt),
+        shards={shard.view: shard.errors for shard in shards if isinstance(shard, ShardReceipt)},
+        problems=tuple(result for result in (manifest, reference, *shards) if isinstance(result, RunError)),
     )
 
 
 def check_manifest(folder: KnowledgeFolder, key: KnowledgeKey) -> KnowledgeManifest:
-    """Returns the manifest.
+    """Return the manifest.
 
     Raises:
-        RunError: It is missing, damaged, of another version, or about other answers.
+        RunError: The manifest is missing, damaged, of another version, or of other outputs.
     """
     manifest = read_record(folder.manifest, KnowledgeManifest)
     if manifest.key != key:
-        raise _other_answers(folder.manifest, manifest.key.digest(), key.digest())
+        raise _other_outputs(folder.manifest, manifest.key.digest(), key.digest())
     return manifest
 
 
 def check_reference(folder: KnowledgeFolder, key: KnowledgeKey) -> Receipt:
-    """Returns the receipt of the answers to plain images, all of them read and found whole.
+    """Return the receipt of the outputs for plain images after checking all of its files.
 
     Raises:
-        RunError: One is missing, damaged, truncated, or from elsewhere.
+        RunError: A file is missing, damaged or of other outputs.
     """
     names = [folder.reference_array(name).name for name in REFERENCE_ARRAYS]
-    return _check_receipt(folder.reference, Receipt, key.digest(), names)
-
-
-def check_features(folder: KnowledgeFolder, key: KnowledgeKey) -> Receipt:
-    """Returns the receipt of the features of plain validation images, of no file where the teacher gives none.
-
-    Raises:
-        RunError: They are missing, damaged, truncated, or from elsewhere.
-    """
-    receipt = read_record(folder.features, Receipt)
-    names = [folder.reference_array(FEATURES).name] if receipt.files else []
-    return _check_receipt(folder.features, Receipt, key.digest(), names)
+    return _check_receipt(
+        folder.reference, Receipt, key.digest(), names, optional=[folder.reference_array(FEATURES).name]
+    )
 
 
 def check_shard(folder: KnowledgeFolder, view: int, key: KnowledgeKey) -> ShardReceipt:
-    """Returns the receipt of a view's slab, all of its files read and found whole.
+    """Return the receipt of a view's shard after checking all of its files.
 
     Raises:
-        RunError: One is missing, damaged, truncated, or from elsewhere.
+        RunError: A file is missing, damaged or of other outputs.
     """
     names = [folder.array(view, name).name for name in key.shard_arrays]
     receipt = _check_receipt(folder.receipt(view), ShardReceipt, key.digest(), names)
     if receipt.view != view:
-        raise RunError(f"{folder.receipt(view)}: is the receipt of view {receipt.view}")
+        raise _wrong_receipt(folder.receipt(view), f"this is the receipt of view {receipt.view}")
     return receipt
 
 
-def _check_receipt(path: Path, model: type[ReceiptT], key_id: str, names: Iterable[str]) -> ReceiptT:
+def _try(function: Callable[[], ResultT]) -> ResultT | RunError:
+    """Return the result of `function`, or the error that it raises."""
+    try:
+        return function()
+    except RunError as error:
+        return error
+
+
+def _check_receipt(
+    path: Path, model: type[ReceiptT], key_id: str, names: Iterable[str], optional: Iterable[str] = ()
+) -> ReceiptT:
     receipt = read_record(path, model)
     if receipt.key_id != key_id:
-        raise _other_answers(path, receipt.key_id, key_id)
-    if sorted(file.name for file in receipt.files) != sorted(names):
-        raise RunError(f"{path}: is no receipt of {', '.join(names)}")
+        raise _other_outputs(path, receipt.key_id, key_id)
+    if {file.name for file in receipt.files} - set(optional) != set(names):
+        raise _wrong_receipt(path, f"this is not a receipt of {', '.join(names)}")
     for file in receipt.files:
         check_file(path.parent, file)
     return receipt
 
 
-def _other_answers(path: Path, found: str, expected: str) -> RunError:
-    return RunError(f"{path}: belongs to other answers (of another teacher, data or views: {found}, not {expected})")
+def _other_outputs(path: Path, found: str, expected: str) -> RunError:
+    return RunError(
+        f"the file belongs to another teacher, other data or other views ({found} instead of {expected})",
+        code="knowledge.other_outputs",
+        field=str(path),
+    )
+
+
+def _wrong_receipt(path: Path, problem: str) -> RunError:
+    return RunError(problem, code="knowledge.wrong_receipt", field=str(path))

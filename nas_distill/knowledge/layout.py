@@ -1,15 +1,18 @@
-"""The knowledge folder: names, shapes and records of what it holds.
+"""The knowledge folder: file names, array shapes and JSON records.
 
 ```
 knowledge/ID/
-  manifest.json              written last: a folder without it is half-built and never used
-  reference.json             receipt of validation_logits.npy, subset_logits.npy, subset_indices.npy
-  features.json              receipt of validation_features.npy, of no file where the teacher gives none
-  views/00003.json           receipt of view 3, written after its files:
-  views/00003.logits.npy     float16 [N, C], or, when only the largest are kept,
+  manifest.json              written last; a folder without it is incomplete and never used
+  reference.json             receipt of validation_logits.npy, subset_logits.npy, subset_indices.npy and, if the teacher
+                             has penultimate features, validation_features.npy
+  views/00003.json           receipt of the shard of view 3, written after its files:
+  views/00003.logits.npy     float16 [N, C]; or, if only the largest logits are stored,
   views/00003.top_logits.npy float16 [N, k], 00003.top_classes.npy uint16 or int32 [N, k], 00003.tail.npy float32 [N]
-  views/00003.embeddings.npy float16 [N, D], when asked for
+  views/00003.embeddings.npy float16 [N, D], if embeddings are stored
 ```
+
+A receipt lists files with their sizes and checksums. It is written after the files, so it also states that they are
+complete.
 """
 
 from __future__ import annotations
@@ -36,44 +39,44 @@ _MOST_UINT16_CLASSES = 2**16
 
 
 class OutputStorage(Record):
-    """How much of an answer is stored.
+    """Which of the teacher's outputs are stored.
 
     Attributes:
-        top_k: The largest logits, and of the others their joint mass; 0 stores all; by default all of up to 128
-            classes, and the 32 largest of more.
-        embeddings: The penultimate embedding too.
+        top_k: Number of largest logits to store, together with the combined mass of the others; 0 for all logits. None
+            stores all logits of up to 128 classes, and the 32 largest of more.
+        embeddings: Whether to store the penultimate embedding too.
     """
 
     top_k: NonNegativeInt | None = None
     embeddings: bool = False
 
     def stored_top_k(self, num_classes: int) -> int:
-        """Returns how many logits of `num_classes` are stored one by one; 0 when all are."""
-        asked = self.top_k
-        if asked is None:
-            asked = 0 if num_classes <= _DENSE_UP_TO else _TOP_K
-        return asked if asked < num_classes else 0
+        """Return how many of `num_classes` logits are stored individually; 0 for all."""
+        top_k = self.top_k
+        if top_k is None:
+            top_k = 0 if num_classes <= _DENSE_UP_TO else _TOP_K
+        return top_k if top_k < num_classes else 0
 
 
 class KnowledgeKey(Record):
-    """What stored answers depend on; its digest is their ID.
+    """Everything that stored outputs depend on; its digest is the ID of the knowledge folder.
 
     Attributes:
-        schema_version: Of the folder's layout.
-        teacher_sha256: Of the teacher's tensors.
-        teacher_architecture: Its timm name.
-        teacher_arguments: Its constructor arguments.
-        teacher_image_size: Pixels at which it was asked.
-        teacher_mean: Of its normalisation, per channel.
-        teacher_std: Likewise.
-        data_id: Of the data and splits.
-        plan: The views.
-        num_shards: Views that are stored; 0 when the teacher is asked online.
-        top_k: Logits stored one by one; 0 when all are.
+        schema_version: Version of the folder's layout.
+        teacher_sha256: Digest of the teacher's weights.
+        teacher_architecture: timm name of the teacher.
+        teacher_arguments: Constructor arguments of the teacher.
+        teacher_image_size: Height and width of the teacher's input, pixels.
+        teacher_mean: Mean per channel of the teacher's normalisation.
+        teacher_std: Standard deviation per channel of the teacher's normalisation.
+        data_id: Digest of images and splits (see `DataManifest.data_id`).
+        plan: Augmentation settings of the views.
+        num_shards: Number of stored views; 0 if the teacher runs online.
+        top_k: Number of logits stored individually; 0 for all.
         embeddings: Whether embeddings are stored.
     """
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[1] = 1
     teacher_sha256: str
     teacher_architecture: str
     teacher_arguments: FrozenArguments
@@ -88,18 +91,18 @@ class KnowledgeKey(Record):
 
     @property
     def shard_arrays(self) -> tuple[str, ...]:
-        """Names of a slab's arrays."""
+        """Names of the arrays of a shard."""
         logits = ("top_logits", "top_classes", "tail") if self.top_k else ("logits",)
         return (*logits, "embeddings") if self.embeddings else logits
 
 
 @dataclass(frozen=True, slots=True)
 class ArrayShape:
-    """One array of a slab, N rows.
+    """Type and row shape of one array of a shard.
 
     Attributes:
-        dtype: Of its numbers.
-        row: Shape of a row.
+        dtype: Type of the numbers.
+        row: Shape of one of the N rows.
     """
 
     dtype: np.dtype[np.generic]
@@ -107,13 +110,13 @@ class ArrayShape:
 
 
 class ShardShape(Record):
-    """The shapes of a slab's arrays.
+    """Shapes of the arrays of a shard.
 
     Attributes:
-        num_images: Training images N.
-        num_classes: Classes C.
-        top_k: Logits stored one by one, k; 0 when all are.
-        embedding_size: Width D of the stored embeddings; 0 when there are none.
+        num_images: Number of training images N.
+        num_classes: Number of classes C.
+        top_k: Number k of logits stored individually; 0 for all.
+        embedding_size: Width D of the stored embeddings; 0 for none.
     """
 
     num_images: NonNegativeInt
@@ -123,7 +126,7 @@ class ShardShape(Record):
 
     @property
     def arrays(self) -> dict[str, ArrayShape]:
-        """A slab's arrays by name."""
+        """Type and row shape of each array by name."""
         half, single = np.dtype(np.float16), np.dtype(np.float32)
         if self.top_k:
             classes = np.dtype(np.uint16 if self.num_classes <= _MOST_UINT16_CLASSES else np.int32)
@@ -140,17 +143,17 @@ class ShardShape(Record):
 
     @property
     def row_bytes(self) -> int:
-        """Bytes that a slab takes per image."""
+        """Size of a shard per image, bytes."""
         return sum(array.dtype.itemsize * int(np.prod(array.row)) for array in self.arrays.values())
 
 
 class Divergence(Record):
-    """What was lost by disk_errors only the largest logits: KL(teacher || stored).
+    """Information lost by storing only the largest logits: KL(teacher || stored).
 
     Attributes:
-        temperature: At which both are softened.
-        mean_nats: Over images and views.
-        max_nats: Of the worst image and view.
+        temperature: Temperature of both softmaxes.
+        mean_nats: Mean over images and views, nats.
+        max_nats: Largest value of any image and view, nats.
     """
 
     temperature: float
@@ -159,11 +162,11 @@ class Divergence(Record):
 
 
 class StorageErrors(Record):
-    """How far stored answers are from the teacher's own.
+    """Difference between the stored outputs and the teacher's outputs.
 
     Attributes:
-        max_rounding: Largest absolute difference that float16 made to a stored logit.
-        divergence: At temperatures 1 and 4 when only the largest logits are stored, else empty.
+        max_rounding: Largest absolute rounding error of a stored logit (float16).
+        divergence: Divergence at temperatures 1 and 4 if only the largest logits are stored, else empty.
     """
 
     max_rounding: float
@@ -171,12 +174,12 @@ class StorageErrors(Record):
 
 
 class FileReceipt(Record):
-    """A file that was written whole.
+    """Size and checksum of a complete file.
 
     Attributes:
-        name: In its folder.
-        num_bytes: Its length.
-        sha256: Of its bytes.
+        name: File name without its folder.
+        num_bytes: Size, bytes.
+        sha256: SHA-256 of the content, hexadecimal.
     """
 
     name: str
@@ -185,11 +188,11 @@ class FileReceipt(Record):
 
 
 class Receipt(Record):
-    """What was written together; written after all of it.
+    """List of files that were written together; written after them.
 
     Attributes:
-        key_id: Digest of the key that it belongs to.
-        files: What was written.
+        key_id: Digest of the key of the stored outputs.
+        files: Size and checksum of each file.
     """
 
     key_id: str
@@ -197,11 +200,11 @@ class Receipt(Record):
 
 
 class ShardReceipt(Receipt):
-    """The receipt of one view.
+    """Receipt of the shard of one view.
 
     Attributes:
-        view: Its number.
-        errors: Over its images.
+        view: View number.
+        errors: Storage errors over the images of the view.
     """
 
     view: NonNegativeInt
@@ -212,10 +215,10 @@ class KnowledgeManifest(Record):
     """`manifest.json` of a knowledge folder.
 
     Attributes:
-        key: What the answers depend on.
-        shape: Of every slab.
-        errors: Over all slabs.
-        build_time_s: Seconds it took, in the process that finished it.
+        key: Everything that the outputs depend on.
+        shape: Shapes of every shard.
+        errors: Storage errors over all shards.
+        build_time_s: Seconds from the start to the end of the build that wrote this manifest.
     """
 
     key: KnowledgeKey
@@ -226,45 +229,40 @@ class KnowledgeManifest(Record):
 
 @dataclass(frozen=True, slots=True)
 class KnowledgeFolder:
-    """The paths in one knowledge folder."""
+    """Paths in one knowledge folder."""
 
     path: Path
 
     @property
     def manifest(self) -> Path:
-        """Written last."""
+        """The manifest, written last."""
         return self.path / MANIFEST
 
     @property
     def views(self) -> Path:
-        """The slabs."""
+        """Folder of the shards."""
         return self.path / "views"
 
     @property
     def reference(self) -> Path:
-        """Receipt of the answers to plain images."""
+        """Receipt of the outputs for plain images."""
         return self.path / f"{REFERENCE}.json"
 
-    @property
-    def features(self) -> Path:
-        """Receipt of the features of plain validation images."""
-        return self.path / "features.json"
-
     def reference_array(self, name: str) -> Path:
-        """Returns an array of the answers to plain images."""
+        """Return the path of an array of outputs for plain images."""
         return self.path / f"{name}.npy"
 
     def receipt(self, view: int) -> Path:
-        """Returns a view's receipt."""
+        """Return the path of the receipt of a view's shard."""
         return self.views / f"{view:05d}.json"
 
     def array(self, view: int, name: str) -> Path:
-        """Returns an array of a view."""
+        """Return the path of an array of a view's shard."""
         return self.views / f"{view:05d}.{name}.npy"
 
 
 def merge_errors(errors: Sequence[StorageErrors]) -> StorageErrors:
-    """Returns the errors over all of several slabs, which hold as many images each."""
+    """Return the storage errors over several shards with the same number of images."""
     if not errors:
         return StorageErrors(max_rounding=0.0)
     columns = zip(*(error.divergence for error in errors), strict=True)

@@ -1,4 +1,4 @@
-"""Where a student's targets come from: the stored answers, or the teacher itself."""
+"""`Targets`: the teacher's outputs for a student's batch, from storage or from the teacher itself."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from nas_distill.models.teacher import Teacher
 
 
 class Targets(Protocol):
-    """What the teacher says of views."""
+    """Source of the teacher's outputs for views of training images."""
 
-    def outputs(self, view: int, indices: Tensor, images: Tensor, wanted: OutputRequest) -> ModelOutputs:
-        """Returns the teacher's signals, float32, on the device of the training.
+    def outputs(self, view: int, indices: Tensor, images: Tensor, request: OutputRequest) -> ModelOutputs:
+        """Return the teacher's outputs, float32, on the device of the training.
 
         Args:
-            view: Which view was rendered.
-            indices: int64 [B], positions in the training split.
-            images: uint8 [B, channels, H, W], the rendered views.
-            wanted: Which; `shapes` has accepted it.
+            view: View number.
+            indices: Positions in the training split, int64 [B].
+            images: Rendered views, uint8 [B, channels, H, W].
+            request: Outputs to return besides the logits; `shapes` has accepted this request.
         """
 
-    def shapes(self, images: Tensor, wanted: OutputRequest) -> OutputShapes:
-        """Returns the shapes of the signals of one image.
+    def shapes(self, images: Tensor, request: OutputRequest) -> OutputShapes:
+        """Return the shapes of the requested outputs for one image.
 
         Args:
-            images: uint8 [B, channels, H, W], some to try it on.
-            wanted: Which.
+            images: Images to try, uint8 [B, channels, H, W].
+            request: Outputs to return besides the logits.
 
         Raises:
-            ConfigError: They are not stored.
-            TeacherError: The teacher has none.
+            ConfigError: A requested output is not stored.
+            TeacherError: The teacher does not have a requested output.
         """
 
 
 class StoredTargets:
-    """Looks the answers up; one view's slab is open at a time.
+    """Reads the teacher's outputs from storage; one view's shard is open at a time.
 
     Args:
-        knowledge: With stored slabs.
-        device: Of the training.
+        knowledge: Knowledge folder with stored views.
+        device: Device of the training.
     """
 
     def __init__(self, knowledge: Knowledge, device: torch.device) -> None:
@@ -54,62 +54,66 @@ class StoredTargets:
         self._view: int | None = None
         self._shard: Shard | None = None
 
-    def outputs(self, view: int, indices: Tensor, images: Tensor, wanted: OutputRequest) -> ModelOutputs:
-        """Returns the stored signals (`Targets.signals`); the images are not looked at.
+    def outputs(self, view: int, indices: Tensor, images: Tensor, request: OutputRequest) -> ModelOutputs:
+        """Return the stored outputs (see `Targets.outputs`); `images` is not used.
 
         Raises:
-            RunError: The view's files are damaged.
+            RunError: A file of the view's shard is missing or damaged.
         """
         del images
-        shard = self._opened(view)
-        return ModelOutputs(shard.logits(indices), shard.embeddings(indices) if wanted.embedding else None)
+        shard = self._open_shard(view)
+        return ModelOutputs(shard.logits(indices), shard.embeddings(indices) if request.embedding else None)
 
-    def shapes(self, images: Tensor, wanted: OutputRequest) -> OutputShapes:
-        """Returns the shapes of the stored signals (`Targets.shapes`).
+    def shapes(self, images: Tensor, request: OutputRequest) -> OutputShapes:
+        """Return the shapes of the stored outputs (see `Targets.shapes`); `images` is not used.
 
         Raises:
-            ConfigError: They are not stored.
+            ConfigError: A requested output is not stored.
         """
         del images
         size = self._knowledge.manifest.shape.embedding_size
-        if wanted.depths:
+        if request.depths:
             raise ConfigError(
-                "recipe.losses: feature maps of the teacher are wanted, which are not stored; set teacher.online=true "
-                "(--online-teacher)"
+                "a loss needs the teacher's feature maps, which cannot be stored; set teacher.online=true "
+                "(--online-teacher)",
+                code="knowledge.feature_maps_not_stored",
+                field="recipe.losses",
             )
-        if wanted.embedding and not size:
+        if request.embedding and not size:
             raise ConfigError(
-                "recipe.losses: the teacher's embeddings are wanted, which were not stored; set "
-                "teacher.embeddings=true, or teacher.online=true"
+                "a loss needs the teacher's embeddings, which are not stored; set teacher.embeddings=true or "
+                "teacher.online=true",
+                code="knowledge.embeddings_not_stored",
+                field="recipe.losses",
             )
-        return OutputShapes((size,) if wanted.embedding else None)
+        return OutputShapes((size,) if request.embedding else None)
 
-    def _opened(self, view: int) -> Shard:
+    def _open_shard(self, view: int) -> Shard:
         if self._shard is None or view != self._view:
-            self._shard = None  # gives its memory back before the next one asks for some
+            self._shard = None  # free its memory before the next shard is opened
             self._shard, self._view = self._knowledge.shard(view, self._device), view
         return self._shard
 
 
 class OnlineTargets:
-    """Asks the teacher.
+    """Runs the teacher on every batch.
 
     Args:
-        teacher: On the training's device.
+        teacher: Teacher on the device of the training.
     """
 
     def __init__(self, teacher: Teacher) -> None:
         self._teacher = teacher.to_device(next(teacher.parameters()).device)
 
-    def outputs(self, view: int, indices: Tensor, images: Tensor, wanted: OutputRequest) -> ModelOutputs:
-        """Returns the teacher's signals of the images (`Targets.signals`)."""
+    def outputs(self, view: int, indices: Tensor, images: Tensor, request: OutputRequest) -> ModelOutputs:
+        """Return the teacher's outputs for `images` (see `Targets.outputs`)."""
         del view, indices
-        return self._teacher.outputs(images, wanted)
+        return self._teacher.outputs(images, request)
 
-    def shapes(self, images: Tensor, wanted: OutputRequest) -> OutputShapes:
-        """Returns the shapes of the teacher's signals (`Targets.shapes`).
+    def shapes(self, images: Tensor, request: OutputRequest) -> OutputShapes:
+        """Return the shapes of the teacher's outputs (see `Targets.shapes`).
 
         Raises:
-            TeacherError: It has no such signals.
+            TeacherError: The teacher does not have a requested output.
         """
-        return self._teacher.check_outputs(images, wanted)
+        return self._teacher.check_outputs(images, request)

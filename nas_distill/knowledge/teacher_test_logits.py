@@ -1,4 +1,4 @@
-"""The teacher's answers to test images: asked for when a student is first confirmed, and kept in the run."""
+"""The teacher's logits for the test images: computed when a student is first confirmed, and stored in the run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nas_distill.data.splits import ImageSplit
 from nas_distill.errors import RunError
-from nas_distill.knowledge.arrays import ArrayWriter, check_file, map_array
+from nas_distill.knowledge.arrays import ArrayWriter, check_file, map_array, with_hint
 from nas_distill.knowledge.inference import TeacherInference
 from nas_distill.knowledge.layout import Receipt
 from nas_distill.knowledge.writing import disk_errors, plain_logits
@@ -18,27 +18,27 @@ from nas_distill.models.teacher import Teacher
 from nas_distill.run_directory.files import read_record, sync_directory, write_record
 
 _ARRAY, _RECEIPT = "test_logits.npy", "test_logits.json"
-_SINGLE = np.dtype(np.float32)
-_WAY_OUT = "confirm again, which asks the teacher anew"
+_FLOAT32 = np.dtype(np.float32)
+_CONFIRM_HINT = "run confirm again to run the teacher again"
 
 
 def store_test_logits(folder: Path, teacher: Teacher, test: ImageSplit, device: torch.device) -> None:
-    """Stores the teacher's logits for the test images in `folder`, unless they are there and whole.
+    """Store the teacher's logits for the test images in `folder`, unless they are stored already.
 
     Args:
-        folder: Made when missing.
-        teacher: Moved to `device`.
-        test: The split.
-        device: Where the teacher answers.
+        folder: Folder of the files; created if it is missing.
+        teacher: Teacher; moved to `device`.
+        test: Test split.
+        device: Device to run the teacher on.
 
     Raises:
-        TeacherError: The teacher answers NaN, infinities, or numbers beyond float16.
-        RunError: The file system refuses.
+        TeacherError: A logit is NaN, infinite or beyond float16.
+        RunError: The files cannot be written.
     """
     key = _key(teacher.weights_sha256(), test.manifest.data_id)
     try:
         _check(folder, key)
-    except RunError:  # missing, damaged, or of another teacher or data: asked anew
+    except RunError:  # missing, damaged, or of another teacher or other data
         pass
     else:
         return
@@ -46,7 +46,7 @@ def store_test_logits(folder: Path, teacher: Teacher, test: ImageSplit, device: 
     shape = (test.num_images, teacher.num_classes)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with ArrayWriter(folder / _ARRAY, _SINGLE, shape) as writer:
+        with ArrayWriter(folder / _ARRAY, _FLOAT32, shape) as writer:
             for logits in plain_logits(inference, test, torch.arange(test.num_images)):
                 writer.append(logits.cpu().numpy())
             receipt = writer.finish()
@@ -55,16 +55,21 @@ def store_test_logits(folder: Path, teacher: Teacher, test: ImageSplit, device: 
 
 
 def read_test_logits(folder: Path, *, teacher_sha256: str, data_id: str) -> Tensor:
-    """Returns the stored logits, float32 [N_test, C], memory-mapped.
+    """Return the stored logits as a memory map, float32 [N_test, C].
+
+    Args:
+        folder: Folder of the files.
+        teacher_sha256: Digest of the expected teacher's weights.
+        data_id: Digest of the expected data (see `DataManifest.data_id`).
 
     Raises:
-        RunError: They are missing, damaged, or of another teacher or other data.
+        RunError: The files are missing, damaged, or of another teacher or other data.
     """
     try:
         _check(folder, _key(teacher_sha256, data_id))
     except RunError as error:
-        raise RunError(f"{error}; {_WAY_OUT}") from error
-    return torch.from_numpy(map_array(folder / _ARRAY, _SINGLE, (None, None)))
+        raise with_hint(error, _CONFIRM_HINT) from error
+    return torch.from_numpy(map_array(folder / _ARRAY, _FLOAT32, (None, None)))
 
 
 def _key(teacher_sha256: str, data_id: str) -> str:
@@ -74,5 +79,9 @@ def _key(teacher_sha256: str, data_id: str) -> str:
 def _check(folder: Path, key: str) -> None:
     receipt = read_record(folder / _RECEIPT, Receipt)
     if receipt.key_id != key or [file.name for file in receipt.files] != [_ARRAY]:
-        raise RunError(f"{folder / _RECEIPT}: belongs to another teacher or other data")
+        raise RunError(
+            "the file belongs to another teacher or other data",
+            code="knowledge.other_outputs",
+            field=str(folder / _RECEIPT),
+        )
     check_file(folder, receipt.files[0])

@@ -1,7 +1,8 @@
-"""Building and damaging answers."""
+"""Build knowledge folders, see which files a build has written, and teachers that misbehave."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ from tests.knowledge.synthetic import make_split, make_teacher
 HALF_ULP = 2.0**-11
 """Relative rounding of float16."""
 
+_OLD_NS = 10**18
+
 PLAN = ViewPlan(count=4, crop_padding=1, flip=False, seed=0)
 
 
@@ -34,7 +37,7 @@ def build(
     storage: OutputStorage | None = None,
     pool: ShardPool | None = None,
 ) -> Knowledge:
-    """Stores the answers of the small run's teacher."""
+    """Store the outputs of the small run's teacher."""
     return build_knowledge(
         small.teacher,
         train=small.train,
@@ -60,7 +63,7 @@ def build_computed(
     progress: Progress | None = None,
     plan: ViewPlan = PLAN,
 ) -> Knowledge:
-    """Stores the answers of a linear (or given) teacher to computed images."""
+    """Store the outputs of a linear (or given) teacher for computed images."""
     return build_knowledge(
         teacher or make_teacher(num_classes, network),
         train=make_split(num_images, num_classes),
@@ -74,25 +77,35 @@ def build_computed(
     )
 
 
-def times(folder: Path) -> dict[str, int]:
-    """Returns when each file below `folder` was last written, nanoseconds."""
-    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+def age_files(folder: Path) -> None:
+    """Give every file below `folder` the same old modification time."""
+    for path in _files(folder):
+        os.utime(path, ns=(_OLD_NS, _OLD_NS))
+
+
+def written_files(folder: Path) -> set[str]:
+    """Return the files below `folder` that were written since `age_files`, relative to `folder`."""
+    return {str(path.relative_to(folder)) for path in _files(folder) if path.stat().st_mtime_ns != _OLD_NS}
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 @contextmanager
 def other_bias(small: SmallRun, position: int, value: float) -> Iterator[None]:
-    """Gives the small run's teacher another bias for a while."""
+    """Change one bias of the small run's teacher inside the context."""
     bias = small.teacher.network.get_parameter("fc.bias")
-    kept = bias.data.clone()
+    before = bias.data.clone()
     bias.data[position] = value
     try:
         yield
     finally:
-        bias.data.copy_(kept)
+        bias.data.copy_(before)
 
 
-class Cut(NullProgress):
-    """A watcher that interrupts the build once `images` are answered."""
+class InterruptAt(NullProgress):
+    """Raises KeyboardInterrupt once `images` images have been processed."""
 
     def __init__(self, images: int) -> None:
         self._images = images
@@ -103,7 +116,7 @@ class Cut(NullProgress):
 
 
 class Noisy(nn.Module):
-    """A linear network whose answers carry noise, eval mode or not."""
+    """A linear network that adds noise to its logits, even in eval mode."""
 
     def __init__(self, num_classes: int, noise: float) -> None:
         super().__init__()
@@ -116,17 +129,17 @@ class Noisy(nn.Module):
         return logits + self._noise * torch.randn_like(logits)
 
 
-class Cramped(nn.Module):
-    """A linear network that has no memory for more than `most` images."""
+class LowMemory(nn.Module):
+    """A linear network that runs out of memory with more than `max_images` images."""
 
-    def __init__(self, num_classes: int, most: int) -> None:
+    def __init__(self, num_classes: int, max_images: int) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.fc = nn.Linear(16, num_classes)
-        self.most = most
+        self.max_images = max_images
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        if len(images) > self.most:
+        if len(images) > self.max_images:
             raise torch.OutOfMemoryError("out of memory")
         logits: torch.Tensor = self.fc(images.flatten(1))
         return logits

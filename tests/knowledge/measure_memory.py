@@ -1,4 +1,4 @@
-"""Stores and reads the answers to many images of a thousand classes, and prints its peak memory as JSON.
+"""Store and read a teacher's outputs for many images of a thousand classes, and print the peak memory as JSON.
 
 python -m tests.knowledge.measure_memory FOLDER IMAGES
 """
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def peak_mib() -> int:
-    """Returns the most memory that this process has held so far, its files' pages included."""
+    """Return the peak memory of this process so far, including mapped files, MiB."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) >> 10
 

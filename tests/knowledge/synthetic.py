@@ -1,4 +1,4 @@
-"""Images that are computed when they are asked for, and a teacher that takes no time."""
+"""Images that are computed on demand, and a linear teacher."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ SIZE = 4
 
 
 class ComputedSplit(ImageSplit):
-    """A split of any size whose pixels are a function of their positions, so that it takes no memory."""
+    """A split of any size that takes no memory: pixels are computed from the positions."""
 
-    def read(self, parts: Iterable[Tensor], *, device: torch.device) -> Iterator[Tensor]:
+    def read(self, batches: Iterable[Tensor], *, device: torch.device) -> Iterator[Tensor]:
         pixels = torch.arange(1, SIZE * SIZE + 1, device=device)
-        for part in parts:
-            mixed = (part.to(device)[:, None] + 1) * pixels * 2_654_435_761
+        for positions in batches:
+            mixed = (positions.to(device)[:, None] + 1) * pixels * 2_654_435_761
             yield ((mixed >> 16) & 255).to(torch.uint8).reshape(-1, 1, SIZE, SIZE)
 
 
 class LinearNetwork(nn.Module):
-    """The smallest classifier that speaks timm's interface."""
+    """The smallest classifier with timm's interface."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The teacher's features of plain validation images: stored once, checked, made good in folders from before."""
+"""The teacher's features of validation images: positions, values and verification."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from nas_distill.errors import RunError
 from nas_distill.knowledge.features import MAX_IMAGES, feature_positions
+from nas_distill.knowledge.layout import OutputStorage
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.model_outputs import OutputRequest
 from tests.helpers import Heard, SmallRun
-from tests.knowledge.helpers import build, times
+from tests.knowledge.helpers import Noisy, build, build_computed
 
-FEATURES, RECEIPT = "validation_features.npy", "features.json"
+FEATURES = "validation_features.npy"
 
 
 @given(st.integers(1, 3 * MAX_IMAGES))
@@ -29,7 +30,7 @@ def test_positions_are_spread_over_the_split(num_images: int) -> None:
     assert len(steps) == 0 or (steps.min() >= 1 and steps.max() - steps.min() <= 1)
 
 
-def test_features_are_the_teacher_s(small_run: SmallRun, tmp_path: Path) -> None:
+def test_stored_features_are_those_of_the_teacher(small_run: SmallRun, tmp_path: Path) -> None:
     stored = build(small_run, tmp_path).reference().features
     (batch,) = small_run.validation.batches(torch.arange(160), 160, device=torch.device("cpu"))
     expected = small_run.teacher.outputs(batch.images, OutputRequest(embedding=True)).embedding
@@ -38,28 +39,25 @@ def test_features_are_the_teacher_s(small_run: SmallRun, tmp_path: Path) -> None
     torch.testing.assert_close(stored, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_folder_from_before_gets_them_and_nothing_else(small_run: SmallRun, tmp_path: Path) -> None:
-    folder = build(small_run, tmp_path).folder
-    for name in (FEATURES, RECEIPT):
-        (folder / name).unlink()
-    assert Knowledge(folder).reference().features is None
-    written = times(folder)
-    assert build(small_run, tmp_path).reference().features is not None
-    assert {name: time for name, time in times(folder).items() if name not in {FEATURES, RECEIPT}} == written
+def test_a_teacher_without_features_is_stored_without_them(tmp_path: Path) -> None:
+    network = Noisy(5, noise=0.0)  # has no timm interface
+    knowledge = build_computed(tmp_path, network=network, storage=OutputStorage(embeddings=False))
+    assert knowledge.reference().features is None
+    assert not (knowledge.folder / FEATURES).exists()
 
 
-@pytest.mark.parametrize("name", [FEATURES, RECEIPT])
-def test_damage_is_told_and_mended(small_run: SmallRun, tmp_path: Path, name: str) -> None:
+def test_damaged_features_are_rejected_and_written_again(small_run: SmallRun, tmp_path: Path) -> None:
     folder = build(small_run, tmp_path).folder
     stored = Knowledge(folder).reference().features
     assert stored is not None
-    whole = stored.clone()  # a memory map would follow the damage
-    (folder / name).write_bytes((folder / name).read_bytes()[:-9])
-    with pytest.raises(RunError, match=f"{name}.*resume the search"):
+    expected = stored.clone()  # the stored tensor is a memory map of the file that is damaged next
+    (folder / FEATURES).write_bytes((folder / FEATURES).read_bytes()[:-9])
+    with pytest.raises(RunError) as caught:
         Knowledge(folder).reference()
+    assert (caught.value.code, caught.value.field) == ("knowledge.damaged_file", str(folder / FEATURES))
     heard = Heard()
-    mended = build(small_run, tmp_path, progress=heard).reference().features
+    written = build(small_run, tmp_path, progress=heard).reference().features
     (warning,) = heard.texts("warning")
-    assert name in warning
-    assert mended is not None
-    assert torch.equal(mended, whole)
+    assert FEATURES in warning
+    assert written is not None
+    assert torch.equal(written, expected)

@@ -1,4 +1,4 @@
-"""Asking the teacher for what will be stored."""
+"""Outputs of `TeacherInference`, with and without embeddings."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from tests.models.networks import images, make_network
 from tests.models.test_teacher_network import Odd, make_teacher
 
 
-def test_answers_are_the_teacher_s() -> None:
+def test_outputs_are_those_of_the_teacher() -> None:
     teacher = make_teacher(make_network(), "small_resnet")
     inference = TeacherInference(teacher, CPU, embeddings=True)
-    answers, expected = inference.outputs(images()), teacher.outputs(images(), OutputRequest(embedding=True))
-    assert answers.embedding is not None
+    outputs, expected = inference.outputs(images()), teacher.outputs(images(), OutputRequest(embedding=True))
+    assert outputs.embedding is not None
     assert expected.embedding is not None
-    assert torch.equal(answers.logits, expected.logits)
-    assert torch.equal(answers.embedding, expected.embedding)
-    assert inference.embedding_size(images()) == answers.embedding.shape[1] == 6
+    assert torch.equal(outputs.logits, expected.logits)
+    assert torch.equal(outputs.embedding, expected.embedding)
+    assert inference.embedding_size(images()) == outputs.embedding.shape[1] == 6
 
 
-def test_without_embeddings_nothing_but_logits_is_asked_for() -> None:
+def test_without_embeddings_only_logits_are_computed() -> None:
     teacher = make_teacher(Odd("no interface"), "odd")
     inference = TeacherInference(teacher, CPU, embeddings=False)
     assert inference.embedding_size(images()) == 0
-    answers = inference.outputs(images())
-    assert answers.embedding is None
-    assert torch.equal(answers.logits, teacher(images()))
+    outputs = inference.outputs(images())
+    assert outputs.embedding is None
+    assert torch.equal(outputs.logits, teacher(images()))
 
 
-def test_a_teacher_without_embeddings_is_told_when_first_asked() -> None:
+def test_a_teacher_without_embeddings_is_rejected_on_the_first_batch() -> None:
     inference = TeacherInference(make_teacher(Odd("no interface"), "odd"), CPU, embeddings=True)
-    with pytest.raises(TeacherError, match="odd provides no embedding"):
+    with pytest.raises(TeacherError) as caught:
         inference.check_deterministic(images())
+    assert "odd" in str(caught.value)

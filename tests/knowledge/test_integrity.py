@@ -1,4 +1,4 @@
-"""Damaged, truncated, missing and foreign files: told and made again when building, refused when reading."""
+"""Damaged, truncated, missing and foreign files: written again by a build, rejected by a reader."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import pytest
 import torch
 
 from nas_distill.errors import RunError
+from nas_distill.knowledge.arrays import RESUME_HINT
+from nas_distill.knowledge.inspection import inspect_folder
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.targets import StoredTargets
 from nas_distill.model_outputs import OutputRequest
 from tests.helpers import CPU, Heard, SmallRun
-from tests.knowledge.helpers import build, other_bias, times
+from tests.knowledge.helpers import age_files, build, other_bias, written_files
 
 Damage = Callable[[Path], None]
 
@@ -46,12 +48,12 @@ def pickle_it(path: Path) -> None:
     np.save(path, np.array([{"any": "code"}], dtype=object), allow_pickle=True)
 
 
-def scribble(path: Path) -> None:
+def break_json(path: Path) -> None:
     path.write_text("{")
 
 
 def change(**fields: object) -> Damage:
-    """Returns a damage that gives a JSON file other fields."""
+    """Return a function that changes fields of a JSON file."""
 
     def damage(path: Path) -> None:
         path.write_text(json.dumps(json.loads(path.read_text()) | fields))
@@ -60,50 +62,51 @@ def change(**fields: object) -> Damage:
     return damage
 
 
-def take_another_view(path: Path) -> None:
+def replace_by_another_view(path: Path) -> None:
     for kind in (".json", ".logits.npy"):
         shutil.copy(path.parent / f"00001{kind}", path.parent / f"00002{kind}")
 
 
+DAMAGED, WRONG, FOREIGN = "knowledge.damaged_file", "knowledge.wrong_receipt", "knowledge.other_outputs"
+
+# File, damage, and the code of the error; None for errors of `run_directory.files`.
 SHARD_DAMAGE = [
-    (SHARD, truncate, "is 6,521 bytes long, and 6,528 were written"),
-    (SHARD, flip_a_bit, "is damaged: its checksum"),
-    (SHARD, remove, "cannot be read: No such file"),
-    (SHARD, empty, "is 0 bytes long"),
-    (SHARD, pickle_it, "bytes long, and 6,528 were written"),
-    (RECEIPT, remove, "cannot be read: No such file"),
-    (RECEIPT, scribble, "Invalid JSON"),
-    (RECEIPT, change(key_id="0123456789ab"), "of another teacher, data or views: 0123456789ab"),
-    (RECEIPT, change(view=1), "is the receipt of view 1"),
-    (RECEIPT, change(files=[]), "is no receipt of 00002.logits.npy"),
-    (RECEIPT, take_another_view, "is no receipt of 00002.logits.npy"),
-]  # fmt: skip
+    (SHARD, truncate, DAMAGED),
+    (SHARD, flip_a_bit, DAMAGED),
+    (SHARD, remove, DAMAGED),
+    (SHARD, empty, DAMAGED),
+    (SHARD, pickle_it, DAMAGED),
+    (RECEIPT, remove, None),
+    (RECEIPT, break_json, None),
+    (RECEIPT, change(key_id="0123456789ab"), FOREIGN),
+    (RECEIPT, change(view=1), WRONG),
+    (RECEIPT, change(files=[]), WRONG),
+    (RECEIPT, replace_by_another_view, WRONG),
+]
 
 
-@pytest.mark.parametrize(("name", "damage", "reason"), SHARD_DAMAGE)
-def test_a_bad_slab_is_told_and_made_again_alone(
-    small_run: SmallRun, tmp_path: Path, name: str, damage: Damage, reason: str
+@pytest.mark.parametrize(("name", "damage", "code"), SHARD_DAMAGE)
+def test_a_build_writes_only_the_damaged_shard_again(
+    small_run: SmallRun, tmp_path: Path, name: str, damage: Damage, code: str | None
 ) -> None:
     knowledge = build(small_run, tmp_path)
-    folder, good = knowledge.folder, knowledge.shard(2, CPU).logits(torch.arange(320)).clone()
-    before = times(folder)
+    folder, expected = knowledge.folder, knowledge.shard(2, CPU).logits(torch.arange(320)).clone()
     damage(folder / name)
+    age_files(folder)
+    (problem,) = inspect_folder(folder, knowledge.manifest.key).problems
+    assert str(problem).startswith(f"{folder / name}: ")
+    assert code is None or (problem.code, problem.field) == (code, str(folder / name))
     heard = Heard()
     again = build(small_run, tmp_path, progress=heard)
-    (warning,) = heard.texts("warning")
-    assert warning.startswith(f"{folder / name}: ")
-    assert reason in warning
-    assert warning.endswith("; it is made again")
-    assert "3 views stored already; asking the teacher about 1 view x" in heard.texts("knowledge")[0]
-    changed = {path for path, written in times(folder).items() if before[path] != written}
-    assert changed == {SHARD, RECEIPT, "manifest.json"}
-    assert torch.equal(again.shard(2, CPU).logits(torch.arange(320)), good)
-    assert "stored already" in _told_of_another_build(small_run, tmp_path)[0]
+    assert len(heard.texts("warning")) == 1
+    assert written_files(folder) == {SHARD, RECEIPT, "manifest.json"}
+    assert torch.equal(again.shard(2, CPU).logits(torch.arange(320)), expected)
+    assert not inspect_folder(folder, knowledge.manifest.key).problems
 
 
-@pytest.mark.parametrize(("name", "damage", "reason"), SHARD_DAMAGE)
-def test_a_worker_refuses_a_bad_slab_and_names_the_way_out(
-    small_run: SmallRun, tmp_path: Path, name: str, damage: Damage, reason: str
+@pytest.mark.parametrize(("name", "damage", "code"), SHARD_DAMAGE)
+def test_a_reader_rejects_a_damaged_shard(
+    small_run: SmallRun, tmp_path: Path, name: str, damage: Damage, code: str | None
 ) -> None:
     folder = _copy(small_run, tmp_path)
     damage(folder / name)
@@ -112,11 +115,11 @@ def test_a_worker_refuses_a_bad_slab_and_names_the_way_out(
     with pytest.raises(RunError) as caught:
         targets.outputs(2, indices, indices, OutputRequest())
     assert str(caught.value).startswith(f"{folder / name}: ")
-    assert reason in str(caught.value)
-    assert str(caught.value).endswith("; resume the search, which asks the teacher again")
+    assert str(caught.value).endswith(RESUME_HINT)
+    assert code is None or (caught.value.code, caught.value.field) == (code, str(folder / name))
 
 
-def test_a_slab_is_checked_once_and_then_trusted(small_run: SmallRun, tmp_path: Path) -> None:
+def test_a_shard_is_verified_once(small_run: SmallRun, tmp_path: Path) -> None:
     folder = _copy(small_run, tmp_path)
     targets, indices = StoredTargets(Knowledge(folder), CPU), torch.arange(5)
     first = targets.outputs(2, indices, indices, OutputRequest()).logits
@@ -127,74 +130,65 @@ def test_a_slab_is_checked_once_and_then_trusted(small_run: SmallRun, tmp_path: 
 
 @pytest.mark.parametrize("name", ["validation_logits.npy", "subset_logits.npy", "subset_indices.npy", "reference.json"])
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, remove])
-def test_bad_answers_to_plain_images_are_told_and_made_again(
+def test_damaged_reference_outputs_are_rejected_and_written_again(
     small_run: SmallRun, tmp_path: Path, name: str, damage: Damage
 ) -> None:
     folder = build(small_run, tmp_path).folder
-    before = times(folder)
     damage(folder / name)
-    with pytest.raises(RunError, match=rf"/{name}: .*; resume the search, which asks the teacher again"):
+    age_files(folder)
+    with pytest.raises(RunError) as caught:
         Knowledge(folder).reference()
+    assert str(caught.value).startswith(f"{folder / name}: ")
+    assert str(caught.value).endswith(RESUME_HINT)
     heard = Heard()
     build(small_run, tmp_path, progress=heard).reference()
     (warning,) = heard.texts("warning")
     assert warning.startswith(f"{folder / name}: ")
-    assert {path for path, written in times(folder).items() if before[path] != written} == {
-        "validation_logits.npy", "subset_logits.npy", "subset_indices.npy", "reference.json", "manifest.json",
+    assert written_files(folder) == {
+        "validation_logits.npy", "subset_logits.npy", "subset_indices.npy", "validation_features.npy",
+        "reference.json", "manifest.json",
     }  # fmt: skip
 
 
+def change_schema_version(path: Path) -> None:
+    manifest = json.loads(path.read_text())
+    manifest["key"]["schema_version"] += 1
+    path.write_text(json.dumps(manifest))
+
+
 @pytest.mark.parametrize(
-    ("damage", "reason"),
-    [
-        (scribble, "Invalid JSON"),
-        (empty, "Invalid JSON"),
-        (change(key="old"), "manifest.json: key: "),
-        (change(train_logits="more"), "train_logits: Extra inputs"),
-    ],
+    "damage", [break_json, empty, change(key="old"), change(train_logits="more"), change_schema_version]
 )
-def test_a_bad_manifest_is_told_and_written_again(
-    small_run: SmallRun, tmp_path: Path, damage: Damage, reason: str
-) -> None:
+def test_a_damaged_manifest_is_rejected_and_written_again(small_run: SmallRun, tmp_path: Path, damage: Damage) -> None:
     folder = build(small_run, tmp_path).folder
-    before = times(folder)
     damage(folder / "manifest.json")
-    with pytest.raises(RunError, match="resume the search, which asks the teacher again"):
+    with pytest.raises(RunError) as caught:
         Knowledge(folder)
-    _assert_new_manifest_alone(small_run, tmp_path, before, reason)
+    assert str(caught.value).startswith(f"{folder / 'manifest.json'}: ")
+    assert str(caught.value).endswith(RESUME_HINT)
+    _assert_only_the_manifest_is_written_again(small_run, tmp_path, folder)
 
 
-def test_a_manifest_of_an_earlier_layout_is_told_and_written_again(small_run: SmallRun, tmp_path: Path) -> None:
+def test_a_manifest_of_another_teacher_is_written_again(small_run: SmallRun, tmp_path: Path) -> None:
     folder = build(small_run, tmp_path).folder
-    before = times(folder)
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["key"]["schema_version"] = 1
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    _assert_new_manifest_alone(small_run, tmp_path, before, "key.schema_version: Input should be 2 (found 1)")
-
-
-def test_a_manifest_of_another_teacher_is_told_and_written_again(small_run: SmallRun, tmp_path: Path) -> None:
-    folder = build(small_run, tmp_path).folder
-    before = times(folder)
     with other_bias(small_run, 0, 1.0):
         foreign = build(small_run, tmp_path / "foreign").folder
     shutil.copy(foreign / "manifest.json", folder / "manifest.json")
-    _assert_new_manifest_alone(small_run, tmp_path, before, f"belongs to other answers (of another teacher, data or "
-                               f"views: {foreign.name}, not {folder.name})")  # fmt: skip
+    _assert_only_the_manifest_is_written_again(small_run, tmp_path, folder)
 
 
-def test_a_whole_folder_of_another_teacher_is_told_and_made_again(small_run: SmallRun, tmp_path: Path) -> None:
+def test_all_files_of_another_teacher_are_written_again(small_run: SmallRun, tmp_path: Path) -> None:
     knowledge = build(small_run, tmp_path)
-    folder, good = knowledge.folder, knowledge.shard(0, CPU).logits(torch.arange(320)).clone()
+    folder, expected = knowledge.folder, knowledge.shard(0, CPU).logits(torch.arange(320)).clone()
     with other_bias(small_run, 0, 1.0):
         foreign = build(small_run, tmp_path / "foreign").folder
     shutil.rmtree(folder)
     shutil.copytree(foreign, folder)
-    heard = Heard()
-    again = build(small_run, tmp_path, progress=heard)
-    assert len(heard.texts("warning")) == 7  # manifest, reference, features and four slabs
-    assert all("belongs to other answers" in warning for warning in heard.texts("warning"))
-    assert torch.equal(again.shard(0, CPU).logits(torch.arange(320)), good)
+    problems = inspect_folder(folder, knowledge.manifest.key).problems
+    # The manifest, the reference outputs and four shards.
+    assert [problem.code for problem in problems] == [FOREIGN] * 6
+    again = build(small_run, tmp_path)
+    assert torch.equal(again.shard(0, CPU).logits(torch.arange(320)), expected)
 
 
 def _copy(small: SmallRun, tmp_path: Path) -> Path:
@@ -203,16 +197,10 @@ def _copy(small: SmallRun, tmp_path: Path) -> Path:
     return folder
 
 
-def _told_of_another_build(small: SmallRun, root: Path) -> list[str]:
+def _assert_only_the_manifest_is_written_again(small: SmallRun, root: Path, folder: Path) -> None:
+    age_files(folder)
     heard = Heard()
-    build(small, root, progress=heard)
-    return [message for _, message in heard.events]
-
-
-def _assert_new_manifest_alone(small: SmallRun, root: Path, before: dict[str, int], reason: str) -> None:
-    heard = Heard()
-    folder = build(small, root, progress=heard).folder
+    assert build(small, root, progress=heard).folder == folder
     (warning,) = heard.texts("warning")
     assert warning.startswith(f"{folder / 'manifest.json'}: ")
-    assert reason in warning
-    assert {path for path, written in times(folder).items() if before[path] != written} == {"manifest.json"}
+    assert written_files(folder) == {"manifest.json"}

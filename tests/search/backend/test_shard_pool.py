@@ -126,7 +126,7 @@ def test_workers_write_what_one_process_would_even_if_one_dies(
     assert shared.manifest.shape == control.manifest.shape
     again = Heard()
     build(prepared, tmp_path / "shared", None, again)
-    assert "stored already" in again.texts("knowledge")[0]
+    assert "already stored" in again.texts("knowledge")[0]
     assert not list(shared.folder.rglob("*.tmp"))
     assert not writers()
 

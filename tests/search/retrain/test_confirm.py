@@ -179,8 +179,9 @@ def test_damaged_answers_are_asked_for_again(run: RunDirectory) -> None:
     whole = array.read_bytes()
     array.write_bytes(whole[:-5])
     teacher = run.read_teacher()
-    with pytest.raises(RunError, match=r"test_logits\.npy.*; confirm again"):
+    with pytest.raises(RunError) as caught:
         read_test_logits(run.confirm, teacher_sha256=teacher.weights_sha256, data_id=teacher.data_id)
+    assert (caught.value.code, caught.value.field) == ("knowledge.damaged_file", str(array))
     confirm_students(run.path, ONE, Heard())
     assert array.read_bytes() == whole
 

@@ -63,7 +63,7 @@ def test_what_is_prepared_stays(small_run: SmallRun, tmp_path: Path) -> None:
     run, config, heard = RunDirectory(tmp_path), make_config(small_run), Heard()
     first = prepare(run, config, NullProgress())
     assert prepare(run, config, heard) == first
-    assert heard.texts("knowledge") == [f"the teacher's answers are stored already ({first.knowledge['teacher/none']})"]
+    assert heard.texts("knowledge") == [f"the teacher's outputs are already stored ({first.knowledge['teacher/none']})"]
 
 
 def test_the_configuration_says_how_much_is_stored(small_run: SmallRun, tmp_path: Path) -> None:
