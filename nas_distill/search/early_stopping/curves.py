@@ -1,4 +1,4 @@
-"""Early stopping as the driver sees it: learning curves in, decisions out. No Ray."""
+"""Early stopping for the driver: learning curves in, decisions out."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from nas_distill.search.early_stopping.asha import Asha, Decision, rung_epochs
 from nas_distill.search.early_stopping.rules import NO_RULE, RULES
 
 
-class Stopping:
+class EarlyStopper:
     """Decides on the trials of a search by their learning curves.
 
     Args:
         asha: Decides on coordinates.
-        objectives: What they are.
+        objectives: Objectives of the search, in the order of the coordinates.
     """
 
     def __init__(self, asha: Asha, objectives: Sequence[Objective]) -> None:
@@ -31,40 +31,40 @@ class Stopping:
         """Epochs after which weak trials are stopped, ascending."""
         return self._asha.rungs
 
-    def note(self, number: int, cost: Cost, curve: Iterable[EpochMetrics]) -> None:
-        """Notes how far a trial has come, without deciding on it.
+    def record(self, number: int, cost: Cost, curve: Iterable[EpochMetrics]) -> None:
+        """Record a trial's learning curve without a decision.
 
         Args:
-            number: The trial's.
-            cost: What its student costs.
+            number: Number of the trial.
+            cost: Cost of its student.
             curve: Its learning curve so far.
         """
         for point in curve:
             if point.epoch in self.rungs:
-                self._asha.note(number, point.epoch, coordinates_at(point, cost, self._objectives))
+                self._asha.record(number, point.epoch, coordinates_at(point, cost, self._objectives))
 
-    def goes_on(self, number: int, cost: Cost, point: EpochMetrics) -> bool:
-        """Decides on a trial.
+    def should_stop(self, number: int, cost: Cost, point: EpochMetrics) -> bool:
+        """Record a trial's last epoch and return whether the trial should stop.
 
         Args:
-            number: The trial's.
-            cost: What its student costs.
-            point: The last of its learning curve.
+            number: Number of the trial.
+            cost: Cost of its student.
+            point: Last point of its learning curve.
         """
         values = coordinates_at(point, cost, self._objectives)
-        return self._asha.report(number, point.epoch, values) is Decision.GO_ON
+        return self._asha.report(number, point.epoch, values) is Decision.STOP
 
 
-def make_stopping(settings: AshaConfig, *, epochs: int, objectives: Sequence[Objective]) -> Stopping | None:
-    """Returns what stops weak trials early; None when nothing does.
+def make_early_stopper(settings: AshaConfig, *, epochs: int, objectives: Sequence[Objective]) -> EarlyStopper | None:
+    """Return the early stopper of a search, or None if it stops no trial.
 
     Args:
-        settings: How.
-        epochs: Of a full training.
-        objectives: Of the search.
+        settings: Section `asha` of the configuration.
+        epochs: Number of epochs of a full training.
+        objectives: Objectives of the search.
 
     Raises:
-        ConfigError: There is no such rule, or it cannot compare trials with these objectives.
+        ConfigError: The rule does not exist, or cannot compare trials by these objectives.
     """
     if settings.rule == NO_RULE:
         return None
@@ -72,26 +72,38 @@ def make_stopping(settings: AshaConfig, *, epochs: int, objectives: Sequence[Obj
         epochs, reduction_factor=settings.reduction_factor, grace_epochs=settings.grace_epochs
     )
     asha = Asha(rungs, settings.reduction_factor, RULES.order(settings.rule, objectives))
-    return Stopping(asha, objectives) if rungs else None
+    return EarlyStopper(asha, objectives) if rungs else None
 
 
-def describe_stopping(stopping: Stopping | None, settings: AshaConfig, *, epochs: int) -> str:
-    """Returns what to expect of a rule, as one sentence."""
-    if stopping is None:
+def describe_early_stopping(stopper: EarlyStopper | None, settings: AshaConfig, *, epochs: int) -> str:
+    """Return one sentence that says when and by which rule trials are stopped.
+
+    Args:
+        stopper: Early stopper that `make_early_stopper` made from the settings.
+        settings: Section `asha` of the configuration, with a rule.
+        epochs: Number of epochs of a full training.
+    """
+    if stopper is None:
         count = "1 epoch leaves" if epochs == 1 else f"{epochs} epochs leave"
         return f"no trial is stopped early: {count} no room for a rung (asha.grace_epochs, asha.rungs)"
-    *others, last = map(str, stopping.rungs)
+    *others, last = map(str, stopper.rungs)
     rungs = f"epochs {', '.join(others)} and {last}" if others else f"epoch {last}"
     return (
         f"weak trials are stopped after {rungs} of {epochs} by rule '{settings.rule}': at each rung about one in "
-        f"{settings.reduction_factor:g} goes on"
+        f"{settings.reduction_factor:g} continues"
     )
 
 
 def coordinates_at(point: EpochMetrics, cost: Cost, objectives: Sequence[Objective]) -> tuple[float, ...]:
-    """Returns where a trial stands after an epoch, as minimised coordinates (`analysis.pareto.axes`).
+    """Return a trial's minimised coordinates after an epoch (`analysis.front.arithmetic.coordinates`).
 
-    A quality that was not measured is NaN.
+    Args:
+        point: Metrics of the epoch.
+        cost: Cost of the trial's student.
+        objectives: Objectives, in the order of the coordinates.
+
+    Returns:
+        One coordinate per objective; NaN where a quality was not measured.
     """
     values = []
     for objective in objectives:

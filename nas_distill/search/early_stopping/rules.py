@@ -1,7 +1,7 @@
-"""Which trials of a rung are better than a given one: the rules of early stopping, by name. Plain arithmetic.
+"""The rules of early stopping, by name: how many entries of a rung are better than a given one.
 
-Size is known before training, so a rule that looks at quality alone stops small students because large ones are more
-accurate. Every rule here compares a student with those it competes with.
+A rule that compares quality alone stops small students, because large students are more accurate. Size is known before
+training, so the rules here compare a student with students of similar size or on the same non-dominated layer.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ from nas_distill.errors import ConfigError, nearest_names
 from nas_distill.objectives import Objective
 
 NO_RULE = "none"
-"""No trial is stopped."""
+"""Name in the configuration for a search that stops no trial early."""
 
 _REFERENCE = 1.1
-"""Corner of the hypervolume on axes scaled to [0, 1]: just beyond the worst, so that the ends of a layer count too."""
+"""Reference point of the hypervolume on axes scaled to [0, 1]; above 1, so that the ends of a layer have a volume."""
 
 _DIGITS = 9
-"""Decimals of scaled coordinates: what differs by less was told apart by rounding."""
+"""Decimals of scaled coordinates. Smaller differences are rounding errors."""
 
 
 class RungOrder(Protocol):
-    """How a rule compares the entries of a rung."""
+    """Comparison of the entries of a rung, for the objectives of one search."""
 
     def __call__(self, values: Floats, index: int, enough: int) -> int:
-        """Returns how many rows are strictly better than one of them; equal rows are as good as one another.
+        """Return how many rows are strictly better than a given one; equal rows are equally good.
 
         Args:
-            values: Minimised coordinates of all objectives, as `analysis.pareto.axes` makes them, [N, M], finite.
-            index: Which row.
-            enough: A count from which on more of them make no difference; counting may end there.
+            values: Minimised coordinates (`analysis.front.arithmetic.coordinates`), [N, M], finite.
+            index: Index of the given row, 0 to N - 1.
+            enough: Count at which counting may end; the caller treats all larger counts alike.
         """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """A rule by which weak trials are told from others.
+    """An early-stopping rule.
 
     Attributes:
-        name: What the configuration calls it.
-        order: Makes it for the objectives of a search.
-        two_objectives: Whether it compares one quality with one cost, and nothing else.
+        name: Name in the configuration (`asha.rule`).
+        order: Function that returns the rule's comparison for the objectives of a search.
+        two_objectives: Whether the rule requires exactly one quality and one cost.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Rule:
 
 
 class RuleRegistry:
-    """Rules by name; a name is registered once."""
+    """Early-stopping rules by name."""
 
     def __init__(self) -> None:
         self._rules: dict[str, Rule] = {}
@@ -68,35 +68,50 @@ class RuleRegistry:
     def register(
         self, name: str, order: Callable[[Sequence[Objective]], RungOrder], *, two_objectives: bool = False
     ) -> None:
-        """Adds a rule, see `Rule`.
+        """Add a rule.
+
+        Args:
+            name: Name in the configuration (`asha.rule`).
+            order: Function that returns the rule's comparison for the objectives of a search.
+            two_objectives: Whether the rule requires exactly one quality and one cost.
 
         Raises:
-            ValueError: The name is taken, or means that there is no rule.
+            ValueError: The name is already registered, or is "none".
         """
         if name in self._rules or name == NO_RULE:
-            raise ValueError(f"a rule called '{name}' is registered already")
+            raise ValueError(f"an early-stopping rule called '{name}' is already registered; choose another name")
         self._rules[name] = Rule(name=name, order=order, two_objectives=two_objectives)
 
     def names(self) -> tuple[str, ...]:
-        """Returns all names, sorted."""
+        """Return the registered names, sorted."""
         return tuple(sorted(self._rules))
 
     def order(self, name: str, objectives: Sequence[Objective]) -> RungOrder:
-        """Returns how the rule called `name` compares trials with these objectives.
+        """Return the comparison of the rule called `name` for the objectives of a search.
+
+        Args:
+            name: Registered name.
+            objectives: Objectives of the search, in the order of the coordinates.
 
         Raises:
-            ConfigError: There is no such rule, or it cannot compare them.
+            ConfigError: The rule does not exist, or requires other objectives.
         """
         rule = self._rules.get(name)
         if rule is None:
-            raise ConfigError(f"asha.rule: no rule is called '{name}'; {nearest_names(name, [*self._rules, NO_RULE])}")
+            raise ConfigError(
+                f"unknown rule '{name}'; {nearest_names(name, [*self._rules, NO_RULE])}",
+                code="search.unknown_rule",
+                field="asha.rule",
+            )
         kinds = sorted(objective.kind for objective in objectives)
         if rule.two_objectives and kinds != ["cost", "quality"]:
             names = ", ".join(objective.name for objective in objectives)
             others = " or ".join(f"--asha {other.name}" for other in self._rules.values() if not other.two_objectives)
             raise ConfigError(
-                f"asha.rule: '{name}' compares one quality with one cost, and the objectives are {names}; take two of "
-                f"them, or {others}"
+                f"'{name}' requires one quality and one cost; the objectives are {names}: choose two of them, or set "
+                f"{others}",
+                code="search.rule_objectives",
+                field="asha.rule",
             )
         return rule.order(objectives)
 
@@ -105,19 +120,20 @@ def _leading_quality(objectives: Sequence[Objective]) -> int:
     return next(column for column, objective in enumerate(objectives) if objective.kind == "quality")
 
 
-Picks = Callable[[Floats], Iterator[int]]
-"""Goes through the rows [N, M] of a layer, the best first; they are distinct, on scaled axes, and sorted."""
+LayerOrder = Callable[[Floats], Iterator[int]]
+"""Function that yields the row indices of a layer, best first. The rows [N, M] are distinct, scaled to [0, 1] and
+sorted."""
 
 
-def _layered(picks: Picks) -> Callable[[Sequence[Objective]], RungOrder]:
-    return lambda objectives: partial(_count_layered, picks=picks, lead=_leading_quality(objectives))
+def _layered(order: LayerOrder) -> Callable[[Sequence[Objective]], RungOrder]:
+    return lambda objectives: partial(_count_layered, order=order, lead=_leading_quality(objectives))
 
 
-def _count_layered(values: Floats, index: int, enough: int, *, picks: Picks, lead: int) -> int:
-    """Counts the rows of better non-dominated layers, and those picked earlier in the row's own layer.
+def _count_layered(values: Floats, index: int, enough: int, *, order: LayerOrder, lead: int) -> int:
+    """Count the rows on better non-dominated layers, and those that precede the row on its own layer.
 
-    Layers: Deb et al. 2002, "A fast and elitist multiobjective genetic algorithm: NSGA-II". A row's layer is better
-    than those of all rows that it dominates.
+    Layers: Deb et al. 2002, "A fast and elitist multiobjective genetic algorithm: NSGA-II". A row is on a better layer
+    than every row that it dominates.
     """
     values = np.concatenate((values[:, lead, None], np.delete(values, lead, axis=1)), axis=1)
     layers = moocore.pareto_rank(values)
@@ -125,11 +141,11 @@ def _count_layered(values: Floats, index: int, enough: int, *, picks: Picks, lea
     if better >= enough:
         return better
     members = np.flatnonzero(layers == layers[index])
-    # Equal rows are one, and sorted ones do not show who came first.
+    # Merging equal rows and sorting them makes the count independent of the order of arrival.
     rows, place, count = np.unique(values[members], axis=0, return_inverse=True, return_counts=True)
     own = place.reshape(-1)[np.searchsorted(members, index)]
     low, span = values.min(axis=0), np.ptp(values, axis=0)
-    for row in picks(np.round((rows - low) / np.where(span > 0.0, span, 1.0), _DIGITS)):
+    for row in order(np.round((rows - low) / np.where(span > 0.0, span, 1.0), _DIGITS)):
         if row == own or better >= enough:
             break
         better += int(count[row])
@@ -137,7 +153,7 @@ def _count_layered(values: Floats, index: int, enough: int, *, picks: Picks, lea
 
 
 def _farthest_first(rows: Floats) -> Iterator[int]:
-    """Begins at the best quality, and goes on with the row that is farthest from all before: an epsilon-net.
+    """Yield the row of best quality, then always the row that is farthest from all rows yielded: an epsilon-net.
 
     Schmucker et al. 2021, "Multi-objective asynchronous successive halving" (arXiv 2106.12639), section 3.
     """
@@ -146,22 +162,22 @@ def _farthest_first(rows: Floats) -> Iterator[int]:
     row = 0
     for _ in range(len(rows)):
         yield row
-        # Column by column: a sum along so short an axis as the objectives' takes several times as long.
+        # Column by column: NumPy's sum along an axis of two or three elements takes several times as long.
         np.minimum(distance, sum((column - column[row]) ** 2 for column in columns), out=distance)
         distance[row] = -1.0
         row = int(distance.argmax())
 
 
 def _largest_volume_first(rows: Floats) -> Iterator[int]:
-    """Begins at the row with the largest hypervolume, and goes on with the one that adds most to those before."""
+    """Yield the row of largest hypervolume, then always the row that adds most hypervolume to all rows yielded."""
     return _largest_area_first(rows) if rows.shape[1] == 2 else _lazily_largest_first(rows)
 
 
 def _largest_area_first(rows: Floats) -> Iterator[int]:
-    """Does so for two objectives.
+    """Implement `_largest_volume_first` for two objectives.
 
-    Along a layer the second falls as the first rises, so that what a row adds is a rectangle up to its neighbours among
-    the rows before.
+    Along a layer the second coordinate falls as the first rises. A row therefore adds a rectangle, which its neighbours
+    among the rows already yielded bound.
     """
     first, second = rows.T
     right, above = np.full(len(rows), _REFERENCE), np.full(len(rows), _REFERENCE)
@@ -175,11 +191,12 @@ def _largest_area_first(rows: Floats) -> Iterator[int]:
 
 
 def _lazily_largest_first(rows: Floats) -> Iterator[int]:
-    """Does so for any number of objectives.
+    """Implement `_largest_volume_first` for any number of objectives.
 
-    What a row adds never grows as others are picked (hypervolume is submodular; Ulrich and Thiele 2012, "Bounding the
-    effectiveness of hypervolume-based (mu + lambda)-archiving algorithms"), so that only rows which may be next are
-    weighed again (Minoux 1978, "Accelerated greedy algorithms for maximizing submodular set functions").
+    The hypervolume that a row adds never grows as other rows are yielded, because hypervolume is submodular (Ulrich and
+    Thiele 2012, "Bounding the effectiveness of hypervolume-based (mu + lambda)-archiving algorithms"). Only the row at
+    the top of the heap must be measured again (Minoux 1978, "Accelerated greedy algorithms for maximizing submodular
+    set functions").
     """
     corner = np.full(rows.shape[1], _REFERENCE)
     bounds = [(-float(volume), row) for row, volume in enumerate(np.prod(corner - rows, axis=1))]
@@ -202,31 +219,32 @@ def _residual(objectives: Sequence[Objective]) -> RungOrder:
 
 
 def _count_residual(values: Floats, index: int, enough: int, *, lead: int) -> int:
-    """Counts the rows that are better than is usual at their size by more than this one."""
+    """Count the rows whose quality exceeds the typical quality at their cost by more than this row's does."""
     del enough
     quality, cost = values[:, lead], values[:, 1 - lead]
     span = np.ptp(quality)
     scaled = (quality - quality.min()) / (span if span > 0.0 else 1.0)
-    residual: NDArray[np.float64] = np.round(scaled - usual_quality(cost, scaled), _DIGITS)
+    residual: NDArray[np.float64] = np.round(scaled - typical_quality(cost, scaled), _DIGITS)
     return int((residual < residual[index]).sum())
 
 
-def usual_quality(cost: Floats, quality: Floats) -> Floats:
-    """Returns the quality that is usual at each entry's cost: a robust fit that never rises with cost.
+def typical_quality(cost: Floats, quality: Floats) -> Floats:
+    """Return the typical quality at each entry's cost: a robust fit that never rises with cost.
 
-    Running medians of both over the entries in order of cost, about two thirds of the square root of N at a time, then
-    the nearest non-increasing sequence (isotonic regression; Barlow et al. 1972, "Statistical inference under order
-    restrictions"), linear in between. Beyond the medians' ends it goes on with the slope from end to end: were it flat
-    there, the smallest student would have to be as good as the next larger ones.
+    The fit takes running medians of cost and quality over the entries in order of cost, with windows of about two
+    thirds of sqrt(N) entries, then the nearest non-increasing sequence (isotonic regression; Barlow et al. 1972,
+    "Statistical inference under order restrictions"), linear between the medians. Beyond the first and last median it
+    continues with the mean slope between them: a flat end would require the smallest student to be as good as larger
+    ones.
 
-    Since it never rises, an entry that dominates another has no larger residual.
+    Because the fit never rises, an entry never has a larger residual than an entry that it dominates.
 
     Args:
-        cost: [N], logarithms where ratios count.
-        quality: Minimised, [N].
+        cost: Minimised costs, logarithmic if ratios matter, [N].
+        quality: Minimised qualities, [N].
 
     Returns:
-        [N], in the quality's unit.
+        Typical quality of each entry, in the unit of `quality`, [N].
     """
     order = np.lexsort((quality, cost))
     cost_sorted, quality_sorted = cost[order], quality[order]
@@ -238,9 +256,9 @@ def usual_quality(cost: Floats, quality: Floats) -> Floats:
     slope = (levels[-1] - levels[0]) / reach if reach > 0.0 else 0.0
     fit = np.interp(cost_sorted, knots, levels)
     fit += slope * (np.minimum(cost_sorted - knots[0], 0.0) + np.maximum(cost_sorted - knots[-1], 0.0))
-    usual = np.empty_like(fit)
-    usual[order] = np.minimum.accumulate(fit)  # rounding may have let it rise by a last bit
-    return usual
+    typical = np.empty_like(fit)
+    typical[order] = np.minimum.accumulate(fit)  # rounding errors may let the fit rise by a last bit
+    return typical
 
 
 RULES = RuleRegistry()

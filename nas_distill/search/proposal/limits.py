@@ -1,68 +1,104 @@
-"""What a candidate may cost before it is trained."""
+"""Upper bounds on the cost of a candidate, checked before it is trained."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nas_distill.config import SpaceConfig
-from nas_distill.models.latency import Latency
 from nas_distill.records import Cost
+
+_Number = int | float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Upper bounds that a candidate must keep before it is trained; None is no bound.
+    """Upper bounds on the cost of a candidate; None means unbounded.
 
     Attributes:
         max_params: Parameters.
         max_macs: Multiply-accumulates per image.
-        max_params_reason: What sets the bound on parameters.
-        max_size_bytes: Parameters and buffers at their stored precision.
-        max_latency_ms: Time for one image on one thread of the driver's CPU, milliseconds.
+        max_size_bytes: Bytes of parameters and buffers at their stored precision.
+        max_latency_ms: Time per image on one thread of the driver's CPU, milliseconds.
+        max_params_source: Flag or rule that sets `max_params`, for the reason of a rejection.
     """
 
-    max_params: int | None
-    max_macs: int | None
-    max_params_reason: str
+    max_params: int | None = None
+    max_macs: int | None = None
     max_size_bytes: int | None = None
     max_latency_ms: float | None = None
+    max_params_source: str = "--max-params"
 
-    def violations(self, cost: Cost, latency: Latency | None = None) -> dict[str, float]:
-        """Returns log10(value / bound) per bound: above 0 where violated, comparable between bounds."""
-        bounds: dict[str, tuple[float, float | None]] = {
-            "num_params": (cost.num_params, self.max_params),
-            "macs": (max(cost.macs, 1), self.max_macs),
-            "size_bytes": (cost.size_bytes, self.max_size_bytes),
-        }
-        if latency is not None:
-            bounds["latency_ms"] = (latency.median_ms, self.max_latency_ms)
-        return {name: math.log10(value / bound) for name, (value, bound) in bounds.items() if bound is not None}
+    def violations(self, cost: Cost) -> dict[str, float]:
+        """Return log10(value / bound) by cost, above 0 where a bound is violated and comparable between bounds.
 
-    def rejection(self, cost: Cost, latency: Latency | None = None) -> str | None:
-        """Returns why a candidate of this cost is not trained, or None."""
-        if self.max_params is not None and cost.num_params > self.max_params:
-            return f"{cost.num_params:,} parameters, {self.max_params_reason} allows {self.max_params:,}"
-        if self.max_macs is not None and cost.macs > self.max_macs:
-            return f"{cost.macs:,} MACs, --max-macs allows {self.max_macs:,}"
-        if self.max_size_bytes is not None and cost.size_bytes > self.max_size_bytes:
-            return f"{cost.size_bytes:,} bytes, --max-size-bytes allows {self.max_size_bytes:,}"
-        if latency is not None and self.max_latency_ms is not None and latency.median_ms > self.max_latency_ms:
-            return (
-                f"{latency.median_ms:.3g} ms (interquartile range {latency.iqr_ms:.2g} ms), --max-latency-ms allows "
-                f"{self.max_latency_ms:g}"
-            )
+        Args:
+            cost: Cost of a candidate. A bound on latency is left out while `latency_ms` is None.
+        """
+        # A network without matrix products counts 0 MACs.
+        return {one.name: math.log10((one.value or 1) / one.bound) for one in self._compare(cost)}
+
+    def rejection(self, cost: Cost) -> str | None:
+        """Return the first violated bound as a one-line reason, or None if no bound is violated.
+
+        Args:
+            cost: Cost of a candidate; see `violations`.
+        """
+        for one in self._compare(cost):
+            if one.value > one.bound:
+                return f"{_format(one.value)} {one.unit}; {one.source} allows at most {_format(one.bound)}"
         return None
+
+    def _compare(self, cost: Cost) -> Iterator[_Comparison]:
+        bounds: tuple[tuple[str, str, _Number | None, str], ...] = (
+            ("num_params", "parameters", self.max_params, self.max_params_source),
+            ("macs", "MACs", self.max_macs, "--max-macs"),
+            ("size_bytes", "bytes", self.max_size_bytes, "--max-size-bytes"),
+            ("latency_ms", "ms", self.max_latency_ms, "--max-latency-ms"),
+        )
+        for name, unit, bound, source in bounds:
+            value = getattr(cost, name)
+            if bound is not None and value is not None:
+                yield _Comparison(name=name, unit=unit, value=value, bound=bound, source=source)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Comparison:
+    """One cost of a candidate and its bound.
+
+    Attributes:
+        name: Field of `Cost`.
+        unit: Unit, as a reader expects it.
+        value: Cost of the candidate.
+        bound: Largest cost allowed.
+        source: Flag or rule that sets the bound.
+    """
+
+    name: str
+    unit: str
+    value: _Number
+    bound: _Number
+    source: str
 
 
 def make_limits(config: SpaceConfig, teacher: Cost) -> Limits:
-    """Returns the bounds of `config`, and that of the teacher's size unless larger students were asked for."""
-    smaller_than_teacher = teacher.num_params - 1
-    bounded = not config.allow_larger_than_teacher and (config.max_params or math.inf) > smaller_than_teacher
+    """Return the bounds of the configuration; students must be smaller than the teacher unless it allows larger ones.
+
+    Args:
+        config: Section `space` of the configuration.
+        teacher: Cost of the teacher.
+    """
+    below_teacher = teacher.num_params - 1
+    teacher_bounds = not config.allow_larger_than_teacher and (config.max_params or math.inf) > below_teacher
     return Limits(
-        max_params=smaller_than_teacher if bounded else config.max_params,
-        max_params_reason="being smaller than the teacher" if bounded else "--max-params",
+        max_params=below_teacher if teacher_bounds else config.max_params,
         max_macs=config.max_macs,
         max_size_bytes=config.max_size_bytes,
         max_latency_ms=config.max_latency_ms,
+        max_params_source="the teacher's size" if teacher_bounds else "--max-params",
     )
+
+
+def _format(number: _Number) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{number:.3g}"

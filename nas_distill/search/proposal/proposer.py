@@ -1,14 +1,15 @@
-"""Turns a space into assignments: asks, prices, refuses what is over budget, unbuildable or known, and asks again."""
+"""Turns proposals of the sampler into trial tasks."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from nas_distill.errors import SpaceError, StudyError
-from nas_distill.records import Recipe, StudentSpec
+from nas_distill.records import Cost, Recipe, StudentSpec
 from nas_distill.records.recipe import RecipeChoices
 from nas_distill.records.task import TrialTask
 from nas_distill.search.proposal.costs import CostEstimator
@@ -17,29 +18,45 @@ from nas_distill.search.spaces.loading import Space, propose
 from nas_distill.search.spaces.recipes import RecipeSpace, propose_recipe
 from nas_distill.search.study.ledger import StudyLedger, StudyTrial, gave_up
 
-_REPEATED = "repeated"
-_PRUNED = "the space pruned it"
-_REJECTIONS_BEFORE_CHANCE = 10
+_PRUNED, _UNBUILDABLE, _OVER_LIMIT, _REPEATED = "pruned", "unbuildable", "over a limit", "repeated"
+_PRUNED_REASON = "the space pruned it"
+_REJECTIONS_BEFORE_RANDOM = 10
 
 
 class ExhaustedSpaceError(SpaceError):
-    """A space that has, as far as sampling can tell, no candidate left that was not tried."""
+    """The sampler finds no candidate that was not tried before."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rejection:
+    """A proposal that is not trained.
+
+    Attributes:
+        kind: Group of reasons, for counting.
+        reason: One line.
+    """
+
+    kind: str
+    reason: str
 
 
 class Proposer:
-    """Proposes candidates that are worth training.
+    """Proposes candidates to train: within the limits, buildable, and not trained before.
 
     Args:
-        ledger: Where they are asked for and noted.
-        space: Where they come from.
-        limits: What they may cost.
-        cost_estimator: Tells what they cost.
-        recipe: How they will be distilled, or what `recipes` starts from.
-        recipes: Where recipes come from.
-        choices: What they may choose.
-        seed: The search's.
-        max_rejections: Refusals in a row before the space counts as exhausted.
-        known: What was assigned before: the same candidate is not distilled by the same recipe twice.
+        ledger: Study that samples parameters and records tasks and rejections.
+        space: Space of the candidates.
+        limits: Bounds on their cost.
+        cost_estimator: Measures their cost.
+        recipe: The configuration's recipe, from which `recipes` builds each trial's recipe.
+        recipes: Space of the recipes.
+        choices: Options that a recipe may choose from.
+        seed: Seed of the search.
+        max_rejections: Number of consecutive rejections after which the space counts as exhausted.
+        known: Tasks of earlier sessions. A candidate is never trained twice with the same recipe.
+
+    Attributes:
+        rejected: Number of rejected proposals, those of earlier sessions included.
     """
 
     def __init__(
@@ -69,81 +86,99 @@ class Proposer:
         self.rejected = ledger.rejected()
 
     def next(self) -> TrialTask:
-        """Returns the next assignment, noted in the study.
+        """Return the next task, recorded in the study.
 
         Raises:
-            ExhaustedSpaceError: `max_rejections` candidates in a row were refused, some because they were known.
-            SpaceError: The space raised, returned no spec, or had `max_rejections` unsuitable candidates in a row.
+            ExhaustedSpaceError: `max_rejections` proposals in a row were rejected, some of them as repetitions.
+            SpaceError: The space raised an exception or did not return a spec, or `max_rejections` proposals in a row
+                were rejected.
             StudyError: The sampler failed, or the storage cannot be used.
         """
-        reasons: Counter[str] = Counter()
+        kinds: Counter[str] = Counter()
         last = ""
         for _ in range(self._max_rejections):
-            task, kind, last = self._try_one(at_random=_leave_to_chance(reasons))
-            if task is not None:
-                return task
-            reasons[kind] += 1
+            outcome = self._try_one(at_random=_draw_at_random(kinds))
+            if isinstance(outcome, TrialTask):
+                return outcome
+            kinds[outcome.kind] += 1
+            last = outcome.reason
             self.rejected += 1
-        error_class = ExhaustedSpaceError if reasons[_REPEATED] else SpaceError
-        counts = ", ".join(f"{count} {kind}" for kind, count in reasons.most_common())
+        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        error_class, code = (
+            (ExhaustedSpaceError, "space.exhausted") if kinds[_REPEATED] else (SpaceError, "space.no_candidate")
+        )
         raise error_class(
-            f"space '{self._space.name}': {self._max_rejections} candidates in a row were refused ({counts}; the last: "
-            f"{last}); widen the space, raise --max-params or what else bounds it, or lower --trials"
+            f"{self._max_rejections} proposals in a row from space '{self._space.name}' were rejected ({counts}; the "
+            f"last: {last}); widen the space, relax --max-params or the other limits, or lower --trials",
+            code=code,
+            field="space.name",
         )
 
-    def _try_one(self, *, at_random: bool) -> tuple[TrialTask | None, str, str]:
-        """Returns an assignment, or None with the kind and the reason of the refusal."""
+    def _try_one(self, *, at_random: bool) -> TrialTask | _Rejection:
         trial = self._ledger.ask(at_random=at_random)
-        spec: StudentSpec | None = None
-        try:
-            spec = propose(self._space, trial)
-            recipe = propose_recipe(self._recipes, trial, self._recipe, self._choices)
-        except (SpaceError, StudyError) as error:
-            if gave_up(error):
-                self._ledger.reject(trial, _PRUNED, spec=spec, violations={"pruned": 1.0})
-                return None, "pruned", _PRUNED
-            self._give_up(trial, error, spec=spec)
-            raise
+        built = self._build(trial)
+        if isinstance(built, _Rejection):
+            return built
+        spec, recipe = built
         try:
             cost = self._cost_estimator.cost(spec, recipe)
         except SpaceError as error:
-            self._ledger.reject(trial, str(error), spec=spec, violations={"buildable": 1.0})
-            return None, "unbuildable", str(error)
-        latency = None
+            return self._reject(trial, _UNBUILDABLE, str(error), spec=spec, violations={"buildable": 1.0})
         if self._limits.max_latency_ms is not None and self._limits.rejection(cost) is None:
             latency = self._cost_estimator.latency(spec, recipe)
             self._ledger.note_latency(trial, latency)
             cost = cost.model_copy(update={"latency_ms": latency.median_ms})
-        violations = self._limits.violations(cost, latency)
-        over = self._limits.rejection(cost, latency)
-        if over is not None:
-            self._ledger.reject(trial, over, spec=spec, cost=cost, violations=violations)
-            return None, "over budget", over
-        if _key(spec, recipe) in self._known:
-            reason = f"{spec.spec_id} was proposed before"
-            self._ledger.reject(trial, reason, spec=spec, cost=cost)
-            return None, _REPEATED, reason
-        self._known.add(_key(spec, recipe))
+        violations = self._limits.violations(cost)
+        reason = self._limits.rejection(cost)
+        if reason is not None:
+            return self._reject(trial, _OVER_LIMIT, reason, spec=spec, cost=cost, violations=violations)
+        key = _key(spec, recipe)
+        if key in self._known:
+            return self._reject(trial, _REPEATED, f"{spec.spec_id} was proposed before", spec=spec, cost=cost)
+        self._known.add(key)
         seed = int(np.random.SeedSequence((self._seed, trial.number)).generate_state(1)[0])
         task = TrialTask(number=trial.number, seed=seed, spec=spec, recipe=recipe, cost=cost)
         self._ledger.assign(trial, task, violations)
-        return task, "", ""
+        return task
 
-    def _give_up(self, trial: StudyTrial, error: SpaceError | StudyError, spec: StudentSpec | None = None) -> None:
-        if isinstance(error, SpaceError):
-            self._ledger.note_space_failure()
-        self._ledger.reject(trial, str(error), spec=spec, again=True)
+    def _build(self, trial: StudyTrial) -> tuple[StudentSpec, Recipe] | _Rejection:
+        """Return a trial's candidate and recipe, or a rejection if a space pruned the trial."""
+        spec: StudentSpec | None = None
+        try:
+            spec = propose(self._space, trial)
+            return spec, propose_recipe(self._recipes, trial, self._recipe, self._choices)
+        except (SpaceError, StudyError) as error:
+            if gave_up(error):
+                return self._reject(trial, _PRUNED, _PRUNED_REASON, spec=spec, violations={"pruned": 1.0})
+            if isinstance(error, SpaceError):
+                self._ledger.note_space_failure()
+            self._ledger.reject(trial, str(error), spec=spec, again=True)
+            raise
+
+    def _reject(
+        self,
+        trial: StudyTrial,
+        kind: str,
+        reason: str,
+        *,
+        spec: StudentSpec | None,
+        cost: Cost | None = None,
+        violations: Mapping[str, float] | None = None,
+    ) -> _Rejection:
+        self._ledger.reject(trial, reason, spec=spec, cost=cost, violations=violations)
+        return _Rejection(kind, reason)
 
 
-def _leave_to_chance(rejected: Counter[str]) -> bool:
-    """Whether the next candidate is drawn at random, after so many refusals in a row.
+def _draw_at_random(kinds: Counter[str]) -> bool:
+    """Return whether to draw the next proposal at random, given the consecutive rejections by kind.
 
-    A sampler that has settled proposes the same again and again, and one that has found large students good may propose
-    nothing within the limits. Chance finds what is left of a small space; where limits leave little of a space, the
-    sampler, which is told of them, may know better, and takes turns with it.
+    A converged sampler repeats its proposals, and a sampler that prefers large students may propose none within the
+    limits. After ten rejections, random draws find what is left of a small space if most rejections were repetitions.
+    Otherwise random draws alternate with the sampler, which knows the constraints and may do better in a space of which
+    the limits leave little.
     """
-    count = rejected.total()
-    return count >= _REJECTIONS_BEFORE_CHANCE and (rejected[_REPEATED] > count / 2 or count % 2 == 0)
+    count = kinds.total()
+    return count >= _REJECTIONS_BEFORE_RANDOM and (kinds[_REPEATED] > count / 2 or count % 2 == 0)
 
 
 def _key(spec: StudentSpec, recipe: Recipe) -> tuple[str, str]:

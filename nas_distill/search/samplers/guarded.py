@@ -1,4 +1,4 @@
-"""The samplers that may propose candidates, shipped ones and the user's own."""
+"""Creates samplers, Optuna's and the user's own, and turns their failures into one-line errors."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ from optuna.samplers import (
     NSGAIISampler,
     RandomSampler,
 )
-from optuna.samplers._ga import BaseGASampler
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_distill.errors import ConfigError, SpaceError, StudyError, one_line
+from nas_distill.search.samplers.optuna_private import contains, is_genetic
 from nas_distill.search.samplers.windowed_tpe import WindowedTPESampler
 from nas_distill.search.user_code import import_file
+
+_FIELD = "sampler.name"
 
 _SHIPPED: Mapping[str, Callable[[int], BaseSampler]] = MappingProxyType(
     {
@@ -39,67 +41,78 @@ _SHIPPED: Mapping[str, Callable[[int], BaseSampler]] = MappingProxyType(
 
 
 class SamplerError(StudyError):
-    """A sampler that failed at its work."""
+    """A sampler raised an exception or proposed an invalid value."""
 
 
 def make_sampler(name: str, seed: int) -> GuardedSampler:
-    """Returns the sampler called `name`, whose failures are `SamplerError`s.
+    """Return the sampler called `name`; its failures are raised as `SamplerError`.
 
     Args:
-        name: As `SamplerConfig.name` has it.
-        seed: Of its choices; a class of the user's own gets it where its constructor takes `seed`.
+        name: Shipped name, `module:Class` or `FILE.py:Class`, as in `SamplerConfig.name`.
+        seed: Seed of the sampler. A user's class receives it if its constructor takes `seed`.
 
     Raises:
-        ConfigError: There is no such class, it is no sampler of Optuna's kind, or it cannot be made.
+        ConfigError: The module or class does not exist, the class does not derive from `BaseSampler`, or its
+            constructor fails.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # `group` and GPSampler have been for years
-        made = _SHIPPED[name](seed) if name in _SHIPPED else _make_own(name, seed)
-    return GuardedSampler(made, name)
+        warnings.simplefilter("ignore", ExperimentalWarning)  # Optuna marks `group` and `GPSampler` as experimental
+        sampler = _SHIPPED[name](seed) if name in _SHIPPED else _make_own(name, seed)
+    return GuardedSampler(sampler, name)
 
 
 def shipped_samplers() -> tuple[str, ...]:
-    """Returns the names of the shipped samplers."""
+    """Return the names of the shipped samplers, sorted."""
     return tuple(sorted(_SHIPPED))
 
 
 def _make_own(name: str, seed: int) -> BaseSampler:
-    place, _, wanted = name.rpartition(":")
+    constructor = _find_class(name)
     try:
-        module = import_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    except SpaceError as error:  # `import_file` is made for spaces
-        raise ConfigError(f"sampler.name: {error}") from error
-    except Exception as error:
-        raise ConfigError(
-            f"sampler.name: module '{place}' does not import: {one_line(error)}; give module:Class or FILE.py:Class"
-        ) from error
-    made = getattr(module, wanted, None)
-    if not (inspect.isclass(made) and issubclass(made, BaseSampler)):
-        found = "there is none" if made is None else f"it is {made!r:.80}"
-        raise ConfigError(
-            f"sampler.name: {name} must be a class derived from optuna.samplers.BaseSampler; {found} called '{wanted}'"
-        )
-    try:
-        constructor: Callable[..., BaseSampler] = made
         parameters = inspect.signature(constructor).parameters
         takes_seed = "seed" in parameters or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
         return constructor(seed=seed) if takes_seed else constructor()
     except Exception as error:
         raise ConfigError(
-            f"sampler.name: {name} cannot be made: {one_line(error)}; its constructor is called with seed=... where it "
-            "takes that, else with nothing"
+            f"the constructor of {name} failed: {one_line(error)}; it is called with seed=... if it takes a seed, "
+            "otherwise without arguments",
+            code="search.sampler_constructor_failed",
+            field=_FIELD,
         ) from error
 
 
-class GuardedSampler(BaseSampler):
-    """A sampler whose failures are one line.
+def _find_class(name: str) -> Callable[..., BaseSampler]:
+    place, _, class_name = name.rpartition(":")
+    try:
+        module = import_file(Path(place), field=_FIELD) if place.endswith(".py") else importlib.import_module(place)
+    except SpaceError as error:
+        raise ConfigError(*error.args, code=error.code, field=_FIELD) from error
+    except Exception as error:
+        raise ConfigError(
+            f"module '{place}' cannot be imported: {one_line(error)}; give module:Class or FILE.py:Class",
+            code="search.import_failed",
+            field=_FIELD,
+        ) from error
+    found = getattr(module, class_name, None)
+    if not (inspect.isclass(found) and issubclass(found, BaseSampler)):
+        reason = f"{place} has no '{class_name}'" if found is None else f"{name} is {found!r:.80}"
+        raise ConfigError(
+            f"{reason}; name a class that derives from optuna.samplers.BaseSampler",
+            code="search.not_a_sampler",
+            field=_FIELD,
+        )
+    return found
 
-    A failure while it is told of a trial's end is kept until the next proposal: trials that are running are booked all
-    the same.
+
+class GuardedSampler(BaseSampler):
+    """Wraps a sampler: its exceptions and invalid proposals become a one-line `SamplerError`.
+
+    An exception in `after_trial` is kept and raised at the next proposal, so that the results of trials that are still
+    running can be recorded first.
 
     Args:
-        sampler: Does the work.
-        name: What the user calls it.
+        sampler: Sampler to wrap.
+        name: Name of the sampler in the configuration, for errors.
     """
 
     def __init__(self, sampler: BaseSampler, name: str) -> None:
@@ -121,7 +134,9 @@ class GuardedSampler(BaseSampler):
         """See `BaseSampler`."""
         values = self._call("sample_relative", study, trial, search_space)
         if not isinstance(values, dict):
-            raise self._error(f"returned {values!r:.60} from sample_relative, which is no dictionary")
+            raise self._error(
+                f"returned {values!r:.60} from sample_relative instead of a dictionary", code="study.sampler_proposal"
+            )
         for name in values.keys() & search_space.keys():
             self._check(name, values[name], search_space[name])
         return values
@@ -152,28 +167,29 @@ class GuardedSampler(BaseSampler):
         self._call("reseed_rng")
 
     def adopt(self, study: Study, trial: FrozenTrial) -> None:
-        """Takes in a trial that another sampler draws: a genetic one gives it a place in its generation."""
-        if isinstance(self._sampler, BaseGASampler):
+        """Register a trial that another sampler draws: a genetic sampler assigns it to its current generation."""
+        if is_genetic(self._sampler):
             self._call("get_trial_generation", study, trial)
 
     def _call(self, method: str, *arguments: Any) -> Any:
         try:
             return getattr(self._sampler, method)(*arguments)
-        except StudyError:  # of the storage, which it reads
+        except StudyError:  # raised by the storage that the sampler reads, not by the sampler
             raise
         except Exception as error:
-            raise self._error(f"raised {one_line(error)} in {method}") from error
+            raise self._error(f"raised {one_line(error)} in {method}", code="study.sampler_failed") from error
 
     def _check(self, parameter: str, value: Any, distribution: BaseDistribution) -> None:
-        try:
-            valid = distribution._contains(distribution.to_internal_repr(value))
-        except (TypeError, ValueError):
-            valid = False
-        if not valid:
-            raise self._error(f"proposed {value!r:.60} for '{parameter}', which is outside {distribution}")
+        if not contains(distribution, value):
+            raise self._error(
+                f"proposed {value!r:.60} for '{parameter}', which is outside {distribution}",
+                code="study.sampler_proposal",
+            )
 
-    def _error(self, fault: str) -> SamplerError:
+    def _error(self, fault: str, *, code: str) -> SamplerError:
         return SamplerError(
-            f"sampler.name: '{self._name}' {fault}; correct it, then go on with --resume, or let another one go on "
-            "with --resume and --sampler"
+            f"'{self._name}' {fault}; fix it and continue with --resume, or continue with another sampler: "
+            "--resume with --sampler",
+            code=code,
+            field=_FIELD,
         )

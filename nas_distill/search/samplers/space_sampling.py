@@ -1,4 +1,4 @@
-"""Asks a space for candidates without a run: at random, or for one whose parameters are given."""
+"""Samples candidates from a space outside a search, and checks initial points against a space."""
 
 from __future__ import annotations
 
@@ -12,69 +12,77 @@ from optuna.trial import FrozenTrial
 
 from nas_distill.errors import ConfigError, StudyError, nearest_names
 from nas_distill.records import StudentSpec
+from nas_distill.search.samplers.optuna_private import contains
 from nas_distill.search.spaces.loading import Space, propose
 
 _DRAWS = 20
-"""A point may leave choices open, on which it depends whether its other parameters are asked for."""
+"""Attempts to reach all parameters of a point: the choices that it leaves open decide which others are suggested."""
 
 
 def sample_space(space: Space, n: int, seed: int) -> tuple[StudentSpec, ...]:
-    """Returns `n` candidates drawn independently and uniformly; the same may come twice.
+    """Return `n` candidates drawn independently and uniformly; candidates may repeat.
 
     Args:
-        space: Where to draw from.
-        n: How many.
-        seed: Equal seeds draw equal candidates.
+        space: Space to sample from.
+        n: Number of candidates.
+        seed: Random seed; equal seeds draw equal candidates.
 
     Raises:
-        SpaceError: The space raised, or returned something else than a `StudentSpec`.
+        SpaceError: The space raised an exception, or did not return a `StudentSpec`.
     """
-    with _quiet():
+    with _without_optuna_logs():
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
         return tuple(propose(space, study.ask()) for _ in range(n))
 
 
-def check_point(point: Mapping[str, Any], ask: Callable[[optuna.Trial], object], *, where: str) -> None:
-    """Checks that a space asks for all parameters of a point, and that their values are among those it allows.
+def check_point(point: Mapping[str, Any], build: Callable[[optuna.Trial], object], *, field: str, name: str) -> None:
+    """Check that a space suggests every parameter of a point and that each value is in its distribution.
 
     Args:
-        point: Names of parameters to values; others are drawn at random.
-        ask: Builds a candidate from a trial.
-        where: What to call the point in an error.
+        point: Parameter names and values; all other parameters are drawn at random.
+        build: Function that builds a candidate from a trial.
+        field: Configuration key of the points, for errors.
+        name: Name of the point, for errors.
 
     Raises:
-        ConfigError: It does not ask for one of them, or does not allow its value.
-        SpaceError: The space raised.
+        ConfigError: The space does not suggest one of the parameters, or its value is outside the distribution.
+        SpaceError: The space raised an exception.
     """
-    asked: dict[str, BaseDistribution] = {}
-    with _quiet():
+    suggested: dict[str, BaseDistribution] = {}
+    with _without_optuna_logs():
         study = optuna.create_study(sampler=_PointSampler(point))
         for _ in range(_DRAWS):
             trial = study.ask()
             try:
-                ask(trial)
+                build(trial)
             except _OutsideError as error:
-                raise ConfigError(f"{where}: {error}") from None
-            asked |= trial.distributions
-            for name in point.keys() & trial.params.keys():
-                if trial.params[name] != point[name]:  # a choice of one, for which no sampler is asked
-                    raise ConfigError(f"{where}: {name}: {point[name]!r} must be {trial.params[name]!r}")
+                raise ConfigError(f"{name}: {error}", code="search.point_value", field=field) from None
+            suggested |= trial.distributions
+            for key in point.keys() & trial.params.keys():
+                if trial.params[key] != point[key]:  # Optuna asks no sampler where a distribution has a single value
+                    raise ConfigError(
+                        f"{name}: {key}: {point[key]!r} must be {trial.params[key]!r}",
+                        code="search.point_value",
+                        field=field,
+                    )
             if point.keys() <= trial.params.keys():
                 return
-    unknown = sorted(point.keys() - asked.keys())
+    unknown = sorted(point.keys() - suggested.keys())
     if unknown:
         raise ConfigError(
-            f"{where}: '{unknown[0]}' is no parameter that the space asks for beside the others; "
-            f"{nearest_names(unknown[0], asked)}"
+            f"{name}: the space suggests no parameter '{unknown[0]}' together with the others; "
+            f"{nearest_names(unknown[0], suggested)}",
+            code="search.point_parameter",
+            field=field,
         )
 
 
 class _OutsideError(StudyError):
-    """A value that a distribution does not hold; a `StudyError`, since spaces let those through."""
+    """A value is outside its distribution. A `StudyError`, because those pass through a space unchanged."""
 
 
 class _PointSampler(optuna.samplers.RandomSampler):
-    """Gives a point's values, and draws the others."""
+    """Proposes the values of a point and draws all others at random."""
 
     def __init__(self, point: Mapping[str, Any]) -> None:
         super().__init__(seed=0)
@@ -86,17 +94,13 @@ class _PointSampler(optuna.samplers.RandomSampler):
         if param_name not in self._point:
             return super().sample_independent(study, trial, param_name, param_distribution)
         value = self._point[param_name]
-        try:
-            held = param_distribution._contains(param_distribution.to_internal_repr(value))
-        except (TypeError, ValueError):
-            held = False
-        if not held:
-            raise _OutsideError(f"{param_name}: {value!r} is outside {param_distribution}")
+        if not contains(param_distribution, value):
+            raise _OutsideError(f"{param_name}: {value!r} is outside {param_distribution}", code="search.point_value")
         return value
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _without_optuna_logs() -> Iterator[None]:
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:

@@ -1,10 +1,10 @@
-"""TPE that takes as long in a study of thousands of trials as in one of hundreds."""
+"""A TPE sampler whose proposals take as long in a study of thousands of trials as in one of hundreds."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 
 import moocore
 import numpy as np
@@ -14,92 +14,84 @@ from optuna.samplers import TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from nas_distill.search.samplers.optuna_private import restrict_study
+
 BEST, LATEST = 50, 250
-"""Trials that TPE looks at in a long study: so many of the best, and of the latest."""
+"""Numbers of best and of latest trials that TPE sees in a long study."""
 
 
 class WindowedTPESampler(TPESampler):
-    """TPE over a bounded number of trials, so that a proposal takes as long in a study of thousands as of hundreds.
+    """TPE over a bounded number of trials.
 
-    TPE compares the best trials, at most 25 of them, with all others, of which older ones weigh less. It costs time in
-    proportion to their number, once for every group of parameters that are asked for together. Here it sees the
-    `BEST` by non-dominated layers, the `LATEST` that ended, and those in flight, chosen once per proposal; in a study
-    of up to as many trials it sees all, and proposes what Optuna's own would.
+    TPE compares the best trials, at most 25, with all others, and gives older ones less weight. Its time grows with the
+    number of trials, once for each group of parameters that are suggested together. This sampler shows TPE only the
+    `BEST` trials by non-dominated layers, the `LATEST` finished trials and the running ones, selected once per
+    proposal. In a study of at most `BEST + LATEST` trials it proposes exactly what Optuna's `TPESampler` proposes.
+
+    Args:
+        **options: Arguments of `optuna.samplers.TPESampler`.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._window = StudyWindow()
-        self._seen: Study | None = None
+        self._visible: Study | None = None
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """See `BaseSampler`."""
-        self._seen = self._window.of(study)
+        self._visible = self._window.update(study)
         super().before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """See `BaseSampler`."""
-        return super().infer_relative_search_space(self._seen or study, trial)
+        return super().infer_relative_search_space(self._visible or study, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """See `BaseSampler`."""
-        return super().sample_relative(self._seen or study, trial, search_space)
+        return super().sample_relative(self._visible or study, trial, search_space)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """See `BaseSampler`."""
-        return super().sample_independent(self._seen or study, trial, param_name, param_distribution)
-
-
-class _SeenStudy:
-    """A study of which only some trials are seen, by way of what Optuna's samplers read them with."""
-
-    def __init__(self, study: Study, trials: Sequence[FrozenTrial]) -> None:
-        self._study = study
-        self._seen = trials
-
-    def _get_trials(
-        self,
-        deepcopy: bool = True,
-        states: Container[TrialState] | None = None,
-        use_cache: bool = False,
-    ) -> list[FrozenTrial]:
-        del deepcopy, use_cache
-        return [trial for trial in self._seen if states is None or trial.state in states]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._study, name)
+        return super().sample_independent(self._visible or study, trial, param_name, param_distribution)
 
 
 class StudyWindow:
-    """What is seen of one study: looks only at what has happened since it looked last."""
+    """Selects the visible trials of one study, reading only trials that changed since the last update."""
 
     def __init__(self) -> None:
         self._best: list[FrozenTrial] = []
         self._unfinished: list[int] = []
         self._known = 0
 
-    def of(self, study: Study) -> Study:
-        """Returns what is seen of the study now; always ask about the same study."""
+    def update(self, study: Study) -> Study:
+        """Return a view of the study with its visible trials.
+
+        Args:
+            study: The same study in every call.
+
+        Returns:
+            The study itself while it has at most `BEST + LATEST` trials.
+        """
         trials = study.get_trials(deepcopy=False)
-        fresh = [trials[number] for number in (*self._unfinished, *range(self._known, len(trials)))]
+        changed = [trials[number] for number in (*self._unfinished, *range(self._known, len(trials)))]
         self._known = len(trials)
-        self._unfinished = [trial.number for trial in fresh if not trial.state.is_finished()]
-        complete = [trial for trial in fresh if trial.state is TrialState.COMPLETE]
-        self._best = _best_of(study.directions, [*self._best, *complete])
+        self._unfinished = [trial.number for trial in changed if not trial.state.is_finished()]
+        complete = [trial for trial in changed if trial.state is TrialState.COMPLETE]
+        self._best = _select_best(study.directions, [*self._best, *complete])
         if len(trials) <= BEST + LATEST:
             return study
-        learnt = (trial for trial in reversed(trials) if trial.state in {TrialState.COMPLETE, TrialState.PRUNED})
-        flying = [trial for trial in fresh if trial.state is TrialState.RUNNING]
-        seen = {trial.number: trial for trial in (*self._best, *islice(learnt, LATEST), *flying)}
-        return cast("Study", _SeenStudy(study, [seen[number] for number in sorted(seen)]))
+        finished = (trial for trial in reversed(trials) if trial.state in {TrialState.COMPLETE, TrialState.PRUNED})
+        running = [trial for trial in changed if trial.state is TrialState.RUNNING]
+        visible = {trial.number: trial for trial in (*self._best, *islice(finished, LATEST), *running)}
+        return restrict_study(study, [visible[number] for number in sorted(visible)])
 
 
-def _best_of(directions: Sequence[StudyDirection], trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Returns the `BEST` of complete trials by non-dominated layers; of a layer, the latest."""
+def _select_best(directions: Sequence[StudyDirection], trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the `BEST` complete trials by non-dominated layers; within the last layer, the latest trials."""
     if len(trials) <= BEST:
         return list(trials)
     signs = [1.0 if direction is StudyDirection.MINIMIZE else -1.0 for direction in directions]

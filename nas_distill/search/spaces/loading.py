@@ -1,11 +1,10 @@
-"""Finds search spaces, shipped ones and the user's own files, and asks them for candidates."""
+"""Loads search spaces, shipped ones and users' own files, and builds candidates from them."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 import pkgutil
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,10 @@ import search_spaces
 from nas_distill.errors import SpaceError, StudyError, nearest_names, one_line
 from nas_distill.records import StudentSpec
 from nas_distill.records.space_trial import SpaceTrial
-from nas_distill.search.user_code import import_file, where
+from nas_distill.search.user_code import get_function, import_file, locate_error, split_reference
 
 DEFAULT_FUNCTION = "space"
+_FIELD = "space.name"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,10 +25,10 @@ class Space:
     """A define-by-run search space.
 
     Attributes:
-        name: As the user wrote it.
-        function: Asks the trial for choices and returns a candidate.
-        source_path: The file it was loaded from.
-        doc: Documentation of the function, or of its module; may be empty.
+        name: Name as the user wrote it.
+        function: Function that suggests parameters through a trial and returns a candidate.
+        source_path: File that defines the space.
+        doc: Docstring of the function, or else of its module; may be empty.
     """
 
     name: str
@@ -38,84 +38,89 @@ class Space:
 
 
 def list_spaces() -> tuple[str, ...]:
-    """Returns the names of the shipped spaces: modules of `search_spaces` with a function called `space`."""
+    """Return the names of the shipped spaces: the modules of `search_spaces` with a function `space`."""
     names = (module.name for module in pkgutil.iter_modules(search_spaces.__path__))
-    return tuple(sorted(name for name in names if hasattr(_shipped(name), DEFAULT_FUNCTION)))
+    return tuple(sorted(name for name in names if hasattr(_import_shipped(name), DEFAULT_FUNCTION)))
 
 
 def load_space(name: str) -> Space:
-    """Returns the space called `name`.
+    """Return the space called `name`.
 
     Args:
-        name: A shipped space, or `FILE.py[:function]` (the function is called `space` by default).
+        name: Name of a shipped space, or `FILE.py[:function]`; the function defaults to `space`.
 
     Raises:
-        SpaceError: There is no such space, file or function; the file does not import; or the function cannot
-            be called with a trial alone.
+        SpaceError: The space, file or function does not exist; the file cannot be imported; or the function cannot be
+            called with a trial as its only argument.
     """
-    own = re.fullmatch(r"(?P<file>.+\.py)(?::(?P<function>\w+))?", name)
-    if own is None:
+    reference = split_reference(name)
+    if reference is None:
         known = list_spaces()
         if name not in known:
             raise SpaceError(
-                f"space '{name}' is not shipped; {nearest_names(name, known)}; give your own as FILE.py[:function]"
+                f"'{name}' is not a shipped space; {nearest_names(name, known)}; give your own as FILE.py[:function]",
+                code="space.unknown",
+                field=_FIELD,
             )
-        module, wanted = _shipped(name), DEFAULT_FUNCTION
+        module, function_name = _import_shipped(name), DEFAULT_FUNCTION
     else:
-        module, wanted = import_file(Path(own["file"])), own["function"] or DEFAULT_FUNCTION
-    path = Path(module.__file__ or name)
-    function = getattr(module, wanted, None)
-    if not callable(function):
-        own_functions = [key for key, value in vars(module).items() if _is_defined_in(value, module)]
-        raise SpaceError(
-            f"{path}: has no function '{wanted}'; {nearest_names(wanted, own_functions)}; name one as FILE.py:function"
-        )
-    _check_signature(function, wanted, path)
+        path, given = reference
+        module, function_name = import_file(path, field=_FIELD), given or DEFAULT_FUNCTION
+    function = get_function(module, function_name, parameters=("trial",), field=_FIELD)
     return Space(
         name=name,
         function=function,
-        source_path=path,
+        source_path=Path(module.__file__ or name),
         doc=inspect.getdoc(function) or inspect.getdoc(module) or "",
     )
 
 
-def propose(space: Space, trial: SpaceTrial) -> StudentSpec:
-    """Returns the candidate that `space` builds from the choices of `trial`.
+def import_own_space(name: str) -> None:
+    """Import the file of a user's space, which may register architectures with timm; do nothing for a shipped space.
+
+    Every process that builds students of the space calls this first.
+
+    Args:
+        name: Name of the space, as `load_space` takes it.
 
     Raises:
-        SpaceError: The space raised, or returned something else than a `StudentSpec`.
-        StudyError: The sampler or the study's storage failed while the trial was asked.
+        SpaceError: The file cannot be imported.
+    """
+    reference = split_reference(name)
+    if reference is not None:
+        import_file(reference[0], field=_FIELD)
+
+
+def propose(space: Space, trial: SpaceTrial) -> StudentSpec:
+    """Return the candidate that a space builds from a trial's suggestions.
+
+    Args:
+        space: Space to call.
+        trial: Trial that suggests the parameters.
+
+    Raises:
+        SpaceError: The space raised an exception, or did not return a `StudentSpec`.
+        StudyError: The sampler or the storage of the study failed while the trial suggested a parameter.
     """
     try:
         spec = space.function(trial)
     except StudyError:
         raise
     except Exception as error:
-        raise SpaceError(f"{where(error, space.source_path)}: space '{space.name}' raised {one_line(error)}") from error
+        raise SpaceError(
+            f"{locate_error(error, space.source_path)}: space '{space.name}' raised {one_line(error)}; fix the space",
+            code="space.raised",
+            field=_FIELD,
+        ) from error
     if not isinstance(spec, StudentSpec):
         raise SpaceError(
             f"{space.source_path}: space '{space.name}' returned {spec!r:.80} ({type(spec).__name__}); "
-            "return a nas_distill.records.StudentSpec"
+            "return a nas_distill.records.StudentSpec",
+            code="space.wrong_type",
+            field=_FIELD,
         )
     return spec
 
 
-def _shipped(name: str) -> ModuleType:
+def _import_shipped(name: str) -> ModuleType:
     return importlib.import_module(f"{search_spaces.__name__}.{name}")
-
-
-def _is_defined_in(value: object, module: ModuleType) -> bool:
-    return inspect.isfunction(value) and value.__module__ == module.__name__
-
-
-def _check_signature(function: Callable[..., object], name: str, path: Path) -> None:
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # some built-in callables have none to show
-        return
-    try:
-        signature.bind(None)
-    except TypeError:
-        raise SpaceError(
-            f"{path}: '{name}{signature}' cannot be called with a trial alone; write `def {name}(trial)`"
-        ) from None

@@ -1,69 +1,82 @@
-"""Where a trial's recipe comes from: the one of the configuration, the shipped recipe space, or the user's own."""
+"""Loads recipe spaces: the configuration's fixed recipe, the shipped recipe space, or a user's own file."""
 
 from __future__ import annotations
 
-import inspect
 import math
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from nas_distill.config import FIXED_RECIPE, SEARCHED_RECIPE, SearchConfig
+from nas_distill.config import FIXED_RECIPE, SEARCHED_RECIPE, TeacherConfig
 from nas_distill.errors import ConfigError, SpaceError, StudyError, nearest_names, one_line
 from nas_distill.losses.registry import LOSSES, LossEntry, Need, required_outputs, resolve_losses
 from nas_distill.records.recipe import Adaptation, Recipe, RecipeChoices
 from nas_distill.records.space_trial import SpaceTrial
-from nas_distill.search.user_code import import_file, where
+from nas_distill.search.user_code import get_function, import_file, locate_error, split_reference
 from nas_distill.train.optimisation import check_optimizer
 from nas_distill.train.release import LEAST_IMAGES
 
-_FUNCTION = "recipe"
+_DEFAULT_FUNCTION = "recipe"
+_PARAMETERS = ("trial", "base", "choices")
+_FIELD = "space.recipe"
+
 _SAME_FOR_ALL = ("epochs", "batch_size")
-"""Students are compared at the same fidelity, the teacher's answers are stored for so many epochs, and how many trials
-share a GPU was measured at this batch size."""
+"""Recipe fields that are equal in all trials of a search.
+
+Students are compared at equal epochs, the teacher's outputs are stored for that many epochs, and the number of trials
+per GPU was measured at that batch size.
+"""
 
 
-def make_choices(config: SearchConfig, *, images_per_class: float = math.inf) -> RecipeChoices:
-    """Returns what recipes may choose in a search.
+def make_choices(
+    recipe: Recipe,
+    teacher: TeacherConfig,
+    *,
+    mixes: Sequence[str] = (),
+    folds: int = 0,
+    images_per_class: float = math.inf,
+) -> RecipeChoices:
+    """Return the options that a recipe space may choose from in a search.
 
-    Losses of logits always; of embeddings when they are stored or the teacher is online; of feature maps when it is
-    online. A loss whose student answers through the teacher's classifier is never among them: it makes another network
-    of the candidate.
+    Losses of logits are always available; losses of embeddings if embeddings are stored or the teacher runs online;
+    losses of feature maps if the teacher runs online. A loss whose students use the teacher's classifier is never
+    available, because it changes the candidate's network.
 
     Args:
-        config: The search's.
-        images_per_class: Training images of a class, on average.
+        recipe: The configuration's recipe.
+        teacher: The configuration's teacher.
+        mixes: Image mixings beside `recipe.mix` (`views.mixes`).
+        folds: Number of folds on which picks are cross-validated (`picks.folds`), 0 for none.
+        images_per_class: Mean number of training images per class.
 
     Raises:
-        ConfigError: The configuration's own recipe names an unknown loss or parameter.
+        ConfigError: `recipe` names an unknown loss or parameter.
     """
-    served = {Need.LOGITS, Need.LABELS, Need.LEARNING}
-    if config.teacher.online:
-        served |= {Need.EMBEDDING, Need.FEATURES}
-    elif stores_embeddings(config):
-        served.add(Need.EMBEDDING)
+    available = {Need.LOGITS, Need.LABELS, Need.LEARNING}
+    if teacher.online:
+        available |= {Need.EMBEDDING, Need.FEATURES}
+    elif stores_embeddings(recipe, teacher):
+        available.add(Need.EMBEDDING)
     entries = [LOSSES.get(name) for name in LOSSES.names()]
-    chosen = [entry for entry in entries if entry.needs <= served and not entry.uses_teacher_head]
-    folds = config.picks.folds
+    chosen = [entry for entry in entries if entry.needs <= available and not entry.uses_teacher_head]
     held_out = Adaptation().release_holdout * images_per_class * (1.0 - 1.0 / folds if folds else 1.0)
     return RecipeChoices(
         losses=tuple(entry.name for entry in chosen),
-        mixes=tuple(sorted({config.recipe.mix, *config.views.mixes})),
+        mixes=tuple(sorted({recipe.mix, *mixes})),
         weights=MappingProxyType({entry.name: entry.defaults["weight"] for entry in chosen}),
         label_weights=MappingProxyType({entry.name: entry.label_weight for entry in chosen}),
         releases=held_out >= LEAST_IMAGES,
     )
 
 
-def stores_embeddings(config: SearchConfig) -> bool:
-    """Whether the teacher's embeddings are stored: because they were asked for, or because the recipe compares them.
+def stores_embeddings(recipe: Recipe, teacher: TeacherConfig) -> bool:
+    """Return whether the teacher's embeddings are stored: on request, or because the recipe's losses compare them.
 
     Raises:
         ConfigError: The recipe names an unknown loss or parameter.
     """
-    return not config.teacher.online and (config.teacher.embeddings or required_outputs(config.recipe).embedding)
+    return not teacher.online and (teacher.embeddings or required_outputs(recipe).embedding)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +84,12 @@ class RecipeSpace:
     """A define-by-run space of recipes.
 
     Attributes:
-        name: As the user wrote it.
-        function: Asks the trial for choices and returns a recipe, made of the configuration's; told what can be served.
-        source_path: The file it was loaded from.
-        fields: Names of the `Recipe` fields that the space chooses, whatever the configuration says: the `CHOSEN`
-            tuple of its file.
+        name: Name as the user wrote it.
+        function: Function that receives a trial, the configuration's recipe and the available choices, and returns a
+            recipe.
+        source_path: File that defines the space; empty for "fixed".
+        fields: Names of the `Recipe` fields that the space sets regardless of the configuration (`CHOSEN` in its
+            file); empty if unknown.
     """
 
     name: str
@@ -85,56 +99,51 @@ class RecipeSpace:
 
 
 def load_recipe_space(name: str) -> RecipeSpace:
-    """Returns where recipes come from.
+    """Return the recipe space called `name`.
 
     Args:
-        name: "fixed", "search", or `FILE.py[:function]` (the function is called `recipe` by default).
+        name: "fixed", "search", or `FILE.py[:function]`; the function defaults to `recipe`.
 
     Raises:
-        SpaceError: There is no such file or function, or the file does not import.
+        SpaceError: The name or function does not exist, the file cannot be imported, or the function cannot be called
+            with a trial, a recipe and `RecipeChoices`.
     """
     if name == FIXED_RECIPE:
-        return RecipeSpace(name=name, function=_fixed, source_path=Path())
+        return RecipeSpace(name=name, function=_return_base, source_path=Path())
     if name == SEARCHED_RECIPE:
         import search_spaces.recipes as shipped
 
         return RecipeSpace(
             name=name, function=shipped.recipe, source_path=Path(shipped.__file__), fields=shipped.CHOSEN
         )
-    own = re.fullmatch(r"(?P<file>.+\.py)(?::(?P<function>\w+))?", name)
-    if own is None:
+    reference = split_reference(name)
+    if reference is None:
         known = (FIXED_RECIPE, SEARCHED_RECIPE)
         raise SpaceError(
-            f"space.recipe: '{name}' is neither {FIXED_RECIPE} nor {SEARCHED_RECIPE}; {nearest_names(name, known)}, or "
-            "FILE.py[:function]"
+            f"'{name}' is not a recipe space; {nearest_names(name, known)}; give your own as FILE.py[:function]",
+            code="space.unknown",
+            field=_FIELD,
         )
-    path, wanted = Path(own["file"]), own["function"] or _FUNCTION
-    function = getattr(import_file(path), wanted, None)
-    if not callable(function):
-        raise SpaceError(f"{path}: has no function '{wanted}'; write `def {wanted}(trial, base, choices)`")
-    try:
-        inspect.signature(function).bind(None, None, None)
-    except (TypeError, ValueError):
-        raise SpaceError(
-            f"{path}: '{wanted}' cannot be called with a trial, a recipe and what this search can serve; write "
-            f"`def {wanted}(trial, base, choices)`"
-        ) from None
+    path, function_name = reference
+    function = get_function(
+        import_file(path, field=_FIELD), function_name or _DEFAULT_FUNCTION, parameters=_PARAMETERS, field=_FIELD
+    )
     return RecipeSpace(name=name, function=function, source_path=path.resolve())
 
 
 def propose_recipe(space: RecipeSpace, trial: SpaceTrial, base: Recipe, choices: RecipeChoices) -> Recipe:
-    """Returns the recipe that `space` builds from what `trial` chooses.
+    """Return the recipe that a recipe space builds from a trial's suggestions.
 
     Args:
-        space: Where recipes come from.
-        trial: Asked by it.
+        space: Recipe space to call.
+        trial: Trial that suggests the parameters.
         base: The configuration's recipe.
-        choices: What this search can serve.
+        choices: Options that are available in this search.
 
     Raises:
-        SpaceError: The space raised, returned something else than a `Recipe`, or one that cannot be trained by, or not
-            in this search.
-        StudyError: The sampler or the study's storage failed while the trial was asked.
+        SpaceError: The space raised an exception, did not return a `Recipe`, changed `epochs` or `batch_size`, or
+            returned a recipe with an option that is unknown or not available in this search.
+        StudyError: The sampler or the storage of the study failed while the trial suggested a parameter.
     """
     try:
         recipe = space.function(trial, base, choices)
@@ -142,56 +151,73 @@ def propose_recipe(space: RecipeSpace, trial: SpaceTrial, base: Recipe, choices:
         raise
     except Exception as error:
         raise SpaceError(
-            f"{where(error, space.source_path)}: recipe space '{space.name}' raised {one_line(error)}"
+            f"{locate_error(error, space.source_path)}: recipe space '{space.name}' raised {one_line(error)}; fix the "
+            "space",
+            code="space.raised",
+            field=_FIELD,
         ) from error
     if not isinstance(recipe, Recipe):
         raise SpaceError(
             f"{space.source_path}: recipe space '{space.name}' returned {recipe!r:.80} ({type(recipe).__name__}); "
-            "return a nas_distill.records.Recipe"
+            "return a nas_distill.records.Recipe",
+            code="space.wrong_type",
+            field=_FIELD,
         )
-    for field in _SAME_FOR_ALL:
-        if getattr(recipe, field) != getattr(base, field):
+    for name in _SAME_FOR_ALL:
+        if getattr(recipe, name) != getattr(base, name):
             raise SpaceError(
-                f"{space.source_path}: recipe space '{space.name}' set {field} to {getattr(recipe, field)}; it is "
-                f"recipe.{field}={getattr(base, field)} for all trials of a search"
+                f"{space.source_path}: recipe space '{space.name}' set {name} to {getattr(recipe, name)}; all trials "
+                f"of a search use recipe.{name}={getattr(base, name)}: return base's value",
+                code="space.recipe_fixed_field",
+                field=_FIELD,
             )
     try:
         check_optimizer(recipe.optimizer)
-        _check_served(recipe, base, choices)
+        _check_available(recipe, base, choices)
     except ConfigError as error:
-        raise SpaceError(f"{space.source_path}: recipe space '{space.name}' proposed {error}") from error
+        raise SpaceError(
+            f"{space.source_path}: recipe space '{space.name}' returned an invalid recipe: {error}",
+            code=error.code,
+            field=_FIELD,
+        ) from error
     return recipe
 
 
-def _check_served(recipe: Recipe, base: Recipe, choices: RecipeChoices) -> None:
-    """Checks that a recipe takes nothing but what this search can serve.
+def _check_available(recipe: Recipe, base: Recipe, choices: RecipeChoices) -> None:
+    """Check that a recipe uses only losses and image mixings that are available in this search.
 
     Raises:
-        ConfigError: It takes more.
+        ConfigError: It uses another one, or an unknown loss or loss parameter.
     """
-    # What the configuration's own recipe takes was checked, and is served, before the first trial.
+    # The losses of the configuration's own recipe were checked before the first trial, and are always available.
     own = {loss.name for loss in resolve_losses(base)}
     for loss in resolve_losses(recipe):
         if loss.name not in (*choices.losses, *own):
-            raise ConfigError(f"recipe.losses.{loss.name}: {_way_out(loss.entry)}, or choose among choices.losses")
+            raise ConfigError(
+                f"{_explain_unavailable(loss.entry)}, or use one of choices.losses",
+                code="space.loss_unavailable",
+                field=f"recipe.losses.{loss.name}",
+            )
     if recipe.mix not in choices.mixes:
         raise ConfigError(
-            f"recipe.mix: {recipe.mix}, and the teacher is not asked about such images; add it to views.mixes, or "
-            f"choose among choices.mixes ({', '.join(choices.mixes)})"
+            f"no teacher outputs are prepared for images mixed by '{recipe.mix}'; add it to views.mixes, or use one of "
+            f"choices.mixes ({', '.join(choices.mixes)})",
+            code="space.mix_unavailable",
+            field="recipe.mix",
         )
 
 
-def _way_out(entry: LossEntry) -> str:
+def _explain_unavailable(entry: LossEntry) -> str:
     if entry.uses_teacher_head:
         return (
-            "its student answers through the teacher's classifier, which trials of a searched recipe do not; set it in "
+            "its students use the teacher's classifier, which a recipe space cannot choose; set the loss in "
             f"recipe.losses with space.recipe={FIXED_RECIPE}"
         )
     if Need.FEATURES in entry.needs:
         return "it compares feature maps, which are not stored; set teacher.online=true (--online-teacher)"
-    return "it compares embeddings, which are not stored; set teacher.embeddings=true, or teacher.online=true"
+    return "it compares embeddings, which are not stored; set teacher.embeddings=true or teacher.online=true"
 
 
-def _fixed(trial: SpaceTrial, base: Recipe, choices: RecipeChoices) -> Recipe:
+def _return_base(trial: SpaceTrial, base: Recipe, choices: RecipeChoices) -> Recipe:
     del trial, choices
     return base

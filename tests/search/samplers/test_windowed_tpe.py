@@ -40,10 +40,10 @@ def told(ledger: StudyLedger, trials: int) -> None:
 def test_a_window_holds_the_best_the_latest_and_what_is_in_flight() -> None:
     ledger, window = open_ledger("random"), StudyWindow()
     told(ledger, BEST + LATEST)
-    assert window.of(ledger._study) is ledger._study
+    assert window.update(ledger._study) is ledger._study
     told(ledger, 200)
     flying = ledger.ask()
-    seen = window.of(ledger._study)._get_trials()
+    seen = window.update(ledger._study)._get_trials()
     numbers = [trial.number for trial in seen]
     assert numbers == sorted(set(numbers))
     assert len(numbers) <= BEST + LATEST + 1
@@ -52,7 +52,7 @@ def test_a_window_holds_the_best_the_latest_and_what_is_in_flight() -> None:
     front = {trial.number for trial in ledger._study.best_trials}
     assert front <= set(numbers)
     states = (TrialState.COMPLETE,)
-    assert {trial.state for trial in window.of(ledger._study)._get_trials(states=states)} == {TrialState.COMPLETE}
+    assert {trial.state for trial in window.update(ledger._study)._get_trials(states=states)} == {TrialState.COMPLETE}
 
 
 def test_a_window_that_is_kept_up_to_date_has_the_front_and_the_latest_of_one_that_is_not() -> None:
@@ -60,29 +60,29 @@ def test_a_window_that_is_kept_up_to_date_has_the_front_and_the_latest_of_one_th
     told(ledger, BEST + LATEST)
     flying = ledger.ask()
     for _ in range(6):
-        kept.of(ledger._study)
+        kept.update(ledger._study)
         told(ledger, 17)
-    seen = {trial.number: trial.state for trial in kept.of(ledger._study)._get_trials()}
-    fresh = {trial.number: trial.state for trial in StudyWindow().of(ledger._study)._get_trials()}
+    seen = {trial.number: trial.state for trial in kept.update(ledger._study)._get_trials()}
+    fresh = {trial.number: trial.state for trial in StudyWindow().update(ledger._study)._get_trials()}
     front = {trial.number for trial in ledger._study.best_trials}
     assert front <= seen.keys() & fresh.keys()
     assert seen[flying.number] is TrialState.RUNNING
     latest = sorted(fresh)[-100:]
     assert {number: seen[number] for number in latest} == {number: fresh[number] for number in latest}
     ledger._reject_unassigned("for the test")
-    assert flying.number not in {trial.number for trial in kept.of(ledger._study)._get_trials()}
+    assert flying.number not in {trial.number for trial in kept.update(ledger._study)._get_trials()}
 
 
 def test_tpe_looks_at_a_long_study_once_per_proposal_and_anew_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[set[int]] = []
-    look = StudyWindow.of
+    look = StudyWindow.update
 
     def spy(window: StudyWindow, study: optuna.Study) -> optuna.Study:
         seen = look(window, study)
         looks.append({trial.number for trial in seen._get_trials()})
         return seen
 
-    monkeypatch.setattr(StudyWindow, "of", spy)
+    monkeypatch.setattr(StudyWindow, "update", spy)
     ledger = open_ledger("tpe")
     told(ledger, BEST + LATEST + 20)
     looks.clear()
