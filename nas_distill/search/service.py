@@ -1,89 +1,80 @@
-"""A search from beginning to end: prepares the run directory, searches, and goes on after an interruption."""
+"""Starts and resumes a search in a run directory."""
 
 from __future__ import annotations
 
+import math
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import torch
 
 import nas_distill.models  # noqa: F401 - registers this project's entrypoints with timm
 from nas_distill.callbacks import Progress
-from nas_distill.config import SearchConfig
+from nas_distill.config import FIXED_RECIPE, SearchConfig
 from nas_distill.config.loading import dump_config, load_config
 from nas_distill.data.manifest import DataManifest
 from nas_distill.errors import ClusterError, ConfigError, NasDistillError, RunError, StudyError
+from nas_distill.objectives import check_objectives
 from nas_distill.run_directory.config import read_run_config
 from nas_distill.run_directory.files import read_record, write_text
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.backend.actor_pool import unended
 from nas_distill.search.backend.cluster import ray_cluster
-from nas_distill.search.proposal.initial_points import plan_initial_points
+from nas_distill.search.early_stopping.curves import make_early_stopper
+from nas_distill.search.proposal.initial_points import Point, plan_initial_points
 from nas_distill.search.retrain.assistant_plan import lessons_are_left
 from nas_distill.search.retrain.fold_plan import plan_folds
-from nas_distill.search.session import SearchOutcome, note_search, search_session
-from nas_distill.search.setup.no_effect import check_settings
+from nas_distill.search.session import SearchOutcome, record_fingerprint, search_session
 from nas_distill.search.setup.prepare import Prepared, prepare
-from nas_distill.search.setup.validate import check_inputs, check_search
-from nas_distill.search.setup.workers import shard_pool
+from nas_distill.search.setup.validate import check_assistants, check_folds, check_inputs, check_losses
+from nas_distill.search.setup.workers import make_shard_pool
+from nas_distill.search.spaces.loading import load_space
+from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
+from nas_distill.search.study.ledger import StudyLedger
 from nas_distill.search.study.opening import opened_ledger
+from nas_distill.search.unused_settings import check_unused_settings
+from nas_distill.train.optimisation import check_optimizer
 
-_UNUSED = frozenset({"lock", "study.db"})
-"""What lies in a run directory before anything is computed."""
+_EMPTY_RUN = frozenset({"lock", "study.db"})
+"""Files in a run directory before anything is computed."""
 
 
 def start_search(config: SearchConfig, folder: Path, progress: Progress) -> SearchOutcome:
-    """Begins a search in a new run directory and runs it to its end.
+    """Start a search in a new run directory and run it to its end.
 
     Args:
-        config: Everything that decides it.
-        folder: The run directory; on a cluster, on a path that all nodes share.
-        progress: Told of everything.
+        config: Configuration of the search.
+        folder: The run directory; on a cluster, a path that all nodes share.
+        progress: Receives events.
 
     Raises:
-        NasDistillError: One of its kinds, see `errors`; nothing computed is lost.
+        NasDistillError: The configuration or its inputs are wrong, or the search cannot continue. All results so far
+            are kept.
     """
     run = RunDirectory(folder.resolve())
     _check_path(run)
-    config = _with_study_name(config.anchored(Path.cwd()), run)
-    check_settings(config)
-    check_search(config)
-    points = plan_initial_points(config)
-    check_inputs(config)
-    with _made_for_use(run):
-        if run.config.exists():
-            raise RunError(f"{folder}: holds a run already; go on with --resume {folder}, or choose another --out")
-        with opened_ledger(run, config) as ledger:
-            if ledger.num_trials:
-                raise StudyError(
-                    f"{run.path}: the storage holds {ledger.num_trials} trials of a study of this name, whose run "
-                    "directory lacks its config.yaml; restore it, or choose another --out"
-                )
-            ledger.set_initial_points(points)
-            write_text(run.config, dump_config(config))
-            prepared = None
-            try:
-                with ray_cluster(config.resources):
-                    found = _prepare(run, config, progress)
-                    plan_initial_points(config, images_per_class=found.manifest.images_per_class)
-                    prepared = found
-                    return search_session(run, config, prepared, ledger, progress)
-            except NasDistillError as error:
-                cut_short = run.teacher.exists() and isinstance(error, RunError | ClusterError)
-                if prepared is None and not cut_short:
-                    # It is the command that is wrong, and nothing was searched yet: the same --out takes the corrected
-                    # one. The data stay, they are checked against it; a teacher is not. (What a full disk or dying
-                    # workers cut short after that goes on with --resume.)
-                    run.config.unlink()
-                    shutil.rmtree(run.teacher, ignore_errors=True)
-                    with suppress(StudyError):  # what went wrong before is what the user is told
-                        ledger.withdraw()
-                raise
-            except KeyboardInterrupt:
-                return SearchOutcome(run=run, interrupted=True, new_trials=0)
+    config = _name_study(config.anchored(Path.cwd()), run)
+    check_unused_settings(config)
+    _check_config(config)
+    points = _plan_points(config, math.inf, 0.0)  # the number of images per class is not known yet
+    check_inputs(config.data, config.teacher)
+    with _locked_new_run(run), opened_ledger(run, config) as ledger, ExitStack() as cluster:
+        _check_empty(ledger)
+        ledger.set_initial_points(points)
+        write_text(run.config, dump_config(config))
+        try:
+            cluster.enter_context(ray_cluster(config.resources))
+            prepared = _prepare(run, config, progress)
+            _plan_points(config, prepared.manifest.images_per_class)
+        except NasDistillError as error:
+            _discard_start(run, ledger, error)
+            raise
+        except KeyboardInterrupt:
+            return SearchOutcome(run=run, interrupted=True, new_trials=0)
+        return _search(run, config, prepared, ledger, progress)
 
 
 def resume_search(
@@ -97,47 +88,39 @@ def resume_search(
     resources: Mapping[str, object] | None = None,
     flag_names: Mapping[str, str] | None = None,
 ) -> SearchOutcome:
-    """Goes on with a run: finished trials stay, those in flight go on from their checkpoints.
+    """Continue or extend a search. Finished trials are kept, and unfinished ones continue from their checkpoints.
 
     Args:
         folder: The run directory.
-        progress: Told of everything.
-        trials: New number of trials in all, to extend a finished run; those that assistants teach do not count.
-        assistants: Have so many assistants teach (`assistants.count`); those that were chosen before stay.
-        folds: Score the picks on so many folds (`picks.folds`) from now on; 0 for none.
-        changes: Dotted keys to values that the run's configuration has from now on: other budgets, another sampler.
-        resources: `resources.NAME` -> value, instead of the run's own, in this session alone.
-        flag_names: Dotted key -> what users call it, for errors.
+        progress: Receives events.
+        trials: New total number of trials (`budget.trials`), without those of assistants.
+        assistants: New number of assistants (`assistants.count`); those already chosen are kept.
+        folds: New number of folds for the picks (`picks.folds`), 0 for none.
+        changes: Dotted keys and values to change in the run's configuration from now on, such as budgets or the
+            sampler.
+        resources: Dotted keys `resources.NAME` and values for this session only.
+        flag_names: Flag of each dotted key, for errors.
 
     Raises:
-        NasDistillError: One of its kinds, see `errors`; nothing computed is lost.
+        NasDistillError: The run directory or a change is wrong, or the search cannot continue. All results so far are
+            kept.
     """
     run = RunDirectory(folder.resolve()).existing()
     with run.locked():
-        config = read_run_config(run)
-        asked = {"budget.trials": trials, "assistants.count": assistants, "picks.folds": folds, **(changes or {})}
-        kept = {key: value for key, value in asked.items() if value is not None}
-        extended = load_config(run.config, (), kept, flag_names=flag_names).anchored(Path.cwd()) if kept else config
-        given = {**(resources or {}), **kept}
-        session = load_config(run.config, (), given, flag_names=flag_names).anchored(Path.cwd())
-        check_search(session)
+        stored = read_run_config(run)
+        named = {"budget.trials": trials, "assistants.count": assistants, "picks.folds": folds, **(changes or {})}
+        kept = {key: value for key, value in named.items() if value is not None}
+        extended = _change_config(run, kept, flag_names) if kept else stored
+        session = _change_config(run, {**(resources or {}), **kept}, flag_names)
+        _check_config(session)
         with opened_ledger(run, session) as ledger:
-            if run.data_manifest.exists():  # before anything is computed for what may be another search
-                note_search(ledger, session, read_record(run.data_manifest, DataManifest), progress)
-            assigned = sum(one.assistant is None for one in ledger.assigned())
-            most = session.budget.most_trials
-            if most is not None and most < assigned:
-                raise ConfigError(
-                    f"budget.trials: {most} is fewer than the {assigned} trials that the run has already; --trials "
-                    "counts them too"
-                )
-            left = most is None or most > assigned or bool(ledger.unfinished())
-            left = left or lessons_are_left(run, session, ledger)
-            left = left or bool(unended(run, plan_folds(run, session, ledger.assigned())))
+            if run.data_manifest.exists():  # checked first, before anything is computed for another search
+                record_fingerprint(ledger, session, read_record(run.data_manifest, DataManifest), progress)
+            has_work = _has_work(run, session, ledger)
             try:
-                with ray_cluster(session.resources) if left else nullcontext():
-                    prepared = _prepare(run, session, progress, control=not left)
-                    if extended != config:
+                with ray_cluster(session.resources) if has_work else nullcontext():
+                    prepared = _prepare(run, session, progress, on_cluster=has_work)
+                    if extended != stored:
                         write_text(run.config, dump_config(extended))
                     return search_session(run, session, prepared, ledger, progress)
             except KeyboardInterrupt:
@@ -145,34 +128,18 @@ def resume_search(
 
 
 def _check_path(run: RunDirectory) -> None:
-    """Refuses what a database URL would take for its query.
-
-    Raises:
-        RunError: The path holds a question mark or a hash.
-    """
+    """Check that the path of the run directory can be part of a database URL."""
     for character in "?#":
         if character in str(run.path):
-            raise RunError(f"--out: {run.path} holds '{character}', which no database URL can; choose another folder")
+            raise RunError(
+                f"{run.path} contains '{character}', which a database URL cannot contain; choose another folder",
+                code="search.path_not_allowed",
+                field="--out",
+            )
 
 
-@contextmanager
-def _made_for_use(run: RunDirectory) -> Iterator[None]:
-    """Holds the run directory, and removes one that it made where an error leaves nothing in it to go on with."""
-    is_new = False
-    with suppress(OSError):  # what is wrong with the path is said where the lock is taken
-        is_new = not run.path.exists()
-    with run.locked():
-        try:
-            yield
-        except NasDistillError:
-            with suppress(OSError):  # what went wrong before is what the user is told
-                if is_new and {path.name for path in run.path.iterdir()} <= _UNUSED:
-                    shutil.rmtree(run.path)
-            raise
-
-
-def _with_study_name(config: SearchConfig, run: RunDirectory) -> SearchConfig:
-    """Names the study in a shared database as no other run's, unless the user named it."""
+def _name_study(config: SearchConfig, run: RunDirectory) -> SearchConfig:
+    """Give the study a unique name in a shared database, unless the user named it."""
     resources = config.resources
     if resources.storage is None or "study_name" in resources.model_fields_set:
         return config
@@ -180,8 +147,135 @@ def _with_study_name(config: SearchConfig, run: RunDirectory) -> SearchConfig:
     return config.model_copy(update={"resources": resources.model_copy(update={"study_name": name})})
 
 
-def _prepare(run: RunDirectory, config: SearchConfig, progress: Progress, *, control: bool = False) -> Prepared:
-    """Prepares, with the connected cluster's help unless `alone`."""
-    prepared = prepare(run, config, progress, None if control else shard_pool(run, config))
-    torch.cuda.empty_cache()  # what the driver's allocator keeps, trials on the same GPU would lack
+def _check_config(config: SearchConfig) -> None:
+    """Check what can be checked of a configuration before anything is computed.
+
+    Raises:
+        NasDistillError: A search with this configuration would fail.
+    """
+    fixed = config.space.recipe == FIXED_RECIPE
+    check_losses(config.recipe, config.teacher)
+    check_assistants(config.assistants.count, config.recipe, is_recipe_fixed=fixed)
+    check_folds(config.picks.folds, config.recipe, config.views.mixes, is_recipe_fixed=fixed)
+    make_early_stopper(config.asha, epochs=config.recipe.epochs, objectives=check_objectives(config.objectives))
+    check_optimizer(config.recipe.optimizer)
+    check_optimizer(config.teacher.recipe.optimizer)
+    load_space(config.space.name)
+    load_recipe_space(config.space.recipe)
+
+
+def _plan_points(config: SearchConfig, *images_per_class: float) -> tuple[Point, ...]:
+    """Return the initial points, each of which must be valid for one of these numbers of images per class."""
+    choices = [
+        make_choices(
+            config.recipe,
+            config.teacher,
+            mixes=config.views.mixes,
+            folds=config.picks.folds,
+            images_per_class=count,
+        )
+        for count in images_per_class
+    ]
+    return plan_initial_points(config.space, config.recipe, choices)
+
+
+@contextmanager
+def _locked_new_run(run: RunDirectory) -> Iterator[None]:
+    """Lock a new run directory. After an error, remove it if it was created here and nothing was computed."""
+    is_new = False
+    with suppress(OSError):  # locking reports what is wrong with the path
+        is_new = not run.path.exists()
+    with run.locked():
+        try:
+            if run.config.exists():
+                raise RunError(
+                    f"already holds a run; continue it with --resume {run.path}, or choose another --out",
+                    code="search.run_exists",
+                    field=str(run.path),
+                )
+            yield
+        except NasDistillError:
+            with suppress(OSError):  # the user is told the first error
+                if is_new and {path.name for path in run.path.iterdir()} <= _EMPTY_RUN:
+                    shutil.rmtree(run.path)
+            raise
+
+
+def _check_empty(ledger: StudyLedger) -> None:
+    if ledger.num_trials:
+        raise StudyError(
+            f"the storage already holds {ledger.num_trials} trials of a study of this name, and the run directory has "
+            "no config.yaml; restore it, or choose another --out",
+            code="search.study_exists",
+            field="resources.study_name",
+        )
+
+
+def _discard_start(run: RunDirectory, ledger: StudyLedger, error: NasDistillError) -> None:
+    """Remove what would keep a corrected command from starting in the same run directory.
+
+    Prepared data are checked against the configuration, so they can stay; a teacher is not. A run whose teacher exists
+    and that a full disk or dying workers cut short is kept, because --resume continues it.
+    """
+    if run.teacher.exists() and isinstance(error, RunError | ClusterError):
+        return
+    run.config.unlink()
+    shutil.rmtree(run.teacher, ignore_errors=True)
+    with suppress(StudyError):  # the user is told the first error
+        ledger.withdraw()
+
+
+def _search(
+    run: RunDirectory, config: SearchConfig, prepared: Prepared, ledger: StudyLedger, progress: Progress
+) -> SearchOutcome:
+    try:
+        return search_session(run, config, prepared, ledger, progress)
+    except KeyboardInterrupt:
+        return SearchOutcome(run=run, interrupted=True, new_trials=0)
+
+
+def _change_config(
+    run: RunDirectory, changes: Mapping[str, object], flag_names: Mapping[str, str] | None
+) -> SearchConfig:
+    return load_config(run.config, (), changes, flag_names=flag_names).anchored(Path.cwd())
+
+
+def _has_work(run: RunDirectory, config: SearchConfig, ledger: StudyLedger) -> bool:
+    """Return whether trials, lessons of assistants or folds are left to train.
+
+    Raises:
+        ConfigError: The run already has more trials than the configuration allows.
+    """
+    assigned = sum(one.assistant is None for one in ledger.assigned())
+    most = config.budget.most_trials
+    if most is not None and most < assigned:
+        raise ConfigError(
+            f"{most} is fewer than the {assigned} trials that the run already has; --trials is the total number",
+            code="search.fewer_trials_than_run",
+            field="budget.trials",
+        )
+    if most is None or most > assigned or ledger.unfinished():
+        return True
+    if lessons_are_left(run, config, ledger):
+        return True
+    return bool(unended(run, plan_folds(run, config, ledger.assigned())))
+
+
+def _prepare(run: RunDirectory, config: SearchConfig, progress: Progress, *, on_cluster: bool = True) -> Prepared:
+    """Prepare data, teacher and knowledge, with the help of the connected cluster's workers if there is one."""
+    pool = make_shard_pool(run, config.data, config.resources, space_name=config.space.name) if on_cluster else None
+    prepared = prepare(
+        run,
+        data=config.data,
+        views=config.views,
+        teacher=config.teacher,
+        recipe=config.recipe,
+        is_recipe_fixed=config.space.recipe == FIXED_RECIPE,
+        folds=config.picks.folds,
+        seed=config.seed,
+        execution=config.resources.execution,
+        progress=progress,
+        pool=pool,
+    )
+    torch.cuda.empty_cache()  # trials on the same GPU need the memory that the driver's allocator keeps
     return prepared

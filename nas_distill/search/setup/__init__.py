@@ -1,1 +1,1 @@
-"""TODO."""
+"""Everything before the first trial: checks of the configuration, data, teacher, stored outputs, workers."""

@@ -1,101 +1,114 @@
-"""What can be found out about a search before anything is computed."""
+"""Checks of the configuration before anything is computed. Each takes the sections that it compares."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from nas_distill.config import FIXED_RECIPE, LOCAL_DIR, RUN, SearchConfig, TeacherConfig
+from nas_distill.config import LOCAL_DIR, RUN, DataConfig, TeacherConfig
 from nas_distill.data.sources import open_source
-from nas_distill.errors import ConfigError, SpaceError
+from nas_distill.errors import ConfigError
 from nas_distill.losses.registry import resolve_losses, uses_teacher_head
 from nas_distill.models.run_student import load_run_student
 from nas_distill.models.teacher import load_teacher
 from nas_distill.models.weights import check_name, load_local_dir, two_weight_sources
-from nas_distill.objectives import check_objectives
 from nas_distill.records import Recipe
-from nas_distill.search.early_stopping.curves import make_stopping
-from nas_distill.search.setup.prepare import check_served
-from nas_distill.search.spaces.loading import load_space
-from nas_distill.search.spaces.recipes import load_recipe_space
-from nas_distill.train.optimisation import check_optimizer
 
 
-def check_search(config: SearchConfig) -> None:
-    """Finds out of a configuration alone whether its search could begin.
+def check_losses(recipe: Recipe, teacher: TeacherConfig) -> None:
+    """Check that every loss of the recipe compares outputs that the teacher stores or provides online.
 
     Raises:
-        NasDistillError: It could not.
+        ConfigError: A loss or parameter is unknown, or a loss compares feature maps and the teacher is not online.
     """
-    check_served(config)
-    check_assistants(config)
-    check_folds(config)
-    make_stopping(config.asha, epochs=config.recipe.epochs, objectives=check_objectives(config.objectives))
-    check_optimizer(config.recipe.optimizer)
-    check_optimizer(config.teacher.recipe.optimizer)
-    try:
-        load_space(config.space.name)
-    except SpaceError as error:  # which knows no configuration
-        raise SpaceError(f"space.name (--space): {error}") from error
-    load_recipe_space(config.space.recipe)
+    for loss in resolve_losses(recipe):
+        if loss.depth is not None and not teacher.online:
+            raise ConfigError(
+                "it compares feature maps, which are not stored; set teacher.online=true (--online-teacher), or choose "
+                "a loss of logits or embeddings",
+                code="search.loss_needs_online_teacher",
+                field=f"recipe.losses.{loss.name}",
+            )
 
 
-def check_assistants(config: SearchConfig) -> None:
-    """Checks that an assistant could teach students of the configuration.
+def check_assistants(count: int, recipe: Recipe, *, is_recipe_fixed: bool) -> None:
+    """Check that assistants can teach students with the configuration's recipe.
+
+    Args:
+        count: Number of assistants (`assistants.count`).
+        recipe: The configuration's recipe.
+        is_recipe_fixed: Whether every trial uses `recipe`; a recipe space may propose others.
 
     Raises:
-        ConfigError: Every recipe asks no teacher, or has its students answer through the teacher's classifier.
+        ConfigError: No loss of the recipe uses a teacher, or its students use the teacher's own classifier.
     """
-    if config.assistants.count == 0 or config.space.recipe != FIXED_RECIPE or can_learn(config.recipe):
+    if count == 0 or not is_recipe_fixed or can_assist(recipe):
         return
-    losses = ", ".join(loss.name for loss in resolve_losses(config.recipe))
+    losses = ", ".join(loss.name for loss in resolve_losses(recipe))
     reason = (
-        f"with {losses} a student answers through the teacher's own classifier, which no assistant has"
+        f"students of {losses} use the teacher's own classifier, which an assistant does not have"
         if losses
-        else "recipe.losses has none with a weight above 0, so that no student asks a teacher"
+        else "recipe.losses has no loss with a weight above 0, so that students learn from no teacher"
     )
-    raise ConfigError(f"assistants.count: {reason}; leave --assistants out, or distil by another loss")
+    raise ConfigError(
+        f"{reason}; leave --assistants out, or choose another loss",
+        code="search.recipe_without_assistants",
+        field="assistants.count",
+    )
 
 
-def can_learn(recipe: Recipe) -> bool:
-    """Whether an assistant can teach by this recipe."""
+def can_assist(recipe: Recipe) -> bool:
+    """Return whether an assistant can replace the teacher in this recipe."""
     return bool(resolve_losses(recipe)) and not uses_teacher_head(recipe)
 
 
-def check_folds(config: SearchConfig) -> None:
-    """Checks that students of the configuration can be scored by its folds.
+def check_folds(folds: int, recipe: Recipe, mixes: Sequence[str], *, is_recipe_fixed: bool) -> None:
+    """Check that some recipe of the search can be cross-validated.
+
+    Args:
+        folds: Number of folds (`picks.folds`), 0 for none.
+        recipe: The configuration's recipe.
+        mixes: Image mixings that searched recipes may choose besides the recipe's own (`views.mixes`).
+        is_recipe_fixed: Whether every trial uses `recipe`, so that `mixes` do not matter.
 
     Raises:
-        ConfigError: Every recipe mixes images, which brings those of a fold into the training.
+        ConfigError: Every recipe mixes images, which brings images of a fold into the training on the others.
     """
-    mix, others = config.recipe.mix, config.views.mixes
-    if config.space.recipe == FIXED_RECIPE:
-        others = ()
-    if config.picks.folds and "none" not in (mix, *others):
-        searched = f", and views.mixes holds {', '.join(others)}" if others else ""
+    others = () if is_recipe_fixed else tuple(mixes)
+    if folds and "none" not in (recipe.mix, *others):
+        searched = f" and views.mixes is {', '.join(others)}" if others else ""
         raise ConfigError(
-            f"picks.folds: recipe.mix is {mix}{searched}, which mixes images of the fold that is left out into those "
-            "that are trained on; leave --folds out, or set recipe.mix=none"
+            f"recipe.mix is {recipe.mix}{searched}: mixing brings images of the held-out fold into the training; leave "
+            "--folds out, or set recipe.mix=none",
+            code="search.folds_with_mixing",
+            field="picks.folds",
         )
 
 
-def check_inputs(config: SearchConfig) -> None:
-    """Finds out whether images and teacher are there: no image is decoded, no question asked.
+def check_inputs(data: DataConfig, teacher: TeacherConfig) -> None:
+    """Check that the images and the teacher exist. No image is decoded.
 
-    A data set of timm's is loaded, or fetched, by being opened: only whether there is a folder to look in is looked at.
+    timm's data sets are loaded or downloaded by opening them, so that for those only the folder is checked.
+
+    Args:
+        data: Section `data` of the configuration.
+        teacher: Section `teacher` of the configuration.
 
     Raises:
-        DataError, TeacherError, RunError: They are not.
+        DataError: The images do not exist.
+        TeacherError: The teacher does not exist or cannot be loaded.
+        RunError: The teacher's run cannot be read.
     """
-    kind, root = config.data.source.lower().partition("/")[0], config.data.root
-    is_there = root is not None and (config.data.download or Path(root).is_dir())
+    kind, root = data.source.lower().partition("/")[0], data.root
+    is_there = root is not None and (data.download or Path(root).is_dir())
     if kind != "hfds" and not (kind == "torch" and is_there):
-        open_source(config.data)
-    if config.teacher.model is not None:
-        _check_teacher(config.teacher, config.teacher.model)
+        open_source(data)
+    if teacher.model is not None:
+        _check_teacher(teacher, teacher.model)
 
 
 def _check_teacher(settings: TeacherConfig, model: str) -> None:
-    """Finds out whether a teacher can be loaded; whether it suits the images is found out with them."""
+    """Check that a teacher can be loaded. Whether it matches the images is checked once they are prepared."""
     if model.startswith((LOCAL_DIR, RUN)) and (settings.checkpoint is not None or settings.arguments):
         raise two_weight_sources(model)
     if model.startswith(LOCAL_DIR):
@@ -103,7 +116,7 @@ def _check_teacher(settings: TeacherConfig, model: str) -> None:
     elif model.startswith(RUN):
         load_run_student(model, image_size=settings.image_size)
     elif settings.checkpoint is None or not Path(settings.checkpoint).is_file():
-        # Refused for its name or its weights; classes and channels, which are not known yet, are never looked at.
+        # This raises for the name or the missing weights, before it compares the classes and channels given here.
         load_teacher(model, class_names=(), channels=1, checkpoint=settings.checkpoint)
     else:
         check_name(model)

@@ -1,81 +1,120 @@
-"""What trainings need on the cluster: a place where they find what they share, and what each may take."""
+"""Plans what workers on the cluster need: shared inputs, and resources per training."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from nas_distill.callbacks import Progress
-from nas_distill.config import ResourcesConfig, SearchConfig
+from nas_distill.config import DataConfig, ResourcesConfig, SpaceConfig
+from nas_distill.records import Recipe
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.backend.cluster import has_gpus
 from nas_distill.search.backend.gpu_packing import choose_gpus_per_trial
 from nas_distill.search.backend.shard_pool import RayShardPool
-from nas_distill.search.proposal.costs import InputShape
 from nas_distill.search.proposal.limits import make_limits
 from nas_distill.search.setup.prepare import Prepared
 from nas_distill.search.spaces.loading import load_space
 from nas_distill.trial.context import WorkerConfig
 
-Equip = Callable[[], tuple[WorkerConfig, ResourcesConfig]]
-"""Returns where workers find what trials share, and what a training takes, its GPUs as a number."""
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSetup:
+    """What the workers of a search get.
 
-def equip(
-    run: RunDirectory, config: SearchConfig, prepared: Prepared, progress: Progress
-) -> tuple[WorkerConfig, ResourcesConfig]:
-    """Returns where workers find what trials share, and what a training takes, its GPUs as a number.
-
-    On a cluster with GPUs it measures what candidates need, which takes a while: call it once, and when it is needed.
-
-    Raises:
-        NasDistillError: No candidate fits on a GPU, or the workers that measure die.
+    Attributes:
+        config: Where workers find what trials share.
+        resources: Resources of one training; `gpus_per_trial` is a number.
     """
-    worker_config = WorkerConfig(
-        run=str(run.path),
-        data=config.data,
-        knowledge=prepared.knowledge,
-        threads=max(1, int(config.resources.cpus_per_trial)),
-        cuda=False,
-        execution=config.resources.execution,
-        checkpoint_interval_s=config.resources.checkpoint_interval_s,
-    )
-    gpus = choose_gpus_per_trial(
-        config.resources,
-        worker_config,
-        space=load_space(config.space.name),
-        shape=input_shape(prepared),
-        limits=make_limits(config.space, prepared.teacher.cost),
-        recipe=config.recipe,
-        seed=config.seed,
-        progress=progress,
-    )
-    resources = config.resources.model_copy(update={"gpus_per_trial": gpus})
-    return worker_config.model_copy(update={"cuda": gpus > 0}), resources
+
+    config: WorkerConfig
+    resources: ResourcesConfig
 
 
-def input_shape(prepared: Prepared) -> InputShape:
-    """Returns what students take and give."""
-    manifest = prepared.manifest
-    return InputShape(num_classes=manifest.num_classes, channels=manifest.channels, image_size=manifest.image_size)
+PlanWorkers = Callable[[], WorkerSetup]
+"""Function that plans the workers when the first training needs them."""
 
 
-def shard_pool(run: RunDirectory, config: SearchConfig, assistant: int | None = None) -> RayShardPool:
-    """Returns workers on the connected cluster that share the asking of the teacher, or of an assistant.
+def plan_workers(
+    run: RunDirectory,
+    prepared: Prepared,
+    *,
+    data: DataConfig,
+    space: SpaceConfig,
+    recipe: Recipe,
+    resources: ResourcesConfig,
+    seed: int,
+    progress: Progress,
+) -> WorkerSetup:
+    """Return what the workers of a search get.
+
+    On a cluster with GPUs and `gpus_per_trial="auto"` this measures the memory of candidates, which takes a while: call
+    it once, when a training needs it.
 
     Args:
-        run: The run directory.
-        config: What the workers take.
-        assistant: Number of the trial whose student is asked; None for the teacher.
+        run: The run directory, on a path that all nodes share.
+        prepared: Data, teacher and knowledge.
+        data: Section `data` of the configuration.
+        space: Section `space` of the configuration.
+        recipe: The configuration's recipe.
+        resources: Section `resources` of the configuration.
+        seed: Seed of the candidates to measure.
+        progress: Receives events.
+
+    Raises:
+        SpaceError: The space cannot be loaded or raised an exception.
+        ClusterError: The measurement failed.
     """
-    resources = config.resources
+    config = WorkerConfig(
+        run=str(run.path),
+        data=data,
+        knowledge=prepared.knowledge,
+        threads=max(1, int(resources.cpus_per_trial)),
+        cuda=False,
+        execution=resources.execution,
+        checkpoint_interval_s=resources.checkpoint_interval_s,
+    )
+    gpus = choose_gpus_per_trial(
+        resources,
+        config,
+        space=load_space(space.name),
+        shape=prepared.manifest.network_shape,
+        limits=make_limits(space, prepared.teacher.cost),
+        recipe=recipe,
+        seed=seed,
+        progress=progress,
+    )
+    return WorkerSetup(
+        config=config.model_copy(update={"cuda": gpus > 0}),
+        resources=resources.model_copy(update={"gpus_per_trial": gpus}),
+    )
+
+
+def make_shard_pool(
+    run: RunDirectory,
+    data: DataConfig,
+    resources: ResourcesConfig,
+    *,
+    space_name: str,
+    assistant: int | None = None,
+) -> RayShardPool:
+    """Return a pool of workers that share the computation of a network's outputs on the connected cluster.
+
+    Args:
+        run: The run directory, on a path that all nodes share.
+        data: Section `data` of the configuration.
+        resources: Section `resources` of the configuration.
+        space_name: Name of the space; a user's space may register the assistant's architecture with timm.
+        assistant: Trial number of the assistant whose student is the network; None for the teacher.
+    """
     gpus = resources.gpus_per_trial
     if gpus == "auto":
         gpus = 1.0 if has_gpus() else 0.0
     return RayShardPool(
         run.path,
-        config.data,
+        data,
         cpus=resources.cpus_per_trial,
         gpus=gpus,
         assistant=assistant,
-        space_name=config.space.name,
+        space_name=space_name,
     )
