@@ -152,9 +152,43 @@ _STUDY: dict[str, str] = {
     "study.damaged_trial": "The study holds a trial whose JSON is damaged or incomplete.",
 }
 
-_SPACE: dict[str, str] = {}
+_SPACE: dict[str, str] = {
+    "space.exhausted": "The sampler proposes no candidate that was not tried before.",
+    "space.loss_unavailable": "A recipe space chose a loss whose teacher outputs this search does not have.",
+    "space.mix_unavailable": "A recipe space chose an image mixing for which this search has no teacher outputs.",
+    "space.no_candidate": "Too many proposals in a row were rejected; none of them was a repetition.",
+    "space.no_function": "The file of a space has no function of the given name.",
+    "space.raised": "The function of a space raised an exception.",
+    "space.recipe_fixed_field": "A recipe space changed a recipe field that all trials of a search share.",
+    "space.signature": "The function of a space does not take the arguments that a search passes.",
+    "space.unknown": "No space has the given name.",
+    "space.wrong_type": "The function of a space returned an object of the wrong type.",
+}
 
-_SEARCH: dict[str, str] = {}
+_SEARCH: dict[str, str] = {
+    "search.fewer_trials_than_run": "The new number of trials is smaller than the number that the run already has.",
+    "search.file_unreadable": "A file that the configuration names cannot be read.",
+    "search.folds_with_mixing": "Cross-validation is not possible, because every recipe mixes images.",
+    "search.import_failed": "A Python file or module that the configuration names cannot be imported.",
+    "search.loss_needs_online_teacher": "A loss compares feature maps, which only an online teacher provides.",
+    "search.not_a_sampler": "The name of a sampler does not lead to a class derived from Optuna's `BaseSampler`.",
+    "search.path_not_allowed": "The path of a run directory contains a character that a database URL cannot contain.",
+    "search.point_parameter": "An initial point names a parameter that the space does not suggest.",
+    "search.point_repeated": "An initial point is given twice.",
+    "search.point_value": "A value of an initial point is outside the distribution of its parameter.",
+    "search.points_empty": "The run that initial points are read from has no fully trained student.",
+    "search.points_format": "The file of initial points is not a list of mappings of parameter names to plain values.",
+    "search.recipe_without_assistants": "Assistants cannot teach with the configuration's recipe.",
+    "search.rule_objectives": "An early-stopping rule cannot compare trials by the objectives of the search.",
+    "search.run_exists": "The run directory of a new search already holds a run.",
+    "search.sampler_constructor_failed": "The constructor of a sampler raised an exception.",
+    "search.sampler_failed": "A sampler raised an exception.",
+    "search.sampler_proposal": "A sampler proposed a value of the wrong type or outside its distribution.",
+    "search.study_exists": "The storage already holds trials of a study of this name.",
+    "search.teacher_changed": "The weights of the run's teacher differ from those that were measured.",
+    "search.unknown_rule": "No early-stopping rule has the given name.",
+    "search.unused_setting": "A setting has no effect beside the other settings.",
+}
 
 _CLUSTER: dict[str, str] = {}
 

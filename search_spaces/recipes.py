@@ -1,4 +1,4 @@
-"""Recipes to search over, next to the architecture: `--recipe search`."""
+"""The shipped recipe space, which searches recipes together with architectures: `--recipe search`."""
 
 from __future__ import annotations
 
@@ -7,40 +7,48 @@ from typing import Any
 from nas_distill.records import Adaptation, Recipe, RecipeChoices, SpaceTrial
 
 TEMPERED = ("kd", "dkd", "dist", "mlkd", "nkd", "wsld")
-"""Losses of logits with a fixed temperature."""
+"""Losses of logits that have a temperature as a fixed parameter."""
 
 STANDARDISED = ("kd", "dkd", "ctkd")
-"""Losses that the paper of z-scores has them with (Sun et al. 2024, arXiv 2403.01427)."""
+"""Losses that may standardise logits to z-scores, as in Sun et al. 2024 (arXiv 2403.01427)."""
 
 STANDARDISED_WEIGHT = 9.0
-"""That they have there: logits of unit variance pull far more weakly than raw ones."""
+"""Weight of a standardised loss in that paper. It is large because gradients through z-scores are small."""
 
 LOGITS = (*TEMPERED, "ctkd")
-"""Losses of logits alone."""
+"""Losses that compare only logits."""
 
 CHOSEN = (
     "losses", "label_weight", "label_smoothing", "dropout", "drop_path", "ema_decay", "schedule", "adaptive",
     "early_stopping_patience",
 )  # fmt: skip
-"""Fields of a recipe that are chosen whatever the section `recipe` says; the others are its own, or follow it."""
+"""Recipe fields that this space sets regardless of the section `recipe`. It keeps or scales the other fields."""
 
 _NO_MIX = "none"
 
 
 def recipe(trial: SpaceTrial, base: Recipe, choices: RecipeChoices) -> Recipe:
-    """The loss and its parameters, what adapts it, the mixing of images, learning rate, regularisation, averaging.
+    """Search the loss and its parameters, its adaptation, mixing, learning rate, regularisation and weight averaging.
 
-    What the user fixed for all trials stays: epochs, batch size, optimiser, warm-up, clipping. Parameters of a choice
-    are asked for only where it was made, under names that always mean the same range.
+    Epochs, batch size, optimiser, warm-up and gradient clipping stay as in the configuration. The parameters of an
+    option are suggested only where the option was chosen, and each name always has the same range.
+
+    Args:
+        trial: Trial that suggests the parameters.
+        base: The configuration's recipe.
+        choices: Losses and image mixings that are available in the search.
+
+    Returns:
+        Recipe of the trial.
     """
     loss = trial.suggest_categorical("loss", ["none", *choices.losses])
-    remedy = "none" if loss == "none" else _remedy(trial, loss, choices)
+    remedy = "none" if loss == "none" else _suggest_remedy(trial, loss, choices)
     patience = trial.suggest_categorical("patience_share", [0.0, 0.2, 0.4])
     changes: dict[str, Any] = {
-        "losses": {} if loss == "none" else {loss: _parameters(trial, loss, choices.weights[loss])},
+        "losses": {} if loss == "none" else {loss: _suggest_parameters(trial, loss, choices.weights[loss])},
         "label_weight": 1.0 if loss == "none" else trial.suggest_float("label_weight", 0.05, 1.0, log=True),
-        "adaptive": Adaptation(**_adaptation(trial, remedy, base.epochs)),
-        "mix": _mix(trial, remedy, choices),
+        "adaptive": Adaptation(**_suggest_adaptation(trial, remedy, base.epochs)),
+        "mix": _suggest_mix(trial, remedy, choices),
         "learning_rate": base.learning_rate * trial.suggest_float("learning_rate_factor", 0.25, 4.0, log=True),
         "schedule": trial.suggest_categorical("schedule", ["cosine", "linear"]),
         "weight_decay": base.weight_decay * trial.suggest_float("weight_decay_factor", 0.1, 10.0, log=True),
@@ -53,13 +61,13 @@ def recipe(trial: SpaceTrial, base: Recipe, choices: RecipeChoices) -> Recipe:
     return Recipe(**{**dict(base), **changes})
 
 
-def _parameters(trial: SpaceTrial, loss: str, weight: float) -> dict[str, float]:
-    """Asks for what is a matter of taste in each loss; its other parameters stay as in its paper."""
+def _suggest_parameters(trial: SpaceTrial, loss: str, weight: float) -> dict[str, float]:
+    """Suggest the parameters of a loss that depend on the task; the others keep the values of its paper."""
     parameters: dict[str, float] = {}
     if loss in STANDARDISED:
         parameters["standardise"] = float(trial.suggest_int("standardise", 0, 1))
-    usual = STANDARDISED_WEIGHT if parameters.get("standardise") else weight
-    parameters["weight"] = usual * trial.suggest_float("weight_factor", 1 / 3, 3.0, log=True)
+    default = STANDARDISED_WEIGHT if parameters.get("standardise") else weight
+    parameters["weight"] = default * trial.suggest_float("weight_factor", 1 / 3, 3.0, log=True)
     if loss in TEMPERED:
         parameters["temperature"] = trial.suggest_float("temperature", 1.0, 4.0, log=True)
     if loss == "dkd":
@@ -69,8 +77,8 @@ def _parameters(trial: SpaceTrial, loss: str, weight: float) -> dict[str, float]
     return parameters
 
 
-def _remedy(trial: SpaceTrial, loss: str, choices: RecipeChoices) -> str:
-    """Asks for what adapts the teacher's part; a name of its own for each set of answers, which may not change."""
+def _suggest_remedy(trial: SpaceTrial, loss: str, choices: RecipeChoices) -> str:
+    """Suggest what adapts the teacher's influence. Each set of options has its own name: a study cannot change them."""
     remedies = ["none", "anneal", "until", "plateau", "weighting"]
     name = "remedy_logits" if loss in LOGITS else "remedy_features"
     if loss in TEMPERED:
@@ -79,30 +87,30 @@ def _remedy(trial: SpaceTrial, loss: str, choices: RecipeChoices) -> str:
     if loss in LOGITS and choices.releases and _NO_MIX in choices.mixes:
         remedies.append("release")
     elif loss in LOGITS:
-        name += "_kept"
+        name += "_without_release"
     return str(trial.suggest_categorical(name, remedies))
 
 
-def _adaptation(trial: SpaceTrial, remedy: str, epochs: int) -> dict[str, Any]:
+def _suggest_adaptation(trial: SpaceTrial, remedy: str, epochs: int) -> dict[str, Any]:
     match remedy:
         case "anneal":
-            course = trial.suggest_categorical("anneal_course", ["linear", "cosine"])
-            return {"weight_schedule": course, "weight_end": 0.0}
+            schedule = trial.suggest_categorical("anneal_schedule", ["linear", "cosine"])
+            return {"weight_schedule": schedule, "weight_end": 0.0}
         case "until":
             return {"teacher_until": trial.suggest_float("teacher_until", 0.3, 0.9)}
         case "plateau":
             share = trial.suggest_float("plateau_share", 0.05, 0.3)
             return {"teacher_patience": max(1, round(share * epochs))}
         case "temperature":
-            course = trial.suggest_categorical("temperature_schedule", ["linear", "cosine"])
+            schedule = trial.suggest_categorical("temperature_annealing", ["linear", "cosine"])
             end = trial.suggest_float("temperature_end", 1.0, 4.0, log=True)
-            return {"temperature_schedule": course, "temperature_end": end}
+            return {"temperature_schedule": schedule, "temperature_end": end}
         case "weighting":
             return {"sample_weighting": trial.suggest_categorical("sample_weighting", ["confidence", "correctness"])}
     return {"release": True} if remedy == "release" else {}
 
 
-def _mix(trial: SpaceTrial, remedy: str, choices: RecipeChoices) -> str:
+def _suggest_mix(trial: SpaceTrial, remedy: str, choices: RecipeChoices) -> str:
     if remedy == "release":
         return _NO_MIX
     return choices.mixes[0] if len(choices.mixes) == 1 else str(trial.suggest_categorical("mix", choices.mixes))

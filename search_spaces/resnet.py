@@ -1,4 +1,4 @@
-"""Residual networks for images of about 24 to 96 pixels: from about 3,000 to 9 million parameters."""
+"""Residual networks for images of about 24 to 96 pixels."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from nas_distill.records import SpaceTrial, StudentSpec
 
 
 def space(trial: SpaceTrial) -> StudentSpec:
-    """Small-image ResNets: width, growth, stages, depth per stage and block, about 3k to 9M parameters.
+    """ResNets for images of 24 to 96 pixels, about 3,000 to 9 million parameters.
 
-    The stem keeps the resolution (3x3, stride 1, no pooling), as images of 24 to 96 pixels need it.
+    Searches the number of stages, the width of the first stage, its growth per stage, the depth of each stage and the
+    block type. The stem keeps the resolution (3x3 convolution, stride 1, no pooling), because small images cannot
+    afford to lose it.
     """
     stages = trial.suggest_int("stages", 3, 4)
     width = trial.suggest_int("width", 8, 64, log=True)
     growth = trial.suggest_float("growth", 1.25, 2.0, step=0.25)
     block = trial.suggest_categorical("block", ["basic", "bottleneck"])
-    # A bottleneck widens its output fourfold; a quarter of the width keeps the two blocks comparable.
+    # A bottleneck multiplies its output width by four. A quarter of the width makes both block types comparable.
     base = width if block == "basic" else max(width // 4, 4)
     return StudentSpec(
         architecture="small_resnet",

@@ -1,4 +1,4 @@
-"""Tiny networks for grey images of 8 to 32 pixels: from about 1,000 to 200,000 parameters."""
+"""Tiny convolutional networks and vision transformers for images of 8 to 32 pixels."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from nas_distill.records import SpaceTrial, StudentSpec
 
 
 def space(trial: SpaceTrial) -> StudentSpec:
-    """Tiny convolutional and transformer students for grey images of 8 to 32 pixels, about 1k to 200k parameters.
+    """ResNets and vision transformers for grey images of 8 to 32 pixels, about 1,000 to 200,000 parameters.
 
-    Two families: `small_resnet` of two or three stages, and vision transformers on patches of 2 or 4 pixels (the
-    image size must divide by the patch).
+    Two families: `small_resnet` with two or three stages, and vision transformers with patches of 2 or 4 pixels. The
+    image size must be a multiple of the patch size.
     """
     if trial.suggest_categorical("family", ["resnet", "vit"]) == "resnet":
         return _resnet(trial)

@@ -13,13 +13,14 @@ from functools import cache
 from nas_distill.errors import SpaceError
 from nas_distill.models.cost import measure_cost
 from nas_distill.records import Cost, Recipe, StudentSpec
-from nas_distill.search.proposal.costs import CostEstimator, InputShape
+from nas_distill.records.network_shape import NetworkShape
+from nas_distill.search.proposal.costs import CostEstimator
 
 _ON_PAPER = {"widths", "depths", "block"}
 _FLOAT_BYTES, _COUNTER_BYTES = 4, 8
 
 
-def cost_of(spec: StudentSpec, shape: InputShape) -> Cost:
+def cost_of(spec: StudentSpec, shape: NetworkShape) -> Cost:
     """Returns what a candidate costs.
 
     Raises:
@@ -52,14 +53,14 @@ class PaperCostEstimator(CostEstimator):
 
 
 @cache
-def _measured(spec: StudentSpec, shape: InputShape) -> Cost | str:
+def _measured(spec: StudentSpec, shape: NetworkShape) -> Cost | str:
     try:
         return measure_cost(spec, num_classes=shape.num_classes, channels=shape.channels, image_size=shape.image_size)
     except SpaceError as error:
         return str(error)
 
 
-def _small_resnet(spec: StudentSpec, shape: InputShape) -> Cost:
+def _small_resnet(spec: StudentSpec, shape: NetworkShape) -> Cost:
     convolutions = list(_convolutions(spec, shape))
     features = convolutions[-1][1]
     weights = [inputs * outputs * kernel**2 for inputs, outputs, kernel, _ in convolutions]
@@ -75,7 +76,7 @@ def _small_resnet(spec: StudentSpec, shape: InputShape) -> Cost:
     )
 
 
-def _convolutions(spec: StudentSpec, shape: InputShape) -> Iterator[tuple[int, int, int, int]]:
+def _convolutions(spec: StudentSpec, shape: NetworkShape) -> Iterator[tuple[int, int, int, int]]:
     """Yields input channels, output channels, kernel and output size; the last gives the network's features."""
     widths, depths = spec.arguments["widths"], spec.arguments["depths"]
     bottleneck = spec.arguments.get("block") == "bottleneck"

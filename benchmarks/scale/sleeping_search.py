@@ -12,15 +12,15 @@ from ray import tune
 from benchmarks.common.cost_estimator import PaperCostEstimator
 from benchmarks.scale.sleeping import Sleep, SleepingTrainable
 from nas_distill.callbacks import Progress
-from nas_distill.config import AshaConfig, ResourcesConfig, SamplerConfig, SearchConfig
+from nas_distill.config import AshaConfig, ResourcesConfig, SamplerConfig, TeacherConfig
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Recipe, SpaceTrial, StudentSpec
+from nas_distill.records.network_shape import NetworkShape
 from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.backend.tune import run_trainable
 from nas_distill.search.driver.driver import SearchDriver
-from nas_distill.search.early_stopping.curves import make_stopping
-from nas_distill.search.proposal.costs import InputShape
+from nas_distill.search.early_stopping.curves import make_early_stopper
 from nas_distill.search.proposal.limits import Limits
 from nas_distill.search.proposal.proposer import Proposer
 from nas_distill.search.spaces.loading import Space
@@ -29,7 +29,7 @@ from nas_distill.search.study.ledger import StudyLedger
 
 OBJECTIVES = check_objectives(("gap_points", "num_params"))
 STUDY = "nas_distill"
-SHAPE = InputShape(num_classes=10, channels=1, image_size=8)
+SHAPE = NetworkShape(num_classes=10, channels=1, image_size=8)
 WIDTHS = (2, 64)
 
 
@@ -84,11 +84,11 @@ def make_proposer(
     return RandomProposer(
         ledger,
         space=Space(name="benchmark", function=function, source_path=Path(__file__), doc=""),
-        limits=Limits(max_params=None, max_macs=None, max_params_reason=""),
+        limits=Limits(),
         cost_estimator=cost_estimator,
         recipe=recipe,
         recipes=load_recipe_space(recipes),
-        choices=make_choices(SearchConfig()),
+        choices=make_choices(Recipe(), TeacherConfig()),
         seed=seed,
         max_rejections=1000,
         known=ledger.assigned(),
@@ -122,7 +122,7 @@ def run_sleeping(folder: Path, wanted: Sleeping, resources: ResourcesConfig, pro
         total=wanted.trials,
         max_failures=2,
         progress=progress,
-        stopping=make_stopping(AshaConfig(rule=wanted.rule), epochs=wanted.epochs, objectives=OBJECTIVES),
+        stopping=make_early_stopper(AshaConfig(rule=wanted.rule), epochs=wanted.epochs, objectives=OBJECTIVES),
     )
     trainable = tune.with_parameters(SleepingTrainable, run=str(folder), sleep=wanted.sleep, rungs=driver.rungs)
     if driver.remaining:

@@ -20,8 +20,8 @@ from benchmarks.common.trainings import Place, open_place, targets
 from nas_distill.errors import SpaceError, TrialError
 from nas_distill.records import Cost, EpochMetrics, Recipe, StudentSpec
 from nas_distill.records.base import FrozenArguments, FrozenTexts, Record
+from nas_distill.records.network_shape import NetworkShape
 from nas_distill.records.recipe import RecipeChoices
-from nas_distill.search.proposal.costs import InputShape
 from nas_distill.search.proposal.limits import Limits
 from nas_distill.search.spaces.loading import Space, propose
 from nas_distill.search.spaces.recipes import RecipeSpace, propose_recipe
@@ -90,7 +90,7 @@ class Urn:
     base: Recipe
     choices: RecipeChoices
     limits: Limits
-    shape: InputShape
+    shape: NetworkShape
 
 
 def draw(urn: Urn, *, count: int, seed: int) -> list[Candidate]:
@@ -125,7 +125,7 @@ def draw(urn: Urn, *, count: int, seed: int) -> list[Candidate]:
     raise SpaceError(f"space '{urn.space.name}': only {len(found)} different candidates within the limits were found")
 
 
-def _cost(spec: StudentSpec, shape: InputShape) -> Cost | None:
+def _cost(spec: StudentSpec, shape: NetworkShape) -> Cost | None:
     try:
         return cost_of(spec, shape)
     except SpaceError:

@@ -51,9 +51,9 @@ from nas_distill.data.views.plan import plan_views
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.models.teacher import Teacher, load_teacher
 from nas_distill.records import Recipe, TeacherRecord
-from nas_distill.search.proposal.costs import InputShape
+from nas_distill.records.network_shape import NetworkShape
 from nas_distill.search.proposal.limits import make_limits
-from nas_distill.search.setup.prepare import DIGITS_TEACHER
+from nas_distill.search.setup.teacher import DIGITS_TEACHER
 from nas_distill.search.spaces.loading import load_space
 from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
 from nas_distill.train.teacher import METRICS, fit_teacher, measure_teacher
@@ -198,9 +198,11 @@ def draw_candidates(shop: Workshop, arguments: argparse.Namespace) -> list[Candi
         space=load_space(config.space.name),
         recipes=load_recipe_space(config.space.recipe),
         base=config.recipe,
-        choices=make_choices(config),
+        choices=make_choices(config.recipe, config.teacher, mixes=config.views.mixes),
         limits=make_limits(config.space, shop.teacher.cost),
-        shape=InputShape(num_classes=manifest.num_classes, channels=manifest.channels, image_size=manifest.image_size),
+        shape=NetworkShape(
+            num_classes=manifest.num_classes, channels=manifest.channels, image_size=manifest.image_size
+        ),
     )
     return draw(urn, count=arguments.candidates, seed=arguments.seed)
 

@@ -24,10 +24,10 @@ from nas_distill.records import (
     TrialStatus,
     TrialTask,
 )
+from nas_distill.records.network_shape import NetworkShape
 from nas_distill.records.recipe import RecipeChoices
 from nas_distill.search.early_stopping.asha import Asha, Decision, rung_epochs
 from nas_distill.search.early_stopping.rules import RULES
-from nas_distill.search.proposal.costs import InputShape
 from nas_distill.search.proposal.limits import Limits, make_limits
 from nas_distill.search.proposal.proposer import ExhaustedSpaceError, Proposer
 from nas_distill.search.spaces.loading import Space, load_space
@@ -59,7 +59,7 @@ class Scene:
     base: Recipe
     choices: RecipeChoices
     limits: Limits
-    shape: InputShape
+    shape: NetworkShape
 
     @classmethod
     def of(cls, table: CurveTable, objectives: Sequence[str]) -> Scene:
@@ -76,9 +76,9 @@ class Scene:
             space=load_space(config.space.name),
             recipes=load_recipe_space(config.space.recipe),
             base=config.recipe,
-            choices=make_choices(config),
+            choices=make_choices(config.recipe, config.teacher, mixes=config.views.mixes),
             limits=make_limits(config.space, table.teacher.cost),
-            shape=InputShape(
+            shape=NetworkShape(
                 num_classes=len(table.teacher.class_names), channels=facts["channels"], image_size=facts["image_size"]
             ),
         )

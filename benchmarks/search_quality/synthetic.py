@@ -10,7 +10,7 @@ from benchmarks.search_quality.curve_table import CurveTable, Floats, Row
 from benchmarks.search_quality.curves import Candidate, Urn, draw, training_seed
 from nas_distill.config import SearchConfig, SpaceConfig, TeacherConfig
 from nas_distill.records import Cost, Recipe, TeacherRecord
-from nas_distill.search.proposal.costs import InputShape
+from nas_distill.records.network_shape import NetworkShape
 from nas_distill.search.proposal.limits import make_limits
 from nas_distill.search.spaces.loading import load_space
 from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
@@ -71,9 +71,9 @@ def made_up_urn(*, epochs: int) -> Urn:
         space=load_space(config.space.name),
         recipes=load_recipe_space(config.space.recipe),
         base=config.recipe,
-        choices=make_choices(config),
+        choices=make_choices(config.recipe, config.teacher, mixes=config.views.mixes),
         limits=make_limits(config.space, TEACHER.cost),
-        shape=InputShape(num_classes=10, channels=1, image_size=8),
+        shape=NetworkShape(num_classes=10, channels=1, image_size=8),
     )
 
 

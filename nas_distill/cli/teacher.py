@@ -83,7 +83,17 @@ def command(
     with make_progress(sys.stderr) as progress:
         from nas_distill.search.setup.teacher_training import train_teacher
 
-        record = train_teacher(config, model, folder, progress, pretrained=pretrained)
+        record = train_teacher(
+            model,
+            folder,
+            config.teacher,
+            data=config.data,
+            views=config.views,
+            seed=config.seed,
+            execution=config.resources.execution,
+            progress=progress,
+            pretrained=pretrained,
+        )
     click.echo(
         f"{record.architecture}: {100 * record.top1:.2f} % top-1 on validation, {record.cost.num_params:,} parameters"
     )

@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 
 from nas_distill.config import DataConfig
 from nas_distill.records.base import Record, Share
+from nas_distill.records.network_shape import NetworkShape
 
 SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
@@ -92,6 +93,11 @@ class DataManifest(Record):
     def num_classes(self) -> int:
         """Number of classes K."""
         return len(self.class_names)
+
+    @property
+    def network_shape(self) -> NetworkShape:
+        """Input and output shape of networks for these images."""
+        return NetworkShape(num_classes=self.num_classes, channels=self.channels, image_size=self.image_size)
 
     @property
     def images_per_class(self) -> float:

@@ -141,9 +141,7 @@ def _make_driver(
 
 
 def _make_early_stopper(config: SearchConfig) -> EarlyStopper | None:
-    return make_early_stopper(
-        config.asha, epochs=config.recipe.epochs, objectives=check_objectives(config.objectives)
-    )
+    return make_early_stopper(config.asha, epochs=config.recipe.epochs, objectives=check_objectives(config.objectives))
 
 
 def _make_proposer(config: SearchConfig, prepared: Prepared, ledger: StudyLedger) -> Proposer:

@@ -82,8 +82,8 @@ def get_function(module: ModuleType, name: str, *, parameters: Sequence[str], fi
     Raises:
         SpaceError: There is no such function, or it cannot be called so.
     """
-    function = getattr(module, name, None)
-    if not callable(function):
+    function: Callable[..., Any] | None = getattr(module, name, None)
+    if function is None or not callable(function):
         known = [key for key, value in vars(module).items() if _is_defined_in(value, module)]
         raise SpaceError(
             f"{module.__file__} has no function '{name}'; {nearest_names(name, known)}; name one as FILE.py:function",

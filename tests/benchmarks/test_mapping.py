@@ -6,7 +6,7 @@ from benchmarks.common.cost_estimator import cost_of
 from benchmarks.search_quality.mapping import RowMap, describe
 from benchmarks.search_quality.synthetic import synthetic_table
 from nas_distill.models.cost import measure_cost
-from nas_distill.search.proposal.costs import InputShape
+from nas_distill.records.network_shape import NetworkShape
 from nas_distill.search.samplers.space_sampling import sample_space
 from nas_distill.search.spaces.loading import load_space
 from tests.benchmarks.tables import RECIPE, make_cost, make_row, make_spec
@@ -41,8 +41,8 @@ def test_another_loss_is_as_far_as_a_fact_about_the_recipe_goes() -> None:
 
 def test_costs_on_paper_are_those_that_are_measured() -> None:
     for name, shape in (
-        ("resnet", InputShape(num_classes=7, channels=3, image_size=33)),
-        ("tiny", InputShape(num_classes=10, channels=1, image_size=8)),
+        ("resnet", NetworkShape(num_classes=7, channels=3, image_size=33)),
+        ("tiny", NetworkShape(num_classes=10, channels=1, image_size=8)),
     ):
         for spec in sample_space(load_space(name), 12, seed=5):
             assert cost_of(spec, shape) == measure_cost(

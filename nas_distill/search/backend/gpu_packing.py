@@ -15,9 +15,9 @@ from nas_distill.errors import ClusterError, ConfigError, SpaceError, TeacherErr
 from nas_distill.models.cost import measure_cost
 from nas_distill.records import Recipe, StudentSpec
 from nas_distill.records.base import Record
+from nas_distill.records.network_shape import NetworkShape
 from nas_distill.records.task import TrialTask
 from nas_distill.search.backend.cluster import has_gpus
-from nas_distill.search.proposal.costs import InputShape
 from nas_distill.search.proposal.limits import Limits
 from nas_distill.search.samplers.space_sampling import sample_space
 from nas_distill.search.spaces.loading import Space, load_space
@@ -63,7 +63,7 @@ def share_of_gpu(trials: int) -> float:
 
 
 def largest(
-    specs: Iterable[StudentSpec], shape: InputShape, limits: Limits, recipe: Recipe, *, count: int = 2 * _REHEARSED
+    specs: Iterable[StudentSpec], shape: NetworkShape, limits: Limits, recipe: Recipe, *, count: int = 2 * _REHEARSED
 ) -> list[TrialTask]:
     """Returns the `count` candidates with the most multiply-accumulates within the limits, as assignments.
 
@@ -87,7 +87,7 @@ def choose_gpus_per_trial(
     worker_config: WorkerConfig,
     *,
     space: Space,
-    shape: InputShape,
+    shape: NetworkShape,
     limits: Limits,
     recipe: Recipe,
     seed: int,

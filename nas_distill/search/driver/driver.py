@@ -20,7 +20,7 @@ from nas_distill.run_directory.results import end_trial, read_own_result
 from nas_distill.search.driver.budget import Budget, BudgetWatch, Spent, left, reached
 from nas_distill.search.driver.failures import FailurePolicy, RunningTrial
 from nas_distill.search.driver.logger import SearchLogger
-from nas_distill.search.early_stopping.curves import Stopping
+from nas_distill.search.early_stopping.curves import EarlyStopper
 from nas_distill.search.proposal.proposer import ExhaustedSpaceError
 from nas_distill.search.study.ledger import StudyLedger
 
@@ -74,7 +74,7 @@ class SearchDriver:
         max_failures: int,
         progress: Progress,
         assistant: int | None = None,
-        stopping: Stopping | None = None,
+        stopping: EarlyStopper | None = None,
         watch: BudgetWatch | None = None,
     ) -> None:
         self._run = run
@@ -250,7 +250,7 @@ class SearchDriver:
         task = running_trial.task
         if self._stopping is None or not curve:
             return False
-        if self._stopping.goes_on(task.number, task.cost, curve[-1]):
+        if not self._stopping.should_stop(task.number, task.cost, curve[-1]):
             return False
         outcome = TrialOutcome(status=TrialStatus.STOPPED, curve=tuple(curve))
         record = TrialRecord(task=task, execution=execution_info, outcome=outcome)
@@ -317,7 +317,7 @@ class SearchDriver:
                 self._queue.append(task)
                 if self._stopping is not None:
                     curve = self._run.trial(task.number).read_curve()
-                    self._stopping.note(task.number, task.cost, curve)
+                    self._stopping.record(task.number, task.cost, curve)
             else:
                 self._ledger.tell(result)
                 self._book(result, epochs_here=0)
@@ -327,7 +327,7 @@ class SearchDriver:
 
     def _book(self, record: TrialRecord, *, epochs_here: int) -> None:
         if self._stopping is not None:
-            self._stopping.note(record.number, record.cost, record.curve)
+            self._stopping.record(record.number, record.cost, record.curve)
         self._watch.ended(record)
         self._logger.tally.add(record, epochs_here=epochs_here)
 

@@ -15,7 +15,7 @@ from nas_distill.records import TrialRecord
 from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.files import write_record
 from nas_distill.run_directory.layout import RunDirectory
-from nas_distill.search.setup.validate import can_learn
+from nas_distill.search.setup.validate import can_assist
 from nas_distill.search.study.ledger import StudyLedger
 
 
@@ -116,7 +116,7 @@ def extended(
     parent = records[plan.rounds[-1].assistant].cost if plan.rounds else study.teacher.cost
     tolerance = config.picks.gap_tolerance_points if settings.min_gap_points is None else settings.min_gap_points
     choice = choose_assistant(
-        _at_their_best([record for record in pupils if can_learn(record.recipe)], records.values()),
+        _at_their_best([record for record in pupils if can_assist(record.recipe)], records.values()),
         [_student(one) for one in teachers if one.number not in unable and not uses_teacher_head(one.recipe)],
         parent_params=parent.num_params,
         min_gap_points=tolerance,

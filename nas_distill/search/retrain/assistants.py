@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import torch
 
 from nas_distill.analysis.assistants.choice import AssistantPlan, read_plan
 from nas_distill.callbacks import Progress
-from nas_distill.config import ResourcesConfig, SearchConfig
+from nas_distill.config import SearchConfig
 from nas_distill.data.splits import open_split
 from nas_distill.errors import TeacherError
+from nas_distill.knowledge.layout import OutputStorage
 from nas_distill.knowledge.pool import ShardPool
 from nas_distill.losses.registry import required_outputs
 from nas_distill.models.teacher import load_teacher
@@ -19,10 +21,10 @@ from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.backend.tune import run_tune
 from nas_distill.search.driver.driver import SearchDriver
 from nas_distill.search.retrain.assistant_plan import Lessons, Repetitions, extended, planned_lessons, write_plan
-from nas_distill.search.setup.prepare import ask_about_views
-from nas_distill.search.setup.workers import Equip
+from nas_distill.search.setup.knowledge import plan_knowledge, store_knowledge
+from nas_distill.search.setup.workers import PlanWorkers, WorkerSetup
 from nas_distill.search.study.ledger import StudyLedger
-from nas_distill.trial.context import WorkerConfig, teacher_reference
+from nas_distill.trial.context import teacher_reference
 
 _TASK = "assistants"
 
@@ -51,7 +53,7 @@ class Assistance:
         config: SearchConfig,
         ledger: StudyLedger,
         *,
-        equip: Equip,
+        equip: PlanWorkers,
         make_pool: MakePool,
         progress: Progress,
     ) -> None:
@@ -97,7 +99,7 @@ class Assistance:
                 _TASK, f"trial {chosen.assistant} now teaches what the teacher taught in {pupils}. {chosen.reason}"
             )
 
-    def equip_all(self) -> tuple[WorkerConfig, ResourcesConfig]:
+    def equip_all(self) -> WorkerSetup:
         """Returns what `equip` does, with the answers of all assistants at the workplace.
 
         Raises:
@@ -137,8 +139,8 @@ class Assistance:
         if driver.unfinished == 0:
             return True  # the last results were on disk, and the study heard of them now
         try:
-            worker_config, resources = self._equip_for([lessons])
-            finished = run_tune(driver, worker_config, resources, space_name=self._config.space.name)
+            workers = self._equip_for([lessons])
+            finished = run_tune(driver, workers.config, workers.resources, space_name=self._config.space.name)
         except KeyboardInterrupt:
             return False
         if finished:
@@ -148,26 +150,35 @@ class Assistance:
             raise driver.failure
         return finished or driver.unfinished == 0
 
-    def _equip_for(self, rounds: Iterable[Lessons]) -> tuple[WorkerConfig, ResourcesConfig]:
-        worker_config, resources = self._equip()
-        knowledge = dict(worker_config.knowledge)
+    def _equip_for(self, rounds: Iterable[Lessons]) -> WorkerSetup:
+        workers = self._equip()
+        knowledge = dict(workers.config.knowledge)
         for lessons in rounds:
             knowledge |= self._ask(lessons)
-        return worker_config.model_copy(update={"knowledge": knowledge}), resources
+        return replace(workers, config=workers.config.model_copy(update={"knowledge": knowledge}))
 
     def _ask(self, lessons: Lessons) -> dict[str, str]:
         """Stores what an assistant says of the views that its students are trained on, or finds it stored."""
-        config, run = _only_what_is_needed(self._config, lessons), self._run
+        config, run = self._config, self._run
         splits = open_split(config.data, run.path, "train"), open_split(config.data, run.path, "validation")
         manifest = splits[0].manifest
         network = load_teacher(
             teacher_reference(run, lessons.assistant), class_names=manifest.class_names, channels=manifest.channels
         )
-        folders = ask_about_views(
+        recipes = [student.recipe for student in lessons.students]
+        compares_embeddings = any(required_outputs(recipe).embedding for recipe in recipes)
+        request = replace(
+            plan_knowledge(config.recipe, config.teacher, config.views),
+            mixes=tuple({recipe.mix for recipe in recipes}),
+            storage=OutputStorage(
+                top_k=config.teacher.top_k, embeddings=compares_embeddings and not config.teacher.online
+            ),
+        )
+        folders = store_knowledge(
             network,
+            request,
             assistant=lessons.assistant,
             run=run,
-            config=config,
             splits=splits,
             progress=self._progress,
             pool=self._make_pool(lessons.assistant),
@@ -175,18 +186,3 @@ class Assistance:
         del network
         torch.cuda.empty_cache()  # what the driver's allocator keeps, trials on the same GPU would lack
         return folders
-
-
-def _only_what_is_needed(config: SearchConfig, lessons: Lessons) -> SearchConfig:
-    """Returns the configuration with no more to ask than the recipes of these students need."""
-    recipes = [student.recipe for student in lessons.students]
-    first, *others = sorted({recipe.mix for recipe in recipes})
-    embeddings = any(required_outputs(recipe).embedding for recipe in recipes)
-    return config.model_copy(
-        update={
-            # The views are the teacher's: they depend on the configured epochs.
-            "recipe": recipes[0].model_copy(update={"mix": first, "epochs": config.recipe.epochs}),
-            "views": config.views.model_copy(update={"mixes": tuple(others)}),
-            "teacher": config.teacher.model_copy(update={"embeddings": embeddings}),
-        }
-    )

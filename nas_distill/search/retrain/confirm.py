@@ -11,7 +11,7 @@ from torch import Tensor
 import nas_distill.models  # noqa: F401 - registers this project's entrypoints with timm
 from nas_distill.analysis.trials.study_reader import read_study
 from nas_distill.callbacks import Progress
-from nas_distill.config import LOCAL_DIR, SearchConfig
+from nas_distill.config import FIXED_RECIPE, LOCAL_DIR, SearchConfig
 from nas_distill.config.loading import load_config
 from nas_distill.data.prepare import cache_test_images
 from nas_distill.data.splits import open_split
@@ -29,7 +29,7 @@ from nas_distill.search.retrain.assistants import Assistance
 from nas_distill.search.retrain.confirm_plan import Request, plan_confirmation, unreleased
 from nas_distill.search.setup.prepare import Prepared, check_holdouts, prepare
 from nas_distill.search.setup.teacher_training import driver_device
-from nas_distill.search.setup.workers import equip, shard_pool
+from nas_distill.search.setup.workers import make_shard_pool, plan_workers
 from nas_distill.search.study.ledger import StudyLedger
 from nas_distill.search.study.opening import opened_ledger
 from nas_distill.train.teacher import measure_teacher
@@ -107,7 +107,19 @@ def _train(
     ledger: StudyLedger,
     progress: Progress,
 ) -> None:
-    prepared = prepare(run, config, progress, shard_pool(run, config))
+    prepared = prepare(
+        run,
+        data=config.data,
+        views=config.views,
+        teacher=config.teacher,
+        recipe=config.recipe,
+        is_recipe_fixed=config.space.recipe == FIXED_RECIPE,
+        folds=config.picks.folds,
+        seed=config.seed,
+        execution=config.resources.execution,
+        progress=progress,
+        pool=make_shard_pool(run, config.data, config.resources, space_name=config.space.name),
+    )
     if prepared.teacher.data_id != prepared.manifest.data_id:
         raise RunError(
             f"{run.path}: its teacher was measured on data {prepared.teacher.data_id} and data.json is of "
@@ -130,16 +142,27 @@ def _train(
         run,
         config,
         ledger,
-        equip=lambda: equip(run, config, prepared, progress),
-        make_pool=lambda assistant: shard_pool(run, config, assistant),
+        equip=lambda: plan_workers(
+            run,
+            prepared,
+            data=config.data,
+            space=config.space,
+            recipe=config.recipe,
+            resources=config.resources,
+            seed=config.seed,
+            progress=progress,
+        ),
+        make_pool=lambda assistant: make_shard_pool(
+            run, config.data, config.resources, space_name=config.space.name, assistant=assistant
+        ),
         progress=progress,
     )
-    worker_config, resources = assistance.equip_all()
+    workers = assistance.equip_all()
     train_repeats(
         planned,
         purpose=Purpose(task=_TASK, field="confirm", way_on="the same command", name=_name),
-        worker_config=worker_config,
-        resources=resources,
+        worker_config=workers.config,
+        resources=workers.resources,
         space_name=config.space.name,
         progress=progress,
     )
@@ -154,7 +177,7 @@ def _check_release(planned: Sequence[TrialTask], labels: Tensor, folds: int) -> 
     for arm, way_out in (("released", "leave --release out"), ("distilled", "confirm it by --seeds")):
         own = [one.recipe.adaptive for one in planned if one.confirmation and one.confirmation.arm == arm]
         for share in {adaptive.release_holdout for adaptive in own if adaptive.release}:
-            check_holdouts(labels, share, folds, way_out=way_out)
+            check_holdouts(labels, share, folds, fix=way_out)
 
 
 def _check_teacher(run: RunDirectory) -> None:

@@ -12,14 +12,14 @@ from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.backend.actor_pool import Purpose, train_repeats, unended
 from nas_distill.search.retrain.fold_plan import plan_folds
-from nas_distill.search.setup.workers import Equip
+from nas_distill.search.setup.workers import PlanWorkers
 from nas_distill.trial.context import WorkerConfig
 
 _TASK = "folds"
 
 
 def score_picks(
-    run: RunDirectory, config: SearchConfig, assigned: Iterable[TrialTask], equip: Equip, progress: Progress
+    run: RunDirectory, config: SearchConfig, assigned: Iterable[TrialTask], equip: PlanWorkers, progress: Progress
 ) -> bool:
     """Scores the picked students of a finished search by `picks.folds`, as far as they are not scored yet.
 
@@ -42,9 +42,13 @@ def score_picks(
     if not unended(run, planned):
         return True
     try:
-        worker_config, resources = equip()
+        workers = equip()
         score_folds(
-            planned, worker_config=worker_config, resources=resources, space_name=config.space.name, progress=progress
+            planned,
+            worker_config=workers.config,
+            resources=workers.resources,
+            space_name=config.space.name,
+            progress=progress,
         )
     except KeyboardInterrupt:
         return False

@@ -135,7 +135,7 @@ class GuardedSampler(BaseSampler):
         values = self._call("sample_relative", study, trial, search_space)
         if not isinstance(values, dict):
             raise self._error(
-                f"returned {values!r:.60} from sample_relative instead of a dictionary", code="study.sampler_proposal"
+                f"returned {values!r:.60} from sample_relative instead of a dictionary", code="search.sampler_proposal"
             )
         for name in values.keys() & search_space.keys():
             self._check(name, values[name], search_space[name])
@@ -177,13 +177,13 @@ class GuardedSampler(BaseSampler):
         except StudyError:  # raised by the storage that the sampler reads, not by the sampler
             raise
         except Exception as error:
-            raise self._error(f"raised {one_line(error)} in {method}", code="study.sampler_failed") from error
+            raise self._error(f"raised {one_line(error)} in {method}", code="search.sampler_failed") from error
 
     def _check(self, parameter: str, value: Any, distribution: BaseDistribution) -> None:
         if not contains(distribution, value):
             raise self._error(
                 f"proposed {value!r:.60} for '{parameter}', which is outside {distribution}",
-                code="study.sampler_proposal",
+                code="search.sampler_proposal",
             )
 
     def _error(self, fault: str, *, code: str) -> SamplerError:

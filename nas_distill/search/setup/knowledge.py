@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from nas_distill.callbacks import Progress
 from nas_distill.config import TeacherConfig, ViewsConfig
 from nas_distill.data.splits import ImageSplit
-from nas_distill.data.views.render import plan_views
+from nas_distill.data.views.plan import plan_views
 from nas_distill.knowledge.build import build_knowledge
-from nas_distill.knowledge.layout import AnswerStorage
+from nas_distill.knowledge.layout import OutputStorage
 from nas_distill.knowledge.pool import ShardPool
 from nas_distill.models.teacher import Teacher
 from nas_distill.records import Recipe
@@ -36,7 +36,7 @@ class KnowledgeRequest:
     epochs: int
     mixes: tuple[Mix, ...]
     online: bool
-    storage: AnswerStorage
+    storage: OutputStorage
 
 
 def plan_knowledge(recipe: Recipe, teacher: TeacherConfig, views: ViewsConfig) -> KnowledgeRequest:
@@ -55,7 +55,7 @@ def plan_knowledge(recipe: Recipe, teacher: TeacherConfig, views: ViewsConfig) -
         epochs=recipe.epochs,
         mixes=tuple(sorted({recipe.mix, *views.mixes})),
         online=teacher.online,
-        storage=AnswerStorage(top_k=teacher.top_k, embeddings=stores_embeddings(recipe, teacher)),
+        storage=OutputStorage(top_k=teacher.top_k, embeddings=stores_embeddings(recipe, teacher)),
     )
 
 

@@ -11,10 +11,10 @@ from torch import Tensor
 import nas_distill.models  # noqa: F401 - registers this project's entrypoints with timm
 from nas_distill.callbacks import Progress
 from nas_distill.config import DataConfig, ExecutionConfig, TeacherConfig, ViewsConfig
-from nas_distill.data.folds import check_parts, parts
 from nas_distill.data.manifest import DataManifest
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import open_split
+from nas_distill.data.stratified import check_k_folds, k_folds
 from nas_distill.knowledge.pool import ShardPool
 from nas_distill.losses.registry import uses_teacher_head
 from nas_distill.models.teacher_head import TeacherHead
@@ -78,7 +78,7 @@ def prepare(
     manifest = prepare_data(data, run.path, progress)
     splits = open_split(data, run.path, "train"), open_split(data, run.path, "validation")
     if folds:
-        check_parts(splits[0].labels, folds)
+        check_k_folds(splits[0].labels, folds)
     # A recipe space's recipe is known when its trial runs; if it cannot release, that trial alone fails.
     if is_recipe_fixed and recipe.adaptive.release:
         check_holdouts(splits[0].labels, recipe.adaptive.release_holdout, folds)
@@ -86,9 +86,7 @@ def prepare(
         run, teacher, splits=splits, views=views, seed=seed, execution=execution, progress=progress
     )
     request = plan_knowledge(recipe, teacher, views)
-    knowledge = store_knowledge(
-        network, request, assistant=None, run=run, splits=splits, progress=progress, pool=pool
-    )
+    knowledge = store_knowledge(network, request, assistant=None, run=run, splits=splits, progress=progress, pool=pool)
     head = network.head() if uses_teacher_head(recipe) else None
     return Prepared(manifest=manifest, teacher=record, knowledge=knowledge, head=head)
 
@@ -108,6 +106,6 @@ def check_holdouts(labels: Tensor, share: float, folds: int, fix: str | None = N
     from nas_distill.train.release import check_holdout  # imports SciPy, which takes half a second
 
     check_holdout(labels, share, fix)
-    for scored in parts(labels, folds, FOLD_SEED) if folds else ():
+    for scored in k_folds(labels, folds, FOLD_SEED) if folds else ():
         trained = torch.ones(len(labels), dtype=torch.bool).index_fill(0, scored, value=False)
         check_holdout(labels[trained], share, fix)

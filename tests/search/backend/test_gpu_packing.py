@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from nas_distill.config import ResourcesConfig
 from nas_distill.errors import ClusterError
 from nas_distill.records import Recipe, StudentSpec
+from nas_distill.records.network_shape import NetworkShape
 from nas_distill.search.backend.cluster import ray_cluster
 from nas_distill.search.backend.gpu_packing import (
     MemoryProfile,
@@ -21,15 +22,14 @@ from nas_distill.search.backend.gpu_packing import (
     share_of_gpu,
     trials_per_gpu,
 )
-from nas_distill.search.proposal.costs import InputShape
 from nas_distill.search.proposal.limits import Limits
 from nas_distill.search.spaces.loading import load_space
 from nas_distill.trial.context import WorkerConfig
 from tests.helpers import Heard, SmallRun
 
 GIB = 2**30
-SHAPE = InputShape(num_classes=10, channels=1, image_size=8)
-NO_LIMITS = Limits(max_params=None, max_macs=None, max_params_reason="")
+SHAPE = NetworkShape(num_classes=10, channels=1, image_size=8)
+NO_LIMITS = Limits()
 
 
 def memory_profile(peak_gib: float, gpu_gib: float = 80.0) -> MemoryProfile:
@@ -68,7 +68,7 @@ def test_the_hungriest_candidates_within_the_limits_are_rehearsed() -> None:
     unbuildable = StudentSpec(architecture="small_resnet", arguments={"widths": (4,), "depths": (1, 1)})
     found = largest([*specs, unbuildable], SHAPE, NO_LIMITS, Recipe(), count=3)
     assert [task.spec.arguments["widths"][0] for task in found] == [32, 16, 8]
-    limits = Limits(max_params=5000, max_macs=None, max_params_reason="--max-params")
+    limits = Limits(max_params=5000)
     assert [a.spec.arguments["widths"][0] for a in largest(specs, SHAPE, limits, Recipe())] == [8, 4]
 
 

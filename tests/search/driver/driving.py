@@ -8,15 +8,16 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState
 
-from nas_distill.config import SearchConfig, SpaceConfig
+from nas_distill.config import SpaceConfig, TeacherConfig
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Recipe, SpaceTrial, StudentSpec
+from nas_distill.records.network_shape import NetworkShape
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.driver.budget import BudgetWatch
 from nas_distill.search.driver.driver import SearchDriver
 from nas_distill.search.early_stopping.asha import Asha
-from nas_distill.search.early_stopping.curves import Stopping
-from nas_distill.search.proposal.costs import CostEstimator, InputShape
+from nas_distill.search.early_stopping.curves import EarlyStopper
+from nas_distill.search.proposal.costs import CostEstimator
 from nas_distill.search.proposal.limits import make_limits
 from nas_distill.search.proposal.proposer import Proposer
 from nas_distill.search.spaces.loading import Space
@@ -53,13 +54,13 @@ def open_driver(
         ledger,
         space=Space(name="widths", function=function, source_path=Path(__file__), doc=""),
         limits=make_limits(SpaceConfig(), small.run.read_teacher().cost),
-        cost_estimator=CostEstimator(InputShape(num_classes=10, channels=1, image_size=8)),
+        cost_estimator=CostEstimator(NetworkShape(num_classes=10, channels=1, image_size=8)),
         recipe=RECIPE,
         seed=0,
         max_rejections=20,
         known=ledger.assigned(),
         recipes=load_recipe_space("fixed"),
-        choices=make_choices(SearchConfig()),
+        choices=make_choices(Recipe(), TeacherConfig()),
     )
     heard = heard or Heard()
     driver = SearchDriver(
@@ -70,7 +71,7 @@ def open_driver(
         total=total,
         max_failures=max_failures,
         progress=heard,
-        stopping=None if asha is None else Stopping(asha, OBJECTIVES),
+        stopping=None if asha is None else EarlyStopper(asha, OBJECTIVES),
         watch=watch,
     )
     return driver, heard

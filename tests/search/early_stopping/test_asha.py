@@ -1,9 +1,8 @@
-"""Early stopping's decisions: what holds for every rule, whatever is reported in whatever order."""
+"""Decisions of early stopping: properties of every rule, for any reports in any order."""
 
 from __future__ import annotations
 
 import math
-import time
 from itertools import pairwise
 
 import numpy as np
@@ -22,7 +21,7 @@ from nas_distill.search.early_stopping.rules import (
     RungOrder,
     _largest_area_first,
     _lazily_largest_first,
-    usual_quality,
+    typical_quality,
 )
 
 TWO = check_objectives(("gap_points", "num_params"))
@@ -45,21 +44,21 @@ def dominates(one: Floats, other: Floats) -> bool:
 
 
 def quality_alone(values: Floats, index: int, enough: int) -> int:
-    """What scalar ASHA on the gap does."""
+    """The rule of scalar ASHA on the capacity gap."""
     return int((values[:, 0] < values[index, 0]).sum())
 
 
 def arrivals(count: int, seed: int, *, noise: float = 4.0) -> Floats:
-    """Gaps that fall with the logarithm of the size, in no particular order."""
+    """Return gaps that fall with the logarithm of the size, in random order."""
     generator = np.random.default_rng(seed)
     sizes = generator.uniform(3.0, 6.0, count)
     return np.column_stack((60.0 - 9.0 * sizes + generator.normal(0.0, noise, count), sizes))
 
 
 def decisions(rule: RungOrder, values: Floats, factor: float = 3.0) -> list[bool]:
-    """Whether each trial goes on, in order of arrival."""
+    """Return whether each trial continues, in order of arrival."""
     asha = Asha((1,), factor, rule)
-    return [asha.report(number, 1, row) is Decision.GO_ON for number, row in enumerate(values)]
+    return [asha.report(number, 1, row) is Decision.CONTINUE for number, row in enumerate(values)]
 
 
 @every_rule
@@ -105,7 +104,7 @@ def test_the_order_of_earlier_reports_changes_nothing(
     for order in (range(len(values) - 1), others):
         asha = Asha((1,), factor, ORDERS[rule])
         for number in order:
-            asha.note(number, 1, values[number])
+            asha.record(number, 1, values[number])
         fates.append(asha.report(len(values), 1, values[-1]))
     assert fates[0] is fates[1]
 
@@ -120,7 +119,7 @@ def test_equal_reports_have_an_equal_fate_whoever_sends_them(
     for numbers in (range(equal), reversed(range(equal))):
         asha = Asha((1,), factor, ORDERS[rule])
         for number, row in enumerate(values):
-            asha.note(100 + number, 1, row)
+            asha.record(100 + number, 1, row)
         fates.append([asha.report(number, 1, values[0]) for number in numbers])
     assert fates[0] == fates[1]
 
@@ -135,31 +134,31 @@ def test_the_gaps_scale_and_origin_change_nothing(rule: str, values: Floats, sca
 
 @every_rule
 @pytest.mark.parametrize("factor", [2.0, 3.0, 4.0])
-def test_one_in_reduction_factor_would_go_on_as_the_last_of_many(rule: str, factor: float) -> None:
+def test_one_in_reduction_factor_continues_as_the_last_of_many(rule: str, factor: float) -> None:
     values = arrivals(600, 0)
     better = np.array(better_than(ORDERS[rule], values))
-    # In no particular order, each is as likely as any to be the last. The residual of medians is 0: a tie.
+    # In random order each trial is equally likely to be the last. Medians tie at a residual of 0.
     assert np.mean(better < math.ceil(600 / factor)) == pytest.approx(1.0 / factor, abs=0.04)
 
 
 @every_rule
-def test_one_in_reduction_factor_goes_on_one_after_another(rule: str) -> None:
+def test_one_in_reduction_factor_continues_one_after_another(rule: str) -> None:
     shares = [np.mean(decisions(ORDERS[rule], arrivals(300, seed))[50:]) for seed in range(6)]
     assert np.mean(shares) == pytest.approx(1.0 / 3.0, abs=0.06)
 
 
 @every_rule
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_stops_and_leaves_no_trace(rule: str, bad: float) -> None:
+def test_a_trial_with_a_value_that_is_not_finite_is_stopped_and_not_recorded(rule: str, bad: float) -> None:
     asha = Asha((1, 3), 3.0, ORDERS[rule])
     assert asha.report(0, 1, (bad, 4.0)) is Decision.STOP
-    asha.note(1, 1, (bad, 4.0))
+    asha.record(1, 1, (bad, 4.0))
     assert asha.entries(1) == {}
-    assert asha.report(0, 2, (bad, 4.0)) is Decision.GO_ON
+    assert asha.report(0, 2, (bad, 4.0)) is Decision.CONTINUE
 
 
 @every_rule
-def test_stopping_early_to_count_changes_no_decision(rule: str) -> None:
+def test_ending_the_count_early_changes_no_decision(rule: str) -> None:
     values = arrivals(150, 3)
     for index, better in enumerate(better_than(ORDERS[rule], values)):
         for enough in (1, 10, 50):
@@ -168,65 +167,47 @@ def test_stopping_early_to_count_changes_no_decision(rule: str) -> None:
 
 @pytest.mark.parametrize("rule", ["layers", "residual"])
 def test_small_students_are_not_starved(rule: str) -> None:
-    def small_that_go_on(order: RungOrder) -> float:
+    def share_of_small_that_continue(order: RungOrder) -> float:
         shares = []
         for seed in range(5):
             values = arrivals(150, seed)
             shares.append(np.mean(np.array(decisions(order, values))[values[:, 1] < 4.0]))
         return float(np.mean(shares))
 
-    assert small_that_go_on(quality_alone) < 0.05
-    assert small_that_go_on(ORDERS[rule]) > 0.2
+    assert share_of_small_that_continue(quality_alone) < 0.05
+    assert share_of_small_that_continue(ORDERS[rule]) > 0.2
 
 
 @pytest.mark.parametrize("rule", ["layers", "volume"])
-def test_within_a_layer_the_chosen_lie_apart(rule: str) -> None:
+def test_trials_chosen_within_a_layer_are_spread_out(rule: str) -> None:
     sizes = np.linspace(3.0, 6.0, 31)
-    values = np.column_stack((40.0 / sizes, sizes))  # all on one layer
+    values = np.column_stack((40.0 / sizes, sizes))  # a single layer
     chosen = sizes[np.array(better_than(ORDERS[rule], values)) < 6]
     assert all(high - low > 0.25 for low, high in pairwise(np.sort(chosen)))
     assert chosen.min() < 3.6
     assert chosen.max() > 5.4
 
 
-@pytest.mark.timeout(120)
-@every_rule
-@pytest.mark.parametrize("one_layer", [False, True])
-def test_a_decision_among_two_thousand_takes_less_than_50_ms(rule: str, one_layer: bool) -> None:
-    values = arrivals(2001, 0)
-    if one_layer:
-        values[:, 0] = 40.0 / values[:, 1]
-    asha = Asha((1,), 3.0, ORDERS[rule])
-    for number, row in enumerate(values[:-1]):
-        asha.note(number, 1, row)
-    times = []
-    for _ in range(5):
-        start = time.process_time()
-        asha.report(2000, 1, values[-1])
-        times.append(time.process_time() - start)
-    assert min(times) < 0.05
-
-
-def test_the_first_goes_on_and_a_worse_second_does_not() -> None:
+def test_the_first_trial_continues_and_a_worse_second_does_not() -> None:
     asha = Asha((1, 3), 3.0, ORDERS["layers"])
-    assert asha.report(0, 1, (10.0, 5.0)) is Decision.GO_ON
+    assert asha.report(0, 1, (10.0, 5.0)) is Decision.CONTINUE
     assert asha.report(1, 1, (12.0, 5.5)) is Decision.STOP
-    assert asha.report(2, 2, (99.0, 9.0)) is Decision.GO_ON  # no rung
-    assert asha.report(3, 3, (99.0, 9.0)) is Decision.GO_ON  # the first at another rung
+    assert asha.report(2, 2, (99.0, 9.0)) is Decision.CONTINUE  # not a rung
+    assert asha.report(3, 3, (99.0, 9.0)) is Decision.CONTINUE  # the first at another rung
 
 
-def test_a_second_report_at_a_rung_replaces_nothing_and_is_not_counted_twice() -> None:
+def test_a_second_report_at_a_rung_is_ignored() -> None:
     asha = Asha((1,), 2.0, ORDERS["layers"])
     asha.report(0, 1, (10.0, 5.0))
-    assert asha.report(0, 1, (99.0, 5.0)) is Decision.GO_ON
-    asha.note(0, 1, (98.0, 5.0))
+    assert asha.report(0, 1, (99.0, 5.0)) is Decision.CONTINUE
+    asha.record(0, 1, (98.0, 5.0))
     assert asha.entries(1) == {0: (10.0, 5.0)}
     assert asha.entries(2) == {}
 
 
-def test_noted_reports_count_in_later_decisions() -> None:
+def test_recorded_reports_count_in_later_decisions() -> None:
     asha = Asha((1,), 3.0, ORDERS["layers"])
-    asha.note(7, 1, (10.0, 5.0))
+    asha.record(7, 1, (10.0, 5.0))
     assert asha.report(0, 1, (11.0, 5.0)) is Decision.STOP
 
 
@@ -243,13 +224,15 @@ def test_noted_reports_count_in_later_decisions() -> None:
         (3, 1.05, 1, (1, 2)),
     ],
 )
-def test_rungs_by_the_epochs(epochs: int, factor: float, grace: int | None, expected: tuple[int, ...]) -> None:
+def test_rungs_follow_from_the_number_of_epochs(
+    epochs: int, factor: float, grace: int | None, expected: tuple[int, ...]
+) -> None:
     assert rung_epochs(epochs, reduction_factor=factor, grace_epochs=grace) == expected
 
 
 @patient
 @given(epochs=st.integers(1, 400), factor=st.floats(1.1, 5.0), grace=st.integers(1, 40))
-def test_rungs_ascend_between_grace_and_the_end(epochs: int, factor: float, grace: int) -> None:
+def test_rungs_ascend_between_the_grace_period_and_the_last_epoch(epochs: int, factor: float, grace: int) -> None:
     found = rung_epochs(epochs, reduction_factor=factor, grace_epochs=grace)
     assert list(found) == sorted(set(found))
     assert all(grace <= epoch < epochs for epoch in found)
@@ -257,60 +240,62 @@ def test_rungs_ascend_between_grace_and_the_end(epochs: int, factor: float, grac
 
 @pytest.mark.parametrize("rungs", [(0, 1), (3, 1), (1, 1)])
 def test_rungs_must_ascend(rungs: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="do not ascend"):
+    with pytest.raises(ValueError, match="ascending"):
         Asha(rungs, 3.0, quality_alone)
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.5, math.nan])
-def test_the_reduction_factor_must_reduce(factor: float) -> None:
-    with pytest.raises(ValueError, match="not above 1"):
+def test_the_reduction_factor_must_be_above_1(factor: float) -> None:
+    with pytest.raises(ValueError, match="above 1"):
         Asha((1,), factor, quality_alone)
 
 
-def test_an_unknown_rule_is_named_with_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"asha\.rule: no rule is called 'layer'; did you mean 'layers'\?.*none"):
+def test_an_unknown_rule_is_rejected() -> None:
+    with pytest.raises(ConfigError) as caught:
         RULES.order("layer", TWO)
+    assert (caught.value.code, caught.value.field) == ("search.unknown_rule", "asha.rule")
 
 
-def test_a_rule_of_two_objectives_refuses_more() -> None:
-    with pytest.raises(ConfigError, match=r"asha\.rule: 'residual' compares one.*num_params, agreement, macs.*layers"):
+def test_a_rule_for_two_objectives_rejects_three() -> None:
+    with pytest.raises(ConfigError) as caught:
         RULES.order("residual", THREE)
+    assert (caught.value.code, caught.value.field) == ("search.rule_objectives", "asha.rule")
 
 
 @patient
 @given(values=rungs)
-def test_the_volume_that_is_added_is_the_same_by_rectangles_and_by_any_number_of_objectives(values: Floats) -> None:
+def test_both_greedy_volume_orders_cover_the_same_volumes(values: Floats) -> None:
     layer = np.unique(values[non_dominated_mask(values)], axis=0)
     scaled = np.round((layer - layer.min(axis=0)) / np.maximum(np.ptp(layer, axis=0), 1e-9), 9)
     fast, general = list(_largest_area_first(scaled)), list(_lazily_largest_first(scaled))
     corner = np.full(2, 1.1)
     prefixes = range(1, len(layer) + 1)
-    volumes = [[hypervolume(scaled[picks[:count]], corner) for count in prefixes] for picks in (fast, general)]
+    volumes = [[hypervolume(scaled[order[:count]], corner) for count in prefixes] for order in (fast, general)]
     assert volumes[0] == pytest.approx(volumes[1])
 
 
 @pytest.mark.parametrize("name", ["layers", "none"])
-def test_a_name_is_registered_once(name: str) -> None:
+def test_a_name_cannot_be_registered_twice(name: str) -> None:
     registry = RuleRegistry()
     registry.register("layers", lambda objectives: quality_alone)
-    with pytest.raises(ValueError, match="registered already"):
+    with pytest.raises(ValueError, match="already registered"):
         registry.register(name, lambda objectives: quality_alone)
 
 
 @patient
 @given(values=rungs)
-def test_usual_quality_never_rises_with_cost(values: Floats) -> None:
-    usual = usual_quality(values[:, 1], values[:, 0])
+def test_typical_quality_never_rises_with_cost(values: Floats) -> None:
+    typical = typical_quality(values[:, 1], values[:, 0])
     order = np.argsort(values[:, 1], kind="stable")
-    assert (np.diff(usual[order]) <= 0.0).all()
+    assert (np.diff(typical[order]) <= 0.0).all()
     same = np.diff(values[order, 1]) == 0.0
-    assert (np.diff(usual[order])[same] == 0.0).all()
+    assert (np.diff(typical[order])[same] == 0.0).all()
 
 
-def test_usual_quality_follows_a_line_to_its_ends_and_ignores_outliers() -> None:
+def test_typical_quality_follows_a_line_to_its_ends_and_ignores_outliers() -> None:
     sizes = np.linspace(3.0, 6.0, 40)
     line = 60.0 - 9.0 * sizes
-    spoilt = line.copy()
-    spoilt[[5, 20, 33]] = 90.0
-    assert usual_quality(sizes, line) == pytest.approx(line, abs=0.3)
-    assert usual_quality(sizes, spoilt) == pytest.approx(line, abs=1.5)
+    with_outliers = line.copy()
+    with_outliers[[5, 20, 33]] = 90.0
+    assert typical_quality(sizes, line) == pytest.approx(line, abs=0.3)
+    assert typical_quality(sizes, with_outliers) == pytest.approx(line, abs=1.5)

@@ -1,4 +1,4 @@
-"""Early stopping as the driver sees it."""
+"""Early stopping by learning curves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nas_distill.config import AshaConfig
 from nas_distill.errors import ConfigError
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Cost, EpochMetrics
-from nas_distill.search.early_stopping.curves import coordinates_at, describe_stopping, make_stopping
+from nas_distill.search.early_stopping.curves import coordinates_at, describe_early_stopping, make_early_stopper
 
 OBJECTIVES = check_objectives(("gap_points", "num_params"))
 COST = Cost(num_params=1000, macs=0, size_bytes=4000)
@@ -29,34 +29,37 @@ def test_coordinates_are_minimised_and_costs_are_logarithms() -> None:
     assert math.isnan(coordinates_at(point(1, None), COST, OBJECTIVES)[0])
 
 
-def test_curves_go_in_and_decisions_come_out() -> None:
-    stopping = make_stopping(AshaConfig(), epochs=30, objectives=OBJECTIVES)
-    assert stopping is not None
-    assert stopping.rungs == (3, 10)
-    stopping.note(0, COST, [point(epoch) for epoch in range(1, 5)])
-    assert not stopping.goes_on(1, COST, point(3, gap=2.5))
-    assert stopping.goes_on(1, COST, point(4, gap=2.5))  # no rung
-    assert stopping.goes_on(2, COST, point(3, gap=1.5))
+def test_a_trial_is_stopped_only_at_a_rung_where_it_is_weak() -> None:
+    stopper = make_early_stopper(AshaConfig(), epochs=30, objectives=OBJECTIVES)
+    assert stopper is not None
+    assert stopper.rungs == (3, 10)
+    stopper.record(0, COST, [point(epoch) for epoch in range(1, 5)])
+    assert stopper.should_stop(1, COST, point(3, gap=2.5))
+    assert not stopper.should_stop(1, COST, point(4, gap=2.5))  # not a rung
+    assert not stopper.should_stop(2, COST, point(3, gap=1.5))
 
 
 @pytest.mark.parametrize("settings", [AshaConfig(rule="none"), AshaConfig(grace_epochs=11)])
-def test_nothing_stops_trials_without_a_rule_or_a_rung(settings: AshaConfig) -> None:
-    assert make_stopping(settings, epochs=30, objectives=OBJECTIVES) is None
+def test_without_a_rule_or_a_rung_there_is_no_early_stopper(settings: AshaConfig) -> None:
+    assert make_early_stopper(settings, epochs=30, objectives=OBJECTIVES) is None
 
 
-def test_what_is_configured_is_what_is_done() -> None:
+def test_the_early_stopper_follows_the_settings() -> None:
     settings = AshaConfig(rungs=(5, 6), rule="residual", reduction_factor=2.0)
-    stopping = make_stopping(settings, epochs=30, objectives=OBJECTIVES)
-    assert stopping is not None
-    assert stopping.rungs == (5, 6)
-    assert describe_stopping(stopping, settings, epochs=30) == (
-        "weak trials are stopped after epochs 5 and 6 of 30 by rule 'residual': at each rung about one in 2 goes on"
+    stopper = make_early_stopper(settings, epochs=30, objectives=OBJECTIVES)
+    assert stopper is not None
+    assert stopper.rungs == (5, 6)
+    assert describe_early_stopping(stopper, settings, epochs=30) == (
+        "weak trials are stopped after epochs 5 and 6 of 30 by rule 'residual': at each rung about one in 2 continues"
     )
-    assert describe_stopping(None, AshaConfig(), epochs=1).startswith("no trial is stopped early: 1 epoch leaves no")
+    assert describe_early_stopping(None, AshaConfig(), epochs=1).startswith(
+        "no trial is stopped early: 1 epoch leaves no"
+    )
 
 
-def test_a_rule_that_does_not_suit_the_objectives_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"asha\.rule: 'residual'"):
-        make_stopping(
+def test_a_rule_that_cannot_compare_the_objectives_is_rejected() -> None:
+    with pytest.raises(ConfigError) as caught:
+        make_early_stopper(
             AshaConfig(rule="residual"), epochs=30, objectives=check_objectives(("gap_points", "num_params", "macs"))
         )
+    assert (caught.value.code, caught.value.field) == ("search.rule_objectives", "asha.rule")

@@ -1,21 +1,23 @@
-"""Candidates to try first: what is read, what is refused, and what a kill does to them."""
+"""Initial points: reading, checks, and a study that is killed while it tries them."""
 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from nas_distill.config import SearchConfig, SpaceConfig
-from nas_distill.config.yaml_text import dump_yaml
+from nas_distill.config import SpaceConfig, TeacherConfig
 from nas_distill.errors import ConfigError, SpaceError
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Cost, Recipe
 from nas_distill.records.task import TrialTask
 from nas_distill.search.proposal.initial_points import plan_initial_points
 from nas_distill.search.spaces.loading import load_space, propose
+from nas_distill.search.spaces.recipes import make_choices
 from nas_distill.search.study.ledger import StudyLedger
 from tests.report.factory import make_record, make_run
 
@@ -25,84 +27,109 @@ VIT = {"family": "vit", "vit_heads": 2}
 SPACE = load_space("tiny")
 
 
-def planned(source: Path | str, recipe: str = "fixed") -> tuple[Any, ...]:
-    return plan_initial_points(SearchConfig(space=SpaceConfig(initial_points=str(source), recipe=recipe)))
+def plan(source: Path | str, recipe: str = "fixed", *, images_per_class: float = math.inf) -> tuple[Any, ...]:
+    choices = make_choices(Recipe(), TeacherConfig(), images_per_class=images_per_class)
+    return plan_initial_points(SpaceConfig(initial_points=str(source), recipe=recipe), Recipe(), [choices])
+
+
+def plan_error(source: Path | str, recipe: str = "fixed", *, images_per_class: float = math.inf) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        plan(source, recipe, images_per_class=images_per_class)
+    assert caught.value.field == "space.initial_points"
+    assert "\n" not in str(caught.value)
+    return caught.value
 
 
 def write(folder: Path, value: object) -> Path:
     path = folder / "points.yaml"
-    path.write_text(dump_yaml(value))
+    path.write_text(yaml.safe_dump(value))
     return path
 
 
-def test_without_a_source_there_are_none() -> None:
-    assert plan_initial_points(SearchConfig()) == ()
+def test_without_a_source_there_are_no_initial_points() -> None:
+    assert plan_initial_points(SpaceConfig(), Recipe(), []) == ()
 
 
-def test_a_file_of_yaml_or_json_in_its_order(tmp_path: Path) -> None:
-    assert planned(write(tmp_path, [RESNET, VIT])) == (RESNET, VIT)
+def test_points_of_a_yaml_or_json_file_keep_their_order(tmp_path: Path) -> None:
+    assert plan(write(tmp_path, [RESNET, VIT])) == (RESNET, VIT)
     path = tmp_path / "points.json"
     path.write_text(json.dumps([VIT, RESNET]))
-    assert planned(path) == (VIT, RESNET)
+    assert plan(path) == (VIT, RESNET)
 
 
-def test_parameters_of_recipes_are_points_too_where_recipes_are_searched(tmp_path: Path) -> None:
+def test_points_may_name_recipe_parameters_if_recipes_are_searched(tmp_path: Path) -> None:
     path = write(tmp_path, [{"loss": "dkd", "dkd_beta": 2.0}])
-    assert planned(path, "search") == ({"loss": "dkd", "dkd_beta": 2.0},)
-    with pytest.raises(ConfigError, match="point 1: 'dkd_beta' is no parameter that the space asks for"):
-        planned(path)
-
-
-@pytest.mark.parametrize(("name", "fits", "not_"), [("remedy_tempered", 50, 49), ("remedy_tempered_kept", 49, 50)])
-def test_a_point_must_fit_the_images_once_they_are_known(tmp_path: Path, name: str, fits: int, not_: int) -> None:
-    point = {"loss": "kd", name: "until"}
-    config = SearchConfig(space=SpaceConfig(initial_points=str(write(tmp_path, [point])), recipe="search"))
-    assert plan_initial_points(config) == plan_initial_points(config, images_per_class=fits) == (point,)
-    with pytest.raises(ConfigError, match=f"point 1: '{name}' is no parameter that the space asks for"):
-        plan_initial_points(config, images_per_class=not_)
+    assert plan(path, "search") == ({"loss": "dkd", "dkd_beta": 2.0},)
+    assert plan_error(path).code == "search.point_parameter"
 
 
 @pytest.mark.parametrize(
-    ("value", "message"),
+    ("name", "valid", "invalid"), [("remedy_tempered", 50, 49), ("remedy_tempered_without_release", 49, 50)]
+)
+def test_a_point_must_be_valid_for_the_number_of_images(tmp_path: Path, name: str, valid: int, invalid: int) -> None:
+    point = {"loss": "kd", name: "until"}
+    path = write(tmp_path, [point])
+    assert plan(path, "search", images_per_class=valid) == (point,)
+    assert plan_error(path, "search", images_per_class=invalid).code == "search.point_parameter"
+    unknown = [make_choices(Recipe(), TeacherConfig(), images_per_class=count) for count in (math.inf, 0.0)]
+    space = SpaceConfig(initial_points=str(path), recipe="search")
+    assert plan_initial_points(space, Recipe(), unknown) == (point,)
+
+
+@pytest.mark.parametrize(
+    ("value", "code", "named"),
     [
-        ([{**RESNET, "resnet_wdth": 8}], "point 1: 'resnet_wdth' is no parameter .* did you mean 'resnet_width'"),
-        ([RESNET, {**RESNET, "vit_heads": 2}], "point 2: 'vit_heads' is no parameter that the space asks for beside"),
-        ([{**RESNET, "resnet_width": 99}], "point 1: resnet_width: 99 is outside IntDistribution"),
-        ([{"family": "mlp"}], "point 1: family: 'mlp' is outside CategoricalDistribution"),
-        ([{**RESNET, "resnet_growth": "wide"}], "point 1: resnet_growth: 'wide' is outside FloatDistribution"),
-        ([RESNET, VIT, RESNET], "point 3: is the same as point 1"),
-        ([], "must be a list of parameter mappings"),
-        ({"family": "vit"}, "must be a list of parameter mappings"),
-        ([["family", "vit"]], "point 1: must be a mapping"),
-        ([{}], "point 1: must be a mapping"),
-        ([{"family": ["vit"]}], "point 1: must be a mapping of parameter names to plain values"),
+        ([{**RESNET, "resnet_wdth": 8}], "search.point_parameter", "resnet_width"),
+        ([RESNET, {**RESNET, "vit_heads": 2}], "search.point_parameter", "point 2"),
+        ([{**RESNET, "resnet_width": 99}], "search.point_value", "resnet_width"),
+        ([{"family": "mlp"}], "search.point_value", "family"),
+        ([{**RESNET, "resnet_growth": "wide"}], "search.point_value", "resnet_growth"),
+        ([RESNET, VIT, RESNET], "search.point_repeated", "point 3"),
+        ([], "search.points_format", ""),
+        ({"family": "vit"}, "search.points_format", ""),
+        ([["family", "vit"]], "search.points_format", "point 1"),
+        ([{}], "search.points_format", "point 1"),
+        ([{"family": ["vit"]}], "search.points_format", "point 1"),
+        ([{3: "vit"}], "search.points_format", "point 1"),
     ],
 )
-def test_what_is_no_point_is_one_line(tmp_path: Path, value: object, message: str) -> None:
+def test_an_invalid_point_is_rejected(tmp_path: Path, value: object, code: str, named: str) -> None:
     path = write(tmp_path, value)
-    with pytest.raises(ConfigError, match=message) as caught:
-        planned(path)
-    assert str(caught.value).startswith(f"space.initial_points: {path}: ")
-    assert "\n" not in str(caught.value)
+    error = plan_error(path)
+    assert error.code == code
+    assert str(path) in str(error)
+    assert named in str(error)
 
 
-def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read"):
-        planned(tmp_path / "nowhere.yaml")
+def test_a_choice_of_one_value_rejects_other_values(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from nas_distill.records import StudentSpec\n"
+        "def space(trial):\n    return StudentSpec(architecture=trial.suggest_categorical('name', ['vgg11']))\n"
+    )
+    space = SpaceConfig(name=str(file), initial_points=str(write(tmp_path, [{"name": "vgg13"}])))
+    with pytest.raises(ConfigError) as caught:
+        plan_initial_points(space, Recipe(), [make_choices(Recipe(), TeacherConfig())])
+    assert caught.value.code == "search.point_value"
+
+
+def test_a_file_that_cannot_be_read_is_rejected(tmp_path: Path) -> None:
+    assert plan_error(tmp_path / "nowhere.yaml").code == "search.file_unreadable"
     (tmp_path / "points.yaml").write_text("- {family: vit")
-    with pytest.raises(ConfigError, match="not valid YAML"):
-        planned(tmp_path / "points.yaml")
+    with pytest.raises(ConfigError):
+        plan(tmp_path / "points.yaml")
 
 
-def test_a_space_that_raises_for_a_point_is_told(tmp_path: Path) -> None:
+def test_a_space_that_raises_for_a_point_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text("def space(trial):\n    return 1 / trial.suggest_int('x', 0, 3)\n")
-    config = SearchConfig(space=SpaceConfig(name=str(file), initial_points=str(write(tmp_path, [{"x": 0}]))))
-    with pytest.raises(SpaceError, match="ZeroDivisionError"):
-        plan_initial_points(config)
+    space = SpaceConfig(name=str(file), initial_points=str(write(tmp_path, [{"x": 0}])))
+    with pytest.raises(SpaceError) as caught:
+        plan_initial_points(space, Recipe(), [make_choices(Recipe(), TeacherConfig())])
+    assert caught.value.code == "space.raised"
 
 
-def test_the_front_of_another_run_is_a_warm_start(tmp_path: Path) -> None:
+def test_the_front_of_another_run_provides_initial_points(tmp_path: Path) -> None:
     run = make_run(tmp_path / "old")
     ledger = StudyLedger(run.own_storage, "nas_distill", OBJECTIVES, 0)
     chosen = {}
@@ -112,12 +139,11 @@ def test_the_front_of_another_run_is_a_warm_start(tmp_path: Path) -> None:
         ledger.tell(make_record(trial.number, gap_points=gap, num_params=size))
         chosen[size] = dict(trial.params)
     ledger.close()
-    assert planned(run.path) == (chosen[1000], chosen[2000])
+    assert plan(run.path) == (chosen[1000], chosen[2000])
 
 
-def test_a_run_without_a_student_is_no_warm_start(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="has no fully trained student"):
-        planned(make_run(tmp_path / "old").path)
+def test_a_run_without_a_student_provides_no_initial_points(tmp_path: Path) -> None:
+    assert plan_error(make_run(tmp_path / "old").path).code == "search.points_empty"
 
 
 def next_candidate(ledger: StudyLedger, *, assign: bool = True) -> tuple[int, dict[str, Any]]:
@@ -129,7 +155,7 @@ def next_candidate(ledger: StudyLedger, *, assign: bool = True) -> tuple[int, di
     return trial.number, dict(trial.params)
 
 
-def test_points_survive_a_kill_without_loss_or_repetition(tmp_path: Path) -> None:
+def test_points_are_neither_lost_nor_repeated_after_a_kill(tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path / 'study.db'}"
     points = [{**RESNET, "resnet_width": width} for width in (5, 7, 9, 11)]
     ledger = StudyLedger(storage, "nas_distill", OBJECTIVES, 0)
@@ -140,14 +166,14 @@ def test_points_survive_a_kill_without_loss_or_repetition(tmp_path: Path) -> Non
     assert [task.number for task in again.unfinished()] == [0]
     assert next_candidate(again) == (1, points[1])
     trial = again.ask()
-    again.reject(trial, "over budget", spec=propose(SPACE, trial), violations={"num_params": 1.0})
+    again.reject(trial, "over a limit", spec=propose(SPACE, trial), violations={"num_params": 1.0})
     last = StudyLedger(storage, "nas_distill", OBJECTIVES, 0)  # kill -9 again
     assert next_candidate(last) == (3, points[3])
     assert next_candidate(last)[1] not in points
     assert [row.params for row in last._study.trials][:4] == points
 
 
-def test_a_point_with_which_the_space_or_sampler_failed_is_tried_again(tmp_path: Path) -> None:
+def test_a_point_is_tried_again_after_the_space_or_sampler_failed(tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path / 'study.db'}"
     ledger = StudyLedger(storage, "nas_distill", OBJECTIVES, 0)
     ledger.set_initial_points([RESNET, VIT])
@@ -159,7 +185,7 @@ def test_a_point_with_which_the_space_or_sampler_failed_is_tried_again(tmp_path:
     assert next_candidate(again)[1]["vit_heads"] == 2
 
 
-def test_what_a_point_leaves_open_the_sampler_chooses() -> None:
+def test_the_sampler_chooses_the_parameters_that_a_point_leaves_out() -> None:
     ledger = StudyLedger(None, "nas_distill", OBJECTIVES, 0)
     ledger.set_initial_points([VIT])
     _, chosen = next_candidate(ledger)

@@ -10,8 +10,8 @@ import pytest
 from optuna.trial import TrialState
 
 from nas_distill.analysis.assistants.choice import AssistantPlan, AssistantRound, read_plan
-from nas_distill.config import AssistantsConfig, SearchConfig, SpaceConfig, TeacherConfig
-from nas_distill.errors import ConfigError, RunError
+from nas_distill.config import AssistantsConfig, SearchConfig
+from nas_distill.errors import RunError
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Recipe, TrialOutcome, TrialRecord, TrialStatus
 from nas_distill.records.task import TrialTask
@@ -25,7 +25,6 @@ from nas_distill.search.retrain.assistant_plan import (
     planned_lessons,
     write_plan,
 )
-from nas_distill.search.setup.validate import check_assistants
 from nas_distill.search.study.ledger import StudyLedger
 from tests.helpers import Heard
 from tests.records.factory import changed_record
@@ -260,24 +259,6 @@ def test_a_student_through_the_teachers_classifier_neither_teaches_nor_learns(tm
     (round_,) = extended(AssistantPlan(), run, configured(), ledger).rounds
     assert (round_.assistant, round_.students) == (3, (1,))
     ledger.close()
-
-
-@pytest.mark.parametrize(
-    ("recipe", "message"),
-    [
-        (Recipe(losses={}, label_weight=1.0), "recipe.losses has none with a weight above 0, so that no student asks"),
-        (Recipe(losses={"simkd": {"weight": 0.0}}), "recipe.losses has none with a weight above 0"),
-        (Recipe(losses={"simkd": {}}), "with simkd a student answers through the teacher's own classifier"),
-    ],
-)
-def test_a_recipe_that_no_assistant_can_teach_by_is_refused(recipe: Recipe, message: str) -> None:
-    config = configured(recipe=recipe)
-    with pytest.raises(ConfigError, match=message) as caught:
-        check_assistants(config)
-    assert "\n" not in str(caught.value)
-    check_assistants(configured(0, recipe=recipe))
-    check_assistants(configured(recipe=recipe, space=SpaceConfig(recipe="search"), teacher=TeacherConfig()))
-    check_assistants(configured())
 
 
 @pytest.mark.parametrize(("assistant", "students"), [(3, (77,)), (77, (0,)), (77, ())])

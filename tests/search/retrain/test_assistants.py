@@ -38,9 +38,9 @@ from nas_distill.search.backend.tune import run_tune
 from nas_distill.search.driver.driver import SearchDriver
 from nas_distill.search.retrain import assistants as search_assistants
 from nas_distill.search.service import resume_search, start_search
-from nas_distill.search.setup.prepare import prepare
 from tests.helpers import SMALL_DATA, Heard, SmallRun
 from tests.search import processes
+from tests.search.preparing import prepare_run
 
 pytestmark = pytest.mark.usefixtures("shared_cluster")
 
@@ -257,7 +257,7 @@ def test_a_student_of_a_run_teaches_the_next_run(
     assert load_frame(run)["status"].tolist() == ["complete"]
 
     other = config.model_copy(update={"data": SMALL_DATA.model_copy(update={"split_seed": 1})})
-    prepare(RunDirectory(tmp_path / "other"), other, heard)
+    prepare_run(RunDirectory(tmp_path / "other"), other, heard)
     assert "may have seen these validation images" in heard.texts("warning")[0]
 
 
@@ -265,7 +265,7 @@ def test_a_recipe_without_a_teacher_is_refused_before_anything_is_computed(
     small_run: SmallRun, space: Path, tmp_path: Path
 ) -> None:
     config = make_config(small_run, space, recipe=Recipe(losses={}, label_weight=1.0))
-    with pytest.raises(ConfigError, match=r"assistants\.count: recipe\.losses has none with a weight above 0"):
+    with pytest.raises(ConfigError, match=r"assistants\.count: recipe\.losses has no loss with a weight above 0"):
         start_search(config, tmp_path / "run", Heard())
     assert not (tmp_path / "run" / "teacher").exists()
 

@@ -15,8 +15,8 @@ import pytest
 import ray
 import torch
 
-from nas_distill.config import PicksConfig, ResourcesConfig, SearchConfig, SpaceConfig, ViewsConfig
-from nas_distill.errors import ClusterError, ConfigError
+from nas_distill.config import PicksConfig, ResourcesConfig, SearchConfig
+from nas_distill.errors import ClusterError
 from nas_distill.records import Fold, Recipe, StudentSpec, TrialStatus
 from nas_distill.records.recipe import Mix
 from nas_distill.records.task import TrialTask
@@ -26,7 +26,7 @@ from nas_distill.run_directory.results import folder_of
 from nas_distill.search.backend.actor_pool import unended
 from nas_distill.search.retrain.cross_validation import score_folds, score_picks
 from nas_distill.search.retrain.fold_plan import plan_folds
-from nas_distill.search.setup.validate import check_folds
+from nas_distill.search.setup.workers import WorkerSetup
 from nas_distill.trial.context import WorkerConfig, open_context
 from nas_distill.trial.run import Trial
 from tests.helpers import Heard, SmallRun, make_task
@@ -247,7 +247,7 @@ def test_the_report_s_picks_are_planned_with_their_own_recipes_and_seeds(tmp_pat
 def test_without_a_pick_it_is_said(tmp_path: Path) -> None:
     config, heard = SearchConfig(picks=PicksConfig(folds=2)), Heard()
 
-    def equip() -> tuple[WorkerConfig, ResourcesConfig]:
+    def equip() -> WorkerSetup:
         raise AssertionError("nothing is left to train")
 
     assert score_picks(make_run(tmp_path, [], config=config), config, [], equip, heard)
@@ -258,17 +258,3 @@ def test_without_a_pick_it_is_said(tmp_path: Path) -> None:
 def test_a_single_fold_is_refused(folds: int) -> None:
     with pytest.raises(ValueError, match=r"must be 0 \(no cross-validation\), or at least 2"):
         PicksConfig(folds=folds)
-
-
-def test_a_fixed_recipe_that_mixes_images_is_refused_before_the_search() -> None:
-    mixing = SearchConfig(picks=PicksConfig(folds=2), recipe=Recipe(mix="cutmix"))
-    with pytest.raises(ConfigError, match=r"picks\.folds: recipe\.mix is cutmix"):
-        check_folds(mixing)
-    check_folds(mixing.model_copy(update={"picks": PicksConfig()}))
-    searched = mixing.model_copy(update={"space": SpaceConfig(recipe="search")})
-    with pytest.raises(ConfigError, match=r"picks\.folds: recipe\.mix is cutmix, which"):
-        check_folds(searched)
-    both = searched.model_copy(update={"views": ViewsConfig(mixes=("mixup",))})
-    with pytest.raises(ConfigError, match=r"recipe\.mix is cutmix, and views\.mixes holds mixup, which"):
-        check_folds(both)
-    check_folds(searched.model_copy(update={"views": ViewsConfig(mixes=("none",))}))

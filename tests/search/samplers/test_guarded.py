@@ -1,4 +1,4 @@
-"""What every sampler must do, on the shipped spaces and a real study; and what the user's own may do wrong."""
+"""The contract of every sampler, on a shipped space and a real study; and the faults of users' samplers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from nas_distill.config import SAMPLERS, SamplerConfig, SearchConfig
+from nas_distill.config import SAMPLERS, SamplerConfig, TeacherConfig
 from nas_distill.errors import ConfigError, StudyError
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Cost, Recipe
@@ -24,9 +24,9 @@ from tests.search.records import complete
 
 OBJECTIVES = check_objectives(("gap_points", "num_params"))
 SPACE, RECIPES = load_space("tiny"), load_recipe_space("search")
-CHOICES = make_choices(SearchConfig())
+CHOICES = make_choices(Recipe(), TeacherConfig())
 STARTUP = 10
-"""Trials that TPE and GP draw at random before they model anything."""
+"""Number of random trials before TPE and GP use a model."""
 
 Parameters = list[Mapping[str, Any]]
 
@@ -36,7 +36,7 @@ def open_ledger(name: str, *, seed: int = 0, storage: str | None = None) -> Stud
 
 
 def search(ledger: StudyLedger, trials: int) -> Parameters:
-    """Asks for candidates, refuses the wide ones, pretends to train the others; returns all choices."""
+    """Propose candidates, reject wide ones, record made-up results for the others; return all parameters."""
     chosen: Parameters = []
     for _ in range(trials):
         trial = ledger.ask()
@@ -46,7 +46,7 @@ def search(ledger: StudyLedger, trials: int) -> Parameters:
         violations = {"num_params": 0.3 if wide else -0.1}
         cost = Cost(num_params=1000 + trial.number, macs=1, size_bytes=1)
         if wide:
-            ledger.reject(trial, "over budget", spec=spec, cost=cost, violations=violations)
+            ledger.reject(trial, "over a limit", spec=spec, cost=cost, violations=violations)
         else:
             task = TrialTask(number=trial.number, seed=0, spec=spec, recipe=recipe, cost=cost)
             ledger.assign(trial, task, violations)
@@ -55,12 +55,12 @@ def search(ledger: StudyLedger, trials: int) -> Parameters:
     return chosen
 
 
-def test_the_configuration_knows_the_samplers_that_exist() -> None:
+def test_the_configuration_lists_the_shipped_samplers() -> None:
     assert shipped_samplers() == SAMPLERS
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_a_sampler_is_deterministic_and_keeps_to_conditional_spaces(name: str) -> None:
+def test_a_sampler_is_deterministic_and_respects_conditional_spaces(name: str) -> None:
     trials = STARTUP + 3
     first, again = search(open_ledger(name), trials), search(open_ledger(name), trials)
     assert first == again
@@ -73,7 +73,7 @@ def test_a_sampler_is_deterministic_and_keeps_to_conditional_spaces(name: str) -
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_a_reopened_study_goes_on_with_new_proposals_and_what_was_learnt(name: str, tmp_path: Path) -> None:
+def test_a_reopened_study_continues_with_new_proposals(name: str, tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path / 'study.db'}"
     ledger = open_ledger(name, storage=storage)
     first = search(ledger, 4)
@@ -104,19 +104,19 @@ GOOD = """
 """
 
 
-def test_a_sampler_of_ones_own_gets_the_seed(tmp_path: Path) -> None:
+def test_a_users_sampler_receives_the_seed(tmp_path: Path) -> None:
     name = own(tmp_path, GOOD)
     assert search(open_ledger(name, seed=3), 2) == search(open_ledger(name, seed=3), 2)
     assert make_sampler("optuna.samplers:RandomSampler", 0) is not None
 
 
 @pytest.mark.parametrize(
-    ("body", "message"),
+    ("body", "code"),
     [
-        ("import no_such_module", "does not import: ModuleNotFoundError"),
-        ("Mine = 3", "must be a class derived from optuna.samplers.BaseSampler; it is 3"),
-        ("class Mine: pass", "must be a class derived from"),
-        ("", "there is none called 'Mine'"),
+        ("import no_such_module", "search.import_failed"),
+        ("Mine = 3", "search.not_a_sampler"),
+        ("class Mine: pass", "search.not_a_sampler"),
+        ("", "search.not_a_sampler"),
         (
             """
             from optuna.samplers import RandomSampler
@@ -124,27 +124,34 @@ def test_a_sampler_of_ones_own_gets_the_seed(tmp_path: Path) -> None:
                 def __init__(self, depth):
                     pass
             """,
-            "cannot be made: TypeError",
+            "search.sampler_constructor_failed",
         ),
     ],
     ids=["import", "value", "class", "missing", "constructor"],
 )
-def test_what_is_no_sampler_is_one_line(tmp_path: Path, body: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message) as caught:
+def test_a_class_that_is_not_a_usable_sampler_is_rejected(tmp_path: Path, body: str, code: str) -> None:
+    with pytest.raises(ConfigError) as caught:
         make_sampler(own(tmp_path, body), 0)
-    assert str(caught.value).startswith("sampler.name: ")
+    assert (caught.value.code, caught.value.field) == (code, "sampler.name")
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["no_such_module:Sampler", "optuna.samplers:NoSuchSampler"])
-def test_a_module_or_class_that_does_not_exist_is_one_line(name: str) -> None:
-    with pytest.raises(ConfigError, match=r"sampler\.name: ") as caught:
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("no_such_module:Sampler", "search.import_failed"),
+        ("optuna.samplers:NoSuchSampler", "search.not_a_sampler"),
+        ("missing.py:Sampler", "search.file_unreadable"),
+    ],
+)
+def test_a_module_or_class_that_does_not_exist_is_rejected(name: str, code: str) -> None:
+    with pytest.raises(ConfigError) as caught:
         make_sampler(name, 0)
-    assert "\n" not in str(caught.value)
+    assert (caught.value.code, caught.value.field) == (code, "sampler.name")
 
 
 @pytest.mark.parametrize("method", ["before_trial", "infer_relative_search_space", "sample_independent"])
-def test_a_sampler_that_fails_while_it_is_asked_leaves_nothing_running(tmp_path: Path, method: str) -> None:
+def test_a_sampler_that_fails_at_a_proposal_leaves_no_trial_running(tmp_path: Path, method: str) -> None:
     body = (
         GOOD
         + f"""
@@ -153,15 +160,16 @@ def test_a_sampler_that_fails_while_it_is_asked_leaves_nothing_running(tmp_path:
     """
     )
     ledger = open_ledger(own(tmp_path, body))
-    with pytest.raises(SamplerError, match=rf"raised ZeroDivisionError: my own mistake in {method}") as caught:
+    with pytest.raises(SamplerError) as caught:
         search(ledger, 1)
+    assert (caught.value.code, caught.value.field) == ("search.sampler_failed", "sampler.name")
     assert "\n" not in str(caught.value)
-    assert "--resume" in str(caught.value)
+    assert method in str(caught.value)
     assert ledger.unfinished() == []
     assert not [trial for trial in ledger._study.trials if trial.state is TrialState.RUNNING]
 
 
-def test_a_sampler_that_proposes_what_there_is_not_is_one_line(tmp_path: Path) -> None:
+def test_a_proposal_outside_the_distribution_is_an_error(tmp_path: Path) -> None:
     body = (
         GOOD
         + """
@@ -169,11 +177,12 @@ def test_a_sampler_that_proposes_what_there_is_not_is_one_line(tmp_path: Path) -
             return "resnext" if name == "family" else 10**9
     """
     )
-    with pytest.raises(SamplerError, match="proposed 'resnext' for 'family', which is outside CategoricalDistribution"):
+    with pytest.raises(SamplerError) as caught:
         search(open_ledger(own(tmp_path, body)), 1)
+    assert (caught.value.code, caught.value.field) == ("search.sampler_proposal", "sampler.name")
 
 
-def test_a_sampler_that_fails_while_it_is_told_lets_running_trials_be_booked(tmp_path: Path) -> None:
+def test_a_sampler_that_fails_after_a_trial_lets_running_trials_be_recorded(tmp_path: Path) -> None:
     body = (
         GOOD
         + """
@@ -182,7 +191,7 @@ def test_a_sampler_that_fails_while_it_is_told_lets_running_trials_be_booked(tmp
     """
     )
     ledger = open_ledger(own(tmp_path, body))
-    flying = []
+    running = []
     for _ in range(2):
         trial = ledger.ask()
         task = TrialTask(
@@ -190,26 +199,27 @@ def test_a_sampler_that_fails_while_it_is_told_lets_running_trials_be_booked(tmp
             cost=Cost(num_params=1, macs=1, size_bytes=1),
         )  # fmt: skip
         ledger.assign(trial, task, {})
-        flying.append(task)
-    for task in flying:
+        running.append(task)
+    for task in running:
         ledger.tell(complete(task, gap=1.0))
     assert len(ledger.ended()) == 2
-    with pytest.raises(StudyError, match="cannot learn in after_trial"):
+    with pytest.raises(StudyError) as caught:
         ledger.ask()
+    assert caught.value.code == "search.sampler_failed"
     assert ledger.unfinished() == []
 
 
-def test_a_sampler_of_another_kind_learns_from_trials_that_another_one_proposed(tmp_path: Path) -> None:
+def test_a_sampler_accepts_trials_that_another_sampler_proposed(tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path / 'study.db'}"
     search(open_ledger("nsga2", storage=storage), 3)
     assert len(search(open_ledger("tpe", storage=storage), 2)) == 2
 
 
 @pytest.mark.parametrize("name", ["nsga2", "nsga3"])
-def test_a_trial_that_chance_draws_has_a_place_in_a_genetic_samplers_generation(name: str) -> None:
+def test_a_random_trial_belongs_to_a_generation_of_a_genetic_sampler(name: str) -> None:
     ledger = open_ledger(name)
     drawn = [ledger.ask(at_random=at_random) for at_random in (True, False)]
     for trial in drawn:
-        trial.suggest_float("x", 0, 1)  # where a genetic sampler makes a place for its own
+        trial.suggest_float("x", 0, 1)  # a genetic sampler assigns the generation here
     attributes = [ledger._study.trials[trial.number].system_attrs for trial in drawn]
     assert attributes[0] == attributes[1] != {}

@@ -37,7 +37,7 @@ def test_the_signatures_are_those_that_were_read() -> None:
     assert parameters(BaseGASampler.get_trial_generation) == {"self": empty, "study": empty, "trial": empty}, CHANGED
 
 
-def test_distributions_include_their_values_alone() -> None:
+def test_a_distribution_contains_only_its_values() -> None:
     for distribution, inside, outside in (
         (FloatDistribution(0.0, 1.0), (0.0, 1), (1.5, "half", None)),
         (FloatDistribution(0.0, 0.1, step=0.02), (0.04,), (0.03,)),
@@ -48,7 +48,7 @@ def test_distributions_include_their_values_alone() -> None:
         assert not any(optuna_private.contains(distribution, value) for value in outside), CHANGED
 
 
-def test_genetic_samplers_are_known_as_such() -> None:
+def test_genetic_samplers_are_recognised() -> None:
     genetic = {optuna.samplers.NSGAIISampler, optuna.samplers.NSGAIIISampler}
     for sampler in (*genetic, optuna.samplers.TPESampler, optuna.samplers.RandomSampler):
         assert optuna_private.is_genetic(sampler()) is (sampler in genetic), CHANGED
@@ -66,8 +66,7 @@ def test_tpe_reads_no_trials_but_the_visible_ones() -> None:
         trial.number = number
         return trial
 
-    directions = ["minimize", "minimize"]
-    long, short = (optuna.create_study(directions=directions) for _ in range(2))
+    long, short = (optuna.create_study(directions=["minimize", "minimize"]) for _ in range(2))
     long.add_trials([make_trial(number) for number in range(40)])
     short.add_trials([make_trial(number) for number in range(20)])
     proposals = []

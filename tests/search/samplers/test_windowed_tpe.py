@@ -1,4 +1,4 @@
-"""What TPE sees of a long study, and that it still learns."""
+"""The trials that TPE sees in a long study, and that it still learns from them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def open_ledger(name: str, *, seed: int = 0, storage: str | None = None) -> Stud
     return StudyLedger(storage, "nas_distill", OBJECTIVES, seed, SamplerConfig(name=name))
 
 
-def told(ledger: StudyLedger, trials: int) -> None:
-    """Fills a study as fast as can be."""
+def fill(ledger: StudyLedger, trials: int) -> None:
+    """Add trials to a study, without trainings."""
     for number in range(trials):
         trial = ledger.ask(at_random=True)
         x = trial.suggest_float("x", 0, 1)
@@ -31,23 +31,23 @@ def told(ledger: StudyLedger, trials: int) -> None:
             cost=Cost(num_params=1 + number, macs=1, size_bytes=1),
         )  # fmt: skip
         if x < 0.1:
-            ledger.reject(trial, "over budget", violations={"num_params": 1.0})
+            ledger.reject(trial, "over a limit", violations={"num_params": 1.0})
             continue
         ledger.assign(trial, task, {"num_params": -1.0})
         ledger.tell(complete(task, gap=x))
 
 
-def test_a_window_holds_the_best_the_latest_and_what_is_in_flight() -> None:
+def test_a_window_holds_the_best_the_latest_and_the_running_trials() -> None:
     ledger, window = open_ledger("random"), StudyWindow()
-    told(ledger, BEST + LATEST)
+    fill(ledger, BEST + LATEST)
     assert window.update(ledger._study) is ledger._study
-    told(ledger, 200)
-    flying = ledger.ask()
-    seen = window.update(ledger._study)._get_trials()
-    numbers = [trial.number for trial in seen]
+    fill(ledger, 200)
+    running = ledger.ask()
+    visible = window.update(ledger._study)._get_trials()
+    numbers = [trial.number for trial in visible]
     assert numbers == sorted(set(numbers))
     assert len(numbers) <= BEST + LATEST + 1
-    assert numbers[-1] == flying.number
+    assert numbers[-1] == running.number
     assert set(range(BEST + 200, BEST + LATEST + 200)) <= set(numbers)
     front = {trial.number for trial in ledger._study.best_trials}
     assert front <= set(numbers)
@@ -55,55 +55,55 @@ def test_a_window_holds_the_best_the_latest_and_what_is_in_flight() -> None:
     assert {trial.state for trial in window.update(ledger._study)._get_trials(states=states)} == {TrialState.COMPLETE}
 
 
-def test_a_window_that_is_kept_up_to_date_has_the_front_and_the_latest_of_one_that_is_not() -> None:
-    ledger, kept = open_ledger("random", seed=3), StudyWindow()
-    told(ledger, BEST + LATEST)
-    flying = ledger.ask()
+def test_a_window_that_is_updated_often_agrees_with_a_fresh_one() -> None:
+    ledger, updated = open_ledger("random", seed=3), StudyWindow()
+    fill(ledger, BEST + LATEST)
+    running = ledger.ask()
     for _ in range(6):
-        kept.update(ledger._study)
-        told(ledger, 17)
-    seen = {trial.number: trial.state for trial in kept.update(ledger._study)._get_trials()}
+        updated.update(ledger._study)
+        fill(ledger, 17)
+    visible = {trial.number: trial.state for trial in updated.update(ledger._study)._get_trials()}
     fresh = {trial.number: trial.state for trial in StudyWindow().update(ledger._study)._get_trials()}
     front = {trial.number for trial in ledger._study.best_trials}
-    assert front <= seen.keys() & fresh.keys()
-    assert seen[flying.number] is TrialState.RUNNING
+    assert front <= visible.keys() & fresh.keys()
+    assert visible[running.number] is TrialState.RUNNING
     latest = sorted(fresh)[-100:]
-    assert {number: seen[number] for number in latest} == {number: fresh[number] for number in latest}
+    assert {number: visible[number] for number in latest} == {number: fresh[number] for number in latest}
     ledger._reject_unassigned("for the test")
-    assert flying.number not in {trial.number for trial in kept.update(ledger._study)._get_trials()}
+    assert running.number not in {trial.number for trial in updated.update(ledger._study)._get_trials()}
 
 
-def test_tpe_looks_at_a_long_study_once_per_proposal_and_anew_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks: list[set[int]] = []
-    look = StudyWindow.update
+def test_tpe_updates_its_window_once_per_proposal(monkeypatch: pytest.MonkeyPatch) -> None:
+    updates: list[set[int]] = []
+    update = StudyWindow.update
 
     def spy(window: StudyWindow, study: optuna.Study) -> optuna.Study:
-        seen = look(window, study)
-        looks.append({trial.number for trial in seen._get_trials()})
-        return seen
+        visible = update(window, study)
+        updates.append({trial.number for trial in visible._get_trials()})
+        return visible
 
     monkeypatch.setattr(StudyWindow, "update", spy)
     ledger = open_ledger("tpe")
-    told(ledger, BEST + LATEST + 20)
-    looks.clear()
+    fill(ledger, BEST + LATEST + 20)
+    updates.clear()
     for _ in range(2):
         trial = ledger.ask()
         for name in "xyz":
             trial.suggest_float(name, 0, 1)
-    assert len(looks) == 2
-    assert looks[1] - looks[0] == {trial.number}
+    assert len(updates) == 2
+    assert updates[1] - updates[0] == {trial.number}
 
 
 def test_tpe_learns_in_a_long_study() -> None:
     ledger = open_ledger("tpe")
-    told(ledger, BEST + LATEST + 50)
+    fill(ledger, BEST + LATEST + 50)
     values = [ledger.ask().suggest_float("x", 0, 1) for _ in range(8)]
-    assert sum(0.1 <= value < 0.5 for value in values) >= 5  # 3.2 by chance: small gaps are at small x
+    assert sum(0.1 <= value < 0.5 for value in values) >= 5  # 3.2 expected at random: small x have small gaps
 
 
 def test_in_a_short_study_the_window_changes_nothing() -> None:
     ledger = open_ledger("tpe", seed=4)
-    told(ledger, 30)
+    fill(ledger, 30)
     own = optuna.samplers.TPESampler(multivariate=True, group=True, constant_liar=True, seed=9)
     windowed = WindowedTPESampler(multivariate=True, group=True, constant_liar=True, seed=9)
     values = []

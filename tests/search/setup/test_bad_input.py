@@ -15,13 +15,14 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from nas_distill.config import SamplerConfig, SearchConfig, SpaceConfig
+from nas_distill.config import SamplerConfig, SpaceConfig, TeacherConfig
 from nas_distill.errors import NasDistillError, SpaceError, StudyError
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Recipe
+from nas_distill.records.network_shape import NetworkShape
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.driver.driver import SearchDriver
-from nas_distill.search.proposal.costs import CostEstimator, InputShape
+from nas_distill.search.proposal.costs import CostEstimator
 from nas_distill.search.proposal.limits import make_limits
 from nas_distill.search.proposal.proposer import Proposer
 from nas_distill.search.spaces.loading import load_space
@@ -86,10 +87,10 @@ def open_search(
         ledger,
         space=loaded,
         limits=make_limits(SpaceConfig(max_params=max_params), small.run.read_teacher().cost),
-        cost_estimator=CostEstimator(InputShape(num_classes=10, channels=1, image_size=8)),
+        cost_estimator=CostEstimator(NetworkShape(num_classes=10, channels=1, image_size=8)),
         recipe=Recipe(epochs=1, batch_size=64),
         recipes=load_recipe_space("fixed"),
-        choices=make_choices(SearchConfig()),
+        choices=make_choices(Recipe(), TeacherConfig()),
         seed=0,
         max_rejections=6,
         known=ledger.assigned(),
