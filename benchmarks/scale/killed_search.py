@@ -34,7 +34,7 @@ def wanted_of(settings: dict[str, Any]) -> Sleeping:
         trials=settings["trials"],
         epochs=settings["epochs"],
         sleep=Sleep(epoch_s=settings["epoch_s"], spread=0.5, checkpoint_every=settings["checkpoint_every"]),
-        initial_points=settings["points"],
+        points=settings["points"],
         rule=settings["rule"],
     )
 

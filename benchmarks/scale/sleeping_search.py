@@ -66,9 +66,9 @@ class RandomProposer(Proposer):
     def next_at_random(self) -> TrialTask:
         """Returns an assignment whose choices were drawn uniformly, whatever the sampler has learnt."""
         while True:
-            task, _, _ = self._try_one(at_random=True)
-            if task is not None:
-                return task
+            outcome = self._try_one(at_random=True)
+            if isinstance(outcome, TrialTask):
+                return outcome
 
 
 def make_proposer(
