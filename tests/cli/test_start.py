@@ -72,7 +72,7 @@ def in_a_folder_with_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             "teacher.checkpoint: {here}/w is not a file",
         ),
         (("--teacher", "local-dir:t", "--set", "teacher.arguments.x=1"), TeacherError, "includes its weights"),
-        (("--space", "tinny"), SpaceError, "space.name (--space): space 'tinny' is not shipped; did you mean 'tiny'?"),
+        (("--space", "tinny"), SpaceError, "space.name: 'tinny' is not a shipped space; did you mean 'tiny'?"),
         (("--recipe", "serach"), SpaceError, "space.recipe: 'serach'"),
         (("--initial-points", "no.yaml"), ConfigError, "space.initial_points: {here}/no.yaml cannot be read"),
         (("--set", "asha.rule=layer"), ConfigError, "did you mean 'layers'"),

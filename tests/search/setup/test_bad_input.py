@@ -1,6 +1,6 @@
-"""What a user can do wrong in a search: one clear line, trials in flight are booked, and once corrected it goes on.
+"""Faults of users' spaces, samplers and storages: one error, running trials are recorded, the search can continue.
 
-Real files, samplers, studies on SQLite and trainings, and no Ray.
+Real files, samplers, SQLite studies and trainings; no Ray.
 """
 
 from __future__ import annotations
@@ -51,16 +51,15 @@ SAMPLER = """
     from optuna.samplers import RandomSampler
 
     class Mine(RandomSampler):
-        told = 0
         {fault}
 """
-ASKED_WRONG = """
+PROPOSAL_FAILS = """
         def sample_independent(self, study, trial, name, distribution):
             if trial.number >= 1:
                 raise KeyError(name)
             return super().sample_independent(study, trial, name, distribution)
 """
-TOLD_WRONG = """
+AFTER_TRIAL_FAILS = """
         def after_trial(self, study, trial, state, values):
             raise RuntimeError("no idea")
 """
@@ -102,14 +101,14 @@ def open_search(
 
 
 def work(driver: SearchDriver, folder: Path, context: TrialContext) -> NasDistillError | None:
-    """Trains what is handed out, two at a time, and returns why no more was."""
+    """Train the proposed trials, two at a time, and return the failure that ended the proposals."""
     run = RunDirectory(folder / "run")
     while True:
-        flying = [one for one in (driver.next_task(), driver.next_task()) if one is not None]
-        for task in flying:
+        running = [one for one in (driver.next_task(), driver.next_task()) if one is not None]
+        for task in running:
             run_trial(task, context, run.trial(task.number))
             driver.trial_ended(task.number, None)
-        if not flying:
+        if not running:
             return driver.failure
 
 
@@ -124,43 +123,37 @@ def run_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "message"),
+    ("fault", "code"),
     [
-        ("if trial.number >= 1: raise ZeroDivisionError('mine')", r"mine\.py:\d+: space .* raised ZeroDivisionError"),
-        ("if trial.number >= 1: return {'width': width}", "returned {'width': .* return a nas_distill"),
-        ("if trial.number >= 1: depths = (1,)", r"6 candidates in a row were refused \(6 unbuildable"),
-        ("if trial.number >= 1: width = 4000", r"6 candidates in a row were refused \(6 over budget"),
-        ("if trial.number >= 1: trial.suggest_int('width', 12, 2)", "raised ValueError"),
+        ("if trial.number >= 1: raise ZeroDivisionError('mine')", "space.raised"),
+        ("if trial.number >= 1: return {'width': width}", "space.wrong_type"),
+        ("if trial.number >= 1: depths = (1,)", "space.no_candidate"),
+        ("if trial.number >= 1: width = 4000", "space.no_candidate"),
+        ("if trial.number >= 1: trial.suggest_int('width', 12, 2)", "space.raised"),
     ],
     ids=["raises", "type", "unbuildable", "infeasible", "distribution"],
 )
-def test_a_faulty_space_ends_the_handing_out_and_is_corrected(
-    tmp_path: Path, small_run: SmallRun, context: TrialContext, fault: str, message: str
+def test_a_faulty_space_ends_the_search_which_continues_once_it_is_fixed(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext, fault: str, code: str
 ) -> None:
     space = write(tmp_path / "mine.py", SPACE, fault)
     driver, _ = open_search(tmp_path, small_run, space=space)
     failure = work(driver, tmp_path, context)
     assert isinstance(failure, SpaceError)
-    assert (failure.exit_status, str(failure).count("\n")) == (5, 0)
-    with pytest.raises(SpaceError, match=message):
-        raise failure
+    assert (failure.code, failure.field, str(failure).count("\n")) == (code, "space.name", 0)
     assert states(tmp_path)[0] is TrialState.COMPLETE
     assert TrialState.RUNNING not in states(tmp_path)
 
-    if "raised" in message or "returned" in message:
+    if code != "space.no_candidate":
         write(space, SPACE, "pass")
         again, _ = open_search(tmp_path, small_run, space=space)
         assert work(again, tmp_path, context) is None
         assert states(tmp_path).count(TrialState.COMPLETE) == TOTAL
 
 
-@pytest.mark.parametrize(
-    ("fault", "message"),
-    [(ASKED_WRONG, "raised KeyError: 'width' in sample_independent"), (TOLD_WRONG, "raised RuntimeError: no idea")],
-    ids=["asked", "told"],
-)
-def test_a_faulty_sampler_ends_the_handing_out_and_another_goes_on(
-    tmp_path: Path, small_run: SmallRun, context: TrialContext, fault: str, message: str
+@pytest.mark.parametrize("fault", [PROPOSAL_FAILS, AFTER_TRIAL_FAILS], ids=["at a proposal", "after a trial"])
+def test_a_faulty_sampler_ends_the_search_which_continues_with_another(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext, fault: str
 ) -> None:
     space = write(tmp_path / "mine.py", SPACE, "pass")
     sampler = write(tmp_path / "sampler.py", SAMPLER, "pass")
@@ -168,8 +161,8 @@ def test_a_faulty_sampler_ends_the_handing_out_and_another_goes_on(
     driver, _ = open_search(tmp_path, small_run, space=space, sampler=f"{sampler}:Mine")
     failure = work(driver, tmp_path, context)
     assert isinstance(failure, StudyError)
-    assert (failure.exit_status, str(failure).count("\n")) == (9, 0)
-    assert message in str(failure)
+    assert (failure.code, failure.field) == ("search.sampler_failed", "sampler.name")
+    assert str(failure).count("\n") == 0
     assert states(tmp_path)[0] is TrialState.COMPLETE
     assert TrialState.RUNNING not in states(tmp_path)
     again, _ = open_search(tmp_path, small_run, space=space, sampler="random")
@@ -177,7 +170,7 @@ def test_a_faulty_sampler_ends_the_handing_out_and_another_goes_on(
     assert states(tmp_path).count(TrialState.COMPLETE) == TOTAL
 
 
-def test_a_database_that_is_locked_while_a_result_is_booked_loses_nothing(
+def test_no_result_is_lost_while_the_database_is_locked(
     tmp_path: Path, small_run: SmallRun, context: TrialContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ledger_module, "LedgerStorage", partial(LedgerStorage, patience_s=0.5))
@@ -188,10 +181,9 @@ def test_a_database_that_is_locked_while_a_result_is_booked_loses_nothing(
     run_trial(first, context, RunDirectory(tmp_path / "run").trial(first.number))
     with closing(sqlite3.connect(tmp_path / "run" / "study.db")) as locker:
         locker.execute("BEGIN EXCLUSIVE")
-        driver.trial_ended(first.number, None)  # its result is on disk, and cannot be booked
+        driver.trial_ended(first.number, None)  # its result is on disk, and cannot be recorded in the study
         locker.rollback()
     assert isinstance(driver.failure, StudyError)
-    assert "database is locked" in str(driver.failure)
     assert not driver.waiting
     again, _ = open_search(tmp_path, small_run, space=space)
     assert states(tmp_path) == [TrialState.COMPLETE]
