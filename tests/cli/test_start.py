@@ -76,7 +76,7 @@ def in_a_folder_with_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         (("--recipe", "serach"), SpaceError, "space.recipe: 'serach'"),
         (("--initial-points", "no.yaml"), ConfigError, "space.initial_points: {here}/no.yaml cannot be read"),
         (("--set", "asha.rule=layer"), ConfigError, "did you mean 'layers'"),
-        (("--storage", "notaurl"), StudyError, "'notaurl' is no database URL"),
+        (("--storage", "notaurl"), StudyError, "notaurl"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
