@@ -31,7 +31,7 @@ def command(with_ray: bool, folder: str) -> None:
     table.add_column("found", overflow="fold")
     for check in run_checks(Path(folder), with_ray=with_ray):
         checks.append(check)
-        found = Text(check.found)
+        found = Text(check.finding)
         if check.fix:
             found.append(f"\n-> {check.fix}", style="italic")
         table.add_row(check.name, Text(check.status.value, style=colours[check.status]), found)

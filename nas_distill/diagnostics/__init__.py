@@ -1,4 +1,4 @@
-"""Checks of a machine and its installation, for `nas_distill doctor`."""
+"""Checks of the machine and the installation, for `nas_distill doctor`."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ __all__ = ["Check", "CheckStatus", "run_checks"]
 
 
 def run_checks(folder: Path, *, with_ray: bool) -> Iterator[Check]:
-    """Yields all checks, quick ones first.
+    """Run all checks and yield their results, quick ones first.
 
     Args:
-        folder: Where runs will lie.
-        with_ray: Also start a local Ray and run one task.
+        folder: Folder for run directories; its disk and file locks are checked.
+        with_ray: Whether to start a local Ray and run one task.
     """
     yield check_python()
     yield check_packages()
     yield check_cpus()
     yield check_memory()
     yield check_disk(folder)
-    yield check_shared_memory(Path("/dev/shm"))  # noqa: S108 - the mount itself is what is examined
+    yield check_shared_memory(Path("/dev/shm"))  # noqa: S108 - checks the mount itself
     yield check_sqlite(folder)
     yield from check_torch(driver=shutil.which("nvidia-smi") is not None)
     yield check_ray()

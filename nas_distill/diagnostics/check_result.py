@@ -1,4 +1,4 @@
-"""The outcome of a check."""
+"""`Check`: the result of one check."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class CheckStatus(StrEnum):
-    """How a check went."""
+    """Status of a check: all good, usable with limits, or not usable."""
 
     OK = "OK"
     WARN = "WARN"
@@ -16,16 +16,16 @@ class CheckStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """The outcome of one check.
+    """The result of one check.
 
     Attributes:
-        name: What was checked.
-        status: OK; WARN, the work can be done but slower or not everywhere; FAIL, it cannot.
-        found: What was found.
-        fix: What to do about it; empty when OK.
+        name: Name of the checked item, such as "memory".
+        status: OK; WARN if searches are slower or limited; FAIL if they cannot run.
+        finding: Description of the current state.
+        fix: Suggested action; empty if the status is OK.
     """
 
     name: str
     status: CheckStatus
-    found: str
+    finding: str
     fix: str = ""

@@ -15,69 +15,73 @@ GIB = 2**30
 
 
 def check_cpus() -> Check:
-    """Counts the CPUs that this process may use, a container's quota included."""
+    """Count the CPUs that this process may use, taking the quota of a container into account."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _cgroup("cpu.max").split()
     if len(quota) == 2 and quota[0] != "max":
         share = int(quota[0]) / int(quota[1])
         if share < usable:
             return Check(
-                name="CPUs", status=CheckStatus.WARN, found=f"{usable}, the container may use {share:.1f}",
+                name="CPUs", status=CheckStatus.WARN, finding=f"{usable}, the container may use {share:.1f}",
                 fix=f"pass --max-parallel {max(1, int(share))}, so that trials do not share a CPU",
             )  # fmt: skip
-    return Check(name="CPUs", status=CheckStatus.OK, found=f"{usable}")
+    return Check(name="CPUs", status=CheckStatus.OK, finding=f"{usable}")
 
 
 def check_memory() -> Check:
-    """Checks the memory: a worker with torch and timm takes nearly 1 GiB."""
+    """Check the memory: a worker with PyTorch and timm takes nearly 1 GiB."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit = _cgroup("memory.max")
     total = min(total, int(limit)) if limit.isdigit() else total
-    found = f"{total / GIB:.1f} GiB"
+    finding = f"{total / GIB:.1f} GiB"
     if total < 3 * GIB:
-        fix = "pass --max-parallel 1; each trial's worker takes nearly 1 GiB besides Ray and the driver"
-        return Check(name="memory", status=CheckStatus.WARN, found=found, fix=fix)
-    return Check(name="memory", status=CheckStatus.OK, found=found)
+        fix = "pass --max-parallel 1: each worker takes nearly 1 GiB, in addition to Ray and the driver"
+        return Check(name="memory", status=CheckStatus.WARN, finding=finding, fix=fix)
+    return Check(name="memory", status=CheckStatus.OK, finding=finding)
 
 
 def check_disk(folder: Path) -> Check:
-    """Checks the free space where runs will lie."""
+    """Check the free disk space in `folder`."""
     free = shutil.disk_usage(folder).free
-    found = f"{free / GIB:.1f} GiB free in {folder}"
+    finding = f"{free / GIB:.1f} GiB free in {folder}"
     if free < 5 * GIB:
         status = CheckStatus.FAIL if free < GIB // 2 else CheckStatus.WARN
-        return Check(name="disk", status=status, found=found, fix="free space, or put runs elsewhere by --out")
-    return Check(name="disk", status=CheckStatus.OK, found=found)
+        return Check(
+            name="disk", status=status, finding=finding, fix="free disk space, or choose another disk with --out"
+        )
+    return Check(name="disk", status=CheckStatus.OK, finding=finding)
 
 
 def check_shared_memory(mount: Path) -> Check:
-    """Checks the shared memory that Ray keeps its objects in."""
+    """Check the size of the shared memory, where Ray stores objects."""
     if not mount.is_dir():
-        return Check(name="shared memory", status=CheckStatus.OK, found=f"no {mount} here; Ray uses its own folder")
+        return Check(
+            name="shared memory", status=CheckStatus.OK, finding=f"{mount} does not exist; Ray uses a folder of its own"
+        )
     size = shutil.disk_usage(mount).total
-    found = f"{mount} holds {size / MIB:,.0f} MiB"
+    finding = f"{mount} holds {size / MIB:,.0f} MiB"
     if size < 256 * MIB:
-        fix = "in a container pass --shm-size=2g; with less, Ray falls back to the slower disk"
-        return Check(name="shared memory", status=CheckStatus.WARN, found=found, fix=fix)
-    return Check(name="shared memory", status=CheckStatus.OK, found=found)
+        fix = "in a container pass --shm-size=2g: with less, Ray uses the slower disk"
+        return Check(name="shared memory", status=CheckStatus.WARN, finding=finding, fix=fix)
+    return Check(name="shared memory", status=CheckStatus.OK, finding=finding)
 
 
 def check_sqlite(folder: Path) -> Check:
-    """Writes a real database in `folder` and checks that a second writer is kept out."""
-    name, found = "SQLite", f"{sqlite3.sqlite_version} writes and locks in {folder}"
-    fix = "put runs on a local disk by --out, or the study into a database server by --storage"
+    """Write a database in `folder` and check that a second writer is locked out."""
+    name, finding = "SQLite", f"{sqlite3.sqlite_version} writes and locks in {folder}"
+    fix = "choose a local disk with --out, or store the study on a database server with --storage"
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".doctor-", ignore_cleanup_errors=True) as place:
-            locked = _second_writer_is_kept_out(Path(place) / "test.db")
+            locked = _second_writer_is_locked_out(Path(place) / "test.db")
     except (OSError, sqlite3.Error) as error:
-        return Check(name=name, status=CheckStatus.FAIL, found=f"{folder}: {error}", fix=fix)
+        return Check(name=name, status=CheckStatus.FAIL, finding=f"{folder}: {error}", fix=fix)
     if not locked:
-        found = f"{folder}: two writers at once were let in; this file system does not lock"
-        return Check(name=name, status=CheckStatus.FAIL, found=found, fix=fix)
-    return Check(name=name, status=CheckStatus.OK, found=found)
+        finding = f"{folder}: two writers could write at the same time; this file system does not support locks"
+        return Check(name=name, status=CheckStatus.FAIL, finding=finding, fix=fix)
+    return Check(name=name, status=CheckStatus.OK, finding=finding)
 
 
-def _second_writer_is_kept_out(path: Path) -> bool:
+def _second_writer_is_locked_out(path: Path) -> bool:
     first = sqlite3.connect(path, isolation_level=None)
     second = sqlite3.connect(path, isolation_level=None, timeout=0)
     try:
@@ -99,7 +103,7 @@ def _second_writer_is_kept_out(path: Path) -> bool:
 
 
 def _cgroup(name: str) -> str:
-    """Returns a limit of this container (cgroup v2); empty when there is none to read."""
+    """Return a cgroup v2 limit of this container; empty if there is none."""
     try:
         return (Path("/sys/fs/cgroup") / name).read_text(encoding="ascii").strip()
     except OSError:

@@ -1,6 +1,6 @@
 """Checks of the installation: versions, torch with torchvision, GPUs, Ray.
 
-Packages are imported in a child process: an import that aborts or hangs must not take the doctor along.
+Packages are imported in a child process, so that an import that crashes or hangs does not end this process.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nas_distill.diagnostics.check_result import Check, CheckStatus
 DISTRIBUTION = "nas-distill"
 GIB = 2**30
 PROBE_TIMEOUT_S = 180
-"""Longest wait for a child process; a cold import of torch from a network disk takes minutes."""
+"""Longest wait for a child process, seconds; a first import of PyTorch from a network disk takes minutes."""
 
 _TORCH_PROBE = """
 import json, torch, torchvision
@@ -41,130 +41,130 @@ print(json.dumps(ray.get(ray.remote(lambda: 6 * 7).remote(), timeout=120)))
 
 
 def check_python() -> Check:
-    """Checks the interpreter."""
-    found = f"{sys.version.split()[0]} ({sys.executable})"
-    return Check(name="Python", status=CheckStatus.OK, found=found)
+    """Report version and path of the interpreter."""
+    finding = f"{sys.version.split()[0]} ({sys.executable})"
+    return Check(name="Python", status=CheckStatus.OK, finding=finding)
 
 
 def check_packages() -> Check:
-    """Checks every dependency's installed version against the bounds of this project's metadata."""
+    """Check the installed version of every dependency against the requirements of this project."""
     try:
         requirements = [Requirement(text) for text in metadata.requires(DISTRIBUTION) or ()]
     except metadata.PackageNotFoundError:
         return Check(
-            name="packages", status=CheckStatus.WARN, found=f"{DISTRIBUTION} itself is not installed",
+            name="packages", status=CheckStatus.WARN, finding=f"{DISTRIBUTION} itself is not installed",
             fix="pip install -e .",
         )  # fmt: skip
-    return judge_packages(requirements, {item.name: _installed(item.name) for item in requirements})
+    return compare_packages(requirements, {item.name: _installed(item.name) for item in requirements})
 
 
-def judge_packages(requirements: list[Requirement], installed: dict[str, str | None]) -> Check:
-    """Judges versions against requirements; those of extras are not asked for.
+def compare_packages(requirements: list[Requirement], installed: dict[str, str | None]) -> Check:
+    """Compare installed versions with requirements; requirements of extras are ignored.
 
     Args:
-        requirements: Of this project.
-        installed: Version by name as in `requirements`; None when missing.
+        requirements: Requirements of this project.
+        installed: Installed version of each name in `requirements`; None if it is missing.
     """
-    wanted = [item for item in requirements if item.marker is None or item.marker.evaluate({"extra": ""})]
+    required = [item for item in requirements if item.marker is None or item.marker.evaluate({"extra": ""})]
     broken = []
-    for item in wanted:
+    for item in required:
         version = installed.get(item.name)
         if version is None:
-            broken.append(f"{item.name} is missing ({item.specifier} wanted)")
+            broken.append(f"{item.name} is missing (required: {item.specifier})")
         elif not item.specifier.contains(version, prereleases=True):
-            broken.append(f"{item.name} {version} ({item.specifier} wanted)")
+            broken.append(f"{item.name} {version} (required: {item.specifier})")
     if broken:
         return Check(
             name="packages",
             status=CheckStatus.FAIL,
-            found="; ".join(broken),
+            finding="; ".join(broken),
             fix=f"pip install -U {DISTRIBUTION}",
         )
-    return Check(name="packages", status=CheckStatus.OK, found=f"{len(wanted)} packages within their bounds")
+    return Check(name="packages", status=CheckStatus.OK, finding=f"{len(required)} packages in their required versions")
 
 
 def check_torch(*, driver: bool) -> Iterator[Check]:
-    """Imports torch and torchvision, and checks that they fit together and which GPUs they see.
+    """Import torch and torchvision, check that they fit together, and list the GPUs.
 
     Args:
-        driver: Whether the machine has NVIDIA's tools.
+        driver: Whether nvidia-smi is installed.
     """
     probe, error = _probe(_TORCH_PROBE)
-    yield judge_torch_pair(
-        _installed("torch"), _installed("torchvision"), torch_wanted=_torch_wanted(), import_error=error
+    yield compare_torch_builds(
+        _installed("torch"), _installed("torchvision"), required_torch=_required_torch(), import_error=error
     )
     if probe is not None:
-        yield judge_gpus(probe["gpus"], cuda=probe["cuda"], driver=driver)
+        yield describe_gpus(probe["gpus"], cuda=probe["cuda"], driver=driver)
 
 
-def judge_torch_pair(
-    torch: str | None, torchvision: str | None, *, torch_wanted: str | None, import_error: str | None
+def compare_torch_builds(
+    torch: str | None, torchvision: str | None, *, required_torch: str | None, import_error: str | None
 ) -> Check:
-    """Judges whether torch and torchvision come from one build.
+    """Check whether torch and torchvision come from the same build.
 
     Args:
-        torch: Installed version with its local tag, such as "2.11.0+cpu"; None when missing.
-        torchvision: Likewise.
-        torch_wanted: What torchvision's metadata asks of torch, such as "==2.11.0"; None when unknown.
-        import_error: Last line of what importing both raised; None when they import.
+        torch: Installed version with its local tag, such as "2.11.0+cpu"; None if it is missing.
+        torchvision: Installed version of torchvision; None if it is missing.
+        required_torch: Version of torch that torchvision requires, such as "==2.11.0"; None if unknown.
+        import_error: Last line of the error raised by importing both; None if the import succeeds.
     """
     name = "torch and torchvision"
     fix = (
         "take both from one index: pip install --force-reinstall torch torchvision "
         "(or both with the same --index-url, as `make TORCH_INDEX=url` does)"
     )
-    found = f"torch {torch or 'missing'}, torchvision {torchvision or 'missing'}"
+    finding = f"torch {torch or 'missing'}, torchvision {torchvision or 'missing'}"
     if torch is None or torchvision is None:
-        return Check(name=name, status=CheckStatus.FAIL, found=found, fix="pip install torch torchvision")
+        return Check(name=name, status=CheckStatus.FAIL, finding=finding, fix="pip install torch torchvision")
     if import_error is not None:
         cause = ": two different builds" if "torchvision::nms" in import_error else ""
-        return Check(name=name, status=CheckStatus.FAIL, found=f"{found}{cause}; {import_error}", fix=fix)
-    if torch_wanted and not Requirement(f"torch{torch_wanted}").specifier.contains(torch, prereleases=True):
-        found = f"{found}, which was built for torch{torch_wanted}"
-        return Check(name=name, status=CheckStatus.WARN, found=found, fix=fix)
+        return Check(name=name, status=CheckStatus.FAIL, finding=f"{finding}{cause}; {import_error}", fix=fix)
+    if required_torch and not Requirement(f"torch{required_torch}").specifier.contains(torch, prereleases=True):
+        finding = f"{finding}, which requires torch{required_torch}"
+        return Check(name=name, status=CheckStatus.WARN, finding=finding, fix=fix)
     if Version(torch).local != Version(torchvision).local:
-        return Check(name=name, status=CheckStatus.WARN, found=f"{found}: two different builds", fix=fix)
-    return Check(name=name, status=CheckStatus.OK, found=found)
+        return Check(name=name, status=CheckStatus.WARN, finding=f"{finding}: two different builds", fix=fix)
+    return Check(name=name, status=CheckStatus.OK, finding=finding)
 
 
-def judge_gpus(gpus: list[tuple[str, int]], *, cuda: str | None, driver: bool) -> Check:
-    """Judges the GPUs that torch sees.
+def describe_gpus(gpus: list[tuple[str, int]], *, cuda: str | None, driver: bool) -> Check:
+    """Check the GPUs that torch finds.
 
     Args:
-        gpus: Name and memory in bytes of each.
-        cuda: CUDA version that torch was built for; None for a CPU build.
-        driver: Whether the machine has NVIDIA's tools.
+        gpus: Name and memory (bytes) of each GPU.
+        cuda: CUDA version of the torch build; None for a CPU build.
+        driver: Whether nvidia-smi is installed.
     """
     if gpus:
-        found = ", ".join(f"{name} ({memory / GIB:.0f} GiB)" for name, memory in gpus)
-        return Check(name="GPUs", status=CheckStatus.OK, found=found)
+        finding = ", ".join(f"{name} ({memory / GIB:.0f} GiB)" for name, memory in gpus)
+        return Check(name="GPUs", status=CheckStatus.OK, finding=finding)
     if driver:
-        found = f"torch sees none (built for {'CUDA ' + cuda if cuda else 'CPU'}), but nvidia-smi is here"
+        finding = f"torch finds none (built for {'CUDA ' + cuda if cuda else 'CPU'}), but nvidia-smi is installed"
         fix = "check `nvidia-smi`, CUDA_VISIBLE_DEVICES, and that torch's CUDA is no newer than the driver"
-        return Check(name="GPUs", status=CheckStatus.WARN, found=found, fix=fix)
-    return Check(name="GPUs", status=CheckStatus.OK, found="none; trials run on CPU")
+        return Check(name="GPUs", status=CheckStatus.WARN, finding=finding, fix=fix)
+    return Check(name="GPUs", status=CheckStatus.OK, finding="none; trials run on CPU")
 
 
 def check_ray() -> Check:
-    """Checks that Ray Tune imports."""
+    """Check that Ray Tune can be imported."""
     version, error = _probe(_RAY_PROBE)
     if error is not None:
-        return Check(name="Ray", status=CheckStatus.FAIL, found=error, fix="pip install -U 'ray[tune]'")
-    return Check(name="Ray", status=CheckStatus.OK, found=f"{version} imports")
+        return Check(name="Ray", status=CheckStatus.FAIL, finding=error, fix="pip install -U 'ray[tune]'")
+    return Check(name="Ray", status=CheckStatus.OK, finding=f"{version} imports")
 
 
 def check_ray_task() -> Check:
-    """Starts a local Ray and runs one task."""
-    answer, error = _probe(_RAY_TASK_PROBE)
-    if answer != 42:
-        fix = "read Ray's logs (ray/session_latest/logs in the temporary folder); is a firewall or proxy on?"
-        found = error or f"a task returned {answer!r}"
-        return Check(name="Ray task", status=CheckStatus.FAIL, found=found, fix=fix)
-    return Check(name="Ray task", status=CheckStatus.OK, found="a local Ray started and ran one")
+    """Start a local Ray and run one task."""
+    result, error = _probe(_RAY_TASK_PROBE)
+    if result != 42:
+        fix = "read Ray's logs (ray/session_latest/logs in the temporary folder); check firewall and proxy settings"
+        finding = error or f"a task returned {result!r}"
+        return Check(name="Ray task", status=CheckStatus.FAIL, finding=finding, fix=fix)
+    return Check(name="Ray task", status=CheckStatus.OK, finding="a local Ray started and ran one task")
 
 
 def _probe(code: str) -> tuple[Any, str | None]:
-    """Runs code in a child process; returns what it printed as JSON, or the last line of its complaint."""
+    """Run code in a child process; return its output, parsed as JSON, or the last line of its error output."""
     try:
         child = subprocess.run(  # noqa: S603 - our own interpreter and our own code
             [sys.executable, "-P", "-c", code],
@@ -174,12 +174,12 @@ def _probe(code: str) -> tuple[Any, str | None]:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return None, f"no answer within {PROBE_TIMEOUT_S} s"
+        return None, f"no result within {PROBE_TIMEOUT_S} s"
     lines = child.stdout.strip().splitlines()
     if child.returncode == 0 and lines:
         return json.loads(lines[-1]), None
-    complaint = child.stderr.strip().splitlines()
-    return None, complaint[-1] if complaint else f"the child process ended with {child.returncode}"
+    error_lines = child.stderr.strip().splitlines()
+    return None, error_lines[-1] if error_lines else f"the child process ended with {child.returncode}"
 
 
 def _installed(name: str) -> str | None:
@@ -189,7 +189,7 @@ def _installed(name: str) -> str | None:
         return None
 
 
-def _torch_wanted() -> str | None:
+def _required_torch() -> str | None:
     try:
         requirements = [Requirement(text) for text in metadata.requires("torchvision") or ()]
     except metadata.PackageNotFoundError:

@@ -7,29 +7,29 @@ import pytest
 from packaging.requirements import Requirement
 
 from nas_distill.diagnostics import CheckStatus
-from nas_distill.diagnostics.packages import check_packages, judge_gpus, judge_packages, judge_torch_pair
+from nas_distill.diagnostics.packages import check_packages, compare_packages, compare_torch_builds, describe_gpus
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 GIB = 2**30
 
 
-def test_this_environment_is_within_the_bounds_of_pyproject() -> None:
+def test_this_environment_meets_the_requirements_of_pyproject() -> None:
     project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
     check = check_packages()
     assert check.status is CheckStatus.OK
-    assert check.found.startswith(f"{len(project['dependencies'])} packages")
+    assert check.finding.startswith(f"{len(project['dependencies'])} packages")
 
 
-def test_old_and_missing_packages_are_named_with_their_bounds() -> None:
+def test_old_and_missing_packages_are_listed_with_their_requirements() -> None:
     requirements = [Requirement(text) for text in ("torch>=2.11", "timm>=1.0.20", "optuna>=5", "dev>=1; extra == 'x'")]
-    check = judge_packages(requirements, {"torch": "2.10.1", "timm": None, "optuna": "5.0.0"})
+    check = compare_packages(requirements, {"torch": "2.10.1", "timm": None, "optuna": "5.0.0"})
     assert check.status is CheckStatus.FAIL
-    assert check.found == "torch 2.10.1 (>=2.11 wanted); timm is missing (>=1.0.20 wanted)"
+    assert check.finding == "torch 2.10.1 (required: >=2.11); timm is missing (required: >=1.0.20)"
 
 
 @pytest.mark.parametrize("version", ["2.11.0+cu128", "2.12.0.dev20260101", "3.0"])
-def test_local_and_later_versions_are_within_bounds(version: str) -> None:
-    assert judge_packages([Requirement("torch>=2.11")], {"torch": version}).status is CheckStatus.OK
+def test_local_and_later_versions_meet_the_requirements(version: str) -> None:
+    assert compare_packages([Requirement("torch>=2.11")], {"torch": version}).status is CheckStatus.OK
 
 
 @pytest.mark.parametrize(
@@ -59,23 +59,23 @@ def test_local_and_later_versions_are_within_bounds(version: str) -> None:
         ("2.11.0", None, None, "ModuleNotFoundError: No module named 'torchvision'", CheckStatus.FAIL),
     ],
 )
-def test_torch_and_torchvision_must_come_from_one_build(
+def test_torch_and_torchvision_must_come_from_the_same_build(
     torch: str | None, torchvision: str | None, wanted: str | None, error: str | None, status: CheckStatus
 ) -> None:
-    check = judge_torch_pair(torch, torchvision, torch_wanted=wanted, import_error=error)
+    check = compare_torch_builds(torch, torchvision, required_torch=wanted, import_error=error)
     assert check.status is status
     assert (check.fix == "") == (status is CheckStatus.OK)
     for version in filter(None, (torch, torchvision)):
-        assert version in check.found
-    assert ("two different builds" in check.found) == (
+        assert version in check.finding
+    assert ("two different builds" in check.finding) == (
         "nms" in (error or "") or (status is CheckStatus.WARN and torch != "2.12.0")
     )
 
 
 def test_gpus() -> None:
-    found = judge_gpus([("NVIDIA H200", 139 * GIB)] * 2, cuda="13.0", driver=True)
-    assert (found.status, found.found) == (CheckStatus.OK, "NVIDIA H200 (139 GiB), NVIDIA H200 (139 GiB)")
-    unseen = judge_gpus([], cuda=None, driver=True)
+    found = describe_gpus([("NVIDIA H200", 139 * GIB)] * 2, cuda="13.0", driver=True)
+    assert (found.status, found.finding) == (CheckStatus.OK, "NVIDIA H200 (139 GiB), NVIDIA H200 (139 GiB)")
+    unseen = describe_gpus([], cuda=None, driver=True)
     assert unseen.status is CheckStatus.WARN
-    assert "built for CPU" in unseen.found
-    assert judge_gpus([], cuda="13.0", driver=False).status is CheckStatus.OK
+    assert "built for CPU" in unseen.finding
+    assert describe_gpus([], cuda="13.0", driver=False).status is CheckStatus.OK
