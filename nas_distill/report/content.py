@@ -12,6 +12,7 @@ import pandas as pd
 from nas_distill.analysis.assistants.choice import AssistantPlan, read_plan
 from nas_distill.analysis.front.front import ParetoFront, pareto_front
 from nas_distill.analysis.front.picks import Pick, pick_students
+from nas_distill.analysis.trials.cells import parse_arguments
 from nas_distill.analysis.trials.study_reader import Rejection, read_study
 from nas_distill.config import SearchConfig
 from nas_distill.data.manifest import DataManifest
@@ -148,5 +149,4 @@ def rows(trials: pd.DataFrame) -> list[Row]:
 
 def arguments_text(arguments: str) -> str:
     """Returns a candidate's arguments, given as JSON, as a call has them: "width=8, depths=[1, 2]"."""
-    values = json.loads(arguments) if arguments else {}
-    return ", ".join(f"{name}={json.dumps(value)}" for name, value in values.items())
+    return ", ".join(f"{name}={json.dumps(value)}" for name, value in parse_arguments(arguments).items())

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import json
-
 import pandas as pd
 
 from nas_distill.analysis.effects.by_size import SizeBand, labels_by_size
+from nas_distill.analysis.trials.cells import Losses, parse_losses
 
 NO_TEACHER = "none"
 
 
-def loss_label(losses: str) -> str:
-    """Returns a recipe's losses in a few characters, such as "dist+kd (standardised)".
+def loss_label(cell: str) -> str:
+    """Return the short name of the losses in a cell of the column `losses`; see `terms_label`."""
+    return terms_label(parse_losses(cell))
+
+
+def terms_label(losses: Losses) -> str:
+    """Return a short name of a recipe's losses, such as "dist+kd (standardised)".
 
     Args:
-        losses: JSON, as in the column `losses` of the table of trials.
+        losses: Parameters of each loss, by name (`Recipe.losses`).
 
     Returns:
-        Their names, without those of weight 0; "none" for the control.
+        Names of the losses whose weight is not 0; "none" for the control.
     """
-    terms = json.loads(losses)
     names = (
         f"{name} (standardised)" if parameters.get("standardise") else name
-        for name, parameters in sorted(terms.items())
+        for name, parameters in sorted(losses.items())
         if parameters.get("weight") != 0
     )
     return "+".join(names) or NO_TEACHER

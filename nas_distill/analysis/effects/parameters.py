@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from nas_distill.analysis.effects.losses_by_size import loss_label
+from nas_distill.analysis.effects.losses_by_size import terms_label
+from nas_distill.analysis.trials.cells import parse_arguments, parse_recipe_fields
 
 LEAST_USED = 10
 """Students that a parameter applies to; of fewer nothing is said."""
 
 _FEW = 12
+_COLUMNS = ("family", "architecture", "arguments", "recipe")
 
 
 def parameter_table(trials: pd.DataFrame) -> pd.DataFrame:
     """Returns one column per parameter that differs among the trials, one row per trial, in their order.
 
     Columns are `family`, `architecture`, the architecture's arguments (`arguments.depth`; entries of lists by their
-    place, `arguments.depths.0`), `loss` (see `loss_label`), each loss's own parameters (`losses.kd.temperature`) and
+    place, `arguments.depths.0`), `loss` (see `terms_label`), each loss's own parameters (`losses.kd.temperature`) and
     the recipe's fields (`learning_rate`, `adaptive.release`). A parameter that a trial does not have is missing there.
     Numbers are float64 columns, all else (flags too) are text. Of columns that say the same of every trial (each value
     of one goes with one value of the other; for numbers of many values: in the same order) the first is kept.
@@ -29,12 +30,7 @@ def parameter_table(trials: pd.DataFrame) -> pd.DataFrame:
     Args:
         trials: Table as `frame.load_frame` returns it.
     """
-    rows = [
-        dict(_parameters(family, architecture, arguments, recipe))
-        for family, architecture, arguments, recipe in zip(
-            trials["family"], trials["architecture"], trials["arguments"], trials["recipe"], strict=True
-        )
-    ]
+    rows = [dict(_parameters(*cells)) for cells in zip(*(trials[name] for name in _COLUMNS), strict=True)]
     table = pd.DataFrame.from_records(rows, index=trials.index)
     kept: dict[str, pd.Series[Any]] = {}
     seen: set[tuple[int, ...]] = set()
@@ -50,11 +46,11 @@ def parameter_table(trials: pd.DataFrame) -> pd.DataFrame:
 def _parameters(family: Any, architecture: Any, arguments: Any, recipe: Any) -> Iterator[tuple[str, Any]]:
     yield from _flat("family", None if pd.isna(family) else family)
     yield from _flat("architecture", None if pd.isna(architecture) else architecture)
-    yield from _flat("arguments", {} if pd.isna(arguments) else json.loads(arguments))
+    yield from _flat("arguments", parse_arguments(arguments))
     if pd.isna(recipe):
         return
-    fields = json.loads(recipe)
-    yield "loss", loss_label(json.dumps(fields.get("losses", {})))
+    fields = parse_recipe_fields(recipe)
+    yield "loss", terms_label(fields.get("losses", {}))
     yield from _flat("", fields)
 
 

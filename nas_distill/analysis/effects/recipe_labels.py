@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nas_distill.analysis.effects.losses_by_size import loss_label
+from nas_distill.analysis.trials.cells import parse_losses, parse_recipe_fields
 from nas_distill.analysis.trials.students import Students
 
 
@@ -39,13 +40,15 @@ def besides_losses(students: Students, first: int, second: int) -> str:
 
 
 def _other_choices(students: Students, place: int) -> dict[str, Any]:
-    recipe: dict[str, Any] = json.loads(students.texts["recipe"][place])
+    recipe = parse_recipe_fields(students.texts["recipe"][place])
     return {name: value for name, value in recipe.items() if name != "losses"}
 
 
 def _loss_parameters(losses: str) -> dict[str, Any]:
     return {
-        f"{loss}.{name}": value for loss, parameters in json.loads(losses).items() for name, value in parameters.items()
+        f"{loss}.{name}": value
+        for loss, parameters in parse_losses(losses).items()
+        for name, value in parameters.items()
     }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import from_json
 
+from nas_distill.analysis.trials.cells import encode_cell
 from nas_distill.errors import StudyError
 from nas_distill.records import StudentSpec
 from nas_distill.records.base import other_version, parse_record
@@ -59,7 +60,6 @@ percentage points). Costs, metrics, `epochs`, `seed`, `wall_time_s` (seconds) an
 fidelity. `completed_at` is when the study heard of the end. What is not known is missing (NaN, NA), never zero.
 """
 
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _POINT = ("epoch", *CURVE_VALUES)
 _NO_OUTCOME = {"status": "failed", "error": "ended without a result: its worker died, or could not write"}
 
@@ -123,18 +123,18 @@ def row_of(trial: StoredTrial, where: str) -> dict[str, Any]:
             **{name: cost.get(name) for name in _COSTS},
             **{name: metrics.get(name) for name in _SCALARS},
             "gap_points": _rounded(metrics.get("gap_points")),
-            "class_gap_points": _dumped(metrics.get("class_gap_points")),
+            "class_gap_points": encode_cell(metrics.get("class_gap_points")),
             "epochs": len(curve) if trial.result else None,
             "planned_epochs": recipe.get("epochs"),
             "wall_time_s": sum(point["wall_time_s"] for point in curve) if trial.result else None,
             "seed": task.get("seed"),
             "assistant": task.get("assistant"),
-            "losses": _dumped(recipe.get("losses")),
-            "recipe": _dumped(recipe or None),
+            "losses": encode_cell(recipe.get("losses")),
+            "recipe": encode_cell(recipe or None),
             "resumptions": execution.get("resumptions"),
             "device": execution.get("device"),
             "error": outcome.get("error"),
-            "curve_gap_points": _dumped([point.get("gap_points") for point in curve] or None),
+            "curve_gap_points": encode_cell([point.get("gap_points") for point in curve] or None),
         }
     except KeyError as error:
         raise StudyError(f"holds a result without {error}", code="study.damaged_trial", field=where) from None
@@ -177,14 +177,10 @@ def _candidate(spec: Mapping[str, Any], where: str) -> dict[str, Any]:
         "spec_id": parsed.spec_id,
         "family": parsed.family,
         "architecture": parsed.architecture,
-        "arguments": _dumped(spec.get("arguments", {})),
+        "arguments": encode_cell(spec.get("arguments", {})),
     }
 
 
 def _rounded(gap_points: float | None) -> float | None:
     """Returns a gap without noise of floating point, which would put one that is at a tolerance beyond it."""
     return None if gap_points is None else round(gap_points, 9)
-
-
-def _dumped(value: object) -> str | None:
-    return None if value is None else _ENCODER.encode(value)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from nas_distill.analysis.front.arithmetic import Floats, coordinates
 from nas_distill.analysis.front.picks import Pick
+from nas_distill.analysis.trials.cells import parse_cell
 
 if TYPE_CHECKING:
     from nas_distill.analysis.front.attainment import AttainmentSurface
@@ -96,7 +97,7 @@ def _surface(comparison: Comparison, surface: AttainmentSurface) -> dict[str, An
 def _student(listing: Listing, row: Mapping[Any, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {str(key): None if pd.isna(value) else value for key, value in row.items()}
     for name in _JSON_COLUMNS:
-        values[name] = None if values[name] is None else json.loads(values[name])
+        values[name] = parse_cell(values[name])
     if values["completed_at"] is not None:
         values["completed_at"] = values["completed_at"].isoformat()
     return {**values, "picked_as": [pick.rule for pick in listing.picked(row["number"])]}

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from nas_distill.analysis.formatting import MISSING, number_text, percent
 from nas_distill.analysis.front.picks import describe
+from nas_distill.analysis.trials.cells import parse_arguments
 from nas_distill.cli.display.listing import Listing, in_own_units
 from nas_distill.cli.display.sections import make_console
 from nas_distill.objectives import OBJECTIVES
@@ -151,5 +152,5 @@ def _student(row: Mapping[Any, Any]) -> str:
     """Returns a candidate as a call: "small_resnet(width=8)"; `MISSING` when it is not known."""
     if pd.isna(row["architecture"]):
         return MISSING
-    arguments = json.loads(row["arguments"])
+    arguments = parse_arguments(row["arguments"])
     return f"{row['architecture']}({', '.join(f'{name}={json.dumps(value)}' for name, value in arguments.items())})"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from nas_distill.analysis.formatting import signed
+from nas_distill.analysis.trials.cells import parse_gaps
 from nas_distill.objectives import OBJECTIVES
 from nas_distill.report.content import ReportContent, Row, rows
 from nas_distill.report.figures.axis import epoch_axis, quality_axis
@@ -105,8 +105,8 @@ def curve_figure(content: ReportContent, *, key: str, width: float, height: floa
 
 
 def _curve(row: Row) -> Curve:
-    gaps = json.loads(row["curve_gap_points"] or "[]")
-    curve = tuple((epoch, float(gap)) for epoch, gap in enumerate(gaps, 1) if gap is not None)
+    gaps = parse_gaps(row["curve_gap_points"])
+    curve = tuple((epoch, gap) for epoch, gap in enumerate(gaps, 1) if gap is not None)
     stride = -(-len(curve) // _MOST_POINTS) or 1
     # Counted from the end, so that the last epoch is always there.
     return curve[::-1][::stride][::-1]

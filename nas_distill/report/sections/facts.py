@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import sqrt
@@ -11,6 +10,7 @@ import numpy as np
 
 from nas_distill.analysis.formatting import duration, percent, quantity, short_bytes, short_count, signed
 from nas_distill.analysis.front.picks import Pick
+from nas_distill.analysis.trials.cells import parse_gaps
 from nas_distill.analysis.trials.students import half_width_points
 from nas_distill.config import FIXED_RECIPE, SearchConfig
 from nas_distill.objectives import OBJECTIVES
@@ -183,7 +183,7 @@ def classes_by_gap(row: Row, teacher: TeacherRecord) -> tuple[tuple[float, str, 
         row: Of a trial.
         teacher: Of its run.
     """
-    gaps = json.loads(row["class_gap_points"] or "[]")
+    gaps = parse_gaps(row["class_gap_points"])
     counted = zip(gaps, teacher.class_names, teacher.class_counts, strict=False)
-    known = [(float(gap), name, count) for gap, name, count in counted if gap is not None]
+    known = [(gap, name, count) for gap, name, count in counted if gap is not None]
     return tuple(sorted(known, key=lambda one: one[0], reverse=True))

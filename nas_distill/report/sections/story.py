@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pandas as pd
 
@@ -14,6 +12,7 @@ from nas_distill.analysis.formatting import duration, percent, quantity, short_b
 from nas_distill.analysis.front.arithmetic import axes
 from nas_distill.analysis.law.api import LawError
 from nas_distill.analysis.run import Run
+from nas_distill.analysis.trials.cells import parse_gaps, parse_recipe
 from nas_distill.analysis.trials.students import half_width_points
 from nas_distill.errors import ConfigError
 from nas_distill.records import TrialStatus
@@ -80,16 +79,18 @@ def _candidate(row: Row, run: Run) -> tuple[str, ...]:
 
 
 def _training(row: Row) -> tuple[str, ...]:
-    if not row["recipe"]:
+    recipe = parse_recipe(row["recipe"])
+    if recipe is None:
         return ("Nothing is recorded of it.",)
-    recipe = json.loads(row["recipe"])
     taught_by = "the teacher" if np.isnan(row["assistant"]) else f"the student of trial {row['assistant']:.0f}"
-    options = [f"{name} {recipe[name]:g}" for name in ("weight_decay", "dropout", "drop_path", "label_smoothing")]
+    options = [
+        f"{name} {getattr(recipe, name):g}" for name in ("weight_decay", "dropout", "drop_path", "label_smoothing")
+    ]
     resumed = f", resumed {row['resumptions']} times" if row["resumptions"] else ""
     epochs = f"{row['epochs']} of {row['planned_epochs']} epochs in {duration(float(row['wall_time_s']))}"
     return (
         f"Taught by {taught_by} with {loss_label(row['losses'])}; {epochs} on {row['device']}{resumed}",
-        f"{recipe['optimizer']}, learning rate {recipe['learning_rate']:g}, {', '.join(options)}, mix {recipe['mix']}",
+        f"{recipe.optimizer}, learning rate {recipe.learning_rate:g}, {', '.join(options)}, mix {recipe.mix}",
     )
 
 
@@ -162,8 +163,8 @@ def _against_law(row: Row, run: Run) -> str:
 
 
 def _stopped(row: Row, run: Run) -> Section:
-    gaps = json.loads(row["curve_gap_points"] or "[]")
-    last = f" at a gap of {signed(float(gaps[-1]))} points" if gaps and gaps[-1] is not None else ""
+    gaps = parse_gaps(row["curve_gap_points"])
+    last = f" at a gap of {signed(gaps[-1])} points" if gaps and gaps[-1] is not None else ""
     epochs = f"The scheduler stopped it after {row['epochs']} of {row['planned_epochs']} epochs{last}"
     rule = f"at that rung others did better at no more cost (--asha {run.config.asha.rule})"
     return Section(title="Stopped", lead=(f"{epochs}: {rule}. It cannot stand on the front.",))
