@@ -197,6 +197,21 @@ _CONFIRM: dict[str, str] = {}
 _ANALYSIS: dict[str, str] = {
     "analysis.gap_tolerance_not_a_number": "A gap tolerance is not a finite number of percentage points.",
     "analysis.unknown_pick": "No pick rule has this name.",
+    "analysis.constant_gap": "All students have the same gap, so no capacity law can be fitted.",
+    "analysis.count_too_small": "A number of repetitions or resamples is below its minimum.",
+    "analysis.level_out_of_range": "A level is not a probability between 0 and 1.",
+    "analysis.no_match": "No fully trained student matches the filter.",
+    "analysis.no_student": "No student was trained to the end.",
+    "analysis.not_finite": "A number is NaN or infinite.",
+    "analysis.not_positive": "A number is not positive and finite.",
+    "analysis.nothing_held_out": "No student is larger than those that the law is fitted to.",
+    "analysis.objective_not_recorded": "An objective was recorded for no student.",
+    "analysis.objectives_differ": "The runs have different objectives, and none were chosen to compare them by.",
+    "analysis.size_not_recorded": "The size was recorded for too few students.",
+    "analysis.tolerance_out_of_range": "A tolerance is negative, NaN or infinite.",
+    "analysis.too_few_sizes": "The students have too few different sizes for a capacity law.",
+    "analysis.too_few_students": "The run has too few fully trained students for a capacity law.",
+    "analysis.unknown_name": "A family, size or objective does not exist.",
 }
 
 _CLI: dict[str, str] = {}

@@ -199,7 +199,7 @@ def row(setting: Setting, differences: Floats, counts: Counts, repetitions: int)
     tallies: dict[str, list[bool]] = {key: [] for key in ("found", "found_by_t", "false", "false_by_t", "called")}
     for split, own, elsewhere in confirmations(differences, repetitions):
         effects = class_effects(own, np.tile(counts[split], (repetitions, 1)))
-        called = np.array([effect.verdict == "undistillable" for effect in effects])
+        called = np.array([effect.outcome == "undistillable" for effect in effects])
         called_by_t = by_t(own)
         harmless = others & ((elsewhere <= 0.0) | setting.against_itself)
         tallies["found"].append(bool(called[HURT]))

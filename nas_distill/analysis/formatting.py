@@ -1,4 +1,4 @@
-"""Numbers as people read them: always with their unit, gaps with their sign."""
+"""Format numbers with their units: counts, bytes, durations, shares, gaps and sizes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 
 from nas_distill.objectives import Objective
 
-STANDARD_ERRORS = 1.96
-"""To either side, that hold 95 % of a normal distribution."""
-
 MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+SIZE_UNITS = {"num_params": "parameters", "macs": "MACs", "size_bytes": "bytes", "latency_ms": "ms"}
+"""Units of the columns that can be a student's size."""
+
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _PRECISION = {"points": 2, "nats": 3}
 
@@ -20,7 +20,7 @@ def _three_digits(value: float) -> str:
 
 
 def short_count(value: float) -> str:
-    """Returns a count of at least 0 in three digits: "950", "9.57k", "1.24M"."""
+    """Return a count of at least 0 with three digits: "950", "9.57k", "1.24M"."""
     for size, prefix in _PREFIXES:
         # 999.6k would round to 1000k.
         if value >= size * 0.9995:
@@ -29,13 +29,13 @@ def short_count(value: float) -> str:
 
 
 def short_bytes(value: float) -> str:
-    """Returns bytes in three digits with a decimal prefix: "950 B", "97.3 kB"."""
+    """Return a number of bytes with three digits and a decimal prefix: "950 B", "97.3 kB"."""
     text = short_count(value)
     return f"{text[:-1]} {text[-1]}B" if text[-1].isalpha() else f"{text} B"
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """Returns a number with its sign, a true minus sign, and none at zero: "+0.83", "0.00"."""
+    """Return a number with its sign and a typographic minus, without a sign at zero: "+0.83", "0.00"."""
     text = f"{abs(value):.{digits}f}"
     if float(text) == 0.0:
         return text
@@ -43,7 +43,7 @@ def signed(value: float, digits: int = 2) -> str:
 
 
 def number_text(objective: Objective, value: float) -> str:
-    """Returns a value of an objective without its unit; `MISSING` for NaN."""
+    """Return a value of an objective without its unit; `MISSING` for NaN."""
     if math.isnan(value):
         return MISSING
     if objective.name == "size_bytes":
@@ -57,7 +57,7 @@ def number_text(objective: Objective, value: float) -> str:
 
 
 def quantity(objective: Objective, value: float) -> str:
-    """Returns a value of an objective with its unit: "+0.83 points", "24.3k parameters", "97.3 kB"."""
+    """Return a value of an objective with its unit: "+0.83 points", "24.3k parameters", "97.3 kB"."""
     text = number_text(objective, value)
     if text == MISSING or objective.name == "size_bytes" or not objective.unit:
         return text
@@ -65,7 +65,7 @@ def quantity(objective: Objective, value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Returns seconds as people say them: "8.4 s", "3 min 12 s", "5 h 04 min"; `MISSING` for NaN."""
+    """Return a duration: "8.4 s", "3 min 12 s", "5 h 04 min"; `MISSING` for NaN."""
     if math.isnan(seconds):
         return MISSING
     if seconds < 59.95:
@@ -78,5 +78,19 @@ def duration(seconds: float) -> str:
 
 
 def percent(value: float) -> str:
-    """Returns a share in percent, three digits: "1.15 %", "37.2 %"; `MISSING` for NaN."""
+    """Return a share in percent with three digits: "1.15 %", "37.2 %"; `MISSING` for NaN."""
     return MISSING if math.isnan(value) else f"{_three_digits(100.0 * value)} %"
+
+
+def size_text(size: str, value: float) -> str:
+    """Return a size with its unit: "12.3k parameters", "97.3 kB", "1.20 ms".
+
+    Args:
+        size: Column of the table of trials: "num_params", "macs", "size_bytes" or "latency_ms".
+        value: Size, in the unit of the column.
+    """
+    if size == "size_bytes":
+        return short_bytes(value)
+    if size == "latency_ms":
+        return f"{value:.3g} ms"
+    return f"{short_count(value)} {SIZE_UNITS[size]}"

@@ -1,37 +1,38 @@
-"""Which student shall teach which others: the choice of teacher assistants.
+"""Choose teacher assistants: which student teaches which others.
 
-A student learns less from a teacher that is far larger than itself; a network of intermediate size between them, taught
-by the teacher, teaches it better (Mirzadeh et al. 2020, "Improved Knowledge Distillation via Teacher Assistant",
-arXiv 1902.03393). Here the search has trained networks of all sizes already, so the assistant is chosen among them.
+A student learns less from a teacher that is much larger than itself. A network of intermediate size, distilled from the
+teacher, teaches it better (Mirzadeh et al. 2020, "Improved Knowledge Distillation via Teacher Assistant",
+arXiv 1902.03393). The search has already trained networks of all sizes, so the assistant is chosen among them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import exp, log, sqrt
+from math import exp, log
 from statistics import fmean
 from typing import Literal
 
 from pydantic import NonNegativeInt
 
-from nas_distill.analysis.formatting import STANDARD_ERRORS, short_count, signed
+from nas_distill.analysis.formatting import short_count, signed
+from nas_distill.analysis.stats import paired_difference_half_width
 from nas_distill.errors import RunError
 from nas_distill.records.base import Record
 from nas_distill.run_directory.files import read_record
 from nas_distill.run_directory.layout import RunDirectory
 
 _MUCH_LARGER = 2
-"""An assistant is worth its training when a student with a large gap has less than half of its size."""
+"""An assistant must be more than so many times as large as one of the students that need help."""
 
 
 class AssistantRound(Record):
     """One assistant and the students that it teaches.
 
     Attributes:
-        assistant: Number of the trial whose student teaches.
-        students: Numbers of the trials whose students are distilled again, those with the largest gaps first.
-        reason: Why, as a sentence.
+        assistant: Trial number of the student that teaches.
+        students: Trial numbers of the students that are distilled again, largest gap first.
+        reason: Why this assistant was chosen, as a sentence.
     """
 
     assistant: NonNegativeInt
@@ -40,21 +41,21 @@ class AssistantRound(Record):
 
 
 class AssistantPlan(Record):
-    """`assistants.json` of a run: what was chosen, once and for all.
+    """The assistants of a run, as kept in its `assistants.json`.
 
     Attributes:
-        schema_version: Of this record on disk.
-        rounds: In order, each assistant smaller than the one before it.
-        verdict: Why no (further) assistant was chosen, as a sentence; empty when as many as asked for were.
+        schema_version: Version of this record on disk.
+        rounds: Rounds in order; each assistant is smaller than the one before it.
+        stop_reason: Why no further assistant was chosen, as a sentence; empty if as many as requested were chosen.
     """
 
     schema_version: Literal[1] = 1
     rounds: tuple[AssistantRound, ...] = ()
-    verdict: str = ""
+    stop_reason: str = ""
 
 
 def read_plan(run: RunDirectory) -> AssistantPlan:
-    """Returns what was chosen in the run so far.
+    """Return the assistants that were chosen in the run so far.
 
     Raises:
         RunError: The file is damaged.
@@ -64,18 +65,22 @@ def read_plan(run: RunDirectory) -> AssistantPlan:
     try:
         return read_record(run.assistants, AssistantPlan)
     except RunError as error:
-        raise RunError(f"{error}; restore it, or remove it: the assistants are then chosen anew") from error
+        raise RunError(
+            f"{error.args[0]}; restore the file, or remove it to choose the assistants again",
+            code=error.code,
+            field=error.field,
+        ) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Student:
-    """What the choice needs to know of a student.
+    """The properties of a student that decide the choice.
 
     Attributes:
-        number: Of its trial.
-        num_params: Its size.
-        gap_points: To the original teacher; of several trainings the smallest.
-        agreement: With the original teacher on the validation images, 0 to 1, in that training.
+        number: Trial number.
+        num_params: Number of parameters.
+        gap_points: Gap to the original teacher, percentage points; the smallest if it was trained several times.
+        agreement: Agreement with the original teacher on validation images in that training, 0 to 1.
     """
 
     number: int
@@ -84,31 +89,31 @@ class Student:
     agreement: float
 
     def large_gap_points(self, min_gap_points: float, images: int) -> float:
-        """Returns the gap, percentage points, above which this student's is large: asked for, and no chance.
+        """Return the gap above which this student's gap counts as large, in percentage points.
 
-        No chance means more than 1.96 standard errors above none. The two accuracies are taken on the same images, on
-        which the two differ in being right at most where their answers differ, so that the variance of an image's
-        difference is at most 1 - agreement - gap^2.
+        That is the larger of `min_gap_points` and half the interval of the gap due to the sample of images (see
+        `stats.paired_difference_half_width`: both accuracies are measured on the same images).
 
         Args:
-            min_gap_points: What counts as large, percentage points.
-            images: On which gap and agreement were measured.
+            min_gap_points: Requested threshold, percentage points.
+            images: Number of images on which gap and agreement were measured.
         """
-        gap = self.gap_points / 100.0
-        error = sqrt(max(0.0, 1.0 - self.agreement - gap * gap) / images)
-        return max(min_gap_points, 100.0 * STANDARD_ERRORS * error)
+        resolvable = paired_difference_half_width(self.gap_points / 100.0, 1.0 - self.agreement, images)
+        return max(min_gap_points, 100.0 * resolvable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A chosen assistant, or the plain statement that there is none.
+    """A chosen assistant, or the reason why there is none.
 
     Attributes:
-        assistant: Number of its trial; None for none.
-        students: Numbers of the trials of those that it shall teach, the largest gap first; empty without one.
-        sentence: Why.
+        outcome: Whether an assistant was chosen, none is needed, or no candidate qualifies.
+        assistant: Trial number of the assistant; None if none was chosen.
+        students: Trial numbers of the students to teach, largest gap first; empty without an assistant.
+        sentence: Reason for the choice.
     """
 
+    outcome: Literal["chosen", "not_needed", "none_qualifies"]
     assistant: int | None
     students: tuple[int, ...]
     sentence: str
@@ -121,51 +126,58 @@ def choose_assistant(
     parent_params: int,
     min_gap_points: float,
     images: int,
-    most: int,
+    max_students: int,
 ) -> Choice:
-    """Returns who shall teach whom.
+    """Choose an assistant and the students that it teaches.
 
-    A student needs help when its gap is large (`Student.large_gap_points`). A candidate can help it when it is larger,
-    and its own gap is smaller. Able are candidates that are smaller than what is above them and can help a student of
-    less than half their size. Of those the one is chosen whose size is nearest, as a ratio, to the geometric mean of
-    two sizes: of what is above it, and of the students that need help (of their sizes again the geometric mean).
+    A student needs help if its gap is large (`Student.large_gap_points`). A candidate can help a student if it is
+    larger and has a smaller gap. A candidate qualifies if it is smaller than its parent, the network that taught it,
+    and can help a student of less than half its size. Among those that qualify, the chosen one is nearest in size, as
+    a ratio, to the geometric mean of two sizes: that of the parent, and the geometric mean of the students that need
+    help.
 
     Args:
-        students: Who may be taught: the front, as the search's own trials left it.
-        candidates: Who may teach: the front, with what earlier assistants taught.
-        parent_params: Parameters of the network above: the teacher, or the assistant before this one.
-        min_gap_points: A gap up to this is not large, percentage points.
-        images: Validation images.
-        most: Students at most, at least 1; those with the largest gaps are taken.
+        students: Students that may be taught: the front of the search's own trials.
+        candidates: Students that may teach: the front, including students of earlier assistants.
+        parent_params: Parameters of the parent: the teacher, or the previous assistant.
+        min_gap_points: Largest gap that does not count as large, percentage points.
+        images: Number of validation images.
+        max_students: Most students to teach, at least 1; those with the largest gaps are taken.
     """
     all_students, all_candidates = list(students), list(candidates)
     in_need = [one for one in all_students if one.gap_points > one.large_gap_points(min_gap_points, images)]
     if not in_need:
-        return Choice(assistant=None, students=(), sentence=_not_needed(all_students, min_gap_points, images))
-    able = [
+        return Choice(
+            outcome="not_needed", assistant=None, students=(),
+            sentence=_not_needed(all_students, min_gap_points, images),
+        )  # fmt: skip
+    qualified = [
         (candidate, helped)
         for candidate in all_candidates
         if candidate.num_params < parent_params and (helped := _helped_by(candidate, in_need))
     ]
-    if not able:
-        return Choice(assistant=None, students=(), sentence=_not_at_hand(in_need, parent_params))
+    if not qualified:
+        return Choice(
+            outcome="none_qualifies", assistant=None, students=(), sentence=_none_qualifies(in_need, parent_params)
+        )
     target = (log(parent_params) + fmean(log(one.num_params) for one in in_need)) / 2
     chosen, helped = min(
-        able, key=lambda pair: (abs(log(pair[0].num_params) - target), pair[0].gap_points, pair[0].number)
+        qualified, key=lambda pair: (abs(log(pair[0].num_params) - target), pair[0].gap_points, pair[0].number)
     )
-    distilled = sorted(helped, key=lambda one: (-one.gap_points, one.num_params, one.number))[:most]
+    taught = sorted(helped, key=lambda one: (-one.gap_points, one.num_params, one.number))[:max_students]
     size, gap = short_count(chosen.num_params), signed(chosen.gap_points)
     return Choice(
+        outcome="chosen",
         assistant=chosen.number,
-        students=tuple(one.number for one in distilled),
-        sentence=f"Trial {chosen.number} ({size} parameters, gap {gap} points) is nearest to "
-        f"{short_count(exp(target))}, midway between the {short_count(parent_params)} parameters above it and the "
-        "students whose gaps are large.",
+        students=tuple(one.number for one in taught),
+        sentence=f"Trial {chosen.number} teaches: with {size} parameters (gap {gap} points) it is nearest to the "
+        f"target of {short_count(exp(target))}, the geometric mean of its teacher's {short_count(parent_params)} and "
+        "of the students with large gaps.",
     )
 
 
 def _helped_by(candidate: Student, in_need: Sequence[Student]) -> list[Student]:
-    """Returns whom a candidate can help; nobody when none of them is much smaller."""
+    """Return the students that a candidate can help; none if none of them is much smaller."""
     helped = [one for one in in_need if one.num_params < candidate.num_params and one.gap_points > candidate.gap_points]
     return helped if any(_MUCH_LARGER * one.num_params < candidate.num_params for one in helped) else []
 
@@ -176,20 +188,20 @@ def _worst(students: Sequence[Student]) -> Student:
 
 def _not_needed(students: Sequence[Student], min_gap_points: float, images: int) -> str:
     if not students:
-        return "No assistant is needed: there is no student that one could teach."
+        return "No assistant is needed: no student could be taught by one."
     worst = _worst(students)
     bound = worst.large_gap_points(min_gap_points, images)
-    why = "what was asked for" if bound == min_gap_points else f"what {images} validation images can tell from none"
+    why = "the threshold" if bound == min_gap_points else f"the smallest gap that {images} validation images resolve"
     return (
-        f"No assistant is needed: the largest gap, {signed(worst.gap_points)} points of trial {worst.number}, is "
-        f"within {signed(bound)} points, {why}."
+        f"No assistant is needed: the largest gap is {signed(worst.gap_points)} points (trial {worst.number}), which "
+        f"does not exceed {signed(bound)} points, {why}."
     )
 
 
-def _not_at_hand(in_need: Sequence[Student], parent_params: int) -> str:
+def _none_qualifies(in_need: Sequence[Student], parent_params: int) -> str:
     worst = _worst(in_need)
     return (
-        f"No assistant is at hand: the gap of trial {worst.number}, {signed(worst.gap_points)} points, is large, but "
-        f"no student on the front that can teach is smaller than the {short_count(parent_params)} parameters above it, "
-        "more than twice as large as that one, and has a smaller gap."
+        f"No assistant is available: the gap of trial {worst.number} is large ({signed(worst.gap_points)} points), but "
+        f"no student on the front has fewer than {short_count(parent_params)} parameters, more than twice as many as "
+        "that one, and a smaller gap."
     )

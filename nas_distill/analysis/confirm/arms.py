@@ -1,4 +1,4 @@
-"""The arms of a confirmed student, put side by side by repetition."""
+"""Pair the arms ("distilled", "control", "released") of a confirmed student by repetition."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ Floats = NDArray[np.float64]
 
 
 def arm_metrics(records: Iterable[TrialRecord], arm: Arm) -> dict[int, StudentMetrics]:
-    """Returns what one student's trainings of an arm are worth, by repetition; failed ones are left out.
+    """Return the metrics of one student's trainings of an arm, by repetition; failed trainings are left out.
 
     Raises:
-        ValueError: The records are of several students.
+        ValueError: The records belong to several students.
     """
     own = [record for record in records if record.confirmation is not None]
     if len({record.number for record in own}) > 1:
-        raise ValueError(f"records of trials {sorted({record.number for record in own})}; one student's are needed")
+        numbers = sorted({record.number for record in own})
+        raise ValueError(f"the records belong to trials {numbers}; pass the records of one student")
     found = {
         record.confirmation.repetition: record.metrics
         for record in own
@@ -30,21 +31,21 @@ def arm_metrics(records: Iterable[TrialRecord], arm: Arm) -> dict[int, StudentMe
 
 
 def shared_repetitions(*arms: dict[int, StudentMetrics]) -> list[int]:
-    """Returns the repetitions that every arm has, ascending."""
+    """Return the repetitions that all arms have, ascending."""
     return sorted(set.intersection(*(set(arm) for arm in arms)))
 
 
 def class_gaps(arm: dict[int, StudentMetrics], repetitions: Sequence[int]) -> Floats:
-    """Returns the gap of each class, percentage points, [R, C], R at least 1; NaN for a class without images."""
+    """Return the gap of each class, percentage points [R, C], R at least 1; NaN for a class without images."""
     rows = [[np.nan if gap is None else gap for gap in arm[repetition].class_gap_points] for repetition in repetitions]
     return np.array(rows, dtype=np.float64)
 
 
 def class_counts(arm: dict[int, StudentMetrics], repetitions: Sequence[int]) -> NDArray[np.int64]:
-    """Returns the images of each class that were scored, [R, C], R at least 1."""
+    """Return the number of scored images of each class [R, C], R at least 1."""
     return np.array([arm[repetition].class_counts for repetition in repetitions], dtype=np.int64)
 
 
 def top1_differences(first: dict[int, StudentMetrics], second: dict[int, StudentMetrics]) -> list[float]:
-    """Returns 100 (top-1 of the first arm - of the second) of each shared repetition, percentage points."""
+    """Return 100 (top-1 of the first arm - top-1 of the second) for each shared repetition, percentage points."""
     return [100.0 * (first[shared].top1 - second[shared].top1) for shared in shared_repetitions(first, second)]

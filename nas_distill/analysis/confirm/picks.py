@@ -1,32 +1,30 @@
-"""The picks chosen again among confirmed students, by rules that reckon with their intervals."""
+"""Choose the picks again among confirmed students, by rules that take their intervals into account."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.stats import t
-
 from nas_distill.analysis.confirm.front_odds import FrontOdds
 from nas_distill.analysis.confirm.students import ConfirmedStudent
 from nas_distill.analysis.formatting import percent, signed
 from nas_distill.analysis.front.picks import RuleName
-from nas_distill.analysis.stats import CONFIDENCE, Estimate
+from nas_distill.analysis.stats import Estimate, standard_error
 from nas_distill.objectives import Objective
 
-_ONE_REPETITION = "No student has two repetitions that ended, so there are no intervals to choose by."
+_ONE_REPETITION = "No student has two finished repetitions, so there are no intervals to compare."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfirmedPick:
-    """One student chosen among the confirmed ones, or the plain statement that a rule chose none.
+    """A student chosen among the confirmed ones, or the reason why a rule chose none.
 
     Attributes:
-        rule: Stable name, the same as of the search's pick.
+        rule: Stable name of the rule, the same as that of the search's pick.
         title: The rule in a few words.
-        sentence: The rule, and why no student satisfies it when `number` is None.
-        number: Trial number; None when no student satisfies the rule.
-        share: Of the resamples that chose it, for the knee; None otherwise.
+        sentence: The rule; if `number` is None, the reason why no student satisfies it.
+        number: Trial number; None if no student satisfies the rule.
+        share: For the knee, the share of the resamples that chose it, 0 to 1; None for the other rules.
     """
 
     rule: RuleName
@@ -36,23 +34,23 @@ class ConfirmedPick:
     share: float | None = None
 
 
-def choose_again(
+def confirmed_picks(
     students: Sequence[ConfirmedStudent],
     odds: FrontOdds,
     objectives: Sequence[Objective],
     *,
     gap_tolerance_points: float,
 ) -> tuple[ConfirmedPick, ...]:
-    """Returns the three picks under uncertainty, in the order of the search's.
+    """Return the three picks under uncertainty, in the order of the search's picks.
 
-    Students with fewer than two repetitions have no interval and are not chosen. "Cheapest" is by the first cost
-    objective, "best" by the first quality objective.
+    Students with fewer than two repetitions have no interval and are not chosen. "Cheapest" refers to the first cost
+    objective, "best" to the first quality objective.
 
     Args:
-        students: All that were confirmed.
-        odds: Of the same students.
-        objectives: Of the search.
-        gap_tolerance_points: Percentage points behind the teacher that are acceptable; may be negative.
+        students: All confirmed students.
+        odds: Front odds of the same students.
+        objectives: Objectives of the search.
+        gap_tolerance_points: Largest acceptable gap to the teacher, percentage points; may be negative.
     """
     cost = next(objective for objective in objectives if objective.kind == "cost")
     quality = next(objective for objective in objectives if objective.kind == "quality")
@@ -67,8 +65,8 @@ def _smallest_within(repeated: Sequence[ConfirmedStudent], tolerance: float, cos
     bound = f"{signed(tolerance)} points"
     over = "folds" if any(student.in_folds for student in repeated) else "seeds"
     sentence = (
-        f"The confirmed student with the least {cost.label.lower() if cost.name != 'macs' else cost.label} whose 95 % "
-        f"interval of the capacity gap over {over} ends at or below {bound}."
+        f"The confirmed student with the fewest {cost.unit} whose 95 % interval of the gap over {over} ends at or "
+        f"below {bound}."
     )
     ends = [(_upper(student.gap_points), student) for student in repeated]
     number = next((student.number for end, student in ends if end <= tolerance), None)
@@ -77,8 +75,8 @@ def _smallest_within(repeated: Sequence[ConfirmedStudent], tolerance: float, cos
     elif number is None:
         end, closest = min(ends, key=lambda pair: pair[0])
         sentence = (
-            f"No confirmed student's 95 % interval of the capacity gap over {over} ends at or below {bound}; the "
-            f"closest, trial {closest.number}, has one that ends at {signed(end)} points."
+            f"No confirmed student's 95 % interval of the gap over {over} ends at or below {bound}; the interval of "
+            f"the closest, trial {closest.number}, ends at {signed(end)} points."
         )
     return ConfirmedPick(
         rule="smallest_within_tolerance", title=f"Within {bound} over {over}", sentence=sentence, number=number
@@ -86,17 +84,17 @@ def _smallest_within(repeated: Sequence[ConfirmedStudent], tolerance: float, cos
 
 
 def _knee(odds: FrontOdds) -> ConfirmedPick:
-    title = "Knee of most resamples"
+    title = "Most frequent knee"
     if not odds.numbers or not any(odds.at_knee):
-        sentence = _ONE_REPETITION if not odds.numbers else "No confirmed student has all objectives, so there is none."
+        sentence = _ONE_REPETITION if not odds.numbers else "No confirmed student has values of all objectives."
         return ConfirmedPick(rule="knee", title=title, sentence=sentence, number=None)
-    place = max(range(len(odds.numbers)), key=odds.at_knee.__getitem__)
+    index = max(range(len(odds.numbers)), key=odds.at_knee.__getitem__)
     sentence = (
-        "The student that is the knee of the confirmed students' front in more bootstrap resamples of the repetitions "
-        f"than any other: in {percent(odds.at_knee[place])} of {odds.resamples}."
+        "The student that is most often the knee of the confirmed students' front over bootstrap resamples of the "
+        f"repetitions: in {percent(odds.at_knee[index])} of {odds.resamples}."
     )
     return ConfirmedPick(
-        rule="knee", title=title, sentence=sentence, number=odds.numbers[place], share=odds.at_knee[place]
+        rule="knee", title=title, sentence=sentence, number=odds.numbers[index], share=odds.at_knee[index]
     )
 
 
@@ -110,17 +108,10 @@ def _best(repeated: Sequence[ConfirmedStudent], quality: Objective, cost: Object
     error = standard_error(value, best.repetitions)
     number = next(student.number for student in repeated if means[student.number] <= means[best.number] + error)
     sentence = (
-        f"The confirmed student with the least {cost.label.lower() if cost.name != 'macs' else cost.label} whose mean "
-        f"{quality.label.lower()} is within one standard error of the best one's, trial {best.number}'s "
-        "(Breiman et al. 1984)."
+        f"The confirmed student with the fewest {cost.unit} whose mean {quality.label.lower()} is within one "
+        f"standard error of the best, trial {best.number} (one-standard-error rule, Breiman et al. 1984)."
     )
     return ConfirmedPick(rule="best_quality", title=title, sentence=sentence, number=number)
-
-
-def standard_error(found: Estimate, repetitions: int) -> float:
-    """Returns the standard error behind a t interval, or its floor, over `repetitions` values, at least 2."""
-    assert found.half_width is not None
-    return found.half_width / float(t.ppf(0.5 + CONFIDENCE / 2.0, repetitions - 1))
 
 
 def _quality(student: ConfirmedStudent, objective: Objective) -> Estimate:

@@ -1,4 +1,4 @@
-"""What per-class release gained on a student's undistillable classes."""
+"""Measure what per-class release gained on a student's undistillable classes."""
 
 from __future__ import annotations
 
@@ -17,72 +17,73 @@ from nas_distill.analysis.confirm.arms import (
     top1_differences,
 )
 from nas_distill.analysis.confirm.undistillable import LEVEL, ClassEffect, class_effects
-from nas_distill.analysis.stats import Estimate, estimate
+from nas_distill.analysis.stats import Estimate, t_interval
 from nas_distill.records import TrialRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseGain:
-    """What training with per-class release changed, percentage points of accuracy; positive where release helped.
+    """The change in accuracy through per-class release, in percentage points; positive if release helped.
 
-    The classes were chosen because "taught" was low and "alone" high on the very trainings that they are compared on
-    here, so by regression to the mean `over_taught_points` flatters release and `over_alone_points` belittles it.
-    `fresh_*` choose without the repetition that they are measured on: for each repetition, the classes that the others
-    call undistillable (at the least level that they can reach, where that is above the test's). They are
-    honest about a repetition not yet seen, but each is about the classes that were chosen for it, and repetitions share
-    what chose them, so intervals are rather too narrow.
+    The classes were chosen because the arm "distilled" was low and the arm "control" high in the same trainings that
+    they are compared on here. By regression to the mean, `gain_over_distilled_points` is therefore too high and
+    `gain_over_control_points` too low. The `cross_fitted_*` gains avoid this selection: each repetition is measured on
+    the classes that the other repetitions call undistillable (at the smallest level that those can reach, if that is
+    above the test's). They are unbiased for a new repetition. Their intervals are too narrow, because the repetitions
+    share the data that chose the classes.
 
     Attributes:
-        classes: The undistillable ones.
-        released_in: In how many repetitions training released each of them.
-        over_taught_points: Released - taught on these classes, all their images together.
-        over_alone_points: Released - alone.
-        fresh_over_taught_points: Cross-fitted; None where no repetition's others call a class.
-        fresh_over_alone_points: Likewise.
-        top1_over_taught_points: Released - taught on all classes; nothing was chosen there.
-        repetitions: That have all three arms.
+        classes: Numbers of the undistillable classes.
+        released_in: Number of repetitions in which training released each of them.
+        gain_over_distilled_points: Accuracy "released" - "distilled" on the images of these classes.
+        gain_over_control_points: Accuracy "released" - "control" on the same images.
+        cross_fitted_gain_over_distilled_points: Cross-fitted gain over "distilled"; None if no class was chosen for any
+            repetition.
+        cross_fitted_gain_over_control_points: Cross-fitted gain over "control"; None in the same case.
+        top1_gain_over_distilled_points: Accuracy "released" - "distilled" on all classes, without any selection.
+        repetitions: Number of repetitions with all three arms.
     """
 
     classes: tuple[int, ...]
     released_in: tuple[int, ...]
-    over_taught_points: Estimate | None
-    over_alone_points: Estimate | None
-    fresh_over_taught_points: Estimate | None
-    fresh_over_alone_points: Estimate | None
-    top1_over_taught_points: Estimate | None
+    gain_over_distilled_points: Estimate | None
+    gain_over_control_points: Estimate | None
+    cross_fitted_gain_over_distilled_points: Estimate | None
+    cross_fitted_gain_over_control_points: Estimate | None
+    top1_gain_over_distilled_points: Estimate | None
     repetitions: int
 
 
 def release_gain(
     records: Sequence[TrialRecord], effects: Sequence[ClassEffect], *, level: float = LEVEL
 ) -> ReleaseGain | None:
-    """Returns what per-class release gained; None when no repetition has all three arms.
+    """Return the gain through per-class release; None if no repetition has all three arms.
 
     Args:
-        records: Of one student.
-        effects: As `undistillable_classes` returns them.
-        level: Of their test.
+        records: Records of one student.
+        effects: Result of `undistillable_classes` for the same records.
+        level: Level of its test.
     """
     distilled, control, released = (arm_metrics(records, arm) for arm in ("distilled", "control", "released"))
     shared = shared_repetitions(distilled, control, released)
     if not shared:
         return None
     counts = class_counts(distilled, shared)
-    with_teacher, without, with_release = (class_gaps(arm, shared) for arm in (distilled, control, released))
-    called = np.array([effect.label for effect in effects if effect.verdict == "undistillable"], dtype=np.int64)
+    distilled_gaps, control_gaps, released_gaps = (class_gaps(arm, shared) for arm in (distilled, control, released))
+    called = np.array([effect.label for effect in effects if effect.outcome == "undistillable"], dtype=np.int64)
     chosen = np.zeros(counts.shape, dtype=np.bool_)
     chosen[:, called] = True
-    fresh = _chosen_without(with_teacher - without, counts, level)
-    over_taught, over_alone = with_teacher - with_release, without - with_release
+    cross_fitted = _chosen_by_others(distilled_gaps - control_gaps, counts, level)
+    over_distilled, over_control = distilled_gaps - released_gaps, control_gaps - released_gaps
     times = [record.execution.released_classes for record in records if _is_released(record)]
     return ReleaseGain(
         classes=tuple(called.tolist()),
         released_in=tuple(sum(label in classes for classes in times) for label in called.tolist()),
-        over_taught_points=_over(over_taught, counts, chosen),
-        over_alone_points=_over(over_alone, counts, chosen),
-        fresh_over_taught_points=_over(over_taught, counts, fresh),
-        fresh_over_alone_points=_over(over_alone, counts, fresh),
-        top1_over_taught_points=estimate(top1_differences(released, distilled)),
+        gain_over_distilled_points=_mean_on(over_distilled, counts, chosen),
+        gain_over_control_points=_mean_on(over_control, counts, chosen),
+        cross_fitted_gain_over_distilled_points=_mean_on(over_distilled, counts, cross_fitted),
+        cross_fitted_gain_over_control_points=_mean_on(over_control, counts, cross_fitted),
+        top1_gain_over_distilled_points=t_interval(top1_differences(released, distilled)),
         repetitions=len(shared),
     )
 
@@ -91,8 +92,8 @@ def _is_released(record: TrialRecord) -> bool:
     return record.confirmation is not None and record.confirmation.arm == "released" and record.metrics is not None
 
 
-def _chosen_without(differences: Floats, counts: NDArray[np.int64], level: float) -> NDArray[np.bool_]:
-    """Returns for each repetition the classes that the other ones call undistillable, [R, C]."""
+def _chosen_by_others(differences: Floats, counts: NDArray[np.int64], level: float) -> NDArray[np.bool_]:
+    """Mark for each repetition the classes that the other repetitions call undistillable [R, C]."""
     chosen = np.zeros(counts.shape, dtype=np.bool_)
     repetitions = len(counts)
     if repetitions < 3:
@@ -101,13 +102,13 @@ def _chosen_without(differences: Floats, counts: NDArray[np.int64], level: float
     for left_out in range(repetitions):
         others = np.arange(repetitions) != left_out
         effects = class_effects(differences[others], counts[others], level=reachable)
-        chosen[left_out] = [effect.verdict == "undistillable" for effect in effects]
+        chosen[left_out] = [effect.outcome == "undistillable" for effect in effects]
     return chosen
 
 
-def _over(differences: Floats, counts: NDArray[np.int64], chosen: NDArray[np.bool_]) -> Estimate | None:
-    """Returns the mean over repetitions of the difference on the chosen classes' images."""
+def _mean_on(differences: Floats, counts: NDArray[np.int64], chosen: NDArray[np.bool_]) -> Estimate | None:
+    """Return the mean over repetitions of the difference on the images of the chosen classes."""
     weights = np.where(chosen, counts, 0)
     some = weights.sum(axis=1) > 0
     sums = (np.nan_to_num(differences) * weights).sum(axis=1)
-    return estimate((sums[some] / weights.sum(axis=1)[some]).tolist())
+    return t_interval((sums[some] / weights.sum(axis=1)[some]).tolist())

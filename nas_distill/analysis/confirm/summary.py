@@ -1,4 +1,4 @@
-"""Everything that the confirmed students of a run come to, as one value."""
+"""Collect the results of a confirmation in one value."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from nas_distill.analysis.confirm.front_odds import FrontOdds, front_odds
-from nas_distill.analysis.confirm.picks import ConfirmedPick, choose_again
+from nas_distill.analysis.confirm.picks import ConfirmedPick, confirmed_picks
 from nas_distill.analysis.confirm.students import ConfirmedStudent, confirmed_students, mean_bias
 from nas_distill.analysis.stats import Estimate
 from nas_distill.objectives import Objective
@@ -17,14 +17,14 @@ from nas_distill.records import TrialRecord
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confirmed:
-    """The confirmed students of a run, scored on test images or all on as many folds.
+    """The confirmed students of a run, all scored on test images or all on the same number of folds.
 
     Attributes:
-        folds: How many folds; 0 on test images.
-        students: By trial number.
-        odds: How likely each stands on their front.
-        picks: The picks chosen again among them.
-        bias: What the search flattered them by on average, points.
+        folds: Number of folds; 0 if they were scored on test images.
+        students: Confirmed students, by trial number.
+        odds: How likely each is to be on their front.
+        picks: Picks chosen among the confirmed students.
+        bias: Mean selection bias of the search's scores, percentage points (see `students.mean_bias`).
     """
 
     folds: int
@@ -35,7 +35,7 @@ class Confirmed:
 
     @property
     def in_folds(self) -> bool:
-        """Whether on folds."""
+        """Whether the students were scored on folds."""
         return self.folds > 0
 
 
@@ -46,13 +46,13 @@ def confirmations(
     *,
     gap_tolerance_points: float,
 ) -> tuple[Confirmed, ...]:
-    """Returns what `records` come to: on test images, and on each number of folds, apart; nothing without a record.
+    """Return one result for the test images and one for each number of folds, in this order; empty without records.
 
     Args:
-        records: Of all trainings that confirm students.
-        trials: The search's table.
-        objectives: Of the search.
-        gap_tolerance_points: Of its picks.
+        records: Records of all trainings that confirm students.
+        trials: Table of the search's trials.
+        objectives: Objectives of the search.
+        gap_tolerance_points: Tolerance of its picks, percentage points.
     """
     by_folds: dict[int, list[TrialRecord]] = {}
     for record in records:
@@ -75,6 +75,6 @@ def _confirmed(
         folds=folds,
         students=students,
         odds=odds,
-        picks=choose_again(students, odds, objectives, gap_tolerance_points=tolerance),
+        picks=confirmed_picks(students, odds, objectives, gap_tolerance_points=tolerance),
         bias=mean_bias(students),
     )

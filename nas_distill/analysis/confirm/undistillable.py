@@ -1,4 +1,4 @@
-"""Classes on which a student does worse with its teacher than without: effects, intervals, a corrected paired test."""
+"""Find the classes on which a student is worse with its teacher than without, by a corrected paired test."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from numpy.typing import NDArray
 
 from nas_distill.analysis.confirm.arms import Floats, arm_metrics, class_counts, class_gaps, shared_repetitions
 from nas_distill.analysis.permutation_test import least_repetitions, step_down_p_values
-from nas_distill.analysis.stats import CONFIDENCE, Estimate, estimate
+from nas_distill.analysis.stats import Estimate, t_interval, with_minimum_width
 from nas_distill.errors import ConfigError
 from nas_distill.records import TrialRecord
 
 LEVEL = 0.05
 
-Verdict = Literal["undistillable", "helped", "not told apart", "untested"]
+Outcome = Literal["undistillable", "helped", "not distinguishable", "untested"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassEffect:
-    """What the teacher did to one class of one student.
+    """The effect of the teacher on one class of one student.
 
     Attributes:
         label: Number of the class, in the order of the data's classes.
-        images: That were scored: per repetition where all are scored on the same, of all folds where there are folds.
-        repetitions: In which both arms ended and the class had images.
-        difference_points: Accuracy alone - accuracy taught, percentage points, with its 95 % interval (see
-            `class_effects`), not corrected for the number of classes; positive where the teacher hurts. None without
+        images: Number of scored images: per repetition if all repetitions share the images, else of all folds.
+        repetitions: Number of repetitions in which both arms finished and the class had images.
+        difference_points: Accuracy "control" - "distilled", percentage points, with its 95 % interval (see
+            `class_effects`), not corrected for the number of classes. Positive if the teacher hurts. None without
             repetitions.
-        p_hurt: That taught is below alone, corrected for the number of classes; None where untested.
-        p_helped: That it is above.
-        verdict: "undistillable" or "helped" where the p value is at most the level; "not told apart" where neither
-            is; "untested" with too few repetitions for any result to be significant, or without images.
+        p_hurt: p value against "the teacher does not hurt", corrected for the number of classes; None if untested.
+        p_helped: p value against "the teacher does not help", corrected in the same way; None if untested.
+        outcome: "undistillable" or "helped" if that p value is at most the level; "not distinguishable" if neither is;
+            "untested" with too few repetitions for any result to be significant, or without images.
     """
 
     label: int
@@ -43,22 +43,24 @@ class ClassEffect:
     difference_points: Estimate | None
     p_hurt: float | None
     p_helped: float | None
-    verdict: Verdict
+    outcome: Outcome
 
 
 def undistillable_classes(records: Sequence[TrialRecord], *, level: float = LEVEL) -> tuple[ClassEffect, ...]:
-    """Returns what the teacher did to each class of a student, from the arms "taught" and "alone" of its confirm.
+    """Return the effect of the teacher on each class of a student, from its arms "distilled" and "control".
 
-    The claim is about training seeds on the images that were scored (docs/undistillable.md). Without one repetition
-    in which both arms ended there is nothing to compare: no rows.
+    The claim is about training seeds, on the images that were scored (docs/undistillable.md).
 
     Args:
-        records: Of one student; other arms, failed trainings and repetitions with one arm alone are left out.
-        level: Chance of calling one class or more undistillable where the teacher hurts none, in (0, 1).
+        records: Records of one student. Other arms, failed trainings and repetitions with only one arm are ignored.
+        level: Probability of calling any class undistillable if the teacher hurts none, in (0, 1).
+
+    Returns:
+        One effect per class; empty if no repetition has both arms.
 
     Raises:
-        ConfigError: `level` is not within (0, 1).
-        ValueError: The records are of several students.
+        ConfigError: `level` is not in (0, 1).
+        ValueError: The records belong to several students.
     """
     distilled, control = arm_metrics(records, "distilled"), arm_metrics(records, "control")
     shared = shared_repetitions(distilled, control)
@@ -76,29 +78,32 @@ def class_effects(
     differences: Floats, counts: NDArray[np.int64], *, level: float = LEVEL,
     images: NDArray[np.int64] | None = None,
 ) -> tuple[ClassEffect, ...]:  # fmt: skip
-    """Returns what the teacher did to each class, from accuracies alone - taught.
+    """Return the effect of the teacher on each class, from differences of accuracy, "control" - "distilled".
 
-    The interval is mean +- t(0.975; R - 1) s / sqrt(R), but at least 1 - 0.025^(1/R) images wide to either side: a
-    class's accuracy moves by whole images, R trainings may agree by chance, and one that would be an image off with
-    probability p is unseen in R of them with probability (1 - p)^R. The test is `step_down_p_values`, to either side.
+    The interval is a t interval with a minimum width (`stats.with_minimum_width`). The test is `step_down_p_values`,
+    once for each direction.
 
     Args:
-        differences: Percentage points [R, C], R at least 1; NaN where a class had no images.
-        counts: Images scored [R, C].
-        level: Of the test to either side, in (0, 1).
-        images: To note per class [C]; by default the most of any repetition.
+        differences: Differences in percentage points [R, C], R at least 1; NaN where a class had no images.
+        counts: Number of scored images [R, C].
+        level: Level of the test in each direction, in (0, 1).
+        images: Number of images to report per class [C]. Default: the largest of any repetition.
 
     Raises:
-        ConfigError: `level` is not within (0, 1).
+        ConfigError: `level` is not in (0, 1).
     """
     if not 0.0 < level < 1.0:
-        raise ConfigError(f"level: {level} is not a chance of a false alarm; give one between 0 and 1, such as {LEVEL}")
+        raise ConfigError(
+            f"{level} is not a probability between 0 and 1, both excluded; pass {LEVEL}, for example",
+            code="analysis.level_out_of_range",
+            field="level",
+        )
     differences = np.where(counts > 0, differences.round(9), np.nan)
     scored = (counts > 0).sum(axis=0)
-    # The finest step of a mean over repetitions that were scored on different numbers of images.
+    # The smallest step of a mean over repetitions with different numbers of images.
     resolution = 100.0 * np.divide(scored, counts.sum(axis=0), out=np.ones(len(scored)), where=scored > 0)
     hurt, helped = (step_down_p_values(sign * differences, resolution) for sign in (1.0, -1.0))
-    noted = counts.max(axis=0) if images is None else images
+    reported = counts.max(axis=0) if images is None else images
     effects = []
     for label, repetitions in enumerate(scored):
         own = differences[~np.isnan(differences[:, label]), label]
@@ -106,32 +111,18 @@ def class_effects(
         effects.append(
             ClassEffect(
                 label=label,
-                images=int(noted[label]),
+                images=int(reported[label]),
                 repetitions=int(repetitions),
-                difference_points=floored(estimate(own.tolist()), float(resolution[label]), len(own)),
+                difference_points=with_minimum_width(t_interval(own.tolist()), float(resolution[label]), len(own)),
                 p_hurt=float(hurt[label]) if testable else None,
                 p_helped=float(helped[label]) if testable else None,
-                verdict=_verdict(float(hurt[label]), float(helped[label]), level) if testable else "untested",
+                outcome=_outcome(float(hurt[label]), float(helped[label]), level) if testable else "untested",
             )
         )
     return tuple(effects)
 
 
-def floored(found: Estimate | None, resolution: float, repetitions: int) -> Estimate | None:
-    """Returns the estimate with a half-width of at least 1 - 0.025^(1/R) steps of `resolution` (see `class_effects`).
-
-    Args:
-        found: A mean over repetitions.
-        resolution: The least step between two values, in their unit.
-        repetitions: R.
-    """
-    if found is None or found.half_width is None:
-        return found
-    least = resolution * (1.0 - ((1.0 - CONFIDENCE) / 2.0) ** (1.0 / repetitions))
-    return Estimate(mean=found.mean, half_width=max(found.half_width, least))
-
-
-def _verdict(hurt: float, helped: float, level: float) -> Verdict:
+def _outcome(hurt: float, helped: float, level: float) -> Outcome:
     if hurt <= level:
         return "undistillable"
-    return "helped" if helped <= level else "not told apart"
+    return "helped" if helped <= level else "not distinguishable"

@@ -1,4 +1,4 @@
-"""What a learning curve says of its end: the slope of its tail, and how much of its progress came late."""
+"""Measure the end of a learning curve: the slope of its tail, and the share of its progress that came late."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import theilslopes
 
-CONFIDENCE = 0.95
+from nas_distill.analysis.stats import slope_interval
+
 TAIL_SHARE = 1.0 / 3.0
-LEAST_TAIL = 4
-"""Epochs of a tail: of fewer no interval says anything."""
+MIN_TAIL = 4
+"""Fewest epochs of a tail. With fewer the interval of the slope carries no information."""
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TailSlope:
-    """The slope of a curve's end.
+    """The slope of the last part of a curve.
 
     Attributes:
-        epochs: That it was fitted to.
-        per_epoch: Theil-Sen slope (Sen 1968), in the curve's unit per epoch: the median slope between two epochs.
+        epochs: Number of epochs that the slope was fitted to.
+        per_epoch: Theil-Sen slope, in the curve's unit per epoch.
         low: Lower end of its 95 % interval.
-        high: Upper end.
+        high: Upper end of its 95 % interval.
     """
 
     epochs: int
@@ -39,38 +39,38 @@ class TailSlope:
 
 
 def tail_slope(values: Floats) -> TailSlope | None:
-    """Returns the slope over the last third of a curve, at least `LEAST_TAIL` epochs.
+    """Return the slope over the last third of a curve, or over its last `MIN_TAIL` epochs if those are more.
 
-    The interval takes epochs as exchangeable around the line. Those of a moving average of the weights are alike, so
-    that it is rather too narrow; and a learning rate that goes to 0 flattens every curve: a slope of 0 there does not
-    say that more epochs, planned from the start, would gain nothing. See `late_progress`.
+    The interval assumes that the deviations from the line are exchangeable. With a moving average of the weights,
+    neighbouring epochs are alike and the interval is too narrow. A learning rate that decays to 0 flattens every curve,
+    so a slope of 0 does not show that a longer schedule would gain nothing; see `late_progress`.
 
     Args:
-        values: One per epoch, in order [E]; NaN and infinities are left out.
+        values: One value per epoch, in order [E]. NaN and infinities are ignored.
 
     Returns:
-        None where fewer than `LEAST_TAIL` epochs are known.
+        None if fewer than `MIN_TAIL` values are finite.
     """
     known = np.flatnonzero(np.isfinite(values))
-    tail = known[-max(LEAST_TAIL, round(len(known) * TAIL_SHARE)) :]
-    if len(tail) < LEAST_TAIL:
+    tail = known[-max(MIN_TAIL, round(len(known) * TAIL_SHARE)) :]
+    if len(tail) < MIN_TAIL:
         return None
-    found = theilslopes(values[tail], tail, alpha=CONFIDENCE)
-    return TailSlope(epochs=len(tail), per_epoch=float(found[0]), low=float(found[2]), high=float(found[3]))
+    slope = slope_interval(values[tail], tail)
+    return TailSlope(epochs=len(tail), per_epoch=slope.value, low=slope.low, high=slope.high)
 
 
 def late_progress(values: Floats) -> float | None:
-    """Returns the share of a curve's whole fall that came in the last half of its epochs.
+    """Return the share of a curve's whole fall that came in the second half of its epochs.
 
-    A straight line has 0.5; a curve that has come to its end, about 0. Under schedules whose learning rate goes to 0
-    every curve flattens, one that was cut short too; but one with too few epochs still made much of its progress late,
-    since it has not come out of the steep part. The fall is from the highest value to the last; 0 where there is none.
+    A straight line has 0.5; a curve that has converged has about 0. A learning rate that decays to 0 flattens every
+    curve at its end, also one that needed more epochs. Such a curve still made much of its progress late, because it
+    never left its steep part. The fall is measured from the highest value to the last.
 
     Args:
-        values: One per epoch, in order [E]; NaN and infinities are left out.
+        values: One value per epoch, in order [E]. NaN and infinities are ignored.
 
     Returns:
-        0 to 1; None where fewer than 2 epochs are known.
+        Share, 0 to 1; 0 for a curve that does not fall; None if fewer than 2 values are finite.
     """
     known = values[np.isfinite(values)]
     if len(known) < 2:

@@ -1,4 +1,4 @@
-"""The rules of the decision table: each looks at one student among all and returns its evidence, or None."""
+"""The rules of the decision table. Each looks at one student among all, and returns its evidence or None."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 
 from nas_distill.analysis.diagnosis.curves import late_progress, tail_slope
+from nas_distill.analysis.diagnosis.recipe_differences import distinguishing_labels, other_differences, recipes_differ
+from nas_distill.analysis.diagnosis.students import Students
 from nas_distill.analysis.diagnosis.verdicts import Verdict
-from nas_distill.analysis.effects.recipe_labels import besides_losses, differ, told_apart
 from nas_distill.analysis.formatting import percent, short_count, signed
-from nas_distill.analysis.trials.students import Students
 from nas_distill.config import DiagnosisConfig
 
 Evidence = tuple[str, ...]
@@ -18,145 +18,194 @@ Rule = Callable[[Students, int, DiagnosisConfig], Evidence | None]
 
 
 class NotTestedError(Exception):
-    """A rule lacks what it compares; the message says what."""
+    """A rule has nothing to compare with; the message gives the reason."""
 
 
-def loss_mismatch(students: Students, place: int, settings: DiagnosisConfig) -> Evidence | None:
-    """Fires when the same architecture does clearly better under another recipe, in no more epochs."""
+def loss_mismatch(students: Students, index: int, settings: DiagnosisConfig) -> Evidence | None:
+    """Fire if the same architecture is clearly better under another recipe with no more epochs."""
     del settings
     epochs = students.values["planned_epochs"]
-    spec, taught_by = str(students.texts["spec_id"][place]), students.groups[place][1]
-    others = [one for one in students.specs[spec, taught_by] if differ(students, place, one)]
+    spec, teacher = str(students.texts["spec_id"][index]), students.groups[index][1]
+    others = [one for one in students.specs[spec, teacher] if recipes_differ(students, index, one)]
     if not others:
         raise NotTestedError("its architecture was not trained under another loss or recipe")
-    others = [one for one in others if not epochs[one] > epochs[place]]
+    others = [one for one in others if not epochs[one] > epochs[index]]
     if not others:
         raise NotTestedError("its architecture was not trained under another loss or recipe in no more epochs")
-    rival = students.clearly_better(others, place)
+    rival = students.clearly_better(others, index)
     if rival is None:
         return None
     gaps = students.values["gap_points"]
-    names = told_apart(students, place, rival)
-    better = f"{signed(gaps[rival])} points under {names[1]} in {students.named(rival)}"
-    own = f"{signed(gaps[place])} under {names[0]}"
-    evidence = (f"the same architecture has a gap of {better}, and {own}", _beyond(students, place, rival))
-    besides = besides_losses(students, place, rival)
-    return (
-        (*evidence, f"their recipes differ in {besides}, too: it need not be the loss alone") if besides else evidence
+    own, better = distinguishing_labels(students, index, rival)
+    comparison = (
+        f"the same architecture has a gap of {signed(gaps[rival])} points under {better} in {students.named(rival)}, "
+        f"and {signed(gaps[index])} under {own}"
     )
+    evidence = (comparison, _resolved(students, index, rival))
+    others_fields = other_differences(students, index, rival)
+    if not others_fields:
+        return evidence
+    return (*evidence, f"their recipes also differ in {others_fields}, so the loss alone may not be the cause")
 
 
-def undertrained(students: Students, place: int, settings: DiagnosisConfig) -> Evidence | None:
-    """Fires when much of the divergence's fall came in the last half of the epochs, and its tail still falls apace."""
-    curve = students.divergences.get(int(students.numbers[place]))
+def undertrained(students: Students, index: int, settings: DiagnosisConfig) -> Evidence | None:
+    """Fire if much of the divergence's fall came in the second half of the epochs and its tail still falls fast."""
+    curve = students.divergences.get(int(students.numbers[index]))
     late = None if curve is None else late_progress(curve)
     if curve is None or late is None:
         raise NotTestedError("its curve has fewer than two epochs")
     if late < settings.late_progress:
         return None
-    share = f"{percent(late)} of the whole fall of its divergence came in the last half of its {len(curve)} epochs"
-    cut_short = f"{share} (from {percent(settings.late_progress)} on it counts as cut short)"
+    late_fall = (
+        f"{percent(late)} of the fall of its divergence came in the second half of its {len(curve)} epochs "
+        f"(threshold: {percent(settings.late_progress)})"
+    )
     slope = tail_slope(curve)
     if slope is None:
-        return cut_short, "they are too few for a slope of its tail"
+        return late_fall, "it has too few epochs to measure the slope of the curve's end"
     left = float(curve[np.isfinite(curve)][-1])
     pace = -slope.per_epoch * len(curve) / left if left > 0.0 else 0.0
     if not slope.falls or pace < settings.pace:
         return None
-    interval = f"95 % interval {-slope.high:.4f} to {-slope.low:.4f}"
-    tail = f"over the last {slope.epochs} it falls by {-slope.per_epoch:.4f} nats an epoch ({interval})"
-    again = f"as many epochs again would take {percent(pace)} off what is left (from {percent(settings.pace)} on)"
-    return cut_short, tail, f"at that pace {again}"
+    return (
+        late_fall,
+        (
+            f"its divergence falls by {-slope.per_epoch:.4f} nats per epoch over the last {slope.epochs} epochs "
+            f"(95 % interval {-slope.high:.4f} to {-slope.low:.4f})"
+        ),
+        (
+            f"at that rate, as many epochs again would remove {percent(pace)} of the remaining divergence "
+            f"(threshold: {percent(settings.pace)})"
+        ),
+    )
 
 
-def architecture_mismatch(students: Students, place: int, settings: DiagnosisConfig) -> Evidence | None:
-    """Fires when another family does clearly better at its size, its own does not, and its features match less."""
+def architecture_mismatch(students: Students, index: int, settings: DiagnosisConfig) -> Evidence | None:
+    """Fire if another family is clearly better at this size, its own is not, and its features match the teacher's less.
+
+    Where the similarity of features was not measured, the gaps alone decide.
+    """
     sizes, gaps, cka = (students.values[name] for name in ("num_params", "gap_points", "feature_cka"))
-    group, limit = students.groups[place], settings.similar_size * sizes[place]
-    others = [best_by_size.up_to(limit) for (family, by), best_by_size in students.ladders.items()
-              if by == group[1] and family != group[0]]  # fmt: skip
+    group, limit = students.groups[index], settings.similar_size * sizes[index]
+    others = [
+        best.up_to(limit)
+        for (family, teacher), best in students.best_by_size.items()
+        if teacher == group[1] and family != group[0]
+    ]
     if all(one is None for one in others):
-        raise NotTestedError("no student of another family is of its size")
-    rival = students.clearly_better(others, place)
+        raise NotTestedError("no student of another family has its size")
+    rival = students.clearly_better(others, index)
     if rival is None:
         return None
-    sibling = students.ladders[group].up_to(limit)
-    if sibling is not None and gaps[sibling] - gaps[rival] <= students.apart(sibling, rival):
-        return None  # one of its own family does as well: it is not the family
-    closer = cka[rival] - cka[place]
+    sibling = students.best_by_size[group].up_to(limit)
+    if sibling is not None and gaps[sibling] - gaps[rival] <= students.resolvable_difference_points(sibling, rival):
+        return None  # a student of its own family is as good, so the family is not the cause
+    closer = cka[rival] - cka[index]
     if closer < settings.feature_cka_margin:
-        return None  # its features resemble the teacher's as much: the family is not what it lacks
-    features = "the similarity of features was not measured: this goes by gaps alone"
+        return None  # its features match the teacher's as well as the rival's, so the family is not the cause
+    features = "the similarity of features was not measured, so only the gaps were compared"
     if not np.isnan(closer):
-        features = f"its features resemble the teacher's less: CKA {cka[place]:.2f} against {cka[rival]:.2f}"
-    better = f"{students.named(rival)} has {signed(gaps[rival])}"
+        features = f"its features match the teacher's less: CKA {cka[index]:.2f} against {cka[rival]:.2f}"
     return (
-        f"its gap is {signed(gaps[place])} points with {short_count(sizes[place])} parameters; {better}",
-        _beyond(students, place, rival),
-        f"no other {group[0]} of about its size does as well as that one",
+        (
+            f"its gap is {signed(gaps[index])} points with {short_count(sizes[index])} parameters; "
+            f"{students.named(rival)} has {signed(gaps[rival])}"
+        ),
+        _resolved(students, index, rival),
+        f"no other {group[0]} of about this size is as good as that student",
         features,
     )
 
 
-def under_capacity(students: Students, place: int, settings: DiagnosisConfig) -> Evidence | None:
-    """Fires when it does not fit the teacher even on training images; not where a sibling no larger does better."""
-    unfit, apart = _disagreement(students, place)
-    if not students.is_behind(place):
+def under_capacity(students: Students, index: int, settings: DiagnosisConfig) -> Evidence | None:
+    """Fire if the student does not fit the teacher even on training images, unless a sibling no larger is better."""
+    unfit, lost_after = _disagreement(students, index)
+    if not students.is_behind(index):
         return None
-    siblings = students.ladders[students.groups[place]]
-    if students.clearly_better([siblings.up_to(students.values["num_params"][place])], place) is not None:
-        return None  # one of its family does better with no more parameters: it is not the size
-    divergence = students.values["train_divergence_nats"][place]
-    fit = f"on training images it agrees with the teacher on {percent(1.0 - unfit)}, divergence {divergence:.3f} nats"
+    siblings = students.best_by_size[students.groups[index]]
+    if students.clearly_better([siblings.up_to(students.values["num_params"][index])], index) is not None:
+        return None  # a student of its family is better with no more parameters, so the size is not the cause
+    divergence = students.values["train_divergence_nats"][index]
+    fit = (
+        f"it agrees with the teacher on {percent(1.0 - unfit)} of the training images (divergence {divergence:.3f} "
+        "nats)"
+    )
     if 1.0 - unfit < settings.train_agreement:
-        return f"{fit} (below {percent(settings.train_agreement)} it does not fit)", _gap(students, place)
-    if unfit < apart or not _is_far_behind(students, place, settings):
+        return f"{fit}; below {percent(settings.train_agreement)} it does not fit the teacher", _gap(students, index)
+    if unfit < lost_after or not _is_far_behind(students, index, settings):
         return None
     lost = (
-        f"more is lost there than between training and validation ({percent(unfit)} against {percent(max(apart, 0.0))})"
+        f"it loses more agreement on training images than between training and validation images ({percent(unfit)} "
+        f"against {percent(max(lost_after, 0.0))})"
     )
-    return fit, lost, _gap(students, place)
+    return fit, lost, _gap(students, index)
 
 
-def over_capacity(students: Students, place: int, settings: DiagnosisConfig) -> Evidence | None:
-    """Fires when it fits and does not generalise, or a smaller student is as good or better."""
-    gaps, sizes, half = students.values["gap_points"], students.values["num_params"], students.half[place]
-    unfit, apart = _disagreement(students, place, required=False)
-    points = students.values["generalisation_gap_points"][place]
-    fit = f"on training images it agrees with the teacher on {percent(1.0 - unfit)}"
-    if points >= settings.generalisation_gap_points and points > half:
-        limit = f"from {settings.generalisation_gap_points:g} on it does not generalise"
-        return (f"{fit}, and its top-1 is {signed(points)} points higher there than on validation ({limit})",)
-    if apart > unfit and _is_far_behind(students, place, settings):
-        lost = f"more is lost from there to validation than there ({percent(apart)} against {percent(unfit)})"
-        return fit, lost, _gap(students, place)
-    smaller = students.everyone.up_to(settings.smaller_size * sizes[place])
-    if smaller is not None and gaps[smaller] - gaps[place] <= half:
-        values = f"{signed(gaps[smaller])} against {signed(gaps[place])} \N{PLUS-MINUS SIGN} {half:.2f} points"
-        share = f"with {percent(sizes[smaller] / sizes[place])} of its parameters"
-        return (f"{students.named(smaller)} is at least as good, as far as the images tell, {share}: gap {values}",)
-    better = students.clearly_better([students.everyone.up_to(sizes[place] - 1.0)], place)
+def over_capacity(students: Students, index: int, settings: DiagnosisConfig) -> Evidence | None:
+    """Fire if the student fits and does not generalise, or if a smaller student is as good or better."""
+    sizes = students.values["num_params"]
+    overfit = _overfit(students, index, settings)
+    if overfit is not None:
+        return overfit
+    gaps, half = students.values["gap_points"], students.half_width_points[index]
+    smaller = students.best_by_size_overall.up_to(settings.smaller_size * sizes[index])
+    if smaller is not None and gaps[smaller] - gaps[index] <= half:
+        return (
+            (
+                f"{students.named(smaller)} has {percent(sizes[smaller] / sizes[index])} of its parameters and a gap "
+                f"of {signed(gaps[smaller])} points against {signed(gaps[index])} \N{PLUS-MINUS SIGN} {half:.2f}: the "
+                "validation images show no advantage of the larger student"
+            ),
+        )
+    better = students.clearly_better([students.best_by_size_overall.up_to(sizes[index] - 1.0)], index)
     if better is None:
         return None
     return (
-        f"{students.named(better)} has a gap of {signed(gaps[better])} against {signed(gaps[place])} points",
-        _beyond(students, place, better),
+        (
+            f"{students.named(better)} is smaller and has a gap of {signed(gaps[better])} points against "
+            f"{signed(gaps[index])}"
+        ),
+        _resolved(students, index, better),
     )
 
 
-def matched(students: Students, place: int) -> Evidence:
-    """Returns what speaks for a student on which no rule fires."""
-    fit, apart = (students.values[name][place] for name in ("train_agreement", "generalisation_gap_points"))
-    measured = "how it fits on training images was not measured"
-    if not np.isnan(fit) and not np.isnan(apart):
-        measured = (
-            f"it agrees with the teacher on {percent(fit)} of training images, {signed(apart)} points to validation"
+def _overfit(students: Students, index: int, settings: DiagnosisConfig) -> Evidence | None:
+    unfit, lost_after = _disagreement(students, index, required=False)
+    points = students.values["generalisation_gap_points"][index]
+    fit = f"it agrees with the teacher on {percent(1.0 - unfit)} of the training images"
+    if points >= settings.generalisation_gap_points and points > students.half_width_points[index]:
+        return (
+            (
+                f"{fit}, and its top-1 is {signed(points)} points higher there than on validation images "
+                f"(threshold: {settings.generalisation_gap_points:g})"
+            ),
         )
-    rival = students.clearly_better([students.everyone.up_to(students.values["num_params"][place])], place)
+    if lost_after > unfit and _is_far_behind(students, index, settings):
+        lost = (
+            f"it loses more agreement between training and validation images than on training images "
+            f"({percent(lost_after)} against {percent(unfit)})"
+        )
+        return fit, lost, _gap(students, index)
+    return None
+
+
+def matched(students: Students, index: int) -> Evidence:
+    """Return the evidence for a student on which no rule fires."""
+    fit, difference = (students.values[name][index] for name in ("train_agreement", "generalisation_gap_points"))
+    measured = "its fit on training images was not measured"
+    if not np.isnan(fit) and not np.isnan(difference):
+        measured = (
+            f"it agrees with the teacher on {percent(fit)} of the training images, and its top-1 is "
+            f"{signed(difference)} points higher there than on validation images"
+        )
+    rival = students.clearly_better([students.best_by_size_overall.up_to(students.values["num_params"][index])], index)
     if rival is None:
-        return measured, _gap(students, place)
-    better = f"{students.named(rival)} has a gap of {signed(students.values['gap_points'][rival])} points"
-    return measured, _gap(students, place), f"{better} with as many parameters: it is not the size"
+        return measured, _gap(students, index)
+    better = (
+        f"{students.named(rival)} has as many parameters and a gap of {signed(students.values['gap_points'][rival])} "
+        "points, so the size is not the cause"
+    )
+    return measured, _gap(students, index), better
 
 
 RULES: dict[Verdict, Rule] = {
@@ -166,26 +215,33 @@ RULES: dict[Verdict, Rule] = {
     "under_capacity": under_capacity,
     "over_capacity": over_capacity,
 }
-"""By verdict, in no order: that is `verdicts.VERDICTS`' part."""
+"""The rule of each verdict. Their order is that of `verdicts.VERDICTS`."""
 
 
-def _disagreement(students: Students, place: int, *, required: bool = True) -> tuple[float, float]:
-    """Returns the share of training images on which a student disagrees, and by how much more on validation; NaN."""
-    fit, agreement = (float(students.values[name][place]) for name in ("train_agreement", "agreement"))
+def _disagreement(students: Students, index: int, *, required: bool = True) -> tuple[float, float]:
+    """Return the share of training images on which a student disagrees, and by how much it rises on validation images.
+
+    NaN where a value was not measured.
+
+    Raises:
+        NotTestedError: The agreement on training images is required and was not measured.
+    """
+    fit, agreement = (float(students.values[name][index]) for name in ("train_agreement", "agreement"))
     if required and np.isnan(fit):
         raise NotTestedError("its agreement on training images was not measured")
     return 1.0 - fit, fit - agreement
 
 
-def _is_far_behind(students: Students, place: int, settings: DiagnosisConfig) -> bool:
-    return students.is_behind(place) and bool(students.values["gap_points"][place] >= settings.far_behind_points)
+def _is_far_behind(students: Students, index: int, settings: DiagnosisConfig) -> bool:
+    return students.is_behind(index) and bool(students.values["gap_points"][index] >= settings.far_behind_points)
 
 
-def _gap(students: Students, place: int) -> str:
-    gap = f"its gap is {signed(students.values['gap_points'][place])} points"
-    behind = "beyond" if students.is_behind(place) else "not beyond"
-    return f"{gap}, {behind} the {students.half[place]:.2f} that chance in the images explains"
+def _gap(students: Students, index: int) -> str:
+    gap, half = students.values["gap_points"][index], students.half_width_points[index]
+    resolved = "the validation images resolve it" if students.is_behind(index) else "too small to resolve"
+    return f"its gap is {signed(gap)} \N{PLUS-MINUS SIGN} {half:.2f} points: {resolved}"
 
 
-def _beyond(students: Students, place: int, rival: int) -> str:
-    return f"the difference is beyond the {students.apart(place, rival):.2f} points that chance in the images explains"
+def _resolved(students: Students, index: int, rival: int) -> str:
+    least = students.resolvable_difference_points(index, rival)
+    return f"the validation images resolve this difference: it exceeds {least:.2f} points"

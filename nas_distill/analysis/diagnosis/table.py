@@ -1,8 +1,8 @@
-"""The decision table: from records alone, one verdict per student, each with its evidence.
+"""The decision table: one verdict per student with its evidence, from the records alone.
 
-The rules are tested in the order of `verdicts.VERDICTS`; the first that fires is the verdict. What would spoil another
-rule's evidence comes first: under a bad loss even the curve says nothing, a student that is not trained to the end says
-nothing of its capacity, and one of a wrong family cannot fit the teacher either.
+The rules are tested in the order of `verdicts.VERDICTS`; the first that fires decides. A rule comes before those whose
+evidence its cause would spoil. A wrong loss also spoils the learning curve; a student that was not trained to the end
+shows nothing about its capacity; and a student of an unsuitable family cannot fit the teacher either.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from nas_distill.analysis.diagnosis.rules import RULES, Evidence, NotTestedError, matched
+from nas_distill.analysis.diagnosis.students import Students
 from nas_distill.analysis.diagnosis.verdicts import REMEDIES, VERDICTS, Diagnosis, Verdict
-from nas_distill.analysis.trials.students import Students
 from nas_distill.config import DiagnosisConfig
 from nas_distill.records import TrialStatus
 
@@ -28,23 +28,23 @@ def diagnose(
     settings: DiagnosisConfig | None = None,
     number: int | None = None,
 ) -> tuple[Diagnosis, ...]:
-    """Returns the verdicts on the students of a run, by trial number.
+    """Return the verdict on each student of a run, by trial number.
 
-    Trials that the scheduler stopped are undertrained by its decision; failed ones have no verdict. Students that an
-    assistant taught are compared by loss and family with those that the same assistant taught, and by size with all.
+    A trial that the early-stopping rule stopped is undertrained. A failed trial has no verdict. A student that an
+    assistant taught is compared by loss and family with the students of the same assistant, and by size with all.
 
     Args:
-        trials: Table as `frame.load_frame` returns it.
-        curves: Table of their curves.
-        images: Validation images, at least 1: what they cannot tell apart counts as equal.
-        settings: Thresholds; the documented ones by default.
-        number: Of the trial that is judged; all by default.
+        trials: Table of trials; see `StudySnapshot.trials`.
+        curves: Table of their learning curves.
+        images: Number of validation images, at least 1. Differences that so many images cannot resolve count as none.
+        settings: Thresholds. Default: the documented ones.
+        number: Trial number of the only student to judge. Default: judge all.
 
     Raises:
         ValueError: `images` is below 1.
     """
     if images < 1:
-        raise ValueError(f"{images} validation images tell nothing")
+        raise ValueError(f"images is {images}; at least 1 validation image is needed")
     settings = settings or DiagnosisConfig()
     known = trials["gap_points"].notna() & trials["num_params"].notna()
     complete = trials[(trials["status"] == TrialStatus.COMPLETE) & known]
@@ -52,33 +52,33 @@ def diagnose(
     if number is not None:
         stopped, curves = stopped[stopped["number"] == number], curves[curves["number"] == number]
     students = Students.of(complete, curves, images)
-    places = range(len(complete)) if number is None else np.flatnonzero(students.numbers == number).tolist()
-    found = [_judge(students, place, settings) for place in places]
+    indices = range(len(complete)) if number is None else np.flatnonzero(students.numbers == number).tolist()
+    found = [_judge(students, index, settings) for index in indices]
     found += [_stopped(row) for row in stopped.to_dict("records")]
     return tuple(sorted(found, key=lambda one: one.number))
 
 
-def _judge(students: Students, place: int, settings: DiagnosisConfig) -> Diagnosis:
-    passed: list[str] = []
+def _judge(students: Students, index: int, settings: DiagnosisConfig) -> Diagnosis:
+    earlier: list[str] = []
     for verdict in VERDICTS[:-1]:
         try:
-            evidence = RULES[verdict](students, place, settings)
+            evidence = RULES[verdict](students, index, settings)
         except NotTestedError as reason:
-            passed.append(f"{verdict}: not tested, {reason}")
+            earlier.append(f"{verdict}: not tested, {reason}")
             continue
         if evidence is not None:
-            return _diagnosis(students, place, verdict, evidence, passed)
-        passed.append(verdict)
-    return _diagnosis(students, place, "matched", matched(students, place), passed)
+            return _diagnosis(students, index, verdict, evidence, earlier)
+        earlier.append(verdict)
+    return _diagnosis(students, index, "matched", matched(students, index), earlier)
 
 
-def _diagnosis(students: Students, place: int, verdict: Verdict, evidence: Evidence, passed: list[str]) -> Diagnosis:
+def _diagnosis(students: Students, index: int, verdict: Verdict, evidence: Evidence, earlier: list[str]) -> Diagnosis:
     return Diagnosis(
-        number=int(students.numbers[place]),
+        number=int(students.numbers[index]),
         verdict=verdict,
         evidence=evidence,
         remedy=REMEDIES[verdict],
-        passed_over=tuple(passed),
+        earlier_rules=tuple(earlier),
     )
 
 
@@ -87,6 +87,6 @@ def _stopped(row: Mapping[Any, Any]) -> Diagnosis:
     return Diagnosis(
         number=int(row["number"]),
         verdict="undertrained",
-        evidence=(f"the scheduler stopped it {epochs}: others did better at no more cost",),
-        remedy="none, unless you doubt the rule that stopped it (--asha none)",
+        evidence=(f"the scheduler stopped it {epochs}: others were better at no more cost",),
+        remedy="none, unless the early-stopping rule is in doubt (--asha none turns it off)",
     )

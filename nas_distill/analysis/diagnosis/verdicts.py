@@ -1,4 +1,4 @@
-"""`Diagnosis`: why a student stands where it does, what led to that verdict, and what to try."""
+"""`Diagnosis`: the verdict on one student, the evidence for it, and what to try."""
 
 from __future__ import annotations
 
@@ -15,31 +15,34 @@ Verdict = Literal[
 VERDICTS: tuple[Verdict, ...] = (
     "loss_mismatch", "undertrained", "architecture_mismatch", "under_capacity", "over_capacity", "matched",
 )  # fmt: skip
-"""In the order in which their rules are tested; the first that fires is the verdict."""
+"""Verdicts in the order in which their rules are tested. The first rule that fires decides."""
 
 REMEDIES: dict[Verdict, str] = {
-    "undertrained": "train it longer (--epochs), or with a higher learning rate",
-    "loss_mismatch": "take the other loss or recipe, or let the search choose it (--recipe search)",
-    "architecture_mismatch": "take another family of about this size",
-    "under_capacity": "go wider or deeper; at this size, let an assistant teach (--assistants 1)",
-    "over_capacity": "take the smaller student, or regularise: weight decay, dropout, drop-path, mixup, early stopping",
-    "matched": "nothing about its size: as far as these images tell, none of the run does better with fewer parameters",
+    "undertrained": "train it longer (--epochs) or with a higher learning rate",
+    "loss_mismatch": "use the other loss or recipe, or let the search choose it (--recipe search)",
+    "architecture_mismatch": "use another family of about this size",
+    "under_capacity": "make it wider or deeper; to keep the size, use a teacher assistant (--assistants 1)",
+    "over_capacity": (
+        "use the smaller student, or regularise: weight decay, dropout, drop-path, mixup, early stopping"
+    ),
+    "matched": "keep its size: no student of this run is clearly better with fewer parameters",
 }
 
 
 class Diagnosis(Record):
-    """One student's verdict.
+    """The verdict on one student.
 
     Attributes:
         number: Trial number.
-        verdict: See docs/diagnosis.md.
-        evidence: Sentences with the measured values and the thresholds that led to it.
+        verdict: Cause of the student's gap; docs/diagnosis.md defines each.
+        evidence: Sentences with the measured values and thresholds that led to the verdict.
         remedy: What to try.
-        passed_over: Rules that come before it and did not fire; of those that could not be tested, with the reason.
+        earlier_rules: Names of the rules that were tested before and did not fire, in order. A rule that could not be
+            tested is followed by its reason: "loss_mismatch: not tested, its architecture was ...".
     """
 
     number: NonNegativeInt
     verdict: Verdict
     evidence: tuple[str, ...]
     remedy: str
-    passed_over: tuple[str, ...] = ()
+    earlier_rules: tuple[str, ...] = ()

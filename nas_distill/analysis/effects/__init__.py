@@ -1,1 +1,5 @@
-"""TODO."""
+"""What went with the capacity gap among the students of a run: losses and families by size, and all parameters.
+
+`by_size` and `losses_by_size` compare labels among students of about the same size; `effects` measures the importance
+of every parameter of architecture and recipe at equal size. Both describe association, not cause.
+"""

@@ -1,52 +1,50 @@
-"""Students of about the same size, compared by a label: their loss, their family."""
+"""Compare students of about the same size by a label, such as their loss or their family."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import bootstrap
 
+from nas_distill.analysis.stats import median_interval
 from nas_distill.records import TrialStatus
 
-MOST_BANDS = 3
-LEAST_TRIALS = 5
-"""Of a band, when there is more than one."""
+MAX_BANDS = 3
+MIN_TRIALS = 5
+"""Fewest students of a band, if there is more than one band."""
 
-LEAST_TO_COMPARE = 2
-"""Trials of a label in a band; one trial says what a label can do there, and nothing of how it does."""
+MIN_TO_COMPARE = 2
+"""Fewest trials of a label in a band for its median to count. One trial shows what a label can reach, not what is
+typical."""
 
-LEAST_TO_TELL_APART = 6
-"""Trials of a label in a band. The range of 5 values holds the median that they are drawn from with a probability of
-1 - 2 / 2^5, below 95 %, and no bootstrap interval is wider than the range."""
+MIN_TO_DISTINGUISH = 6
+"""Fewest trials of a label in a band to call it clearly best. The range of 5 values holds the median of their
+distribution with probability 1 - 2 / 2^5, which is below 95 %, and no bootstrap interval is wider than the range."""
 
 WORSE_POINTS = 1000.0
-"""Added to the largest gap of all for a stopped trial: worse than every other, and finite for the bootstrap."""
+"""Added to the largest gap to stand for a stopped trial: worse than every other, yet finite for the bootstrap."""
 
-CONFIDENCE = 0.95
-RESAMPLES = 2000
-
-Standing = Literal["clear", "not told apart", "no second", "single trial"]
+Standing = Literal["clear", "not distinguishable", "no runner-up", "single trial"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """What students with one label came to in a band.
+    """The gaps of the students with one label in a band.
 
     Attributes:
-        label: Their loss (see `recipes.loss_label`) or family.
-        trials: Fully trained students.
-        stopped: Trials of that size that were stopped early, which no median holds.
-        median_gap_points: Median of the capacity gaps of the fully trained, percentage points.
-        best_gap_points: The smallest of them.
+        label: Loss (see `losses_by_size.loss_label`) or family.
+        trials: Number of fully trained students.
+        stopped: Number of trials of this size that were stopped early. They have no final gap and are in no median.
+        median_gap_points: Median capacity gap of the fully trained students, percentage points.
+        best_gap_points: Smallest of those gaps, percentage points.
         interval: 95 % bootstrap interval of the median, percentage points; None for a single trial.
-        cautious_high: Upper end of that interval when every stopped trial counts as worse than all others; None for a
-            single trial.
+        cautious_high: Upper end of that interval if every stopped trial counts as worse than all others, percentage
+            points; None for a single trial.
     """
 
     label: str
@@ -59,19 +57,19 @@ class Score:
 
     @property
     def comparable(self) -> bool:
-        """Whether it has enough trials for a median that says anything."""
-        return self.trials >= LEAST_TO_COMPARE
+        """Whether it has enough trials for its median to count."""
+        return self.trials >= MIN_TO_COMPARE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SizeBand:
-    """Students of about the same size, by label.
+class BandComparison:
+    """The labels of the students in one band of sizes.
 
     Attributes:
         smallest: Parameters of the smallest student.
-        largest: Of the largest.
-        trials: Fully trained students.
-        scores: Best first: by median gap; after those the labels of a single trial, by its gap.
+        largest: Parameters of the largest student.
+        trials: Number of fully trained students.
+        scores: Scores of the labels, best first: by median gap, then the labels of a single trial by its gap.
     """
 
     smallest: int
@@ -81,7 +79,7 @@ class SizeBand:
 
     @property
     def best(self) -> Score:
-        """The label with the lowest median gap; the best single trial's when no label has two trials."""
+        """The label with the lowest median gap; the best single trial's if no label has two trials."""
         return self.scores[0]
 
     @property
@@ -91,48 +89,52 @@ class SizeBand:
 
     @property
     def better_single(self) -> Score | None:
-        """The best single trial of another label, when its gap is below the best label's median."""
+        """The best single trial of another label, if its gap is below the best label's median."""
         single = next((score for score in self.scores[1:] if not score.comparable), None)
         return single if single is not None and single.best_gap_points < self.best.median_gap_points else None
 
     @property
     def standing(self) -> Standing:
-        """How the best label stands to the runner-up.
+        """How clearly the best label beats the runner-up.
 
-        "clear": their intervals do not overlap, and each is of `LEAST_TO_TELL_APART` trials or more; "not told apart":
-        otherwise; "no second": no other label is comparable; "single trial": none is. Where the best label's trials
-        were stopped early, those count as its worst: a few that were let go on say little of a label.
+        "clear": each has at least `MIN_TO_DISTINGUISH` trials and their intervals do not overlap. The best label's
+        stopped trials count as its worst, because the few that early stopping let finish would flatter it.
+        "not distinguishable": both have two trials or more, and it is not clear. "no runner-up": no other label has two
+        trials. "single trial": no label has.
         """
         best, other = self.best, self.runner_up
         if not best.comparable:
             return "single trial"
         if other is None:
-            return "no second"
+            return "no runner-up"
         assert best.cautious_high is not None
         assert other.interval is not None
-        enough = min(best.trials, other.trials) >= LEAST_TO_TELL_APART
-        return "clear" if enough and best.cautious_high < other.interval[0] else "not told apart"
+        enough = min(best.trials, other.trials) >= MIN_TO_DISTINGUISH
+        return "clear" if enough and best.cautious_high < other.interval[0] else "not distinguishable"
 
 
-def families_by_size(trials: pd.DataFrame, *, seed: int = 0) -> tuple[SizeBand, ...]:
-    """Returns the families of each band of sizes, smallest students first; see `labels_by_size`."""
+def families_by_size(trials: pd.DataFrame, *, seed: int = 0) -> tuple[BandComparison, ...]:
+    """Return the families of each band of sizes, smallest students first; see `labels_by_size`."""
     return labels_by_size(trials, column="family", label=str, seed=seed)
 
 
 def labels_by_size(
     trials: pd.DataFrame, *, column: str, label: Callable[[str], str], seed: int
-) -> tuple[SizeBand, ...]:
-    """Returns the labels of each band of sizes, smallest students first; nothing without a fully trained student.
+) -> tuple[BandComparison, ...]:
+    """Return the labels of each band of sizes, smallest students first.
 
-    Bands are cut at quantiles of log num_params: at most `MOST_BANDS`, as many as leave `LEAST_TRIALS` in each, and
-    students of one size stay together. Only students that the teacher taught count: what an assistant taught was
-    chosen for its large gap, and is a second training of a student that counts already.
+    Bands are cut at quantiles of log num_params. There are at most `MAX_BANDS`, and as many as leave `MIN_TRIALS`
+    students in each; students of one size stay together. Students that an assistant taught do not count: they were
+    chosen for their large gaps, and each is a second training of a student that counts already.
 
     Args:
-        trials: Table as `frame.load_frame` returns it.
-        column: That the label is of.
-        label: Of a value of that column.
-        seed: Of the bootstrap.
+        trials: Table of trials; see `StudySnapshot.trials`.
+        column: Column that the label is derived from.
+        label: Function from a value of that column to its label.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        Empty without a fully trained student.
     """
     known = trials[trials["assistant"].isna() & trials["num_params"].notna() & trials[column].notna()]
     full = known[(known["status"] == TrialStatus.COMPLETE) & known["gap_points"].notna()]
@@ -149,7 +151,7 @@ def labels_by_size(
     stopped_labels = np.array([label(value) for value in stopped[column]], dtype=np.str_)
     generator = np.random.default_rng(seed)
     return tuple(
-        SizeBand(
+        BandComparison(
             smallest=int(sizes[inside].min()),
             largest=int(sizes[inside].max()),
             trials=int(inside.sum()),
@@ -160,27 +162,18 @@ def labels_by_size(
 
 
 def size_bands(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Returns each student's band, from 0 for the smallest students.
+    """Return each student's band [N], counted from 0 for the smallest students.
 
     Args:
         sizes: Parameters [N], N at least 1.
     """
     logs = np.log10(np.maximum(sizes, 1))
-    for count in range(min(MOST_BANDS, len(sizes) // LEAST_TRIALS), 1, -1):
+    for count in range(min(MAX_BANDS, len(sizes) // MIN_TRIALS), 1, -1):
         edges = np.quantile(logs, np.arange(1, count) / count)
         bands = np.searchsorted(edges, logs)
-        if np.bincount(bands, minlength=count).min() >= LEAST_TRIALS:
+        if np.bincount(bands, minlength=count).min() >= MIN_TRIALS:
             return bands.astype(np.int64)
     return np.zeros(len(sizes), dtype=np.int64)
-
-
-def median_interval(values: Sequence[float] | NDArray[np.float64], seed: np.random.Generator) -> tuple[float, float]:
-    """Returns the 95 % percentile bootstrap interval of the median (Efron 1979) of two values or more."""
-    found = bootstrap(
-        (np.asarray(values, dtype=np.float64),), np.median, confidence_level=CONFIDENCE, n_resamples=RESAMPLES,
-        method="percentile", random_state=seed,
-    )  # fmt: skip
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
 def _scores(
@@ -188,16 +181,16 @@ def _scores(
 ) -> tuple[Score, ...]:
     scores = []
     for label in np.unique(labels):
-        own, lost = gaps[labels == label], stopped[label]
-        interval = median_interval(own, generator) if len(own) >= LEAST_TO_COMPARE else None
+        own, num_stopped = gaps[labels == label], stopped[label]
+        interval = median_interval(own, generator) if len(own) >= MIN_TO_COMPARE else None
         cautious_high = None if interval is None else interval[1]
-        if interval is not None and lost:
-            cautious_high = median_interval([*own, *[gaps.max() + WORSE_POINTS] * lost], generator)[1]
+        if interval is not None and num_stopped:
+            cautious_high = median_interval([*own, *[gaps.max() + WORSE_POINTS] * num_stopped], generator)[1]
         scores.append(
             Score(
                 label=str(label),
                 trials=len(own),
-                stopped=lost,
+                stopped=num_stopped,
                 median_gap_points=float(np.median(own)),
                 best_gap_points=float(own.min()),
                 interval=interval,

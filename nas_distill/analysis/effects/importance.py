@@ -1,4 +1,11 @@
-"""Permutation importance out of fold for the part of a gap that size does not explain, with controls."""
+"""Permutation importance, out of fold, for the part of the gap that size does not explain, with shuffled controls.
+
+Own code instead of `sklearn.inspection.permutation_importance`, for three reasons. The intervals are a bootstrap over
+students, which needs the squared error of each student, and scikit-learn returns one score per repeat. A parameter must
+be shuffled only among the students that it applies to, and scikit-learn shuffles whole columns. Every importance must
+come from students that the forest was not fitted to, over repeated folds, and scikit-learn scores one fitted model. A
+test compares the two on data where they should agree.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +24,7 @@ Floats = NDArray[np.float64]
 
 FOLDS = 5
 CONTROLS = 3
-"""Columns that are shuffled copies of parameters, drawn anew in each repetition."""
+"""Number of control columns: shuffled copies of parameters, drawn again in each repetition."""
 
 _TREES, _LEAF = 100, 3
 _KNOTS = 5
@@ -27,15 +34,15 @@ _SHUFFLES = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Errors:
-    """Squared errors out of fold, in squared points; means over repetitions, per student.
+    """Squared out-of-fold errors of N students, in squared percentage points; means over repetitions.
 
     Attributes:
-        without_size: Of the mean gap of the other folds [N].
-        by_size: Of the fit on size alone [N].
-        by_forest: Of size and forest [N].
-        shuffled: Of those, with a parameter shuffled [P, N].
-        controls: With a control shuffled [CONTROLS, N].
-        residuals: Gap less the fit on size, points [N].
+        without_size: Errors of the mean gap of the other folds [N].
+        by_size: Errors of the fit on size alone [N].
+        by_forest: Errors of the fit on size plus the forest [N].
+        shuffled: Errors of the same with one of P parameters shuffled [P, N].
+        controls: Errors of the same with one control shuffled [CONTROLS, N].
+        residuals: Gap minus the fit on size, percentage points [N].
     """
 
     without_size: Floats
@@ -47,7 +54,7 @@ class Errors:
 
 
 def coded(table: pd.DataFrame) -> Floats:
-    """Returns parameters as numbers [N, P]: text by its place in the alphabet, NaN where missing."""
+    """Return parameters as numbers [N, P]: text as its alphabetical rank, NaN where missing."""
     columns = []
     for name in table.columns:
         column = table[name]
@@ -60,20 +67,20 @@ def coded(table: pd.DataFrame) -> Floats:
 
 
 def out_of_fold_errors(logs: Floats, gaps: Floats, values: Floats, *, repetitions: int, seed: int) -> Errors:
-    """Returns errors of repeated K-fold cross-validation.
+    """Return the errors of repeated K-fold cross-validation.
 
-    In each fold a cubic spline of log size (ridge-penalised) is fitted to the other folds, then a random forest
-    (Breiman 2001, Mach. Learn. 45) to what is left there. Missing values are set to the column's median, so that a
-    parameter does not tell that it applies: that is what family and loss are for. A parameter is shuffled among the
-    students of the fold that it applies to (permutation importance, Breiman 2001, section 10). Log size is a column
-    of the forest as well, which takes what the spline leaves of it, and is not reported.
+    For each fold, a ridge-penalised cubic spline of log size is fitted to the other folds, and then a random forest
+    (Breiman 2001, Machine Learning 45) to its residuals. Missing values are set to the column's median, so that a
+    parameter does not encode whether it applies; family and loss encode that. A parameter is shuffled among the
+    students of the fold that it applies to (permutation importance, Breiman 2001, section 10). Log size is also a
+    column of the forest, so that the forest takes what the spline leaves of it; its importance is not reported.
 
     Args:
-        logs: log size [N].
-        gaps: Percentage points [N].
-        values: Parameters [N, P], NaN where one does not apply.
-        repetitions: Of the K folds.
-        seed: Of folds, forests and shuffles.
+        logs: Log size [N].
+        gaps: Gaps, percentage points [N].
+        values: Parameters [N, P]; NaN where one does not apply.
+        repetitions: Number of times that the K folds are drawn.
+        seed: Seed of folds, forests and shuffles.
     """
     generator = np.random.default_rng(seed)
     count, width = values.shape
@@ -108,12 +115,12 @@ def out_of_fold_errors(logs: Floats, gaps: Floats, values: Floats, *, repetition
 
 
 def rise_of_error(shuffled: Floats, plain: Floats, weights: Floats) -> Floats:
-    """Returns RMSE with shuffling less that without, points.
+    """Return the rise of the RMSE through shuffling, in percentage points.
 
     Args:
-        shuffled: Squared errors [P, N].
-        plain: Squared errors [N].
-        weights: Of students in each resample, rows sum to 1 [R, N].
+        shuffled: Squared errors with shuffling [P, N].
+        plain: Squared errors without [N].
+        weights: Weights of the students in each resample [R, N]; each row sums to 1.
 
     Returns:
         Array [R, P].
@@ -127,7 +134,7 @@ def _smooth() -> Pipeline:
 
 
 def _shuffles(rows: Floats, applies: NDArray[np.bool_], generator: np.random.Generator) -> Floats:
-    """Returns the rows once per shuffle and column, with that column shuffled among those it applies to."""
+    """Return the rows once per shuffle and column, with that column shuffled among the rows it applies to."""
     count, width = applies.shape
     made = np.broadcast_to(rows, (_SHUFFLES, width, *rows.shape)).copy()
     for turn in range(_SHUFFLES):

@@ -1,28 +1,28 @@
-"""Which loss did best among students of about the same size."""
+"""Find the best loss among students of about the same size."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from nas_distill.analysis.effects.by_size import SizeBand, labels_by_size
+from nas_distill.analysis.effects.by_size import BandComparison, labels_by_size
 from nas_distill.analysis.trials.cells import Losses, parse_losses
 
 NO_TEACHER = "none"
 
 
 def loss_label(cell: str) -> str:
-    """Return the short name of the losses in a cell of the column `losses`; see `terms_label`."""
+    """Return the label of the losses in a cell of the column `losses`; see `terms_label`."""
     return terms_label(parse_losses(cell))
 
 
 def terms_label(losses: Losses) -> str:
-    """Return a short name of a recipe's losses, such as "dist+kd (standardised)".
+    """Return a short label of a recipe's losses, such as "dist+kd (standardised)".
 
     Args:
         losses: Parameters of each loss, by name (`Recipe.losses`).
 
     Returns:
-        Names of the losses whose weight is not 0; "none" for the control.
+        Names of the losses with a weight other than 0; "none" for training without the teacher.
     """
     names = (
         f"{name} (standardised)" if parameters.get("standardise") else name
@@ -32,11 +32,11 @@ def terms_label(losses: Losses) -> str:
     return "+".join(names) or NO_TEACHER
 
 
-def losses_by_size(trials: pd.DataFrame, *, seed: int = 0) -> tuple[SizeBand, ...]:
-    """Returns the losses of each band of sizes, smallest students first; see `by_size.labels_by_size`.
+def losses_by_size(trials: pd.DataFrame, *, seed: int = 0) -> tuple[BandComparison, ...]:
+    """Return the losses of each band of sizes, smallest students first; see `by_size.labels_by_size`.
 
     Args:
-        trials: Table as `frame.load_frame` returns it.
-        seed: Of the bootstrap.
+        trials: Table of trials; see `StudySnapshot.trials`.
+        seed: Seed of the bootstrap.
     """
     return labels_by_size(trials, column="losses", label=loss_label, seed=seed)

@@ -1,4 +1,4 @@
-"""What was chosen for each student: architecture and recipe as one table of parameters."""
+"""Tabulate what was chosen for each student: one column per parameter of architecture and recipe."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ import pandas as pd
 from nas_distill.analysis.effects.losses_by_size import terms_label
 from nas_distill.analysis.trials.cells import parse_arguments, parse_recipe_fields
 
-LEAST_USED = 10
-"""Students that a parameter applies to; of fewer nothing is said."""
+MIN_USED = 10
+"""Fewest students that a parameter must apply to for its effect to be measured."""
 
 _FEW = 12
 _COLUMNS = ("family", "architecture", "arguments", "recipe")
 
 
 def parameter_table(trials: pd.DataFrame) -> pd.DataFrame:
-    """Returns one column per parameter that differs among the trials, one row per trial, in their order.
+    """Return one column per parameter that differs among the trials, and one row per trial, in their order.
 
-    Columns are `family`, `architecture`, the architecture's arguments (`arguments.depth`; entries of lists by their
-    place, `arguments.depths.0`), `loss` (see `terms_label`), each loss's own parameters (`losses.kd.temperature`) and
-    the recipe's fields (`learning_rate`, `adaptive.release`). A parameter that a trial does not have is missing there.
-    Numbers are float64 columns, all else (flags too) are text. Of columns that say the same of every trial (each value
-    of one goes with one value of the other; for numbers of many values: in the same order) the first is kept.
+    The columns are `family`, `architecture`, the arguments of the architecture (`arguments.depth`; items of a list by
+    their index, `arguments.depths.0`), `loss` (see `terms_label`), the parameters of each loss
+    (`losses.kd.temperature`), and the fields of the recipe (`learning_rate`, `adaptive.release`).
+
+    Numbers are float64 columns; everything else, flags included, is text. A parameter that a trial does not have is
+    missing there. If two columns are equivalent for all trials, only the first is kept. Columns of few values are
+    equivalent if their values correspond one to one; columns of many numbers if their order is the same.
 
     Args:
-        trials: Table as `frame.load_frame` returns it.
+        trials: Table of trials; see `StudySnapshot.trials`.
     """
     rows = [dict(_parameters(*cells)) for cells in zip(*(trials[name] for name in _COLUMNS), strict=True)]
     table = pd.DataFrame.from_records(rows, index=trials.index)
@@ -37,7 +39,7 @@ def parameter_table(trials: pd.DataFrame) -> pd.DataFrame:
     for name in table.columns:
         column = _column(table[name])
         codes = tuple(pd.factorize(column, sort=column.nunique() > _FEW)[0].tolist())
-        if column.nunique() > 1 and column.notna().sum() >= LEAST_USED and codes not in seen:
+        if column.nunique() > 1 and column.notna().sum() >= MIN_USED and codes not in seen:
             kept[str(name)] = column
             seen.add(codes)
     return pd.DataFrame(kept, index=trials.index)

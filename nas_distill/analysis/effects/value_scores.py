@@ -1,4 +1,4 @@
-"""How students with each value of a parameter did against others of their size."""
+"""Score the values of a parameter: the gap of the students with a value against others of their size."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nas_distill.analysis.effects.by_size import LEAST_TO_TELL_APART, median_interval
+from nas_distill.analysis.effects.by_size import MIN_TO_DISTINGUISH
+from nas_distill.analysis.stats import median_interval
 
 Floats = NDArray[np.float64]
 
-_MOST_RANGES = 3
-MOST_CATEGORIES = 12
+_MAX_RANGES = 3
+MAX_CATEGORIES = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueScore:
-    """Students with one value, or values of one range, of a parameter.
+    """The students with one value of a parameter, or with values in one range.
 
     Attributes:
         value: Category, or range such as "0.002 to 0.004".
-        students: That have it.
-        median_points: Median of gap less the mean gap at their size, percentage points.
-        interval: 95 % bootstrap interval of the median.
+        students: Number of students with it.
+        median_points: Median of their gaps minus the mean gap at their size, percentage points.
+        interval: 95 % bootstrap interval of the median, percentage points.
     """
 
     value: str
@@ -36,15 +37,16 @@ class ValueScore:
 
 
 def value_scores(column: pd.Series[Any], residuals: Floats, generator: np.random.Generator) -> tuple[ValueScore, ...]:
-    """Returns the scores of a parameter's values, smallest median first.
+    """Return the scores of a parameter's values, smallest median first.
 
-    Of numbers with more than a few values up to three ranges with about as many students each; values of fewer than
-    `LEAST_TO_TELL_APART` students are left out, and of more than `MOST_CATEGORIES` others the rarest.
+    Numbers with more than a few values are grouped into up to three ranges of about as many students each. Values with
+    fewer than `MIN_TO_DISTINGUISH` students are left out. Of the others at most `MAX_CATEGORIES` are scored, those with
+    the most students.
 
     Args:
-        column: Of a `parameters.parameter_table` [N].
-        residuals: Gap less the mean gap at the student's size, points [N].
-        generator: Of the bootstrap.
+        column: Column of a `parameters.parameter_table` [N].
+        residuals: Gap minus the mean gap at the student's size, percentage points [N].
+        generator: Random generator of the bootstrap.
     """
     known = column.notna().to_numpy()
     own, left = column[known], residuals[known]
@@ -64,20 +66,19 @@ def value_scores(column: pd.Series[Any], residuals: Floats, generator: np.random
 
 
 def _most_frequent(labels: NDArray[np.str_]) -> list[str]:
-    """Returns the labels that have enough students, those of most first, of equally many by the alphabet."""
-    counts = [(-count, label) for label, count in Counter(labels.tolist()).items() if count >= LEAST_TO_TELL_APART]
-    return [label for _, label in sorted(counts)[:MOST_CATEGORIES]]
+    """Return the labels with enough students, most students first, then alphabetically."""
+    counts = [(-count, label) for label, count in Counter(labels.tolist()).items() if count >= MIN_TO_DISTINGUISH]
+    return [label for _, label in sorted(counts)[:MAX_CATEGORIES]]
 
 
 def _ranges(values: Floats) -> NDArray[np.str_]:
-    """Returns each number's range; numbers themselves where there are few."""
+    """Return the range of each number; the number itself if there are few distinct ones."""
     distinct = np.unique(values)
-    if len(distinct) <= _MOST_RANGES + 1:
+    if len(distinct) <= _MAX_RANGES + 1:
         return np.array([f"{value:g}" for value in values])
-    edges = np.quantile(values, np.arange(1, _MOST_RANGES) / _MOST_RANGES)
-    places = np.searchsorted(edges, values)
+    edges = np.quantile(values, np.arange(1, _MAX_RANGES) / _MAX_RANGES)
+    ranges = np.searchsorted(edges, values)
     texts = {
-        int(place): f"{values[places == place].min():.3g} to {values[places == place].max():.3g}"
-        for place in np.unique(places)
+        int(one): f"{values[ranges == one].min():.3g} to {values[ranges == one].max():.3g}" for one in np.unique(ranges)
     }
-    return np.array([texts[int(place)] for place in places])
+    return np.array([texts[int(one)] for one in ranges])

@@ -1,4 +1,4 @@
-"""Pareto arithmetic on arrays: everything is minimised, equal rows stay together, rows with NaN never win."""
+"""Pareto arithmetic on arrays: values are minimised, equal rows stay together, rows with NaN are never on a front."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Floats = NDArray[np.float64]
 
 
 def axes(frame: pd.DataFrame, objectives: Sequence[Objective]) -> Floats:
-    """Returns the objectives of a table of trials as minimised coordinates.
+    """Return the objectives of a table of trials as minimised coordinates.
 
     Args:
-        frame: Table with one column per objective, N rows.
-        objectives: M objectives; maximised ones are negated, those on a log10 scale are returned as log10
-            (of at least 1, so that a network without multiply-accumulates has a place).
+        frame: Table of N rows with one column per objective.
+        objectives: M objectives. Maximised ones are negated. Those on a log10 scale are returned as log10 of at least
+            1, so that a network without multiply-accumulates has a finite coordinate.
 
     Returns:
         Array [N, M]; NaN where a value is missing.
@@ -34,19 +34,23 @@ def axes(frame: pd.DataFrame, objectives: Sequence[Objective]) -> Floats:
 
 
 def coordinates(values: Floats, objective: Objective) -> Floats:
-    """Returns values of one objective, in its own unit, as minimised coordinates (see `axes`)."""
+    """Return values of one objective, given in its own unit, as minimised coordinates (see `axes`)."""
     if objective.scale == "log10":
         values = np.log10(np.maximum(values, 1.0))
     return -values if objective.direction == "maximize" else values
 
 
 def reference_point(teacher: TeacherRecord, objectives: Sequence[Objective]) -> tuple[float, ...]:
-    """Returns the point that bounds the hypervolume, in the objectives' own units.
+    """Return the reference point of the hypervolume, in the objectives' own units.
 
-    It depends on the teacher and the data alone, so hypervolumes of searches with the same teacher, data and
-    objectives compare. Costs are the teacher's. Qualities are those of a student that guesses uniformly among
-    the C classes: top-1 and agreement 1/C, negative log-likelihood ln C; its divergence from the teacher is
-    ln C minus the teacher's entropy, bounded here by ln C.
+    It depends only on the teacher and the data, so hypervolumes of searches with the same teacher, data and objectives
+    can be compared. Its costs are the teacher's. Its qualities are those of a student that guesses uniformly among the
+    C classes: top-1 and agreement 1/C, negative log-likelihood ln C, and divergence from the teacher ln C, an upper
+    bound of ln C minus the teacher's entropy.
+
+    Args:
+        teacher: Record of the teacher.
+        objectives: M objectives.
     """
     classes = len(teacher.class_names)
     chance = 1.0 / classes
@@ -61,17 +65,16 @@ def reference_point(teacher: TeacherRecord, objectives: Sequence[Objective]) -> 
 
 
 def non_dominated_mask(values: Floats) -> NDArray[np.bool_]:
-    """Marks the rows that no other row dominates.
+    """Mark the rows that no other row dominates.
 
-    A row dominates another when it is nowhere larger and somewhere smaller. Equal rows do not dominate each
-    other, so ties stay.
+    A row dominates another if it is nowhere larger and somewhere smaller. Equal rows do not dominate each other, so
+    ties stay.
 
     Args:
         values: Minimised values [N, M].
 
     Returns:
-        Mask [N]; False for rows that hold a NaN, which dominate nothing either. 10,000 rows of two to four objectives
-        take under a second.
+        Mask [N]; False for rows with a NaN, which do not dominate any row either.
     """
     values = _matrix(values)
     known = ~np.isnan(values).any(axis=1)
@@ -82,11 +85,11 @@ def non_dominated_mask(values: Floats) -> NDArray[np.bool_]:
 
 
 def hypervolume(values: Floats, reference: Sequence[float] | Floats) -> float:
-    """Returns the volume that a set dominates within a reference point.
+    """Return the volume that a set of rows dominates, bounded by a reference point.
 
     Args:
-        values: Minimised values [N, M]; rows with NaN and rows outside the reference add nothing.
-        reference: Upper corner [M].
+        values: Minimised values [N, M]. Rows with NaN and rows outside the reference add nothing.
+        reference: Reference point, the upper corner [M].
 
     Returns:
         Volume in the product of the axes' units; 0 for an empty set.
@@ -96,40 +99,38 @@ def hypervolume(values: Floats, reference: Sequence[float] | Floats) -> float:
 
 
 def knee_index(values: Floats) -> int:
-    """Returns the row at the knee of a front: where giving up more on one objective stops paying on another.
+    """Return the index of the knee of a front, its best trade-off.
 
-    The knee is the row farthest below the hyperplane (the chord, for two objectives) through the front's
-    extreme points, after each objective is scaled to [0, 1] over the front (Das 1999, "On characterizing the
-    'knee' of the Pareto curve based on normal-boundary intersection", Structural Optimization 18; Branke et
-    al. 2004, "Finding knees in multi-objective optimization", PPSN VIII). When the extreme points span no
-    hyperplane that faces the ideal point, as they may with three or more objectives, the one with equal
-    weights stands in. Rows at equal distance (all of a front of two points, say) are told apart by the first
-    objective, then the next.
+    The knee is the row farthest below the hyperplane (the chord, for two objectives) through the front's extreme
+    points, after each objective is scaled to [0, 1] over the front (Das 1999, "On characterizing the 'knee' of the
+    Pareto curve based on normal-boundary intersection", Structural Optimization 18; Branke et al. 2004, "Finding knees
+    in multi-objective optimization", PPSN VIII). With three or more objectives the extreme points may not span a
+    hyperplane that faces the ideal point; the hyperplane with equal weights then replaces it. Of rows at equal
+    distance, for example both rows of a front of two, the best by the first objective is returned, then by the next.
 
     Args:
-        values: A front's minimised values [N, M], N >= 1, finite, with logarithms already taken where
-            distances are ratios.
+        values: Minimised values of a front [N, M], N at least 1, finite. Take logarithms first where ratios matter.
 
     Raises:
-        ValueError: There is no row, or one holds a NaN or an infinity.
+        ValueError: There is no row, or a row has a NaN or an infinity.
     """
     values = _matrix(values)
     if not len(values) or not np.isfinite(values).all():
-        raise ValueError("a knee needs at least one row, and finite values")
+        raise ValueError("a knee needs at least one row and finite values")
     low = values.min(axis=0)
     span = values.max(axis=0) - low
     scaled = (values - low) / np.where(span > 0.0, span, 1.0)
     depth = -(scaled @ _facing_normal(scaled))
-    # Rounding keeps rows that lie on the chord from being told apart by the last bit.
+    # Rounded, so that floating-point noise does not choose among rows on the chord.
     order = np.lexsort((*values.T[::-1], -np.round(depth, 12)))
     return int(order[0])
 
 
 def _facing_normal(scaled: Floats) -> Floats:
-    """Returns the unit normal [M], away from the ideal, of the hyperplane through the extreme points."""
+    """Return the unit normal [M], pointing away from the ideal point, of the hyperplane through the extreme points."""
     width = scaled.shape[1]
     equal = np.full(width, width**-0.5)
-    # An extreme point is best in one objective and, among those, best in the others.
+    # An extreme point is best in one objective and, among ties, best in the sum of all.
     extremes = np.array([scaled[np.lexsort((scaled.sum(axis=1), scaled[:, axis]))[0]] for axis in range(width)])
     if np.linalg.matrix_rank(extremes) < width:
         return equal
@@ -138,7 +139,7 @@ def _facing_normal(scaled: Floats) -> Floats:
 
 
 def known_rows(values: Floats) -> Floats:
-    """Returns the rows of `values` [N, M] that hold no NaN."""
+    """Return the rows of `values` [N, M] without NaN."""
     values = _matrix(values)
     return values[~np.isnan(values).any(axis=1)]
 
@@ -146,5 +147,5 @@ def known_rows(values: Floats) -> Floats:
 def _matrix(values: Floats) -> Floats:
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 2 or values.shape[1] == 0:
-        raise ValueError(f"values have shape {values.shape}; one row per point and one column per objective is needed")
+        raise ValueError(f"values have shape {values.shape}; pass one row per point and one column per objective")
     return values

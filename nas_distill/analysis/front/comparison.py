@@ -1,4 +1,4 @@
-"""One run or several, side by side: their fronts, the front of all together, and how far each falls short."""
+"""Compare runs: their fronts, their joint front, and how far each falls short of the others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nas_distill.analysis.front.arithmetic import (
     non_dominated_mask,
     reference_point,
 )
-from nas_distill.analysis.front.attainment import LEVELS, MOST_OBJECTIVES, AttainmentSurface, attainment_surfaces
+from nas_distill.analysis.front.attainment import LEVELS, MAX_OBJECTIVES, AttainmentSurface, attainment_surfaces
 from nas_distill.analysis.front.epsilon import epsilon_indicator
 from nas_distill.analysis.front.named_studies import NamedStudy, differences, shortcomings
 from nas_distill.analysis.trials.filters import Filter
@@ -24,24 +24,24 @@ from nas_distill.errors import ConfigError, NoStudentError
 from nas_distill.objectives import Objective, check_objectives
 from nas_distill.records import TrialStatus
 
-LEAST_FOR_ATTAINMENT = 3
+MIN_FOR_ATTAINMENT = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """What one run brings.
+    """The counts and the hypervolume of one run.
 
     Attributes:
-        name: Of the run.
-        complete: Students trained to full fidelity.
-        stopped: Trials stopped early.
-        failed: Trials that ended with an error.
-        running: Trials in flight.
-        rejected: Candidates refused before training.
-        matching: Complete students that match the filter.
-        front: How many of those no other of the run dominates.
-        on_joint_front: How many of those none of any run dominates.
-        hypervolume: That its front dominates within the common reference, in the product of the axes' units; costs
+        name: Name of the run.
+        complete: Number of students trained to full fidelity.
+        stopped: Number of trials stopped early.
+        failed: Number of trials that ended with an error.
+        running: Number of running trials.
+        rejected: Number of candidates rejected before training.
+        matching: Number of complete students that match the filter.
+        front: Number of those that no other student of the run dominates.
+        on_joint_front: Number of those that no student of any run dominates.
+        hypervolume: Hypervolume of its front within the common reference, in the product of the axes' units; costs
             count in decades.
     """
 
@@ -59,21 +59,21 @@ class RunSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """R runs side by side; one run is compared with nobody.
+    """R runs side by side.
 
     Attributes:
         objectives: M objectives.
-        runs: As they were given.
-        students: Complete students that match the filter, cheapest first (by the first cost objective): columns `run`,
-            those of `rows.COLUMNS`, and `on_front`, whether no student of any run dominates it.
-        reference: Common bound of the hypervolumes [M], in the objectives' own units: the worst of the runs' (see
-            `pareto.reference_point`).
-        hypervolume: Of the joint front.
-        epsilon: Additive epsilon indicators [R, R], row against column, on axes scaled to [0, 1] over all the runs'
-            fronts: the share of the axes by which the row's front falls short of the column's, 0 where it is nowhere
-            behind. NaN for a run without a front; None for one run.
-        surfaces: Attainment over the runs; empty for fewer than three, and for four objectives.
-        notes: What keeps numbers from comparing, one sentence each.
+        runs: One summary per run, in the order given.
+        students: Complete students that match the filter, cheapest first (by the first cost objective). Columns: `run`,
+            those of `columns.COLUMNS`, and `on_front`: whether no student of any run dominates it.
+        reference: Common reference point of the hypervolumes [M], in the objectives' own units: the worst of the runs'
+            (see `arithmetic.reference_point`).
+        hypervolume: Hypervolume of the joint front.
+        epsilon: Additive epsilon indicators [R, R] of row against column, on axes scaled to [0, 1] over all fronts: the
+            share of the axes by which the row's front falls short of the column's; 0 if it is nowhere behind. NaN for
+            a run without a front; None for a single run.
+        surfaces: Attainment surfaces over the runs; empty for fewer than three runs and for four objectives.
+        notes: Sentences on what makes numbers incomparable.
     """
 
     objectives: tuple[Objective, ...]
@@ -87,7 +87,7 @@ class Comparison:
 
     @property
     def front(self) -> pd.DataFrame:
-        """The students that no student of any run dominates, cheapest first."""
+        """The students of the joint front, cheapest first."""
         return self.students[self.students["on_front"]].reset_index(drop=True)
 
 
@@ -98,17 +98,17 @@ def compare_runs(
     where: Filter | None = None,
     levels: Sequence[float] = LEVELS,
 ) -> Comparison:
-    """Returns the runs side by side.
+    """Compare one or more runs.
 
     Args:
-        studies: At least one.
-        objectives: Names to compare by; None for the runs' own, which must then be the same.
-        where: Students that do not match are left out of everything but the counts of trials.
-        levels: Of the attainment surfaces, percent of the runs.
+        studies: Studies to compare, at least one.
+        objectives: Names of the objectives to compare by. Default: the runs' own, if they are the same.
+        where: Filter. Students that do not match count only in the numbers of trials.
+        levels: Levels of the attainment surfaces, percent of the runs.
 
     Raises:
-        ConfigError: The runs' objectives differ and none are given, those given are no trade-off or not recorded, or
-            the filter asks about a column that is not.
+        ConfigError: The runs' objectives differ and none are given; the given ones are not a trade-off; or an objective
+            or a column of the filter was not recorded.
         NoStudentError: No run has a fully trained student, or none matches.
     """
     chosen = _common_objectives(studies) if objectives is None else check_objectives(objectives)
@@ -117,8 +117,9 @@ def compare_runs(
     for column, objective in enumerate(chosen):
         if np.isnan(values[:, column]).all():
             raise ConfigError(
-                f"--objectives: '{objective.name}' is recorded for none of the {len(students)} students; "
-                "compare by other objectives"
+                f"'{objective.name}' was recorded for none of the {len(students)} students; choose other objectives",
+                code="analysis.objective_not_recorded",
+                field="--objectives",
             )
     students["on_front"] = non_dominated_mask(values)
     reference, bound = _common_reference(studies, chosen)
@@ -127,11 +128,11 @@ def compare_runs(
     on_joint_front = students.loc[students["on_front"], "run"].value_counts()
     notes = [*differences(studies), *shortcomings(studies, students, values, chosen)]
     surfaces: tuple[AttainmentSurface, ...] = ()
-    if len(studies) >= LEAST_FOR_ATTAINMENT:
-        if len(chosen) <= MOST_OBJECTIVES:
+    if len(studies) >= MIN_FOR_ATTAINMENT:
+        if len(chosen) <= MAX_OBJECTIVES:
             surfaces = attainment_surfaces(list(fronts.values()), levels)
         else:
-            notes.append(f"attainment is computed for two and three objectives, not for {len(chosen)}")
+            notes.append(f"attainment is available for two and three objectives, not for {len(chosen)}")
     return Comparison(
         objectives=chosen,
         runs=tuple(
@@ -153,19 +154,26 @@ def _common_objectives(studies: Sequence[NamedStudy]) -> tuple[Objective, ...]:
         if set(other.study.objectives) != set(first.study.objectives):
             texts = [",".join(objective.name for objective in one.study.objectives) for one in (first, other)]
             raise ConfigError(
-                f"--objectives: {first.name} searched by {texts[0]} and {other.name} by {texts[1]}; "
-                f"say what to compare them by, such as --objectives {texts[0]}"
+                f"the objectives of {first.name} are {texts[0]} and those of {other.name} are {texts[1]}; choose the "
+                f"objectives to compare by, such as --objectives {texts[0]}",
+                code="analysis.objectives_differ",
+                field="--objectives",
             )
     return first.study.objectives
 
 
 def _matching(studies: Sequence[NamedStudy], where: Filter | None) -> pd.DataFrame:
-    """Returns the complete students that match, with the column `run`; at least one."""
+    """Return the complete students that match, with the column `run`.
+
+    Raises:
+        NoStudentError: There is none.
+    """
     parts = [(one.name, one.complete) for one in studies if len(one.complete)]
     if not parts:
         ends = ", ".join(f"{one.name}: {one.ends}" for one in studies)
         raise NoStudentError(
-            f"{ends}; no student was trained to the end, `nas_distill report` lists the trials and their errors"
+            f"no student was trained to the end ({ends}); `nas_distill report` lists the trials and their errors",
+            code="analysis.no_student",
         )
     students = pd.concat([part.assign(run=name) for name, part in parts], ignore_index=True)
     students = students[["run", *students.columns.drop("run")]]
@@ -173,7 +181,9 @@ def _matching(studies: Sequence[NamedStudy], where: Filter | None) -> pd.DataFra
         kept = students[where.mask(students)].reset_index(drop=True)
         if kept.empty:
             raise NoStudentError(
-                f"{where.origin}: none of the {len(students)} fully trained students matches '{where.text}'; loosen it"
+                f"none of the {len(students)} fully trained students matches '{where.text}'; relax the condition",
+                code="analysis.no_match",
+                field=where.origin,
             )
         students = kept
     return students
@@ -183,15 +193,15 @@ def _cheapest_first(
     students: pd.DataFrame, studies: Sequence[NamedStudy], objectives: Sequence[Objective]
 ) -> pd.DataFrame:
     cost = next(objective.name for objective in objectives if objective.kind == "cost")
-    place = {one.name: place for place, one in enumerate(studies)}
-    ordered = students.assign(place=students["run"].map(place)).sort_values([cost, "place", "number"])
-    return ordered.drop(columns="place").reset_index(drop=True)
+    order = {one.name: index for index, one in enumerate(studies)}
+    ordered = students.assign(order=students["run"].map(order)).sort_values([cost, "order", "number"])
+    return ordered.drop(columns="order").reset_index(drop=True)
 
 
 def _common_reference(
     studies: Sequence[NamedStudy], objectives: Sequence[Objective]
 ) -> tuple[tuple[float, ...], list[float]]:
-    """Returns the worst reference point of the runs, in the objectives' own units and as minimised coordinates."""
+    """Return the worst reference point of the runs, in the objectives' own units and as minimised coordinates."""
     points = np.array([reference_point(one.study.teacher, objectives) for one in studies])
     minimised = np.column_stack(
         [coordinates(points[:, column], objective) for column, objective in enumerate(objectives)]
@@ -218,9 +228,9 @@ def _summary(one: NamedStudy, matching: int, front: Floats, on_joint_front: int,
 
 
 def _epsilon_indicators(fronts: Sequence[Floats]) -> Floats:
-    """Returns the indicator of each front (row) against each (column), on axes scaled to [0, 1] over all of them."""
+    """Return the epsilon indicators of each front (row) against each (column), on axes scaled over all of them."""
     points = np.concatenate(fronts)
     span = np.ptp(points, axis=0)
-    scaled = [front / np.where(span > 0.0, span, 1.0) for front in fronts]  # where [0, 1] begins makes no difference
+    scaled = [front / np.where(span > 0.0, span, 1.0) for front in fronts]  # differences do not depend on an offset
     behind = [[epsilon_indicator(a, b) if len(a) and len(b) else np.nan for b in scaled] for a in scaled]
-    return np.maximum(behind, 0.0)  # a front that is ahead everywhere has a negative one
+    return np.maximum(behind, 0.0)  # the indicator of a front that is ahead everywhere is negative

@@ -1,4 +1,4 @@
-"""The Pareto front of a study, as a value."""
+"""`ParetoFront`: the Pareto front of a study."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ class ParetoFront:
 
     Attributes:
         objectives: M objectives.
-        members: Rows of the table of trials, cheapest first (by the first cost objective).
+        members: Their N rows of the table of trials, cheapest first (by the first cost objective).
         values: Their minimised coordinates [N, M]; costs as log10.
-        reference: Bound of the hypervolume [M], in the objectives' own units (see `pareto.reference_point`).
-        hypervolume: Volume that the members dominate within the reference, in the product of the axes' units;
-            costs count in decades.
+        reference: Reference point of the hypervolume [M], in the objectives' own units (see
+            `arithmetic.reference_point`).
+        hypervolume: Hypervolume of the members within the reference, in the product of the axes' units; costs count
+            in decades.
     """
 
     objectives: tuple[Objective, ...]
@@ -41,12 +42,12 @@ class ParetoFront:
 
     @property
     def quality(self) -> Objective:
-        """The first objective that training decides."""
+        """The first quality objective."""
         return next(objective for objective in self.objectives if objective.kind == "quality")
 
     @property
     def cost(self) -> Objective:
-        """The first objective that the spec decides."""
+        """The first cost objective."""
         return next(objective for objective in self.objectives if objective.kind == "cost")
 
     @property
@@ -56,12 +57,14 @@ class ParetoFront:
 
 
 def pareto_front(trials: pd.DataFrame, objectives: Sequence[Objective], teacher: TeacherRecord) -> ParetoFront:
-    """Returns the front of the fully trained students; stopped and failed trials cannot stand on it.
+    """Return the Pareto front of the fully trained students; stopped and failed trials are never on it.
+
+    Use `analysis.run.Run.front`, which knows the run's objectives, unless the trials are not those of a run.
 
     Args:
-        trials: Table as `frame.load_frame` returns it.
-        objectives: At least one quality and one cost.
-        teacher: Decides the hypervolume's reference point.
+        trials: Table of trials; see `StudySnapshot.trials`.
+        objectives: M objectives, at least one quality and one cost.
+        teacher: Teacher record, which sets the reference point of the hypervolume.
     """
     complete = trials[trials["status"] == TrialStatus.COMPLETE]
     members = complete[non_dominated_mask(axes(complete, objectives))]

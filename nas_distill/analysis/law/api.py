@@ -1,4 +1,4 @@
-"""The capacity law: gap against size as a saturating power law per family, with one exponent."""
+"""Fit the capacity law: the gap as a saturating power law of the size, per family, with one exponent."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nas_distill.analysis.formatting import signed
-from nas_distill.analysis.law.bootstrap import Bootstrap, bootstrap_law, expanded_tail
+from nas_distill.analysis.formatting import signed, size_text
+from nas_distill.analysis.law.bootstrap import Bootstrap, bootstrap_law
 from nas_distill.analysis.law.fit import Sample
 from nas_distill.analysis.law.model import CapacityLaw, Curve
-from nas_distill.analysis.law.wording import SizeName, Subject, size_text
+from nas_distill.analysis.law.wording import SizeName, Subject
+from nas_distill.analysis.stats import expanded_tail, percentile_interval
 from nas_distill.errors import ConfigError, RunError, nearest_names
 from nas_distill.records import TrialStatus
 
@@ -21,23 +22,23 @@ Floats = NDArray[np.float64]
 
 SIZES: tuple[SizeName, ...] = get_args(SizeName)
 QUANTILES: dict[Subject, float] = {"typical": 0.5, "best": 0.1}
-"""Of the gaps at a size: what the law describes."""
+"""Quantile of the gaps at a size that each law describes."""
 
-LEAST_STUDENTS = 6
-"""Of a law, and of a family with a curve of its own."""
+MIN_STUDENTS = 6
+"""Fewest students of a law, and of a family with its own curve."""
 
-LEAST_FOR_BEST = 30
-"""Students of a law of the best tenth: three below its curve."""
+MIN_FOR_BEST = 30
+"""Fewest students of a law of the best tenth: three of them lie below the curve."""
 
-LEAST_SIZES = 3
-"""Different sizes of a curve; it has three parameters."""
+MIN_SIZES = 3
+"""Fewest different sizes of a curve, which has three parameters."""
 
 RESAMPLES = 400
-LEAST_RESAMPLES = 20
+MIN_RESAMPLES = 20
 
 
 class LawError(RunError):
-    """A run whose students allow no capacity law; one line, "capacity law: ...", says what is missing."""
+    """The students of a run do not allow a capacity law; the message says what is missing."""
 
 
 def fit_capacity_law(
@@ -49,21 +50,21 @@ def fit_capacity_law(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> CapacityLaw:
-    """Returns the law of the fully trained students that the teacher taught.
+    """Fit the law of the fully trained students that the teacher taught.
 
-    The order of the rows has no influence.
+    The result does not depend on the order of the rows.
 
     Args:
-        trials: Table as `frame.load_frame` returns it; rows without size, gap or family do not count.
-        size: One of `SIZES`.
-        of: What the law describes; see `QUANTILES`.
-        level: Of the intervals, within 0 and 1.
-        seed: Of the bootstrap.
-        resamples: Of the bootstrap, at least `LEAST_RESAMPLES`.
+        trials: Table of trials; see `StudySnapshot.trials`. Rows without size, gap or family are ignored.
+        size: Column that is the size, one of `SIZES`.
+        of: Which students the law describes; see `QUANTILES`.
+        level: Confidence level of the intervals, in (0, 1).
+        seed: Seed of the bootstrap.
+        resamples: Number of resamples, at least `MIN_RESAMPLES`.
 
     Raises:
-        ConfigError: An argument breaks its rule.
-        LawError: Too few students or sizes, no size is known, or all gaps are equal.
+        ConfigError: An argument is invalid.
+        LawError: There are too few students or sizes, the size was not recorded, or all gaps are equal.
     """
     _check(of, level, resamples)
     students = law_students(trials, size=size)
@@ -87,10 +88,10 @@ def fit_capacity_law(
     found = bootstrap_law(sample, list(members.values()), resamples=resamples, seed=seed)
     tail = expanded_tail(level, len(sizes), 2 * sample.own + 1)
     curves = [
-        _curve(found, place, tail, name, sizes[rows])
-        for place, (name, rows) in enumerate(zip([*named, None], sample.groups, strict=True))
+        _curve(found, index, tail, name, sizes[rows])
+        for index, (name, rows) in enumerate(zip([*named, None], sample.groups, strict=True))
     ]
-    low, high = np.quantile(found.draws.exponents, [tail, 1.0 - tail])
+    low, high = percentile_interval(found.draws.exponents, tail)
     return CapacityLaw(
         size=size, of=of, level=level, reference=reference, exponent=float(found.law.exponents[0]),
         exponent_interval=(float(low), float(high)), curves=tuple(curves[:-1]), together=curves[-1],
@@ -99,45 +100,47 @@ def fit_capacity_law(
 
 
 def law_sentences(law: CapacityLaw) -> tuple[str, ...]:
-    """Returns what a law says, for people: exponent, each curve's floor, what twice its largest size is worth."""
+    """Return a law in sentences: its exponent, the floor of each curve, and the gain of twice its largest size."""
     level = f"{100.0 * law.level:g} % interval"
     exponents = "{:.2f} to {:.2f}".format(*law.exponent_interval)
-    described = "the median gap" if law.of == "typical" else "the gap that a tenth of the students stay below"
+    described = "The median gap" if law.of == "typical" else "The gap that a tenth of the students stay below"
     first = (
-        f"The law is {described} at a size: floor + rise (size / {size_text(law.size, law.reference)})^-b, "
-        f"with b = {law.exponent:.2f} ({level} {exponents}), fitted to {law.together.students} students."
+        f"{described} is floor + rise (size / {size_text(law.size, law.reference)})^-b, with b = {law.exponent:.2f} "
+        f"({level} {exponents}), fitted to {law.together.students} students."
     )
     sentences = [first]
     for curve in law.curves or (law.together,):
         floor = " to ".join(map(signed, curve.floor_interval))
         sentences.append(
-            f"{curve.family or 'All families'}: floor {signed(curve.floor_points)} points ({level} {floor}), "
-            f"by {curve.students} students of {size_text(law.size, curve.smallest)} to "
+            f"{curve.family or 'All families'}: floor {signed(curve.floor_points)} points ({level} {floor}), from "
+            f"{curve.students} students of {size_text(law.size, curve.smallest)} to "
             f"{size_text(law.size, curve.largest)}."
         )
         sentences.append(law.gain_of_scaling(curve.largest, family=curve.family).sentence)
     sentences += [
-        f"{family} has no curve of its own ({reason}); its students count in the curve of all families."
+        f"{family} has no curve of its own ({reason}). Its students count in the curve of all families."
         for family, reason in law.left_out
     ]
     return tuple(sentences)
 
 
 def law_students(trials: pd.DataFrame, *, size: SizeName = "num_params") -> pd.DataFrame:
-    """Returns the students that a law is about: columns size, gap_points, family, teacher_top1, in a fixed order.
+    """Return the students that a law describes: columns size, gap_points, family, teacher_top1, in a fixed order.
 
-    Fully trained students that the teacher taught: what an assistant taught is a second training of a student that
-    counts already, chosen for its large gap.
+    These are the fully trained students that the teacher taught. A student that an assistant taught is a second
+    training of a student that counts already, chosen for its large gap.
 
     Args:
-        trials: Table as `frame.load_frame` returns it.
-        size: One of `SIZES`; rows where it is missing or not positive are left out.
+        trials: Table of trials; see `StudySnapshot.trials`.
+        size: Column that is the size, one of `SIZES`. Rows where it is missing or not positive are left out.
 
     Raises:
-        ConfigError: `size` is none of them.
+        ConfigError: `size` is not one of `SIZES`.
     """
     if size not in SIZES:
-        raise ConfigError(f"size: '{size}' is not a size; {nearest_names(size, SIZES)}")
+        raise ConfigError(
+            f"'{size}' is not a size; {nearest_names(size, SIZES)}", code="analysis.unknown_name", field="size"
+        )
     full = trials[(trials["status"] == TrialStatus.COMPLETE) & trials["assistant"].isna()]
     gaps = full["gap_points"].to_numpy(dtype=np.float64, na_value=np.nan)
     table = pd.DataFrame(
@@ -155,11 +158,19 @@ def law_students(trials: pd.DataFrame, *, size: SizeName = "num_params") -> pd.D
 
 def _check(of: str, level: float, resamples: int) -> None:
     if of not in QUANTILES:
-        raise ConfigError(f"of: '{of}' is not what a law can describe; {nearest_names(of, QUANTILES)}")
+        raise ConfigError(
+            f"a law cannot describe '{of}'; {nearest_names(of, QUANTILES)}", code="analysis.unknown_name", field="of"
+        )
     if not 0.0 < level < 1.0:
-        raise ConfigError(f"level: {level} must lie within 0 and 1, such as 0.9")
-    if resamples < LEAST_RESAMPLES:
-        raise ConfigError(f"resamples: {resamples} must be at least {LEAST_RESAMPLES}")
+        raise ConfigError(
+            f"{level} must lie between 0 and 1, both excluded; pass 0.9, for example",
+            code="analysis.level_out_of_range",
+            field="level",
+        )
+    if resamples < MIN_RESAMPLES:
+        raise ConfigError(
+            f"{resamples} must be at least {MIN_RESAMPLES}", code="analysis.count_too_small", field="resamples"
+        )
 
 
 def _all_students(trials: pd.DataFrame) -> int:
@@ -167,58 +178,62 @@ def _all_students(trials: pd.DataFrame) -> int:
 
 
 def _check_students(students: pd.DataFrame, size: SizeName, of: Subject, all_students: int) -> None:
-    needed = LEAST_FOR_BEST if of == "best" else LEAST_STUDENTS
+    needed = MIN_FOR_BEST if of == "best" else MIN_STUDENTS
     count, sizes = len(students), students["size"].nunique()
     if all_students >= needed and count < needed:
         raise LawError(
-            f"capacity law: {size} is known of {count} of {all_students} fully trained students, {needed} are needed; "
-            "take another size"
+            f"{size} was recorded for {count} of {all_students} fully trained students, and a law needs {needed}; "
+            "choose another size",
+            code="analysis.size_not_recorded",
         )
     if count < needed:
         subject = "a law of the best tenth" if of == "best" else "a law"
         raise LawError(
-            f"capacity law: {count} fully trained {'student' if count == 1 else 'students'}, {needed} are needed for "
-            f"{subject}; search on with --resume"
+            f"the run has {count} fully trained {'student' if count == 1 else 'students'}, and {subject} needs "
+            f"{needed}; continue the search with --resume",
+            code="analysis.too_few_students",
         )
-    if sizes < LEAST_SIZES:
+    if sizes < MIN_SIZES:
         raise LawError(
-            f"capacity law: the students have {sizes} different {'size' if sizes == 1 else 'sizes'} ({size}), "
-            f"{LEAST_SIZES} are needed; search a space of more sizes"
+            f"the students have {sizes} different {'size' if sizes == 1 else 'sizes'} ({size}), and a law needs "
+            f"{MIN_SIZES}; search a space of more sizes",
+            code="analysis.too_few_sizes",
         )
     if students["gap_points"].nunique() == 1:
         gap = students["gap_points"].iloc[0]
         raise LawError(
-            f"capacity law: all {count} students have a gap of {gap:+.2f} points, whatever their size; "
-            "search smaller students"
+            f"all {count} students have a gap of {gap:+.2f} points, so the gap does not depend on the size; search "
+            "smaller students",
+            code="analysis.constant_gap",
         )
 
 
 def _left_out(sizes: Mapping[str, Floats]) -> dict[str, str]:
-    """Returns families without a curve of their own, and why."""
+    """Return the families without a curve of their own, each with the reason."""
     reasons = {}
     for family, own in sizes.items():
         distinct = len(np.unique(own))
-        if len(own) < LEAST_STUDENTS:
-            reasons[family] = f"{len(own)} students, {LEAST_STUDENTS} are needed"
-        elif distinct < LEAST_SIZES:
-            reasons[family] = f"{distinct} different sizes, {LEAST_SIZES} are needed"
+        if len(own) < MIN_STUDENTS:
+            reasons[family] = f"{len(own)} students, {MIN_STUDENTS} are needed"
+        elif distinct < MIN_SIZES:
+            reasons[family] = f"{distinct} different sizes, {MIN_SIZES} are needed"
     return reasons
 
 
 def _possible_gaps(students: pd.DataFrame) -> tuple[float, float]:
-    """Returns the gaps of a student that is always right and of one that never is; wide where top-1 is not known."""
+    """Return the gaps of an accuracy of 1 and of 0; -100 and 100 if the teacher's accuracy is unknown."""
     top1 = float(students["teacher_top1"].median())
     return (100.0 * (top1 - 1.0), 100.0 * top1) if np.isfinite(top1) else (-100.0, 100.0)
 
 
-def _curve(found: Bootstrap, place: int, tail: float, family: str | None, sizes: Floats) -> Curve:
+def _curve(found: Bootstrap, index: int, tail: float, family: str | None, sizes: Floats) -> Curve:
     def interval(draws: Floats, value: float) -> tuple[float, float]:
-        low, high = np.quantile(draws, [tail, 1.0 - tail])
+        low, high = percentile_interval(draws, tail)
         return min(float(low), value), max(float(high), value)
 
-    floor, rise = float(found.law.floors[0, place]), float(found.law.rises[0, place])
+    floor, rise = float(found.law.floors[0, index]), float(found.law.rises[0, index])
     return Curve(
         family=family, students=len(sizes), smallest=float(sizes.min()), largest=float(sizes.max()),
-        floor_points=floor, floor_interval=interval(found.draws.floors[:, place], floor),
-        rise_points=rise, rise_interval=interval(found.draws.rises[:, place], rise),
+        floor_points=floor, floor_interval=interval(found.draws.floors[:, index], floor),
+        rise_points=rise, rise_interval=interval(found.draws.rises[:, index], rise),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""How sure a capacity law is: a bootstrap of its curves, and how new students spread around them."""
+"""The uncertainty of a capacity law: a bootstrap of its curves, and the spread of new students around them."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import linregress, norm, t
+from scipy.stats import linregress
 
 from nas_distill.analysis.law.fit import Curves, Sample, draw_counts, fit, resampled
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
-MOST_RESAMPLED = 1000
-"""Rows of a resample; of more students a subsample of that many is resampled."""
+MAX_RESAMPLED = 1000
+"""Most rows of a resample. If there are more students, a subsample of so many is resampled."""
 
-LEAST_OF_A_FAMILY = 30
-"""Rows that a family keeps in that subsample, if it has them."""
+MIN_OF_A_FAMILY = 30
+"""Rows that each family keeps in that subsample, if it has so many."""
 
-LEAST_FOR_OWN_SPREAD = 40
-"""Students of a family whose spread is its own; those of smaller families share theirs."""
+MIN_FOR_OWN_SPREAD = 40
+"""Fewest students of a family with a spread of its own. Smaller families share one spread."""
 
 _PAIRS = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Spread:
-    """How students spread around a curve, by students that were not in the resample that the curve was fitted to.
+    """The spread of students around a curve, measured on students outside the resample that the curve was fitted to.
 
     Attributes:
-        resamples: Which of the R curves was missed [P].
-        distances: By how many points at the reference size [P].
-        decay: Spread is exp(decay log(size / reference)) times that at the reference size.
+        resamples: Resample of each of P distances [P].
+        distances: Distance from that resample's curve, scaled to the reference size, percentage points [P].
+        decay: The spread at a size is exp(decay log(size / reference)) times that at the reference size.
     """
 
     resamples: Rows
@@ -43,12 +43,12 @@ class Spread:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Bootstrap:
-    """A law and what its resamples came to.
+    """A law and its resamples.
 
     Attributes:
-        law: Of all students, R = 1.
-        draws: Of R resamples.
-        spreads: One per curve [G].
+        law: Law of all students, R = 1.
+        draws: Laws of R resamples.
+        spreads: Spread around each curve [G].
     """
 
     law: Curves
@@ -56,28 +56,18 @@ class Bootstrap:
     spreads: tuple[Spread, ...]
 
 
-def expanded_tail(level: float, students: int, parameters: int) -> float:
-    """Returns the share of resamples to leave out at each end of an interval.
-
-    Percentile intervals of few students are too narrow; the expanded ones (Hesterberg 2015, Am. Stat. 69)
-    are as wide as Student's t asks for: the tail is Phi(-sqrt(n / (n - p)) t(1 - (1 - level) / 2; n - p)).
-    """
-    freedom = max(1, students - parameters)
-    return float(norm.cdf(-np.sqrt(students / freedom) * t.ppf(0.5 + level / 2.0, freedom)))
-
-
 def bootstrap_law(sample: Sample, strata: Sequence[Rows], *, resamples: int, seed: int) -> Bootstrap:
-    """Returns the law of a sample with R resamples, each stratum drawn on its own.
+    """Fit the law of a sample and of R resamples, drawn within each stratum.
 
-    Pairs of size and gap are drawn (Efron 1979). Of more than `MOST_RESAMPLED` students a subsample is resampled, and
-    the draws' distances from its own law are shrunk by sqrt(m / n), m of n students (as Politis, Romano and Wolf 1999,
-    "Subsampling", do).
+    A resample draws pairs of size and gap (Efron 1979). If there are n > `MAX_RESAMPLED` students, a subsample of m is
+    resampled, and the deviations of the draws from its law are multiplied by sqrt(m / n) (Politis, Romano and Wolf
+    1999, "Subsampling").
 
     Args:
-        sample: N rows.
-        strata: Rows of each family; together all N.
-        resamples: R.
-        seed: Of the draws.
+        sample: Sample of N rows.
+        strata: Rows of each family, together all N.
+        resamples: R, number of resamples.
+        seed: Seed of the draws.
     """
     generator = np.random.default_rng(seed)
     law = fit(sample)
@@ -93,17 +83,17 @@ def bootstrap_law(sample: Sample, strata: Sequence[Rows], *, resamples: int, see
 
 
 def new_students(draws: Curves, spread: Spread, logs: Floats, group: int) -> Floats:
-    """Returns draws [P, K] of gaps of new students at log(size / reference) [K]: a resample's curve and a distance."""
+    """Return draws [P, K] of gaps of new students at log(size / reference) [K]: a resample's curve plus a distance."""
     return draws.at(logs, group)[spread.resamples] + spread.distances[:, None] * np.exp(spread.decay * logs)
 
 
 def _subsample(strata: Sequence[Rows], generator: np.random.Generator) -> Rows:
     total = sum(map(len, strata))
-    if total <= MOST_RESAMPLED:
+    if total <= MAX_RESAMPLED:
         return np.arange(total)
     parts = [
         generator.choice(
-            rows, min(len(rows), max(LEAST_OF_A_FAMILY, round(len(rows) * MOST_RESAMPLED / total))), replace=False
+            rows, min(len(rows), max(MIN_OF_A_FAMILY, round(len(rows) * MAX_RESAMPLED / total))), replace=False
         )
         for rows in strata
     ]
@@ -113,11 +103,11 @@ def _subsample(strata: Sequence[Rows], generator: np.random.Generator) -> Rows:
 def _part(sample: Sample, strata: Sequence[Rows], kept: Rows) -> tuple[Sample, list[Rows]]:
     if len(kept) == len(sample.gaps):
         return sample, list(strata)
-    place = np.full(len(sample.gaps), -1)
-    place[kept] = np.arange(len(kept))
+    index = np.full(len(sample.gaps), -1)
+    index[kept] = np.arange(len(kept))
 
     def within(rows: Rows) -> Rows:
-        found = place[rows]
+        found = index[rows]
         return found[found >= 0]
 
     groups = tuple(within(rows) for rows in sample.groups)
@@ -145,15 +135,13 @@ def _spreads(sample: Sample, draws: Curves, counts: Floats, generator: np.random
     logs = np.concatenate([sample.logs[rows] for rows in sample.groups[: sample.own]])
     shared = _spread(together, logs, generator)
     return tuple(
-        _spread(own, sample.logs[rows], generator)
-        if len(rows) >= LEAST_FOR_OWN_SPREAD or group >= sample.own
-        else shared
+        _spread(own, sample.logs[rows], generator) if len(rows) >= MIN_FOR_OWN_SPREAD or group >= sample.own else shared
         for group, (own, rows) in enumerate(zip(distances, sample.groups, strict=True))
     )
 
 
 def _spread(distances: Floats, logs: Floats, generator: np.random.Generator) -> Spread:
-    """Returns the spread of distances [R, N], NaN where a row was in the resample."""
+    """Return the spread of distances [R, N]; NaN where a row was in the resample."""
     decay = _decay(distances, logs)
     resamples, rows = np.nonzero(~np.isnan(distances))
     chosen = generator.integers(0, len(resamples), size=_PAIRS)
@@ -162,9 +150,10 @@ def _spread(distances: Floats, logs: Floats, generator: np.random.Generator) -> 
 
 
 def _decay(distances: Floats, logs: Floats) -> float:
-    """Returns the slope of log |distance| on log size (Harvey 1976, Econometrica 44), shrunk towards 0 by its error.
+    """Return the slope of log |distance| on log size (Harvey 1976, Econometrica 44), shrunk towards 0.
 
-    The factor is max(0, 1 - (error / slope)^2), as James and Stein shrink: a slope that is not told apart from 0 is 0.
+    The factor is max(0, 1 - (error / slope)^2), as in James-Stein shrinkage, so that a slope within its standard error
+    becomes 0.
     """
     known = ~np.isnan(distances)
     seen = known.any(axis=0)

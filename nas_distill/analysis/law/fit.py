@@ -1,4 +1,8 @@
-"""Quantile fits of a saturating power law with one exponent, for many resamples at once."""
+"""Fit quantiles of a saturating power law with one exponent, for many resamples at once.
+
+Own code: a law has hundreds of resamples with a dozen exponents each, and the fits below run as one array operation.
+`sklearn.linear_model.QuantileRegressor` solves one linear programme per fit; a test compares the two.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 EXPONENTS = (0.1, 3.0)
-"""Bounds of the exponent. At the lower the law is nearly a straight line in log size over two decades, at the upper
-nearly a step: data tell neither from what lies beyond."""
+"""Bounds of the exponent. At the lower bound the law is nearly a straight line in log size over two decades, and at the
+upper bound nearly a step. Data cannot distinguish exponents beyond them."""
 
 _GRID = 21
 _OFFSETS = np.array([0.02, 0.06, 0.15, 0.35, 0.8, 1.6])
@@ -20,20 +24,20 @@ _STEPS, _ROUGH_STEPS = 40, 8
 _SMOOTHING = 0.1
 _SETTLED = 1e-3
 _AT_ONCE = 100_000
-"""Numbers per step: what a processor keeps at hand."""
+"""Numbers per step, so that they fit in the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sample:
-    """What a law is fitted to.
+    """The N students that a law is fitted to.
 
     Attributes:
-        groups: Rows of each curve [G], index arrays; a row may belong to several (a family, and all together).
-        own: How many of the curves, from the first, decide the exponent; the others take it.
+        groups: Rows of each of G curves, as index arrays. A row may belong to several (its family, and all together).
+        own: Number of curves, from the first, that decide the exponent. The others use it.
         logs: log(size / reference) [N].
-        gaps: Percentage points [N].
-        quantile: Of the gaps at a size, that the law describes.
-        floor: Smallest gap that is possible, percentage points.
+        gaps: Gaps, percentage points [N].
+        quantile: Quantile of the gaps at a size that the law describes, in (0, 1).
+        floor: Smallest possible gap, percentage points.
     """
 
     groups: tuple[NDArray[np.int64], ...]
@@ -45,14 +49,14 @@ class Sample:
 
     @property
     def rarer(self) -> float:
-        """Share of the students on the curve's rarer side."""
+        """Share of the students on the side of the curve with fewer students."""
         return min(self.quantile, 1.0 - self.quantile)
 
     @property
     def width(self) -> float:
-        """Of the smoothing of the absolute value at 0, percentage points: a small share of the gaps' spread.
+        """Width of the smoothing of the absolute value at 0, percentage points: a small share of the gaps' spread.
 
-        It is narrower for an outer quantile, which a wide one would move outwards.
+        It is narrower for an outer quantile, because a wide smoothing would move that outwards.
         """
         spread = float(np.median(np.abs(self.gaps - np.median(self.gaps))))
         return _SMOOTHING * self.rarer * (spread or float(np.ptp(self.gaps)) or 1.0)
@@ -73,13 +77,13 @@ class Curves:
     exponents: Floats
 
     def at(self, logs: Floats, group: int) -> Floats:
-        """Returns gaps [R, K] at log(size / reference) [K]."""
+        """Return gaps [R, K] at log(size / reference) [K]."""
         powers = np.exp(-self.exponents[:, None] * logs)
         return np.asarray(self.floors[:, group, None] + self.rises[:, group, None] * powers)
 
 
 def fit(sample: Sample) -> Curves:
-    """Returns the law of a sample, R = 1."""
+    """Fit the law of a sample, R = 1."""
     low, high = np.log(EXPONENTS)
     counts = np.ones((1, len(sample.gaps)))
     rough = _fitted(sample, counts, np.linspace(low, high, _GRID), _STEPS)
@@ -87,12 +91,12 @@ def fit(sample: Sample) -> Curves:
 
 
 def resampled(sample: Sample, counts: Floats, law: Curves) -> Curves:
-    """Returns the laws of R resamples.
+    """Fit the laws of R resamples.
 
     Args:
-        sample: N rows.
+        sample: Sample of N rows.
         counts: How often each row is in each resample [R, N].
-        law: Of the sample, R = 1.
+        law: Law of the sample, R = 1.
     """
     grid = _around(float(law.exponents[0]))
     height = max(1, _AT_ONCE // (len(grid) * counts.shape[1]))
@@ -107,7 +111,7 @@ def resampled(sample: Sample, counts: Floats, law: Curves) -> Curves:
 
 
 def _around(exponent: float) -> Floats:
-    """Returns logs of exponents, densest around one: how far resamples stray differs by orders of magnitude."""
+    """Return a grid of log exponents, densest around one; deviations of resamples span orders of magnitude."""
     low, high = np.log(EXPONENTS)
     steps = np.concatenate([-_OFFSETS[::-1], [0.0], _OFFSETS])
     inside = np.log(exponent) + steps
@@ -117,7 +121,7 @@ def _around(exponent: float) -> Floats:
 def draw_counts(
     strata: Sequence[NDArray[np.int64]], rows: int, resamples: int, generator: np.random.Generator
 ) -> Floats:
-    """Returns how often each row is in each pairs-bootstrap resample [R, N]; each stratum keeps its number of rows."""
+    """Return how often each row is in each pairs-bootstrap resample [R, N]; every stratum keeps its number of rows."""
     counts = np.zeros((resamples, rows))
     for stratum in strata:
         size = len(stratum)
@@ -126,20 +130,21 @@ def draw_counts(
 
 
 def line(powers: Floats, gaps: Floats, counts: Floats, sample: Sample, steps: int) -> tuple[Floats, Floats]:
-    """Returns floors c and rises a of the quantile fits of gaps on c + a powers, with a >= 0 and c >= sample.floor.
+    """Return floors c and rises a of the quantile fits of the gaps on c + a powers, with a >= 0 and c >= sample.floor.
 
-    By the MM algorithm of Hunter and Lange (2000, J. Comput. Graph. Stat. 9, section 2): |r| is majorised by a
-    parabola, so that each step is a weighted least-squares line. For a given exponent the problem is convex.
+    Uses the MM algorithm of Hunter and Lange (2000, Journal of Computational and Graphical Statistics 9, section 2):
+    |r| is majorised by a parabola, so that each step is a weighted least-squares line. For a given exponent the problem
+    is convex.
 
     Args:
-        powers: [Q, N].
-        gaps: [N].
+        powers: Powers of the sizes [Q, N].
+        gaps: Gaps, percentage points [N].
         counts: Weights [1, M, N] or [Q, M, N]: M fits for each of Q powers.
-        sample: For quantile, floor and width.
-        steps: Of the algorithm, at most.
+        sample: Sample with the quantile, the floor and the width of the smoothing.
+        steps: Most steps of the algorithm.
 
     Returns:
-        Arrays [Q, M].
+        Floors and rises, arrays [Q, M].
     """
     tilt, width = 2.0 * sample.quantile - 1.0, sample.width
     design = np.stack(np.broadcast_arrays(1.0, powers, powers * powers, gaps, powers * gaps), axis=-1)
@@ -163,8 +168,8 @@ def line(powers: Floats, gaps: Floats, counts: Floats, sample: Sample, steps: in
 
 
 def _least_squares(sums: Floats, floor: float) -> tuple[Floats, Floats]:
-    """Returns c and a from the sums [..., 5] of w, w p, w p^2, w y and w p y."""
-    ones, firsts, squares, right, slopes = (sums[..., place] for place in range(5))
+    """Return c and a from the sums [..., 5] of w, w p, w p^2, w y and w p y."""
+    ones, firsts, squares, right, slopes = (sums[..., column] for column in range(5))
     determinant = ones * squares - firsts * firsts
     flat = determinant <= 1e-10 * ones * squares
     rises = (ones * slopes - firsts * right) / np.where(flat, 1.0, determinant)
@@ -177,22 +182,22 @@ def _least_squares(sums: Floats, floor: float) -> tuple[Floats, Floats]:
 
 
 def _fitted(sample: Sample, counts: Floats, logs_of_b: Floats, steps: int) -> Curves:
-    steps = round(steps * 0.5 / sample.rarer)  # The narrower the smoothing, the shorter are the steps.
+    steps = round(steps * 0.5 / sample.rarer)  # A narrower smoothing makes shorter steps.
     losses = np.zeros((len(logs_of_b), len(counts)))
     for rows in sample.groups[: sample.own]:
         powers = np.exp(-np.exp(logs_of_b)[:, None] * sample.logs[rows])
         losses += _loss(powers, sample.gaps[rows], counts[None, :, rows], sample, steps)
     exponents = np.exp(_lowest(logs_of_b, losses))
     floors, rises = np.empty((2, len(counts), len(sample.groups)))
-    for place, rows in enumerate(sample.groups):
+    for index, rows in enumerate(sample.groups):
         powers = np.exp(-exponents[:, None] * sample.logs[rows])
         found = line(powers, sample.gaps[rows], counts[:, None, rows], sample, 2 * steps)
-        floors[:, place], rises[:, place] = found[0][:, 0], found[1][:, 0]
+        floors[:, index], rises[:, index] = found[0][:, 0], found[1][:, 0]
     return Curves(floors=floors, rises=rises, exponents=exponents)
 
 
 def _loss(powers: Floats, gaps: Floats, counts: Floats, sample: Sample, steps: int) -> Floats:
-    """Returns the check loss of the best lines [Q, M]."""
+    """Return the check loss of the best lines [Q, M]."""
     floors, rises = line(powers, gaps, counts, sample, steps)
     residuals = gaps - floors[..., None] - rises[..., None] * powers[:, None]
     check = 0.5 * np.abs(residuals) + (sample.quantile - 0.5) * residuals
@@ -200,7 +205,7 @@ def _loss(powers: Floats, gaps: Floats, counts: Floats, sample: Sample, steps: i
 
 
 def _lowest(places: Floats, losses: Floats) -> Floats:
-    """Returns where the parabola through the lowest point and its neighbours is lowest [R]."""
+    """Return the position of the minimum of the parabola through the lowest point and its neighbours [R]."""
     best = losses.argmin(axis=0)
     inner = np.clip(best, 1, len(places) - 2)
     columns = np.arange(losses.shape[1])

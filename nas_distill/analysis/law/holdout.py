@@ -1,4 +1,4 @@
-"""Whether a capacity law holds where it was not fitted: the largest students are left out."""
+"""Check a capacity law on students that are larger than those it was fitted to."""
 
 from __future__ import annotations
 
@@ -7,27 +7,29 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from nas_distill.analysis.formatting import size_text
 from nas_distill.analysis.law.api import RESAMPLES, LawError, fit_capacity_law, law_students
-from nas_distill.analysis.law.wording import SizeName, Subject, size_text
+from nas_distill.analysis.law.wording import SizeName, Subject
 
 LEFT_OUT = 0.25
+"""Share of the students that are held out, the largest ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holdout:
-    """What the law of the smaller students said of the larger ones.
+    """How the law of the smaller students predicts the larger ones.
 
     Attributes:
         size: Column that is the size.
-        level: Nominal coverage.
-        fitted: Students that the law was fitted to.
-        left_out: Larger students.
-        edge: Largest size that was fitted.
-        covered: Share of those left out within the predictive interval, 0 to 1.
-        below: Share below it.
-        above: Share above it.
-        error_points: Median of |gap - law|, percentage points.
-        bias_points: Median of gap - law; positive when the larger students did worse than the law said.
+        level: Nominal coverage of the predictive interval, 0 to 1.
+        fitted: Number of students that the law was fitted to.
+        left_out: Number of larger students.
+        edge: Largest fitted size.
+        covered: Share of the larger students within the predictive interval, 0 to 1.
+        below: Share of them below it, 0 to 1.
+        above: Share of them above it, 0 to 1.
+        error_points: Median of |gap - law| over them, percentage points.
+        bias_points: Median of gap - law over them, percentage points; positive if their gaps exceed the law.
     """
 
     size: SizeName
@@ -43,11 +45,11 @@ class Holdout:
 
     @property
     def sentence(self) -> str:
-        """The check, for a person."""
+        """The result as a sentence."""
         return (
-            f"Fitted to the {self.fitted} students of up to {size_text(self.size, self.edge)}, the law's "
-            f"{100.0 * self.level:g} % interval for a new student held {100.0 * self.covered:.0f} % of the "
-            f"{self.left_out} larger ones; median error {self.error_points:.2f} points."
+            f"Fitted to the {self.fitted} students of at most {size_text(self.size, self.edge)}, the law's "
+            f"{100.0 * self.level:g} % interval for a new student contains {100.0 * self.covered:.0f} % of the "
+            f"{self.left_out} larger students; the median error is {self.error_points:.2f} points."
         )
 
 
@@ -60,22 +62,22 @@ def holdout_coverage(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Holdout:
-    """Returns how the law of the smaller three quarters of the students does on the largest quarter.
+    """Return how well the law of the smaller three quarters of the students predicts the largest quarter.
 
-    Students as large as the largest that is fitted are fitted too, so fewer than a quarter may be left out. A student
-    whose family is not among the fitted ones is judged by the curve of all families.
+    Students of the same size stay together, so fewer than a quarter may be held out. A student whose family has no
+    fitted student is compared with the curve of all families.
 
     Args:
-        trials: Table as `frame.load_frame` returns it.
-        size: See `fit_capacity_law`, as the others.
-        of: What the law describes.
-        level: Of the predictive interval.
-        seed: Of the bootstrap.
-        resamples: Of the bootstrap.
+        trials: Table of trials; see `StudySnapshot.trials`.
+        size: Column that is the size; see `fit_capacity_law`.
+        of: Which students the law describes.
+        level: Nominal coverage of the predictive interval, in (0, 1).
+        seed: Seed of the bootstrap.
+        resamples: Number of resamples.
 
     Raises:
-        ConfigError: An argument breaks its rule.
-        LawError: The smaller students allow no law, or no student is larger.
+        ConfigError: An argument is invalid.
+        LawError: There are too few smaller students for a law, or no student is larger.
     """
     students = law_students(trials, size=size)
     edge = float(students["size"].quantile(1.0 - LEFT_OUT, interpolation="lower")) if len(students) else np.nan
@@ -83,7 +85,10 @@ def holdout_coverage(
     known = trials[size].to_numpy(dtype=np.float64, na_value=np.nan)
     law = fit_capacity_law(trials[~(known > edge)], size=size, of=of, level=level, seed=seed, resamples=resamples)
     if larger.empty:
-        raise LawError(f"capacity law: no student is larger than {edge:g} ({size}), none can be left out")
+        raise LawError(
+            f"no student is larger than {size_text(size, edge)}, so none can be held out; search a space of more sizes",
+            code="analysis.nothing_held_out",
+        )
     fitted = {*(curve.family for curve in law.curves), *(name for name, _ in law.left_out)}
     under, over, misses = [], [], []
     for family, own in larger.groupby("family"):

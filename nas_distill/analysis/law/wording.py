@@ -1,18 +1,16 @@
-"""What a capacity law answers, in numbers and in words."""
+"""Phrase the answers of a capacity law."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from nas_distill.analysis.formatting import short_bytes, short_count, signed
+from nas_distill.analysis.formatting import SIZE_UNITS, signed, size_text
 
 SizeName = Literal["num_params", "macs", "size_bytes", "latency_ms"]
 Subject = Literal["typical", "best"]
 Ends = tuple[float, float, float]
-"""Value, lower and upper end of its interval."""
-
-_UNITS: dict[SizeName, str] = {"num_params": "parameters", "macs": "MACs", "size_bytes": "bytes", "latency_ms": "ms"}
+"""A value, and the lower and upper end of its interval."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,13 +18,13 @@ class Answer:
     """An answer of a law.
 
     Attributes:
-        value: In `unit`; None when there is none.
-        low: Lower end of its interval; None when nothing bounds it.
-        high: Upper end; None when nothing bounds it.
-        unit: Such as "parameters" or "points".
-        reachable: False when the law never comes down to the gap, or only beyond any size worth naming.
-        extrapolates: Whether the value rests on sizes that no student had.
-        sentence: All of this, for a person.
+        value: The answer, in `unit`; None if there is none.
+        low: Lower end of its interval; None if the interval has no lower bound.
+        high: Upper end of its interval; None if the interval has no upper bound.
+        unit: Unit, such as "parameters" or "points".
+        reachable: False if the law never falls to the gap, or only at a size far beyond all students.
+        extrapolates: Whether the answer is about sizes outside those of the students.
+        sentence: The answer as a sentence.
     """
 
     value: float | None
@@ -40,18 +38,18 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What an answer needs to know of a law.
+    """The properties of a law that its answers mention.
 
     Attributes:
         size: Column that is the size.
-        of: What the law describes.
-        level: Of the intervals.
-        family: None for all families together.
-        smallest: Smallest size seen.
-        largest: Largest.
-        floor: Percentage points.
-        floor_interval: Of that.
-        farthest: Times the largest (a part of the smallest) size beyond which no size is named.
+        of: Which students the law describes.
+        level: Confidence level of the intervals, 0 to 1.
+        family: Family of the curve; None for all families together.
+        smallest: Smallest size of a student.
+        largest: Largest size of a student.
+        floor: Floor of the curve, percentage points.
+        floor_interval: Interval of the floor.
+        max_ratio: Answers above `largest` times this ratio, or below `smallest` divided by it, are not given.
     """
 
     size: SizeName
@@ -62,39 +60,30 @@ class Terms:
     largest: float
     floor: float
     floor_interval: tuple[float, float]
-    farthest: float
+    max_ratio: float
 
     @property
     def subject(self) -> str:
-        """Of whom the law speaks."""
+        """The students that the law describes, such as "the typical student of vit"."""
         family = "" if self.family is None else f" of {self.family}"
         return f"the typical student{family}" if self.of == "typical" else f"the best tenth of students{family}"
 
     @property
     def interval(self) -> str:
-        """Such as "90 % interval"."""
+        """Name of the interval, such as "90 % interval"."""
         return f"{100.0 * self.level:g} % interval"
 
 
-def size_text(size: SizeName, value: float) -> str:
-    """Returns a size with its unit: "12.3k parameters", "97.3 kB", "1.20 ms"."""
-    if size == "size_bytes":
-        return short_bytes(value)
-    if size == "latency_ms":
-        return f"{value:.3g} ms"
-    return f"{short_count(value)} {_UNITS[size]}"
-
-
 def size_answer(terms: Terms, gap: float, ends: Ends) -> Answer:
-    """Returns the answer to "how large must a student be for a gap of at most so many points"?
+    """Return the answer to "how large must a student be to have a gap of at most `gap` points?".
 
     Args:
-        terms: Of the law.
-        gap: Percentage points.
-        ends: Sizes, within the law's clipping of infinity.
+        terms: Properties of the law.
+        gap: Gap, percentage points.
+        ends: Size at which the law falls to the gap, and its interval; infinite sizes are clipped to finite ones.
     """
     value, low, high = (float(end) for end in ends)  # NumPy's numbers are not JSON
-    most, least = terms.largest * terms.farthest, terms.smallest / terms.farthest
+    most, least = terms.largest * terms.max_ratio, terms.smallest / terms.max_ratio
     lower, upper = low if least <= low <= most else None, high if least <= high <= most else None
     beyond = False
     if value > most:
@@ -102,13 +91,13 @@ def size_answer(terms: Terms, gap: float, ends: Ends) -> Answer:
     elif value < least:
         lower = None
         sentence = (
-            f"A gap of at most {signed(gap)} points is what {terms.subject} has at every size seen, "
-            f"from {size_text(terms.size, terms.smallest)} on."
+            f"{_capitalised(terms.subject)} has a gap of at most {signed(gap)} points at all sizes of this run, from "
+            f"{size_text(terms.size, terms.smallest)}."
         )
     else:
         beyond = not terms.smallest <= value <= terms.largest
-        begins = "less than any size worth naming" if lower is None else size_text(terms.size, lower)
-        bound = f"from {begins} on, no upper end" if upper is None else f"{begins} to {size_text(terms.size, upper)}"
+        begins = _lower_end(terms, lower)
+        bound = f"{begins}, no upper end" if upper is None else f"{begins} to {size_text(terms.size, upper)}"
         sentence = (
             f"For a gap of at most {signed(gap)} points {terms.subject} needs {size_text(terms.size, value)} "
             f"({terms.interval}: {bound}).{_beyond(terms, value) if beyond else ''}"
@@ -118,7 +107,7 @@ def size_answer(terms: Terms, gap: float, ends: Ends) -> Answer:
         value=(terms.smallest if value < least else value) if reachable else None,
         low=lower,
         high=upper,
-        unit=_UNITS[terms.size],
+        unit=SIZE_UNITS[terms.size],
         reachable=reachable,
         extrapolates=beyond,
         sentence=sentence,
@@ -126,13 +115,13 @@ def size_answer(terms: Terms, gap: float, ends: Ends) -> Answer:
 
 
 def gain_answer(terms: Terms, size: float, factor: float, ends: Ends) -> Answer:
-    """Returns the answer to "what would `factor` times the size buy"?
+    """Return the answer to "how much smaller is the gap at `factor` times the size?".
 
     Args:
-        terms: Of the law.
-        size: From which.
-        factor: Positive.
-        ends: Points by which the law is lower there.
+        terms: Properties of the law.
+        size: Size to start from.
+        factor: Ratio of the other size to `size`, positive.
+        ends: Points by which the law is lower at the other size, and the interval of that.
     """
     value, low, high = ends
     other = size * factor
@@ -140,8 +129,8 @@ def gain_answer(terms: Terms, size: float, factor: float, ends: Ends) -> Answer:
     beyond = not terms.smallest <= far <= terms.largest
     change = "smaller" if value >= 0.0 else "larger"
     sentence = (
-        f"From {size_text(terms.size, size)} to {factor:g} times that the gap of {terms.subject} gets "
-        f"{abs(value):.2f} points {change} ({terms.interval} of what is gained: {signed(low)} to {signed(high)})."
+        f"At {factor:g} times {size_text(terms.size, size)}, the gap of {terms.subject} is {abs(value):.2f} points "
+        f"{change} ({terms.interval} of the gain: {signed(low)} to {signed(high)})."
         f"{_beyond(terms, far) if beyond else ''}"
     )
     return Answer(
@@ -154,15 +143,22 @@ def _no_size(terms: Terms, gap: float, lower: float | None, *, bounded: bool) ->
         ends = " to ".join(map(signed, terms.floor_interval))
         reason = f"the floor of {terms.subject} is {signed(terms.floor)} points ({terms.interval}: {ends})"
     else:
-        reason = f"{terms.subject} would need over {terms.farthest:g} times the largest student seen"
-    at_best = ""
-    if bounded:
-        least = "less than any size worth naming" if lower is None else size_text(terms.size, lower)
-        at_best = f"; at the favourable end of the interval it takes {least}"
-    return f"A gap of at most {signed(gap)} points is not reachable by this law: {reason}{at_best}."
+        reason = f"{terms.subject} would need more than {terms.max_ratio:g} times the largest size of this run"
+    at_best = f"; the favourable end of the interval is {_lower_end(terms, lower)}" if bounded else ""
+    return f"By this law a gap of at most {signed(gap)} points is not reachable: {reason}{at_best}."
+
+
+def _lower_end(terms: Terms, lower: float | None) -> str:
+    if lower is None:
+        return f"less than 1/{terms.max_ratio:g} of the smallest size"
+    return size_text(terms.size, lower)
+
+
+def _capitalised(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _beyond(terms: Terms, size: float) -> str:
     side = "above the largest" if size > terms.largest else "below the smallest"
     end = terms.largest if size > terms.largest else terms.smallest
-    return f" This extrapolates: {size_text(terms.size, size)} lies {side} student seen ({size_text(terms.size, end)})."
+    return f" This is an extrapolation: {size_text(terms.size, size)} is {side} student ({size_text(terms.size, end)})."

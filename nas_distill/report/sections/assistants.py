@@ -43,7 +43,7 @@ def chain_section(content: ReportContent) -> Section | None:
     found = {int(row["number"]): row for row in rows(content.trials)}
     students = assisted_students(content.trials, images=content.data.num_validation)
     notes = [round_.reason for round_ in plan.rounds]
-    notes += [plan.verdict] if plan.verdict else []
+    notes += [plan.stop_reason] if plan.stop_reason else []
     notes += _means(students)
     notes += [_SAMPLE, _CHOSEN] if students else []
     if not notes:

@@ -65,7 +65,7 @@ def student_sentences(student: ConfirmedStudent, class_names: Sequence[str]) -> 
     gain = _text(student.distillation_gain_points, signed)
     sentences = [
         f"{student.repetitions} trainings, scored on {where}: {worth}, calibration error {_text(student.ece, _three)}",
-        f"Without the teacher top-1 {_text(student.alone_top1, _percent, 100.0)}: the teacher gains {gain} points",
+        f"Without the teacher top-1 {_text(student.control_top1, _percent, 100.0)}: the teacher gains {gain} points",
     ]
     bias = student.bias
     if bias.total is not None:
@@ -85,7 +85,7 @@ def _hurt(student: ConfirmedStudent, class_names: Sequence[str]) -> str:
     """Returns the undistillable classes of a student, or why there is none."""
     if not student.classes:
         return "not compared: no repetition ended both with and without the teacher"
-    untested = sum(effect.verdict == "untested" for effect in student.classes)
+    untested = sum(effect.outcome == "untested" for effect in student.classes)
     if untested == len(student.classes):
         most = max(effect.repetitions for effect in student.classes)
         return f"not tested: {_NEEDED} repetitions with and without the teacher are needed, there are {most}"
@@ -124,7 +124,7 @@ def _line(student: ConfirmedStudent, odds: float | None) -> tuple[str, ...]:
         _text(student.gap_points, signed),
         MISSING if searched is None else signed(searched),
         _text(student.bias.total, signed),
-        _text(student.alone_top1, _percent, 100.0),
+        _text(student.control_top1, _percent, 100.0),
         _text(student.distillation_gain_points, signed),
         MISSING if odds is None else percent(odds),
     )
@@ -138,9 +138,9 @@ def _classes(found: Confirmed, class_names: Sequence[str]) -> Section | None:
         (student.number, effect)
         for student in found.students
         for effect in sorted(student.classes, key=lambda one: one.p_hurt if one.p_hurt is not None else 1.0)
-        if effect.verdict in ("undistillable", "helped")
+        if effect.outcome in ("undistillable", "helped")
     ]
-    hurt = sum(effect.verdict == "undistillable" for _, effect in told)
+    hurt = sum(effect.outcome == "undistillable" for _, effect in told)
     every = sum(len(student.classes) for student in found.students)
     counted = f"{hurt} of {every} pairs of student and class are undistillable"
     return Section(
@@ -153,8 +153,8 @@ def _classes(found: Confirmed, class_names: Sequence[str]) -> Section | None:
                 class_names[effect.label],
                 str(effect.images),
                 _text(effect.difference_points, signed),
-                _p_value(effect.p_hurt if effect.verdict == "undistillable" else effect.p_helped),
-                effect.verdict,
+                _p_value(effect.p_hurt if effect.outcome == "undistillable" else effect.p_helped),
+                effect.outcome,
             )
             for number, effect in told
         ),
@@ -172,7 +172,7 @@ def _untested(found: Confirmed) -> tuple[str, ...]:
     for student in found.students:
         ended = max((effect.repetitions for effect in student.classes), default=0)
         for effect in student.classes:
-            if effect.verdict == "untested":
+            if effect.outcome == "untested":
                 without_images += effect.images == 0
                 few += effect.images > 0 and ended < _NEEDED
                 rare += effect.images > 0 and ended >= _NEEDED
@@ -195,13 +195,13 @@ def _untested(found: Confirmed) -> tuple[str, ...]:
 
 
 def _release(gain: ReleaseGain) -> str:
-    overall = _text(gain.top1_over_taught_points, signed)
+    overall = _text(gain.top1_gain_over_distilled_points, signed)
     text = f"per-class release changed top-1 by {overall} points against the same recipe without it"
     if not gain.classes:
         return text
-    control = _text(gain.over_alone_points, signed)
-    chosen = f"{_text(gain.over_taught_points, signed)} (against training alone {control})"
-    fresh = f"{_text(gain.fresh_over_taught_points, signed)}, which is the honest estimate"
+    control = _text(gain.gain_over_control_points, signed)
+    chosen = f"{_text(gain.gain_over_distilled_points, signed)} (against training alone {control})"
+    fresh = f"{_text(gain.cross_fitted_gain_over_distilled_points, signed)}, which is the honest estimate"
     return f"{text}; on the undistillable classes by {chosen}, on those that other repetitions call so by {fresh}"
 
 

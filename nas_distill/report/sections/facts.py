@@ -10,8 +10,8 @@ import numpy as np
 
 from nas_distill.analysis.formatting import duration, percent, quantity, short_bytes, short_count, signed
 from nas_distill.analysis.front.picks import Pick
+from nas_distill.analysis.stats import accuracy_half_width_points
 from nas_distill.analysis.trials.cells import parse_gaps
-from nas_distill.analysis.trials.students import half_width_points
 from nas_distill.config import FIXED_RECIPE, SearchConfig
 from nas_distill.objectives import OBJECTIVES
 from nas_distill.records import TeacherLink, TeacherRecord
@@ -154,7 +154,7 @@ def _hypervolume(content: ReportContent) -> Fact:
 
 def _resolution(content: ReportContent) -> Fact:
     images, top1 = content.data.num_validation, content.teacher.top1
-    apart = sqrt(2.0) * float(half_width_points(np.asarray(top1), images))
+    apart = sqrt(2.0) * float(accuracy_half_width_points(np.asarray(top1), images))
     return Fact(
         "Resolution",
         f"one validation image is {100.0 / images:.2f} points",

@@ -87,7 +87,7 @@ def _law(content: ReportContent) -> Section:
     try:
         law = fit_capacity_law(content.trials)
     except LawError as error:
-        return Section(title=title, lead=(f"There is no {error}",))
+        return Section(title=title, lead=(f"No capacity law: {error}.",))
     wanted = law.smallest_size(content.config.picks.gap_tolerance_points)
     return Section(title=title, lead=(wanted.sentence, *law_sentences(law)))
 

@@ -75,7 +75,7 @@ def _notes(content: ReportContent, scores: tuple[FoldScore, ...]) -> tuple[str, 
         "the training images, and scored on the part left out. Mean and 95 % t interval over the folds."
     )
     notes = [method, exposure(content), _INDIRECT, ROUGH_INTERVAL]
-    if any(score.taught_by_assistant for score in scores):
+    if any(score.has_assistant for score in scores):
         notes.append("A student taught by an assistant learnt from one that was trained on the images of every fold.")
     if any(score.stopped_early for score in scores):
         notes.append("The recipe keeps the best epoch, which was chosen on the fold itself: that flatters the student.")

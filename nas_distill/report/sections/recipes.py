@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from nas_distill.analysis.effects.by_size import LEAST_TO_TELL_APART, LEAST_TRIALS, RESAMPLES, Score, SizeBand
+from nas_distill.analysis.effects.by_size import MIN_TO_DISTINGUISH, MIN_TRIALS, BandComparison, Score
 from nas_distill.analysis.effects.losses_by_size import losses_by_size
 from nas_distill.analysis.formatting import MISSING, quantity, short_count, signed
+from nas_distill.analysis.stats import BOOTSTRAP_RESAMPLES
 from nas_distill.config import SEARCHED_RECIPE
 from nas_distill.objectives import OBJECTIVES
 from nas_distill.report.content import ReportContent
@@ -17,8 +18,8 @@ TITLE = "Best loss by size"
 
 _METHOD = (
     "Of the fully trained students that the teacher taught. Interval: percentile bootstrap of the median over trials, "
-    f"{RESAMPLES:,} resamples; of 5 trials and fewer it is their range at most, and rough. "
-    f'"Clear": best and second have at least {LEAST_TO_TELL_APART} trials each, and their intervals do not overlap.'
+    f"{BOOTSTRAP_RESAMPLES:,} resamples; of 5 trials and fewer it is their range at most, and rough. "
+    f'"Clear": best and second have at least {MIN_TO_DISTINGUISH} trials each, and their intervals do not overlap.'
 )
 _STOPPED = (
     "Trials that were stopped early have no gap to count: a loss of which few were let go on looks better by those "
@@ -43,7 +44,7 @@ def recipe_section(content: ReportContent) -> Section | None:
     if any(score.stopped for band in bands for score in band.scores):
         notes.insert(1, _STOPPED)
     if len(bands) == 1:
-        notes.insert(0, f"Too few students for bands of {LEAST_TRIALS} and more: all sizes are one band.")
+        notes.insert(0, f"Too few students for bands of {MIN_TRIALS} and more: all sizes are one band.")
     scored = [(band, score) for band in bands for score in band.scores]
     return Section(
         title=TITLE,
@@ -57,7 +58,7 @@ def recipe_section(content: ReportContent) -> Section | None:
     )
 
 
-def _sentence(band: SizeBand) -> str:
+def _sentence(band: BandComparison) -> str:
     best, other, single = band.best, band.runner_up, band.better_single
     start = f"{_range(band)}: {best.label}"
     below = (
@@ -66,7 +67,7 @@ def _sentence(band: SizeBand) -> str:
     match band.standing:
         case "single trial":
             return f"{start}, by the best single trial ({signed(best.best_gap_points)} points): no loss has two."
-        case "no second":
+        case "no runner-up":
             return f"{start}, with a {_median(best)}; no other loss has two.{below}"
         case standing:
             assert other is not None
@@ -77,7 +78,7 @@ def _median(score: Score) -> str:
     return f"median gap of {signed(score.median_gap_points)} points over {score.trials} trials"
 
 
-def _line(band: SizeBand, score: Score) -> tuple[str, ...]:
+def _line(band: BandComparison, score: Score) -> tuple[str, ...]:
     interval = MISSING
     if score.interval is not None:
         interval = " to ".join(signed(bound) for bound in score.interval)
@@ -93,6 +94,6 @@ def _line(band: SizeBand, score: Score) -> tuple[str, ...]:
     )
 
 
-def _range(band: SizeBand) -> str:
+def _range(band: BandComparison) -> str:
     largest = quantity(OBJECTIVES["num_params"], band.largest)
     return largest if band.smallest == band.largest else f"{short_count(band.smallest)} to {largest}"

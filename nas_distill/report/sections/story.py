@@ -12,8 +12,8 @@ from nas_distill.analysis.formatting import duration, percent, quantity, short_b
 from nas_distill.analysis.front.arithmetic import axes
 from nas_distill.analysis.law.api import LawError
 from nas_distill.analysis.run import Run
+from nas_distill.analysis.stats import accuracy_half_width_points
 from nas_distill.analysis.trials.cells import parse_gaps, parse_recipe
-from nas_distill.analysis.trials.students import half_width_points
 from nas_distill.errors import ConfigError
 from nas_distill.records import TrialStatus
 from nas_distill.report.content import Row, rows
@@ -96,7 +96,7 @@ def _training(row: Row) -> tuple[str, ...]:
 
 def _worth(row: Row, run: Run) -> Section:
     images = sum(run.teacher.class_counts)
-    error = float(half_width_points(np.asarray(row["top1"]), images))
+    error = float(accuracy_half_width_points(np.asarray(row["top1"]), images))
     sample = f"on {images:,} validation images (\N{PLUS-MINUS SIGN} {error:.2f} by the sample)"
     teacher = f"the teacher's is {100.0 * run.teacher.top1:.2f} %: gap {signed(float(row['gap_points']))} points"
     optional = {"ece": "calibration error {:.3f}", "feature_cka": "feature CKA {:.2f}"}
@@ -153,7 +153,7 @@ def _against_law(row: Row, run: Run) -> str:
     try:
         law = run.capacity_law()
     except LawError as error:
-        return f"There is no {error}"
+        return f"No capacity law: {error}."
     bands = law.predict([float(row["num_params"])])
     low, mid, high = (float(values[0]) for values in (bands.new_low, bands.mid, bands.new_high))
     gap = float(row["gap_points"])
@@ -178,7 +178,7 @@ def _verdict(run: Run, number: int) -> tuple[Section, ...]:
 
 
 def _of_diagnosis(diagnosis: Diagnosis) -> Section:
-    untested = [one for one in diagnosis.passed_over if ": " in one]
+    untested = [one for one in diagnosis.earlier_rules if ": " in one]
     notes = (f"Before it: {'; '.join(untested)}",) if untested else ()
     lead = (*diagnosis.evidence, *notes, f"What to try: {diagnosis.remedy}")
     return Section(title=f"Verdict: {diagnosis.verdict}", lead=lead)

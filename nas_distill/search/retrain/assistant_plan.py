@@ -87,7 +87,7 @@ def extended(
     ledger: StudyLedger,
     unable: Container[int] = (),
 ) -> AssistantPlan:
-    """Returns the plan with its next assistant, or with the verdict that there is none; nothing is written.
+    """Returns the plan with its next assistant, or with the reason why there is none; nothing is written.
 
     The first assistant is chosen from the front, each further one among the students on the front, as the assistants
     before it have left it, that are smaller than the one before it. Who may be taught is the front as the search's own
@@ -105,7 +105,7 @@ def extended(
     """
     settings = config.assistants
     if len(plan.rounds) >= settings.count:
-        return plan.model_copy(update={"verdict": ""})
+        return plan.model_copy(update={"stop_reason": ""})
     study = read_study(run)
     records = {record.number: record for record in ledger.ended() if record.metrics is not None}
     own = study.trials[study.trials["assistant"].isna()]
@@ -121,10 +121,10 @@ def extended(
         parent_params=parent.num_params,
         min_gap_points=tolerance,
         images=sum(study.teacher.class_counts),
-        most=settings.students,
+        max_students=settings.students,
     )
     if choice.assistant is None:
-        return plan.model_copy(update={"verdict": choice.sentence})
+        return plan.model_copy(update={"stop_reason": choice.sentence})
     round_ = AssistantRound(assistant=choice.assistant, students=choice.students, reason=choice.sentence)
     return AssistantPlan(rounds=(*plan.rounds, round_))
 

@@ -89,8 +89,8 @@ class Assistance:
             if following != plan:
                 write_plan(self._run, following)
             if len(following.rounds) == len(plan.rounds):
-                if following.verdict:
-                    self._progress.event(_TASK, following.verdict)
+                if following.stop_reason:
+                    self._progress.event(_TASK, following.stop_reason)
                 return True
             chosen = following.rounds[-1]
             self._run.log_event("assistant", number=chosen.assistant, students=chosen.students)
@@ -108,7 +108,7 @@ class Assistance:
         return self._equip_for(planned_lessons(read_plan(self._run), self._ledger))
 
     def _extended(self, plan: AssistantPlan) -> AssistantPlan:
-        """Returns the plan with an assistant that can be asked, or with the verdict that there is none."""
+        """Returns the plan with an assistant that can be asked, or with the reason why there is none."""
         unable: set[int] = set()
         while True:
             following = extended(plan, self._run, self._config, self._ledger, unable)

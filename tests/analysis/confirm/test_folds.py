@@ -82,6 +82,6 @@ def test_what_flatters_is_noted() -> None:
         fold_scores([record], [0], 2)[0]
         for record in (in_fold(0, 0, 2, 1.0), in_fold(0, 0, 2, 1.0, assistant=4), in_fold(0, 0, 2, 1.0, recipe=patient))
     )
-    assert (plain.taught_by_assistant, plain.stopped_early) == (False, False)
-    assert (helped.taught_by_assistant, helped.stopped_early) == (True, False)
-    assert (stopped.taught_by_assistant, stopped.stopped_early) == (False, True)
+    assert (plain.has_assistant, plain.stopped_early) == (False, False)
+    assert (helped.has_assistant, helped.stopped_early) == (True, False)
+    assert (stopped.has_assistant, stopped.stopped_early) == (False, True)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from nas_distill.analysis.confirm.front_odds import FrontOdds, front_odds
-from nas_distill.analysis.confirm.picks import ConfirmedPick, choose_again
+from nas_distill.analysis.confirm.picks import ConfirmedPick, confirmed_picks
 from nas_distill.analysis.confirm.students import confirmed_students, mean_bias
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Fold, TrialRecord
@@ -32,7 +32,7 @@ def of_gaps(number: int, gaps: list[float], num_params: int) -> list[TrialRecord
 
 def picks_of(records: list[TrialRecord], tolerance: float = 1.0) -> tuple[ConfirmedPick, ...]:
     students = confirmed_students(records, searched())
-    return choose_again(students, front_odds(records, OBJECTIVES), OBJECTIVES, gap_tolerance_points=tolerance)
+    return confirmed_picks(students, front_odds(records, OBJECTIVES), OBJECTIVES, gap_tolerance_points=tolerance)
 
 
 def test_worth_and_gain_are_means_over_repetitions_with_scipys_intervals() -> None:
@@ -48,10 +48,10 @@ def test_worth_and_gain_are_means_over_repetitions_with_scipys_intervals() -> No
     differences = np.array([2.0, 0.0, 4.0]) / 36 * 100
     low, high = stats.t.interval(0.95, 2, loc=differences.mean(), scale=stats.sem(differences))
     assert (gain.mean - gain.half_width, gain.mean + gain.half_width) == pytest.approx((low, high))
-    assert student.alone_top1 is not None
-    assert student.alone_top1.mean == pytest.approx(32 / 36)
+    assert student.control_top1 is not None
+    assert student.control_top1.mean == pytest.approx(32 / 36)
     assert student.ece is None
-    assert {effect.verdict for effect in student.classes} == {"untested"}
+    assert {effect.outcome for effect in student.classes} == {"untested"}
     assert student.release is None
 
 
@@ -184,7 +184,7 @@ def test_trainings_that_agree_by_chance_are_within_an_image_and_not_surely_withi
 
 def test_the_gain_of_trainings_that_agree_by_chance_is_uncertain_by_an_image() -> None:
     (student,) = confirmed_students(make_arms(4, [[34] * 10] * 3, [[33] * 10] * 3), searched())
-    gain, control = student.distillation_gain_points, student.alone_top1
+    gain, control = student.distillation_gain_points, student.control_top1
     assert gain is not None
     assert control is not None
     assert gain.half_width == pytest.approx((1.0 - 0.025 ** (1 / 3)) * 100.0 / 360.0)
@@ -216,7 +216,7 @@ def test_the_best_by_a_maximised_quality_is_the_highest() -> None:
         for repetition in range(3)
     ]
     odds = front_odds(records, objectives)
-    picks = choose_again(confirmed_students(records, searched()), odds, objectives, gap_tolerance_points=1.0)
+    picks = confirmed_picks(confirmed_students(records, searched()), odds, objectives, gap_tolerance_points=1.0)
     assert picks[2].number == 2
     assert odds.on_front == (1.0, 1.0)
 

@@ -31,8 +31,8 @@ def arms_with_a_hurt_class(repetitions: int, *, hurt: int = 3, lost: int = 15, s
 
 def test_a_class_that_the_teacher_hurts_is_called_and_no_other() -> None:
     effects = undistillable_classes(arms_with_a_hurt_class(5))
-    assert [effect.label for effect in effects if effect.verdict == "undistillable"] == [3]
-    assert {effect.verdict for effect in effects} == {"undistillable", "not told apart"}
+    assert [effect.label for effect in effects if effect.outcome == "undistillable"] == [3]
+    assert {effect.outcome for effect in effects} == {"undistillable", "not distinguishable"}
     hurt = effects[3]
     assert (hurt.images, hurt.repetitions, hurt.p_hurt) == (IMAGES, 5, 1 / 32)
     assert hurt.difference_points is not None
@@ -59,7 +59,7 @@ def test_turned_around_the_class_is_helped() -> None:
 @pytest.mark.parametrize("repetitions", [1, 2, 3, 4])
 def test_too_few_repetitions_leave_every_class_untested_with_its_effect(repetitions: int) -> None:
     effects = undistillable_classes(arms_with_a_hurt_class(repetitions))
-    assert {effect.verdict for effect in effects} == {"untested"}
+    assert {effect.outcome for effect in effects} == {"untested"}
     assert all(effect.p_hurt is None and effect.difference_points is not None for effect in effects)
 
 
@@ -108,7 +108,7 @@ def test_folds_add_their_images() -> None:
     ]
     effects = undistillable_classes(records)
     assert [effect.images for effect in effects] == [20 + 21 + 22 + 23 + 24] * CLASSES
-    assert {effect.verdict for effect in effects} == {"undistillable"}
+    assert {effect.outcome for effect in effects} == {"undistillable"}
 
 
 def test_levels_out_of_range_and_mixed_students_are_refused() -> None:
@@ -223,15 +223,15 @@ def test_release_gains_what_was_given_back_and_the_fresh_estimate_says_so_withou
     found = release_gain([*records, *released], effects)
     assert found is not None
     assert (found.classes, found.released_in, found.repetitions) == ((3,), (6,), 6)
-    for gain in (found.over_taught_points, found.fresh_over_taught_points):
+    for gain in (found.gain_over_distilled_points, found.cross_fitted_gain_over_distilled_points):
         assert gain is not None
         assert gain.mean == pytest.approx(1000 / IMAGES)
         assert gain.half_width == pytest.approx(0.0, abs=1e-6)
-    assert found.over_alone_points is not None
+    assert found.gain_over_control_points is not None
     assert effects[3].difference_points is not None
-    assert found.over_alone_points.mean == pytest.approx(1000 / IMAGES - effects[3].difference_points.mean)
-    assert found.top1_over_taught_points is not None
-    assert found.top1_over_taught_points.mean == pytest.approx(1000 / (IMAGES * CLASSES))
+    assert found.gain_over_control_points.mean == pytest.approx(1000 / IMAGES - effects[3].difference_points.mean)
+    assert found.top1_gain_over_distilled_points is not None
+    assert found.top1_gain_over_distilled_points.mean == pytest.approx(1000 / (IMAGES * CLASSES))
     assert release_gain(records, effects) is None
 
 
@@ -244,10 +244,10 @@ def test_the_fresh_estimate_is_free_of_the_choice_that_flatters_the_other() -> N
         records += [make_confirmed(1, "released", r, hits) for r, hits in enumerate(rows_of(generator, 5, 0.8))]
         found = release_gain(records, undistillable_classes(records, level=0.3), level=0.3)
         assert found is not None
-        if found.over_taught_points is not None:
-            chosen.append(found.over_taught_points.mean)
-        if found.fresh_over_taught_points is not None:
-            fresh.append(found.fresh_over_taught_points.mean)
+        if found.gain_over_distilled_points is not None:
+            chosen.append(found.gain_over_distilled_points.mean)
+        if found.cross_fitted_gain_over_distilled_points is not None:
+            fresh.append(found.cross_fitted_gain_over_distilled_points.mean)
     assert len(chosen) > 15
     assert np.mean(chosen) > 3.0
     assert abs(np.mean(fresh)) < 3.0 * stats.sem(fresh)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nas_distill.analysis.diagnosis.curves import LEAST_TAIL, late_progress, tail_slope
+from nas_distill.analysis.diagnosis.curves import MIN_TAIL, late_progress, tail_slope
 
 Floats = NDArray[np.float64]
 
@@ -42,7 +42,7 @@ def test_one_outlier_does_not_turn_the_slope() -> None:
     assert found.per_epoch == pytest.approx(-0.05, abs=0.005)
 
 
-@pytest.mark.parametrize("epochs", range(LEAST_TAIL))
+@pytest.mark.parametrize("epochs", range(MIN_TAIL))
 def test_too_few_epochs_have_no_slope(epochs: int) -> None:
     assert tail_slope(line(-1.0, epochs)) is None
 

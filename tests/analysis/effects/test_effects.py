@@ -65,7 +65,7 @@ def by_name(effects: Effects) -> dict[str, Effect]:
 
 
 def test_parameters_that_move_the_gap_are_seen_and_others_are_not(effects: Effects) -> None:
-    told = {row.name for row in effects.rows if row.told_apart}
+    told = {row.name for row in effects.rows if row.distinguishable}
     assert told == {"learning_rate", "loss", "losses.kd.temperature"}
     assert {row.name for row in effects.rows[:3]} == told
     assert effects.predicts
@@ -74,7 +74,7 @@ def test_parameters_that_move_the_gap_are_seen_and_others_are_not(effects: Effec
 
 def test_what_goes_along_with_size_alone_is_chance(effects: Effects) -> None:
     row = by_name(effects)["arguments.width"]
-    assert not row.told_apart
+    assert not row.distinguishable
     assert row.values == ()
     trials = make_trials()
     logs = np.log(trials["num_params"].to_numpy(dtype=float))
@@ -87,7 +87,7 @@ def test_intervals_hold_the_importance_and_rows_are_in_order(effects: Effects) -
     assert points == sorted(points, reverse=True)
     for row in effects.rows:
         assert row.low <= row.importance_points <= row.high
-        assert row.told_apart == (row.low > effects.control_points)
+        assert row.distinguishable == (row.low > effects.control_points)
     assert by_name(effects)["losses.kd.temperature"].students < effects.students
 
 
@@ -104,7 +104,7 @@ def test_the_middle_of_the_learning_rates_went_with_the_smallest_gap(effects: Ef
 def test_sentences_say_what_went_with_what_and_never_why(effects: Effects) -> None:
     text = " ".join(effects.sentences)
     assert "learning_rate went with the gap at equal size" in text
-    assert "other parameters are not told apart from chance" in text
+    assert "other parameters are not distinguishable from chance" in text
     for word in ("cause", "because", "due to", "leads to", "improve", "reduces"):
         assert word not in text
 
@@ -112,7 +112,7 @@ def test_sentences_say_what_went_with_what_and_never_why(effects: Effects) -> No
 def test_where_nothing_but_size_matters_no_effect_is_seen() -> None:
     for seed in range(2):
         found = parameter_effects(make_trials(60, seed=seed, effect=0.0), repetitions=1)
-        assert not any(row.told_apart for row in found.rows)
+        assert not any(row.distinguishable for row in found.rows)
         assert found.r2 < 0.1
     assert "no parameter's effect can be seen" in found.sentences[0]
 
@@ -249,13 +249,13 @@ def test_families_of_each_band_of_sizes() -> None:
 @pytest.mark.slow
 def test_false_alarms_are_rare_and_effects_are_found() -> None:
     null = [parameter_effects(make_trials(60, seed=seed, effect=0.0), repetitions=1) for seed in range(100, 130)]
-    alarms = sum(any(row.told_apart for row in found.rows) for found in null)
+    alarms = sum(any(row.distinguishable for row in found.rows) for found in null)
     print(f"{alarms} of {len(null)} data sets without an effect have a parameter told apart from chance")
     assert alarms <= 3
     full = [parameter_effects(make_trials(120, seed=seed), repetitions=1) for seed in range(200, 215)]
     names = ("learning_rate", "loss", "losses.kd.temperature")
-    hits = {name: sum(by_name(found)[name].told_apart for found in full) for name in names}
-    wrong = sum(row.told_apart and row.name not in names for found in full for row in found.rows)
+    hits = {name: sum(by_name(found)[name].distinguishable for found in full) for name in names}
+    wrong = sum(row.distinguishable and row.name not in names for found in full for row in found.rows)
     print(f"of {len(full)} with effects: {hits}; {wrong} parameters without a part told apart")
     assert min(hits.values()) >= 9
     assert wrong <= 3

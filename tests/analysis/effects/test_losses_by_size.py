@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas_distill.analysis.effects.by_size import LEAST_TRIALS, median_interval, size_bands
+from nas_distill.analysis.effects.by_size import MIN_TRIALS, median_interval, size_bands
 from nas_distill.analysis.effects.losses_by_size import loss_label, losses_by_size
 from nas_distill.analysis.trials.study_reader import COLUMNS
 
@@ -52,7 +52,7 @@ def test_labels(losses: Losses, label: str) -> None:
 def test_bands_are_of_enough_students_and_in_order_of_size(sizes: list[int]) -> None:
     bands = size_bands(np.array(sizes, dtype=np.int64))
     counts = np.bincount(bands)
-    assert len(counts) == 1 or counts.min() >= LEAST_TRIALS
+    assert len(counts) == 1 or counts.min() >= MIN_TRIALS
     assert len(counts) <= 3
     for one, band in zip(sizes, bands, strict=True):
         for other, its in zip(sizes, bands, strict=True):
@@ -101,9 +101,9 @@ def test_losses_are_told_apart_by_intervals_of_enough_trials() -> None:
     (clear,) = losses_by_size(make_trials(*of_loss(KD, low), *of_loss(DIST, high)))
     assert (clear.best.label, clear.standing) == ("kd", "clear")
     (few,) = losses_by_size(make_trials(*of_loss(KD, low[:5]), *of_loss(DIST, high)))
-    assert few.standing == "not told apart"
+    assert few.standing == "not distinguishable"
     (mixed,) = losses_by_size(make_trials(*of_loss(KD, low), *of_loss(DIST, [0.9, 1.0, 1.35, 1.4, 1.5, 1.6])))
-    assert mixed.standing == "not told apart"
+    assert mixed.standing == "not distinguishable"
 
 
 def test_only_full_trials_count_and_an_empty_study_has_no_bands() -> None:
@@ -116,7 +116,7 @@ def test_only_full_trials_count_and_an_empty_study_has_no_bands() -> None:
 
 def test_the_few_that_were_let_go_on_do_not_make_a_loss_the_clear_best() -> None:
     kept = make_trials(*of_loss(KD, [1.0, 1.1, 1.2, 1.3, 1.4, 1.5]), *of_loss(DIST, [3.0, 3.1, 3.2, 3.3, 3.4, 3.5]))
-    for lost, standing in ((1, "clear"), (12, "not told apart")):
+    for lost, standing in ((1, "clear"), (12, "not distinguishable")):
         stopped = make_trials(*of_loss(KD, [0.0] * lost, size=500), status="stopped")
         (band,) = losses_by_size(pd.concat([kept, stopped]))
         counts = {score.label: (score.trials, score.stopped) for score in band.scores}

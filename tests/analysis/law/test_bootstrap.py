@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nas_distill.analysis.law.api import fit_capacity_law
-from nas_distill.analysis.law.bootstrap import MOST_RESAMPLED, expanded_tail
+from nas_distill.analysis.law.bootstrap import MAX_RESAMPLED, expanded_tail
 from tests.analysis.law.law_trials import EXPONENT, FEW, make_trials
 
 
@@ -32,8 +32,8 @@ def test_bands_end_where_accuracy_does() -> None:
 
 
 def test_of_many_students_a_subsample_is_resampled_and_intervals_shrink() -> None:
-    few = fit_capacity_law(make_trials(MOST_RESAMPLED, noise=2.0), resamples=FEW)
-    many = fit_capacity_law(make_trials(4 * MOST_RESAMPLED, noise=2.0, seed=5), resamples=FEW)
+    few = fit_capacity_law(make_trials(MAX_RESAMPLED, noise=2.0), resamples=FEW)
+    many = fit_capacity_law(make_trials(4 * MAX_RESAMPLED, noise=2.0, seed=5), resamples=FEW)
     wide, narrow = (float(np.ptp(found.exponent_interval)) for found in (few, many))
     assert narrow == pytest.approx(wide / 2.0, rel=0.6)
     low, high = many.exponent_interval

@@ -25,7 +25,7 @@ REASON = "Trial 2 is nearest to midway."
 
 
 def make_distilled(
-    path: Path, gaps: tuple[float | None, ...] = (20.0, 9.0), *, planned: int = 2, verdict: str = ""
+    path: Path, gaps: tuple[float | None, ...] = (20.0, 9.0), *, planned: int = 2, stop_reason: str = ""
 ) -> RunDirectory:
     """Writes a run in which trial 2 taught the students of trials 0 and 1; None is a training that failed."""
     records = [make_record(number, gap_points=DIRECT[number], num_params=SIZES[number]) for number in range(3)]
@@ -34,7 +34,7 @@ def make_distilled(
     config = SearchConfig(budget=BudgetConfig(trials=3), assistants=AssistantsConfig(count=1))
     run = make_run(path, records, config=config)
     round_ = AssistantRound(assistant=2, students=tuple(range(planned)), reason=REASON)
-    write_record(run.assistants, AssistantPlan(rounds=(round_,), verdict=verdict))
+    write_record(run.assistants, AssistantPlan(rounds=(round_,), stop_reason=stop_reason))
     return run
 
 
@@ -147,7 +147,7 @@ def test_what_has_not_begun_is_to_come(tmp_path: Path) -> None:
 
 def test_that_none_is_needed_is_told(tmp_path: Path) -> None:
     run = make_run(tmp_path, config=SearchConfig(assistants=AssistantsConfig(count=1)))
-    write_record(run.assistants, AssistantPlan(verdict="No assistant is needed: <none>."))
+    write_record(run.assistants, AssistantPlan(stop_reason="No assistant is needed: <none>."))
     section = chain_section(load_content(run))
     assert section is not None
     assert (section.lead, section.lines) == ((), ())

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from nas_distill.analysis.diagnosis.students import Students
 from nas_distill.analysis.run import Run
-from nas_distill.analysis.trials.students import Students
 from nas_distill.report import load_content
 from nas_distill.report.sections.facts import classes_by_gap, hardest_class, run_facts
 from nas_distill.report.sections.story import tell_story
@@ -36,7 +36,7 @@ def test_the_resolution_is_the_interval_by_which_verdicts_go(tmp_path: Path, top
     teacher = make_teacher(top1=top1)
     records = [make_record(number, gap_points=0.0, num_params=24_000, teacher=teacher) for number in (0, 1)]
     content = load_content(make_run(tmp_path, records, teacher=teacher))
-    apart = Students.of(content.trials, content.curves, VALIDATION_IMAGES).apart(0, 1)
+    apart = Students.of(content.trials, content.curves, VALIDATION_IMAGES).resolvable_difference_points(0, 1)
     assert apart > 1.0
     (fact,) = (fact for fact in run_facts(content) if fact.term == "Resolution")
     assert f"\N{PLUS-MINUS SIGN} {apart:.2f} points;" in fact.note

@@ -39,9 +39,9 @@ def test_the_best_loss_of_each_band_is_said_and_shown(tmp_path: Path) -> None:
     assert len(section.lead) == 3
     assert section.lead[0] == (
         "2.00k to 2.01k parameters: kd, with a median gap of +4.25 points over 6 trials; second none, with a "
-        "median gap of +6.05 points over 2 trials: not told apart."
+        "median gap of +6.05 points over 2 trials: not distinguishable."
     )
-    assert [section.lines[index][7] for index in sorted(section.marked)] == ["best: not told apart"] * 3
+    assert [section.lines[index][7] for index in sorted(section.marked)] == ["best: not distinguishable"] * 3
     assert {line[1] for line in section.lines} == {"kd", "none", "dist (standardised)"}
     assert any("other choices of the sampler" in note for note in section.notes)
     paths = build_report(run)

@@ -115,7 +115,7 @@ def test_no_large_gap_no_assistant(tmp_path: Path) -> None:
     config = SearchConfig(assistants=AssistantsConfig(count=1, min_gap_points=50.0))
     plan = extended(AssistantPlan(), run, config, ledger)
     assert plan.rounds == ()
-    assert plan.verdict.startswith("No assistant is needed: the largest gap, +30.00 points of trial 0")
+    assert plan.stop_reason.startswith("No assistant is needed: the largest gap is +30.00 points (trial 0)")
     assert not lessons_are_left(run, config, ledger)
     assert not lessons_are_left(run, SearchConfig(), ledger)
     ledger.close()
@@ -208,7 +208,7 @@ def test_the_second_assistant_is_smaller_and_from_the_front_that_the_first_left(
     distilled(open_driver(run, ledger), run, (26.0,))
     last = extended(read_plan(run), run, configured(4), ledger)
     assert last.rounds == following.rounds
-    assert last.verdict.startswith("No assistant is at hand: the gap of trial 0, +24.00 points")
+    assert last.stop_reason.startswith("No assistant is available: the gap of trial 0 is large (+24.00 points)")
     ledger.close()
 
 
@@ -226,7 +226,7 @@ def test_who_is_unable_is_passed_over(tmp_path: Path) -> None:
     plan = extended(AssistantPlan(), run, configured(), ledger, unable={3, 2})
     assert [one.assistant for one in plan.rounds] == [4]
     plan = extended(AssistantPlan(), run, configured(), ledger, unable={1, 2, 3, 4})
-    assert plan.verdict.startswith("No assistant is at hand")
+    assert plan.stop_reason.startswith("No assistant is available")
     ledger.close()
 
 

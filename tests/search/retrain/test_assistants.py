@@ -223,7 +223,7 @@ def test_no_assistant_where_no_gap_is_large(small_run: SmallRun, space: Path, tm
     assert outcome.new_trials == 1
     (told,) = heard.texts("assistants")
     assert told.startswith("No assistant is needed: the largest gap")
-    assert read_plan(outcome.run).verdict == told
+    assert read_plan(outcome.run).stop_reason == told
     section = chain_section(load_content(outcome.run))
     assert section is not None
     assert section.notes == (told,)

@@ -1,4 +1,4 @@
-"""In what the recipes of two students differ, and what to call each by it."""
+"""Describe in what the recipes of two students differ."""
 
 from __future__ import annotations
 
@@ -6,41 +6,43 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from nas_distill.analysis.diagnosis.students import Students
 from nas_distill.analysis.effects.losses_by_size import loss_label
 from nas_distill.analysis.trials.cells import parse_losses, parse_recipe_fields
-from nas_distill.analysis.trials.students import Students
 
 
-def differ(students: Students, first: int, second: int) -> bool:
-    """Whether two students were distilled by different recipes, as far as those are known."""
+def recipes_differ(students: Students, first: int, second: int) -> bool:
+    """Whether two students are known to have been trained by different recipes."""
     losses, recipes = students.texts["losses"], students.texts["recipe"]
     if losses[first] != losses[second]:
         return True
     return bool(recipes[first] and recipes[second] and recipes[first] != recipes[second])
 
 
-def told_apart(students: Students, first: int, second: int) -> tuple[str, str]:
-    """Returns what tells two recipes apart, of each: losses, else their parameters, else other choices.
+def distinguishing_labels(students: Students, first: int, second: int) -> tuple[str, str]:
+    """Return a label for each of two recipes that shows in what they differ.
 
-    Such as "kd" and "rkd", "kd.temperature 2" and "kd.temperature 4", "learning_rate 0.001" and "learning_rate 0.1".
+    The labels name the losses. If those are the same, they name the losses' parameters; if those are the same too, the
+    other fields of the recipe. Examples: "kd" and "rkd"; "kd.temperature 2" and "kd.temperature 4"; "learning_rate
+    0.001" and "learning_rate 0.1".
     """
-    losses = [students.texts["losses"][place] for place in (first, second)]
+    losses = [students.texts["losses"][index] for index in (first, second)]
     if losses[0] == losses[1]:
-        return _values(*(_other_choices(students, place) for place in (first, second)))
+        return _values(*(_other_choices(students, index) for index in (first, second)))
     labels = loss_label(losses[0]), loss_label(losses[1])
     return labels if labels[0] != labels[1] else _values(*(_loss_parameters(text) for text in losses))
 
 
-def besides_losses(students: Students, first: int, second: int) -> str:
-    """Returns in what two recipes differ besides their losses; empty where they do not, or by nothing but that."""
+def other_differences(students: Students, first: int, second: int) -> str:
+    """Return the fields besides the losses in which two recipes differ; empty if the losses are the same."""
     losses, recipes = students.texts["losses"], students.texts["recipe"]
     if losses[first] == losses[second] or not recipes[first] or not recipes[second]:
         return ""
     return ", ".join(_changed(_other_choices(students, first), _other_choices(students, second)))
 
 
-def _other_choices(students: Students, place: int) -> dict[str, Any]:
-    recipe = parse_recipe_fields(students.texts["recipe"][place])
+def _other_choices(students: Students, index: int) -> dict[str, Any]:
+    recipe = parse_recipe_fields(students.texts["recipe"][index])
     return {name: value for name, value in recipe.items() if name != "losses"}
 
 
