@@ -83,7 +83,7 @@ def percent(value: float) -> str:
 
 
 def size_text(size: str, value: float) -> str:
-    """Return a size with its unit: "12.3k parameters", "97.3 kB", "1.20 ms".
+    """Return a size with its unit: "12.3k parameters", "97.3 kB", "1.2 ms".
 
     Args:
         size: Column of the table of trials: "num_params", "macs", "size_bytes" or "latency_ms".

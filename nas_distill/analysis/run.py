@@ -1,4 +1,7 @@
-"""A run as a value, for notebooks and scripts: `nas_distill.load_run`."""
+"""`Run`: the results of a run, for notebooks and scripts. `nas_distill.load_run` returns one.
+
+The front and the picks of a run are computed here and nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -30,16 +33,16 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """What a run's records say; no torch, Ray, images or weights are needed.
+    """The results of a run, read from its records. Needs no torch, Ray, images or weights.
 
-    The study is read once, when first needed; load the run again for what has ended since.
+    The study is read once, when it is first needed. Load the run again to see trials that ended later.
 
     Args:
-        path: The run directory.
+        path: Run directory.
 
     Attributes:
-        path: The run directory.
-        config: Of the search.
+        path: Run directory.
+        config: Configuration of the search.
 
     Raises:
         RunError: There is no run, or its configuration cannot be read.
@@ -60,32 +63,32 @@ class Run:
 
     @property
     def trials(self) -> pd.DataFrame:
-        """One row per ended trial; columns as in `analysis.rows.COLUMNS`. A copy: change it as you like."""
+        """One row per ended trial, a copy; see `analysis.trials.columns.COLUMNS` for the columns."""
         return self.study.trials.copy()
 
     @property
     def curves(self) -> pd.DataFrame:
-        """One row per trained epoch, by `number` and `epoch`. A copy."""
+        """One row per trained epoch, by `number` and `epoch`; a copy."""
         return self.study.curves.copy()
 
     @property
     def teacher(self) -> TeacherRecord:
-        """The fixed network."""
+        """Record of the teacher."""
         return self.study.teacher
 
     @cached_property
     def study(self) -> StudySnapshot:
-        """The study as it stood when it was first needed."""
+        """The study as it was when it was first read."""
         return read_study(self._directory)
 
     def front(self, objectives: Sequence[str] | None = None) -> ParetoFront:
-        """Returns the Pareto front of the fully trained students.
+        """Return the Pareto front of the fully trained students.
 
         Args:
-            objectives: Two to four names; the search's by default.
+            objectives: Two to four names of objectives. Default: those of the search.
 
         Raises:
-            ConfigError: They are no trade-off.
+            ConfigError: A name is unknown, or the objectives are not a trade-off of quality and cost.
         """
         chosen = self.study.objectives if objectives is None else check_objectives(objectives)
         return pareto_front(self.study.trials, chosen, self.teacher)
@@ -114,7 +117,7 @@ class Run:
         return Picks(pick_students(self.front(), gap_tolerance_points=gap_tolerance_points))
 
     def diagnose(self) -> pd.DataFrame:
-        """Returns one row per student: `number`, `verdict`, `remedy` and `evidence`, a tuple of sentences."""
+        """Return one row per student: `number`, `verdict`, `remedy` and `evidence`, a tuple of sentences."""
         found = diagnose(
             self.study.trials, self.study.curves, images=sum(self.teacher.class_counts), settings=self.config.diagnosis
         )
@@ -122,44 +125,44 @@ class Run:
         return pd.DataFrame([{name: getattr(one, name) for name in columns} for one in found], columns=list(columns))
 
     def capacity_law(self, size: SizeName = "num_params", *, of: Subject = "typical", seed: int = 0) -> CapacityLaw:
-        """Returns the gap as a power law of the size.
+        """Fit the gap as a power law of the size.
 
         Args:
             size: Column that is the size.
-            of: The typical student of a size, or the best.
-            seed: Of the bootstrap.
+            of: Whether the law describes the typical student of a size or the best tenth.
+            seed: Seed of the bootstrap.
 
         Raises:
-            LawError: The students do not suffice for one.
-            ConfigError: There is no such size.
+            LawError: The students do not allow a law.
+            ConfigError: `size` or `of` is unknown.
         """
         return fit_capacity_law(self.study.trials, size=size, of=of, seed=seed)
 
     def effects(self, *, seed: int = 0) -> Effects:
-        """Returns which parameters of architecture and recipe went with the gap at equal size.
+        """Return which parameters of architecture and recipe went with the gap at equal size.
 
         Args:
-            seed: Of forests and folds.
+            seed: Seed of folds, forests, shuffles and bootstrap.
         """
-        from nas_distill.analysis.effects.effects import (
-            parameter_effects,  # scikit-learn: a second that only this needs
-        )
+        # Imported here because scikit-learn takes a second to import, and only this method needs it.
+        from nas_distill.analysis.effects.effects import parameter_effects
 
         return parameter_effects(self.study.trials, seed=seed)
 
     def confirmations(self) -> tuple[TrialRecord, ...]:
-        """Returns the records of all trainings by which `confirm` confirmed students.
+        """Return the records of all trainings of `nas_distill confirm`.
 
         Raises:
-            RunError: One of them is damaged.
+            RunError: A record is damaged.
         """
         return self._directory.read_confirmations()
 
     def confirmed(self, *, in_folds: bool = False) -> Confirmed | None:
-        """Returns what the confirmed students come to; None before any training has ended.
+        """Return the results of the confirmed students; None before any training has ended.
 
         Args:
-            in_folds: Those that were scored on folds instead of the test split; of several numbers of folds, the most.
+            in_folds: Return the students scored on folds instead of those scored on the test split. If there are
+                several numbers of folds, the largest is used.
 
         Raises:
             RunError: A record is damaged.
@@ -172,11 +175,14 @@ class Run:
         )
         return next((one for one in reversed(found) if one.in_folds == in_folds), None)
 
-    def curve_in_flight(self, number: int) -> tuple[EpochMetrics, ...] | None:
-        """Returns the curve so far of a trial that has not ended; None when there is no such trial on disk.
+    def running_curve(self, number: int) -> tuple[EpochMetrics, ...] | None:
+        """Return the learning curve so far of a running trial; None if the trial has no folder.
+
+        Args:
+            number: Trial number.
 
         Raises:
-            RunError: It is damaged.
+            RunError: The curve is damaged.
         """
         folder = self._directory.trial(number)
         return folder.read_curve() if folder.path.is_dir() else None

@@ -13,6 +13,7 @@ from nas_distill.analysis.formatting import (
     short_bytes,
     short_count,
     signed,
+    size_text,
 )
 from nas_distill.objectives import get_objective
 
@@ -40,7 +41,7 @@ def test_bytes_have_a_decimal_prefix() -> None:
 @pytest.mark.parametrize(
     ("value", "text"), [(0.834, "+0.83"), (-1.1, f"{MINUS}1.10"), (-0.001, "0.00"), (0.005001, "+0.01")]
 )
-def test_gaps_have_a_sign_except_at_zero(value: float, text: str) -> None:
+def test_signed_numbers_have_a_sign_except_at_zero(value: float, text: str) -> None:
     assert signed(value) == text
 
 
@@ -55,7 +56,7 @@ def test_gaps_have_a_sign_except_at_zero(value: float, text: str) -> None:
         (nan, MISSING),
     ],
 )
-def test_durations(seconds: float, text: str) -> None:
+def test_durations_have_units(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
@@ -75,5 +76,11 @@ def test_quantities_carry_their_unit(name: str, value: float, text: str) -> None
     assert quantity(get_objective(name), value) == text
 
 
-def test_percent() -> None:
+def test_sizes_carry_the_unit_of_their_column() -> None:
+    texts = [size_text(size, 97_312) for size in ("num_params", "macs", "size_bytes", "latency_ms")]
+    assert texts == ["97.3k parameters", "97.3k MACs", "97.3 kB", "9.73e+04 ms"]
+    assert size_text("latency_ms", 1.2) == "1.2 ms"
+
+
+def test_shares_have_three_digits() -> None:
     assert (percent(0.0115), percent(0.372), percent(1.0)) == ("1.15 %", "37.2 %", "100 %")

@@ -1,4 +1,4 @@
-"""The students worth a look, each chosen from the front by one stated rule."""
+"""Recommend students from the front, one per rule."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from nas_distill.analysis.formatting import quantity, signed
 from nas_distill.analysis.front.arithmetic import knee_index
 from nas_distill.analysis.front.front import ParetoFront
 from nas_distill.errors import ConfigError, nearest_names
-from nas_distill.objectives import Objective
 from nas_distill.records.base import FrozenFloats, Record
 
 RuleName = Literal["smallest_within_tolerance", "knee", "best_quality"]
@@ -30,14 +29,14 @@ _BEST = {
 
 
 class Pick(Record):
-    """One student chosen from the front, or the plain statement that a rule chose none.
+    """A student chosen from the front, or the reason why a rule chose none.
 
     Attributes:
         rule: Stable name of the rule.
         title: The rule in a few words.
-        sentence: The rule, and why no student satisfies it when `number` is None.
-        number: Trial number; None when no student satisfies the rule.
-        values: The student's objectives in their own units; empty without a student.
+        sentence: The rule; if `number` is None, the reason why no student satisfies it.
+        number: Trial number; None if no student satisfies the rule.
+        values: The student's objectives by name, in their own units; empty without a student.
     """
 
     rule: RuleName
@@ -86,14 +85,15 @@ class Picks(Sequence[Pick]):
 
 
 def pick_students(front: ParetoFront, *, gap_tolerance_points: float) -> tuple[Pick, ...]:
-    """Returns the three picks: smallest within the tolerance, knee, best quality.
+    """Return the three picks: smallest within the tolerance, knee, best quality.
 
-    Two rules may choose the same student. "Smallest" is by the front's first cost objective, "best" by its
-    first quality objective; the tolerance is on the capacity gap, which is always measured.
+    Two rules may choose the same student. "Smallest" refers to the front's first cost objective, "best" to its first
+    quality objective. The tolerance applies to the capacity gap, which is always measured. Use `analysis.run.Run.picks`
+    for the picks of a run.
 
     Args:
-        front: May be empty; then no rule chooses a student.
-        gap_tolerance_points: Percentage points behind the teacher that are acceptable; may be negative.
+        front: Front to choose from. If it is empty, no rule chooses a student.
+        gap_tolerance_points: Largest acceptable gap to the teacher, percentage points; may be negative.
     """
     return (_smallest_within(front, gap_tolerance_points), _knee(front), _best(front))
 
@@ -103,12 +103,12 @@ def _smallest_within(front: ParetoFront, tolerance: float) -> Pick:
     bound = f"{signed(tolerance)} points"
     gaps = front.members["gap_points"]
     within = front.members.index[gaps <= tolerance]
-    sentence = f"The {superlative} student ({reason}) on the front whose capacity gap is at most {bound}."
+    sentence = f"The {superlative} student on the front ({reason}) with a gap of at most {bound}."
     if len(front.members) and not len(within):
         closest = int(gaps.to_numpy(dtype=float).argmin())
         sentence = (
-            f"No student on the front is within {bound} of the teacher; the closest, trial "
-            f"{front.numbers[closest]}, has a capacity gap of {signed(float(gaps.iloc[closest]))} points."
+            f"No student on the front has a gap of at most {bound}. The closest is trial {front.numbers[closest]} with "
+            f"{signed(float(gaps.iloc[closest]))} points."
         )
     # Members are cheapest first.
     return _pick(
@@ -118,16 +118,14 @@ def _smallest_within(front: ParetoFront, tolerance: float) -> Pick:
 
 
 def _knee(front: ParetoFront) -> Pick:
-    axes = " and ".join(_axis(objective) for objective in front.objectives)
     sentence = (
-        "The balance point: the student on the front farthest from the straight line between the front's "
-        f"ends, in {axes} scaled to the front."
+        "The best trade-off on the front: a smaller student loses accuracy quickly, and a larger one gains little."
     )
     if 0 < len(front.members) < 3:
-        sentence = (
-            f"A front of {'two students' if len(front.members) == 2 else 'one student'} has no knee; this is "
-            f"its best by {_axis(front.objectives[0])}."
-        )
+        count = "two students" if len(front.members) == 2 else "one student"
+        first = front.objectives[0]
+        label = first.label if first.name == "macs" else first.label.lower()
+        sentence = f"A front of {count} has no trade-off to judge, so this is its best student by {label}."
     index = knee_index(front.values) if len(front.members) else None
     return _pick(front, index, rule="knee", title="Knee", sentence=sentence)
 
@@ -138,28 +136,23 @@ def _best(front: ParetoFront) -> Pick:
     column = list(front.objectives).index(objective)
     # The first of equals is the cheapest: members are sorted by cost.
     index = int(front.values[:, column].argmin()) if len(front.members) else None
-    sentence = f"The student on the front with the {title[0].lower()}{title[1:]}, whatever it costs."
+    sentence = f"The student on the front with the {title[0].lower()}{title[1:]}, at any cost."
     if objective.name == "gap_points":
-        sentence = "The student on the front with the smallest capacity gap to the teacher, whatever its size."
+        sentence = "The student on the front with the smallest gap to the teacher, at any size."
     return _pick(front, index, rule="best_quality", title=title, sentence=sentence)
 
 
 def _pick(front: ParetoFront, index: int | None, *, rule: RuleName, title: str, sentence: str) -> Pick:
     if index is None:
         if not len(front.members):
-            sentence = "No student has been fully trained, so there is none to pick."
+            sentence = "No student was trained to the end, so none can be picked."
         return Pick(rule=rule, title=title, sentence=sentence, number=None, values={})
     values = {objective.name: float(front.members[objective.name].iloc[index]) for objective in front.objectives}
     return Pick(rule=rule, title=title, sentence=sentence, number=front.numbers[index], values=values)
 
 
-def _axis(objective: Objective) -> str:
-    label = objective.label if objective.name == "macs" else objective.label.lower()
-    return f"log {label}" if objective.scale == "log10" else label
-
-
 def describe(pick: Pick, front: ParetoFront) -> str:
-    """Returns a pick's student in one line, such as "trial 7: +0.83 points, 24.3k parameters"."""
+    """Return a pick's student in one line, such as "trial 7: +0.83 points, 24.3k parameters"."""
     if pick.number is None:
         return "none"
     parts = [quantity(objective, pick.values[objective.name]) for objective in front.objectives]

@@ -58,7 +58,7 @@ def _without_end(run: Run, number: int) -> Section:
         if rejection.number == number:
             what = rejection.candidate or "its space chose no candidate"
             return Section(title=f"Trial {number}: refused before training", lead=(f"{what}: {rejection.reason}",))
-    curve = run.curve_in_flight(number)
+    curve = run.running_curve(number)
     if curve is not None:
         gap = curve[-1].gap_points if curve else None
         last = "" if gap is None else f", the last with a gap of {signed(gap)} points"

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from math import sqrt
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from nas_distill.analysis.assistants.gain import assisted_students, mean_gain
+from nas_distill.analysis.stats import proportion_difference
 from nas_distill.analysis.trials.study_reader import load_frame
 from nas_distill.records import TrialRecord, TrialStatus
 from tests.records.factory import changed_record
@@ -16,7 +16,7 @@ IMAGES = 400
 
 
 def again(record: TrialRecord, number: int, gap_points: float, **changes: object) -> TrialRecord:
-    """Returns the same candidate, taught by the student of trial 0."""
+    """Return a record of the same candidate, taught by the student of trial 0."""
     second = make_record(number, gap_points=gap_points, num_params=record.cost.num_params, spec=record.spec)
     return changed_record(second, **{"seed": record.seed, "assistant": 0} | changes)
 
@@ -36,9 +36,21 @@ def test_a_gain_is_the_gap_before_minus_the_gap_after(trials: pd.DataFrame) -> N
     assert one.gap_points == pytest.approx(5.0)
     assert one.gain is not None
     assert one.gain.mean == pytest.approx(3.0)
-    assert one.gain.half_width == pytest.approx(100 * 1.96 * sqrt(0.9 * 0.1 / IMAGES + 0.93 * 0.07 / IMAGES))
+    expected = proportion_difference(0.93, 0.9, IMAGES).half_width
+    assert expected is not None
+    assert one.gain.half_width == pytest.approx(100.0 * expected)
     assert (two.direct, two.number) == (2, 5)
     assert (failed.direct, failed.gap_points, failed.gain) == (3, None, None)
+
+
+@pytest.mark.parametrize("gap_points", [-2.0, 98.0])
+def test_the_gain_of_two_perfect_or_useless_students_is_uncertain(tmp_path: Path, gap_points: float) -> None:
+    # The teacher's accuracy is 0.98, so these students are always right, or never.
+    first = make_record(1, gap_points=gap_points, num_params=1000)
+    (one,) = assisted_students(load_frame(make_run(tmp_path, [first, again(first, 2, gap_points)])), images=IMAGES)
+    assert one.gain is not None
+    assert one.gain.mean == 0.0
+    assert one.gain.half_width == pytest.approx(100.0 * (1.0 - 1.0 / (1.0 + 1.959964**2 / IMAGES)), rel=1e-5)
 
 
 def test_the_mean_gain_has_a_t_interval_over_the_students(trials: pd.DataFrame) -> None:

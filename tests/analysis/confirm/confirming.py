@@ -1,4 +1,4 @@
-"""Makes records of repeated trainings as a confirm leaves them."""
+"""Make records of repeated trainings, as a confirmation writes them."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def make_confirmed(
     failed: bool = False,
     **metrics: object,
 ) -> TrialRecord:
-    """Returns how a training ended that had `hits` of the `images` of each class right.
+    """Return the record of a training that classified `hits` of the `images` of each class correctly.
 
     Args:
-        number: Of the pick.
-        arm: Of the training.
-        repetition: From 0.
-        hits: By default all but two of each class.
-        images: Of each class; 0 for a class without any.
-        num_params: Of the student.
-        validation_gap: At the end of the curve, points; by default the gap of the hits.
-        fold: That it was scored on.
+        number: Trial number of the pick.
+        arm: Arm of the training.
+        repetition: Number of the repetition, from 0.
+        hits: Correct images of each class. Default: all but two of each class.
+        images: Images of each class; 0 for a class without images.
+        num_params: Parameters of the student.
+        validation_gap: Gap at the end of the curve, percentage points. Default: the gap of the hits.
+        fold: Fold that it was scored on.
         failed: Whether it ended without a score.
-        metrics: Other values of `StudentMetrics`, `gap_points` and `top1` too.
+        metrics: Other values of `StudentMetrics`, including `gap_points` and `top1`.
     """
     status = TrialStatus.FAILED if failed else TrialStatus.COMPLETE
     record = make_record(number, gap_points=0.0, num_params=num_params, status=status)
@@ -47,14 +47,14 @@ def make_confirmed(
     }  # fmt: skip
     if record.metrics is not None:
         right = [count - 2 for count in images] if hits is None else list(hits)
-        changes["metrics"] = worth = _worth(record.metrics, right, images).model_copy(update=metrics)
-        at = worth.gap_points if validation_gap is None else validation_gap
+        changes["metrics"] = found = _metrics(record.metrics, right, images).model_copy(update=metrics)
+        at = found.gap_points if validation_gap is None else validation_gap
         curve = make_curve(at, make_teacher(), epochs=record.epochs)
         changes["curve"] = (*curve[:-1], curve[-1].model_copy(update={"gap_points": at}))
     return changed_record(record, **changes)
 
 
-def _worth(metrics: StudentMetrics, hits: Sequence[int], images: Sequence[int]) -> StudentMetrics:
+def _metrics(metrics: StudentMetrics, hits: Sequence[int], images: Sequence[int]) -> StudentMetrics:
     top1 = sum(hits) / sum(images)
     gaps = tuple(
         100.0 * (TEACHER_TOP1 - right / count) if count else None for right, count in zip(hits, images, strict=True)
@@ -70,7 +70,7 @@ def _worth(metrics: StudentMetrics, hits: Sequence[int], images: Sequence[int]) 
 def make_arms(
     number: int, distilled: Sequence[Sequence[int]], control: Sequence[Sequence[int]], **common: object
 ) -> list[TrialRecord]:
-    """Returns both arms of a student, from the right answers per class of each repetition."""
+    """Return both arms of a student, from the correct images of each class in each repetition."""
     arms: tuple[tuple[Arm, Sequence[Sequence[int]]], ...] = (("distilled", distilled), ("control", control))
     return [
         make_confirmed(number, arm, repetition, hits, **common)  # type: ignore[arg-type]

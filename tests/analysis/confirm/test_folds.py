@@ -1,13 +1,8 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy import stats
 
 from nas_distill.analysis.confirm.folds import fold_scores
-from nas_distill.analysis.stats import estimate
 from nas_distill.records import Fold, TrialRecord, TrialStatus
 from tests.records.factory import changed_record
 from tests.report.factory import make_record
@@ -23,30 +18,7 @@ def failed_in_fold(number: int, part: int, of: int) -> TrialRecord:
     return changed_record(record, fold=Fold(number=part, of=of))
 
 
-@given(st.lists(st.floats(-100.0, 100.0), min_size=2, max_size=12))
-def test_the_interval_is_scipys(values: list[float]) -> None:
-    found = estimate(values)
-    assert found is not None
-    assert found.half_width is not None
-    assert found.mean == pytest.approx(np.mean(values), abs=1e-9)
-    error = stats.sem(values)
-    if error < 1e-9:
-        assert found.half_width == pytest.approx(0.0, abs=1e-6)
-        return
-    low, high = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=error)
-    assert (found.mean - found.half_width, found.mean + found.half_width) == pytest.approx(
-        (low, high), rel=1e-9, abs=1e-7
-    )
-
-
-def test_one_value_has_no_spread_and_none_has_no_mean() -> None:
-    found = estimate([0.5])
-    assert found is not None
-    assert (found.mean, found.half_width) == (0.5, None)
-    assert estimate([]) is None
-
-
-def test_students_keep_their_order_and_come_once() -> None:
+def test_students_keep_their_order_and_count_once() -> None:
     records = [in_fold(3, 0, 2, 1.0), in_fold(3, 1, 2, 3.0), in_fold(1, 0, 2, 7.0)]
     scores = fold_scores(records, [3, 1, 3, 9], 2)
     assert [(score.number, score.scored, score.missing) for score in scores] == [(3, 2, 0), (1, 1, 1), (9, 0, 2)]
@@ -59,23 +31,23 @@ def test_students_keep_their_order_and_come_once() -> None:
     assert scores[2].top1 is None
 
 
-def test_failures_are_named_and_take_no_part_in_the_mean() -> None:
+def test_failed_folds_are_listed_and_left_out_of_the_mean() -> None:
     records = [failed_in_fold(2, 2, 3), in_fold(2, 0, 3, 4.0), failed_in_fold(2, 1, 3)]
     (score,) = fold_scores(records, [2], 3)
     assert (score.scored, score.missing) == (1, 0)
     assert [number for number, _ in score.failures] == [1, 2]
-    assert all("the training loss is NaN" in reason for _, reason in score.failures)
+    assert all(reason for _, reason in score.failures)
     assert score.gap_points is not None
     assert score.gap_points.mean == pytest.approx(4.0)
 
 
-def test_other_numbers_of_folds_and_trials_without_a_fold_are_left_out() -> None:
+def test_records_of_another_number_of_folds_and_of_no_fold_are_ignored() -> None:
     records = [in_fold(2, 0, 5, 4.0), make_record(2, gap_points=1.0, num_params=5000)]
     assert fold_scores(records, [2], 3)[0].scored == 0
     assert fold_scores(records, [2], 5)[0].scored == 1
 
 
-def test_what_flatters_is_noted() -> None:
+def test_assistants_and_early_stopping_are_reported() -> None:
     recipe = make_record(0, gap_points=0.0, num_params=5000).recipe
     patient = recipe.model_copy(update={"early_stopping_patience": 5})
     plain, helped, stopped = (

@@ -1,4 +1,4 @@
-"""Slopes and late progress of curves whose truth is known."""
+"""Slopes and late progress of curves whose true values are known."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_the_slope_of_a_line_is_found_exactly() -> None:
     assert found.falls
 
 
-def test_the_interval_holds_the_true_slope_about_as_often_as_it_says() -> None:
+def test_the_interval_contains_the_true_slope_about_as_often_as_it_claims() -> None:
     found = [tail_slope(line(-0.02, 60, noise=0.05, seed=seed)) for seed in range(200)]
     held = [one.low <= -0.02 <= one.high for one in found if one is not None]
     assert len(held) == 200
@@ -34,7 +34,7 @@ def test_the_interval_holds_the_true_slope_about_as_often_as_it_says() -> None:
     assert np.mean([one.falls for one in flat if one is not None]) < 0.06
 
 
-def test_one_outlier_does_not_turn_the_slope() -> None:
+def test_one_outlier_hardly_changes_the_slope() -> None:
     values = line(-0.05, 30)
     values[25] += 3.0
     found = tail_slope(values)
@@ -47,7 +47,7 @@ def test_too_few_epochs_have_no_slope(epochs: int) -> None:
     assert tail_slope(line(-1.0, epochs)) is None
 
 
-def test_nan_and_infinity_are_left_out() -> None:
+def test_nan_and_infinity_are_ignored() -> None:
     values = line(-0.05, 30)
     values[[3, 22, 27]] = [np.nan, np.inf, np.nan]
     found = tail_slope(values)
@@ -65,14 +65,14 @@ def test_half_of_a_straight_fall_is_late(epochs: int, slope: float) -> None:
 
 @settings(deadline=None)
 @given(st.integers(10, 100), st.floats(0.5, 5.0))
-def test_an_exponential_fall_is_late_in_its_known_share(epochs: int, halvings: float) -> None:
+def test_the_late_share_of_an_exponential_fall_is_exact(epochs: int, halvings: float) -> None:
     time = np.linspace(0.0, 1.0, 2 * epochs + 1)  # an odd number: the middle is an epoch
     half = np.exp2(-halvings)
     values = 1.0 + np.exp2(-2.0 * halvings * time)
     assert late_progress(values) == pytest.approx((half - half**2) / (1.0 - half**2))
 
 
-def test_a_curve_that_came_to_its_end_made_no_late_progress() -> None:
+def test_a_converged_curve_made_no_late_progress() -> None:
     assert late_progress(np.array([3.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0])) == 0.0
     assert late_progress(np.array([1.0, 1.0, 1.0])) == 0.0
     assert late_progress(np.array([1.0, 2.0, 3.0])) == 0.0

@@ -1,9 +1,8 @@
-"""The decision table, rule by rule, on students made by hand; benchmarks/diagnosis.py judges trained ones."""
+"""The decision table, rule by rule, on synthetic students; benchmarks/diagnosis.py judges trained ones."""
 
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ ENDED = np.array([2.0, 1.0, 0.5, 0.25, 0.21, 0.2, 0.2, 0.2])
 
 
 def student(number: int, *, gap: float = 1.0, size: int = 10_000, **changes: Any) -> dict[str, Any]:
-    """Returns the row of a student that fits and generalises."""
+    """Return the row of a student that fits and generalises."""
     return {
         "number": number, "status": "complete", "spec_id": f"spec{number}", "family": "resnet",
         "architecture": "small_resnet", "num_params": size, "gap_points": gap, "top1": 0.95 - gap / 100.0,
@@ -46,27 +45,24 @@ def judge(
 
 
 def verdict(*rows: dict[str, Any], **options: Any) -> str:
-    """Returns the verdict on the first."""
+    """Return the verdict on the first row."""
     return judge(*rows, **options)[rows[0]["number"]].verdict
 
 
-def test_a_student_alone_that_fits_is_matched() -> None:
+def test_a_single_student_that_fits_is_matched() -> None:
     found = judge(student(0))[0]
     assert found.verdict == "matched"
-    assert [one.split(":")[0] for one in found.passed_over] == list(VERDICTS[:-1])
-    assert found.passed_over[0] == (
-        "loss_mismatch: not tested, its architecture was not trained under another loss or recipe"
-    )
-    assert found.passed_over[2] == "architecture_mismatch: not tested, no student of another family is of its size"
+    assert [one.split(":")[0] for one in found.earlier_rules] == list(VERDICTS[:-1])
+    assert [": not tested, " in one for one in found.earlier_rules] == [True, False, True, False, False]
     assert "97.0 %" in found.evidence[0]
 
 
 def test_a_curve_that_still_falls_is_undertrained() -> None:
     found = judge(student(0, curve=FALLING, train_agreement=0.2))[0]
     assert found.verdict == "undertrained"
-    assert len(found.passed_over) == 1
-    assert "50.0 % of the whole fall" in found.evidence[0]
-    assert "0.2000 nats an epoch" in found.evidence[1]
+    assert len(found.earlier_rules) == 1
+    assert "50.0 %" in found.evidence[0]
+    assert "0.2000 nats" in found.evidence[1]
     assert verdict(student(0, curve=ENDED)) == "matched"
 
 
@@ -75,21 +71,19 @@ def test_the_threshold_of_late_progress_is_a_setting() -> None:
     assert verdict(student(0, curve=FALLING), settings=DiagnosisConfig(late_progress=0.51)) == "matched"
 
 
-def test_a_curve_that_creeps_is_not_undertrained_however_long_it_creeps() -> None:
-    creeping = np.array(
-        [2.0, 1.99, 1.98, 1.97, 1.96, 1.95, 1.94, 1.93]
-    )  # half of its fall is late, 4 % of what is left
-    assert verdict(student(0, curve=creeping)) == "matched"
-    assert verdict(student(0, curve=creeping), settings=DiagnosisConfig(pace=0.04)) == "undertrained"
-    assert verdict(student(0, curve=creeping), settings=DiagnosisConfig(pace=0.05)) == "matched"
+def test_a_slow_curve_is_not_undertrained_however_long_it_falls() -> None:
+    slow = np.array([2.0, 1.99, 1.98, 1.97, 1.96, 1.95, 1.94, 1.93])  # half of its fall is late, 4 % of what is left
+    assert verdict(student(0, curve=slow)) == "matched"
+    assert verdict(student(0, curve=slow), settings=DiagnosisConfig(pace=0.04)) == "undertrained"
+    assert verdict(student(0, curve=slow), settings=DiagnosisConfig(pace=0.05)) == "matched"
 
 
-def test_a_curve_that_fell_late_and_stands_now_is_not_undertrained() -> None:
-    stands = np.array([2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5])
-    assert verdict(student(0, curve=stands)) == "matched"
+def test_a_curve_that_fell_late_and_is_now_flat_is_not_undertrained() -> None:
+    flat = np.array([2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5])
+    assert verdict(student(0, curve=flat)) == "matched"
 
 
-def test_two_epochs_are_enough_to_be_undertrained_and_one_says_nothing() -> None:
+def test_two_epochs_suffice_to_be_undertrained_and_one_does_not() -> None:
     assert verdict(student(0, curve=np.array([2.0, 1.0]))) == "undertrained"
     assert verdict(student(0, curve=np.array([2.0]))) == "matched"
     assert verdict(student(0, curve=np.array([]))) == "matched"
@@ -103,57 +97,57 @@ def test_stopped_trials_are_undertrained_and_failed_ones_have_no_verdict() -> No
     found = judge(*rows)
     assert set(found) == {0, 1}
     assert found[1].verdict == "undertrained"
-    assert found[1].evidence == ("the scheduler stopped it after 3 of 8 epochs: others did better at no more cost",)
+    assert "after 3 of 8 epochs" in found[1].evidence[0]
 
 
-def test_the_same_architecture_under_another_loss_shows_a_mismatch_of_loss() -> None:
+def test_a_better_loss_for_the_same_architecture_is_a_loss_mismatch() -> None:
     bad = student(0, gap=9.0, spec_id="same", losses='{"rkd":{}}', train_agreement=0.3)
     good = student(1, gap=1.0, spec_id="same")
     found = judge(bad, good)
     assert found[0].verdict == "loss_mismatch"
-    assert "+1.00 points under kd in trial 1" in found[0].evidence[0]
-    assert "+9.00 under rkd" in found[0].evidence[0]
+    for part in ("+1.00 points under kd in trial 1", "+9.00 under rkd"):
+        assert part in found[0].evidence[0]
     assert found[1].verdict == "matched"
-    # More epochs, another spec, the same recipe, or a difference within the images' interval show none.
+    # More epochs, another spec, the same recipe, or a difference that the images cannot resolve is no mismatch.
     longer = judge(bad, {**good, "planned_epochs": 9})[0]
     assert longer.verdict == "matched"
-    assert longer.passed_over[0].endswith("was not trained under another loss or recipe in no more epochs")
+    assert longer.earlier_rules[0].startswith("loss_mismatch: not tested, ")
     assert verdict(bad, student(1, gap=1.0, spec_id="other", size=10_001)) == "under_capacity"
     assert verdict({**bad, "losses": good["losses"]}, good) == "matched"
     assert verdict({**bad, "gap_points": 3.0, "top1": 0.92}, good) == "under_capacity"
 
 
-def test_differences_within_the_interval_of_the_images_count_as_none() -> None:
+def test_differences_that_the_images_cannot_resolve_count_as_none() -> None:
     bad, good = student(0, gap=4.0, spec_id="same", losses='{"rkd":{}}'), student(1, gap=1.0, spec_id="same")
     assert verdict(bad, good, images=100_000) == "loss_mismatch"
     assert verdict(bad, good, images=100) == "matched"
 
 
-def test_another_family_that_does_better_at_its_size_shows_a_mismatch_of_architecture() -> None:
+def test_a_better_family_of_the_same_size_is_an_architecture_mismatch() -> None:
     blind = student(0, gap=20.0, family="vit", feature_cka=0.4, train_agreement=0.6)
     seeing = student(1, gap=1.0, size=12_000)
     found = judge(blind, seeing)[0]
     assert found.verdict == "architecture_mismatch"
     assert "CKA 0.40 against 0.80" in found.evidence[-1]
-    # Larger than 1.25 times its size, of its own family, or with features no closer to the teacher's: no mismatch.
+    # No mismatch: more than 1.25 times its size, its own family, or features no closer to the teacher's.
     assert verdict(blind, student(1, gap=1.0, size=12_501)) == "under_capacity"
     assert verdict(blind, student(1, gap=1.0, size=12_500)) == "architecture_mismatch"
     assert verdict(blind, student(1, gap=1.0, family="vit", size=12_000)) == "under_capacity"
     assert verdict(blind, student(1, gap=1.0, feature_cka=0.41)) == "under_capacity"
 
 
-def test_without_features_the_mismatch_goes_by_gaps_and_says_so() -> None:
+def test_without_measured_features_the_gaps_decide_the_architecture_mismatch() -> None:
     found = judge(student(0, gap=20.0, family="vit", feature_cka=np.nan), student(1, gap=1.0))[0]
     assert found.verdict == "architecture_mismatch"
-    assert "goes by gaps alone" in found.evidence[-1]
+    assert "CKA" not in found.evidence[-1]
 
 
-def test_a_sibling_that_does_as_well_clears_the_family() -> None:
+def test_an_equally_good_sibling_excludes_an_architecture_mismatch() -> None:
     blind, seeing = student(0, gap=20.0, family="vit", feature_cka=0.4, train_agreement=0.6), student(1, gap=1.0)
     assert verdict(blind, seeing, student(2, gap=1.5, size=12_000, family="vit")) == "under_capacity"
 
 
-def test_one_is_not_too_small_beside_a_smaller_sibling_that_does_better() -> None:
+def test_a_better_smaller_sibling_excludes_under_capacity() -> None:
     large = student(0, gap=20.0, size=100_000, train_agreement=0.5)
     assert verdict(large, student(1, size=10_000)) == "over_capacity"
     assert verdict(large, student(1, size=90_000)) == "over_capacity"
@@ -162,30 +156,26 @@ def test_one_is_not_too_small_beside_a_smaller_sibling_that_does_better() -> Non
     assert verdict(large, student(1, size=10_000, gap=19.0)) == "under_capacity"
 
 
-def test_one_of_the_same_size_that_does_better_says_nothing_of_the_size() -> None:
+def test_a_better_student_of_the_same_size_does_not_indicate_the_size() -> None:
     better = student(1, spec_id="same")
     for gap, fit in ((20.0, 0.5), (4.0, 0.97)):
         found = judge(student(0, gap=gap, spec_id="same", train_agreement=fit), better)[0]
         assert found.verdict == "matched"
-        assert found.evidence[-1] == (
-            "trial 1 (resnet, 10.0k parameters) has a gap of +1.00 points with as many parameters: it is not the size"
-        )
+        assert found.evidence[-1].startswith("trial 1 (resnet, 10.0k parameters) has as many parameters")
 
 
-def test_another_recipe_that_does_better_is_named_by_what_differs() -> None:
+def test_a_better_recipe_is_named_by_the_field_that_differs() -> None:
     recipes = [json.dumps({"losses": {"kd": {}}, "learning_rate": rate, "mix": "none"}) for rate in (1e-5, 1e-3)]
     slow = student(0, gap=20.0, spec_id="same", recipe=recipes[0], train_agreement=0.5)
     found = judge(slow, student(1, spec_id="same", recipe=recipes[1]))[0]
     assert found.verdict == "loss_mismatch"
-    assert found.evidence[0] == (
-        "the same architecture has a gap of +1.00 points under learning_rate 0.001 in trial 1 (resnet, 10.0k "
-        "parameters), and +20.00 under learning_rate 1e-05"
-    )
+    for part in ("+1.00 points under learning_rate 0.001 in trial 1", "+20.00 under learning_rate 1e-05"):
+        assert part in found.evidence[0]
     assert len(found.evidence) == 2
     assert verdict(slow, student(1, spec_id="same", recipe=recipes[0])) == "matched"
 
 
-def test_losses_of_the_same_name_are_told_apart_by_their_parameters() -> None:
+def test_losses_of_the_same_name_are_distinguished_by_their_parameters() -> None:
     hot = student(0, gap=10.0, spec_id="same", losses='{"kd":{"temperature":20.0,"weight":1}}')
     found = judge(hot, student(1, spec_id="same", losses='{"kd":{"temperature":2.0,"weight":1}}'))[0]
     assert "+1.00 points under kd.temperature 2 in trial 1" in found.evidence[0]
@@ -195,53 +185,47 @@ def test_losses_of_the_same_name_are_told_apart_by_their_parameters() -> None:
 
 
 @pytest.mark.parametrize(("agreement", "expected"), [(0.899, "under_capacity"), (0.9, "over_capacity")])
-def test_what_does_not_fit_on_training_images_is_too_small(agreement: float, expected: str) -> None:
+def test_a_student_that_does_not_fit_training_images_is_under_capacity(agreement: float, expected: str) -> None:
     assert verdict(student(0, gap=15.0, train_agreement=agreement, agreement=0.7)) == expected
 
 
 @pytest.mark.parametrize(("fit", "expected"), [(0.93, "under_capacity"), (0.94, "over_capacity")])
-def test_one_that_is_behind_is_judged_by_where_more_of_the_teacher_is_lost(fit: float, expected: str) -> None:
+def test_a_student_far_behind_is_judged_by_where_it_loses_agreement(fit: float, expected: str) -> None:
     # 0.865 on validation: 0.07 lost on training images and 0.065 from there on, or 0.06 and 0.075.
     assert verdict(student(0, gap=12.0, train_agreement=fit, agreement=0.865)) == expected
 
 
 @pytest.mark.parametrize(("gap", "expected"), [(5.0, "under_capacity"), (4.99, "matched")])
-def test_small_gaps_are_not_explained_by_where_the_teacher_is_lost(gap: float, expected: str) -> None:
+def test_small_gaps_are_not_judged_by_where_agreement_is_lost(gap: float, expected: str) -> None:
     assert verdict(student(0, gap=gap)) == expected
     assert verdict(student(0, gap=gap), settings=DiagnosisConfig(far_behind_points=9.0)) == "matched"
 
 
-def test_one_that_is_level_with_the_teacher_is_not_too_small_whatever_it_agrees_on() -> None:
+def test_a_student_level_with_the_teacher_is_not_under_capacity() -> None:
     assert verdict(student(0, gap=-1.0, train_agreement=0.8)) == "matched"
     assert verdict(student(0, gap=25.0, train_agreement=0.8), images=3) == "matched"
 
 
-@pytest.mark.parametrize(("apart", "expected"), [(5.0, "over_capacity"), (4.99, "matched")])
-def test_what_fits_and_does_not_generalise_is_too_large(apart: float, expected: str) -> None:
-    assert verdict(student(0, generalisation_gap_points=apart)) == expected
+@pytest.mark.parametrize(("difference", "expected"), [(5.0, "over_capacity"), (4.99, "matched")])
+def test_a_student_that_fits_and_does_not_generalise_is_over_capacity(difference: float, expected: str) -> None:
+    assert verdict(student(0, generalisation_gap_points=difference)) == expected
 
 
-def test_overfitting_within_the_images_interval_is_none() -> None:
+def test_overfitting_that_the_images_cannot_resolve_counts_as_none() -> None:
     assert verdict(student(0, generalisation_gap_points=6.0), images=20) == "matched"
 
 
-def test_a_smaller_student_as_good_makes_one_too_large() -> None:
+def test_an_equally_good_smaller_student_is_over_capacity_of_the_larger() -> None:
     large, small = student(0, gap=1.0, size=10_000), student(1, gap=1.2, size=8_000)
     found = judge(large, small)
     assert found[0].verdict == "over_capacity"
-    assert (
-        found[0]
-        .evidence[0]
-        .startswith(
-            "trial 1 (resnet, 8.00k parameters) is at least as good, as far as the images tell, with 80.0 % of its "
-        )
-    )
+    assert found[0].evidence[0].startswith("trial 1 (resnet, 8.00k parameters) has 80.0 % of its parameters")
     assert found[1].verdict == "matched"
     assert verdict(large, {**small, "num_params": 8_001}) == "matched"
     assert verdict(large, student(1, gap=8.0, size=8_000)) == "matched"
 
 
-def test_what_spoils_later_evidence_is_tested_first() -> None:
+def test_rules_whose_cause_spoils_other_evidence_are_tested_first() -> None:
     spoilt = student(
         0, gap=30.0, spec_id="same", losses='{"rkd":{}}', family="vit", feature_cka=0.1, train_agreement=0.2,
         generalisation_gap_points=9.0, curve=FALLING,
@@ -255,40 +239,38 @@ def test_what_spoils_later_evidence_is_tested_first() -> None:
     assert tuple(order) == VERDICTS[:-1]
 
 
-def test_every_verdict_has_a_remedy_and_evidence_with_numbers() -> None:
-    assert set(REMEDIES) == set(VERDICTS)
+def test_a_diagnosis_has_a_remedy_and_evidence_with_numbers() -> None:
     for one in judge(student(0), student(1, curve=FALLING), student(2, train_agreement=0.1)).values():
         assert one.remedy == REMEDIES[one.verdict]
         assert any(character.isdigit() for character in one.evidence[0])
         assert Diagnosis.model_validate_json(one.model_dump_json()) == one
 
 
-def test_nothing_is_judged_without_students() -> None:
+def test_without_students_there_is_no_diagnosis() -> None:
     assert judge(student(0, status="failed", gap=np.nan)) == {}
     assert judge() == {}
-    with pytest.raises(ValueError, match="0 validation images"):
+    with pytest.raises(ValueError, match="images is 0"):
         judge(student(0), images=0)
 
 
-def test_missing_values_lead_to_no_verdict_that_rests_on_them() -> None:
+def test_a_verdict_never_rests_on_a_missing_value() -> None:
     bare = student(
         0, train_agreement=np.nan, agreement=np.nan, generalisation_gap_points=np.nan, feature_cka=np.nan, curve=()
     )
     found = judge(bare)[0]
     assert found.verdict == "matched"
-    assert "not measured" in found.evidence[0]
     assert "nan" not in " ".join(found.evidence)
-    assert "under_capacity: not tested, its agreement on training images was not measured" in found.passed_over
+    assert any(one.startswith("under_capacity: not tested, ") for one in found.earlier_rules)
     assert verdict({**bare, "gap_points": 30.0}) == "matched"
 
 
-def test_a_little_smaller_one_that_is_clearly_better_makes_one_too_large_and_one_as_large_does_not() -> None:
+def test_a_clearly_better_student_must_be_smaller_for_over_capacity() -> None:
     worse = student(0, gap=30.0, train_agreement=np.nan, agreement=0.97)
     assert verdict(worse, student(1, size=9_999)) == "over_capacity"
     assert verdict(worse, student(1)) == "matched"
 
 
-def test_assistants_students_are_no_rivals_by_loss_or_family() -> None:
+def test_students_of_an_assistant_are_not_compared_by_loss_or_family() -> None:
     own = student(0, gap=9.0, spec_id="same", losses='{"rkd":{}}', train_agreement=0.3)
     assert verdict(own, student(1, spec_id="same", assistant=7)) == "under_capacity"
     assert verdict({**own, "assistant": 7}, student(1, spec_id="same", assistant=7)) == "loss_mismatch"
@@ -296,15 +278,16 @@ def test_assistants_students_are_no_rivals_by_loss_or_family() -> None:
     assert verdict(blind, student(1, assistant=7)) == "under_capacity"
 
 
-def test_what_else_differs_between_two_losses_is_said() -> None:
+def test_other_differences_of_two_recipes_are_part_of_the_evidence() -> None:
     recipes = [json.dumps({"losses": {}, "learning_rate": rate, "mix": "none"}) for rate in (0.1, 0.2)]
     bad = student(0, gap=9.0, spec_id="same", losses='{"rkd":{}}', recipe=recipes[0])
-    assert judge(bad, student(1, spec_id="same", recipe=recipes[0]))[0].evidence[-1].startswith("the difference")
+    alike = judge(bad, student(1, spec_id="same", recipe=recipes[0]))[0]
+    assert not any("learning_rate" in one for one in alike.evidence)
     found = judge(bad, student(1, spec_id="same", recipe=recipes[1]))[0]
-    assert found.evidence[-1] == "their recipes differ in learning_rate, too: it need not be the loss alone"
+    assert "learning_rate" in found.evidence[-1]
 
 
-def test_one_student_is_judged_as_among_all() -> None:
+def test_one_student_is_judged_among_all() -> None:
     generator = np.random.default_rng(1)
     rows = [
         student(
@@ -315,21 +298,7 @@ def test_one_student_is_judged_as_among_all() -> None:
         )
         for number in range(60)
     ]  # fmt: skip
-    everyone = judge(*rows)
-    assert {one.verdict for one in everyone.values()} >= {"loss_mismatch", "under_capacity", "over_capacity"}
+    together = judge(*rows)
+    assert {one.verdict for one in together.values()} >= {"loss_mismatch", "under_capacity", "over_capacity"}
     for number in range(0, 60, 7):
-        assert judge(*rows, number=number) == {number: everyone[number]}
-
-
-def test_ten_thousand_students_are_judged_in_seconds() -> None:
-    generator = np.random.default_rng(0)
-    sizes, gaps = 10 ** generator.uniform(3, 6, 10_000), generator.uniform(0, 30, 10_000)
-    rows = [
-        student(number, gap=float(gap), size=int(size), losses=json.dumps({str(number % 3): {}}), curve=ENDED[:3])
-        for number, (gap, size) in enumerate(zip(gaps, sizes, strict=True))
-    ]
-    trials = pd.DataFrame([{name: row.get(name) for name in COLUMNS} for row in rows], columns=list(COLUMNS))
-    curves = pd.DataFrame({"number": np.arange(10_000), "epoch": 1, "divergence_nats": 1.0})
-    started = time.process_time()
-    assert len(diagnose(trials.astype(dict(COLUMNS)), curves, images=IMAGES)) == 10_000
-    assert time.process_time() - started < 5.0
+        assert judge(*rows, number=number) == {number: together[number]}

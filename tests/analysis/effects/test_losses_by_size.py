@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas_distill.analysis.effects.by_size import MIN_TRIALS, median_interval, size_bands
+from nas_distill.analysis.effects.by_size import MIN_TRIALS, size_bands
 from nas_distill.analysis.effects.losses_by_size import loss_label, losses_by_size
 from nas_distill.analysis.trials.study_reader import COLUMNS
 
@@ -21,7 +21,7 @@ CONTROL: Losses = {}
 
 
 def make_trials(*students: tuple[Losses, int, float], status: str = "complete") -> pd.DataFrame:
-    """Returns a table of trials from losses, parameters and gap of each."""
+    """Return a table of trials from the losses, parameters and gap of each."""
     rows = [
         {"number": number, "status": status, "num_params": size, "gap_points": gap, "losses": json.dumps(losses)}
         for number, (losses, size, gap) in enumerate(students)
@@ -44,12 +44,12 @@ def of_loss(losses: Losses, gaps: Sequence[float], size: int = 1000) -> list[tup
         ({"kd": {"weight": 0.0}}, "none"),
     ],
 )
-def test_labels(losses: Losses, label: str) -> None:
+def test_the_label_names_the_losses_with_a_weight(losses: Losses, label: str) -> None:
     assert loss_label(json.dumps(losses)) == label
 
 
 @given(st.lists(st.integers(1, 10**6), min_size=1, max_size=60))
-def test_bands_are_of_enough_students_and_in_order_of_size(sizes: list[int]) -> None:
+def test_bands_have_enough_students_and_are_sorted_by_size(sizes: list[int]) -> None:
     bands = size_bands(np.array(sizes, dtype=np.int64))
     counts = np.bincount(bands)
     assert len(counts) == 1 or counts.min() >= MIN_TRIALS
@@ -86,17 +86,17 @@ def test_a_single_trial_comes_after_medians_however_good() -> None:
     (band,) = losses_by_size(make_trials(*of_loss(KD, [4.0, 5.0]), *of_loss(DIST, [0.1])))
     assert [score.label for score in band.scores] == ["kd", "dist"]
     assert band.scores[1].interval is None
-    assert (band.standing, band.runner_up, band.better_single) == ("no second", None, band.scores[1])
+    assert (band.standing, band.runner_up, band.better_single) == ("no runner-up", None, band.scores[1])
     (band,) = losses_by_size(make_trials(*of_loss(KD, [4.0, 5.0]), *of_loss(DIST, [4.5])))
     assert band.better_single is None
 
 
-def test_without_two_trials_of_any_loss_the_best_single_one_stands() -> None:
+def test_without_two_trials_of_any_loss_the_best_single_trial_is_reported() -> None:
     (band,) = losses_by_size(make_trials(*of_loss(KD, [4.0]), *of_loss(DIST, [0.1])))
     assert (band.best.label, band.standing) == ("dist", "single trial")
 
 
-def test_losses_are_told_apart_by_intervals_of_enough_trials() -> None:
+def test_a_clear_best_loss_needs_separate_intervals_of_enough_trials() -> None:
     low, high = [1.0, 1.1, 1.2, 1.3, 1.4, 1.5], [3.0, 3.1, 3.2, 3.3, 3.4, 3.5]
     (clear,) = losses_by_size(make_trials(*of_loss(KD, low), *of_loss(DIST, high)))
     assert (clear.best.label, clear.standing) == ("kd", "clear")
@@ -114,7 +114,7 @@ def test_only_full_trials_count_and_an_empty_study_has_no_bands() -> None:
     assert [score.label for score in band.scores] == ["kd"]
 
 
-def test_the_few_that_were_let_go_on_do_not_make_a_loss_the_clear_best() -> None:
+def test_stopped_trials_keep_a_loss_from_being_clearly_best() -> None:
     kept = make_trials(*of_loss(KD, [1.0, 1.1, 1.2, 1.3, 1.4, 1.5]), *of_loss(DIST, [3.0, 3.1, 3.2, 3.3, 3.4, 3.5]))
     for lost, standing in ((1, "clear"), (12, "not distinguishable")):
         stopped = make_trials(*of_loss(KD, [0.0] * lost, size=500), status="stopped")
@@ -124,7 +124,7 @@ def test_the_few_that_were_let_go_on_do_not_make_a_loss_the_clear_best() -> None
         assert band.standing == standing
     stopped = make_trials(*of_loss(DIST, [9.0] * 12), status="stopped")
     (band,) = losses_by_size(pd.concat([kept, stopped]))
-    assert band.standing == "clear"  # what the second lost makes it no better
+    assert band.standing == "clear"  # stopped trials of the runner-up do not matter
 
 
 def test_stopped_trials_belong_to_the_band_of_their_size() -> None:
@@ -141,14 +141,6 @@ def test_students_of_an_assistant_do_not_count_twice() -> None:
     assert (band.trials, band.best.best_gap_points) == (2, 1.0)
 
 
-def test_the_same_study_has_the_same_intervals() -> None:
+def test_the_intervals_of_a_study_are_reproducible() -> None:
     trials = make_trials(*of_loss(KD, [1.0, 2.0, 4.0, 9.0]), *of_loss(DIST, [0.0, 3.0, 5.0]))
     assert losses_by_size(trials) == losses_by_size(trials)
-
-
-def test_the_interval_is_about_that_of_the_exact_bootstrap() -> None:
-    values = np.arange(15.0)
-    low, high = median_interval(values, np.random.default_rng(0))
-    # P(median of a resample <= 3) = P(Binomial(15, 4/15) >= 8) = 0.025; <= 4: P(Binomial(15, 5/15) >= 8) = 0.088.
-    assert (low, high) == pytest.approx((4.0, 10.0), abs=1.0)
-    assert median_interval([2.0, 2.0], np.random.default_rng(0)) == (2.0, 2.0)

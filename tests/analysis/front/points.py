@@ -1,4 +1,4 @@
-"""Points to take fronts of."""
+"""Random points for tests of fronts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from nas_distill.analysis.front.arithmetic import Floats
 
 
 def make_points(count: int, width: int, kind: str, *, seed: int = 0) -> Floats:
-    """Returns `count` points in [0, 1]: "spread" over the cube, "tied" on a coarse grid, or a "front", nine tenths of
-    which nothing dominates; a hundredth have a NaN, a hundredth come twice."""
+    """Return `count` points in [0, 1]^width, of which one in a hundred has a NaN and one in a hundred is a duplicate.
+
+    The kind "spread" fills the cube, "tied" lies on a coarse grid, and nine tenths of a "front" are non-dominated.
+    """
     generator = np.random.default_rng(seed)
     values = generator.random((count, width))
     if kind == "tied":

@@ -58,13 +58,13 @@ def test_a_third_of_three_searches_is_one() -> None:
 @pytest.mark.parametrize(
     ("sets", "levels", "message"),
     [
-        ([], (50.0,), "same two or three"),
-        ([np.ones((2, 4))], (50.0,), r"sets of \[4\] objectives"),
+        ([], (50.0,), "two or three"),
+        ([np.ones((2, 4))], (50.0,), r"\[4\]"),
         ([np.ones((2, 2)), np.ones((2, 3))], (50.0,), r"\[2, 3\]"),
         ([np.ones((2, 2))], (0.0,), "above 0"),
         ([np.ones((2, 2))], (101.0,), "at most 100"),
     ],
 )
-def test_what_has_no_surface(sets: list[Floats], levels: tuple[float, ...], message: str) -> None:
+def test_invalid_sets_and_levels_are_rejected(sets: list[Floats], levels: tuple[float, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         attainment_surfaces(sets, levels)

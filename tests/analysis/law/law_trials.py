@@ -1,4 +1,4 @@
-"""Trials whose gaps follow a capacity law that is known."""
+"""Trials whose gaps follow a known capacity law."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nas_distill.analysis.trials.study_reader import COLUMNS
 
 FLOORS, RISES, EXPONENT, REFERENCE = {"a": 1.0, "b": -1.0}, {"a": 6.0, "b": 10.0}, 0.6, 10_000.0
 FEW = 60
-"""Resamples: enough for intervals in tests."""
+"""Resamples: few, but enough for the intervals of tests."""
 
 
 def true_gap(size: float, family: str) -> float:
@@ -17,7 +17,7 @@ def true_gap(size: float, family: str) -> float:
 
 
 def make_trials(count: int = 80, *, noise: float = 0.3, seed: int = 0, **columns: object) -> pd.DataFrame:
-    """Returns students of two families by a known law with Gaussian noise, in points."""
+    """Return students of two families on a known law with Gaussian noise, percentage points."""
     generator = np.random.default_rng(seed)
     sizes = np.ceil(REFERENCE * np.exp(generator.normal(0.0, 1.2, count)))
     families = np.array(["a", "b"])[np.arange(count) % 2]

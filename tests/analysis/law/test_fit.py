@@ -15,7 +15,7 @@ def make_sample(gaps: np.ndarray, logs: np.ndarray, *, quantile: float = 0.5, fl
 
 
 @pytest.mark.parametrize("quantile", [0.5, 0.1])
-def test_a_line_is_that_of_an_exact_quantile_regression(quantile: float) -> None:
+def test_a_line_is_as_good_as_an_exact_quantile_regression(quantile: float) -> None:
     generator = np.random.default_rng(1)
     logs = generator.normal(0.0, 1.0, 150)
     powers = np.exp(-0.7 * logs)
@@ -31,7 +31,7 @@ def test_a_line_is_that_of_an_exact_quantile_regression(quantile: float) -> None
     assert loss(floors[0, 0], rises[0, 0]) <= 1.01 * loss(float(exact.intercept_), float(exact.coef_[0]))
 
 
-def test_the_profile_finds_what_a_joint_search_from_many_starts_finds() -> None:
+def test_the_fit_is_as_good_as_a_joint_search_from_many_starts() -> None:
     generator = np.random.default_rng(2)
     logs = generator.normal(0.0, 1.2, 120)
     gaps = 1.0 + 5.0 * np.exp(-0.6 * logs) + generator.normal(0.0, 1.0, 120)
@@ -52,7 +52,7 @@ def test_the_profile_finds_what_a_joint_search_from_many_starts_finds() -> None:
     assert loss(mine) <= 1.005 * loss(joint)
 
 
-def test_a_resample_is_the_fit_of_its_rows() -> None:
+def test_a_resample_equals_the_fit_of_its_rows() -> None:
     trials = make_trials(40)
     logs = np.log(trials["num_params"].to_numpy(dtype=float) / REFERENCE)
     sample = make_sample(trials["gap_points"].to_numpy(), logs)
@@ -62,6 +62,6 @@ def test_a_resample_is_the_fit_of_its_rows() -> None:
     together = resampled(sample, counts, law)
     for place in range(3):
         rows = np.repeat(np.arange(40), counts[place].astype(int))
-        control = resampled(make_sample(sample.gaps[rows], logs[rows]), np.ones((1, 40)), law)
+        alone = resampled(make_sample(sample.gaps[rows], logs[rows]), np.ones((1, 40)), law)
         at = np.array([-1.0, 0.0, 1.0])
-        assert together.at(at, 0)[place] == pytest.approx(control.at(at, 0)[0], abs=0.05)
+        assert together.at(at, 0)[place] == pytest.approx(alone.at(at, 0)[0], abs=0.05)

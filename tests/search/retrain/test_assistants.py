@@ -182,7 +182,7 @@ def test_assistants_are_added_to_a_finished_run(
     outcome = resume_search(run.path, heard, assistants=1)
     assert (outcome.interrupted, outcome.new_trials) == (False, 0)
     assert "trial 1 cannot teach: teacher.model: " in heard.texts("warning")[-1]
-    assert heard.texts("assistants")[0].startswith("No assistant is at hand")
+    assert heard.texts("assistants")[0].startswith("No assistant is available")
     assert read_plan(run).rounds == ()
 
     (tmp_path / "weights").rename(weights)
