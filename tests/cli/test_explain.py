@@ -94,7 +94,7 @@ def test_one_trial_with_images_of_one_class_alone_has_a_story_and_a_report(
     run = make_run(tmp_path / "run", one_class(make_records(1)), teacher=teacher)
     assert main(["explain", str(run.path), "0"]) == 0
     told = capsys.readouterr().out
-    assert "There is no capacity law: " in told
+    assert "No capacity law: " in told
     assert "Largest gaps by class: seen +2.00 points (288 images)" in told
     assert main(["report", str(run.path)]) == 0
     capsys.readouterr()

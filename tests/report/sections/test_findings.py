@@ -48,7 +48,7 @@ def test_every_student_of_the_front_has_its_verdict(run: RunDirectory) -> None:
 def test_a_run_too_short_for_a_law_says_what_it_lacks(tmp_path: Path, count: int, students: str) -> None:
     content = load_content(make_run(tmp_path / "run", make_records(count)))
     section = next(one for one in finding_sections(content) if one.title == "What size it takes")
-    assert section.lead[0].startswith(f"There is no capacity law: {students}, 6 are needed")
+    assert section.lead[0].startswith(f"No capacity law: the run has {students}, and a law needs 6")
     assert len(section.lead) == 1
 
 
@@ -155,7 +155,7 @@ def test_failed_trainings_are_failures_of_the_table(run: RunDirectory) -> None:
     failed = make_record(4, gap_points=1.0, num_params=9_000, status=TrialStatus.FAILED)
     run.confirmation(4, where, None).write_record(changed_record(failed, confirmation=where))
     students, _ = confirmed(load_content(run))
-    assert students.failures == (f"trial 4, alone, repetition 6 failed: {failed.error}",)
+    assert students.failures == (f"trial 4, control, repetition 6 failed: {failed.error}",)
     assert not any("failed" in note for note in students.notes)
 
 
