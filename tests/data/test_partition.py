@@ -111,8 +111,7 @@ def test_a_limit_below_the_number_of_classes_is_rejected() -> None:
 def test_a_class_that_is_too_small_to_split_is_named(rare: int, field: str) -> None:
     labels = np.array([0] * 50 + [1] * rare + [2] * 50, dtype=np.int64)
     error = rejected(labels, 3)
-    assert error.code == "data.class_too_small_to_split"
-    assert error.field in {field, "data.test_fraction"}
+    assert (error.code, error.field) == ("data.class_too_small_to_split", field)
     assert "'class1'" in str(error)
 
 
@@ -136,7 +135,7 @@ def test_splits_can_be_written_and_read(tmp_path: Path) -> None:
         assert np.array_equal(read[name].labels, splits[name].labels)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK torn", b"\x93NUMPY torn"])
+@pytest.mark.parametrize("content", [b"", b"PK truncated", b"\x93NUMPY truncated"])
 def test_a_damaged_split_file_is_rejected(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "split.npz"
     path.write_bytes(content)

@@ -135,7 +135,7 @@ def test_answers_too_large_for_the_device_are_gathered_on_the_host(
     assert isinstance(targets, StoredTargets)
     indices = torch.randperm(320, device=context.device)[:64]
     resident = targets.outputs(1, indices, torch.empty(0), OutputRequest()).logits
-    monkeypatch.setattr(shard, "_RESIDENT_SHARE", 0.0)
+    monkeypatch.setattr(shard, "_RESIDENT_FRACTION", 0.0)
     fresh = StoredTargets(targets._knowledge, context.device)
     assert torch.equal(fresh.outputs(1, indices, torch.empty(0), OutputRequest()).logits, resident)
     assert resident.device.type == "cuda"
