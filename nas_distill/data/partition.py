@@ -65,14 +65,9 @@ def partition(
     }
     for name, limit in limits.items():
         if limit is not None and limit < len(chosen[name]):
-            num_classes = len(np.unique(labels[chosen[name]]))
-            if limit < num_classes:
-                raise DataError(
-                    f"{limit} is below the number of classes; use at least {num_classes}",
-                    code="data.limit_below_classes",
-                    field=f"data.max_{name}_images",
-                )
-            chosen[name] = subsample(chosen[name], labels, limit, settings.split_seed)
+            chosen[name] = _limit(
+                chosen[name], labels, limit, field=f"data.max_{name}_images", seed=settings.split_seed
+            )
     ordered = {name: np.sort(chosen[name]).astype(np.int64) for name in SPLIT_NAMES}
     return {name: SplitIndices(indices=indices, labels=labels[indices]) for name, indices in ordered.items()}
 
@@ -101,6 +96,18 @@ def _split_off_fraction(
         code="data.class_too_small_to_split",
         field=field,
     )
+
+
+def _limit(pool: Indices, labels: Indices, limit: int, *, field: str, seed: int) -> Indices:
+    """Return a stratified sample of `limit` images of `pool` that contains every class."""
+    num_classes = len(np.unique(labels[pool]))
+    if limit < num_classes:
+        raise DataError(
+            f"{limit} is below the number of classes; use at least {num_classes}",
+            code="data.limit_below_classes",
+            field=field,
+        )
+    return subsample(pool, labels, limit, seed)
 
 
 def _check_every_class(labels: Indices, class_names: tuple[str, ...]) -> None:
