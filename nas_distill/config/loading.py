@@ -62,18 +62,35 @@ def load_config(
     return draft.validated()
 
 
-def config_from_mapping(values: Mapping[str, object], *, origin: str) -> SearchConfig:
-    """Return the configuration of a nested mapping, such as `{"budget": {"trials": 8}}`, over the defaults.
+def config_from_mapping(
+    values: Mapping[str, object],
+    *,
+    base: SearchConfig | Mapping[str, object] | str | Path | None = None,
+    origin: str,
+) -> SearchConfig:
+    """Return the configuration of a nested mapping, such as `{"budget": {"trials": 8}}`, over a base.
 
     Args:
         values: Sections and keys, nested as in the YAML file.
-        origin: Name of the mapping in errors.
+        base: Layer below `values`: a configuration, a mapping or a YAML file. Default: the defaults.
+        origin: Name of the mappings in errors.
 
     Raises:
-        ConfigError: A key is unknown or values break rules; see `load_config`.
+        ConfigError: A file cannot be read, a key is unknown or values break rules; see `load_config`.
     """
+    if isinstance(base, SearchConfig) and not values:
+        return base
     draft = _Draft()
-    draft.put((), dict(values), {(name,): origin for name in values})
+    if isinstance(base, SearchConfig):
+        lower = base.model_dump(mode="json")
+        if "study_name" not in base.resources.model_fields_set:
+            del lower["resources"]["study_name"]  # see `_Draft`
+        draft.put((), lower, {})
+    elif isinstance(base, Mapping):
+        draft.put((), base, {(name,): origin for name in base})
+    elif base is not None:
+        draft.put_file(Path(base))
+    draft.put((), values, {(name,): origin for name in values})
     return draft.validated()
 
 
@@ -110,6 +127,8 @@ class _Draft:
 
     def __init__(self) -> None:
         self._values: dict[str, Any] = SearchConfig().model_dump(mode="json")
+        # Left unset unless the user names it: the service then gives the study a unique name in a shared storage.
+        del self._values["resources"]["study_name"]
         self._origins: dict[KeyPath, str] = {}
 
     def put_file(self, path: Path) -> None:

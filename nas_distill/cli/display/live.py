@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nas_distill.callbacks import SearchStatus
+from nas_distill.callbacks import EpochEnded, SearchStatus
 from nas_distill.cli.display import wording
 from nas_distill.objectives import get_objective
 
@@ -74,6 +74,12 @@ class LiveProgress:
     def status(self, status: SearchStatus) -> None:
         """Replaces the view of the search."""
         self._status = status
+
+    def epoch_ended(self, event: EpochEnded) -> None:
+        """Ignore the metrics: `status` shows the epochs of running trials."""
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        """Ignore the record: an event describes the trial."""
 
     def _view(self) -> RenderableType:
         status = self._status

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TextIO
 
-from nas_distill.callbacks import Progress, SearchStatus
+from nas_distill.callbacks import EpochEnded, Progress, SearchStatus
 from nas_distill.cli.display.wording import best, budget_left, counts, time_left
 
 LINE_INTERVAL_S = 10.0
@@ -61,6 +61,12 @@ class PlainProgress:
         if self._is_due("search", ended=status.total is not None and ended >= status.total):
             parts = (counts(status), best(status), budget_left(status), time_left(status))
             self._line("search: " + "; ".join(filter(None, parts)))
+
+    def epoch_ended(self, event: EpochEnded) -> None:
+        """Ignore the metrics: `status` shows the epochs of running trials."""
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        """Ignore the record: an event describes the trial."""
 
     def _is_due(self, task: str, *, ended: bool) -> bool:
         """Says whether to write now: at the end, and each interval, so that quick work is one line."""
