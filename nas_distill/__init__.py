@@ -13,26 +13,30 @@ Heavy packages (torch, Ray, Optuna, pandas) are imported on first use, so that `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from operator import attrgetter
+from typing import TYPE_CHECKING
 
 # The subpackage `nas_distill.search` and the function `search` below share a name. Importing a subpackage for the first
 # time binds its name in the parent, so it must happen before the function is defined: later imports of its modules find
 # it in `sys.modules` and leave the function in place.
-import nas_distill.search
+import nas_distill.search  # noqa: F401 - see above
 from nas_distill.callbacks import Callback, EpochEnded, FrontChanged, SearchEnded, SearchStarted
+from nas_distill.version import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from nas_distill.analysis.run import Run
+    from nas_distill.api import register_objective
     from nas_distill.callbacks import Progress
     from nas_distill.config import SearchConfig
-    from nas_distill.losses.entries import LossFunction, Need, Rule
-    from nas_distill.losses.learned import LearnedLoss
-    from nas_distill.objectives import Objective
-    from nas_distill.search.early_stopping.rules import RungOrder
+    from nas_distill.losses.registry import LOSSES
+    from nas_distill.search.early_stopping.rules import RULES
+
+    register_loss = LOSSES.register
+    register_stopping_rule = RULES.register
 
 __all__ = [
     "Callback",
@@ -50,8 +54,6 @@ __all__ = [
     "resume",
     "search",
 ]
-
-__version__ = "0.1.0"
 
 
 def search(
@@ -125,109 +127,18 @@ def load_run(path: str | Path) -> Run:
     return Run(path)
 
 
-def register_loss(
-    name: str,
-    function: LossFunction,
-    *,
-    weight: float,
-    needs: Iterable[Need],
-    equation: str,
-    paper: str,
-    learned: Callable[..., LearnedLoss] | None = None,
-    rules: Mapping[str, Rule] = MappingProxyType({}),
-    above: Mapping[str, str] = MappingProxyType({}),
-    label_weight: float = 1.0,
-    depth: float = 1.0,
-    through_teacher: bool = False,
-) -> None:
-    """Add a distillation loss, which recipes then use by name.
-
-    Call it in a module that the configuration lists under `plugins`: the driver and every worker import it.
-
-    Args:
-        name: Name of the loss in recipes.
-        function: `(student, teacher, **parameters) -> scalar` on logits [B, C], embeddings [B, D] or feature maps
-            [B, C, H, W]; see `nas_distill.losses.registry.LossEntry`. Its keyword-only parameters, with numbers as
-            defaults, are the loss's parameters.
-        weight: Default weight in the sum of losses.
-        needs: Inputs of the loss: `Need.LOGITS`, `Need.LABELS`, `Need.EMBEDDING`, `Need.FEATURES`.
-        equation: Formula, for people.
-        paper: Authors, year, and arXiv number or doi.
-        learned: Factory of a module with parameters that are trained with the student; None without one.
-        rules: Parameter -> rule for its values. Default: at least 0.
-        above: Parameter -> other parameter that it must exceed.
-        label_weight: Weight of cross-entropy with the labels that the literature uses beside `weight`.
-        depth: For feature maps: share of the networks' stages after which they are taken, above 0, at most 1.
-        through_teacher: Whether the student's features go through the teacher's classifier.
-
-    Raises:
-        ValueError: The name is taken.
-    """
-    from nas_distill.losses.registry import LOSSES
-
-    LOSSES.register(
-        name, function, weight=weight, needs=needs, equation=equation, paper=paper, learned=learned, rules=rules,
-        above=above, label_weight=label_weight, depth=depth, through_teacher=through_teacher,
-    )  # fmt: skip
-
-
-def register_objective(
-    name: str,
-    *,
-    kind: Literal["quality", "cost"],
-    direction: Literal["minimize", "maximize"],
-    label: str,
-    scale: Literal["linear", "log10"] = "linear",
-    unit: str = "",
-) -> None:
-    """Add an objective, which the key `objectives` then accepts.
-
-    Args:
-        name: A number that trials record: for a quality, a field of both `StudentMetrics` and `EpochMetrics`, such as
-            "top1"; for a cost, a field of `Cost`.
-        kind: "quality" is measured by training; "cost" is known from the architecture before training.
-        direction: Whether smaller or larger values are better.
-        label: Axis title.
-        scale: Scale of the axis; "log10" for sizes, which are compared by ratio.
-        unit: Unit in texts; empty for a ratio.
-
-    Raises:
-        ConfigError: Trials record no such number.
-        ValueError: Another objective of this name exists.
-    """
-    from nas_distill.api import register_objective
-    from nas_distill.objectives import Objective
-
-    register_objective(Objective(name=name, kind=kind, direction=direction, scale=scale, unit=unit, label=label))
-
-
-def register_stopping_rule(
-    name: str, order: Callable[[Sequence[Objective]], RungOrder], *, two_objectives: bool = False
-) -> None:
-    """Add a rule of early stopping, which the key `asha.rule` then accepts.
-
-    Args:
-        name: Name of the rule in the configuration.
-        order: Function from the objectives of a search to the rule: `(values, index, enough) -> count`, which returns
-            how many rows of `values`, minimised objectives [N, M], are strictly better than row `index`; it may stop
-            counting at `enough`.
-        two_objectives: Whether the rule compares exactly one quality and one cost.
-
-    Raises:
-        ValueError: The name is taken.
-    """
-    from nas_distill.search.early_stopping.rules import RULES
-
-    RULES.register(name, order, two_objectives=two_objectives)
+_LAZY = {
+    "Run": "nas_distill.analysis.run:Run",
+    "SearchConfig": "nas_distill.config:SearchConfig",
+    "register_loss": "nas_distill.losses.registry:LOSSES.register",
+    "register_objective": "nas_distill.api:register_objective",
+    "register_stopping_rule": "nas_distill.search.early_stopping.rules:RULES.register",
+}
+"""Public names that need heavy packages -> where they are."""
 
 
 def __getattr__(name: str) -> object:
-    if name == "Run":  # needs pandas
-        from nas_distill.analysis.run import Run
-
-        return Run
-    if name == "SearchConfig":  # needs pydantic
-        from nas_distill.config import SearchConfig
-
-        return SearchConfig
-    raise AttributeError(f"module 'nas_distill' has no attribute '{name}'")
+    if name not in _LAZY:
+        raise AttributeError(f"module 'nas_distill' has no attribute '{name}'")
+    module, _, attribute = _LAZY[name].partition(":")
+    return attrgetter(attribute)(import_module(module))

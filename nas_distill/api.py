@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from nas_distill import objectives
 from nas_distill.analysis.run import Run
@@ -80,9 +81,7 @@ def _finished(watched: CallbackProgress, folder: Path, work: Callable[[], Search
     except NasDistillError as error:
         watched.search_ended(SearchEnded(run=folder, new_trials=0, interrupted=False, error=error))
         raise
-    watched.search_ended(
-        SearchEnded(run=folder, new_trials=outcome.new_trials, interrupted=outcome.interrupted)
-    )
+    watched.search_ended(SearchEnded(run=folder, new_trials=outcome.new_trials, interrupted=outcome.interrupted))
     return Run(outcome.run.path)
 
 
@@ -122,14 +121,48 @@ def _front(run: Run) -> dict[int, tuple[float, ...]]:
     return {}
 
 
-def register_objective(objective: Objective) -> None:
-    """Add an objective that trials record. See `nas_distill.register_objective`."""
+def register_objective(
+    name: str,
+    *,
+    kind: Literal["quality", "cost"],
+    direction: Literal["minimize", "maximize"],
+    label: str,
+    reference: float | None = None,
+    scale: Literal["linear", "log10"] = "linear",
+    unit: str = "",
+) -> None:
+    """Add an objective, which the configuration key `objectives` then accepts.
+
+    Args:
+        name: A number that trials record: for a quality, a field of both `StudentMetrics` and `EpochMetrics`, such as
+            "top1"; for a cost, a field of `Cost`.
+        kind: "quality" is measured by training; "cost" is known from the architecture before training.
+        direction: Whether smaller or larger values are better.
+        label: Axis title.
+        reference: Value of a useless student, such as the accuracy of guessing; it bounds the hypervolume, and a
+            quality needs it. Default for a cost: the teacher's cost.
+        scale: Scale of the axis; "log10" for sizes, which are compared by ratio.
+        unit: Unit in texts; empty for a ratio.
+
+    Raises:
+        ConfigError: Trials record no such number, or a quality has no reference.
+        ValueError: Another objective of this name exists.
+    """
     quality = set(StudentMetrics.model_fields) & set(EpochMetrics.model_fields)
-    recorded = quality if objective.kind == "quality" else set(Cost.model_fields)
-    if objective.name not in recorded:
+    recorded = quality if kind == "quality" else set(Cost.model_fields)
+    if name not in recorded:
         raise ConfigError(
-            f"trials record no {objective.kind} called '{objective.name}'; {nearest_names(objective.name, recorded)}",
+            f"trials record no {kind} called '{name}'; {nearest_names(name, recorded)}",
             code="config.objective_not_recorded",
             field="objectives",
         )
+    if kind == "quality" and reference is None:
+        raise ConfigError(
+            f"the quality '{name}' needs a reference, the value of a useless student",
+            code="config.objective_without_reference",
+            field="objectives",
+        )
+    objective = Objective(
+        name=name, kind=kind, direction=direction, scale=scale, unit=unit, label=label, reference=reference
+    )
     objectives.register_objective(objective)

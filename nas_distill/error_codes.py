@@ -11,6 +11,7 @@ from types import MappingProxyType
 _CONFIG: dict[str, str] = {
     "config.conflicting_values": "Two values of the configuration contradict each other.",
     "config.duplicate_key": "A YAML mapping has the same key twice.",
+    "config.fixed_in_run": "A resumed run cannot change this section of its configuration.",
     "config.invalid_value": "A value has the wrong type or is out of range.",
     "config.key_not_text": "A key of a YAML mapping is not text.",
     "config.loss_not_in_effect": "`--set` edits a loss that the recipe does not use.",
@@ -20,9 +21,9 @@ _CONFIG: dict[str, str] = {
     "config.not_an_assignment": "A text is not of the form KEY=VALUE.",
     "config.not_utf8": "A configuration file is not UTF-8 text.",
     "config.not_yaml": "A text is not valid YAML 1.2.",
-    "config.fixed_in_run": "A resumed run cannot change this section of its configuration.",
     "config.objective_count": "There are fewer than two objectives, or more than four.",
     "config.objective_not_recorded": "Trials do not record the number of a registered objective.",
+    "config.objective_without_reference": "A registered quality has no reference value for the hypervolume.",
     "config.recursive_anchor": "A YAML anchor contains itself.",
     "config.repeated_objective": "An objective is listed twice.",
     "config.rung_after_last_epoch": "A rung of early stopping is not below the number of epochs.",

@@ -20,6 +20,8 @@ class Objective:
         scale: Scale of the axis for distances, knees and hypervolumes. Sizes are compared by ratio, hence "log10".
         unit: Unit in texts; empty for a ratio.
         label: Axis title.
+        reference: Value of a useless student, which bounds the hypervolume. None for the shipped objectives: theirs
+            depend on the teacher and the number of classes.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Objective:
     scale: Literal["linear", "log10"]
     unit: str
     label: str
+    reference: float | None = None
 
     def minimised(self, value: float) -> float:
         """Return `value`, negated if the objective is maximised."""

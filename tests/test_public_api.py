@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import nas_distill
+from nas_distill.analysis.front.picks import pick_students
 from nas_distill.errors import ConfigError
+from nas_distill.objectives import OBJECTIVES
 from nas_distill.records import TrialStatus
 from tests.report.factory import make_record, make_run
 
@@ -46,3 +51,46 @@ def test_wrong_picks_get_clear_errors(run: nas_distill.Run) -> None:
     with pytest.raises(ConfigError) as tolerance:
         run.picks_within("knee")  # type: ignore[arg-type]
     assert tolerance.value.code == "analysis.gap_tolerance_not_a_number"
+
+
+def test_the_function_search_survives_imports_of_the_subpackage() -> None:
+    code = (
+        "import sys, types, nas_distill\n"
+        "heavy = {'torch', 'ray', 'optuna', 'pandas', 'numpy', 'pydantic', 'timm'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "from nas_distill.search.early_stopping import rules\n"
+        "import nas_distill.search.study.metadata\n"
+        "from nas_distill.search.service import start_search\n"
+        "assert isinstance(nas_distill.search, types.FunctionType)\n"
+        "assert isinstance(sys.modules['nas_distill.search'], types.ModuleType)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_no_module_reaches_the_subpackage_search_by_attribute() -> None:
+    """`nas_distill.search` is a function, so `import nas_distill.search.x as y` would fail."""
+    for folder in ("nas_distill", "tests", "benchmarks"):
+        for path in (Path(nas_distill.__file__).parents[1] / folder).rglob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            assert not re.search(r"(?m)^\s*import nas_distill\.search\.[\w.]+ as ", text), path
+
+
+def test_every_public_name_exists() -> None:
+    assert all(getattr(nas_distill, name) is not None for name in nas_distill.__all__)
+    with pytest.raises(AttributeError):
+        nas_distill.nothing  # noqa: B018 - the attribute is what is tested
+
+
+def test_a_registered_objective_has_a_front_and_picks(monkeypatch: pytest.MonkeyPatch, run: nas_distill.Run) -> None:
+    monkeypatch.setattr("nas_distill.objectives.OBJECTIVES", dict(OBJECTIVES))
+    nas_distill.register_objective("top1", kind="quality", direction="maximize", label="Top-1 accuracy", reference=0.1)
+    front = run.front(("top1", "macs"))
+    assert front.numbers
+    assert pick_students(front, gap_tolerance_points=1.0)[2].title == "Best top-1 accuracy"
+    for name, code in (
+        ("accuracy", "config.objective_not_recorded"),
+        ("nll_nats", "config.objective_without_reference"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            nas_distill.register_objective(name, kind="quality", direction="maximize", label="Accuracy")
+        assert (caught.value.code, caught.value.field) == (code, "objectives")

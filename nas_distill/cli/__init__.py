@@ -13,8 +13,8 @@ from types import FrameType
 
 import click
 
-from nas_distill import __version__
 from nas_distill.errors import EXIT_INTERRUPTED, NasDistillError, RunError, nearest_names
+from nas_distill.version import __version__
 
 VERBS = ("search", "teacher", "spaces", "losses", "report", "pareto", "explain", "confirm", "doctor")
 """Verbs in the order of `--help`; each is the click command called `command` in the module of its name."""

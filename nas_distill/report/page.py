@@ -8,7 +8,6 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from nas_distill import __version__
 from nas_distill.analysis.formatting import number_text, percent, quantity
 from nas_distill.analysis.front.picks import Pick
 from nas_distill.report.content import ReportContent, Row, arguments_text, rows
@@ -17,6 +16,7 @@ from nas_distill.report.figures.front import FamilyStyle, family_styles, front_f
 from nas_distill.report.sections.facts import hardest_class, headline, run_facts
 from nas_distill.report.sections.section import Section
 from nas_distill.report.tables import FRONT_COLUMNS, TRIAL_COLUMNS, Column, with_objectives
+from nas_distill.version import __version__
 
 _WIDE, _NARROW = (1080.0, 460.0), (372.0, 380.0)
 _MOST_REJECTIONS = 50

@@ -22,7 +22,7 @@ from nas_distill.run_directory.layout import RunDirectory
 from tests.data.files import random_pixels, write_class_folders, write_image
 
 
-class Recorder:
+class Recorder(NullProgress):
     """Records events and steps."""
 
     def __init__(self) -> None:

@@ -61,7 +61,9 @@ def reference_point(teacher: TeacherRecord, objectives: Sequence[Objective]) -> 
         "agreement": chance,
         **teacher.cost.model_dump(exclude_none=True),
     }
-    return tuple(float(worst[objective.name]) for objective in objectives)
+    return tuple(
+        float(worst[objective.name]) if objective.reference is None else objective.reference for objective in objectives
+    )
 
 
 def non_dominated_mask(values: Floats) -> NDArray[np.bool_]:

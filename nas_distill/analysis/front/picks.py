@@ -99,7 +99,7 @@ def pick_students(front: ParetoFront, *, gap_tolerance_points: float) -> tuple[P
 
 
 def _smallest_within(front: ParetoFront, tolerance: float) -> Pick:
-    superlative, reason = _SUPERLATIVES[front.cost.name]
+    superlative, reason = _SUPERLATIVES.get(front.cost.name, ("cheapest", f"lowest {front.cost.label.lower()}"))
     bound = f"{signed(tolerance)} points"
     gaps = front.members["gap_points"]
     within = front.members.index[gaps <= tolerance]
@@ -132,7 +132,7 @@ def _knee(front: ParetoFront) -> Pick:
 
 def _best(front: ParetoFront) -> Pick:
     objective = front.quality
-    title = _BEST[objective.name]
+    title = _BEST.get(objective.name, f"Best {objective.label.lower()}")
     column = list(front.objectives).index(objective)
     # The first of equals is the cheapest: members are sorted by cost.
     index = int(front.values[:, column].argmin()) if len(front.members) else None

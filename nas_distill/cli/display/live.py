@@ -19,6 +19,7 @@ from rich.text import Text
 from nas_distill.callbacks import EpochEnded, SearchStatus
 from nas_distill.cli.display import wording
 from nas_distill.objectives import get_objective
+from nas_distill.records import TrialRecord
 
 MAX_RUNNING_SHOWN = 12
 """Trials in flight that are drawn one by one; more would push the table off the screen."""

@@ -10,6 +10,7 @@ from typing import TextIO
 
 from nas_distill.callbacks import EpochEnded, Progress, SearchStatus
 from nas_distill.cli.display.wording import best, budget_left, counts, time_left
+from nas_distill.records import TrialRecord
 
 LINE_INTERVAL_S = 10.0
 """Seconds between two lines about the same task where nothing can be redrawn."""

@@ -20,6 +20,9 @@ EPOCH = "epoch"
 EXECUTION_INFO = "execution_info"
 """Reported at a rung, where the driver decides whether the trial goes on: the worker's share of its record, as JSON."""
 
+CURVE = "curve"
+"""In a report: metrics of the epochs since the last report, `EpochMetrics` as JSON."""
+
 _EVERY_S, _AT_MOST_EVERY_S = 1.0, 10.0
 _IDLE_SHARE = 0.05
 
@@ -57,6 +60,10 @@ class ReportingTrainable(Trainable, ABC):  # type: ignore[misc]
     def advance(self) -> int | None:
         """Trains an epoch and returns its number, from 1; None when there was none to train."""
 
+    def last_metrics(self) -> tuple[str, ...]:
+        """Return the metrics of the last epoch, `EpochMetrics` as JSON; empty if the trainable has none."""
+        return ()
+
     @abstractmethod
     def account(self) -> str:
         """Writes the curve and returns the worker's share of the record, `ExecutionInfo` as JSON."""
@@ -85,6 +92,7 @@ class ReportingTrainable(Trainable, ABC):  # type: ignore[misc]
             epoch = self.advance()
             if epoch is not None:
                 report[EPOCH] = epoch
+                report.setdefault(CURVE, []).extend(self.last_metrics())
                 if epoch in self.rungs and not self.has_ended:
                     report[EXECUTION_INFO] = self.account()
                     break

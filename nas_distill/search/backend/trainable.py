@@ -40,8 +40,12 @@ class DistillTrainable(ReportingTrainable):
 
     def advance(self) -> int | None:
         """See `ReportingTrainable`."""
-        point = self._job.advance()
-        return None if point is None else point.epoch
+        self._point = self._job.advance()
+        return None if self._point is None else self._point.epoch
+
+    def last_metrics(self) -> tuple[str, ...]:
+        """See `ReportingTrainable`."""
+        return () if self._point is None else (self._point.model_dump_json(),)
 
     def account(self) -> str:
         """See `ReportingTrainable`."""

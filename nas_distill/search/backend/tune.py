@@ -16,11 +16,11 @@ from ray.tune.search import Searcher
 
 from nas_distill.config import ResourcesConfig
 from nas_distill.errors import ClusterError
-from nas_distill.records import ExecutionInfo
+from nas_distill.records import EpochMetrics, ExecutionInfo
 from nas_distill.records.base import parse_record
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.backend.cluster import parallel_trials
-from nas_distill.search.backend.protocol import EPOCH, EXECUTION_INFO, NUMBER, TASK
+from nas_distill.search.backend.protocol import CURVE, EPOCH, EXECUTION_INFO, NUMBER, TASK
 from nas_distill.search.backend.trainable import DistillTrainable
 from nas_distill.search.driver.driver import SearchDriver
 from nas_distill.trial.context import WorkerConfig
@@ -77,6 +77,7 @@ class DriverCallback(tune.Callback):  # type: ignore[misc]
     ) -> None:
         """Passes on a finished epoch."""
         if self._driver is not None and EPOCH in result:
+            self._driver.report_epochs(trial.config[NUMBER], _curve(result))
             self._driver.epoch_done(trial.config[NUMBER], result[EPOCH])
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
@@ -115,6 +116,7 @@ class ParetoAshaScheduler(FIFOScheduler):  # type: ignore[misc]
         """Returns whether a trial goes on."""
         if self._driver is None or EXECUTION_INFO not in result:
             return str(TrialScheduler.CONTINUE)
+        self._driver.report_epochs(trial.config[NUMBER], _curve(result))  # before a stopped trial's record
         execution_info = parse_record(ExecutionInfo, result[EXECUTION_INFO], origin="a worker's report")
         goes_on = self._driver.goes_on(trial.config[NUMBER], result[EPOCH], execution_info)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
@@ -192,6 +194,11 @@ def run_trainable(driver: SearchDriver, run: RunDirectory, trainable: Any, resou
         reason = _last_line(error) or type(error).__name__
         raise ClusterError(f"Ray ended the search: {reason}; go on with --resume {run.path}") from error
     return True
+
+
+def _curve(result: dict[str, Any]) -> list[EpochMetrics]:
+    """Return the metrics of the epochs in a worker's report."""
+    return [parse_record(EpochMetrics, text, origin="a worker's report") for text in result.get(CURVE, ())]
 
 
 def _session_name(run: RunDirectory) -> str:

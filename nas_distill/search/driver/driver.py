@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from nas_distill.callbacks import Progress
+from nas_distill.callbacks import EpochEnded, Progress
 from nas_distill.errors import ClusterError, NasDistillError, RunError
 from nas_distill.objectives import Objective
 from nas_distill.records import EpochMetrics, ExecutionInfo, TrialOutcome, TrialRecord, TrialStatus
@@ -158,6 +158,14 @@ class SearchDriver:
             self.settle()
             self._logger.alive()
             self._say_status()
+
+    def report_epochs(self, number: int, curve: Sequence[EpochMetrics]) -> None:
+        """Pass the metrics of epochs of a running trial on to callbacks."""
+        running_trial = self._running.get(number)
+        if running_trial is not None:
+            epochs = running_trial.task.recipe.epochs
+            for metrics in curve:
+                self._logger.epoch_ended(EpochEnded(number=number, epochs=epochs, metrics=metrics))
 
     def goes_on(self, number: int, epoch: int, execution_info: ExecutionInfo) -> bool:
         """Decides at a rung on a running trial, whose worker waits and has written its curve.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from nas_distill.callbacks import BudgetLeft, Progress
+from nas_distill.callbacks import BudgetLeft, EpochEnded, Progress
 from nas_distill.records import TrialRecord
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.driver.status import Tally, end_text
@@ -50,6 +50,11 @@ class SearchLogger:
             worth = {quality: float(getattr(record.metrics, quality))}
         self._run.log_event("trial", number=record.number, status=record.status.value, epochs=record.epochs, **worth)
         self._progress.event("trial", end_text(record, quality=quality))
+        self._progress.trial_ended(record)
+
+    def epoch_ended(self, event: EpochEnded) -> None:
+        """Report the metrics of an epoch to callbacks."""
+        self._progress.epoch_ended(event)
 
     def status(
         self,

@@ -19,6 +19,7 @@ from nas_distill.objectives import check_objectives
 from nas_distill.records import Cost, Recipe, SpaceTrial, StudentSpec
 from nas_distill.records.network_shape import NetworkShape
 from nas_distill.records.task import TrialTask
+from nas_distill.search.proposal import costs
 from nas_distill.search.proposal.costs import CostEstimator
 from nas_distill.search.proposal.limits import Limits, make_limits
 from nas_distill.search.proposal.proposer import ExhaustedSpaceError, Proposer, _draw_at_random
@@ -268,7 +269,7 @@ def test_latency_is_measured_only_if_bounded_and_once_per_candidate(
         measured.append(spec.spec_id)
         return Latency(median_ms=float(spec.keyword_arguments()["widths"][0]), iqr_ms=0.25)
 
-    monkeypatch.setattr("nas_distill.search.proposal.costs.measure_latency", fake)
+    monkeypatch.setattr(costs, "measure_latency", fake)
     (tmp_path / "free").mkdir()
     make_proposer(tmp_path / "free", widths)[0].next()
     assert measured == []
@@ -289,7 +290,7 @@ def test_the_cost_of_a_network_is_measured_once(monkeypatch: pytest.MonkeyPatch)
         counted.append(spec.spec_id)
         return measure_cost(spec, **others)
 
-    monkeypatch.setattr("nas_distill.search.proposal.costs.measure_cost", count)
+    monkeypatch.setattr(costs, "measure_cost", count)
     cost_estimator = CostEstimator(SHAPE)
     good = StudentSpec(architecture="small_resnet", arguments={"widths": (4, 4), "depths": (1, 1)})
     assert cost_estimator.cost(good, Recipe()) == cost_estimator.cost(good, Recipe(learning_rate=0.1))

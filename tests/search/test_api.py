@@ -1,0 +1,98 @@
+"""`nas_distill.search` and `resume` from Python, with callbacks: real Ray, real Optuna, tiny trials."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nas_distill
+from nas_distill import Callback, EpochEnded, FrontChanged, SearchEnded, SearchStarted
+from nas_distill.config import LOCAL_DIR
+from nas_distill.errors import ConfigError, RunError
+from nas_distill.records import TrialRecord
+from tests.helpers import SMALL_DATA, SmallRun
+
+pytestmark = pytest.mark.usefixtures("shared_cluster")
+
+
+class Recorder(Callback):
+    """Records all calls in order, and fails at the end of each trial."""
+
+    def __init__(self) -> None:
+        self.epochs: list[tuple[int, int]] = []
+        self.trials: list[TrialRecord] = []
+        self.fronts: list[FrontChanged] = []
+        self.starts: list[SearchStarted] = []
+        self.ends: list[SearchEnded] = []
+
+    def on_search_start(self, event: SearchStarted) -> None:
+        self.starts.append(event)
+
+    def on_epoch_end(self, event: EpochEnded) -> None:
+        assert event.epochs == 2
+        self.epochs.append((event.number, event.metrics.epoch))
+
+    def on_trial_end(self, record: TrialRecord) -> None:
+        self.trials.append(record)
+        raise RuntimeError("a bug in a callback")
+
+    def on_front_change(self, event: FrontChanged) -> None:
+        self.fronts.append(event)
+
+    def on_search_end(self, event: SearchEnded) -> None:
+        self.ends.append(event)
+
+
+def sections(small: SmallRun) -> dict[str, Any]:
+    return {
+        "data": SMALL_DATA.model_dump(),
+        "teacher": {"model": f"{LOCAL_DIR}{small.run.teacher}"},
+        "asha": {"rule": "none"},
+        "recipe": {"epochs": 2, "batch_size": 64},
+        "resources": {"max_parallel_trials": 1},
+    }
+
+
+def test_a_search_and_its_extension_call_back_with_records(small_run: SmallRun, tmp_path: Path) -> None:
+    recorder = Recorder()
+    with pytest.warns(RuntimeWarning, match="on_trial_end") as warned:
+        run = nas_distill.search(sections(small_run), budget={"trials": 2}, out=tmp_path / "run", callbacks=[recorder])
+    assert len([one for one in warned if "on_trial_end" in str(one.message)]) == 1
+    assert isinstance(run, nas_distill.Run)
+    assert sorted(run.trials["number"]) == sorted(record.number for record in recorder.trials)
+    assert sorted(recorder.epochs) == [(number, epoch) for number in sorted(run.trials["number"]) for epoch in (1, 2)]
+    assert set(recorder.fronts[-1].numbers) == set(run.front().numbers)
+    assert recorder.starts == [SearchStarted(run=tmp_path / "run", objectives=("gap_points", "num_params"))]
+    assert recorder.ends == [SearchEnded(run=tmp_path / "run", new_trials=2, interrupted=False)]
+
+    extended = Recorder()
+    with pytest.warns(RuntimeWarning):
+        run = nas_distill.resume(run, budget={"trials": 3}, callbacks=[extended])
+    assert len(run.trials) == 3
+    assert [record.number for record in extended.trials] == [max(run.trials["number"])]
+    if extended.fronts:
+        assert set(extended.fronts[-1].numbers) == set(run.front().numbers)
+    assert extended.ends[0].new_trials == 1
+
+
+def test_an_error_reaches_the_caller_and_the_callbacks(small_run: SmallRun, tmp_path: Path) -> None:
+    recorder = Recorder()
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(RunError) as caught:
+        nas_distill.search(sections(small_run), out=tmp_path, callbacks=[recorder])
+    assert recorder.ends[0].error is caught.value
+
+
+def test_wrong_arguments_are_configuration_errors(tmp_path: Path, small_run: SmallRun) -> None:
+    cases: list[tuple[dict[str, Any], str, str]] = [
+        ({"budget": {"trails": 2}}, "config.unknown_key", "budget.trails"),
+        ({"budgets": {}}, "config.unknown_key", "budgets"),
+        ({"config": tmp_path / "none.yaml"}, "config.unreadable", str(tmp_path / "none.yaml")),
+        ({"seed": "one"}, "config.invalid_value", "seed"),
+    ]
+    for arguments, code, field in cases:
+        with pytest.raises(ConfigError) as caught:
+            nas_distill.search(**arguments)
+        assert (caught.value.code, caught.value.field) == (code, field)
