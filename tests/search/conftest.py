@@ -1,4 +1,4 @@
-"""What tests share: a Ray cluster, what trials of the small run share, and the end of the searches that they start."""
+"""Fixtures: a shared Ray cluster, the context of the small run's trials, and searches in processes."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ def context(small_run: SmallRun) -> TrialContext:
 
 @pytest.fixture(scope="module")
 def shared_cluster() -> Iterator[None]:
-    """Has searches of this process share a cluster: each would start its own, which takes longer than their trainings.
+    """Let all searches of a test module share one Ray cluster, because starting one takes longer than their trainings.
 
-    That a search starts and ends one is left to the tests that run it in a process of its own.
+    Tests that run a search in a process of its own cover the start and the end of a cluster.
     """
 
     @contextmanager
-    def at_hand(resources: ResourcesConfig) -> Iterator[None]:
+    def use_shared(resources: ResourcesConfig) -> Iterator[None]:
         cluster._check_room(resources)
         yield
 
     with cluster.ray_cluster(ResourcesConfig()), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(service, "ray_cluster", at_hand)
+        patch.setattr(service, "ray_cluster", use_shared)
         yield
 
 
 @pytest.fixture
 def searches() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Takes searches that a test starts as processes, and ends what is left of them."""
+    """Collect the processes that a test starts, and kill those that are still running at its end."""
     started: list[subprocess.Popen[bytes]] = []
     yield started
     for process in started:

@@ -1,4 +1,4 @@
-"""A search as its own process, looked at from outside through /proc."""
+"""Searches that run in processes of their own, inspected through /proc."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LISTEN = "0A"
 
 
 def start(arguments: list[str], log: Path, *, verb: str = "search") -> subprocess.Popen[bytes]:
-    """Starts a command in a process group of its own, as a terminal does."""
+    """Start a command in a process group of its own, as a terminal does."""
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     with log.open("ab") as stream:
         return subprocess.Popen(
@@ -30,10 +30,10 @@ def start(arguments: list[str], log: Path, *, verb: str = "search") -> subproces
 def wait_for(
     condition: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, timeout_s: float = 180
 ) -> None:
-    """Waits until `condition` holds.
+    """Wait until `condition` returns True.
 
     Raises:
-        AssertionError: The process ended, or time ran out, first.
+        AssertionError: The process ended, or the time ran out, first.
     """
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -44,7 +44,7 @@ def wait_for(
 
 
 def descendants(pid: int) -> set[int]:
-    """Returns the running processes below `pid`, itself included."""
+    """Return the ids of a running process and its descendants."""
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -59,14 +59,14 @@ def descendants(pid: int) -> set[int]:
 
 
 def workers(pid: int) -> list[int]:
-    """Returns the processes below `pid` that run a trial."""
-    # Ray titles an idle actor by the class that `with_resources` made, a busy one by its own class and method.
+    """Return the ids of the descendants that run a trial."""
+    # Ray titles an idle actor by the class that `with_resources` made, and a busy one by its own class and method.
     titles = (b"ray::ResourceTrainable", b"ray::DistillTrainable")
     return [child for child in descendants(pid) if _command(child).startswith(titles)]
 
 
 def outward_listeners(pid: int) -> list[str]:
-    """Returns the addresses beyond loopback on which processes below `pid` listen."""
+    """Return the addresses other than loopback on which a process or its descendants listen."""
     sockets = {name for child in descendants(pid) for name in _sockets(child)}
     lines = [
         line.split() for kind in ("tcp", "tcp6") for line in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]
@@ -79,7 +79,7 @@ def outward_listeners(pid: int) -> list[str]:
 
 
 def listeners(pid: int) -> int:
-    """Returns on how many addresses processes below `pid` listen."""
+    """Return the number of addresses on which a process or its descendants listen."""
     sockets = {name for child in descendants(pid) for name in _sockets(child)}
     lines = [
         line.split() for kind in ("tcp", "tcp6") for line in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]
@@ -88,7 +88,7 @@ def listeners(pid: int) -> int:
 
 
 def kill_all(process: subprocess.Popen[bytes]) -> None:
-    """Ends whatever a test left of the process group and its children."""
+    """Kill a process and its descendants."""
     for pid in descendants(process.pid):
         try:
             os.kill(pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Records of trials that nobody trained."""
+"""Made-up records of trials."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from nas_distill.records.task import TrialTask
 
 
 def complete(task: TrialTask, gap: float = 1.5) -> TrialRecord:
-    """Returns the record of a trial that was trained to its end, with this gap."""
+    """Return the record of a fully trained trial with a given capacity gap."""
     metrics = StudentMetrics(
         top1=0.9, nll_nats=0.3, gap_points=gap, agreement=0.9, divergence_nats=0.1, train_top1=0.95,
         train_agreement=0.95, train_divergence_nats=0.05, generalisation_gap_points=5.0, capacity_ratio=0.1,
