@@ -183,41 +183,41 @@ class SearchConfig(Record):
             )
         return self
 
-    def anchored(self, base: Path) -> SearchConfig:
+    def with_absolute_paths(self, base: Path) -> SearchConfig:
         """Return a copy with absolute paths, which means the same in every working directory.
 
         Args:
             base: Folder that the paths are relative to.
         """
 
-        def anchor(text: str | None, prefix: str = "") -> str | None:
+        def absolute(text: str | None, prefix: str = "") -> str | None:
             if text is None or not text.startswith(prefix):
                 return text
             return prefix + str((base / Path(text.removeprefix(prefix)).expanduser()).resolve())
 
-        def anchor_file(name: str) -> str | None:
-            return anchor(name) if _OWN_SPACE.fullmatch(name) else name
+        def absolute_file(name: str) -> str | None:
+            return absolute(name) if _OWN_SPACE.fullmatch(name) else name
 
         data, teacher, sampler, resources = self.data, self.teacher, self.sampler, self.resources
         return self.model_copy(
             update={
-                "plugins": tuple(anchor(name) if name.endswith(".py") else name for name in self.plugins),
-                "data": data.model_copy(update={"source": anchor(data.source, FOLDER), "root": anchor(data.root)}),
+                "plugins": tuple(absolute(name) if name.endswith(".py") else name for name in self.plugins),
+                "data": data.model_copy(update={"source": absolute(data.source, FOLDER), "root": absolute(data.root)}),
                 "teacher": teacher.model_copy(
                     update={
-                        "model": anchor(anchor(teacher.model, LOCAL_DIR), RUN),
-                        "checkpoint": anchor(teacher.checkpoint),
+                        "model": absolute(absolute(teacher.model, LOCAL_DIR), RUN),
+                        "checkpoint": absolute(teacher.checkpoint),
                     }
                 ),
                 "space": self.space.model_copy(
                     update={
-                        "name": anchor_file(self.space.name),
-                        "recipe": anchor_file(self.space.recipe),
-                        "initial_points": anchor(self.space.initial_points),
+                        "name": absolute_file(self.space.name),
+                        "recipe": absolute_file(self.space.recipe),
+                        "initial_points": absolute(self.space.initial_points),
                     }
                 ),
-                "sampler": sampler.model_copy(update={"name": anchor_file(sampler.name)}),
-                "resources": resources.model_copy(update={"storage": anchor(resources.storage, _SQLITE_FILE)}),
+                "sampler": sampler.model_copy(update={"name": absolute_file(sampler.name)}),
+                "resources": resources.model_copy(update={"storage": absolute(resources.storage, _SQLITE_FILE)}),
             }
         )
 

@@ -56,7 +56,7 @@ def start_search(config: SearchConfig, folder: Path, progress: Progress) -> Sear
     """
     run = RunDirectory(folder.resolve())
     _check_path(run)
-    config = _name_study(config.anchored(Path.cwd()), run)
+    config = _name_study(config.with_absolute_paths(Path.cwd()), run)
     check_unused_settings(config)
     _check_config(config)
     points = _plan_points(config, math.inf, 0.0)  # the number of images per class is not known yet
@@ -237,7 +237,7 @@ def _search(
 def _change_config(
     run: RunDirectory, changes: Mapping[str, object], flag_names: Mapping[str, str] | None
 ) -> SearchConfig:
-    return load_config(run.config, (), changes, flag_names=flag_names).anchored(Path.cwd())
+    return load_config(run.config, (), changes, flag_names=flag_names).with_absolute_paths(Path.cwd())
 
 
 def _has_work(run: RunDirectory, config: SearchConfig, ledger: StudyLedger) -> bool:

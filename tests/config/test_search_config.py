@@ -36,8 +36,8 @@ def full_config() -> SearchConfig:
     )
 
 
-def test_relative_paths_are_anchored(tmp_path: Path) -> None:
-    config = full_config().anchored(tmp_path)
+def test_relative_paths_become_absolute(tmp_path: Path) -> None:
+    config = full_config().with_absolute_paths(tmp_path)
     assert config.data.source == f"folder:{tmp_path}/images"
     assert config.data.root == f"{tmp_path}/downloads"
     assert config.teacher.model == f"local-dir:{tmp_path}/teacher"
@@ -45,16 +45,16 @@ def test_relative_paths_are_anchored(tmp_path: Path) -> None:
     assert config.space.name == f"{tmp_path}/spaces/own.py:mine"
 
 
-def test_plugin_files_are_anchored_and_modules_are_not(tmp_path: Path) -> None:
-    config = SearchConfig(plugins=("losses.py", "package.losses")).anchored(tmp_path)
+def test_paths_of_plugin_files_become_absolute_and_modules_stay(tmp_path: Path) -> None:
+    config = SearchConfig(plugins=("losses.py", "package.losses")).with_absolute_paths(tmp_path)
     assert config.plugins == (f"{tmp_path}/losses.py", "package.losses")
 
 
-def test_a_teacher_from_a_run_is_anchored_with_its_trial(tmp_path: Path) -> None:
-    config = SearchConfig(teacher=TeacherConfig(model="run:runs/first/12")).anchored(tmp_path)
+def test_the_path_of_a_teacher_from_a_run_becomes_absolute_and_keeps_its_trial(tmp_path: Path) -> None:
+    config = SearchConfig(teacher=TeacherConfig(model="run:runs/first/12")).with_absolute_paths(tmp_path)
     assert config.teacher.model == f"run:{tmp_path}/runs/first/12"
     assert split_run(config.teacher.model) == (tmp_path / "runs" / "first", 12)
-    assert config.anchored(tmp_path / "elsewhere") == config
+    assert config.with_absolute_paths(tmp_path / "elsewhere") == config
 
 
 def test_a_teacher_from_a_run_needs_a_trial_number() -> None:
@@ -63,16 +63,16 @@ def test_a_teacher_from_a_run_needs_a_trial_number() -> None:
 
 
 def test_anchored_paths_stay_where_they_are(tmp_path: Path) -> None:
-    once = full_config().anchored(tmp_path)
-    assert once.anchored(tmp_path / "elsewhere") == once
-    assert full_config().anchored(tmp_path / "a" / "..") == once
+    once = full_config().with_absolute_paths(tmp_path)
+    assert once.with_absolute_paths(tmp_path / "elsewhere") == once
+    assert full_config().with_absolute_paths(tmp_path / "a" / "..") == once
 
 
 def test_home_and_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     config = SearchConfig(
         data=DataConfig(source="folder:~/images", root="/data"), teacher=TeacherConfig(model="local-dir:/teacher")
-    ).anchored(tmp_path)
+    ).with_absolute_paths(tmp_path)
     assert config.data.source == f"folder:{tmp_path}/home/images"
     assert config.data.root == "/data"
     assert config.teacher.model == "local-dir:/teacher"
@@ -84,19 +84,19 @@ def test_names_are_not_treated_as_paths(tmp_path: Path) -> None:
         teacher=TeacherConfig(model="resnet34"),
         space=SpaceConfig(name="tiny"),
     )
-    assert config.anchored(tmp_path) == config
-    assert SearchConfig().anchored(tmp_path) == SearchConfig()
+    assert config.with_absolute_paths(tmp_path) == config
+    assert SearchConfig().with_absolute_paths(tmp_path) == SearchConfig()
 
 
 def test_anchoring_changes_only_paths(tmp_path: Path) -> None:
     config = full_config().model_copy(update={"seed": 3})
-    anchored = config.anchored(tmp_path)
+    anchored = config.with_absolute_paths(tmp_path)
     for section in ("views", "objectives", "budget", "asha", "recipe", "resources", "picks", "assistants", "seed"):
         assert getattr(anchored, section) == getattr(config, section)
 
 
 def test_a_configuration_survives_json_and_pickle(tmp_path: Path) -> None:
-    config = full_config().anchored(tmp_path)
+    config = full_config().with_absolute_paths(tmp_path)
     assert SearchConfig.model_validate_json(config.model_dump_json()) == config
     assert pickle.loads(pickle.dumps(config)) == config
 
