@@ -87,37 +87,18 @@ def build_knowledge(
     if found.manifest is not None and not found.problems:
         progress.event("knowledge", f"the teacher's outputs are already stored ({folder.path.name})")
         return Knowledge(folder.path)
-    started = time.perf_counter()
-    missing = [view for view in range(key.num_shards) if view not in found.shards]
     with disk_errors(folder.path):
-        _clear(folder, key, missing)
-    inference = TeacherInference(teacher, device, embeddings=key.embeddings)
-    probe = _probe(inference, train, plan)
-    job = ShardJob(
-        folder=str(folder.path),
+        _clear(folder, key, found)
+    _complete(
+        folder,
+        found,
         key=key,
-        shape=ShardShape(
-            num_images=train.num_images,
-            num_classes=teacher.num_classes,
-            top_k=key.top_k,
-            embedding_size=probe.embedding_size,
-        ),
+        inference=TeacherInference(teacher, device, embeddings=key.embeddings),
+        train=train,
+        validation=validation,
+        progress=progress,
+        pool=pool,
     )
-    _check_disk_space(job, missing, progress)
-    if not found.reference:
-        write_reference(job, inference, train, validation)
-    _write_shards(
-        job,
-        missing,
-        lambda view, on_images: write_shard(job, view, inference, train, on_images),
-        pool if probe.image_s * train.num_images * len(missing) > _WORTH_WORKERS_S else None,
-        progress,
-    )
-    with disk_errors(folder.path):
-        remove_temporary_files(folder.views)  # of workers that were killed
-    manifest = _make_manifest(job, found, missing, build_time_s=time.perf_counter() - started)
-    write_record(folder.manifest, manifest)
-    progress.event("knowledge", _summary(manifest))
     return Knowledge(folder.path)
 
 
@@ -139,16 +120,62 @@ def _make_key(
     )
 
 
-def _clear(folder: KnowledgeFolder, key: KnowledgeKey, missing: Sequence[int]) -> None:
-    """Remove incomplete files, and the manifest, so that no trial uses the folder during the build."""
+def _missing_views(key: KnowledgeKey, found: Inspection) -> list[int]:
+    return [view for view in range(key.num_shards) if view not in found.shards]
+
+
+def _clear(folder: KnowledgeFolder, key: KnowledgeKey, found: Inspection) -> None:
+    """Remove incomplete shards, and the manifest, so that no trial uses the folder during the build."""
     folder.views.mkdir(parents=True, exist_ok=True)
     folder.manifest.unlink(missing_ok=True)
-    for view in missing:
+    for view in _missing_views(key, found):
         folder.receipt(view).unlink(missing_ok=True)
         for name in key.shard_arrays:
             folder.array(view, name).unlink(missing_ok=True)
     remove_temporary_files(folder.path)
     remove_temporary_files(folder.views)
+
+
+def _complete(
+    folder: KnowledgeFolder,
+    found: Inspection,
+    *,
+    key: KnowledgeKey,
+    inference: TeacherInference,
+    train: ImageSplit,
+    validation: ImageSplit,
+    progress: Progress,
+    pool: ShardPool | None,
+) -> None:
+    """Write every file that the inspection has not found; the manifest is written last."""
+    started = time.perf_counter()
+    missing = _missing_views(key, found)
+    probe = _probe(inference, train, key.plan)
+    job = ShardJob(
+        folder=str(folder.path),
+        key=key,
+        shape=ShardShape(
+            num_images=train.num_images,
+            num_classes=inference.teacher.num_classes,
+            top_k=key.top_k,
+            embedding_size=probe.embedding_size,
+        ),
+    )
+    _check_disk_space(job, missing, progress)
+    if not found.reference:
+        write_reference(job, inference, train, validation)
+    _write_shards(
+        job,
+        missing,
+        lambda view, on_images: write_shard(job, view, inference, train, on_images),
+        pool if probe.image_s * train.num_images * len(missing) > _WORTH_WORKERS_S else None,
+        progress,
+    )
+    with disk_errors(folder.path):
+        remove_temporary_files(folder.views)  # of workers that were killed
+    manifest = _make_manifest(job, found, missing, build_time_s=time.perf_counter() - started)
+    write_record(folder.manifest, manifest)
+    progress.event("knowledge", _summary(manifest))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
