@@ -1,4 +1,4 @@
-# make demo | test | test-slow | lint | bench
+# make demo | test | test-slow | lint | bench | gpu-check
 #   VENV=path        environment to use; made when missing
 #   PYTHON=python3   interpreter that makes it
 #   TEST_JOBS=2      test files at once; each may run a Ray cluster of its own
@@ -9,13 +9,15 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 BENCH_FLAGS ?= --quick
 TEST_JOBS ?= 2
+GPU_PYTHON ?= $(or $(wildcard $(VENV)/bin/python),$(PYTHON))
+GPU_FLAGS ?=
 DEMO_OUT ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 RUN := $(VENV)/bin/python -m
 STAMP := $(VENV)/.nas-distill-installed
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow lint bench install
+.PHONY: demo test test-slow lint bench gpu-check install
 
 install: $(STAMP)
 
@@ -59,3 +61,7 @@ bench: $(STAMP)
 	$(RUN) pip install --quiet --editable '.[bench]'
 	@set -e; for program in $(BENCHMARKS); do echo "== $$program"; \
 	  $(RUN) benchmarks.$$program $(BENCH_FLAGS) || { code=$$?; [ "$$program:$$code" = packing:2 ]; }; done
+
+# Needs a GPU; no Ray, no Optuna, and nothing is installed. GPU_FLAGS="--device cpu" tries it on a CPU.
+gpu-check:
+	$(GPU_PYTHON) -m benchmarks.gpu_check $(GPU_FLAGS)

@@ -1,4 +1,4 @@
-"""docs/analysis.md, run block by block."""
+"""Run docs/how-to/analyse-in-python.md block by block."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nas_distill.errors import RunError
 from tests.report.factory import make_records, make_run
 from tests.report.sections.confirming import confirm
 
-PAGE = Path(__file__).parents[2] / "docs" / "analysis.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "analyse-in-python.md"
 
 
 def blocks() -> list[str]:

@@ -12,7 +12,7 @@ from nas_distill.losses.entries import ABOVE_0, AT_LEAST_0, SWITCH
 from nas_distill.losses.functional import dkd, kd
 from nas_distill.losses.registry import LOSSES, LossRegistry, Need
 
-DOCS = Path(__file__).parents[2] / "docs" / "losses.md"
+DOCS = Path(__file__).parents[2] / "docs" / "reference" / "losses.md"
 EVERY = "at cc ctkd dist dkd hint kd mlkd nkd pkt rkd simkd sp vid wsld"
 
 

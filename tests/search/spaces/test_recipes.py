@@ -243,7 +243,7 @@ def test_a_recipe_space_that_cannot_be_loaded_is_rejected(tmp_path: Path) -> Non
 
 
 def test_the_space_in_the_documentation_works(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[3] / "docs" / "recipes.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "how-to" / "own-recipe.md").read_text()
     file = tmp_path / "my_recipes.py"
     file.write_text(text.split("```python\n")[1].split("```")[0])
     for seed in range(10):
@@ -252,7 +252,7 @@ def test_the_space_in_the_documentation_works(tmp_path: Path) -> None:
 
 
 def test_the_documentation_names_every_parameter_of_the_shipped_space() -> None:
-    text = (Path(__file__).parents[3] / "docs" / "recipes.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "reference" / "recipe-space.md").read_text()
     space, choices = load_recipe_space("search"), ONLINE_CHOICES
     for seed in range(100):
         trial = ask(seed)

@@ -1,0 +1,243 @@
+"""How good a search is for its epochs: ours, its parts, and other people's, replayed on tables of real learning curves.
+
+All search the same table (see `curve_tables.py`) with the same workers, budget and seeds, in simulated time; what each
+proposes is given the nearest row that it has not used (`_mapping.py`, `_simulator.py`). Compared is the hypervolume of
+fully trained students, within the reference point of `analysis.pareto`, as a share of what training the whole table
+would give. The budget is a share of the epochs that this would take. A table has so many rows and no more: whoever
+stops early begins more trials, and may have used all of them before the budget is spent ("table exhausted"), which
+holds that contender back, not the others. Early stopping of random candidates, and MOASHA's, begins as late and cuts as
+deep as ours; `OptunaSearch` goes with `ASHAScheduler` as Ray ships it.
+
+    python benchmarks/search_quality.py [--tables PATH ...] [--seeds 20] [--budget-share 0.25] [--processes 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common.ledger import Ledger, Outcome
+from benchmarks.common.pool import run_all
+from benchmarks.common.program import Column, Report, Table, Verdict, add_common_arguments, commit, conditions, publish
+from benchmarks.search_quality.curve_table import TABLES
+from benchmarks.search_quality.our_search import early_rungs
+from benchmarks.search_quality.quality import (
+    CHECKPOINTS,
+    MADE_UP,
+    MOASHA,
+    OURS,
+    PLAIN_RIVALS,
+    RANDOM,
+    STRATEGY_VARIANTS,
+    VARIANTS,
+    Job,
+    Score,
+    open_scene,
+    play,
+)
+from benchmarks.search_quality.rung_ranks import neighbour_correlation, rank_correlations, seed_correlation
+
+OBJECTIVES = ("gap_points", "num_params")
+TARGET_SHARE = 1 / 3
+CONTENDERS = (*(variant.name for variant in VARIANTS), *PLAIN_RIVALS)
+STRATEGIES = tuple(variant.name for variant in STRATEGY_VARIANTS)
+EVERYBODY = tuple(dict.fromkeys((*CONTENDERS, *STRATEGIES)))
+
+QUALITY_COLUMNS = (
+    Column("name", ""),
+    *(Column(f"at_{round(100 * share)}", f"at {share:.0%} of the budget") for share in CHECKPOINTS),
+    Column("needed", "budget to random's final, %", "{:.0f}"),
+    Column("started", "trials", "{:.0f}"),
+    Column("complete", "trained to the end", "{:.0f}"),
+    Column("exhausted", "table exhausted", "{:.0%}"),
+)
+RANK_COLUMNS = (
+    Column("epoch", "epoch", "{}"),
+    Column("averaged", "moving average", "{:.2f}"),
+    Column("raw", "raw weights", "{:.2f}"),
+    Column("raw_to_averaged", "raw weights, to the average's final", "{:.2f}"),
+    Column("everything", "as evaluated, all trainings", "{:.2f}"),
+)
+
+Scores = dict[str, list[Score]]
+
+
+def main() -> None:
+    arguments = parse()
+    tables: list[Table] = []
+    verdicts: list[Verdict] = []
+    for path in arguments.tables:
+        scores = measure(path, arguments)
+        tables += describe(path, scores, arguments)
+        verdicts += judge(path, scores)
+        verdicts.append(likeness(path))
+    report = Report(
+        name="search_quality/" + "-".join(path.stem for path in arguments.tables),
+        tables=tuple(tables),
+        verdicts=tuple(verdicts),
+        conditions=conditions(
+            seed=list(range(arguments.seeds)),
+            threads=1,
+            workers=arguments.workers,
+            budget_share=f"{arguments.budget_share:.3g}",
+            objectives=" and ".join(OBJECTIVES),
+            rungs=" ".join(str(epoch) for path in arguments.tables for epoch in rungs_of(path)),
+        ),
+    )
+    publish(report, arguments)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tables", type=Path, nargs="+", help=f"[default: all in {TABLES.name}/]")
+    parser.add_argument("--contenders", nargs="+", choices=EVERYBODY, default=list(EVERYBODY), metavar="NAME")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--workers", type=int, default=4, help="simulated")
+    parser.add_argument("--budget-share", type=float, default=0.25, help="of training all candidates to the end")
+    parser.add_argument("--processes", type=int, default=2, help="simulations at once")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="finished simulations of this commit; a run goes on")
+    add_common_arguments(parser)
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.tables, arguments.seeds = [MADE_UP], 2
+    if find_spec("syne_tune") is None and MOASHA in arguments.contenders:
+        print("Syne Tune is not installed (pip install '.[bench]'), and is left out")
+        arguments.contenders.remove(MOASHA)
+    if arguments.tables is None:
+        arguments.tables = sorted(TABLES.glob("*.parquet"))
+    if not arguments.tables:
+        parser.error(f"there is no table in {TABLES}; make one with benchmarks/curve_tables.py")
+    return arguments
+
+
+def measure(path: Path, arguments: argparse.Namespace) -> Scores:
+    """Simulates every contender with every seed."""
+    table_id = "" if path == MADE_UP else hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    jobs = [
+        Job(
+            table=path,
+            table_id=table_id,
+            commit=commit(),
+            contender=contender,
+            seed=seed,
+            workers=arguments.workers,
+            budget_share=arguments.budget_share,
+            objectives=OBJECTIVES,
+        )
+        for seed in range(arguments.seeds)
+        for contender in arguments.contenders
+    ]
+    if arguments.keep is not None and commit().endswith("-dirty"):
+        print(f"{arguments.keep}: is not used, since the working tree has changes that no commit tells apart")
+        arguments.keep = None
+    ledger = Ledger(arguments.keep, Outcome[Score])
+    found: dict[tuple[str, int], Score] = {}
+    for number, (job, outcome) in enumerate(
+        run_all(jobs, None, processes=arguments.processes, ledger=ledger, work=play), start=1
+    ):
+        print(f"{path.stem} {number}/{len(jobs)} {job.contender}, seed {job.seed}: {outcome.words()}", flush=True)
+        if outcome.result is None:
+            raise SystemExit(f"search_quality.py: {job.contender}, seed {job.seed}: {outcome.error}")
+        found[job.contender, job.seed] = outcome.result
+    return {name: [found[name, seed] for seed in range(arguments.seeds)] for name in arguments.contenders}
+
+
+def describe(path: Path, scores: Scores, arguments: argparse.Namespace) -> list[Table]:
+    """Returns the tables of one table of curves."""
+    table = open_scene(path, OBJECTIVES).table
+    budget = next(iter(scores.values()))[0].budget
+    setting = (
+        f"{path.stem}: {table.num_candidates} candidates of {table.provenance['space']} with recipes, {table.epochs} "
+        f"epochs, budget {budget:,} epochs, {arguments.workers} workers, {arguments.seeds} seeds"
+    )
+    explained = "hypervolume of fully trained students, % of the whole table's: median (quartiles)"
+    tables = [
+        Table(title=f"{title}; {explained}. {setting}", columns=QUALITY_COLUMNS, rows=quality_rows(scores, names))
+        for title, names in (
+            ("Searches", CONTENDERS),
+            ("What the sampler is told of stopped trials", STRATEGIES),
+        )
+        if set(names) & set(scores)
+    ]
+    correlations, averaging, trained = rank_correlations(table, rungs_of(path))
+    title = (
+        f"Kendall's tau between the gap at an epoch and the final one. {path.stem}: {averaging} trainings with a "
+        f"moving average, {trained} in all"
+    )
+    ceiling, pairs = seed_correlation(table)
+    if pairs > 1:
+        title += f"; between the finals of two seeds it is {ceiling:.2f} ({pairs} candidates)"
+    rows = [{**{column.key: getattr(found, column.key) for column in RANK_COLUMNS}} for found in correlations]
+    return [*tables, Table(title=title, columns=RANK_COLUMNS, rows=tuple(rows))]
+
+
+def rungs_of(path: Path) -> tuple[int, ...]:
+    """Returns the epochs at which ours may stop a trial."""
+    return early_rungs(open_scene(path, OBJECTIVES))
+
+
+def quality_rows(scores: Scores, names: Sequence[str]) -> tuple[Mapping[str, Any], ...]:
+    goal = final_of_random(scores)
+    return tuple(quality_row(name, scores[name], goal) for name in names if name in scores)
+
+
+def final_of_random(scores: Scores) -> float | None:
+    """Returns random's median hypervolume when its budget is spent; None when it did not run."""
+    return float(np.median([score.at(1.0) for score in scores[RANDOM]])) if RANDOM in scores else None
+
+
+def quality_row(name: str, found: Sequence[Score], goal: float | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": name}
+    for share in CHECKPOINTS:
+        values = 100 * np.array([score.at(share) for score in found])
+        low, middle, high = np.percentile(values, [25, 50, 75])
+        key = f"at_{round(100 * share)}"
+        row |= {key: f"{middle:.2f} ({low:.2f} to {high:.2f})", f"{key}_percent": values.round(4).tolist()}
+    needed = math.inf if goal is None else needed_share(found, goal)
+    return row | {
+        "needed": 100 * needed if math.isfinite(needed) else None,
+        "started": np.median([score.started for score in found]),
+        "complete": np.median([score.complete for score in found]),
+        "exhausted": np.mean([score.exhausted for score in found]),
+    }
+
+
+def needed_share(found: Sequence[Score], goal: float) -> float:
+    """Returns the median share of the budget that the goal takes; infinite when half of the seeds do not reach it."""
+    return float(np.median([score.needed(goal) for score in found]))
+
+
+def judge(path: Path, scores: Scores) -> list[Verdict]:
+    """Returns whether ours is first at every budget, and soon where random ends."""
+    goal = final_of_random(scores)
+    if OURS not in scores or goal is None:
+        return []
+    verdicts = []
+    others = [name for name in PLAIN_RIVALS if name in scores]
+    for share in CHECKPOINTS:
+        medians = {name: float(np.median([score.at(share) for score in scores[name]])) for name in (OURS, *others)}
+        best = max(others, key=lambda name: medians[name])
+        text = (
+            f"{path.stem}: ours has {100 * medians[OURS]:.2f} % of the hypervolume at {share:.0%} of the budget, the "
+            f"best of the others ({best}) {100 * medians[best]:.2f} %"
+        )
+        verdicts.append(Verdict(text=text, met=medians[OURS] > medians[best]))
+    needed = needed_share(scores[OURS], goal)
+    taken = f"{needed:.0%} of random's epochs" if math.isfinite(needed) else "never"
+    text = f"{path.stem}: ours reaches random's final hypervolume with {taken} (target: at most a third)"
+    return [*verdicts, Verdict(text=text, met=needed <= TARGET_SHARE)]
+
+
+def likeness(path: Path) -> Verdict:
+    """Returns how much the row that a proposal is given says about the proposal."""
+    tau = neighbour_correlation(open_scene(path, OBJECTIVES).table)
+    return Verdict(
+        text=f"{path.stem}: the final gaps of a candidate and of its nearest neighbour have a tau of {tau:.2f}"
+    )

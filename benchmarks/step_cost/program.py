@@ -1,0 +1,193 @@
+"""What a distillation step costs: the bare student step, ours with stored and online answers, and two peers.
+
+Floor: forward, cross-entropy, backward, optimiser on tensors already on the device, same batches, thread count and
+precision. Ours: an epoch of `Trainer`, views, distillation loss, moving average and all, less its evaluation. Peers:
+torchdistill's box and a plain loop around timm, both with torchvision's transforms in a loader with workers. One round
+is an epoch of every contender, in turns; the first round (which decodes, probes and warms up) is thrown away.
+
+    python benchmarks/step_cost.py [--rounds 5] [--threads 1] [--device cuda]
+    python benchmarks/step_cost.py --image-size 224     # an image folder made on the spot: floor and stored answers
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.common.materials import (
+    HINTON,
+    SMALL_TEACHER,
+    STUDENTS,
+    STUDENTS_OF_LARGE_IMAGES,
+    Material,
+    make_image_folder,
+)
+from benchmarks.common.program import (
+    Column,
+    Report,
+    Table,
+    Verdict,
+    add_common_arguments,
+    conditions,
+    describe,
+    interleaved,
+    median,
+    publish,
+)
+from benchmarks.step_cost.contenders import PLAIN, SEED, TEACHERS, Bench, Contender
+from nas_distill.config import DataConfig, ExecutionConfig
+from nas_distill.knowledge.targets import StoredTargets
+from nas_distill.records import Recipe, StudentSpec
+
+VIEWS = 2
+FLOOR_TARGET = 1.05
+PEER_TARGET = 8.0
+COLUMNS = (
+    Column("name", ""),
+    Column("execution", "precision"),
+    Column("ms_per_step", "ms per step", "{:.2f}"),
+    Column("times_floor", "times the floor of its precision", "{:.2f}"),
+    Column("least_ms", "fastest round", "{:.2f}"),
+    Column("most_ms", "slowest round", "{:.2f}"),
+)
+
+
+def main() -> None:
+    arguments = parse()
+    torch.set_num_threads(arguments.threads)
+    with tempfile.TemporaryDirectory() as scratch:
+        report = measure(arguments, Path(scratch))
+    publish(report, arguments)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--image-size", type=int, default=32, help="above 64: floor and stored answers only")
+    parser.add_argument("--images", type=int, help="per epoch  [default: 512 on a CPU, 8192 on a GPU]")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--workers", type=int, default=min(8, os.cpu_count() or 1), help="of the peers' loaders")
+    parser.add_argument("--students", nargs="+", choices=tuple(STUDENTS), default=list(STUDENTS))
+    parser.add_argument("--teachers", nargs="+", choices=tuple(TEACHERS), default=list(TEACHERS))
+    add_common_arguments(parser)
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.rounds, arguments.images, arguments.batch_size = 1, 64, 16
+    if arguments.images is None:
+        arguments.images = 512 if arguments.device == "cpu" else 8192
+    return arguments
+
+
+def measure(arguments: argparse.Namespace, folder: Path) -> Report:
+    source = make_image_folder(folder / "images", images=arguments.images, image_size=arguments.image_size)
+    material = Material.prepare(DataConfig(source=f"folder:{source}"), folder / "run")
+    students = STUDENTS_OF_LARGE_IMAGES if large_images(arguments) else STUDENTS
+    tables, verdicts = [], []
+    for name in arguments.students:
+        contenders = gather(arguments, material, students[name])
+        rows = measured_rows(contenders, arguments)
+        title = (
+            f"One step, {name} student ({material.parameters(students[name]):,} parameters), batch "
+            f"{arguments.batch_size} of 3x{arguments.image_size}x{arguments.image_size}"
+        )
+        tables.append(Table(title=title, columns=COLUMNS, rows=tuple(rows)))
+        verdicts += judge(name, rows)
+    size = f"-{arguments.image_size}" if large_images(arguments) else ""
+    return Report(
+        name=f"step_cost/{arguments.device}{size}",
+        tables=tuple(tables),
+        verdicts=tuple(verdicts),
+        conditions=conditions(
+            seed=SEED,
+            threads=arguments.threads,
+            device=arguments.device,
+            rounds=arguments.rounds,
+            steps_per_epoch=arguments.images // arguments.batch_size,
+            loader_workers_of_peers=arguments.workers,
+            **{
+                name.replace(" ", "_"): f"{material.parameters(TEACHERS[name]):,} parameters"
+                for name in ([] if large_images(arguments) else arguments.teachers)
+            },
+        ),
+    )
+
+
+def large_images(arguments: argparse.Namespace) -> bool:
+    return bool(arguments.image_size > 64)
+
+
+def gather(arguments: argparse.Namespace, material: Material, spec: StudentSpec) -> dict[str, Contender]:
+    """Returns the contenders by name, the floors first."""
+    device = torch.device(arguments.device)
+    recipe = Recipe(**HINTON, epochs=1000, batch_size=arguments.batch_size)  # long enough for the probe to pay
+    first = material.untrained_teacher(spec if large_images(arguments) else SMALL_TEACHER)
+    knowledge, plan = material.knowledge(first.to(device), views=VIEWS, device=device)
+    bench = Bench(material=material, spec=spec, recipe=recipe, plan=plan, device=device)
+    stored = StoredTargets(knowledge, device)
+    trainer, epoch = bench.ours(stored, ExecutionConfig())
+    epoch()  # the probe chooses; its choice is the precision of the floor
+    chosen = trainer.execution
+    contenders = {"floor": Contender(epoch=bench.floor(PLAIN), execution=PLAIN, role="floor")}
+    if chosen != PLAIN:
+        contenders["floor, as ours is run"] = Contender(epoch=bench.floor(chosen), execution=chosen, role="floor")
+        plain = ExecutionConfig().without_probe()
+        contenders["ours, stored answers, not probed"] = Contender(
+            epoch=bench.ours(stored, plain)[1], execution=PLAIN, role="stored"
+        )
+    contenders["ours, stored answers"] = Contender(epoch=epoch, execution=chosen, role="stored")
+    for name in [] if large_images(arguments) else arguments.teachers:
+        contenders |= bench.with_teacher(name, workers=arguments.workers)
+    return contenders
+
+
+def measured_rows(contenders: dict[str, Contender], arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    # The short epochs three times a round: their ratio is what the tightest target is about.
+    repeats = {name: 3 for name, contender in contenders.items() if contender.role in {"floor", "stored"}}
+    epochs = {name: contender.epoch for name, contender in contenders.items()}
+    seconds = interleaved(epochs, arguments.rounds, repeats=repeats)
+    steps = arguments.images // arguments.batch_size
+    floors = {c.execution: median(seconds[name]) for name, c in contenders.items() if c.role == "floor"}
+    return [
+        {
+            "name": name,
+            "execution": describe(contender.execution),
+            "ms_per_step": 1000 * median(times) / steps,
+            "times_floor": median(times) / floors[contender.execution] if contender.execution in floors else None,
+            "least_ms": 1000 * min(times) / steps,
+            "most_ms": 1000 * max(times) / steps,
+            "role": contender.role,
+            "teacher": contender.teacher,
+        }
+        for name, contender in contenders.items()
+        for times in (seconds[name],)
+    ]
+
+
+def judge(student: str, rows: list[dict[str, Any]]) -> list[Verdict]:
+    stored = next(row for row in rows if row["name"] == "ours, stored answers")
+    verdicts = [
+        Verdict(
+            text=f"{student}: stored answers cost {stored['times_floor']:.3f} times the floor in {stored['execution']} "
+            f"(target: at most {FLOOR_TARGET})",
+            met=stored["times_floor"] <= FLOOR_TARGET,
+        )
+    ]
+    for row in rows:
+        if row["role"] in {"torchdistill", "timm"}:
+            ratio = row["ms_per_step"] / stored["ms_per_step"]
+            is_target = row["role"] == "torchdistill" and row["teacher"] == "large teacher"
+            text = f"{student}: stored answers are {ratio:.1f} times faster than {row['name']}"
+            if is_target:
+                text += f" (target: at least {PEER_TARGET:.0f})"
+            verdicts.append(Verdict(text=text, met=ratio >= PEER_TARGET if is_target else None))
+    online = any(row["role"] == "online" for row in rows)
+    if online and not any(row["role"] == "torchdistill" for row in rows):
+        verdicts.append(Verdict(text=f"{student}: torchdistill was not measured; it comes with pip install '.[bench]'"))
+    return verdicts
