@@ -81,17 +81,25 @@ class Run:
         """The study as it was when it was first read."""
         return read_study(self._directory)
 
-    def front(self, objectives: Sequence[str] | None = None) -> ParetoFront:
+    def front(self, objectives: Sequence[str] | None = None, *, assisted: bool = True) -> ParetoFront:
         """Return the Pareto front of the fully trained students.
 
         Args:
             objectives: Two to four names of objectives. Default: those of the search.
+            assisted: Include students that an assistant taught.
 
         Raises:
             ConfigError: A name is unknown, or the objectives are not a trade-off of quality and cost.
         """
+        if objectives is None and assisted:
+            return self._front
         chosen = self.study.objectives if objectives is None else check_objectives(objectives)
-        return pareto_front(self.study.trials, chosen, self.teacher)
+        trials = self.study.trials
+        return pareto_front(trials if assisted else trials[trials["assistant"].isna()], chosen, self.teacher)
+
+    @cached_property
+    def _front(self) -> ParetoFront:
+        return pareto_front(self.study.trials, self.study.objectives, self.teacher)
 
     @property
     def picks(self) -> Picks:

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nas_distill.analysis.front.front import pareto_front
-from nas_distill.analysis.trials.study_reader import read_parameters, read_study
+from nas_distill.analysis.run import Run
+from nas_distill.analysis.trials.study_reader import read_parameters
 from nas_distill.config import SpaceConfig
 from nas_distill.config.yaml_text import parse_yaml
 from nas_distill.errors import ConfigError, NasDistillError
@@ -79,8 +79,7 @@ def _find_error(point: Point, name: str, build: Callable[[SpaceTrial], object]) 
 def _read_run(path: Path) -> Sequence[tuple[str, Point]]:
     """Return the parameters of the students on a run's front, smallest student first."""
     run = RunDirectory(path)
-    study = read_study(run)
-    numbers = pareto_front(study.trials, study.objectives, study.teacher).numbers
+    numbers = Run(path).front().numbers
     if not numbers:
         raise ConfigError(
             f"{path}: the run has no fully trained student to start from; give another run",

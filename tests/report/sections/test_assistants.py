@@ -62,10 +62,10 @@ def test_the_chain_and_what_it_gained(tmp_path: Path, capsys: pytest.CaptureFixt
     (chain,) = section.lead
     assert chain.startswith("teacher small_resnet (1.24M parameters, top-1 98.00 %) → trial 2 (150k parameters, ")
     assert chain.endswith("top-1 95.00 %) → trials 3, 4")
-    # 196 sqrt(0.68 0.32 / 288 + 0.78 0.22 / 288) and 196 sqrt(0.86 0.14 / 288 + 0.89 0.11 / 288).
+    # Newcombe's intervals of 0.78 - 0.68 and of 0.89 - 0.86, 288 images each (`stats.proportion_difference`).
     assert [line[1:] for line in section.lines] == [
-        ("2.00k", "0", "+30.00", "trial 2", "3", "+20.00", "+10.00 ± 7.21"),
-        ("10.0k", "1", "+12.00", "trial 2", "4", "+9.00", "+3.00 ± 5.40"),
+        ("2.00k", "0", "+30.00", "trial 2", "3", "+20.00", "+10.00 ± 7.20"),
+        ("10.0k", "1", "+12.00", "trial 2", "4", "+9.00", "+3.00 ± 5.60"),
     ]
     reason, mean, *_ = section.notes
     assert reason == REASON
@@ -76,7 +76,7 @@ def test_the_chain_and_what_it_gained(tmp_path: Path, capsys: pytest.CaptureFixt
     paths = build_report(run)
     for text in (paths.html.read_text(), paths.markdown.read_text().replace("\\", "")):
         assert chain in text
-        assert "+10.00 ± 7.21" in text
+        assert "+10.00 ± 7.20" in text
         assert "The interval contains 0" in text
         assert "Taught by" in text
     assert pd.read_csv(paths.trials_csv)["assistant"].fillna(-1).tolist() == [-1, -1, -1, 2, 2]
@@ -111,7 +111,7 @@ def test_one_students_gain_is_told_with_its_own_interval(tmp_path: Path) -> None
     assert section is not None
     assert section.lead[0].endswith("→ trial 3 and 1 to come")
     assert section.notes[1] == (
-        "Gain of the one student that trial 2 taught: +10.00 ± 7.21 points, more than chance in the validation images "
+        "Gain of the one student that trial 2 taught: +10.00 ± 7.20 points, more than chance in the validation images "
         "explains; one training each says nothing of the chance in training."
     )
 

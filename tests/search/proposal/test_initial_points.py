@@ -136,7 +136,9 @@ def test_the_front_of_another_run_provides_initial_points(tmp_path: Path) -> Non
     for gap, size in ((9.0, 1000), (5.0, 2000), (7.0, 3000)):
         trial = ledger.ask()
         propose(SPACE, trial)
-        ledger.tell(make_record(trial.number, gap_points=gap, num_params=size))
+        record = make_record(trial.number, gap_points=gap, num_params=size)
+        ledger.assign(trial, record.task, {})
+        ledger.tell(record)
         chosen[size] = dict(trial.params)
     ledger.close()
     assert plan(run.path) == (chosen[1000], chosen[2000])
