@@ -217,7 +217,20 @@ _ANALYSIS: dict[str, str] = {
     "analysis.unknown_name": "A family, size or objective does not exist.",
 }
 
-_CLI: dict[str, str] = {}
+_CLI: dict[str, str] = {
+    "cli.conflicting_options": "Two options are given that exclude each other.",
+    "cli.empty_path": "An option that names a folder is empty.",
+    "cli.given_twice": "A run or a name is given twice.",
+    "cli.machine_check_failed": "A check of `doctor` failed.",
+    "cli.no_complete_trial": "No trial of the search completed.",
+    "cli.not_a_folder": "The path of the run directory is a file.",
+    "cli.not_a_number": "The value of an option is not a number.",
+    "cli.not_a_pair": "An option is not of the form NAME=VALUE.",
+    "cli.not_with_resume": "An option cannot change in an existing run.",
+    "cli.run_exists": "The output folder already contains a run.",
+    "cli.unknown_loss": "No loss has this name.",
+    "report.unknown_trial": "The run has no trial with this number.",
+}
 
 CODES: Mapping[str, str] = MappingProxyType(
     _CONFIG | _DATA | _KNOWLEDGE | _MODELS | _LOSSES | _TRAIN | _RUN | _STUDY | _SPACE | _SEARCH | _CLUSTER | _CONFIRM

@@ -1,6 +1,6 @@
-"""The command line: one module per verb, which parses, calls one function and prints.
+"""The command line: one module per verb, which parses arguments, calls one function and prints the result.
 
-Nothing here imports torch, ray, timm, optuna or pandas before a verb needs it: `--help` must answer at once.
+No module imports torch, Ray, timm, Optuna or pandas before a verb needs them, so `--help` stays fast.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from nas_distill.errors import EXIT_INTERRUPTED, NasDistillError, RunError, near
 from nas_distill.version import __version__
 
 VERBS = ("search", "teacher", "spaces", "losses", "report", "pareto", "explain", "confirm", "doctor")
-"""Verbs in the order of `--help`; each is the click command called `command` in the module of its name."""
+"""Verbs in the order of `--help`. Each is the click command named `command` in the module of the same name."""
 
 
-class _Verbs(click.Group):
-    """A group that imports a verb's module when the verb is asked for."""
+class _LazyGroup(click.Group):
+    """A click group that imports the module of a verb on first use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(VERBS)
@@ -36,7 +36,7 @@ class _Verbs(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Returns the verb; of an unknown one the nearest is said, which click does for verbs that are imported."""
+        """Resolve a verb and suggest the nearest one for an unknown name."""
         name = args[0]
         if name not in VERBS and not name.startswith("-") and not ctx.resilient_parsing:
             ctx.fail(f"No such command '{name}'; {nearest_names(name, VERBS)}")
@@ -45,24 +45,27 @@ class _Verbs(click.Group):
 
 @click.group(
     name="nas_distill",
-    cls=_Verbs,
+    cls=_LazyGroup,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Start with: python -m nas_distill search --data digits",
+    epilog="To start: python -m nas_distill search --data digits",
 )
 @click.version_option(__version__, prog_name="nas_distill")
 @click.pass_context
 def command(context: click.Context) -> None:
-    """Finds the student: searches architectures that distil a fixed teacher well at a small size."""
+    """Search for small student networks and distil a fixed teacher into them."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns its exit code (the table is in docs/cli.md).
+    """Run the command line.
 
     Args:
-        arguments: What follows the program's name; `sys.argv` by default.
+        arguments: Arguments after the program's name. Default: `sys.argv`.
+
+    Returns:
+        The exit code.
     """
     _interrupt_on_sigterm()
     try:
@@ -76,8 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help_hint = f"; see `{context.command_path} --help`" if isinstance(context, click.Context) else ""
         _print_error(error.format_message().rstrip(".") + help_hint)
         return error.exit_code
-    except OSError as error:  # which no verb expected: what the file system refuses is not a bug to trace
-        _print_error(_rejection(error))
+    except OSError as error:  # a path or disk problem that no verb handled is a user error, not a bug
+        _print_error(_system_message(error))
         return RunError.exit_status
     except (KeyboardInterrupt, click.Abort):
         _print_error("interrupted")
@@ -85,11 +88,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return outcome if isinstance(outcome, int) else 0
 
 
-def _rejection(error: OSError) -> str:
-    """Returns what the system refused, as one line."""
+def _system_message(error: OSError) -> str:
+    """Return the operating system's message as one line."""
     reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
     where = "" if error.filename is None else f"{error.filename}: "
-    return f"{where}{reason}; check the path, its permissions and the free space"
+    return f"{where}{reason}; check the path, its permissions and the free disk space"
 
 
 def _print_error(message: str) -> None:
@@ -98,7 +101,7 @@ def _print_error(message: str) -> None:
 
 
 def _interrupt_on_sigterm() -> None:
-    """Makes a scheduler's polite stop take the same way out as Ctrl-C: state saved, exit code 130."""
+    """Handle SIGTERM like Ctrl-C: save the state and exit with 130."""
 
     def interrupt(_signum: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt

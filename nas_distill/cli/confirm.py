@@ -1,4 +1,4 @@
-"""`nas_distill confirm RUN`: retrains picked students and prints what they are worth."""
+"""`nas_distill confirm RUN`: retrain picked students and print their scores."""
 
 from __future__ import annotations
 
@@ -9,42 +9,48 @@ from typing import Any
 
 import click
 
-from nas_distill.cli.options import RESOURCE_FLAGS, config_flags, given_values, names_of
+from nas_distill.cli.options import RESOURCE_FLAGS, config_flags, flag_names, given_values
 from nas_distill.errors import EXIT_INTERRUPTED, ConfigError
 
-FLAGS = tuple(replace(flag, default="the run's") for flag in RESOURCE_FLAGS)
-"""Without them the trainings have what the search's own had."""
+FLAGS = tuple(replace(flag, default="the run's own") for flag in RESOURCE_FLAGS)
 
 
-@click.command(short_help="Retrain picked students with and without the teacher; score them on test.")
+@click.command(short_help="Retrain picked students with and without the teacher and test them.")
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--picks", metavar="LIST", help="Rules, trial numbers or front, comma separated.  [default: the picks]")
+@click.option(
+    "--picks", metavar="LIST", help="Rule names, trial numbers or front, comma-separated.  [default: all picks]"
+)
 @click.option(
     "--seeds",
     type=int,
     default=None,
-    help="Trainings per arm, scored on test; classes are tested from 5 on.  [default: 5]",
+    help="Trainings per student and arm, scored on test images. Class tests need 5.  [default: 5]",
 )
-@click.option("--folds", type=int, default=None, help="Instead: parts of the training split; test stays closed.")
-@click.option("--release", is_flag=True, help="Train a third time, with per-class release.")
+@click.option(
+    "--folds", type=int, default=None, help="Cross-validate with this many folds instead of using the test images."
+)
+@click.option("--release", is_flag=True, help="Also train each student with per-class release.")
 @config_flags(FLAGS)
 def command(
     run: Path, picks: str | None, seeds: int | None, folds: int | None, *, release: bool, **parameters: Any
 ) -> None:
-    """Trains picked students of RUN anew at full budget, with and without the teacher, and scores them.
+    """Retrain picked students of RUN from scratch, with and without the teacher, and score them.
 
-    With seeds they are scored on the test split, which nothing else touches. What has ended stays: the same command
-    goes on after an interruption, and one with more seeds or picks adds to it.
+    With --seeds, they are scored on the test images, which no other command uses. Completed trainings are kept: run the
+    same command again after an interruption, or with more seeds or picks to add trainings.
 
     \b
     Examples:
       python -m nas_distill confirm runs/digits
       python -m nas_distill confirm runs/digits --picks knee,17 --seeds 3
     """  # noqa: D301 - \b is click's mark for a block that is not rewrapped
+    if seeds is not None and folds is not None:
+        raise ConfigError(
+            "cannot be combined; give one of them", code="cli.conflicting_options", field="--seeds, --folds"
+        )
+
     from nas_distill.cli.display.progress import make_progress
 
-    if seeds is not None and folds is not None:
-        raise ConfigError("--seeds, --folds: repetitions are either seeds on the test split or folds; give one of them")
     with make_progress(sys.stderr) as progress:
         from nas_distill.search.retrain.confirm import confirm_students
         from nas_distill.search.retrain.confirm_plan import Request
@@ -56,28 +62,13 @@ def command(
             release=release,
         )
         outcome = confirm_students(
-            run,
-            request,
-            progress,
-            resources=given_values(FLAGS, parameters),
-            flag_names=names_of(FLAGS),
+            run, request, progress, resources=given_values(FLAGS, parameters), flag_names=flag_names(FLAGS)
         )
-    _print(outcome.run.path)
+
+    from nas_distill.cli.display.report import print_confirmed
+    from nas_distill.report import build_report
+
+    print_confirmed(build_report(outcome.run))
     if outcome.interrupted:
-        click.echo("interrupted: the same command goes on", err=True)
+        click.echo("interrupted: run the same command again to continue", err=True)
         sys.exit(EXIT_INTERRUPTED)
-
-
-def _print(run: Path) -> None:
-    from nas_distill.cli.display.sections import make_console, print_section
-    from nas_distill.report import load_content, write_report
-    from nas_distill.report.sections.findings import confirmed
-    from nas_distill.run_directory.layout import RunDirectory
-
-    directory = RunDirectory(run)
-    content = load_content(directory)
-    paths = write_report(content, directory.report)
-    console = make_console()
-    for section in confirmed(content):
-        print_section(console, section)
-    click.echo(f"report: {paths.html}")

@@ -1,4 +1,4 @@
-"""`nas_distill explain RUN TRIAL`: one student's story."""
+"""`nas_distill explain RUN TRIAL`: explain the result of one student."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import click
 from nas_distill.cli.options import TRIAL_NUMBER
 
 
-@click.command(short_help="Tell one student's story: where it stands, why, and what to try.")
+@click.command(short_help="Explain one student: its result, the likely reason, and what to try.")
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("trial", metavar="TRIAL", type=TRIAL_NUMBER)
 def command(run: Path, trial: int) -> None:
-    """Tells what the records of RUN say of the trial with the number TRIAL.
+    """Explain the result of the trial with number TRIAL of RUN.
 
-    What it is and costs, how it was trained, how it compares with the teacher and with its rivals, the verdict with its
-    evidence, and what to try. No image, weight or GPU is needed.
+    Prints its cost, its training, its comparison with the teacher and with other students, the diagnosis with the
+    evidence, and what to try next. Needs no images, weights or GPU.
     """
     from nas_distill.analysis.run import Run
     from nas_distill.cli.display.sections import make_console, print_section

@@ -1,4 +1,4 @@
-"""Flags that stand for one configuration key each, and the options that several verbs share."""
+"""Flags that set one configuration key each, and options that several verbs share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _NumberOrAuto(click.ParamType[float | str]):
     name = "float|auto"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
-        """Returns the number, or "auto"; what numbers may be is the configuration's to say."""
+        """Return the number or "auto". The configuration checks the range."""
         if value == "auto":
             return "auto"
         try:
@@ -31,18 +31,16 @@ class _NumberOrAuto(click.ParamType[float | str]):
 
 
 class _Duration(click.ParamType[str]):
-    """A duration with units, such as "8h"."""
+    """A duration with its unit, such as "8h"."""
 
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Returns the text; what durations are is the configuration's to say, where a bare number is seconds."""
+        """Return the text if it ends in a unit. In a configuration file, a number without a unit means seconds."""
         bare = re.search(r"[\d.]+$", str(value).strip())
         if bare is not None:
             number = bare[0]
-            self.fail(
-                f"'{value}' ends in a number without a unit; give a unit: {number}h, {number}m or {number}s", param, ctx
-            )
+            self.fail(f"'{value}' has no unit; write {number}h, {number}m or {number}s", param, ctx)
         return str(value)
 
 
@@ -52,7 +50,7 @@ class _TrialNumber(click.ParamType[int]):
     name = "integer"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Returns the number."""
+        """Return the number."""
         text = str(value).strip()
         if not (text.isascii() and text.isdigit()):
             self.fail(f"'{value}' must be the number of a trial, such as 12", param, ctx)
@@ -69,11 +67,11 @@ class ConfigFlag:
     """A flag that sets one configuration key.
 
     Attributes:
-        name: Such as "--image-size".
-        key: Dotted path in `SearchConfig`.
-        help: One line; the default is appended.
+        name: Spelling of the flag, such as "--image-size".
+        key: Dotted path of the key in `SearchConfig`.
+        help: Help text, one line, without the default.
         kind: Click's type, or `bool` for a switch that sets the key to true.
-        default: What the configuration says without the flag, as shown; empty shows nothing.
+        default: Default of the configuration, as shown in the help; empty to show none.
     """
 
     name: str
@@ -84,7 +82,7 @@ class ConfigFlag:
 
     @property
     def parameter(self) -> str:
-        """Name of the verb's parameter."""
+        """Name of the parameter of the verb's function."""
         return self.name.removeprefix("--").replace("-", "_")
 
 
@@ -92,49 +90,46 @@ DATA_FLAGS = (
     ConfigFlag(
         "--data",
         "data.source",
-        "digits, folder:PATH, or a data set name of timm (torch/cifar10, hfds/...).",
+        "Images: digits, folder:PATH, or a timm data set such as torch/cifar10.",
         default="digits",
     ),
     ConfigFlag("--data-root", "data.root", "Folder of timm's data sets."),
     ConfigFlag(
         "--image-size",
         "data.image_size",
-        "Height and width, pixels, to which images are brought; theirs by default, if all agree.",
+        "Height and width of the images in pixels.  [default: their own size, if it is uniform]",
         kind=int,
     ),
-    ConfigFlag("--max-train-images", "data.max_train_images", "Stratified cap on training images.", kind=int),
+    ConfigFlag(
+        "--max-train-images", "data.max_train_images", "Maximum number of training images, sampled by class.", kind=int
+    ),
 )
 
 
 TRUST_PICKLE_FLAG = ConfigFlag(
-    "--trust-pickle",
-    "teacher.trust_pickle",
-    "Open a pickled checkpoint; a pickle can run any code.",
-    kind=bool,
+    "--trust-pickle", "teacher.trust_pickle", "Load pickled weights. A pickle file can run any code.", kind=bool
 )
 
 RESOURCE_FLAGS = (
     ConfigFlag(
-        "--cpus-per-trial",
-        "resources.cpus_per_trial",
-        "CPU slots and torch threads.",
-        kind=float,
-        default="1.0",
+        "--cpus-per-trial", "resources.cpus_per_trial", "CPUs and torch threads per trial.", kind=float, default="1.0"
     ),
     ConfigFlag(
         "--gpus-per-trial",
         "resources.gpus_per_trial",
-        "GPUs, or auto; a fraction packs several trials on one.",
+        "GPUs per trial. A fraction lets several trials share a GPU.",
         kind=NUMBER_OR_AUTO,
         default="auto",
     ),
-    ConfigFlag("--max-parallel", "resources.max_parallel_trials", "Trials at once, at most.", kind=int),
-    ConfigFlag("--address", "resources.address", "Ray cluster to join: auto, or HOST:PORT; local to start one here."),
+    ConfigFlag(
+        "--max-parallel", "resources.max_parallel_trials", "Maximum number of trials that run at once.", kind=int
+    ),
+    ConfigFlag("--address", "resources.address", "Ray cluster: auto, HOST:PORT, or local to start one here."),
 )
 
 
 def config_flags(flags: Sequence[ConfigFlag]) -> Callable[[CommandT], CommandT]:
-    """Returns a decorator that adds `flags` to a click command, in that order."""
+    """Return a decorator that adds flags to a click command, in the given order."""
 
     def decorate(function: CommandT) -> CommandT:
         for flag in reversed(flags):
@@ -150,37 +145,37 @@ def config_flags(flags: Sequence[ConfigFlag]) -> Callable[[CommandT], CommandT]:
 
 
 def file_and_set(function: CommandT) -> CommandT:
-    """Adds `--config FILE` and `--set KEY=VALUE`."""
+    """Add `--config FILE` and `--set KEY=VALUE` to a click command."""
     function = click.option(
         "--set", "overrides", multiple=True, metavar="KEY=VALUE",
-        help="Set any key, such as recipe.losses.dist.temperature=2 (repeatable; wins over flags).",
+        help="Set any key, such as recipe.losses.dist.temperature=2. Overrides flags. Repeatable.",
     )(function)  # fmt: skip
     return click.option(
         "--config",
         "config_file",
         type=click.Path(),
         metavar="FILE",
-        help="YAML configuration; flags win over it.",
+        help="YAML configuration file. Flags override it.",
     )(function)
 
 
 def given_values(flags: Iterable[ConfigFlag], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the dotted keys and values of the flags that the user gave."""
+    """Return the dotted keys and values of the flags that the user gave."""
     values = {flag.key: parameters[flag.parameter] for flag in flags}
     return {key: value for key, value in values.items() if value is not None}
 
 
-def named_folder(text: str, flag: str) -> Path:
-    """Returns the folder that a flag names.
+def folder_path(text: str, flag: str) -> Path:
+    """Return the folder that a flag names.
 
     Raises:
-        ConfigError: It names none, which would be taken for the current one.
+        ConfigError: The name is empty, which would mean the current folder.
     """
     if not text.strip():
-        raise ConfigError(f"{flag}: is empty; give the name of a folder, such as runs/digits")
+        raise ConfigError("is empty; name a folder, such as runs/digits", code="cli.empty_path", field=flag)
     return Path(text)
 
 
-def names_of(flags: Iterable[ConfigFlag]) -> dict[str, str]:
-    """Returns the dotted keys and spellings of flags, for errors."""
+def flag_names(flags: Iterable[ConfigFlag]) -> dict[str, str]:
+    """Return the spelling of each flag by its dotted key, for error messages."""
     return {flag.key: flag.name for flag in flags}

@@ -1,4 +1,4 @@
-"""`nas_distill search`: flags to a configuration, one call, the front on the screen."""
+"""`nas_distill search`: start or resume a search and print its report."""
 
 from __future__ import annotations
 
@@ -19,100 +19,95 @@ from nas_distill.cli.options import (
     ConfigFlag,
     config_flags,
     file_and_set,
+    flag_names,
+    folder_path,
     given_values,
-    named_folder,
-    names_of,
 )
 from nas_distill.errors import EXIT_INTERRUPTED, ConfigError, NoStudentError, RunError
 
 if TYPE_CHECKING:
+    from nas_distill.config import SearchConfig
     from nas_distill.search.session import SearchOutcome
 
 BUDGET_FLAGS = (
     ConfigFlag(
         "--trials",
         "budget.trials",
-        "Trials to train; with --resume, in all.  [default: 16, without another budget]",
+        "Number of trials; with --resume, the new total.  [default: 16, or no limit with another budget]",
         kind=int,
     ),
     ConfigFlag(
         "--time-budget",
         "budget.time_s",
-        "Time to search, such as 8h, 90m or 3600s; with --resume, in all.",
+        "Search time, such as 8h, 90m or 3600s; with --resume, the new total.",
         kind=DURATION,
     ),
-    ConfigFlag("--epoch-budget", "budget.epochs", "Epochs to train in all.", kind=int),
+    ConfigFlag("--epoch-budget", "budget.epochs", "Number of epochs over all trials.", kind=int),
     ConfigFlag(
         "--patience",
         "budget.patience",
-        "End after so many fully trained trials without a larger hypervolume.",
+        "Stop after this many complete trials without a larger hypervolume.",
         kind=int,
     ),
 )
 
 FOLDS_FLAG = ConfigFlag(
-    "--folds",
-    "picks.folds",
-    "Score every pick by K-fold cross-validation, too; 0 for none.",
-    kind=int,
-    default="0",
+    "--folds", "picks.folds", "Number of folds to cross-validate each pick; 0 for none.", kind=int, default="0"
 )
 
 ASHA_FLAG = ConfigFlag(
-    "--asha",
-    "asha.rule",
-    "Stop weak trials early by layers, volume or residual; none for no stopping.",
-    default="volume",
+    "--asha", "asha.rule", "Rule for early stopping: layers, volume, residual or none.", default="volume"
 )
 
 ASSISTANTS_FLAG = ConfigFlag(
     "--assistants",
     "assistants.count",
-    "Students that teach smaller ones afterwards, at most; 0 for none.",
+    "Maximum number of teacher assistants: students that teach smaller ones.",
     kind=int,
     default="0",
 )
 
 SAMPLER_FLAG = ConfigFlag(
-    "--sampler",
-    "sampler.name",
-    "tpe, nsga2, nsga3, gp, random, module:Class or FILE.py:Class.",
-    default="tpe",
+    "--sampler", "sampler.name", "tpe, nsga2, nsga3, gp, random, MODULE:CLASS or FILE.py:CLASS.", default="tpe"
 )
 
 KEPT_FLAGS = (*BUDGET_FLAGS, SAMPLER_FLAG, ASSISTANTS_FLAG, FOLDS_FLAG)
-"""With --resume, from then on part of the run's configuration."""
+"""Flags that --resume writes to the run's configuration. Resource flags hold for one session only."""
 
 FLAGS = (
     *DATA_FLAGS,
-    ConfigFlag("--teacher", "teacher.model", "timm name, local-dir:PATH of `nas_distill teacher`, or run:RUN/TRIAL."),
-    ConfigFlag("--teacher-checkpoint", "teacher.checkpoint", "Weights for a timm name (.safetensors)."),
+    ConfigFlag("--teacher", "teacher.model", "timm model, local-dir:PATH, or a student as run:RUN/TRIAL."),
+    ConfigFlag("--teacher-checkpoint", "teacher.checkpoint", "Weights of the timm model (.safetensors)."),
     TRUST_PICKLE_FLAG,
     ConfigFlag(
-        "--online-teacher",
-        "teacher.online",
-        "Ask the teacher at every step instead of storing its answers.",
-        kind=bool,
+        "--online-teacher", "teacher.online", "Run the teacher at every step instead of storing its outputs.", kind=bool
     ),
-    ConfigFlag("--space", "space.name", "Shipped search space, or FILE.py[:function].", default="tiny"),
-    ConfigFlag("--recipe", "space.recipe", "fixed, search, or FILE.py[:function].", default="fixed"),
+    ConfigFlag("--space", "space.name", "Search space: a shipped one, or FILE.py[:FUNCTION].", default="tiny"),
+    ConfigFlag("--recipe", "space.recipe", "Training recipe: fixed, search, or FILE.py[:FUNCTION].", default="fixed"),
     SAMPLER_FLAG,
     ConfigFlag(
-        "--initial-points", "space.initial_points", "Candidates to try first: a file (YAML, JSON), or a run's front."
+        "--initial-points", "space.initial_points", "Candidates to train first: a YAML or JSON file, or a run's front."
     ),
-    ConfigFlag("--objectives", "objectives", "Two to four, comma separated.", default="gap_points,num_params"),
+    ConfigFlag(
+        "--objectives", "objectives", "Two to four objectives, comma-separated.", default="gap_points,num_params"
+    ),
     *BUDGET_FLAGS,
     ConfigFlag("--epochs", "recipe.epochs", "Epochs per student.", kind=int, default="30"),
     ConfigFlag("--batch-size", "recipe.batch_size", "Images per step.", kind=int, default="64"),
     ConfigFlag("--learning-rate", "recipe.learning_rate", "Peak learning rate.", kind=float, default="0.004"),
-    ConfigFlag("--max-params", "space.max_params", "Refuse larger candidates.", kind=int),
-    ConfigFlag("--max-macs", "space.max_macs", "Refuse candidates with more MACs.", kind=int),
-    ConfigFlag("--max-size-bytes", "space.max_size_bytes", "Refuse candidates that take more bytes.", kind=int),
-    ConfigFlag("--max-latency-ms", "space.max_latency_ms", "Refuse candidates that are slower here.", kind=float),
+    ConfigFlag("--max-params", "space.max_params", "Maximum number of parameters.", kind=int),
+    ConfigFlag("--max-macs", "space.max_macs", "Maximum multiply-accumulates (MACs) per image.", kind=int),
+    ConfigFlag("--max-size-bytes", "space.max_size_bytes", "Maximum model size in bytes.", kind=int),
+    ConfigFlag(
+        "--max-latency-ms",
+        "space.max_latency_ms",
+        "Maximum latency on this machine's CPU, in ms per image.",
+        kind=float,
+    ),
     ConfigFlag(
         "--gap-tolerance",
         "picks.gap_tolerance_points",
-        "Gap up to which the smallest student is picked, percentage points.",
+        "Acceptable gap to the teacher in percentage points of top-1.",
         kind=float,
         default="1.0",
     ),
@@ -120,21 +115,21 @@ FLAGS = (
     ASSISTANTS_FLAG,
     FOLDS_FLAG,
     *RESOURCE_FLAGS,
-    ConfigFlag("--storage", "resources.storage", "Optuna storage URL; SQLite in the run by default."),
-    ConfigFlag("--seed", "seed", "Of proposals, weights and image order.", kind=int, default="0"),
+    ConfigFlag("--storage", "resources.storage", "Optuna storage URL.  [default: SQLite file in the run directory]"),
+    ConfigFlag("--seed", "seed", "Random seed.", kind=int, default="0"),
 )
 
 
-@click.command(short_help="Search for students, distil them, write the report.")
+@click.command(short_help="Search for students, distil them and write a report.")
 @config_flags(FLAGS)
 @file_and_set
-@click.option("--out", type=click.Path(), metavar="DIR", help="Run directory.  [default: runs/<data>-<time>]")
+@click.option("--out", type=click.Path(), metavar="DIR", help="Run directory.  [default: runs/DATA-TIME]")
 @click.option(
     "--resume",
     type=click.Path(),
     metavar="RUN",
-    help="Go on with a run, whose own values hold, not the defaults shown here "
-    "(takes budgets, --sampler, --assistants, --folds and resource flags).",
+    help="Continue a run with its own configuration. Budgets, --sampler, --assistants, --folds and resources may "
+    "change.",
 )
 def command(
     config_file: str | None,
@@ -143,10 +138,10 @@ def command(
     resume: str | None,
     **parameters: Any,
 ) -> None:
-    """Searches for students of a teacher, distils them, and writes the report.
+    """Search for students of a teacher, distil them, and write a report.
 
-    Photos need --image-size, the same as their teacher was trained with. The space resnet is for images of 24 to 96
-    pixels; for larger ones bring a space of your own.
+    Photos need --image-size, with the same value as for their teacher. The space resnet is made for images of 24 to 96
+    pixels. For larger images, write your own space.
 
     \b
     Examples:
@@ -154,47 +149,54 @@ def command(
       python -m nas_distill search --data folder:photos --image-size 96 --teacher local-dir:runs/teacher --space resnet
       python -m nas_distill search --resume runs/digits-20260101-120000 --trials 32
     """  # noqa: D301 - \b is click's mark for a block that is not rewrapped
-    from nas_distill.cli.display.progress import make_progress
-
     if resume is not None:
         others: dict[str, object] = {"--config": config_file, "--set": overrides or None, "--out": out}
-        values = _resume_values(parameters, others)
-        with make_progress(sys.stderr) as progress:
-            from nas_distill.search.service import resume_search
-
-            changes = {flag.key: values.pop(flag.key) for flag in KEPT_FLAGS if flag.key in values}
-            folder = named_folder(resume, "--resume")
-            outcome = resume_search(folder, progress, changes=changes, resources=values, flag_names=names_of(FLAGS))
+        outcome = _resume(folder_path(resume, "--resume"), _resume_values(parameters, others))
     else:
-        config = _config(config_file, overrides, parameters)
-        folder = named_folder(out, "--out") if out is not None else _default_folder(config.data.source)
-        _check_folder(folder)
-        with make_progress(sys.stderr) as progress:
-            from nas_distill.search.service import start_search
-
-            outcome = start_search(config, folder, progress)
-    _finish(outcome)
+        outcome = _start(_config(config_file, overrides, parameters), out)
+    if outcome.interrupted:
+        click.echo(f"to resume: python -m nas_distill search --resume {shlex.quote(str(outcome.run.path))}")
+        raise click.exceptions.Exit(EXIT_INTERRUPTED)
+    _report(outcome)
 
 
-def _config(config_file: str | None, overrides: tuple[str, ...], parameters: dict[str, Any]) -> Any:
+def _start(config: SearchConfig, out: str | None) -> SearchOutcome:
+    from nas_distill.cli.display.progress import make_progress
+
+    folder = folder_path(out, "--out") if out is not None else _default_folder(config.data.source)
+    _check_folder(folder)
+    with make_progress(sys.stderr) as progress:
+        from nas_distill.search.service import start_search
+
+        return start_search(config, folder, progress)
+
+
+def _resume(folder: Path, values: dict[str, Any]) -> SearchOutcome:
+    from nas_distill.cli.display.progress import make_progress
+
+    changes = {flag.key: values.pop(flag.key) for flag in KEPT_FLAGS if flag.key in values}
+    with make_progress(sys.stderr) as progress:
+        from nas_distill.search.service import resume_search
+
+        return resume_search(folder, progress, changes=changes, resources=values, flag_names=flag_names(FLAGS))
+
+
+def _config(config_file: str | None, overrides: tuple[str, ...], parameters: dict[str, Any]) -> SearchConfig:
     from nas_distill.config.loading import load_config
 
     values = given_values(FLAGS, parameters)
     if "objectives" in values:
         values["objectives"] = tuple(name.strip() for name in values["objectives"].split(","))
     return load_config(
-        None if config_file is None else Path(config_file),
-        overrides,
-        values,
-        flag_names=names_of(FLAGS),
+        None if config_file is None else Path(config_file), overrides, values, flag_names=flag_names(FLAGS)
     )
 
 
 def _resume_values(parameters: dict[str, Any], others: dict[str, object]) -> dict[str, Any]:
-    """Returns what --resume may change.
+    """Return the values that --resume may change.
 
     Raises:
-        ConfigError: A flag was given that a run in progress cannot change.
+        ConfigError: A flag was given that cannot change in an existing run.
     """
     changeable = (*KEPT_FLAGS, *RESOURCE_FLAGS)
     fixed = [flag for flag in FLAGS if flag not in changeable]
@@ -202,8 +204,10 @@ def _resume_values(parameters: dict[str, Any], others: dict[str, object]) -> dic
     rejected += [name for name, value in others.items() if value is not None]
     if rejected:
         raise ConfigError(
-            f"{', '.join(rejected)}: cannot be given with --resume, a run keeps its configuration; "
-            f"only {', '.join(flag.name for flag in changeable)} can change"
+            "cannot be combined with --resume; a resumed run accepts only "
+            f"{', '.join(flag.name for flag in changeable)}",
+            code="cli.not_with_resume",
+            field=", ".join(rejected),
         )
     return given_values(changeable, parameters)
 
@@ -221,25 +225,24 @@ def _check_folder(folder: Path) -> None:
         is_file = folder.exists() and not folder.is_dir()
         holds_run = RunDirectory(folder).config.exists()
     if is_file:
-        raise RunError(f"--out {folder}: is a file; give the name of a folder")
+        raise RunError("is a file; name a folder", code="cli.not_a_folder", field=f"--out {folder}")
     if holds_run:
         raise RunError(
-            f"--out {folder}: already holds a run; go on with it by `--resume {folder}` or choose another folder"
+            f"already holds a run; continue it with `--resume {folder}` or choose another folder",
+            code="cli.run_exists",
+            field=f"--out {folder}",
         )
 
 
-def _finish(outcome: SearchOutcome) -> None:
-    """Prints what was found, or how to go on."""
-    if outcome.interrupted:
-        click.echo(f"resume with: python -m nas_distill search --resume {shlex.quote(str(outcome.run.path))}")
-        raise click.exceptions.Exit(EXIT_INTERRUPTED)
-    from nas_distill.cli.report import print_report
-    from nas_distill.report import load_content, write_report
+def _report(outcome: SearchOutcome) -> None:
+    from nas_distill.cli.display.report import print_report
+    from nas_distill.report import build_report
 
-    content = load_content(outcome.run)
-    paths = write_report(content, outcome.run.report)
-    print_report(content, paths)
-    if content.counts.complete == 0:
+    report = build_report(outcome.run)
+    print_report(report)
+    if report.content.counts.complete == 0:
         raise NoStudentError(
-            f"{outcome.run.path}: no student was trained to the end; {paths.html} lists the trials and their errors"
+            f"no trial completed; {report.paths.html} lists the trials and their errors",
+            code="cli.no_complete_trial",
+            field=str(outcome.run.path),
         )

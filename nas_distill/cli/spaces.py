@@ -1,29 +1,21 @@
-"""`nas_distill spaces`: what can be searched."""
+"""`nas_distill spaces`: list, show and sample search spaces."""
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING
-
 import click
-
-from nas_distill.errors import SpaceError
-
-if TYPE_CHECKING:
-    from nas_distill.records import StudentSpec
 
 
 @click.group(invoke_without_command=True, short_help="List, show and sample search spaces.")
 @click.pass_context
 def command(context: click.Context) -> None:
-    """Lists, shows and samples search spaces."""
+    """List, show and sample search spaces."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
 
 @command.command(name="list")
 def list_command() -> None:
-    """Lists the shipped spaces."""
+    """List the shipped search spaces."""
     from nas_distill.search.spaces.loading import list_spaces, load_space
 
     names = list_spaces()
@@ -32,10 +24,10 @@ def list_command() -> None:
         click.echo(f"{name:<{width}}  {load_space(name).doc.partition(chr(10))[0]}".rstrip())
 
 
-@command.command(name="show", short_help="Show the source of a space.")
+@command.command(name="show", short_help="Print the source code of a search space.")
 @click.argument("name")
 def show_command(name: str) -> None:
-    """Shows the source of the space NAME (a shipped one, or FILE.py[:function])."""
+    """Print the source code of the search space NAME: a shipped one, or FILE.py[:FUNCTION]."""
     from nas_distill.search.spaces.loading import load_space
 
     space = load_space(name)
@@ -43,42 +35,24 @@ def show_command(name: str) -> None:
     click.echo(space.source_path.read_text(encoding="utf-8"), nl=False)
 
 
-@command.command(name="sample", short_help="Draw candidates at random, with their costs.")
+@command.command(name="sample", short_help="Sample random candidates and print their costs.")
 @click.argument("name")
-@click.option("-n", "--number", type=click.IntRange(min=1), default=10, show_default=True, help="Candidates.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the draws.")
-@click.option("--image-size", type=click.IntRange(4, 1024), default=32, show_default=True, help="Pixels.")
-@click.option("--channels", type=click.Choice(["1", "3"]), default="3", show_default=True, help="Grey or RGB.")
-@click.option("--classes", type=click.IntRange(min=2), default=10, show_default=True, help="Outputs.")
+@click.option("-n", "--number", type=click.IntRange(min=1), default=10, show_default=True, help="Number of candidates.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed.")
+@click.option(
+    "--image-size", type=click.IntRange(4, 1024), default=32, show_default=True, help="Height and width in pixels."
+)
+@click.option(
+    "--channels", type=click.Choice(["1", "3"]), default="3", show_default=True, help="Image channels: grey or RGB."
+)
+@click.option("--classes", type=click.IntRange(min=2), default=10, show_default=True, help="Number of classes.")
 def sample_command(name: str, *, number: int, seed: int, image_size: int, channels: str, classes: int) -> None:
-    """Draws candidates from the space NAME at random and prints what they cost."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from nas_distill.models.cost import measure_cost
+    """Sample random candidates from the search space NAME and print their costs."""
+    from nas_distill.cli.display.candidates import print_candidates
     from nas_distill.search.samplers.space_sampling import sample_space
     from nas_distill.search.spaces.loading import load_space
 
-    table = Table(box=None, header_style="bold", padding=(0, 1), pad_edge=False)
-    table.add_column("candidate", overflow="fold")
-    table.add_column("parameters", justify="right", no_wrap=True)
-    table.add_column("MACs", justify="right", no_wrap=True)
-    unbuildable = 0
-    for spec in sample_space(load_space(name), number, seed):
-        try:
-            cost = measure_cost(spec, num_classes=classes, channels=int(channels), image_size=image_size)
-        except SpaceError as error:
-            unbuildable += 1
-            table.add_row(Text(f"{describe(spec)}\n  cannot be used: {error}"), "-", "-")
-        else:
-            table.add_row(Text(describe(spec)), f"{cost.num_params:,}", f"{cost.macs:,}")
-    Console().print(table)
-    if unbuildable:
-        click.echo(f"{unbuildable} of {number} cannot be used with these images", err=True)
-
-
-def describe(spec: StudentSpec) -> str:
-    """Returns a candidate as people write it, such as `small_resnet(depth=2, width=16)`."""
-    arguments = spec.model_dump(mode="json")["arguments"]
-    return f"{spec.architecture}({', '.join(f'{key}={json.dumps(value)}' for key, value in arguments.items())})"
+    specs = sample_space(load_space(name), number, seed)
+    unusable = print_candidates(specs, num_classes=classes, channels=int(channels), image_size=image_size)
+    if unusable:
+        click.echo(f"{unusable} of {number} candidates cannot be used with these images", err=True)

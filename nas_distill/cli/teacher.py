@@ -1,4 +1,4 @@
-"""`nas_distill teacher`: trains a teacher on labels and writes it as a timm local-dir."""
+"""`nas_distill teacher`: train a teacher on the labels and write it as a timm local-dir."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from nas_distill.cli.options import (
     ConfigFlag,
     config_flags,
     file_and_set,
+    flag_names,
+    folder_path,
     given_values,
-    named_folder,
-    names_of,
 )
 
 FLAGS = (
     *DATA_FLAGS,
-    ConfigFlag("--epochs", "teacher.recipe.epochs", "Passes over the training images.", kind=int, default="30"),
+    ConfigFlag("--epochs", "teacher.recipe.epochs", "Training epochs.", kind=int, default="30"),
     ConfigFlag("--batch-size", "teacher.recipe.batch_size", "Images per step.", kind=int, default="64"),
     ConfigFlag("--learning-rate", "teacher.recipe.learning_rate", "Peak learning rate.", kind=float, default="0.003"),
-    ConfigFlag("--checkpoint", "teacher.checkpoint", "Weights to begin with (.safetensors), for a timm name."),
+    ConfigFlag("--checkpoint", "teacher.checkpoint", "Initial weights of a timm model (.safetensors)."),
     TRUST_PICKLE_FLAG,
-    ConfigFlag("--seed", "seed", "Of initial weights and order of images.", kind=int, default="0"),
+    ConfigFlag("--seed", "seed", "Random seed.", kind=int, default="0"),
 )
 
 
-@click.command(short_help="Train or fine-tune a teacher on the labels alone.")
+@click.command(short_help="Train or fine-tune a teacher on the labels.")
 @click.option(
     "--model",
     required=True,
-    help="timm architecture, such as resnet18, or local-dir:PATH of a teacher to train further.",
+    help="timm model, such as resnet18, or local-dir:PATH to train a teacher further.",
 )
-@click.option("--pretrained", is_flag=True, help="Begin with timm's weights of that name.")
+@click.option("--pretrained", is_flag=True, help="Start from timm's pretrained weights of the model.")
 @click.option(
     "--model-arg",
     "model_arguments",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Constructor argument with a JSON value, such as layers=[2,2,2,2] (repeatable).",
+    help="Model constructor argument as JSON, such as layers=[2,2,2,2]. Repeatable.",
 )
-@click.option("--out", required=True, type=click.Path(), metavar="DIR", help="Folder for the teacher.")
+@click.option("--out", required=True, type=click.Path(), metavar="DIR", help="Output folder.")
 @config_flags(FLAGS)
 @file_and_set
 def command(
@@ -57,9 +57,9 @@ def command(
     overrides: tuple[str, ...],
     **parameters: Any,
 ) -> None:
-    """Trains or fine-tunes a teacher on the labels alone and writes it as a timm local-dir.
+    """Train or fine-tune a teacher on the labels and write it as a timm local-dir.
 
-    Photos need --image-size, the same here and in the search.
+    Photos need --image-size, with the same value as in the search.
 
     \b
     Example:
@@ -71,10 +71,10 @@ def command(
     from nas_distill.cli.display.progress import make_progress
     from nas_distill.config.loading import load_config, parse_assignment
 
-    folder = named_folder(out, "--out")
-    # A configuration with any data but digits must name its teacher; here that is the one to be trained.
+    folder = folder_path(out, "--out")
+    # The configuration requires a teacher for all data but digits: name the one that this command trains.
     values: dict[str, object] = {"teacher.model": model, **given_values(FLAGS, parameters)}
-    names = {"teacher.model": "--model", **names_of(FLAGS)}
+    names = {"teacher.model": "--model", **flag_names(FLAGS)}
     for text in model_arguments:
         path, value = parse_assignment(text, flag="--model-arg", example="layers=[2,2,2,2]")
         key = ".".join(("teacher", "arguments", *path))
@@ -97,4 +97,4 @@ def command(
     click.echo(
         f"{record.architecture}: {100 * record.top1:.2f} % top-1 on validation, {record.cost.num_params:,} parameters"
     )
-    click.echo(f"use it with: --teacher local-dir:{out}")
+    click.echo(f"to use it: --teacher local-dir:{out}")

@@ -1,4 +1,4 @@
-"""Writes the report's files, each whole or not at all."""
+"""Build the report of a run and write its files."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from nas_distill.run_directory.layout import RunDirectory
 
 
 class PicksFile(Record):
-    """`picks.json`: the picks, and what they were picked from.
+    """The content of `picks.json`: the picks and their front.
 
     Attributes:
-        schema_version: Of this record on disk.
-        objectives: Names, in order.
-        reference: Bound of the hypervolume, per objective in its own unit.
-        hypervolume: Of the front; costs count in decades.
-        front: Trial numbers, cheapest first.
-        picks: One per rule.
+        schema_version: Version of the file format.
+        objectives: Names of the objectives, in order.
+        reference: Reference point of the hypervolume, by objective, in its own unit.
+        hypervolume: Hypervolume of the front; costs are measured in decades.
+        front: Trial numbers of the front, cheapest first.
+        picks: One pick per rule.
     """
 
     schema_version: Literal[1] = 1
@@ -40,15 +40,15 @@ class PicksFile(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportPaths:
-    """Where the report lies.
+    """The files of a report.
 
     Attributes:
         html: The page, one self-contained file.
-        markdown: The same in short, as text.
-        trials_csv: All ended trials; columns as in `analysis.frame.COLUMNS`.
-        trials_parquet: The same, with types.
-        pareto_csv: The front's rows of it.
-        picks: A `PicksFile`.
+        markdown: A shorter report as Markdown.
+        trials_csv: All finished trials, with the columns of `analysis.trials.columns.COLUMNS`.
+        trials_parquet: The same table with column types.
+        pareto_csv: The rows of the Pareto front.
+        picks: The picks as a `PicksFile`.
     """
 
     html: Path
@@ -60,7 +60,7 @@ class ReportPaths:
 
     @classmethod
     def under(cls, folder: Path) -> ReportPaths:
-        """Returns the paths of a report in `folder`."""
+        """Return the paths of a report in a folder."""
         return cls(
             html=folder / "index.html",
             markdown=folder / "report.md",
@@ -71,28 +71,42 @@ class ReportPaths:
         )
 
 
-def build_report(run: RunDirectory) -> ReportPaths:
-    """Reads a run and writes its report; a run without one complete trial gets a report that says so.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A written report.
+
+    Attributes:
+        content: The values that it shows.
+        paths: Its files.
+    """
+
+    content: ReportContent
+    paths: ReportPaths
+
+
+def build_report(run: RunDirectory) -> Report:
+    """Read a run and write its report, also when no trial is complete.
 
     Raises:
         RunError: There is no run, one of its files is missing or damaged, or the report cannot be written.
         StudyError: The study is missing, unreachable or damaged.
     """
-    return write_report(load_content(run), run.report)
+    content = load_content(run.existing())
+    return Report(content=content, paths=write_report(content, run.report))
 
 
 def write_report(content: ReportContent, folder: Path) -> ReportPaths:
-    """Writes a report into `folder`.
+    """Write the files of a report into a folder. Each file is replaced atomically.
 
     Raises:
-        RunError: The file system refused.
+        RunError: A file cannot be written.
     """
     paths = ReportPaths.under(folder)
     _write_csv(paths.trials_csv, content.trials)
     write_atomic(paths.trials_parquet, lambda temporary: content.trials.to_parquet(temporary, index=False))
     _write_csv(paths.pareto_csv, content.front.members)
     write_record(paths.picks, _picks_file(content))
-    sections = finding_sections(content)  # seconds where a run is long
+    sections = finding_sections(content)  # takes seconds for a long run, so compute it once
     write_text(paths.markdown, render_markdown(content, sections))
     write_text(paths.html, render_page(content, sections))
     return paths

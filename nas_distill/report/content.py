@@ -1,4 +1,4 @@
-"""Everything a report says, as one value; nothing here draws."""
+"""All values of a report, without any drawing."""
 
 from __future__ import annotations
 
@@ -10,33 +10,32 @@ from typing import Any
 import pandas as pd
 
 from nas_distill.analysis.assistants.choice import AssistantPlan, read_plan
-from nas_distill.analysis.front.front import ParetoFront, pareto_front
-from nas_distill.analysis.front.picks import Pick, pick_students
+from nas_distill.analysis.front.front import ParetoFront
+from nas_distill.analysis.front.picks import Pick
+from nas_distill.analysis.run import Run
 from nas_distill.analysis.trials.cells import parse_arguments
-from nas_distill.analysis.trials.study_reader import Rejection, read_study
+from nas_distill.analysis.trials.study_reader import Rejection
 from nas_distill.config import SearchConfig
 from nas_distill.data.manifest import DataManifest
 from nas_distill.records import TeacherRecord, TrialRecord, TrialStatus
-from nas_distill.run_directory.config import read_run_config
 from nas_distill.run_directory.files import read_record
 from nas_distill.run_directory.layout import RunDirectory
 
 Row = dict[str, Any]
-"""A trial with missing numbers as NaN and missing texts as ""; keys as in `frame.COLUMNS`."""
+"""A trial by column of `analysis.trials.columns.COLUMNS`; missing numbers are NaN and missing texts are empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrialCounts:
-    """Trials by how they ended.
+class TrialSummary:
+    """Number of trials by status.
 
     Attributes:
-        planned: Trials that the search was asked to train, those that assistants teach included; where another budget
-            was the bound, those that were handed out.
-        complete: Trained to full fidelity.
-        stopped: Stopped early by a scheduler.
-        failed: Ended with an error.
-        running: In flight when the study was read.
-        rejected: Candidates refused before training; they are not among the planned.
+        planned: Trials of the budget plus those that assistants teach; without a trial budget, the trials started.
+        complete: Trials trained for all their epochs.
+        stopped: Trials that the scheduler stopped early.
+        failed: Trials that ended with an error.
+        running: Trials that were running when the study was read.
+        rejected: Candidates rejected before training, which `planned` does not count.
     """
 
     planned: int
@@ -47,7 +46,7 @@ class TrialCounts:
     rejected: int
 
     def sentence(self) -> str:
-        """Returns the counts as text; what did not happen is left out."""
+        """Return the counts as text, without those that are zero."""
         parts = [f"{self.complete} of {self.planned} trials complete"]
         for name in ("stopped", "failed", "running", "rejected"):
             count = getattr(self, name)
@@ -58,22 +57,22 @@ class TrialCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportContent:
-    """What a report says.
+    """The values that a report shows.
 
     Attributes:
-        name: Of the run's folder.
-        config: Of the search.
-        data: The images.
-        teacher: The fixed network.
-        trials: One row per ended trial, by number; columns as in `frame.COLUMNS`.
-        front: Of the fully trained students.
-        picks: Chosen from the front.
-        counts: Trials by how they ended.
-        rejections: Candidates refused before training.
-        curves: Table of their learning curves.
-        confirmations: How the trainings ended by which students were confirmed; empty without any.
-        folds: How the trainings of the picks' cross-validation ended; empty without one.
-        assistants: Which students were chosen to teach others.
+        name: Name of the run's folder.
+        config: Configuration of the search.
+        data: Description of the images.
+        teacher: Record of the teacher.
+        trials: Table of the finished trials, sorted by number, with the columns of `analysis.trials.columns.COLUMNS`.
+        front: Pareto front of the fully trained students.
+        picks: Students picked from the front, one pick per rule.
+        counts: Number of trials by status.
+        rejections: Candidates rejected before training.
+        curves: Table of the learning curves.
+        confirmations: Records of the trainings that `confirm` ran.
+        folds: Records of the cross-validation of the picks.
+        assistants: Students chosen as teacher assistants, and their students.
     """
 
     name: str
@@ -83,7 +82,7 @@ class ReportContent:
     trials: pd.DataFrame
     front: ParetoFront
     picks: tuple[Pick, ...]
-    counts: TrialCounts
+    counts: TrialSummary
     rejections: tuple[Rejection, ...]
     curves: pd.DataFrame
     confirmations: tuple[TrialRecord, ...] = ()
@@ -91,22 +90,20 @@ class ReportContent:
     assistants: AssistantPlan = field(default_factory=AssistantPlan)
 
     def picked_as(self, number: int) -> str:
-        """Returns the titles of the rules that chose a trial, or an empty text."""
+        """Return the titles of the rules that picked a trial; empty if none did."""
         return ", ".join(pick.title for pick in self.picks if pick.number == number)
 
 
 def load_content(run: RunDirectory) -> ReportContent:
-    """Returns what the report of a run says; reads the run's records and the study, and no weights.
+    """Read the records and the study of a run, but no weights and no images.
 
     Raises:
         RunError: There is no run, or one of its files is missing or damaged.
         StudyError: The study is missing, unreachable or damaged.
     """
-    config = read_run_config(run)
+    loaded = Run(run.path)
+    config, study, picks = loaded.config, loaded.study, tuple(loaded.picks)
     data = read_record(run.data_manifest, DataManifest)
-    study = read_study(run)
-    front = pareto_front(study.trials, study.objectives, study.teacher)
-    picks = pick_students(front, gap_tolerance_points=config.picks.gap_tolerance_points)
     picked = dict.fromkeys(pick.number for pick in picks if pick.number is not None)
     status = study.trials["status"].value_counts()
     assistants = read_plan(run)
@@ -118,9 +115,9 @@ def load_content(run: RunDirectory) -> ReportContent:
         data=data,
         teacher=study.teacher,
         trials=study.trials,
-        front=front,
+        front=loaded.front(),
         picks=picks,
-        counts=TrialCounts(
+        counts=TrialSummary(
             planned=len(study.trials) + study.running if planned is None else planned + distilled,
             complete=int(status.get(TrialStatus.COMPLETE, 0)),
             stopped=int(status.get(TrialStatus.STOPPED, 0)),
@@ -130,14 +127,14 @@ def load_content(run: RunDirectory) -> ReportContent:
         ),
         rejections=study.rejections,
         curves=study.curves,
-        confirmations=run.read_confirmations(),
+        confirmations=loaded.confirmations(),
         folds=tuple(record for number in picked for record in run.read_folds(number, config.picks.folds)),
         assistants=assistants,
     )
 
 
 def rows(trials: pd.DataFrame) -> list[Row]:
-    """Returns the trials as plain Python values, in order."""
+    """Return the rows of a table of trials as plain Python values."""
     return [
         {
             str(key): ("" if isinstance(trials[key].dtype, pd.StringDtype) else nan) if pd.isna(value) else value
@@ -148,5 +145,5 @@ def rows(trials: pd.DataFrame) -> list[Row]:
 
 
 def arguments_text(arguments: str) -> str:
-    """Returns a candidate's arguments, given as JSON, as a call has them: "width=8, depths=[1, 2]"."""
+    """Return the arguments of a candidate, given as JSON, in the form of a call: "width=8, depths=[1, 2]"."""
     return ", ".join(f"{name}={json.dumps(value)}" for name, value in parse_arguments(arguments).items())

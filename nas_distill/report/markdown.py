@@ -1,29 +1,25 @@
-"""The report as text: what fits into an issue, a mail or a terminal."""
+"""The report as Markdown, for an issue, a mail or a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from nas_distill.analysis.front.picks import describe
 from nas_distill.report.content import ReportContent, Row, rows
-from nas_distill.report.sections.facts import headline, run_facts
+from nas_distill.report.sections.facts import headline, pick_text, run_facts
 from nas_distill.report.sections.section import Section
 from nas_distill.report.tables import FRONT_COLUMNS, Column, with_objectives
 
 
 def render_markdown(content: ReportContent, sections: Sequence[Section]) -> str:
-    """Returns the report as GitHub-flavoured Markdown.
+    """Return the report as GitHub-flavoured Markdown.
 
     Args:
-        content: What it says of picks, front, run and failures.
-        sections: What it says besides.
+        content: Values of the report.
+        sections: Sections between the front and the description of the run.
     """
     parts = [f"# {_escaped(content.name)}", _escaped(headline(content)), "## Picks"]
     parts.append(
-        "\n".join(
-            f"- **{_escaped(pick.title)}**: {_escaped(f'{describe(pick, content.front)}. {pick.sentence}')}"
-            for pick in content.picks
-        )
+        "\n".join(f"- **{_escaped(pick.title)}**: {_escaped(pick_text(pick, content.front))}" for pick in content.picks)
     )
     if len(content.front.members):
         columns = with_objectives(FRONT_COLUMNS, content)
@@ -49,7 +45,7 @@ def _section(section: Section) -> list[str]:
 
 
 def _plain_table(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Returns a table of texts; nothing without a line."""
+    """Return a table of texts; empty without rows."""
     if not lines:
         return ""
     head = [_line(_escaped(title) for title in titles), _line(":---" for _ in titles)]
@@ -71,7 +67,7 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Returns text that Markdown shows as it is."""
+    """Return text on one line with all Markdown syntax escaped."""
     flat = " ".join(text.split())
     for sign in "\\`*_[]<>|":
         flat = flat.replace(sign, f"\\{sign}")

@@ -1,4 +1,4 @@
-"""The report's page: one self-contained HTML file that asks for nothing from anywhere."""
+"""The HTML page of the report: one self-contained file without network requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nas_distill.report.tables import FRONT_COLUMNS, TRIAL_COLUMNS, Column, with
 from nas_distill.version import __version__
 
 _WIDE, _NARROW = (1080.0, 460.0), (372.0, 380.0)
-_MOST_REJECTIONS = 50
+_MAX_REJECTIONS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,10 +27,10 @@ class Cell:
     """A cell of a table.
 
     Attributes:
-        text: What it says.
-        value: What it sorts by.
-        numeric: Whether it is aligned and sorted as a number.
-        key: Of its column.
+        text: Displayed text.
+        value: Value to sort by, as text.
+        numeric: Whether the cell is aligned and sorted as a number.
+        key: Key of the column.
     """
 
     text: str
@@ -45,12 +45,12 @@ class TableRow:
 
     Attributes:
         number: Trial number.
-        cells: One per column.
-        architecture: Of the candidate; empty when it is not known.
-        arguments: Of the candidate, as text.
-        style: Of its family; None for a student that is not drawn.
+        cells: One cell per column.
+        architecture: Architecture of the candidate; empty if unknown.
+        arguments: Arguments of the candidate, as text.
+        style: Style of the family; None for a student that the figures do not show.
         role: "pick", "front" or empty.
-        picked_as: Titles of the rules that chose it.
+        picked_as: Titles of the rules that picked the student.
     """
 
     number: int
@@ -64,12 +64,12 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """A pick as the page shows it.
+    """The card of a pick.
 
     Attributes:
         pick: The rule and its choice.
-        row: The student; None when no student satisfies the rule.
-        figures: The front's objectives, value and unit apart, for the large print.
+        row: The student; None if no student satisfies the rule.
+        figures: Value and unit of the first quality and cost objectives, shown in large print.
         facts: Term and text of each further line.
     """
 
@@ -80,11 +80,11 @@ class Card:
 
 
 def render_page(content: ReportContent, sections: Sequence[Section]) -> str:
-    """Returns the page as HTML; every text from outside is escaped.
+    """Return the page as HTML. All texts are escaped.
 
     Args:
-        content: What it says of picks, front, trials, run and failures.
-        sections: What it says besides.
+        content: Values of the report.
+        sections: Sections between the front and the learning curves.
     """
     front_columns, trial_columns = (with_objectives(columns, content) for columns in (FRONT_COLUMNS, TRIAL_COLUMNS))
     figures = {"wide": _WIDE, "narrow": _NARROW} if len(content.front.members) else {}
@@ -108,7 +108,7 @@ def render_page(content: ReportContent, sections: Sequence[Section]) -> str:
             trial_columns=trial_columns,
             trial_rows=_table(content, trial_columns, rows(content.trials)),
             failures=[row for row in rows(content.trials) if row["error"]],
-            rejections=content.rejections[:_MOST_REJECTIONS],
+            rejections=content.rejections[:_MAX_REJECTIONS],
         )
     )
 
@@ -153,7 +153,7 @@ def _table_row(content: ReportContent, columns: Sequence[Column], row: Row, styl
 
 
 def _sortable(value: float) -> str:
-    """Returns a number to sort by, in few characters; empty when it is missing."""
+    """Return a short text of a number to sort by; empty if it is missing."""
     return "" if value != value else f"{value:.5g}"  # noqa: PLR0124 - NaN alone differs from itself
 
 

@@ -1,4 +1,4 @@
-"""The columns of the report's tables: one list for the page, the text and the terminal."""
+"""Columns of the tables of trials, shared by the page, the Markdown text and the terminal."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Column:
     """A column of a table of trials.
 
     Attributes:
-        key: Its source in the table of trials, and what it sorts by.
-        title: Head, short, with the unit where the cells carry none.
-        text: A row's cell as people read it.
-        hint: What the number means, in one sentence.
+        key: Name of the column in the table of trials; the table sorts by its values.
+        title: Short heading, with the unit if the cells show none.
+        text: Function that formats the cell of a row.
+        hint: One sentence that explains the column.
         numeric: Whether cells are aligned and sorted as numbers.
     """
 
@@ -31,7 +31,7 @@ class Column:
 
 
 def student_text(row: Row) -> str:
-    """Returns a candidate as a call: "small_resnet(width=8)"; `MISSING` when it is not known."""
+    """Return a candidate as a call: "small_resnet(width=8)"; `MISSING` if it is unknown."""
     return f"{row['architecture']}({arguments_text(row['arguments'])})" if row["architecture"] else MISSING
 
 
@@ -50,61 +50,71 @@ def _epochs(row: Row) -> str:
     return f"{row['epochs']:.0f} / {row['planned_epochs']:.0f}"
 
 
-_NUMBER = Column(key="number", title="Trial", text=lambda row: str(row["number"]), hint="Optuna's number of the trial.")
+_NUMBER = Column(
+    key="number", title="Trial", text=lambda row: str(row["number"]), hint="Number of the trial in the Optuna study."
+)
 _STUDENT = Column(
     key="architecture",
     title="Student",
     text=student_text,
     numeric=False,
-    hint="timm architecture and arguments.",
+    hint="Architecture and its arguments.",
 )
 _STATUS = Column(key="status", title="Status", text=lambda row: str(row["status"]), numeric=False)
-_PARAMS = _objective("num_params", "Parameters", "Weights of the student.")
+_PARAMS = _objective("num_params", "Parameters", "Number of parameters.")
 _RATIO = Column(
     key="capacity_ratio",
     title="Of teacher",
     text=_value("capacity_ratio", percent),
-    hint="Student parameters as a share of the teacher's.",
+    hint="Number of parameters relative to the teacher.",
 )
-_MACS = _objective("macs", "MACs", "Multiply-accumulates of one forward pass of one image.")
-_SIZE = _objective("size_bytes", "Size", "Parameters and buffers at their stored precision.")
+_MACS = _objective("macs", "MACs", "Multiply-accumulates per image.")
+_SIZE = _objective("size_bytes", "Size", "Bytes of parameters and buffers at their stored precision.")
 _GAP = _objective(
     "gap_points",
     "Gap, points",
-    "Teacher top-1 minus student top-1, percentage points; negative where the student leads.",
+    "Top-1 of the teacher minus top-1 of the student, percentage points.",
 )
 _TOP1 = Column(
     key="top1",
     title="Top-1",
     text=_value("top1", lambda value: f"{100.0 * value:.2f} %"),
-    hint="Accuracy on the validation images.",
+    hint="Top-1 accuracy on the validation images.",
 )
-_AGREEMENT = _objective("agreement", "Agreement", "Share of validation images with the teacher's prediction.")
+_LATENCY = Column(
+    key="latency_ms",
+    title="Latency, ms",
+    text=_value("latency_ms", lambda value: f"{value:.2f}"),
+    hint="Milliseconds per image on one CPU thread.",
+)
+_AGREEMENT = _objective(
+    "agreement", "Agreement", "Share of validation images on which student and teacher predict the same class."
+)
 _DIVERGENCE = _objective(
     "divergence_nats",
     "Divergence, nats",
-    "Mean KL divergence of the student from the teacher at temperature 1.",
+    "Mean KL divergence of the student from the teacher, temperature 1, validation images.",
 )
-_NLL = _objective("nll_nats", "NLL, nats", "Mean negative log-likelihood of the labels.")
+_NLL = _objective("nll_nats", "NLL, nats", "Mean negative log-likelihood of the labels, validation images.")
 _GENERALISATION = Column(
     key="generalisation_gap_points",
     title="Train \N{MINUS SIGN} val., points",
     text=_value("generalisation_gap_points", signed),
-    hint="Top-1 on a fixed training subset minus top-1 on validation; large means overfitting.",
+    hint="Top-1 on a subset of the training images minus top-1 on the validation images; large means overfitting.",
 )
-_TAUGHT_BY = Column(
+_TEACHER = Column(
     key="assistant",
-    title="Taught by",
+    title="Distilled from",
     text=lambda row: "teacher" if isnan(row["assistant"]) else f"trial {row['assistant']:.0f}",
-    hint="Whose answers it learnt from; its gap is always the one to the teacher.",
+    hint="Network that the student imitates: the teacher, or an assistant. Gaps are always to the teacher.",
     numeric=False,
 )
-_EPOCHS = Column(key="epochs", title="Epochs", text=_epochs, hint="Epochs trained, of those planned.")
+_EPOCHS = Column(key="epochs", title="Epochs", text=_epochs, hint="Epochs trained / epochs planned.")
 _TIME = Column(
     key="wall_time_s",
     title="Training",
     text=_value("wall_time_s", duration),
-    hint="Training and evaluation time.",
+    hint="Wall time of training and evaluation.",
 )
 
 TERMINAL_COLUMNS = (_NUMBER, _STUDENT, _PARAMS, _MACS, _GAP, _TOP1, _AGREEMENT)
@@ -116,20 +126,28 @@ TRIAL_COLUMNS = (
     _NUMBER, _STATUS, _STUDENT, _PARAMS, _MACS, _GAP, _TOP1, _AGREEMENT, _DIVERGENCE, _NLL, _GENERALISATION,
     _EPOCHS, _TIME,
 )  # fmt: skip
-_BY_KEY = {column.key: column for column in (*FRONT_COLUMNS, *TRIAL_COLUMNS)}
+_COLUMNS = {column.key: column for column in (*FRONT_COLUMNS, *TRIAL_COLUMNS, _LATENCY)}
+
+
+def column_of(key: str) -> Column:
+    """Return the column with a key, such as that of an objective, which may be a registered one."""
+    if key in _COLUMNS:
+        return _COLUMNS[key]
+    objective = OBJECTIVES[key]
+    return _objective(key, f"{objective.label}{f', {objective.unit}' if objective.unit else ''}", "")
 
 
 def with_objectives(columns: tuple[Column, ...], content: ReportContent) -> tuple[Column, ...]:
-    """Returns the columns, followed by what this search has besides: objectives missing among them, and assistants."""
+    """Return the columns, followed by the objectives missing among them and, with assistants, the teacher."""
     keys = {column.key for column in columns}
-    taught_by = (_TAUGHT_BY,) if content.trials["assistant"].notna().any() else ()
-    return columns + tuple(_BY_KEY[one.name] for one in content.front.objectives if one.name not in keys) + taught_by
+    assistants = (_TEACHER,) if content.trials["assistant"].notna().any() else ()
+    return columns + tuple(column_of(one.name) for one in content.front.objectives if one.name not in keys) + assistants
 
 
 def front_table(content: ReportContent) -> tuple[dict[str, str], ...]:
-    """Returns the Pareto front for a terminal: per student, cheapest first, cell texts by column title.
+    """Return the Pareto front for a terminal, cheapest student first: cell texts by column title.
 
-    Empty when no student has been fully trained. "Picked as" holds the titles of the rules that chose it.
+    Empty if no student is fully trained. "Picked as" holds the titles of the rules that picked the student.
     """
     columns = with_objectives(TERMINAL_COLUMNS, content)
     return tuple(

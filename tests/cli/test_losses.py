@@ -9,6 +9,7 @@ from nas_distill.config.yaml_text import parse_yaml
 from nas_distill.errors import ConfigError
 from nas_distill.losses.registry import LOSSES, Need, resolve_losses
 from nas_distill.records import Recipe
+from tests.cli.shell import error_of
 
 NAMES = ["none", *LOSSES.names()]
 
@@ -28,34 +29,35 @@ def test_list_is_a_table_of_name_needs_and_paper(capsys: pytest.CaptureFixture[s
         assert paper == LOSSES.get(name).paper
 
 
-@pytest.mark.parametrize("name", LOSSES.names())
-def test_show_tells_all_of_a_loss(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    entry, shown = LOSSES.get(name), output(capsys, "show", name)
-    lines = shown.splitlines()
-    assert lines[0] == f"{name}: {entry.equation}"
-    assert entry.paper in shown
-    for need in entry.needs:
-        assert need.meaning in shown
-    assert ("needs teacher.online=true (--online-teacher)" in shown) == (Need.FEATURES in entry.needs)
-    assert ("needs teacher.embeddings=true" in shown) == (Need.EMBEDDING in entry.needs)
-    assert ("not with a searched recipe" in shown) == entry.uses_teacher_head
-    start = next(number for number, line in enumerate(lines) if line.startswith("parameter "))
-    assert re.split(r"  +", lines[start]) == ["parameter", "default", "must be", "meaning"]
-    shown_parameters = [re.split(r"  +", line) for line in lines[start + 1 :]]
-    assert [row[0] for row in shown_parameters] == list(entry.defaults)
-    for parameter, default, rule, meaning in shown_parameters:
-        assert float(default) == entry.defaults[parameter]
-        assert rule == entry.rules[parameter].text
-        assert meaning.endswith(".")
+def test_show_prints_everything_about_a_loss(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in LOSSES.names():
+        entry, shown = LOSSES.get(name), output(capsys, "show", name)
+        lines = shown.splitlines()
+        assert lines[0] == f"{name}: {entry.equation}"
+        assert entry.paper in shown
+        for need in entry.needs:
+            assert need.meaning in shown
+        assert ("requires teacher.online=true" in shown) == (Need.FEATURES in entry.needs)
+        assert ("requires teacher.embeddings=true" in shown) == (Need.EMBEDDING in entry.needs)
+        assert ("cannot be used with --recipe search" in shown) == entry.uses_teacher_head
+        start = next(number for number, line in enumerate(lines) if line.startswith("parameter "))
+        assert re.split(r"  +", lines[start]) == ["parameter", "default", "must be", "meaning"]
+        shown_parameters = [re.split(r"  +", line) for line in lines[start + 1 :]]
+        assert [row[0] for row in shown_parameters] == list(entry.defaults)
+        for parameter, default, rule, meaning in shown_parameters:
+            assert float(default) == entry.defaults[parameter]
+            assert rule == entry.rules[parameter].text
+            assert meaning.endswith(".")
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_example_is_a_recipe(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    example = re.search(r"--set 'recipe\.losses=(.*)' --set recipe\.label_weight=(.*)", output(capsys, "show", name))
-    assert example is not None
-    recipe = Recipe(losses=parse_yaml(example[1], origin="docs")[0], label_weight=float(example[2]))
-    assert list(recipe.losses) == ([] if name == "none" else [name])
-    assert [asked.name for asked in resolve_losses(recipe)] == list(recipe.losses)
+def test_the_example_is_a_valid_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in NAMES:
+        shown = output(capsys, "show", name)
+        example = re.search(r"--set 'recipe\.losses=(.*)' --set recipe\.label_weight=(.*)", shown)
+        assert example is not None
+        recipe = Recipe(losses=parse_yaml(example[1], origin="docs")[0], label_weight=float(example[2]))
+        assert list(recipe.losses) == ([] if name == "none" else [name])
+        assert [loss.name for loss in resolve_losses(recipe)] == list(recipe.losses)
 
 
 def test_depth_is_among_the_parameters_of_losses_of_feature_maps(capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,11 +65,12 @@ def test_depth_is_among_the_parameters_of_losses_of_feature_maps(capsys: pytest.
     assert with_depth == {"at", "hint", "vid"}
 
 
-def test_an_unknown_loss_is_a_config_error(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["losses", "show", "hinton"]) == ConfigError.exit_status
-    said = capsys.readouterr().err
-    assert said.startswith("error: recipe.losses: no loss is called 'hinton'; did you mean 'hint'?")
-    assert said.rstrip().endswith(f"known: {', '.join(sorted(NAMES))}")
+def test_an_unknown_loss_is_an_error_with_the_nearest_name() -> None:
+    error = error_of("losses", "show", "hinton")
+    assert isinstance(error, ConfigError)
+    assert (error.code, error.field) == ("cli.unknown_loss", "NAME")
+    assert "'hint'" in str(error)
+    assert all(name in str(error) for name in NAMES)
 
 
 def test_no_verb_is_help(capsys: pytest.CaptureFixture[str]) -> None:

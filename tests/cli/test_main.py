@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import inspect
 import json
 import os
@@ -14,22 +15,27 @@ import pytest
 from nas_distill import __version__, errors
 from nas_distill.cli import VERBS, main
 from tests.cli.shell import run_cli
+from tests.cli.surface import SNAPSHOT, surface
 
 HEAVY = {"torch", "torchvision", "ray", "optuna", "timm", "pandas", "numpy", "pydantic", "sklearn", "rich"}
 DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 
 
-@pytest.mark.parametrize("arguments", [("--help",), *((verb, "--help") for verb in VERBS), ("--version",)])
-def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
+def test_help_imports_nothing_heavy() -> None:
+    lines = [["--help"], *([verb, "--help"] for verb in VERBS), ["--version"]]
     code = (
         "import json, sys; from nas_distill.cli import main\n"
-        f"code = main({list(arguments)!r})\n"
-        "print(json.dumps([code, sorted({name.partition('.')[0] for name in sys.modules})]))"
+        f"codes = [main(line) for line in {lines!r}]\n"
+        "print(json.dumps([codes, sorted({name.partition('.')[0] for name in sys.modules})]))"
     )
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    exit_code, modules = json.loads(child.stdout.splitlines()[-1])
-    assert exit_code == 0
+    codes, modules = json.loads(child.stdout.splitlines()[-1])
+    assert codes == [0] * len(lines)
     assert HEAVY & set(modules) == set()
+
+
+def test_the_command_line_surface_is_frozen() -> None:
+    assert surface() == SNAPSHOT.read_text(encoding="utf-8"), "if intended, run python -m tests.cli.surface"
 
 
 def test_no_verb_is_help() -> None:
@@ -47,70 +53,59 @@ def test_version() -> None:
     assert run_cli("--version").stdout.strip() == f"nas_distill, version {__version__}"
 
 
-def test_a_user_error_is_one_line_and_the_code_of_its_class() -> None:
+def test_a_user_error_is_one_line_with_the_exit_status_of_its_class() -> None:
     child = run_cli("search", "--set", "recipe.epochz=3")
     assert child.returncode == errors.ConfigError.exit_status
     assert child.stdout == ""
-    assert child.stderr.startswith("error: recipe.epochz: unknown key; did you mean 'epochs'?")
-    assert child.stderr.endswith("(in --set recipe.epochz=3)  [config.unknown_key]\n")
+    assert child.stderr.startswith("error: --set recipe.epochz=3: ")
+    assert "'epochs'" in child.stderr
     assert child.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    ("arguments", "expected"),
+    ("arguments", "values"),
     [
-        (("serch",), "No such command 'serch'; did you mean 'search'? known: confirm, "),
-        (("search", "--trails", "3"), "No such option '--trails'"),
-        (("search", "--trials", "x"), "Invalid value for '--trials': 'x' is not a valid integer"),
-        (
-            ("search", "--gpus-per-trial", "abc"),
-            "Invalid value for '--gpus-per-trial': 'abc' must be auto, or a number ",
-        ),
-        (
-            ("search", "--time-budget", "8"),
-            "Invalid value for '--time-budget': '8' ends in a number without a unit; give a unit: 8h, 8m or 8s",
-        ),
-        (("search", "--time-budget", "1h30"), "Invalid value for '--time-budget': '1h30' ends in a number without"),
-        (("search", "--resume", "r", "--time-budget", "1.5"), "Invalid value for '--time-budget': '1.5' ends in"),
-        (("teacher", "--out", "x"), "Missing option '--model'"),
-        (("spaces", "sample", "tiny", "-n", "0"), "Invalid value for '-n' / '--number'"),
+        (("serch",), ("'serch'", "'search'")),
+        (("search", "--trails", "3"), ("--trails",)),
+        (("search", "--trials", "x"), ("--trials", "'x'")),
+        (("search", "--gpus-per-trial", "abc"), ("--gpus-per-trial", "'abc'")),
+        (("search", "--time-budget", "8"), ("--time-budget", "8h, 8m or 8s")),
+        (("search", "--time-budget", "1h30"), ("--time-budget", "30h, 30m or 30s")),
+        (("search", "--resume", "r", "--time-budget", "1.5"), ("--time-budget", "1.5h")),
+        (("teacher", "--out", "x"), ("--model",)),
+        (("spaces", "sample", "tiny", "-n", "0"), ("--number",)),
     ],
 )
-def test_a_wrong_command_line_is_one_line_with_the_way_to_help(
-    arguments: tuple[str, ...], expected: str, capsys: pytest.CaptureFixture[str]
+def test_a_wrong_command_line_is_one_line_that_points_to_help(
+    arguments: tuple[str, ...], values: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
     captured = capsys.readouterr()
-    assert captured.err.startswith(f"error: {expected}")
+    assert captured.err.startswith("error: ")
+    assert all(value in captured.err for value in values)
     assert re.search(r"; see `.* --help`\n$", captured.err)
-    assert "Traceback" not in captured.err
+    assert captured.err.count("\n") == 1
 
 
 def test_several_broken_rules_are_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", "--trials", "0", "--epochs", "0"]) == 2
     lines = sorted(capsys.readouterr().err.splitlines())
-    assert [(line.split(": ")[1], line.rsplit("  ", 1)[1]) for line in lines] == [
-        ("budget.trials", "[config.invalid_value]"),
-        ("recipe.epochs", "[config.invalid_value]"),
-    ]
+    assert [line.split(": ")[:2] for line in lines] == [["error", "--epochs"], ["error", "--trials"]]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("report", "{name}"), "{name}/config.yaml: cannot be read: File name too long; check the path"),
-        (("search", "--out", "{name}"), "--out {name}: cannot be read: File name too long; check the path"),
-        (("teacher", "--model", "small_resnet", "--out", "{name}"), "{name}/metrics.json: File name too long; check"),
-    ],
+    "arguments",
+    [("report", "{name}"), ("search", "--out", "{name}"), ("teacher", "--model", "small_resnet", "--out", "{name}")],
 )
-def test_a_path_that_the_system_refuses_is_one_line(
-    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+def test_a_path_that_the_system_rejects_is_one_line(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = "n" * 300
     assert main([text.format(name=name) for text in arguments]) == errors.RunError.exit_status
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith(("error: ", "Traceback"))]
     assert len(lines) == 1
-    assert lines[0].startswith(f"error: {message.format(name=name)}")
+    assert name in lines[0]
+    assert os.strerror(errno.ENAMETOOLONG) in lines[0]
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])

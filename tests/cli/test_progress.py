@@ -11,8 +11,8 @@ from contextlib import suppress
 import pytest
 from rich.console import Console
 
+from nas_distill.analysis.formatting import MINUS
 from nas_distill.callbacks import Progress, SearchStatus, SizeBand
-from nas_distill.cli.display import wording
 from nas_distill.cli.display.live import search_view
 from nas_distill.cli.display.progress import LINE_INTERVAL_S, make_progress
 
@@ -52,16 +52,16 @@ def test_quick_work_is_one_line() -> None:
         for _ in range(2):
             for done in range(101):
                 progress.step("teacher", done, 100, f"loss {done}")
-            progress.step("teacher", 100, 100, "told before")
+            progress.step("teacher", 100, 100, "already written")
 
     assert plain(work) == ["teacher: 100/100, loss 100"] * 2
 
 
-def test_a_step_that_is_done_at_once_is_told() -> None:
+def test_a_step_that_is_done_at_once_is_written() -> None:
     assert plain(lambda progress: progress.step("data", 5, 5)) == ["data: 5/5"]
 
 
-def test_steps_are_told_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_are_written_again_after_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, LINE_INTERVAL_S - 1, LINE_INTERVAL_S, LINE_INTERVAL_S + 1])
     monkeypatch.setattr("nas_distill.cli.display.progress.time.monotonic", lambda: next(clock))
 
@@ -72,7 +72,7 @@ def test_steps_are_told_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> 
     assert plain(work) == ["teacher: 2/100"]
 
 
-def test_the_state_of_a_search_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_status_of_a_search_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def work(progress: Progress) -> None:
         progress.status(make_status())
         progress.status(make_status())
@@ -82,23 +82,23 @@ def test_the_state_of_a_search_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("nas_distill.cli.display.progress.time.monotonic", lambda: next(clock))
     during, end = plain(work)
     assert during == (
-        "search: 4/16 ended, 2 running, 1 failed, 2 rejected; "
-        "best gap_points: 10k-32k +1.23 points, 100k-320k -0.50 points; about 1 min left"
+        "search: 4/16 done, 2 running, 1 failed, 2 rejected; "
+        f"best gap_points: 10k-32k +1.23 points, 100k-320k {MINUS}0.50 points; about 1 min 15 s left"
     )
-    assert end.startswith("search: 16/16 ended")
-    assert end.endswith("-0.50 points")
+    assert end.startswith("search: 16/16 done")
+    assert end.endswith(f"{MINUS}0.50 points")
 
 
-def test_the_view_of_a_search_shows_all_of_it() -> None:
+def test_the_live_view_shows_counts_trials_and_sizes() -> None:
     console = Console(file=io.StringIO(), width=120)
     console.print(search_view(make_status()))
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
     for part in (
-        "4/16 ended",
+        "4/16 done",
         "1 failed",
         "2 rejected",
-        "about 1 min left",
+        "about 1 min 15 s left",
         "trial 5",
         "11/12 epochs",
         "Capacity gap",
@@ -108,7 +108,7 @@ def test_the_view_of_a_search_shows_all_of_it() -> None:
     assert re.search(r"32k-100k +- ", text)
 
 
-def test_a_crowd_of_trials_is_cut() -> None:
+def test_the_live_view_shows_at_most_twelve_running_trials() -> None:
     status = make_status()
     console = Console(file=io.StringIO(), width=120)
     console.print(search_view(dataclasses.replace(status, running=dict.fromkeys(range(40), (1, 12)))))
@@ -122,7 +122,7 @@ def on_a_terminal(work: Callable[[Progress], None], monkeypatch: pytest.MonkeyPa
     with os.fdopen(slave, "w", encoding="utf-8") as stream, make_progress(stream) as progress:
         work(progress)
     chunks = []
-    with suppress(OSError):  # what Linux says at the end of a pseudo-terminal
+    with suppress(OSError):  # Linux raises it at the end of a pseudo-terminal
         while chunk := os.read(master, 65536):
             chunks.append(chunk)
     os.close(master)
@@ -138,12 +138,12 @@ def work_on_everything(progress: Progress) -> None:
 def test_a_terminal_gets_a_live_view(monkeypatch: pytest.MonkeyPatch) -> None:
     text = on_a_terminal(work_on_everything, monkeypatch, "xterm-256color")
     assert "1797 images [not markup]" in text
-    assert "4/16 ended" in text
+    assert "4/16 done" in text
     assert "[bold]loss 0.1" in text
     assert "\x1b[" in text
 
 
-def test_a_full_bar_becomes_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_bar_becomes_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def work(progress: Progress) -> None:
         progress.step("teacher", 3, 30)
         progress.step("teacher", 30, 30, "97 %")
@@ -157,7 +157,7 @@ def test_a_dumb_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> No
     assert "data: 1797 images" in text
 
 
-def test_the_view_is_taken_down_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_live_view_is_removed_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(progress: Progress) -> None:
         progress.step("teacher", 3, 30)
         raise RuntimeError("stop")
@@ -167,24 +167,3 @@ def test_the_view_is_taken_down_after_an_error(monkeypatch: pytest.MonkeyPatch) 
     assert "goes on" in on_a_terminal(
         lambda progress: progress.event("after", "goes on"), monkeypatch, "xterm-256color"
     )
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.2, "0 s"),
-        (59.4, "59 s"),
-        (59.9, "1 min"),
-        (100, "2 min"),
-        (3599, "1 h 00 min"),
-        (5000, "1 h 23 min"),
-    ],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert wording.duration(seconds) == text
-
-
-def test_qualities_carry_their_units() -> None:
-    assert wording.quality("gap_points", 1.0) == "+1.00 points"
-    assert wording.quality("divergence_nats", 0.1234) == "0.123 nats"
-    assert wording.quality("agreement", 0.91) == "0.910"

@@ -6,73 +6,15 @@ from pathlib import Path
 import click
 import pytest
 
-from nas_distill.cli import doctor, main, search, teacher
+from nas_distill.cli import doctor, search, teacher
 from nas_distill.cli.options import ConfigFlag
 from nas_distill.config import SearchConfig
 from nas_distill.config.loading import dump_config
 from nas_distill.errors import ConfigError, RunError, TeacherError
 from nas_distill.records.base import Record
+from tests.cli.shell import error_of
 
 DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
-
-SEARCH_OPTIONS = [
-    "--address",
-    "--asha",
-    "--assistants",
-    "--batch-size",
-    "--config",
-    "--cpus-per-trial",
-    "--data",
-    "--data-root",
-    "--epoch-budget",
-    "--epochs",
-    "--folds",
-    "--gap-tolerance",
-    "--gpus-per-trial",
-    "--image-size",
-    "--initial-points",
-    "--learning-rate",
-    "--max-latency-ms",
-    "--max-macs",
-    "--max-parallel",
-    "--max-params",
-    "--max-size-bytes",
-    "--max-train-images",
-    "--objectives",
-    "--online-teacher",
-    "--out",
-    "--patience",
-    "--recipe",
-    "--resume",
-    "--sampler",
-    "--seed",
-    "--set",
-    "--space",
-    "--storage",
-    "--teacher",
-    "--teacher-checkpoint",
-    "--time-budget",
-    "--trials",
-    "--trust-pickle",
-]
-TEACHER_OPTIONS = [
-    "--batch-size",
-    "--checkpoint",
-    "--config",
-    "--data",
-    "--data-root",
-    "--epochs",
-    "--image-size",
-    "--learning-rate",
-    "--max-train-images",
-    "--model",
-    "--model-arg",
-    "--out",
-    "--pretrained",
-    "--seed",
-    "--set",
-    "--trust-pickle",
-]
 
 
 def options_of(command: click.Command) -> list[str]:
@@ -86,20 +28,21 @@ def default_of(flag: ConfigFlag) -> object:
     return value
 
 
-def test_the_surface_is_frozen() -> None:
-    assert options_of(search.command) == SEARCH_OPTIONS
-    assert options_of(teacher.command) == TEACHER_OPTIONS
+def test_the_defaults_in_help_are_those_of_the_configuration() -> None:
+    for flag in dict.fromkeys((*search.FLAGS, *teacher.FLAGS)):
+        default = default_of(flag)
+        if default is None or default is False:
+            assert flag.default == "", flag.name
+        else:
+            assert flag.default == (",".join(default) if isinstance(default, tuple) else str(default)), flag.name
 
 
-@pytest.mark.parametrize(
-    "flag", dict.fromkeys((*search.FLAGS, *teacher.FLAGS)), ids=lambda flag: f"{flag.name}={flag.key}"
-)
-def test_the_defaults_in_help_are_those_of_the_configuration(flag: ConfigFlag) -> None:
-    default = default_of(flag)
-    if default is None or default is False:
-        assert flag.default == ""
-    else:
-        assert flag.default == (",".join(default) if isinstance(default, tuple) else str(default))
+def test_help_is_one_short_line_per_flag() -> None:
+    for flag in dict.fromkeys((*search.FLAGS, *teacher.FLAGS)):
+        text = flag.help.partition("  [default: ")[0]
+        assert "\n" not in text
+        assert text.endswith("."), flag.name
+        assert len(text) <= 80, flag.name
 
 
 def test_the_documented_flags_are_those_that_exist() -> None:
@@ -110,7 +53,7 @@ def test_the_documented_flags_are_those_that_exist() -> None:
     shown = {flag.name: flag.default for flag in search.FLAGS if flag.default}
     documented = {name: default for name, _, default in rows if name in shown}
     assert {**documented, "--data": "digits"} == shown
-    for option in SEARCH_OPTIONS:
+    for option in options_of(search.command):
         assert f"`{option}" in table
 
 
@@ -136,21 +79,20 @@ def test_flags_reach_their_keys() -> None:
     })  # fmt: skip
 
 
-def test_a_folder_with_a_run_is_refused_with_the_way_to_go_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_with_a_run_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(dump_config(SearchConfig()), encoding="utf-8")
-    assert main(["search", "--out", str(tmp_path)]) == RunError.exit_status
-    assert capsys.readouterr().err == (
-        f"error: --out {tmp_path}: already holds a run; "
-        f"go on with it by `--resume {tmp_path}` or choose another folder\n"
-    )
+    error = error_of("search", "--out", tmp_path)
+    assert isinstance(error, RunError)
+    assert (error.code, error.field) == ("cli.run_exists", f"--out {tmp_path}")
+    assert f"--resume {tmp_path}" in str(error)
 
 
-def test_a_file_as_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "file").touch()
-    assert main(["search", "--out", str(tmp_path / "file")]) == RunError.exit_status
-    assert "is a file" in capsys.readouterr().err
+def test_a_file_as_folder_is_rejected(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    error = error_of("search", "--out", file)
+    assert isinstance(error, RunError)
+    assert (error.code, error.field) == ("cli.not_a_folder", f"--out {file}")
 
 
 @pytest.mark.parametrize(
@@ -163,55 +105,52 @@ def test_a_file_as_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["--set", "seed=1", "--out", "x", "--config", "y"], "--config, --set, --out"),
     ],
 )
-def test_resume_refuses_what_a_run_keeps(arguments: list[str], names: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["search", "--resume", "somewhere", *arguments]) == ConfigError.exit_status
-    assert capsys.readouterr().err.startswith(f"error: {names}: cannot be given with --resume")
+def test_resume_rejects_flags_that_cannot_change(arguments: list[str], names: str) -> None:
+    error = error_of("search", "--resume", "somewhere", *arguments)
+    assert isinstance(error, ConfigError)
+    assert (error.code, error.field) == ("cli.not_with_resume", names)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "field"),
     [
-        (["--assistants", "-1"], "--assistants: assistants.count should be greater than or equal to 0; found -1"),
+        (["--assistants", "-1"], "--assistants: "),
         (["--folds", "1"], "--folds: "),
         (["--teacher", "run:runs/first"], "--teacher: "),
         (["--teacher", "run:runs/first/last"], "--teacher: "),
         (["--teacher", "run:no/such/run/3", "--out", "{out}"], "teacher.model: "),
     ],
 )
-def test_what_no_search_can_do_is_one_line(
-    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    given = [text.format(out=tmp_path / "run") for text in arguments]
-    assert main(["search", *given]) in {ConfigError.exit_status, TeacherError.exit_status}
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert message in line
+def test_an_impossible_search_is_an_error_at_its_field(arguments: list[str], field: str, tmp_path: Path) -> None:
+    error = error_of("search", *(text.format(out=tmp_path / "run") for text in arguments))
+    assert isinstance(error, ConfigError | TeacherError)
+    assert str(error).startswith(field)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "flag"),
     [
-        (["search", "--resume", "{run}", "--trials", "0"], "--trials: budget.trials should be greater than 0; found 0"),
-        (["search", "--resume", "{run}", "--sampler", "tpee"], "--sampler: sampler.name: 'tpee' is no shipped sampler"),
-        (["search", "--resume", "{run}", "--cpus-per-trial", "0"], "--cpus-per-trial: resources.cpus_per_trial should"),
-        (["confirm", "{run}", "--cpus-per-trial", "0"], "--cpus-per-trial: resources.cpus_per_trial should be greater"),
+        (["search", "--resume", "{run}", "--trials", "0"], "--trials"),
+        (["search", "--resume", "{run}", "--sampler", "tpee"], "--sampler"),
+        (["search", "--resume", "{run}", "--cpus-per-trial", "0"], "--cpus-per-trial"),
+        (["confirm", "{run}", "--cpus-per-trial", "0"], "--cpus-per-trial"),
     ],
 )
-def test_errors_name_the_flags_that_go_on_with_a_run(
-    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_errors_of_an_existing_run_name_the_flag(arguments: list[str], flag: str, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(dump_config(SearchConfig()), encoding="utf-8")
-    assert main([text.format(run=tmp_path) for text in arguments]) == ConfigError.exit_status
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert line.startswith(f"error: {message}")
+    error = error_of(*(text.format(run=tmp_path) for text in arguments))
+    assert isinstance(error, ConfigError)
+    assert str(error).startswith(f"{flag}: ")
 
 
 @pytest.mark.parametrize("arguments", [["search", "--resume"], ["confirm"]])
 def test_a_damaged_configuration_is_a_fault_of_the_run_whatever_flags_are_given(
-    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "config.yaml").write_text("seeed: 1\n", encoding="utf-8")
-    assert main([*arguments, str(tmp_path), "--max-parallel", "1"]) == RunError.exit_status
-    assert "this file is the run's memory" in capsys.readouterr().err
+    error = error_of(*arguments, tmp_path, "--max-parallel", "1")
+    assert isinstance(error, RunError)
+    assert "config.yaml" in str(error)
 
 
 def test_resume_takes_trials_and_resources() -> None:
@@ -260,41 +199,35 @@ def test_the_default_folder_names_the_data(source: str, name: str) -> None:
         (["teacher", "--model", "resnet18", "--out", ""], "--out"),
     ],
 )
-def test_an_empty_path_is_not_taken_for_the_current_folder(
-    arguments: list[str], flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_an_empty_path_is_not_the_current_folder(
+    arguments: list[str], flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(arguments) == ConfigError.exit_status
-    assert capsys.readouterr().err == f"error: {flag}: is empty; give the name of a folder, such as runs/digits\n"
+    error = error_of(*arguments)
+    assert isinstance(error, ConfigError)
+    assert (error.code, error.field) == ("cli.empty_path", flag)
     assert not list(tmp_path.iterdir())
 
 
-def test_model_arguments_are_checked_by_name(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["teacher", "--model", "resnet18", "--out", "x", "--model-arg", "layers"]) == 2
-    assert capsys.readouterr().err == (
-        "error: --model-arg layers: is not KEY=VALUE; write, for example, --model-arg layers=[2,2,2,2]\n"
-    )
-    assert main(["teacher", "--model", "resnet18", "--out", "x", "--model-arg", "layers=[1"]) == 2
-    assert capsys.readouterr().err.startswith("error: --model-arg layers=[1: the value is no YAML")
+@pytest.mark.parametrize("text", ["layers", "layers=[1"])
+def test_model_arguments_must_be_pairs_of_name_and_value(text: str) -> None:
+    error = error_of("teacher", "--model", "resnet18", "--out", "x", "--model-arg", text)
+    assert isinstance(error, ConfigError)
+    assert str(error).startswith(f"--model-arg {text}: ")
 
 
 @pytest.mark.parametrize(
-    ("flags", "expected"),
+    ("flags", "field"),
     [
-        (
-            ["--model", "resnet18", "--pretrained", "--checkpoint", "w.safetensors"],
-            "--pretrained: teacher.checkpoint=w.safetensors also provides weights; leave out one of the two",
-        ),
-        (["--model", "resnet18", "--checkpoint", "w.safetensors"], "teacher.checkpoint: w.safetensors is not a file"),
-        (
-            ["--model", "local-dir:t", "--model-arg", "layers=[1,1,1,1]"],
-            "teacher.model: 'local-dir:t' includes its weights and arguments; leave out ",
-        ),
+        (["--model", "resnet18", "--pretrained", "--checkpoint", "w.safetensors"], "--pretrained"),
+        (["--model", "resnet18", "--checkpoint", "w.safetensors"], "teacher.checkpoint"),
+        (["--model", "local-dir:t", "--model-arg", "layers=[1,1,1,1]"], "teacher.model"),
     ],
 )
-def test_weights_that_a_teacher_cannot_begin_with_are_told(
-    flags: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_initial_weights_that_a_teacher_cannot_use_are_an_error(
+    flags: list[str], field: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["teacher", "--out", "x", *flags]) == TeacherError.exit_status
-    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {expected}")
+    error = error_of("teacher", "--out", "x", *flags)
+    assert isinstance(error, TeacherError)
+    assert str(error).startswith(f"{field}: ")

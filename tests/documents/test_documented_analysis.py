@@ -52,5 +52,5 @@ def test_tables_are_copies(tmp_path: Path) -> None:
 
 
 def test_no_run_is_a_user_error(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="holds no run"):
+    with pytest.raises(RunError):
         nas_distill.load_run(tmp_path)

@@ -1,4 +1,4 @@
-"""Makes run directories as a search leaves them: real files, a real Optuna study on SQLite."""
+"""Run directories as a search writes them: real files and a real Optuna study on SQLite."""
 
 from __future__ import annotations
 
@@ -144,16 +144,16 @@ def make_run(
     running: int = 0,
     lost: int = 0,
 ) -> RunDirectory:
-    """Writes a run.
+    """Write a run.
 
     Args:
-        path: Its folder.
-        records: Ended trials; their numbers are given anew, in order.
-        config: Of the search.
-        teacher: The fixed network.
-        rejections: One refused candidate per reason.
-        running: Trials in flight.
-        lost: Failed trials without a result.
+        path: Run directory.
+        records: Finished trials, which are numbered in this order.
+        config: Configuration of the search.
+        teacher: Record of the teacher.
+        rejections: Reasons of the rejected candidates, one per candidate.
+        running: Number of running trials.
+        lost: Number of failed trials without a record.
     """
     run, config, teacher = RunDirectory(path), config or SearchConfig(), teacher or make_teacher()
     write_text(run.config, dump_config(config))
@@ -208,7 +208,7 @@ def make_records(
     teacher: TeacherRecord | None = None,
     noise: Callable[[np.random.Generator], float] = lambda generator: float(generator.exponential(2.5)),
 ) -> list[TrialRecord]:
-    """Returns students whose gap falls with their size, with noise, as real searches show."""
+    """Return students whose gap falls with their size, with noise, as in real searches."""
     teacher = teacher or make_teacher()
     generator = np.random.default_rng(seed)
     records = []

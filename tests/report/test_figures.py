@@ -27,29 +27,29 @@ def _check_axis(axis: Axis, values: list[float], length: float, *, gap_px: float
 
 
 @given(st.lists(st.floats(1.0, 1e9), min_size=1, max_size=20), st.sampled_from([290.0, 1000.0]))
-def test_cost_axes_hold_all_values_and_have_readable_ticks(values: list[float], length: float) -> None:
+def test_cost_axes_contain_all_values_and_have_readable_ticks(values: list[float], length: float) -> None:
     axis = cost_axis(values, _PARAMS, length=length)
     _check_axis(axis, values, length, gap_px=7.0 * max(len(tick.label) for tick in axis.ticks))
 
 
 @given(st.lists(st.floats(-20.0, 99.0), min_size=1, max_size=20), st.sampled_from([290.0, 380.0]))
-def test_gap_axes_hold_all_values_and_the_teachers_level(values: list[float], length: float) -> None:
+def test_gap_axes_contain_all_values_and_the_level_of_the_teacher(values: list[float], length: float) -> None:
     _check_axis(quality_axis(values, _GAP, length=length), [*values, 0.0], length, gap_px=16.0)
 
 
 @given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=20))
-def test_share_axes_hold_all_values(values: list[float]) -> None:
+def test_share_axes_contain_all_values(values: list[float]) -> None:
     _check_axis(quality_axis(values, _AGREEMENT, length=300.0), values, 300.0, gap_px=16.0)
 
 
 @pytest.mark.parametrize("epochs", [2, 3, 12, 30, 240, 1000])
-def test_epoch_axes_name_whole_epochs(epochs: int) -> None:
+def test_epoch_axes_have_whole_epochs(epochs: int) -> None:
     axis = epoch_axis(epochs, length=250.0)
     _check_axis(axis, [1.0, float(epochs)], 250.0, gap_px=30.0)
     assert all(tick.label.isdigit() for tick in axis.ticks)
 
 
-def test_round_sizes_are_named_shortly() -> None:
+def test_round_sizes_have_short_labels() -> None:
     axis = cost_axis([5_000, 1_200_000], _PARAMS, length=500.0)
     assert [tick.label for tick in axis.ticks] == ["10k", "30k", "100k", "300k", "1M"]
 
@@ -58,10 +58,10 @@ _POINTS = st.tuples(st.floats(10.0, 290.0), st.floats(10.0, 290.0))
 
 
 @given(st.lists(_POINTS, min_size=3, max_size=3, unique=True), st.lists(_POINTS, max_size=20))
-def test_labels_lie_in_the_plot_and_never_on_each_other(
+def test_labels_are_inside_the_plot_and_do_not_overlap(
     picks: list[tuple[float, float]], points: list[tuple[float, float]]
 ) -> None:
-    texts = ("Within tolerance (#3)", "Knee (#12)", "Smallest gap (#7)")
+    texts = ("Within tolerance (#3)", "Trade-off (#12)", "Best (#7)")
     plot = Box(0.0, 0.0, 300.0, 300.0)
     wanted = [(text, x, y) for text, (x, y) in zip(texts, picks, strict=True)]
     labels = place_labels(wanted, plot=plot, points=[*picks, *points])
@@ -127,6 +127,6 @@ def test_long_curves_are_thinned_out_and_keep_their_end(tmp_path: Path) -> None:
     assert figure.lines[0].end_x == figure.plot.right
 
 
-def test_one_epoch_makes_no_curve(tmp_path: Path) -> None:
+def test_a_single_epoch_has_no_curve(tmp_path: Path) -> None:
     content = load_content(make_run(tmp_path, [make_record(0, gap_points=1.0, num_params=1000, epochs=1)]))
     assert curve_figure(content, key="wide", width=1080.0, height=460.0) is None

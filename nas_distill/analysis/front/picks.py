@@ -11,15 +11,13 @@ from nas_distill.analysis.formatting import quantity, signed
 from nas_distill.analysis.front.arithmetic import knee_index
 from nas_distill.analysis.front.front import ParetoFront
 from nas_distill.errors import ConfigError, nearest_names
+from nas_distill.objectives import Objective
 from nas_distill.records.base import FrozenFloats, Record
 
 RuleName = Literal["smallest_within_tolerance", "knee", "best_quality"]
 
-_SUPERLATIVES = {
-    "num_params": ("smallest", "fewest parameters"),
-    "size_bytes": ("smallest", "fewest bytes"),
-    "macs": ("cheapest", "fewest multiply-accumulates"),
-}
+_SUPERLATIVES = {"num_params": "smallest", "size_bytes": "smallest", "macs": "cheapest"}
+_QUALITIES = {"gap_points": "accuracy", "divergence_nats": "fidelity", "nll_nats": "likelihood"}
 _BEST = {
     "gap_points": "Smallest gap",
     "divergence_nats": "Smallest divergence",
@@ -99,61 +97,64 @@ def pick_students(front: ParetoFront, *, gap_tolerance_points: float) -> tuple[P
 
 
 def _smallest_within(front: ParetoFront, tolerance: float) -> Pick:
-    superlative, reason = _SUPERLATIVES.get(front.cost.name, ("cheapest", f"lowest {front.cost.label.lower()}"))
-    bound = f"{signed(tolerance)} points"
+    superlative = _SUPERLATIVES.get(front.cost.name, "cheapest")
+    bound = f"{abs(tolerance):g} point{'' if abs(tolerance) == 1.0 else 's'}"
+    title = f"{superlative.capitalize()} {'within' if tolerance >= 0 else 'ahead by'} {bound}"
+    limit = f"at most {bound} below" if tolerance >= 0 else f"at least {bound} above"
+    sentence = f"The {superlative} student {limit} the teacher."
     gaps = front.members["gap_points"]
     within = front.members.index[gaps <= tolerance]
-    sentence = f"The {superlative} student on the front ({reason}) with a gap of at most {bound}."
     if len(front.members) and not len(within):
         closest = int(gaps.to_numpy(dtype=float).argmin())
         sentence = (
-            f"No student on the front has a gap of at most {bound}. The closest is trial {front.numbers[closest]} with "
+            f"No student is {limit} the teacher. The closest is trial {front.numbers[closest]} with "
             f"{signed(float(gaps.iloc[closest]))} points."
         )
-    # Members are cheapest first.
-    return _pick(
-        front, int(within[0]) if len(within) else None, rule="smallest_within_tolerance",
-        title=f"{superlative.capitalize()} within {bound}", sentence=sentence,
-    )  # fmt: skip
+    # Members are sorted by cost, so the first one is the cheapest.
+    index = int(within[0]) if len(within) else None
+    return _pick(front, index, rule="smallest_within_tolerance", title=title, sentence=sentence)
 
 
 def _knee(front: ParetoFront) -> Pick:
-    sentence = (
-        "The best trade-off on the front: a smaller student loses accuracy quickly, and a larger one gains little."
-    )
+    by_size = _SUPERLATIVES.get(front.cost.name) == "smallest"
+    smaller, larger = ("Smaller", "larger") if by_size else ("Cheaper", "more expensive")
+    quality = _QUALITIES.get(front.quality.name, front.quality.label.lower())
+    sentence = f"{smaller} costs {quality} fast, {larger} buys little."
     if 0 < len(front.members) < 3:
-        count = "two students" if len(front.members) == 2 else "one student"
-        first = front.objectives[0]
-        label = first.label if first.name == "macs" else first.label.lower()
-        sentence = f"A front of {count} has no trade-off to judge, so this is its best student by {label}."
+        number = "two students" if len(front.members) == 2 else "one student"
+        sentence = f"The front has only {number}, so this is the one with the best {_axis(front.objectives[0])}."
     index = knee_index(front.values) if len(front.members) else None
-    return _pick(front, index, rule="knee", title="Knee", sentence=sentence)
+    return _pick(front, index, rule="knee", title="Best trade-off", sentence=sentence)
 
 
 def _best(front: ParetoFront) -> Pick:
     objective = front.quality
     title = _BEST.get(objective.name, f"Best {objective.label.lower()}")
     column = list(front.objectives).index(objective)
-    # The first of equals is the cheapest: members are sorted by cost.
+    # Members are sorted by cost, so the first of equals is the cheapest.
     index = int(front.values[:, column].argmin()) if len(front.members) else None
-    sentence = f"The student on the front with the {title[0].lower()}{title[1:]}, at any cost."
+    sentence = f"The student with the {title[0].lower()}{title[1:]}, at any cost."
     if objective.name == "gap_points":
-        sentence = "The student on the front with the smallest gap to the teacher, at any size."
+        sentence = "The most accurate student, at any cost."
     return _pick(front, index, rule="best_quality", title=title, sentence=sentence)
 
 
 def _pick(front: ParetoFront, index: int | None, *, rule: RuleName, title: str, sentence: str) -> Pick:
     if index is None:
         if not len(front.members):
-            sentence = "No student was trained to the end, so none can be picked."
+            sentence = "No student is fully trained."
         return Pick(rule=rule, title=title, sentence=sentence, number=None, values={})
     values = {objective.name: float(front.members[objective.name].iloc[index]) for objective in front.objectives}
     return Pick(rule=rule, title=title, sentence=sentence, number=front.numbers[index], values=values)
 
 
+def _axis(objective: Objective) -> str:
+    return objective.label if objective.name == "macs" else objective.label.lower()
+
+
 def describe(pick: Pick, front: ParetoFront) -> str:
-    """Return a pick's student in one line, such as "trial 7: +0.83 points, 24.3k parameters"."""
+    """Return the student of a pick in one line, such as "trial 7 (+0.83 points, 24.3k parameters)"."""
     if pick.number is None:
         return "none"
     parts = [quantity(objective, pick.values[objective.name]) for objective in front.objectives]
-    return f"trial {pick.number}: {', '.join(parts)}"
+    return f"trial {pick.number} ({', '.join(parts)})"

@@ -1,69 +1,41 @@
-"""What `nas_distill pareto` found, as a value, and as CSV or JSON on standard output."""
+"""The answer of `nas_distill pareto` as CSV or JSON on standard output."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 import pandas as pd
 
-from nas_distill.analysis.front.arithmetic import Floats, coordinates
-from nas_distill.analysis.front.picks import Pick
 from nas_distill.analysis.trials.cells import parse_cell
+from nas_distill.report.listing import Listing, in_own_units
 
 if TYPE_CHECKING:
     from nas_distill.analysis.front.attainment import AttainmentSurface
     from nas_distill.analysis.front.comparison import Comparison
-    from nas_distill.analysis.front.front import ParetoFront
 
 SCHEMA_VERSION = 1
-"""Of the JSON; docs/pareto.md describes it."""
+"""Version of the JSON format, which docs/pareto.md describes."""
 
 _JSON_COLUMNS = ("arguments", "losses", "recipe", "class_gap_points", "curve_gap_points")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
-    """What is printed.
-
-    Attributes:
-        comparison: The runs side by side.
-        students: Those of its students that are listed, cheapest first.
-        where: The filter, as it was written; None without one.
-        epsilon: What was given to thin the front by, per objective.
-        searched: The front of the run as it was searched; None for several runs, with a filter, and under other
-            objectives than the run's own.
-        picks: From that front; empty without it.
-    """
-
-    comparison: Comparison
-    students: pd.DataFrame
-    where: str | None
-    epsilon: Mapping[str, float]
-    searched: ParetoFront | None = None
-    picks: tuple[Pick, ...] = ()
-
-    def picked(self, number: int) -> list[Pick]:
-        """Returns the picks that chose a trial."""
-        return [pick for pick in self.picks if pick.number == number]
-
-
 def print_listing(listing: Listing, form: str) -> None:
-    """Prints a listing as "csv" or "json" to standard output, and notes to standard error."""
-    click.echo(_csv(listing) if form == "csv" else json.dumps(content(listing), indent=1, allow_nan=False), nl=False)
-    if form == "json":
-        click.echo()
+    """Print a listing as "csv" or "json" to standard output, and its notes to standard error."""
+    if form == "csv":
+        click.echo(_csv(listing), nl=False)
+    else:
+        click.echo(json.dumps(json_content(listing), indent=1, allow_nan=False))
     for note in listing.comparison.notes:
         click.echo(f"note: {note}", err=True)
 
 
-def content(listing: Listing) -> dict[str, Any]:
-    """Returns a listing as JSON values; numbers that are not known are None."""
+def json_content(listing: Listing) -> dict[str, Any]:
+    """Return a listing as JSON values; unknown numbers are None."""
     comparison = listing.comparison
     names = [objective.name for objective in comparison.objectives]
     return {
@@ -86,7 +58,7 @@ def content(listing: Listing) -> dict[str, Any]:
 
 def _surface(comparison: Comparison, surface: AttainmentSurface) -> dict[str, Any]:
     names = [objective.name for objective in comparison.objectives]
-    points = in_own_units(comparison, surface.points).tolist()
+    points = in_own_units(surface.points, comparison.objectives).tolist()
     return {
         "level": surface.level,
         "runs": surface.searches,
@@ -100,18 +72,9 @@ def _student(listing: Listing, row: Mapping[Any, Any]) -> dict[str, Any]:
         values[name] = parse_cell(values[name])
     if values["completed_at"] is not None:
         values["completed_at"] = values["completed_at"].isoformat()
-    return {**values, "picked_as": [pick.rule for pick in listing.picked(row["number"])]}
+    return {**values, "picked_as": [pick.rule for pick in listing.picks_of(row["number"])]}
 
 
 def _csv(listing: Listing) -> str:
-    rules = [" ".join(pick.rule for pick in listing.picked(number)) for number in listing.students["number"]]
+    rules = [" ".join(pick.rule for pick in listing.picks_of(number)) for number in listing.students["number"]]
     return listing.students.assign(picked_as=rules).to_csv(index=False, lineterminator="\n")
-
-
-def in_own_units(comparison: Comparison, points: Floats) -> Floats:
-    """Returns minimised coordinates [N, M] as values of the objectives."""
-    columns = [
-        np.round(10.0**column) if objective.scale == "log10" else coordinates(column, objective)  # costs are counts
-        for column, objective in zip(points.T, comparison.objectives, strict=True)
-    ]
-    return np.column_stack(columns)

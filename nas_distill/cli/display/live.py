@@ -1,4 +1,4 @@
-"""The live view on a terminal: bars for steps, and for a search its trials and the best student per size."""
+"""The live view on a terminal: progress bars, the running trials and the best student per size."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from nas_distill.analysis.formatting import duration, quantity
 from nas_distill.callbacks import EpochEnded, SearchStatus
 from nas_distill.cli.display import wording
 from nas_distill.objectives import get_objective
 from nas_distill.records import TrialRecord
 
 MAX_RUNNING_SHOWN = 12
-"""Trials in flight that are drawn one by one; more would push the table off the screen."""
+"""Running trials that get a bar of their own; more would push the table off the screen."""
 
 
 class LiveProgress:
-    """Redraws its view a few times per second; what happened is printed above it."""
+    """Progress that redraws its view several times per second and prints events above it."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -44,12 +45,12 @@ class LiveProgress:
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Keeps the view on the screen while the block runs, and takes it down after."""
+        """Show the view while the block runs and remove it at the end."""
         live = Live(
             get_renderable=self._view,
             console=self._console,
             transient=True,
-            # Output that goes to a file must reach the file, not the screen.
+            # Output that is redirected to a file must not appear on the screen.
             redirect_stdout=sys.stdout.isatty(),
             redirect_stderr=sys.stderr.isatty(),
         )
@@ -57,11 +58,11 @@ class LiveProgress:
             yield
 
     def event(self, kind: str, message: str) -> None:
-        """Prints the event above the view."""
+        """Print an event above the view."""
         self._console.print(Text.assemble((f"{kind} ", "bold cyan"), message))
 
     def step(self, task: str, done: int, total: int, detail: str = "") -> None:
-        """Moves the bar of `task`; a full bar leaves the view and is printed as a line."""
+        """Update the bar of a task. A finished task is printed as one line instead."""
         if done >= total:
             identity = self._tasks.pop(task, None)
             if identity is not None:
@@ -73,7 +74,7 @@ class LiveProgress:
         self._bars.update(self._tasks[task], completed=done, total=total, detail=escape(detail))
 
     def status(self, status: SearchStatus) -> None:
-        """Replaces the view of the search."""
+        """Update the view of the search."""
         self._status = status
 
     def epoch_ended(self, event: EpochEnded) -> None:
@@ -89,15 +90,15 @@ class LiveProgress:
 
 
 def search_view(status: SearchStatus) -> RenderableType:
-    """Returns the drawing of a search: counts, the trials in flight, the best student per size."""
+    """Return the view of a search: counts, running trials and the best student per size."""
     ended = status.complete + status.stopped + status.failed
     head = Table.grid(padding=(0, 2))
-    clock = f"{wording.duration(status.elapsed_s)} so far"
+    elapsed = f"{duration(status.elapsed_s)} elapsed"
     head.add_row(
         Text("search", style="bold cyan"),
-        ProgressBar(total=status.total, completed=ended, width=30),
+        ProgressBar(total=status.total, completed=ended, width=20),
         Text(wording.counts(status), style="red" if status.failed else ""),
-        Text(", ".join(filter(None, (clock, wording.time_left(status), wording.budget_left(status)))), style="dim"),
+        Text(", ".join(filter(None, (elapsed, wording.time_left(status), wording.budget_left(status)))), style="dim"),
     )
     body = Table.grid(padding=(0, 4))
     body.add_row(_running(status), _bands(status))
@@ -121,11 +122,12 @@ def _running(status: SearchStatus) -> Table:
 def _bands(status: SearchStatus) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="dim")
     table.add_column("parameters", justify="right")
-    table.add_column(get_objective(status.quality).label, justify="right")
+    objective = get_objective(status.quality)
+    table.add_column(objective.label, justify="right")
     table.add_column("trial", justify="right")
     for band in status.bands:
         if band.best_quality is None:
             table.add_row(band.label, "-", "")
         else:
-            table.add_row(band.label, wording.quality(status.quality, band.best_quality), str(band.number))
+            table.add_row(band.label, quantity(objective, band.best_quality), str(band.number))
     return table

@@ -1,4 +1,4 @@
-"""Shows long work: live on a terminal, one plain line per event elsewhere."""
+"""Progress of long work: a live view on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from nas_distill.cli.display.wording import best, budget_left, counts, time_left
 from nas_distill.records import TrialRecord
 
 LINE_INTERVAL_S = 10.0
-"""Seconds between two lines about the same task where nothing can be redrawn."""
+"""Minimum time between two plain lines about the same task, seconds."""
 
 
 @contextmanager
 def make_progress(stream: TextIO) -> Iterator[Progress]:
-    """Yields a watcher that writes to `stream`; what it draws live is taken down at the end.
+    """Yield a progress display on a stream and remove its live view at the end.
 
     Args:
-        stream: A terminal (not TERM=dumb) gets bars and tables, anything else plain lines, no escape codes.
+        stream: Output stream. A terminal gets bars and tables; anything else, and TERM=dumb, gets plain lines without
+            escape codes.
     """
     if not stream.isatty():
         yield PlainProgress(stream)
@@ -40,24 +41,24 @@ def make_progress(stream: TextIO) -> Iterator[Progress]:
 
 
 class PlainProgress:
-    """Writes one line per event; steps and states at most every ten seconds, and their ends."""
+    """Progress as plain lines: every event, and steps and search status at most every ten seconds."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        # By task, when its last line was written or it began; None once it has ended and said so.
+        # Per task: time of its last line or of its start; None once its end is written.
         self._since_s: dict[str, float | None] = {}
 
     def event(self, kind: str, message: str) -> None:
-        """Writes the event."""
+        """Write an event."""
         self._line(f"{kind}: {message}")
 
     def step(self, task: str, done: int, total: int, detail: str = "") -> None:
-        """Writes how far `task` is, unless it did so a moment ago."""
+        """Write the state of a task, unless its last line is recent."""
         if self._is_due(task, ended=done >= total):
             self._line(f"{task}: {done}/{total}" + (f", {detail}" if detail else ""))
 
     def status(self, status: SearchStatus) -> None:
-        """Writes where the search stands, unless it did so a moment ago."""
+        """Write the status of the search, unless its last line is recent."""
         ended = status.complete + status.stopped + status.failed
         if self._is_due("search", ended=status.total is not None and ended >= status.total):
             parts = (counts(status), best(status), budget_left(status), time_left(status))
@@ -70,12 +71,12 @@ class PlainProgress:
         """Ignore the record: an event describes the trial."""
 
     def _is_due(self, task: str, *, ended: bool) -> bool:
-        """Says whether to write now: at the end, and each interval, so that quick work is one line."""
+        """Tell whether to write now: once at the end, and after each interval, so that a quick task is one line."""
         now = time.monotonic()
         if ended:
-            was_told = self._since_s.get(task, now) is None
+            already_written = self._since_s.get(task, now) is None
             self._since_s[task] = None
-            return not was_told
+            return not already_written
         since_s = self._since_s.get(task)
         if since_s is None:
             self._since_s[task] = now

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def make_console() -> Console:
-    """Returns a console on standard output; a pipe, which has no width, gets one in which no line of a table folds."""
+    """Return a console on standard output. A pipe gets a fixed width at which tables do not wrap."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
 def print_section(console: Console, section: Section) -> None:
-    """Prints a section as the report shows it."""
+    """Print a section with its table and notes."""
     console.print(Text(section.title, style="bold"))
     for text in section.lead:
         console.print(Text(text))

@@ -1,4 +1,4 @@
-"""Axes of the report's figures: ranges, scales and ticks that people can read."""
+"""Axes of the figures: ranges, scales and round ticks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from nas_distill.objectives import Objective
 
 ScaleName = Literal["linear", "log10", "compressed"]
 
-_BENDS: dict[ScaleName, tuple[Callable[[float], float], Callable[[float], float]]] = {
+_SCALES: dict[ScaleName, tuple[Callable[[float], float], Callable[[float], float]]] = {
     "linear": (float, float),
     "log10": (lambda value: log10(max(value, 1.0)), lambda place: float(10.0**place)),
     "compressed": (asinh, sinh),
 }
 
 _WIDE_GAP_RANGE_POINTS = 15.0
-"""Beyond this spread of gaps a linear axis would press the students worth having into one line."""
+"""With a larger spread of gaps, a linear axis would squeeze the accurate students into one line."""
 
 _MANTISSAS = ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,))
 _X_TICK_PX = 58.0
@@ -33,7 +33,7 @@ class Tick:
 
     Attributes:
         share: Position along the axis, 0 to 1.
-        label: What it says.
+        label: Text of the label.
     """
 
     share: float
@@ -42,13 +42,13 @@ class Tick:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """A range of values and its place on paper.
+    """A range of values and its scale.
 
     Attributes:
-        scale: "compressed" is asinh: linear within about 1 of zero, logarithmic beyond, signs kept.
-        low: Value at the axis's start.
-        high: Value at its end, above `low`.
-        ticks: In ascending order.
+        scale: Name of the scale. "compressed" is asinh: linear within about 1 of zero, logarithmic beyond, with signs.
+        low: Value at the start of the axis.
+        high: Value at the end of the axis, above `low`.
+        ticks: Ticks in ascending order.
     """
 
     scale: ScaleName
@@ -57,18 +57,18 @@ class Axis:
     ticks: tuple[Tick, ...] = ()
 
     def share(self, value: float) -> float:
-        """Returns the position of a value along the axis: 0 at `low`, 1 at `high`."""
-        bend, _ = _BENDS[self.scale]
-        return (bend(value) - bend(self.low)) / (bend(self.high) - bend(self.low))
+        """Return the position of a value along the axis: 0 at `low`, 1 at `high`."""
+        to_scale, _ = _SCALES[self.scale]
+        return (to_scale(value) - to_scale(self.low)) / (to_scale(self.high) - to_scale(self.low))
 
 
 def cost_axis(values: Sequence[float], objective: Objective, *, length: float) -> Axis:
-    """Returns a horizontal logarithmic axis that holds all values with some room on both sides.
+    """Return a horizontal logarithmic axis that contains all values, with a margin on both sides.
 
     Args:
-        values: At least one, each at least 0.
-        objective: A cost; decides the tick labels.
-        length: Of the axis, pixels; decides how many ticks fit.
+        values: At least one cost, each at least 0.
+        objective: The cost objective, which determines the tick labels.
+        length: Length of the axis, pixels, which limits the number of ticks.
     """
     low, high = _with_room(values, "log10", share=0.05, least=0.3)
     low = max(low, 1.0)
@@ -80,15 +80,15 @@ def cost_axis(values: Sequence[float], objective: Objective, *, length: float) -
 
 
 def quality_axis(values: Sequence[float], objective: Objective, *, length: float) -> Axis:
-    """Returns a vertical axis of a quality that holds all values with some room on both sides.
+    """Return a vertical axis of a quality that contains all values, with a margin on both sides.
 
-    A gap's axis always holds the teacher's level, zero, and is compressed beyond a spread of 15 points. No
-    range is so narrow that the rounding of a table would decide it.
+    An axis of gaps always contains zero, the level of the teacher, and is compressed if the gaps spread over more than
+    15 points. A minimum range keeps rounding errors from filling the axis.
 
     Args:
-        values: At least one.
-        objective: A quality; decides scale and tick labels.
-        length: Of the axis, pixels; decides how many ticks fit.
+        values: At least one quality.
+        objective: The quality objective, which determines scale and tick labels.
+        length: Length of the axis, pixels, which limits the number of ticks.
     """
     spacing = _Y_TICK_PX / length
     if objective.unit == "points":
@@ -104,7 +104,7 @@ def quality_axis(values: Sequence[float], objective: Objective, *, length: float
 
 
 def epoch_axis(epochs: int, *, length: float) -> Axis:
-    """Returns a horizontal axis of the epochs 1 to `epochs`, at least two."""
+    """Return a horizontal axis of the epochs 1 to `epochs`, which is at least 2."""
     axis = Axis(scale="linear", low=1.0, high=float(epochs))
     series = [
         [step for step in _round_steps(0.0, axis.high, parts=parts) if step == int(step)]
@@ -115,7 +115,7 @@ def epoch_axis(epochs: int, *, length: float) -> Axis:
 
 
 def tick_label(value: float, objective: Objective) -> str:
-    """Returns a round number as an axis says it: "10k", "1.5M", "20 kB", "95 %"."""
+    """Return the label of a round number: "10k", "1.5M", "20 kB", "95 %"."""
     if objective.scale == "log10":
         size, prefix = next(
             ((size, prefix) for size, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if value >= size),
@@ -124,17 +124,17 @@ def tick_label(value: float, objective: Objective) -> str:
         return f"{value / size:.6g}{f' {prefix}B' if objective.name == 'size_bytes' else prefix}"
     if not objective.unit:
         return f"{100.0 * value:.6g} %"
-    # Rounded first: a step of 0.1 leaves -1.4e-17 where zero belongs.
+    # Round first: multiples of 0.1 contain -1.4e-17 instead of zero.
     text = f"{abs(round(value, 9)):.6g}"
     return f"{MINUS if round(value, 9) < 0 else ''}{text}"
 
 
 def _with_room(values: Sequence[float], scale: ScaleName, *, share: float, least: float) -> tuple[float, float]:
-    """Returns the values' range, widened by a share of it to each side, to at least `least` (bent)."""
-    bend, unbend = _BENDS[scale]
-    low, high = bend(min(values)), bend(max(values))
+    """Return the range of the values, widened by a share on each side, to at least `least` on the scale."""
+    to_scale, to_value = _SCALES[scale]
+    low, high = to_scale(min(values)), to_scale(max(values))
     room = max(share * (high - low), (least - (high - low)) / 2.0)
-    return unbend(low - room), unbend(high + room)
+    return to_value(low - room), to_value(high + room)
 
 
 def _with_ticks(axis: Axis, series: Sequence[Sequence[float]], objective: Objective, *, spacing: float) -> Axis:
@@ -151,9 +151,9 @@ def _symmetric_series() -> list[list[float]]:
 
 
 def _spaced(axis: Axis, series: Iterable[Sequence[float]], spacing: float) -> Sequence[float]:
-    """Returns the first series with at least two values on the axis, none nearer than `spacing` to the next.
+    """Return the first series with at least two values on the axis that are at least `spacing` apart.
 
-    When all are too dense, the last one is thinned out.
+    If all series are too dense, return a subset of the last one.
     """
     inside: list[float] = []
     for values in series:
@@ -169,7 +169,7 @@ def _spaced(axis: Axis, series: Iterable[Sequence[float]], spacing: float) -> Se
 
 
 def _round_steps(low: float, high: float, *, parts: int = 5) -> list[float]:
-    """Returns the multiples of 1, 2 or 5 times a power of ten within a range, at most about `parts`."""
+    """Return the multiples of 1, 2 or 5 times a power of ten in a range, at most about `parts` of them."""
     raw = (high - low) / parts
     power = 10.0 ** floor(log10(raw))
     step = next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= raw * (1.0 - 1e-9))

@@ -1,4 +1,4 @@
-"""The figure of the picks' learning curves, as places on paper; `templates/figures.svg.j2` draws them."""
+"""The figure of the learning curves of the front."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nas_distill.report.figures.axis import epoch_axis, quality_axis
 from nas_distill.report.figures.front import FamilyStyle, family_styles
 from nas_distill.report.figures.labels import Box
 
-_MOST_POINTS = 60
+_MAX_POINTS = 60
 _LABEL_PX = 16.0
 _LABEL_ROOM_PX = 104.0
 
@@ -23,16 +23,16 @@ Curve = tuple[tuple[int, float], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurveLine:
-    """One student's curve on paper.
+    """The curve of one student.
 
     Attributes:
         number: Trial number.
-        path: SVG path.
-        style: Of its family.
-        label: Drawn at the curve's end for a pick; empty for another member of the front.
-        end_x: Where the curve ends.
-        end_y: Where the curve ends.
-        label_y: Base line of the label.
+        path: SVG path of the curve.
+        style: Style of its family.
+        label: Label at the end of the curve; empty if the student is not a pick.
+        end_x: Horizontal position of the end of the curve, pixels.
+        end_y: Vertical position of the end of the curve, pixels.
+        label_y: Base line of the label, pixels.
     """
 
     number: int
@@ -49,15 +49,15 @@ class CurveFigure:
     """Capacity gap after each epoch.
 
     Attributes:
-        key: Tells the figure's elements from those of its other sizes.
-        width: Pixels.
-        height: Pixels.
-        plot: Where the axes lie.
-        x_ticks: Position and label.
-        y_ticks: Position and label.
-        level_y: Where the teacher's accuracy lies, if in range.
-        lines: Picks last.
-        compressed: Whether the gap's axis is compressed.
+        key: Name of this size of the figure, which keeps element ids unique.
+        width: Width, pixels.
+        height: Height, pixels.
+        plot: Area inside the axes.
+        x_ticks: Position and label of each tick.
+        y_ticks: Position and label of each tick.
+        level_y: Position of the teacher's accuracy; None if it is out of range.
+        lines: Curves of the students, picks last.
+        compressed: Whether the gap axis is compressed.
     """
 
     key: str
@@ -72,13 +72,13 @@ class CurveFigure:
 
 
 def curve_figure(content: ReportContent, *, key: str, width: float, height: float) -> CurveFigure | None:
-    """Lays out the front's learning curves; None when no pick has a curve of two epochs or more.
+    """Lay out the learning curves of the front; None if no pick has a curve of two epochs or more.
 
     Args:
-        content: What the report says.
-        key: Tells this figure's elements from those of its other sizes.
-        width: Pixels.
-        height: Pixels.
+        content: Values of the report.
+        key: Name of this size of the figure.
+        width: Width, pixels.
+        height: Height, pixels.
     """
     picked = {pick.number for pick in content.picks}
     curves = [(row, _curve(row)) for row in rows(content.front.members)]
@@ -107,8 +107,8 @@ def curve_figure(content: ReportContent, *, key: str, width: float, height: floa
 def _curve(row: Row) -> Curve:
     gaps = parse_gaps(row["curve_gap_points"])
     curve = tuple((epoch, gap) for epoch, gap in enumerate(gaps, 1) if gap is not None)
-    stride = -(-len(curve) // _MOST_POINTS) or 1
-    # Counted from the end, so that the last epoch is always there.
+    stride = -(-len(curve) // _MAX_POINTS) or 1
+    # Count from the end, so that the last epoch is always kept.
     return curve[::-1][::stride][::-1]
 
 
@@ -128,7 +128,7 @@ def _line(
 
 
 def _spread(lines: Sequence[CurveLine], plot: Box) -> tuple[CurveLine, ...]:
-    """Moves labels apart that would overlap, upwards from the plot's lower edge."""
+    """Move overlapping labels apart, upwards from the lower edge of the plot."""
     labelled = sorted((line for line in lines if line.label), key=lambda line: -line.label_y)
     places: dict[int, float] = {}
     limit = plot.bottom + 4.0

@@ -1,4 +1,4 @@
-"""The figure of the Pareto front, as places on paper; `templates/figures.svg.j2` draws them."""
+"""The figure of the Pareto front: quality against cost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from math import isnan, log10
 from typing import Literal
 
 from nas_distill.analysis.formatting import quantity, short_bytes, short_count
-from nas_distill.analysis.front.picks import Pick
+from nas_distill.analysis.front.picks import RuleName
 from nas_distill.objectives import Objective
 from nas_distill.records import TrialStatus
 from nas_distill.report.content import ReportContent, Row, rows
@@ -19,16 +19,23 @@ from nas_distill.report.figures.labels import Box, Label, place_labels, text_box
 COLOURS = 8
 MARKERS = 8
 
+_LABELS: dict[RuleName, str] = {
+    "smallest_within_tolerance": "Within tolerance",
+    "knee": "Trade-off",
+    "best_quality": "Best",
+}
+"""Short titles: even all three together must fit into the narrow figure."""
+
 
 @dataclass(frozen=True, slots=True)
 class FamilyStyle:
-    """How a family is drawn: told apart by colour and by marker.
+    """Colour and marker of a family.
 
     Attributes:
-        name: Of the family.
-        colour: Index of a colour, below `COLOURS`.
-        marker: Index of a marker, below `MARKERS`.
-        count: Students shown.
+        name: Name of the family.
+        colour: Index of the colour, below `COLOURS`.
+        marker: Index of the marker, below `MARKERS`.
+        count: Number of students of the family in the figure.
     """
 
     name: str
@@ -39,15 +46,15 @@ class FamilyStyle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """A student on paper.
+    """The marker of a student.
 
     Attributes:
         number: Trial number.
         x: Pixels from the left.
         y: Pixels from the top.
-        style: Of its family.
-        role: Drawn larger from "dominated" to "front" to "pick".
-        text: What its tooltip says, one statement per line.
+        style: Style of its family.
+        role: Size of the marker, increasing from "dominated" to "front" to "pick".
+        text: Text of the tooltip, several lines.
     """
 
     number: int
@@ -60,14 +67,14 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherMark:
-    """The teacher's cost on the axis.
+    """The cost of the teacher on the cost axis.
 
     Attributes:
-        x: Of its line, or of the plot's edge when it lies beyond.
-        beyond: Whether it lies beyond the plot's right edge.
-        label: What it says.
-        label_x: Right end of the label.
-        label_y: Base line of the label.
+        x: Position of its line, or the right edge of the plot if the cost lies beyond it, pixels.
+        beyond: Whether the cost lies beyond the right edge of the plot.
+        label: Text of the label.
+        label_x: Right end of the label, pixels.
+        label_y: Base line of the label, pixels.
     """
 
     x: float
@@ -82,19 +89,19 @@ class FrontFigure:
     """Students by cost and quality.
 
     Attributes:
-        key: Tells the figure's elements from those of its other sizes.
-        width: Pixels.
-        height: Pixels.
-        plot: Where the axes lie.
-        x_ticks: Position and label.
-        y_ticks: Position and label.
-        x_title: Of the cost axis.
-        y_title: Of the quality axis.
-        level_y: Where the teacher's own quality lies, if in range.
-        teacher: The teacher's cost.
+        key: Name of this size of the figure, which keeps element ids unique.
+        width: Width, pixels.
+        height: Height, pixels.
+        plot: Area inside the axes.
+        x_ticks: Position and label of each tick.
+        y_ticks: Position and label of each tick.
+        x_title: Title of the cost axis.
+        y_title: Title of the quality axis.
+        level_y: Position of the teacher's quality; None if it is out of range.
+        teacher: Cost of the teacher.
         step: The front as an SVG path.
-        points: Dominated ones first, picks last.
-        labels: Of the picks.
+        points: Markers of the students, dominated ones first and picks last.
+        labels: Labels of the picks.
         compressed: Whether the quality axis is compressed.
     """
 
@@ -115,11 +122,11 @@ class FrontFigure:
 
 
 def family_styles(content: ReportContent) -> dict[str, FamilyStyle]:
-    """Returns the style of each family among the fully trained students, by name in alphabetical order."""
+    """Return the style of each family of the fully trained students, by name in alphabetical order."""
     complete = content.trials[content.trials["status"] == TrialStatus.COMPLETE]
     counts = complete["family"].value_counts()
     names = sorted(str(name) for name in counts.index)
-    # The second round of markers meets the colours shifted by one, so that 64 families make 64 pairs.
+    # Each round of markers shifts the colours by one, so that 64 families have 64 different styles.
     return {
         name: FamilyStyle(name, (index + index // MARKERS) % COLOURS, index % MARKERS, int(counts[name]))
         for index, name in enumerate(names)
@@ -127,13 +134,13 @@ def family_styles(content: ReportContent) -> dict[str, FamilyStyle]:
 
 
 def front_figure(content: ReportContent, *, key: str, width: float, height: float) -> FrontFigure:
-    """Lays out the front's figure for a run with at least one fully trained student.
+    """Lay out the figure of a front with at least one student.
 
     Args:
-        content: What the report says.
-        key: Tells this figure's elements from those of its other sizes.
-        width: Pixels.
-        height: Pixels.
+        content: Values of the report.
+        key: Name of this size of the figure.
+        width: Width, pixels.
+        height: Height, pixels.
     """
     front, cost, quality = content.front, content.front.cost, content.front.quality
     students = [row for row in rows(content.trials) if _shown(row, (cost, quality))]
@@ -167,7 +174,7 @@ def _shown(row: Row, objectives: Sequence[Objective]) -> bool:
 
 
 def _far_beyond(teacher_cost: float, costs: Sequence[float]) -> bool:
-    """Tells whether room for the teacher would take more than it gives: over two fifths of the axis."""
+    """Tell whether including the teacher would leave over two fifths of the axis empty."""
     low, high, teacher = (log10(max(value, 1.0)) for value in (min(costs), max(costs), teacher_cost))
     return teacher - high > max(high - low, 0.6) * 2.0 / 3.0
 
@@ -201,13 +208,13 @@ def _teacher_mark(value: float, cost: Objective, plot: Box, axis: Axis, *, beyon
 
 
 def _step(members: Sequence[Point], plot: Box, *, upwards: bool) -> list[tuple[float, float]]:
-    """Returns the corners of the best quality at each cost, from the cheapest member to the right edge.
+    """Return the corners of the line of best quality at each cost, from the cheapest member to the right edge.
 
-    With more than two objectives, members that are beaten in these two are passed by.
+    With more than two objectives, the line skips members that are dominated in these two.
     """
     best: list[Point] = []
     for point in sorted(members, key=lambda point: (point.x, point.y if upwards else -point.y)):
-        # On paper, better is down for a minimised quality and up for a maximised one.
+        # y grows downwards: a better value is further down for a minimised quality.
         if not best or (point.y <= best[-1].y if upwards else point.y >= best[-1].y):
             best.append(point)
     corners = [(best[0].x, best[0].y)]
@@ -226,14 +233,10 @@ def _labels(
     titles: dict[int, list[str]] = {}
     for pick in content.picks:
         if pick.number is not None:
-            titles.setdefault(pick.number, []).append(_label_of(pick))
+            titles.setdefault(pick.number, []).append(_LABELS[pick.rule])
     wanted = [
         (f"{' + '.join(titles[point.number])} (#{point.number})", point.x, point.y)
         for point in points
         if point.number in titles
     ]
     return place_labels(wanted, plot=plot, points=[(point.x, point.y) for point in points], line=step, taken=taken)
-
-
-def _label_of(pick: Pick) -> str:
-    return "Within tolerance" if pick.rule == "smallest_within_tolerance" else pick.title

@@ -1,4 +1,4 @@
-"""Places labels beside their points: never over each other, and not over points where it can be helped."""
+"""Placement of labels next to their points, without overlaps and, if possible, not over other points."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 CHARACTER_PX = 6.9
-"""Width of an average character of the figures' 12 px text, on the generous side."""
+"""Estimated width of a character of the 12 px text, rather too wide."""
 _LINE_PX = 16.0
 
 
@@ -21,25 +21,25 @@ class Box:
     bottom: float
 
     def overlaps(self, other: Box) -> bool:
-        """Tells whether the two share some area."""
+        """Tell whether the two rectangles overlap."""
         return (
             self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
         )
 
     def holds(self, x: float, y: float, margin: float = 0.0) -> bool:
-        """Tells whether a point lies inside, or nearer than `margin`."""
+        """Tell whether a point lies inside, or outside by at most `margin` pixels."""
         return self.left - margin <= x <= self.right + margin and self.top - margin <= y <= self.bottom + margin
 
     def across(self, share: float) -> float:
-        """Returns the x at a share of the width from the left."""
+        """Return the x at a share of the width, measured from the left."""
         return round(self.left + share * (self.right - self.left), 1)
 
     def up(self, share: float) -> float:
-        """Returns the y at a share of the height from the bottom."""
+        """Return the y at a share of the height, measured from the bottom."""
         return round(self.bottom - share * (self.bottom - self.top), 1)
 
     def within(self, outer: Box) -> bool:
-        """Tells whether all of it lies inside `outer`."""
+        """Tell whether the whole rectangle lies inside `outer`."""
         return (
             outer.left <= self.left
             and outer.top <= self.top
@@ -53,13 +53,13 @@ class Label:
     """A placed label with a line to its point.
 
     Attributes:
-        text: What it says.
-        x: Left end of its text.
-        y: Base line of its text.
-        from_x: The point it names.
-        from_y: The point it names.
-        to_x: Where the line to the point meets the label.
-        to_y: Where the line to the point meets the label.
+        text: Text of the label.
+        x: Left end of the text, pixels.
+        y: Base line of the text, pixels.
+        from_x: Horizontal position of the labelled point, pixels.
+        from_y: Vertical position of the labelled point, pixels.
+        to_x: Horizontal position of the end of the line at the label, pixels.
+        to_y: Vertical position of the end of the line at the label, pixels.
     """
 
     text: str
@@ -72,7 +72,7 @@ class Label:
 
 
 def text_box(text: str, left: float, top: float) -> Box:
-    """Returns the room that one line of text takes."""
+    """Return the rectangle of one line of text."""
     return Box(left, top, left + CHARACTER_PX * len(text), top + _LINE_PX)
 
 
@@ -84,16 +84,17 @@ def place_labels(
     line: Sequence[tuple[float, float]] = (),
     taken: Sequence[Box] = (),
 ) -> tuple[Label, ...]:
-    """Places labels one after the other, each at its cheapest free spot.
+    """Place labels one after the other, each at the position with the lowest cost.
 
-    A spot costs what it covers: another label or the plot's edge first, then points and line, then distance.
+    Overlaps with another label or with the edge of the plot cost most, then overlaps with points and the line, then the
+    distance.
 
     Args:
         wanted: Text and point of each label.
-        plot: Where labels may lie.
-        points: All drawn points.
-        line: Corners of the drawn line, whose segments are level or upright.
-        taken: Room that other texts have.
+        plot: Area for the labels.
+        points: All points of the figure.
+        line: Corners of the line of the front, whose segments are horizontal or vertical.
+        taken: Rectangles of other texts.
     """
     boxes = list(taken)
     segments = [

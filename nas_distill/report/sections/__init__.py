@@ -1,1 +1,1 @@
-"""TODO."""
+"""Sections of the report: sentences, tables and notes, without markup."""

@@ -1,4 +1,4 @@
-"""What the report says of teacher assistants: who taught whom, what that gained, and how far to trust it."""
+"""The section on teacher assistants: the chains, the gain of each student, and its uncertainty."""
 
 from __future__ import annotations
 
@@ -14,29 +14,28 @@ from nas_distill.report.tables import student_text
 CHAIN_COLUMNS = (
     "Student",
     "Parameters",
-    "Taught by the teacher: trial",
+    "Trial with the teacher",
     "Gap, points",
-    "Taught by",
-    "Trial",
+    "Assistant",
+    "Trial with the assistant",
     "Gap to the teacher, points",
     "Gain, points",
 )
 
 _ARROW = "\N{RIGHTWARDS ARROW}"
 _SAMPLE = (
-    "Gains are the gap when the teacher taught minus the gap when the assistant did, both to the same teacher, with "
-    "the same recipe, seed and epochs. Their 95 % intervals come from the validation sample alone and take the two "
-    "accuracies as independent, since answers per image are not kept: rather too wide for that sample, but blind to "
-    "the chance in training, which is one run each."
+    "Gain: gap of the student distilled from the teacher minus gap of the student distilled from the assistant, with "
+    "the same recipe, seed and epochs. The 95 % interval covers only the sampling of validation images, and treats the "
+    "two accuracies as independent. It does not cover the randomness of training: each gain is one training."
 )
 _CHOSEN = (
-    "The students were chosen for their large gaps, which favours a second training a little; retrain both with "
-    "several seeds before relying on a small gain."
+    "The students were chosen for their large gaps, which slightly favours the second training. Retrain both with "
+    "several seeds before you rely on a small gain."
 )
 
 
 def chain_section(content: ReportContent) -> Section | None:
-    """Returns what there is to say; None when no assistants were asked for."""
+    """Return the section; None if the search uses no assistants."""
     plan = content.assistants
     if content.config.assistants.count == 0 and not plan.rounds:
         return None
@@ -47,10 +46,10 @@ def chain_section(content: ReportContent) -> Section | None:
     notes += _means(students)
     notes += [_SAMPLE, _CHOSEN] if students else []
     if not notes:
-        notes = ["Assistants are chosen when the search's own trials have ended: go on with search --resume."]
+        notes = ["Assistants are chosen after all trials of the search: continue with `search --resume`."]
     return Section(
         title="Teacher assistants",
-        caption="Each student twice: distilled from the teacher, and from an assistant",
+        caption="Each student twice: distilled from the teacher and from an assistant",
         columns=CHAIN_COLUMNS,
         texts=frozenset({"Student"}),
         lead=tuple(_chain(content, found, index) for index in range(len(plan.rounds))),
@@ -60,31 +59,31 @@ def chain_section(content: ReportContent) -> Section | None:
 
 
 def _chain(content: ReportContent, found: dict[int, Row], index: int) -> str:
-    """Returns the way from the teacher to the students of one round's assistant."""
+    """Return the chain from the teacher to the students of the assistant of one round."""
     teacher = content.teacher
     size = short_count(teacher.cost.num_params)
     parts = [f"teacher {teacher.architecture} ({size} parameters, top-1 {100.0 * teacher.top1:.2f} %)"]
     last = content.assistants.rounds[index]
     parts += [
         f"trial {number}" + (f" ({_size_and_top1(found[number])})" if number in found else "")
-        for number in _way_to(last.assistant, found)
+        for number in _chain_to(last.assistant, found)
     ]
     numbers = [number for number, row in found.items() if row["assistant"] == last.assistant]
     missing = len(last.students) - len(numbers)
     parts.append(
         (f"trial{'s' if len(numbers) > 1 else ''} {', '.join(str(number) for number in numbers)}" if numbers else "")
         + (" and " if numbers and missing else "")
-        + (f"{missing} to come" if missing else "")
+        + (f"{missing} not started" if missing else "")
     )
     return f" {_ARROW} ".join(parts)
 
 
-def _way_to(number: int, found: dict[int, Row]) -> tuple[int, ...]:
-    """Returns the trials on the way from the teacher to one of them, which comes last."""
+def _chain_to(number: int, found: dict[int, Row]) -> tuple[int, ...]:
+    """Return the chain of trials from the teacher to a trial, which comes last."""
     row = found.get(number)
     if row is None or isnan(row["assistant"]):
         return (number,)
-    return (*_way_to(int(row["assistant"]), found), number)
+    return (*_chain_to(int(row["assistant"]), found), number)
 
 
 def _size_and_top1(row: Row) -> str:
@@ -106,34 +105,34 @@ def _line(found: dict[int, Row], one: AssistedStudent) -> tuple[str, ...]:
 
 
 def _means(students: tuple[AssistedStudent, ...]) -> list[str]:
-    """Returns a sentence per assistant: a student that two of them taught counts once with each."""
+    """Return one sentence per assistant. A student with two assistants counts for both."""
     assistants = dict.fromkeys(one.assistant for one in students)
     return [_mean(number, tuple(one for one in students if one.assistant == number)) for number in assistants]
 
 
 def _mean(assistant: int, students: tuple[AssistedStudent, ...]) -> str:
-    """Returns the mean gain by an assistant as a sentence, and what its interval says."""
+    """Return the mean gain of an assistant's students and the conclusion from its interval."""
     gain = mean_gain(students)
     if gain is None:
-        return f"No training by trial {assistant} ended well, so that there is no gain to tell."
+        return f"No training with assistant {assistant} completed, so its gain is unknown."
     if gain.half_width is None:
         (one,) = (student.gain for student in students if student.gain is not None)
         assert one.half_width is not None
-        worth = "more" if abs(one.mean) > one.half_width else "no more"
+        worth = "more" if abs(one.mean) > one.half_width else "not more"
         return (
-            f"Gain of the one student that trial {assistant} taught: {_gain(one)} points, {worth} than chance in the "
-            "validation images explains; one training each says nothing of the chance in training."
+            f"Gain of the only student of assistant {assistant}: {_gain(one)} points, {worth} than the sampling of "
+            "validation images explains. The randomness of training is unknown: it is one training each."
         )
     count = sum(student.gain is not None for student in students)
-    said = f"Mean gain of the {count} students that trial {assistant} taught: {_gain(gain)} points"
-    return f"{said} (95 % t interval over the students). {_verdict(gain)}"
+    mean = f"Mean gain of the {count} students of assistant {assistant}: {_gain(gain)} points"
+    return f"{mean} (95 % t interval over the students). {_conclusion(gain)}"
 
 
-def _verdict(gain: Estimate) -> str:
+def _conclusion(gain: Estimate) -> str:
     assert gain.half_width is not None
     if abs(gain.mean) <= gain.half_width:
-        return "The interval contains 0: these trainings show neither that the assistant helped nor that it harmed."
-    return f"The interval does not contain 0: the assistant {'helped' if gain.mean > 0 else 'harmed'} here."
+        return "The interval contains 0, so the effect of the assistant is undecided."
+    return f"The interval does not contain 0: the assistant {'helped' if gain.mean > 0 else 'harmed'} these students."
 
 
 def _gain(gain: Estimate) -> str:

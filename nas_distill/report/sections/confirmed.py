@@ -1,9 +1,10 @@
-"""What the report says of confirmed students: worth, gain, selection bias, classes that the teacher hurts."""
+"""The sections on confirmed students: accuracy, distillation gain, selection bias and undistillable classes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from nas_distill.analysis.confirm.picks import ConfirmedPick
 from nas_distill.analysis.confirm.release_gain import ReleaseGain
 from nas_distill.analysis.confirm.students import ConfirmedStudent
 from nas_distill.analysis.confirm.summary import Confirmed
@@ -14,7 +15,7 @@ from nas_distill.analysis.stats import Estimate
 from nas_distill.report.sections.folds import ROUGH_INTERVAL
 from nas_distill.report.sections.section import Section
 
-_TEXTS = frozenset({"Class", "Verdict"})
+_TEXTS = frozenset({"Class", "Outcome"})
 _NEEDED = least_repetitions(LEVEL)
 
 STUDENT_COLUMNS = (
@@ -22,58 +23,61 @@ STUDENT_COLUMNS = (
     "Trainings",
     "Top-1",
     "Gap, points",
-    "Gap in the search",
-    "Search flattered by",
-    "Without teacher",
-    "Gain by the teacher",
+    "Gap in the search, points",
+    "Selection bias, points",
+    "Top-1 without teacher",
+    "Distillation gain, points",
     "On the front",
 )
-CLASS_COLUMNS = ("Trial", "Class", "Images", "Alone \N{MINUS SIGN} taught, points", "p, corrected", "Verdict")
+CLASS_COLUMNS = ("Trial", "Class", "Images", "Control \N{MINUS SIGN} distilled, points", "p, corrected", "Outcome")
 
 _COLUMNS_MEAN = (
-    "Gain: top-1 with the teacher minus without, same seeds, percentage points. On the front: share of 2,000 bootstrap "
-    "resamples of the repetitions in which it stands on the front of the confirmed students."
+    "Selection bias: confirmed gap minus gap in the search. Distillation gain: top-1 with the teacher minus top-1 "
+    "without it, same seeds. On the front: share of 2,000 bootstrap resamples of the repetitions in which the student "
+    "is on the front of the confirmed students."
 )
 _MEANING = (
-    "Mean and 95 % t interval over seeds on one set of test images: what other images would change is not in it. "
+    "Mean and 95 % t interval over seeds, on one set of test images. The interval does not cover the choice of images. "
     f"{_COLUMNS_MEAN}"
 )
 _FOLD_MEANING = f"Mean and 95 % t interval over folds. {ROUGH_INTERVAL} {_COLUMNS_MEAN}"
-_TEST = f"by a paired test corrected for the number of classes (level {LEVEL:g} per student)."
-_CLAIM = f"Undistillable: accuracy with the teacher is below that without, over these seeds on these images, {_TEST}"
+_TEST = f"by a paired test that is corrected for the number of classes (level {LEVEL:g} per student)."
+_CLAIM = f"Undistillable: accuracy is lower with the teacher than without it, over these seeds and images, {_TEST}"
 _FOLD_CLAIM = (
-    f"Undistillable: accuracy with the teacher is below that without, over these folds, {_TEST} Folds share training "
-    "images, and the test takes them as independent: it is a rough one."
+    f"Undistillable: accuracy is lower with the teacher than without it, over these folds, {_TEST} The test treats the "
+    "folds as independent although they share training images, so it is only approximate."
 )
 
 
 def confirmed_sections(found: Sequence[Confirmed], class_names: Sequence[str]) -> tuple[Section, ...]:
-    """Returns the sections on confirmed students; none before any training has ended.
+    """Return the sections on confirmed students; empty before the first training has ended.
 
     Args:
-        found: On test images, and on folds.
-        class_names: In the order of the data's classes.
+        found: Confirmed students on test images, and on each number of folds.
+        class_names: Names of the classes, in the order of the data.
     """
     sections = (section for one in found for section in (_students(one), _classes(one, class_names)))
     return tuple(section for section in sections if section is not None)
 
 
 def student_sentences(student: ConfirmedStudent, class_names: Sequence[str]) -> tuple[str, ...]:
-    """Returns what was confirmed of one student, as sentences."""
+    """Return the confirmed scores of one student as sentences."""
     where = "folds" if student.in_folds else "test images"
-    worth = f"top-1 {_text(student.top1, _percent, 100.0)}, gap {_text(student.gap_points, signed)} points"
+    scores = f"top-1 {_text(student.top1, _percent, 100.0)}, gap {_text(student.gap_points, signed)} points"
     gain = _text(student.distillation_gain_points, signed)
     sentences = [
-        f"{student.repetitions} trainings, scored on {where}: {worth}, calibration error {_text(student.ece, _three)}",
-        f"Without the teacher top-1 {_text(student.control_top1, _percent, 100.0)}: the teacher gains {gain} points",
+        f"{student.repetitions} trainings, scored on {where}: {scores}, calibration error {_text(student.ece, _three)}",
+        f"Without the teacher: top-1 {_text(student.control_top1, _percent, 100.0)}; distillation gain {gain} points",
     ]
     bias = student.bias
     if bias.total is not None:
         lucky, images = _text(bias.selection, signed), _text(bias.split, signed)
         known = (
-            f" ({lucky} by the choice of a lucky seed, {images} by the images)" if bias.selection is not None else ""
+            f" ({lucky} from the choice of a lucky seed, {images} from the images)"
+            if bias.selection is not None
+            else ""
         )
-        sentences.append(f"The search's gap was too small by {_text(bias.total, signed)} points{known}")
+        sentences.append(f"Selection bias of the search: {_text(bias.total, signed)} points{known}")
     sentences.append(f"Undistillable classes: {_hurt(student, class_names)}")
     if student.release is not None:
         sentences.append(_release(student.release))
@@ -82,13 +86,13 @@ def student_sentences(student: ConfirmedStudent, class_names: Sequence[str]) -> 
 
 
 def _hurt(student: ConfirmedStudent, class_names: Sequence[str]) -> str:
-    """Returns the undistillable classes of a student, or why there is none."""
+    """Return the undistillable classes of a student, or why none are known."""
     if not student.classes:
-        return "not compared: no repetition ended both with and without the teacher"
+        return "not compared; no repetition finished both with and without the teacher"
     untested = sum(effect.outcome == "untested" for effect in student.classes)
     if untested == len(student.classes):
         most = max(effect.repetitions for effect in student.classes)
-        return f"not tested: {_NEEDED} repetitions with and without the teacher are needed, there are {most}"
+        return f"not tested; needs {_NEEDED} repetitions with and without the teacher, found {most}"
     hurt = ", ".join(class_names[effect.label] for effect in student.undistillable) or "none found"
     return f"{hurt} ({untested} of {len(student.classes)} classes not tested)" if untested else hurt
 
@@ -96,11 +100,11 @@ def _hurt(student: ConfirmedStudent, class_names: Sequence[str]) -> str:
 def _students(found: Confirmed) -> Section:
     odds = dict(zip(found.odds.numbers, found.odds.on_front, strict=True))
     where = f"on {found.folds} folds of the training images" if found.in_folds else "on the test images"
-    lead = [f"{pick.title}: {_number(pick.number)}. {pick.sentence}" for pick in found.picks]
+    lead = [f"{pick.title}: {_number(pick)}{pick.sentence}" for pick in found.picks]
     notes = [_FOLD_MEANING if found.in_folds else _MEANING]
     if found.bias is not None:
         bias = _text(found.bias, signed)
-        notes.append(f"The search's gaps of these students were too small by {bias} points on average over students.")
+        notes.append(f"Mean selection bias of these students: {bias} points.")
     return Section(
         title=f"Confirmed students, {where}",
         lead=tuple(lead),
@@ -131,21 +135,21 @@ def _line(student: ConfirmedStudent, odds: float | None) -> tuple[str, ...]:
 
 
 def _classes(found: Confirmed, class_names: Sequence[str]) -> Section | None:
-    """Returns the classes that the teacher hurts or helps; None where no student has a repetition of both arms."""
+    """Return the classes that the teacher hurts or helps; None if no student has a repetition of both arms."""
     if not any(student.classes for student in found.students):
         return None
-    told = [
+    effects = [
         (student.number, effect)
         for student in found.students
         for effect in sorted(student.classes, key=lambda one: one.p_hurt if one.p_hurt is not None else 1.0)
         if effect.outcome in ("undistillable", "helped")
     ]
-    hurt = sum(effect.outcome == "undistillable" for _, effect in told)
+    hurt = sum(effect.outcome == "undistillable" for _, effect in effects)
     every = sum(len(student.classes) for student in found.students)
     counted = f"{hurt} of {every} pairs of student and class are undistillable"
     return Section(
         title="Undistillable classes" + (f", on {found.folds} folds" if found.in_folds else ""),
-        lead=(f"{counted}, on {len(told) - hurt} the teacher helps.", *_untested(found)),
+        lead=(f"{counted}. The teacher helps on {len(effects) - hurt}.", *_untested(found)),
         columns=CLASS_COLUMNS,
         lines=tuple(
             (
@@ -156,18 +160,18 @@ def _classes(found: Confirmed, class_names: Sequence[str]) -> Section | None:
                 _p_value(effect.p_hurt if effect.outcome == "undistillable" else effect.p_helped),
                 effect.outcome,
             )
-            for number, effect in told
+            for number, effect in effects
         ),
         texts=_TEXTS,
         notes=(
             _FOLD_CLAIM if found.in_folds else _CLAIM,
-            *(f"Trial {one.number}: {_release(one.release)}" for one in found.students if one.release is not None),
+            *(f"Trial {one.number}. {_release(one.release)}." for one in found.students if one.release is not None),
         ),
     )
 
 
 def _untested(found: Confirmed) -> tuple[str, ...]:
-    """Returns why pairs of student and class have no verdict, by cause."""
+    """Return why pairs of student and class are not tested, one sentence per reason."""
     few = without_images = rare = 0
     for student in found.students:
         ended = max((effect.repetitions for effect in student.classes), default=0)
@@ -180,33 +184,33 @@ def _untested(found: Confirmed) -> tuple[str, ...]:
     sentences = []
     if few:
         sentences.append(
-            f"{few} could not be tested: {_NEEDED} repetitions that ended with and without the teacher are needed; "
-            f"give {more} or more."
+            f"{few} are not tested: they need {_NEEDED} repetitions with and without the teacher. Run confirm with "
+            f"{more} or more."
         )
     if rare:
-        sentences.append(f"{rare} could not be tested: the class has images on fewer than {_NEEDED} folds.")
+        sentences.append(f"{rare} are not tested: the class has images on fewer than {_NEEDED} folds.")
     if without_images:
-        sentences.append(f"{without_images} could not be tested: no image of the class was scored.")
+        sentences.append(f"{without_images} are not tested: the class has no scored images.")
     unpaired = [str(student.number) for student in found.students if not student.classes]
     if unpaired:
         trials = f"Trial {unpaired[0]} is" if len(unpaired) == 1 else f"Trials {', '.join(unpaired)} are"
-        sentences.append(f"{trials} not among them: no repetition ended both with and without the teacher.")
+        sentences.append(f"{trials} not included: no repetition finished both with and without the teacher.")
     return tuple(sentences)
 
 
 def _release(gain: ReleaseGain) -> str:
     overall = _text(gain.top1_gain_over_distilled_points, signed)
-    text = f"per-class release changed top-1 by {overall} points against the same recipe without it"
+    text = f"Per-class release changes top-1 by {overall} points compared with the same recipe without it"
     if not gain.classes:
         return text
     control = _text(gain.gain_over_control_points, signed)
-    chosen = f"{_text(gain.gain_over_distilled_points, signed)} (against training alone {control})"
-    fresh = f"{_text(gain.cross_fitted_gain_over_distilled_points, signed)}, which is the honest estimate"
-    return f"{text}; on the undistillable classes by {chosen}, on those that other repetitions call so by {fresh}"
+    chosen = f"{_text(gain.gain_over_distilled_points, signed)} points ({control} compared with the control)"
+    cross_fitted = f"{_text(gain.cross_fitted_gain_over_distilled_points, signed)} points"
+    return f"{text}; on the undistillable classes by {chosen}, cross-fitted (unbiased) by {cross_fitted}"
 
 
-def _number(number: int | None) -> str:
-    return "none" if number is None else f"trial {number}"
+def _number(pick: ConfirmedPick) -> str:
+    return "" if pick.number is None else f"trial {pick.number}. "
 
 
 def _p_value(value: float | None) -> str:
@@ -214,7 +218,7 @@ def _p_value(value: float | None) -> str:
 
 
 def _text(found: Estimate | None, text: Callable[[float], str], scale: float = 1.0) -> str:
-    """Returns mean and half the interval, such as "+1.20 \N{PLUS-MINUS SIGN} 0.31"."""
+    """Return a mean and half its interval, such as "+1.20 \N{PLUS-MINUS SIGN} 0.31"."""
     if found is None:
         return MISSING
     if found.half_width is None:

@@ -1,4 +1,4 @@
-"""The plain statements around the picks: what was searched, on what, how far to trust a difference."""
+"""The headline, the description of the run, and the resolution of its measurements."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from math import sqrt
 
 import numpy as np
 
-from nas_distill.analysis.formatting import duration, percent, quantity, short_bytes, short_count, signed
-from nas_distill.analysis.front.picks import Pick
+from nas_distill.analysis.formatting import duration, quantity, short_bytes, short_count, signed
+from nas_distill.analysis.front.front import ParetoFront
+from nas_distill.analysis.front.picks import Pick, describe
 from nas_distill.analysis.stats import accuracy_half_width_points
 from nas_distill.analysis.trials.cells import parse_gaps
 from nas_distill.config import FIXED_RECIPE, SearchConfig
@@ -22,12 +23,12 @@ _PARAMS = OBJECTIVES["num_params"]
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One line of the run's description.
+    """One entry of the description of a run.
 
     Attributes:
-        term: What is described.
-        text: The description.
-        note: What it means, in smaller print; may be empty.
+        term: Name of the entry.
+        text: Its value.
+        note: Details in smaller print; may be empty.
     """
 
     term: str
@@ -36,24 +37,40 @@ class Fact:
 
 
 def headline(content: ReportContent) -> str:
-    """Returns the report in one sentence."""
+    """Return the recommendation of the report in one or two sentences."""
     if not len(content.front.members):
-        return "No student has been fully trained."
+        return "No student is fully trained."
     smallest, *_, best = content.picks
-    pick = best if smallest.number is None else smallest
-    row = _student(content, pick)
-    size = f"{percent(row['capacity_ratio'])} of the teacher's parameters"
-    gap = float(row["gap_points"])
-    if round(gap, 2) == 0.0:
-        standing = "level with the teacher"
+    if smallest.number is not None:
+        lead, pick = f"Take trial {smallest.number}", smallest
     else:
-        standing = f"{abs(gap):.2f} points {'behind' if gap > 0 else 'ahead of'} the teacher"
-    lead = "" if pick is smallest else f"{smallest.title}: none. "
-    return f"{lead}{pick.title}: trial {pick.number}, {row['architecture']}, with {size}, {standing}."
+        lead, pick = f"{smallest.title}: none. {best.title}, trial {best.number}", best
+    row = _student(content, pick)
+    confirmed = any(record.number == pick.number for record in content.confirmations)
+    trust = "This is the search's score; see the confirmed students." if confirmed else "One seed, not confirmed."
+    return f"{lead}: {_size_ratio(row)}, {_accuracy(row)}. {trust}"
+
+
+def pick_text(pick: Pick, front: ParetoFront) -> str:
+    """Return the student of a pick and the meaning of its rule; without a student, the reason."""
+    return pick.sentence if pick.number is None else f"{describe(pick, front)}. {pick.sentence}"
+
+
+def _size_ratio(row: Row) -> str:
+    ratio = 1.0 / float(row["capacity_ratio"])
+    smaller = ratio >= 1.0
+    factor = ratio if smaller else 1.0 / ratio
+    return f"{factor:.{0 if factor >= 9.95 else 1}f}x {'smaller' if smaller else 'larger'} than the teacher"
+
+
+def _accuracy(row: Row) -> str:
+    gap = round(float(row["gap_points"]), 1)
+    distance = "level with it" if gap == 0.0 else f"{abs(gap):.1f} points {'below' if gap > 0 else 'above'} it"
+    return f"{100.0 * float(row['top1']):.1f} % top-1, {distance}"
 
 
 def run_facts(content: ReportContent) -> tuple[Fact, ...]:
-    """Returns what was searched, on which images, with which teacher, and what came of it."""
+    """Return the description of a run: data, teacher, space, recipe, trials and how to read its numbers."""
     config, data = content.config, content.data
     time = float(content.trials["wall_time_s"].sum())
     return (
@@ -62,7 +79,7 @@ def run_facts(content: ReportContent) -> tuple[Fact, ...]:
             f"{data.source}: {len(data.class_names)} classes, {data.image_size}x{data.image_size} px, "
             f"{'grey' if data.channels == 1 else 'RGB'}",
             f"{data.num_train} training, {data.num_validation} validation and {data.num_test} test images; "
-            f"the test images were {_touched(content)}",
+            f"the test images were {_test_use(content)}",
         ),
         _teacher(content),
         Fact("Space", config.space.name, _budget(content)),
@@ -73,9 +90,9 @@ def run_facts(content: ReportContent) -> tuple[Fact, ...]:
     )
 
 
-def _touched(content: ReportContent) -> str:
+def _test_use(content: ReportContent) -> str:
     on_test = {record.number for record in content.confirmations if record.fold is None}
-    return f"opened to confirm {len(on_test)} students, for nothing else" if on_test else "not touched"
+    return f"used only to confirm {len(on_test)} students" if on_test else "not used"
 
 
 def _recipe(config: SearchConfig) -> Fact:
@@ -84,8 +101,8 @@ def _recipe(config: SearchConfig) -> Fact:
     if config.space.recipe != FIXED_RECIPE:
         return Fact(
             "Recipe",
-            f"{epochs}, the rest searched per trial ({config.space.recipe})",
-            "losses, learning rate and regularisation differ between trials: see the column `recipe` of trials.csv",
+            f"{epochs}; all else is chosen per trial ({config.space.recipe})",
+            "losses, learning rate and regularisation differ between trials; trials.csv lists them",
         )
     losses = ", ".join(_loss(name, terms) for name, terms in recipe.losses.items()) or "none (control)"
     return Fact(
@@ -101,12 +118,12 @@ def _loss(name: str, terms: Mapping[str, float]) -> str:
 
 def _teacher(content: ReportContent) -> Fact:
     teacher = content.teacher
-    origin = "trained on the same training images"
+    origin = "trained on the training images of this run"
     if teacher.trained_on_data_id != teacher.data_id:
-        origin = "its own training images are unknown: if it saw the validation images, gaps look larger"
+        origin = "trained on other images; if they include validation images, the gaps are overestimated"
     if teacher.lineage:
         chain = " \N{RIGHTWARDS ARROW} ".join(_link(link) for link in teacher.lineage)
-        origin += f"; a student itself: {chain}"
+        origin += f"; itself a student: {chain}"
     cost = teacher.cost
     return Fact(
         "Teacher",
@@ -147,8 +164,8 @@ def _hypervolume(content: ReportContent) -> Fact:
     return Fact(
         "Hypervolume",
         f"{front.hypervolume:.2f} {units}",
-        f"within {bounds}: a student that guesses uniformly, at the teacher's cost; "
-        "compares searches with the same teacher, data and objectives",
+        f"reference point: {bounds} (a student that guesses at random and costs as much as the teacher); "
+        "comparable between searches with the same teacher, data and objectives",
     )
 
 
@@ -158,8 +175,8 @@ def _resolution(content: ReportContent) -> Fact:
     return Fact(
         "Resolution",
         f"one validation image is {100.0 / images:.2f} points",
-        f"95 % interval of a difference of two accuracies like the teacher's: \N{PLUS-MINUS SIGN} {apart:.2f} points; "
-        "one run does not tell apart students that are closer than that",
+        f"95 % interval of the difference between two accuracies like the teacher's: "
+        f"\N{PLUS-MINUS SIGN} {apart:.2f} points; one run cannot separate students that are closer",
     )
 
 
@@ -168,7 +185,7 @@ def _student(content: ReportContent, pick: Pick) -> Row:
 
 
 def hardest_class(content: ReportContent, pick: Pick) -> str:
-    """Returns the class on which a pick falls farthest behind, or an empty text when there is none."""
+    """Return the class with the largest gap of a pick; empty if no class has images."""
     classes = classes_by_gap(_student(content, pick), content.teacher)
     if not classes:
         return ""
@@ -177,11 +194,11 @@ def hardest_class(content: ReportContent, pick: Pick) -> str:
 
 
 def classes_by_gap(row: Row, teacher: TeacherRecord) -> tuple[tuple[float, str, int], ...]:
-    """Returns gap in points, name and validation images of each class that has images, the largest gap first.
+    """Return gap in points, name and number of validation images of each class with images, largest gap first.
 
     Args:
-        row: Of a trial.
-        teacher: Of its run.
+        row: Row of a trial.
+        teacher: Teacher of the run.
     """
     gaps = parse_gaps(row["class_gap_points"])
     counted = zip(gaps, teacher.class_names, teacher.class_counts, strict=False)

@@ -1,4 +1,4 @@
-"""What the report says besides picks, front and trials, section by section: why, and whether to believe it."""
+"""The sections between the front and the learning curves: retrained students, diagnosis, capacity law and effects."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from nas_distill.report.sections.recipes import recipe_section
 from nas_distill.report.sections.section import Section
 from nas_distill.report.tables import student_text
 
-VERDICT_COLUMNS = ("Trial", "Student", "Parameters", "Gap, points", "Verdict", "Because", "What to try")
-_VERDICT_TEXTS = frozenset({"Student", "Verdict", "Because", "What to try"})
-_VERDICT_NOTE = (
-    "One verdict per student, by the first rule of the decision table that fires (docs/diagnosis.md). It goes by this "
-    "run's students and one training each; `nas_distill explain RUN TRIAL` gives all of the evidence."
+DIAGNOSIS_COLUMNS = ("Trial", "Student", "Parameters", "Gap, points", "Diagnosis", "Evidence", "What to try")
+_DIAGNOSIS_TEXTS = frozenset({"Student", "Diagnosis", "Evidence", "What to try"})
+_DIAGNOSIS_NOTE = (
+    "Each student gets one diagnosis: that of the first rule that applies. It is based on one training per student of "
+    "this run. `nas_distill explain RUN TRIAL` prints all evidence."
 )
 
 
 def finding_sections(content: ReportContent) -> tuple[Section, ...]:
-    """Returns what was measured again, the verdicts, the capacity law, effects and losses, as far as there are any."""
-    found = measured_again(content)
+    """Return the sections on retrained students, the diagnosis, the capacity law, effects and losses, if any."""
+    found = retrained_students(content)
     if len(content.front.members):
-        found += (_verdicts(content), _law(content), _effects(content))
+        found += (_diagnosis(content), _law(content), _effects(content))
     losses = recipe_section(content)
     return found if losses is None else (*found, losses)
 
 
-def measured_again(content: ReportContent) -> tuple[Section, ...]:
-    """Returns the sections on students that were trained again: by assistants, over folds, to be confirmed."""
-    asked = (chain_section(content), fold_section(content))
-    return (*(section for section in asked if section is not None), *confirmed(content))
+def retrained_students(content: ReportContent) -> tuple[Section, ...]:
+    """Return the sections on students that were retrained: with assistants, on folds, or by `confirm`."""
+    sections = (chain_section(content), fold_section(content))
+    return (*(section for section in sections if section is not None), *confirmed_students(content))
 
 
-def confirmed(content: ReportContent) -> tuple[Section, ...]:
-    """Returns the sections on confirmed students; none before any training has ended."""
+def confirmed_students(content: ReportContent) -> tuple[Section, ...]:
+    """Return the sections on confirmed students; empty before the first training has ended."""
     found = confirmations(
         content.confirmations,
         content.trials,
@@ -51,16 +51,16 @@ def confirmed(content: ReportContent) -> tuple[Section, ...]:
     return confirmed_sections(found, content.teacher.class_names)
 
 
-def verdicts(content: ReportContent) -> dict[int, Diagnosis]:
-    """Returns the verdict on each student, by trial number."""
+def diagnoses(content: ReportContent) -> dict[int, Diagnosis]:
+    """Return the diagnosis of each student, by trial number."""
     images = sum(content.teacher.class_counts)
     found = diagnose(content.trials, content.curves, images=images, settings=content.config.diagnosis)
     return {one.number: one for one in found}
 
 
-def _verdicts(content: ReportContent) -> Section:
-    """Returns the verdicts on the students of the front, and how often each was given to the others."""
-    found = verdicts(content)
+def _diagnosis(content: ReportContent) -> Section:
+    """Return the diagnoses of the students on the front, and the number of each for the others."""
+    found = diagnoses(content)
     front = set(content.front.numbers)
     complete = {int(row["number"]) for row in rows(content.trials) if row["status"] == "complete"}
     others = Counter(one.verdict for number, one in found.items() if number in complete - front)
@@ -72,18 +72,18 @@ def _verdicts(content: ReportContent) -> Section:
         cells = (str(row["number"]), student_text(row), size, gap)
         lines.append((*cells, verdict.verdict, verdict.evidence[0], verdict.remedy))
     return Section(
-        title="Why the front's students stand where they do",
-        lead=(f"Of the fully trained students that are not on the front: {counted}.",) if counted else (),
-        columns=VERDICT_COLUMNS,
+        title="Diagnosis of the front",
+        lead=(f"Fully trained students that are not on the front: {counted}.",) if counted else (),
+        columns=DIAGNOSIS_COLUMNS,
         lines=tuple(lines),
-        texts=_VERDICT_TEXTS,
-        notes=(_VERDICT_NOTE,),
+        texts=_DIAGNOSIS_TEXTS,
+        notes=(_DIAGNOSIS_NOTE,),
     )
 
 
 def _law(content: ReportContent) -> Section:
-    """Returns what the law of parameters says, and what size it takes to be within the tolerance."""
-    title = "What size it takes"
+    """Return the size that the gap tolerance requires, according to the capacity law, and the law itself."""
+    title = "Required size"
     try:
         law = fit_capacity_law(content.trials)
     except LawError as error:
@@ -93,7 +93,9 @@ def _law(content: ReportContent) -> Section:
 
 
 def _effects(content: ReportContent) -> Section:
-    """Returns which parameters went with the gap at equal size."""
-    from nas_distill.analysis.effects.effects import parameter_effects  # scikit-learn: a second that only this needs
+    """Return the parameters that correlate with the gap among students of equal size."""
+    from nas_distill.analysis.effects.effects import parameter_effects  # imports scikit-learn, which takes a second
 
-    return Section(title="What went with the gap at equal size", lead=parameter_effects(content.trials).sentences)
+    return Section(
+        title="Parameters that affect the gap at equal size", lead=parameter_effects(content.trials).sentences
+    )

@@ -1,4 +1,4 @@
-"""What the report says of cross-validation: one table, its failures, and how far to trust it."""
+"""The section on the cross-validation of the picks: scores, failures and limits."""
 
 from __future__ import annotations
 
@@ -20,23 +20,26 @@ FOLD_COLUMNS = (
     "Gap in the search, points",
 )
 
-_CAPTION = "Mean and 95 % t interval over the folds, beside the score on the validation images in the search"
-_INDIRECT = "Its answers to the other images may carry what it learnt from those of the fold: students may profit, too."
+_CAPTION = "Mean and 95 % t interval over the folds, next to the score of the search on the validation images"
+_INDIRECT = (
+    "Its outputs for the training images of a fold may also reveal what it learned from the images left out, which "
+    "favours the students."
+)
 ROUGH_INTERVAL = (
-    "Folds share training images, so the interval is a rough one, rather too narrow (Bengio and Grandvalet 2004: the "
-    "variance of K-fold cross-validation has no unbiased estimator)."
+    "Folds share training images, so this interval is approximate and rather too narrow: the variance of K-fold "
+    "cross-validation has no unbiased estimator (Bengio and Grandvalet 2004)."
 )
 
 
 def fold_section(content: ReportContent) -> Section | None:
-    """Returns what there is to say; None when no cross-validation was asked for."""
+    """Return the section; None if the search has no cross-validation."""
     count = content.config.picks.folds
     if count == 0:
         return None
     title = f"Cross-validation, {count} folds"
     scores = fold_scores(content.folds, (pick.number for pick in content.picks if pick.number is not None), count)
     if not scores:
-        return Section(title=title, notes=("No student was picked, so there is none to score.",))
+        return Section(title=title, notes=("No student is picked, so there is nothing to score.",))
     found = {int(row["number"]): row for row in rows(content.front.members)}
     return Section(
         title=title,
@@ -54,34 +57,36 @@ def fold_section(content: ReportContent) -> Section | None:
 
 
 def exposure(content: ReportContent) -> str:
-    """Returns what the teacher saw of the folds, as a sentence."""
+    """Return a sentence on whether the teacher was trained on the images of the folds."""
     trained_on = content.teacher.trained_on_data_id
     if trained_on == content.data.data_id:
         return (
-            "The teacher was trained on the images of every fold: its own accuracy there flatters it, and the gaps are "
+            "The teacher was trained on the images of every fold, so its accuracy there is too high and the gaps are "
             "upper bounds."
         )
     known = "" if trained_on is None else "was trained on other data or splits and "
     return (
-        f"The teacher {known}may have seen the images of the folds: then its own accuracy there flatters it, and the "
-        "gaps are upper bounds."
+        f"The teacher {known}may have seen the images of the folds. Then its accuracy there is too high and the gaps "
+        "are upper bounds."
     )
 
 
 def _notes(content: ReportContent, scores: tuple[FoldScore, ...]) -> tuple[str, ...]:
     count = content.config.picks.folds
     method = (
-        f"Each picked student was trained {count} times with its trial's recipe, on {count - 1} of {count} parts of "
-        "the training images, and scored on the part left out. Mean and 95 % t interval over the folds."
+        f"Each pick is trained {count} times with the recipe of its trial, on {count - 1} of {count} parts of the "
+        "training images, and scored on the part left out."
     )
     notes = [method, exposure(content), _INDIRECT, ROUGH_INTERVAL]
     if any(score.has_assistant for score in scores):
-        notes.append("A student taught by an assistant learnt from one that was trained on the images of every fold.")
+        notes.append(
+            "Assistants were trained on the images of every fold, so the scores of their students may be too high."
+        )
     if any(score.stopped_early for score in scores):
-        notes.append("The recipe keeps the best epoch, which was chosen on the fold itself: that flatters the student.")
+        notes.append("The recipe keeps the best epoch, which is chosen on the fold itself, so the scores are too high.")
     missing = sum(score.missing for score in scores)
     if missing:
-        notes.append(f"{missing} of {count * len(scores)} trainings have not ended: go on with search --resume.")
+        notes.append(f"{missing} of {count * len(scores)} trainings are not done: continue with `search --resume`.")
     return tuple(notes)
 
 
@@ -99,7 +104,7 @@ def _line(content: ReportContent, score: FoldScore, row: Row) -> tuple[str, ...]
 
 
 def _text(found: Estimate | None, text: Callable[[float], str], *, scale: float = 1.0) -> str:
-    """Returns mean and half the interval, such as "93.20 % \N{PLUS-MINUS SIGN} 3.10"."""
+    """Return a mean and half its interval, such as "93.20 % \N{PLUS-MINUS SIGN} 3.10"."""
     if found is None:
         return MISSING
     spread = "" if found.half_width is None else f" \N{PLUS-MINUS SIGN} {scale * found.half_width:.2f}"

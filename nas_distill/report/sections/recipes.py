@@ -1,4 +1,4 @@
-"""What the report says of losses: which did best among students of about the same size, and how sure that is."""
+"""The section that compares losses among students of similar size."""
 
 from __future__ import annotations
 
@@ -17,39 +17,40 @@ RECIPE_COLUMNS = (
 TITLE = "Best loss by size"
 
 _METHOD = (
-    "Of the fully trained students that the teacher taught. Interval: percentile bootstrap of the median over trials, "
-    f"{BOOTSTRAP_RESAMPLES:,} resamples; of 5 trials and fewer it is their range at most, and rough. "
-    f'"Clear": best and second have at least {MIN_TO_DISTINGUISH} trials each, and their intervals do not overlap.'
+    "Fully trained students of the teacher, without those of assistants. Interval: percentile bootstrap of the median "
+    f"over trials, {BOOTSTRAP_RESAMPLES:,} resamples; with 5 or fewer trials it is only approximate. "
+    f'"Clear": the best and the second loss have at least {MIN_TO_DISTINGUISH} trials each, and their intervals do not '
+    "overlap."
 )
 _STOPPED = (
-    "Trials that were stopped early have no gap to count: a loss of which few were let go on looks better by those "
-    'than it is. For "clear" the best loss\'s stopped trials count as worse than all others.'
+    "Trials that were stopped early have no final gap, so a loss with many stopped trials looks better than it is. For "
+    '"clear", stopped trials of the best loss count as worse than all others.'
 )
 _OTHER_CHOICES = (
-    "Differences also come from the other choices of the sampler: the trials of a band differ in architecture, in size "
-    "and in the rest of their recipes, and the sampler repeats what did well before."
+    "The trials of a band also differ in architecture, size and the rest of their recipes, and the sampler repeats "
+    "choices that did well. The differences are therefore not caused by the loss alone."
 )
 
 
 def recipe_section(content: ReportContent) -> Section | None:
-    """Returns what there is to say; None when losses were not searched and all students had the same."""
+    """Return the section; None if losses are not searched and all students share one."""
     bands = losses_by_size(content.trials)
     losses = {score.label for band in bands for score in band.scores}
     if len(losses) < 2:
         if content.config.space.recipe != SEARCHED_RECIPE or not bands:
             return None
-        only = f"Every fully trained student had the same loss ({next(iter(losses))}): there is none to compare."
+        only = f"All fully trained students have the same loss ({next(iter(losses))}), so there is nothing to compare."
         return Section(title=TITLE, lead=(only,))
     notes = [_METHOD, _OTHER_CHOICES]
     if any(score.stopped for band in bands for score in band.scores):
         notes.insert(1, _STOPPED)
     if len(bands) == 1:
-        notes.insert(0, f"Too few students for bands of {MIN_TRIALS} and more: all sizes are one band.")
+        notes.insert(0, f"Too few students for bands of at least {MIN_TRIALS}: all sizes form one band.")
     scored = [(band, score) for band in bands for score in band.scores]
     return Section(
         title=TITLE,
         lead=tuple(_sentence(band) for band in bands),
-        caption="Capacity gap by loss among students of about the same size, smallest students first",
+        caption="Capacity gap by loss among students of similar size, smallest students first",
         columns=RECIPE_COLUMNS,
         texts=frozenset({"Parameters", "Loss", "Standing"}),
         lines=tuple(_line(band, score) for band, score in scored),
@@ -62,20 +63,22 @@ def _sentence(band: BandComparison) -> str:
     best, other, single = band.best, band.runner_up, band.better_single
     start = f"{_range(band)}: {best.label}"
     below = (
-        f" A single trial of {single.label} had {signed(single.best_gap_points)}." if single and best.comparable else ""
+        f" A single trial of {single.label} has a gap of {signed(single.best_gap_points)} points."
+        if single and best.comparable
+        else ""
     )
     match band.standing:
         case "single trial":
-            return f"{start}, by the best single trial ({signed(best.best_gap_points)} points): no loss has two."
+            return f"{start} has the best single trial ({signed(best.best_gap_points)} points). No loss has two trials."
         case "no runner-up":
-            return f"{start}, with a {_median(best)}; no other loss has two.{below}"
+            return f"{start}, {_median(best)}. No other loss has two trials.{below}"
         case standing:
             assert other is not None
-            return f"{start}, with a {_median(best)}; second {other.label}, with a {_median(other)}: {standing}.{below}"
+            return f"{start}, {_median(best)}; second {other.label}, {_median(other)}. Difference: {standing}.{below}"
 
 
 def _median(score: Score) -> str:
-    return f"median gap of {signed(score.median_gap_points)} points over {score.trials} trials"
+    return f"median gap {signed(score.median_gap_points)} points over {score.trials} trials"
 
 
 def _line(band: BandComparison, score: Score) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""A part of the report as people read it, shown the same way on the page, as text and on a terminal."""
+"""A section of the report, independent of the page, the Markdown text and the terminal that show it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """One part of the report.
+    """One section of the report.
 
     Attributes:
-        title: Its heading.
+        title: Heading of the section.
         lead: Sentences before the table.
-        caption: What the table shows; empty where the heading says it.
-        columns: Heads of the table.
-        lines: Cells of each row, as `columns`; none for no table.
-        texts: Columns that are read as text, not as numbers.
-        marked: Rows that stand out, by index.
-        failures: What is missing from the table because it failed.
-        notes: What the numbers mean and how far to trust them.
+        caption: Caption of the table; may be empty.
+        columns: Headings of the table.
+        lines: Cells of each row, in the order of `columns`; empty for no table.
+        texts: Headings of the columns with text; all others are aligned as numbers.
+        marked: Indices of the highlighted rows.
+        failures: Failed trainings, which the table lacks.
+        notes: Method and limits of the numbers.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""One student's story: what it is, how it was trained, where it stands, why, and what to try."""
+"""The explanation of one student: cost, training, comparison, diagnosis and what to try."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from nas_distill.report.sections.section import Section
 from nas_distill.report.tables import student_text
 
 _SHOWN_CLASSES = 3
-_SHOWN_RIVALS = 3
+_SHOWN_DOMINATING = 3
 
 
 def tell_story(run: Run, number: int) -> tuple[Section, ...]:
-    """Returns what the records of a run say of one trial.
+    """Return the explanation of one trial, from the records of its run.
 
     Args:
         run: The run.
-        number: Of the trial.
+        number: Number of the trial.
 
     Raises:
         ConfigError: The run has no such trial.
@@ -41,38 +41,44 @@ def tell_story(run: Run, number: int) -> tuple[Section, ...]:
     trials = run.study.trials
     found = trials[trials["number"] == number]
     if found.empty:
-        return (_without_end(run, number),)
+        return (_unfinished(run, number),)
     (row,) = rows(found)
     parts = [Section(title=f"Trial {number}: {student_text(row)}", lead=_candidate(row, run))]
     parts.append(Section(title="Training", lead=_training(row)))
     if row["status"] == TrialStatus.FAILED:
         return (*parts, Section(title="Failed", lead=(str(row["error"]),)))
     if row["status"] == TrialStatus.STOPPED:
-        return (*parts, _stopped(row, run), *_verdict(run, number))
-    return (*parts, _worth(row, run), _standing(row, run), *_verdict(run, number), *_confirmed(run, number))
+        return (*parts, _stopped(row, run), *_diagnosis(run, number))
+    return (*parts, _scores(row, run), _rank(row, run), *_diagnosis(run, number), *_confirmed(run, number))
 
 
-def _without_end(run: Run, number: int) -> Section:
-    """Tells of a trial that was refused or is in flight."""
+def _unfinished(run: Run, number: int) -> Section:
+    """Return the section on a rejected candidate or a running trial."""
     for rejection in run.study.rejections:
         if rejection.number == number:
-            what = rejection.candidate or "its space chose no candidate"
-            return Section(title=f"Trial {number}: refused before training", lead=(f"{what}: {rejection.reason}",))
+            candidate = rejection.candidate or "no candidate"
+            return Section(
+                title=f"Trial {number}: rejected before training", lead=(f"{candidate}: {rejection.reason}",)
+            )
     curve = run.running_curve(number)
     if curve is not None:
         gap = curve[-1].gap_points if curve else None
-        last = "" if gap is None else f", the last with a gap of {signed(gap)} points"
-        return Section(title=f"Trial {number}: in flight", lead=(f"{len(curve)} epochs are on disk{last}.",))
+        last = "" if gap is None else f", last gap {signed(gap)} points"
+        return Section(title=f"Trial {number}: running", lead=(f"{len(curve)} epochs so far{last}.",))
     known = run.study.trials["number"]
-    span = f", {known.min()} to {known.max()}" if len(known) else ""
-    raise ConfigError(f"TRIAL {number}: is no trial of {run.path}, of which {len(known)} have ended{span}")
+    span = f", numbers {known.min()} to {known.max()}" if len(known) else ""
+    raise ConfigError(
+        f"{run.path} has no such trial; it has {len(known)} finished trials{span}",
+        code="report.unknown_trial",
+        field=f"TRIAL {number}",
+    )
 
 
 def _candidate(row: Row, run: Run) -> tuple[str, ...]:
     if np.isnan(row["num_params"]):
-        return ("What it costs is not recorded.",)
+        return ("Its cost is not recorded.",)
     share = float(row["num_params"]) / run.teacher.cost.num_params
-    latency = "" if np.isnan(row["latency_ms"]) else f", {row['latency_ms']:.2f} ms an image on one thread"
+    latency = "" if np.isnan(row["latency_ms"]) else f", {row['latency_ms']:.2f} ms per image on one thread"
     costs = f"{short_count(row['macs'])} MACs, {short_bytes(row['size_bytes'])}{latency}"
     size = f"{short_count(row['num_params'])} parameters ({percent(share)} of the teacher's)"
     return (f"{size}, {costs}; family {row['family']}",)
@@ -81,68 +87,71 @@ def _candidate(row: Row, run: Run) -> tuple[str, ...]:
 def _training(row: Row) -> tuple[str, ...]:
     recipe = parse_recipe(row["recipe"])
     if recipe is None:
-        return ("Nothing is recorded of it.",)
-    taught_by = "the teacher" if np.isnan(row["assistant"]) else f"the student of trial {row['assistant']:.0f}"
-    options = [
-        f"{name} {getattr(recipe, name):g}" for name in ("weight_decay", "dropout", "drop_path", "label_smoothing")
-    ]
+        return ("Its training is not recorded.",)
+    teacher = "the teacher" if np.isnan(row["assistant"]) else f"trial {row['assistant']:.0f} (assistant)"
+    names = ("weight_decay", "dropout", "drop_path", "label_smoothing")
+    options = [f"{name} {getattr(recipe, name):g}" for name in names]
     resumed = f", resumed {row['resumptions']} times" if row["resumptions"] else ""
     epochs = f"{row['epochs']} of {row['planned_epochs']} epochs in {duration(float(row['wall_time_s']))}"
     return (
-        f"Taught by {taught_by} with {loss_label(row['losses'])}; {epochs} on {row['device']}{resumed}",
+        f"Distilled from {teacher} with {loss_label(row['losses'])}; {epochs} on {row['device']}{resumed}",
         f"{recipe.optimizer}, learning rate {recipe.learning_rate:g}, {', '.join(options)}, mix {recipe.mix}",
     )
 
 
-def _worth(row: Row, run: Run) -> Section:
+def _scores(row: Row, run: Run) -> Section:
     images = sum(run.teacher.class_counts)
     error = float(accuracy_half_width_points(np.asarray(row["top1"]), images))
-    sample = f"on {images:,} validation images (\N{PLUS-MINUS SIGN} {error:.2f} by the sample)"
-    teacher = f"the teacher's is {100.0 * run.teacher.top1:.2f} %: gap {signed(float(row['gap_points']))} points"
+    sample = f"on {images:,} validation images (\N{PLUS-MINUS SIGN} {error:.2f} from the sample of images)"
+    teacher = f"teacher {100.0 * run.teacher.top1:.2f} %, gap {signed(float(row['gap_points']))} points"
     optional = {"ece": "calibration error {:.3f}", "feature_cka": "feature CKA {:.2f}"}
-    likeness = [
+    similarity = [
         f"Agreement {percent(row['agreement'])}",
         f"divergence {row['divergence_nats']:.3f} nats",
         f"negative log-likelihood {row['nll_nats']:.3f} nats",
         *(text.format(row[name]) for name, text in optional.items() if not np.isnan(row[name])),
     ]
-    apart = f"({signed(float(row['generalisation_gap_points']))} points above validation)"
+    difference = f"({signed(float(row['generalisation_gap_points']))} points compared with validation)"
     training = [
-        f"On training images: top-1 {100.0 * row['train_top1']:.2f} % {apart}",
+        f"On training images: top-1 {100.0 * row['train_top1']:.2f} % {difference}",
         f"agreement {percent(row['train_agreement'])}",
         f"divergence {row['train_divergence_nats']:.3f} nats",
     ]
-    lead = [f"Top-1 {100.0 * row['top1']:.2f} % {sample}, {teacher}", ", ".join(likeness), ", ".join(training)]
+    lead = [f"Top-1 {100.0 * row['top1']:.2f} % {sample}, {teacher}", ", ".join(similarity), ", ".join(training)]
     by_gap = classes_by_gap(row, run.teacher)
     worst = [f"{name} {signed(gap)} points ({count} images)" for gap, name, count in by_gap[:_SHOWN_CLASSES]]
     lead += [f"Largest gaps by class: {'; '.join(worst)}"] if worst else []
-    return Section(title="Against the teacher", lead=tuple(lead))
+    return Section(title="Comparison with the teacher", lead=tuple(lead))
 
 
-def _standing(row: Row, run: Run) -> Section:
+def _rank(row: Row, run: Run) -> Section:
     front, number = run.front(), int(row["number"])
     if number not in front.numbers:
-        return Section(title="Standing", lead=(f"Not on the front: {_rivals(row, run)}", _against_law(row, run)))
+        return Section(
+            title="Pareto front", lead=(f"Not on the front: {_dominating(row, run)}", _against_law(row, run))
+        )
     picked = [pick.title for pick in run.picks if pick.number == number]
-    lead = [f"On the front of {len(front.numbers)}{', picked as: ' if picked else ''}{', '.join(picked)}"]
+    lead = [f"On the front of {len(front.numbers)} students{', picked as: ' if picked else ''}{', '.join(picked)}"]
     place = front.numbers.index(number)
-    for step, side in ((-1, "cheaper"), (1, "dearer")):
+    for step, side in ((-1, "cheaper"), (1, "more expensive")):
         if 0 <= place + step < len(front.numbers):
             other = front.members.iloc[place + step]
-            lead.append(f"The next {side} there is trial {other['number']} ({_objectives_of(other, run)})")
-    return Section(title="Standing", lead=(*lead, _against_law(row, run)))
+            lead.append(f"Next {side} student on the front: trial {other['number']} ({_objectives_of(other, run)})")
+    return Section(title="Pareto front", lead=(*lead, _against_law(row, run)))
 
 
-def _rivals(row: Row, run: Run) -> str:
+def _dominating(row: Row, run: Run) -> str:
     front, trials = run.front(), run.study.trials
     own = axes(trials[trials["number"] == row["number"]], front.objectives)[0]
     if np.isnan(own).any():
-        return "an objective is missing"
+        return "an objective was not measured"
     dominating = (front.values <= own).all(axis=1) & (front.values < own).any(axis=1)
     members = front.members[dominating]
-    texts = [f"trial {one['number']} ({_objectives_of(one, run)})" for _, one in members.head(_SHOWN_RIVALS).iterrows()]
-    more = f" and {len(members) - _SHOWN_RIVALS} more" if len(members) > _SHOWN_RIVALS else ""
-    return f"no worse in any objective and better in one are {', '.join(texts)}{more}"
+    texts = [
+        f"trial {one['number']} ({_objectives_of(one, run)})" for _, one in members.head(_SHOWN_DOMINATING).iterrows()
+    ]
+    more = f" and {len(members) - _SHOWN_DOMINATING} more" if len(members) > _SHOWN_DOMINATING else ""
+    return f"dominated by {', '.join(texts)}{more}"
 
 
 def _objectives_of(row: pd.Series, run: Run) -> str:
@@ -158,30 +167,30 @@ def _against_law(row: Row, run: Run) -> str:
     low, mid, high = (float(values[0]) for values in (bands.new_low, bands.mid, bands.new_high))
     gap = float(row["gap_points"])
     place = "within" if low <= gap <= high else "below" if gap < low else "above"
-    span = f"{100 * law.level:.0f} % of new ones {signed(low)} to {signed(high)}"
-    return f"By the capacity law a student of its size has a gap of {signed(mid)} points ({span}): it lies {place} that"
+    interval = f"{100 * law.level:.0f} % prediction interval {signed(low)} to {signed(high)}"
+    return f"Capacity law at its size: {signed(mid)} points ({interval}); its own gap is {place} the interval"
 
 
 def _stopped(row: Row, run: Run) -> Section:
     gaps = parse_gaps(row["curve_gap_points"])
     last = f" at a gap of {signed(gaps[-1])} points" if gaps and gaps[-1] is not None else ""
-    epochs = f"The scheduler stopped it after {row['epochs']} of {row['planned_epochs']} epochs{last}"
-    rule = f"at that rung others did better at no more cost (--asha {run.config.asha.rule})"
-    return Section(title="Stopped", lead=(f"{epochs}: {rule}. It cannot stand on the front.",))
+    epochs = f"Stopped early after {row['epochs']} of {row['planned_epochs']} epochs{last}"
+    rule = f"other trials were better at this rung at no higher cost (--asha {run.config.asha.rule})"
+    return Section(title="Stopped", lead=(f"{epochs}: {rule}. Stopped trials are never on the front.",))
 
 
-def _verdict(run: Run, number: int) -> tuple[Section, ...]:
+def _diagnosis(run: Run, number: int) -> tuple[Section, ...]:
     images = sum(run.teacher.class_counts)
     study, settings = run.study, run.config.diagnosis
     found = diagnose(study.trials, study.curves, images=images, settings=settings, number=number)
-    return tuple(_of_diagnosis(one) for one in found)
+    return tuple(_diagnosis_section(one) for one in found)
 
 
-def _of_diagnosis(diagnosis: Diagnosis) -> Section:
+def _diagnosis_section(diagnosis: Diagnosis) -> Section:
     untested = [one for one in diagnosis.earlier_rules if ": " in one]
-    notes = (f"Before it: {'; '.join(untested)}",) if untested else ()
+    notes = (f"Earlier rules: {'; '.join(untested)}",) if untested else ()
     lead = (*diagnosis.evidence, *notes, f"What to try: {diagnosis.remedy}")
-    return Section(title=f"Verdict: {diagnosis.verdict}", lead=lead)
+    return Section(title=f"Diagnosis: {diagnosis.verdict}", lead=lead)
 
 
 def _confirmed(run: Run, number: int) -> tuple[Section, ...]:

@@ -10,7 +10,7 @@
     const descending = head.getAttribute("aria-sort") === "ascending";
     const compare = (a, b) => {
       const [x, y] = [sortValue(a.cells[column]), sortValue(b.cells[column])];
-      if (x === "" || y === "") return (x === "") - (y === ""); // what is missing stays last
+      if (x === "" || y === "") return (x === "") - (y === ""); // missing values stay last
       const order = numeric ? x - y : x.localeCompare(y);
       return descending ? -order : order;
     };
@@ -23,10 +23,10 @@
   }
 
   const tip = document.getElementById("tip");
-  const texts = new Map(); // trial number to text; the wide figure holds it for both
+  const texts = new Map(); // trial number to text; only the wide figure contains the texts
   for (const title of document.querySelectorAll(".p > title")) {
     texts.set(title.parentElement.dataset.trial, title.textContent);
-    title.remove(); // the browser's own tooltip would come on top of ours
+    title.remove(); // otherwise the browser would show its own tooltip as well
   }
   for (const point of document.querySelectorAll(".p")) {
     point.setAttribute("aria-label", texts.get(point.dataset.trial));

@@ -1,4 +1,4 @@
-"""A run with confirmed students, as `confirm` leaves it."""
+"""Confirmed students in a run directory, as `confirm` writes them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HURT = 3
 """The class on which the teacher hurts."""
 
 IMAGES = 100
-"""Of each class of the test split."""
+"""Number of images of each class of the test split."""
 
 
 def confirm(
@@ -29,17 +29,17 @@ def confirm(
     unseen: int | None = None,
     unseen_after: int = 0,
 ) -> None:
-    """Writes trainings by which the teacher gains two points on most classes, and loses ten on one.
+    """Write trainings in which the teacher gains two points on most classes and loses ten on one.
 
     Args:
-        run: To write to.
-        records: Of its trials.
-        numbers: Of the trials that are confirmed.
-        repetitions: Of each arm.
-        folds: Whether each is scored on its fold.
-        arms: That are trained.
-        unseen: A class without images.
-        unseen_after: From this repetition on.
+        run: Run directory.
+        records: Records of all its trials.
+        numbers: Numbers of the confirmed trials.
+        repetitions: Number of repetitions of each arm.
+        folds: Whether each repetition is scored on its own fold.
+        arms: Arms to write.
+        unseen: Class without images.
+        unseen_after: Repetition from which on the class has no images.
     """
     teacher = make_teacher()
     generator = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""The plain statements around the picks."""
+"""Facts about the run and the classes of its picks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nas_distill.report.sections.story import tell_story
 from tests.report.factory import CLASS_NAMES, VALIDATION_IMAGES, make_record, make_run, make_teacher
 
 
-def test_classes_of_one_name_are_told_apart(tmp_path: Path) -> None:
+def test_classes_with_the_same_name_are_separate(tmp_path: Path) -> None:
     teacher = make_teacher().model_copy(update={"class_names": ("crane", *CLASS_NAMES[1:9], "crane")})
     record = make_record(0, gap_points=1.0, num_params=24_000)
     content = load_content(make_run(tmp_path, [record], teacher=teacher))
@@ -22,7 +22,7 @@ def test_classes_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert hardest_class(content, pick) == "crane, +4.00 points on 28 images"
 
 
-def test_classes_come_worst_first_and_without_those_of_no_images() -> None:
+def test_classes_are_sorted_by_gap_without_those_that_have_no_images() -> None:
     gaps = "[0.5, null, 4.0, 0.5, 1.0, 0.0, 0.0, 0.0, 0.0, -2.0]"
     found = classes_by_gap({"class_gap_points": gaps}, make_teacher())
     assert found[:4] == ((4.0, "2", 29), (1.0, "4", 29), (0.5, "0", 29), (0.5, "3", 29))
@@ -32,7 +32,7 @@ def test_classes_come_worst_first_and_without_those_of_no_images() -> None:
 
 
 @pytest.mark.parametrize("top1", [0.9, 1.0])
-def test_the_resolution_is_the_interval_by_which_verdicts_go(tmp_path: Path, top1: float) -> None:
+def test_the_resolution_is_the_interval_of_the_diagnosis(tmp_path: Path, top1: float) -> None:
     teacher = make_teacher(top1=top1)
     records = [make_record(number, gap_points=0.0, num_params=24_000, teacher=teacher) for number in (0, 1)]
     content = load_content(make_run(tmp_path, records, teacher=teacher))
@@ -42,8 +42,8 @@ def test_the_resolution_is_the_interval_by_which_verdicts_go(tmp_path: Path, top
     assert f"\N{PLUS-MINUS SIGN} {apart:.2f} points;" in fact.note
 
 
-def test_a_student_without_an_error_is_not_known_to_the_last_digit(tmp_path: Path) -> None:
+def test_the_interval_of_a_perfect_student_is_not_zero(tmp_path: Path) -> None:
     teacher = make_teacher(top1=1.0)
     run = make_run(tmp_path, [make_record(0, gap_points=0.0, num_params=24_000, teacher=teacher)], teacher=teacher)
-    (section,) = (one for one in tell_story(Run(run.path), 0) if one.title == "Against the teacher")
-    assert "(\N{PLUS-MINUS SIGN} 0.95 by the sample)" in section.lead[0]
+    (section,) = (one for one in tell_story(Run(run.path), 0) if one.title == "Comparison with the teacher")
+    assert "\N{PLUS-MINUS SIGN} 0.95 " in section.lead[0]

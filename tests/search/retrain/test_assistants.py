@@ -136,7 +136,7 @@ def test_the_report_tells_the_chain_and_the_gain(distilled: Taught) -> None:
     assert section is not None
     assert section.lead[0].endswith("→ trial 2")
     assert [line[2:6:2] for line in section.lines] == [("0", "trial 1")]
-    paths = build_report(distilled.run)
+    paths = build_report(distilled.run).paths
     assert "Teacher assistants" in paths.html.read_text()
     assert pd.read_parquet(paths.trials_parquet)["assistant"].fillna(-1).tolist() == [-1, -1, 1]
 
@@ -251,7 +251,7 @@ def test_a_student_of_a_run_teaches_the_next_run(
     assert teacher.trained_on_data_id == teacher.data_id == small_run.train.manifest.data_id
     assert [(link.run, link.trial) for link in teacher.lineage] == [("first", None), ("first", 1)]
     assert not heard.texts("warning")
-    report = build_report(run).markdown.read_text().replace("\\", "")
+    report = build_report(run).paths.markdown.read_text().replace("\\", "")
     assert "a student itself: small_resnet (the teacher of first" in report
     # Copied into the run: the first one may go.
     assert load_frame(run)["status"].tolist() == ["complete"]
