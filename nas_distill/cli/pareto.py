@@ -76,17 +76,20 @@ def _tolerances(texts: Sequence[str]) -> dict[str, float]:
     found: dict[str, float] = {}
     for text in texts:
         name, equals, number = (part.strip() for part in text.partition("="))
-        field = f"--epsilon {text}"
         if not equals or not name:
             raise ConfigError(
-                "is not NAME=VALUE; write, for example, --epsilon gap_points=0.5", code="cli.not_a_pair", field=field
+                f"'{text}' is not NAME=VALUE; write, for example, --epsilon gap_points=0.5",
+                code="cli.not_a_pair",
+                field="--epsilon",
             )
         if name in found:
-            raise ConfigError(f"{name} is given twice; give it once", code="cli.given_twice", field=field)
+            raise ConfigError(f"{name} is given twice; give it once", code="cli.given_twice", field="--epsilon")
         try:
             found[name] = float(number)
         except ValueError:
             raise ConfigError(
-                f"'{number}' is not a number; write, for example, {name}=0.5", code="cli.not_a_number", field=field
+                f"'{number}' is not a number; write, for example, {name}=0.5",
+                code="cli.not_a_number",
+                field="--epsilon",
             ) from None
     return found

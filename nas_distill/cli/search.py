@@ -225,12 +225,12 @@ def _check_folder(folder: Path) -> None:
         is_file = folder.exists() and not folder.is_dir()
         holds_run = RunDirectory(folder).config.exists()
     if is_file:
-        raise RunError("is a file; name a folder", code="cli.not_a_folder", field=f"--out {folder}")
+        raise RunError(f"{folder} is a file; name a folder", code="cli.not_a_folder", field="--out")
     if holds_run:
         raise RunError(
-            f"already holds a run; continue it with `--resume {folder}` or choose another folder",
+            f"{folder} already holds a run; continue it with `--resume {folder}` or choose another folder",
             code="cli.run_exists",
-            field=f"--out {folder}",
+            field="--out",
         )
 
 

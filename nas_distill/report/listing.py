@@ -108,7 +108,7 @@ def _open(folders: Sequence[Path]) -> dict[str, Run]:
     resolved = [folder.resolve() for folder in folders]
     for folder, place in zip(folders, resolved, strict=True):
         if resolved.count(place) > 1:
-            raise ConfigError("is given twice; give it once", code="cli.given_twice", field=f"RUN {folder}")
+            raise ConfigError(f"{folder} is given twice; give it once", code="cli.given_twice", field="RUN")
     shared = Counter(place.name for place in resolved)
     return {
         place.name if shared[place.name] == 1 else str(folder): Run(folder)

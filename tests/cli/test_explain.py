@@ -43,7 +43,7 @@ def test_all_sections_of_an_explanation_are_printed(tmp_path: Path, capsys: pyte
 @pytest.mark.parametrize(
     ("arguments", "error", "code", "field"),
     [
-        (("explain", "RUN", "99"), ConfigError, "report.unknown_trial", "TRIAL 99"),
+        (("explain", "RUN", "99"), ConfigError, "report.unknown_trial", "TRIAL"),
         (
             ("confirm", "RUN", "--seeds", "2", "--folds", "2"),
             ConfigError,

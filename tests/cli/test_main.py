@@ -57,8 +57,9 @@ def test_a_user_error_is_one_line_with_the_exit_status_of_its_class() -> None:
     child = run_cli("search", "--set", "recipe.epochz=3")
     assert child.returncode == errors.ConfigError.exit_status
     assert child.stdout == ""
-    assert child.stderr.startswith("error: --set recipe.epochz=3: ")
-    assert "'epochs'" in child.stderr
+    assert child.stderr.startswith("error: recipe.epochz: ")
+    assert "--set recipe.epochz=3" in child.stderr
+    assert child.stderr.endswith("  [config.unknown_key]\n")
     assert child.stderr.count("\n") == 1
 
 
@@ -90,7 +91,7 @@ def test_a_wrong_command_line_is_one_line_that_points_to_help(
 def test_several_broken_rules_are_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", "--trials", "0", "--epochs", "0"]) == 2
     lines = sorted(capsys.readouterr().err.splitlines())
-    assert [line.split(": ")[:2] for line in lines] == [["error", "--epochs"], ["error", "--trials"]]
+    assert [line.split(": ")[:2] for line in lines] == [["error", "budget.trials"], ["error", "recipe.epochs"]]
 
 
 @pytest.mark.parametrize(

@@ -201,11 +201,11 @@ def test_notes_of_json_and_csv_go_to_standard_error(folder: Path, capsys: pytest
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "field"),
+    ("arguments", "error", "code"),
     [
         (("nosuch",), RunError, None),
         (("digits", "nosuch"), RunError, None),
-        (("digits", "digits"), ConfigError, "RUN digits"),
+        (("digits", "digits"), ConfigError, "cli.given_twice"),
         (("failed",), NoStudentError, None),
         (("empty",), NoStudentError, None),
         (("digits", "macs"), ConfigError, None),
@@ -215,22 +215,22 @@ def test_notes_of_json_and_csv_go_to_standard_error(folder: Path, capsys: pytest
         (("digits", "--where", "gap_pionts<3"), ConfigError, None),
         (("digits", "--objectives", "gap_points,parms"), ConfigError, None),
         (("digits", "--objectives", "gap_points"), ConfigError, None),
-        (("digits", "--epsilon", "gap_points"), ConfigError, "--epsilon gap_points"),
-        (("digits", "--epsilon", "gap_points=x"), ConfigError, "--epsilon gap_points=x"),
+        (("digits", "--epsilon", "gap_points"), ConfigError, "cli.not_a_pair"),
+        (("digits", "--epsilon", "gap_points=x"), ConfigError, "cli.not_a_number"),
         (("digits", "--epsilon", "gap_points=nan"), ConfigError, None),
         (("digits", "--epsilon", "macs=1"), ConfigError, None),
-        (("digits", "--epsilon", "gap_points=1", "--epsilon", "gap_points=2"), ConfigError, "--epsilon gap_points=2"),
-        (("digits", "--epsilon", "gap_points=1", "--all"), ConfigError, "--all, --epsilon"),
+        (("digits", "--epsilon", "gap_points=1", "--epsilon", "gap_points=2"), ConfigError, "cli.given_twice"),
+        (("digits", "--epsilon", "gap_points=1", "--all"), ConfigError, "cli.conflicting_options"),
     ],
 )
 def test_bad_input_is_a_user_error(
     arguments: tuple[str, ...],
     error: type[NasDistillError],
-    field: str | None,
+    code: str | None,
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(folder)
     found = error_of("pareto", *arguments)
     assert type(found) is error
-    assert field in {None, found.field}
+    assert code in {None, found.code}

@@ -83,7 +83,7 @@ def test_a_folder_with_a_run_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(dump_config(SearchConfig()), encoding="utf-8")
     error = error_of("search", "--out", tmp_path)
     assert isinstance(error, RunError)
-    assert (error.code, error.field) == ("cli.run_exists", f"--out {tmp_path}")
+    assert (error.code, error.field) == ("cli.run_exists", "--out")
     assert f"--resume {tmp_path}" in str(error)
 
 
@@ -92,7 +92,7 @@ def test_a_file_as_folder_is_rejected(tmp_path: Path) -> None:
     file.touch()
     error = error_of("search", "--out", file)
     assert isinstance(error, RunError)
-    assert (error.code, error.field) == ("cli.not_a_folder", f"--out {file}")
+    assert (error.code, error.field) == ("cli.not_a_folder", "--out")
 
 
 @pytest.mark.parametrize(
@@ -114,33 +114,34 @@ def test_resume_rejects_flags_that_cannot_change(arguments: list[str], names: st
 @pytest.mark.parametrize(
     ("arguments", "field"),
     [
-        (["--assistants", "-1"], "--assistants: "),
-        (["--folds", "1"], "--folds: "),
-        (["--teacher", "run:runs/first"], "--teacher: "),
-        (["--teacher", "run:runs/first/last"], "--teacher: "),
-        (["--teacher", "run:no/such/run/3", "--out", "{out}"], "teacher.model: "),
+        (["--assistants", "-1"], "assistants.count"),
+        (["--folds", "1"], "picks.folds"),
+        (["--teacher", "run:runs/first"], "teacher.model"),
+        (["--teacher", "run:runs/first/last"], "teacher.model"),
+        (["--teacher", "run:no/such/run/3", "--out", "{out}"], "teacher.model"),
     ],
 )
 def test_an_impossible_search_is_an_error_at_its_field(arguments: list[str], field: str, tmp_path: Path) -> None:
     error = error_of("search", *(text.format(out=tmp_path / "run") for text in arguments))
     assert isinstance(error, ConfigError | TeacherError)
-    assert str(error).startswith(field)
+    assert error.field == field
 
 
 @pytest.mark.parametrize(
-    ("arguments", "flag"),
+    ("arguments", "field"),
     [
-        (["search", "--resume", "{run}", "--trials", "0"], "--trials"),
-        (["search", "--resume", "{run}", "--sampler", "tpee"], "--sampler"),
-        (["search", "--resume", "{run}", "--cpus-per-trial", "0"], "--cpus-per-trial"),
-        (["confirm", "{run}", "--cpus-per-trial", "0"], "--cpus-per-trial"),
+        (["search", "--resume", "{run}", "--trials", "0"], "budget.trials"),
+        (["search", "--resume", "{run}", "--sampler", "tpee"], "sampler.name"),
+        (["search", "--resume", "{run}", "--cpus-per-trial", "0"], "resources.cpus_per_trial"),
+        (["confirm", "{run}", "--cpus-per-trial", "0"], "resources.cpus_per_trial"),
     ],
 )
-def test_errors_of_an_existing_run_name_the_flag(arguments: list[str], flag: str, tmp_path: Path) -> None:
+def test_errors_of_an_existing_run_name_key_and_flag(arguments: list[str], field: str, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(dump_config(SearchConfig()), encoding="utf-8")
     error = error_of(*(text.format(run=tmp_path) for text in arguments))
     assert isinstance(error, ConfigError)
-    assert str(error).startswith(f"{flag}: ")
+    assert error.field == field
+    assert arguments[-2] in str(error)
 
 
 @pytest.mark.parametrize("arguments", [["search", "--resume"], ["confirm"]])
@@ -213,7 +214,8 @@ def test_an_empty_path_is_not_the_current_folder(
 def test_model_arguments_must_be_pairs_of_name_and_value(text: str) -> None:
     error = error_of("teacher", "--model", "resnet18", "--out", "x", "--model-arg", text)
     assert isinstance(error, ConfigError)
-    assert str(error).startswith(f"--model-arg {text}: ")
+    assert "--model-arg" in str(error)
+    assert text in str(error)
 
 
 @pytest.mark.parametrize(
@@ -230,4 +232,4 @@ def test_initial_weights_that_a_teacher_cannot_use_are_an_error(
     monkeypatch.chdir(tmp_path)
     error = error_of("teacher", "--out", "x", *flags)
     assert isinstance(error, TeacherError)
-    assert str(error).startswith(f"{field}: ")
+    assert error.field == field

@@ -68,9 +68,9 @@ def _unfinished(run: Run, number: int) -> Section:
     known = run.study.trials["number"]
     span = f", numbers {known.min()} to {known.max()}" if len(known) else ""
     raise ConfigError(
-        f"{run.path} has no such trial; it has {len(known)} finished trials{span}",
+        f"{run.path} has no trial {number}; it has {len(known)} finished trials{span}",
         code="report.unknown_trial",
-        field=f"TRIAL {number}",
+        field="TRIAL",
     )
 
 
