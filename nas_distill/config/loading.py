@@ -21,6 +21,7 @@ from nas_distill.config.search import SearchConfig
 from nas_distill.config.yaml_text import KeyPath, dump_yaml, inline_yaml, parse_yaml
 from nas_distill.error_codes import CODES
 from nas_distill.errors import ConfigError
+from nas_distill.user_code import import_modules
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -211,6 +212,9 @@ class _Draft:
             _error(path, "should be a number, not true or false", "config.invalid_value", self._origin(path))
             for path in misplaced
         ]
+        plugins = self._values.get("plugins")
+        if isinstance(plugins, list | tuple):  # first, because they register names that validation looks up
+            import_modules(name for name in plugins if isinstance(name, str))
         try:
             config = SearchConfig.model_validate(self._values)
         except ValidationError as error:

@@ -183,6 +183,15 @@ class SearchConfig(Record):
             )
         return self
 
+    @property
+    def user_modules(self) -> tuple[str, ...]:
+        """All modules and files of the user that register names: plugins, and the files of both search spaces.
+
+        Workers import them before they open the run.
+        """
+        files = (name.partition(":")[0] for name in (self.space.name, self.space.recipe) if _OWN_SPACE.fullmatch(name))
+        return (*self.plugins, *files)
+
     def with_absolute_paths(self, base: Path) -> SearchConfig:
         """Return a copy with absolute paths, which means the same in every working directory.
 

@@ -37,6 +37,7 @@ from nas_distill.search.study.ledger import StudyLedger
 from nas_distill.search.study.opening import opened_ledger
 from nas_distill.search.unused_settings import check_unused_settings
 from nas_distill.train.optimisation import check_optimizer
+from nas_distill.user_code import import_modules
 
 _EMPTY_RUN = frozenset({"lock", "study.db"})
 """Files in a run directory before anything is computed."""
@@ -153,6 +154,9 @@ def _check_config(config: SearchConfig) -> None:
     Raises:
         NasDistillError: A search with this configuration would fail.
     """
+    import_modules(config.plugins)
+    load_space(config.space.name)
+    load_recipe_space(config.space.recipe)  # its file may register losses that `recipe` names
     fixed = config.space.recipe == FIXED_RECIPE
     check_losses(config.recipe, config.teacher)
     check_assistants(config.assistants.count, config.recipe, is_recipe_fixed=fixed)
@@ -160,8 +164,6 @@ def _check_config(config: SearchConfig) -> None:
     make_early_stopper(config.asha, epochs=config.recipe.epochs, objectives=check_objectives(config.objectives))
     check_optimizer(config.recipe.optimizer)
     check_optimizer(config.teacher.recipe.optimizer)
-    load_space(config.space.name)
-    load_recipe_space(config.space.recipe)
 
 
 def _plan_points(config: SearchConfig, *images_per_class: float) -> tuple[Point, ...]:
@@ -263,7 +265,7 @@ def _has_work(run: RunDirectory, config: SearchConfig, ledger: StudyLedger) -> b
 
 def _prepare(run: RunDirectory, config: SearchConfig, progress: Progress, *, on_cluster: bool = True) -> Prepared:
     """Prepare data, teacher and knowledge, with the help of the connected cluster's workers if there is one."""
-    pool = make_shard_pool(run, config.data, config.resources, space_name=config.space.name) if on_cluster else None
+    pool = make_shard_pool(run, config.data, config.resources, user_modules=config.user_modules) if on_cluster else None
     prepared = prepare(
         run,
         data=config.data,

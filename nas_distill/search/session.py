@@ -71,6 +71,7 @@ def search_session(
             recipe=config.recipe,
             resources=config.resources,
             seed=config.seed,
+            user_modules=config.user_modules,
             progress=progress,
         )
 
@@ -86,7 +87,7 @@ def search_session(
         ledger,
         equip=plan_once,
         make_pool=lambda assistant: make_shard_pool(
-            run, config.data, config.resources, space_name=config.space.name, assistant=assistant
+            run, config.data, config.resources, user_modules=config.user_modules, assistant=assistant
         ),
         progress=progress,
     )

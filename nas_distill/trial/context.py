@@ -27,6 +27,7 @@ from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.train.evaluation import Reference
 from nas_distill.train.metrics import SplitMetrics, metric_sums
 from nas_distill.train.training_data import TrainingData
+from nas_distill.user_code import import_modules
 
 
 def teacher_reference(run: RunDirectory, assistant: int | None) -> str:
@@ -49,6 +50,7 @@ class WorkerConfig(Record):
         cuda: Train on the first visible GPU.
         execution: How networks are run in training.
         checkpoint_interval_s: Seconds of training between a trial's checkpoints.
+        user_modules: Modules and files that a worker imports first: they register losses and architectures.
     """
 
     run: str
@@ -58,6 +60,7 @@ class WorkerConfig(Record):
     cuda: bool
     execution: ExecutionConfig = Field(default_factory=ExecutionConfig)
     checkpoint_interval_s: NonNegativeFloat = 0.0
+    user_modules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +219,7 @@ def open_context(worker_config: WorkerConfig) -> TrialContext:
     Raises:
         RunError: Part of the run directory is missing or damaged.
     """
+    import_modules(worker_config.user_modules)
     torch.set_num_threads(worker_config.threads)
     torch.backends.cudnn.benchmark = True  # shapes hardly change within a trial
     return TrialContext(worker_config)

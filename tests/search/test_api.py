@@ -10,7 +10,7 @@ import pytest
 import nas_distill
 from nas_distill import Callback, EpochEnded, FrontChanged, SearchEnded, SearchStarted
 from nas_distill.config import LOCAL_DIR
-from nas_distill.errors import ConfigError, RunError
+from nas_distill.errors import ConfigError, NasDistillError, RunError
 from nas_distill.records import TrialRecord
 from tests.helpers import SMALL_DATA, SmallRun
 
@@ -96,3 +96,54 @@ def test_wrong_arguments_are_configuration_errors(tmp_path: Path, small_run: Sma
         with pytest.raises(ConfigError) as caught:
             nas_distill.search(**arguments)
         assert (caught.value.code, caught.value.field) == (code, field)
+
+
+LOSS = """
+import torch
+
+import nas_distill
+from nas_distill.losses.registry import Need
+
+
+def squared_error(student, teacher):
+    return torch.nn.functional.mse_loss(student, teacher)
+
+
+nas_distill.register_loss(
+    "{name}", squared_error, weight=0.01, needs=[Need.LOGITS], equation="mean squared error", paper="none"
+)
+"""
+
+RECIPE = """
+def recipe(trial, base, choices):
+    assert "{name}" in choices.losses
+    return base.model_copy(update={{"losses": {{"{name}": {{"weight": trial.suggest_float("w", 0.01, 0.02)}}}}}})
+"""
+
+
+@pytest.mark.timeout(400)
+def test_losses_of_plugins_and_recipe_files_are_known_to_workers(small_run: SmallRun, tmp_path: Path) -> None:
+    plugin, recipe = tmp_path / "my_losses.py", tmp_path / "my_recipe.py"
+    plugin.write_text(LOSS.format(name="plugin_mse"), encoding="utf-8")
+    recipe.write_text(LOSS.format(name="recipe_mse") + RECIPE.format(name="recipe_mse"), encoding="utf-8")
+    cases: list[tuple[str, dict[str, Any]]] = [
+        ("plugin_mse", {"plugins": [str(plugin)], "recipe": {"epochs": 2, "losses": {"plugin_mse": {}}}}),
+        ("recipe_mse", {"space": {"recipe": str(recipe)}}),
+    ]
+    for loss, own in cases:
+        run = nas_distill.search(sections(small_run), budget={"trials": 1}, out=tmp_path / loss, **own)
+        assert run.trials["status"].tolist() == ["complete"], run.trials["error"].tolist()
+        assert loss in run._directory.trial(0).read_curve()[0].loss_parts
+
+
+def test_a_plugin_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("1 / 0\n", encoding="utf-8")
+    for name, code in (
+        ("no_such_module", "search.import_failed"),
+        (str(broken), "search.import_failed"),
+        (str(tmp_path / "none.py"), "search.file_unreadable"),
+    ):
+        with pytest.raises(NasDistillError) as caught:
+            nas_distill.search(plugins=[name])
+        assert (caught.value.code, caught.value.field) == (code, "plugins")

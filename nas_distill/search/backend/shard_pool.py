@@ -20,8 +20,8 @@ from nas_distill.knowledge.pool import ShardJob
 from nas_distill.knowledge.writing import write_shard
 from nas_distill.models.teacher import load_teacher
 from nas_distill.run_directory.layout import RunDirectory
-from nas_distill.search.spaces.loading import load_space
 from nas_distill.trial.context import teacher_reference
+from nas_distill.user_code import import_modules
 
 _ROUNDING = 1e-6
 """Ten times a tenth of a CPU is one CPU."""
@@ -40,7 +40,7 @@ class ShardWorker:
         threads: Threads that torch may use.
         cuda: Ask the teacher on the first visible GPU.
         assistant: Number of the trial whose student is asked; None for the teacher.
-        space_name: A space of one's own may register the student's architecture with timm.
+        user_modules: Modules and files to import first: they may register the network's architecture.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ShardWorker:
         threads: int,
         cuda: bool,
         assistant: int | None = None,
-        space_name: str = "",
+        user_modules: tuple[str, ...] = (),
     ) -> None:
         torch.set_num_threads(threads)
         self._run = RunDirectory(Path(run))
@@ -60,7 +60,7 @@ class ShardWorker:
         self._job = job
         self._device = torch.device("cuda" if cuda else "cpu")
         self._assistant = assistant
-        self._space_name = space_name
+        self._user_modules = user_modules
         self._opened: tuple[TeacherInference, ImageSplit] | None = None
 
     def open(self) -> NasDistillError | None:
@@ -82,8 +82,7 @@ class ShardWorker:
 
     def _open(self) -> tuple[TeacherInference, ImageSplit]:
         if self._opened is None:
-            if self._space_name.partition(":")[0].endswith(".py"):
-                load_space(self._space_name)
+            import_modules(self._user_modules)
             train = open_split(self._data, self._run.path, "train")
             reference = teacher_reference(self._run, self._assistant)
             teacher = load_teacher(
@@ -110,7 +109,7 @@ class RayShardPool:
         cpus: CPU slots (and torch threads) per worker; where slots are left over, workers get more of them.
         gpus: GPUs per worker; above 0 each gets a whole one at least, which a teacher keeps busy.
         assistant: Number of the trial whose student is asked; None for the teacher.
-        space_name: Of the space that the student comes from, as `load_space` takes it.
+        user_modules: Modules and files that every worker imports first.
     """
 
     def __init__(
@@ -121,12 +120,12 @@ class RayShardPool:
         cpus: float,
         gpus: float,
         assistant: int | None = None,
-        space_name: str = "",
+        user_modules: tuple[str, ...] = (),
     ) -> None:
         self._run = run
         self._data = data
         self._assistant = assistant
-        self._space_name = space_name
+        self._user_modules = user_modules
         self._cpus = cpus
         self._gpus = max(1.0, gpus) if gpus > 0 else 0.0
 
@@ -170,7 +169,7 @@ class RayShardPool:
         return [
             worker.remote(
                 str(self._run), self._data, job, threads=threads, cuda=self._gpus > 0,
-                assistant=self._assistant, space_name=self._space_name,
+                assistant=self._assistant, user_modules=self._user_modules,
             )
             for _ in range(count)
         ]  # fmt: skip

@@ -118,7 +118,7 @@ def _train(
         seed=config.seed,
         execution=config.resources.execution,
         progress=progress,
-        pool=make_shard_pool(run, config.data, config.resources, space_name=config.space.name),
+        pool=make_shard_pool(run, config.data, config.resources, user_modules=config.user_modules),
     )
     if prepared.teacher.data_id != prepared.manifest.data_id:
         raise RunError(
@@ -150,10 +150,11 @@ def _train(
             recipe=config.recipe,
             resources=config.resources,
             seed=config.seed,
+            user_modules=config.user_modules,
             progress=progress,
         ),
         make_pool=lambda assistant: make_shard_pool(
-            run, config.data, config.resources, space_name=config.space.name, assistant=assistant
+            run, config.data, config.resources, user_modules=config.user_modules, assistant=assistant
         ),
         progress=progress,
     )

@@ -44,6 +44,7 @@ def plan_workers(
     recipe: Recipe,
     resources: ResourcesConfig,
     seed: int,
+    user_modules: tuple[str, ...],
     progress: Progress,
 ) -> WorkerSetup:
     """Return what the workers of a search get.
@@ -59,6 +60,7 @@ def plan_workers(
         recipe: The configuration's recipe.
         resources: Section `resources` of the configuration.
         seed: Seed of the candidates to measure.
+        user_modules: Modules and files that every worker imports first.
         progress: Receives events.
 
     Raises:
@@ -73,6 +75,7 @@ def plan_workers(
         cuda=False,
         execution=resources.execution,
         checkpoint_interval_s=resources.checkpoint_interval_s,
+        user_modules=user_modules,
     )
     gpus = choose_gpus_per_trial(
         resources,
@@ -95,7 +98,7 @@ def make_shard_pool(
     data: DataConfig,
     resources: ResourcesConfig,
     *,
-    space_name: str,
+    user_modules: tuple[str, ...],
     assistant: int | None = None,
 ) -> RayShardPool:
     """Return a pool of workers that share the computation of a network's outputs on the connected cluster.
@@ -104,7 +107,7 @@ def make_shard_pool(
         run: The run directory, on a path that all nodes share.
         data: Section `data` of the configuration.
         resources: Section `resources` of the configuration.
-        space_name: Name of the space; a user's space may register the assistant's architecture with timm.
+        user_modules: Modules and files that every worker imports first.
         assistant: Trial number of the assistant whose student is the network; None for the teacher.
     """
     gpus = resources.gpus_per_trial
@@ -116,5 +119,5 @@ def make_shard_pool(
         cpus=resources.cpus_per_trial,
         gpus=gpus,
         assistant=assistant,
-        space_name=space_name,
+        user_modules=user_modules,
     )

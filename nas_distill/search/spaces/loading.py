@@ -14,7 +14,7 @@ import search_spaces
 from nas_distill.errors import SpaceError, StudyError, nearest_names, one_line
 from nas_distill.records import StudentSpec
 from nas_distill.records.space_trial import SpaceTrial
-from nas_distill.search.user_code import get_function, import_file, locate_error, split_reference
+from nas_distill.user_code import get_function, import_file, locate_error, split_reference
 
 DEFAULT_FUNCTION = "space"
 _FIELD = "space.name"

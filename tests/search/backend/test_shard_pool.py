@@ -159,7 +159,7 @@ def test_workers_ask_the_student_of_a_trial(
     assistant = load_teacher(teacher_reference(run, 3), class_names=names, channels=1)
     asked = replace(prepared, teacher=assistant, plan=prepared.plan.model_copy(update={"count": 2}))
     monkeypatch.setattr(building, "_WORTH_WORKERS_S", 0.0)
-    pool = RayShardPool(run.path, DATA, cpus=1.0, gpus=0.0, assistant=3, space_name=str(space))
+    pool = RayShardPool(run.path, DATA, cpus=1.0, gpus=0.0, assistant=3, user_modules=(str(space),))
     heard = Heard()
     shared = build(asked, tmp_path / "shared", pool, heard)
     assert "2 workers share the views" in heard.texts("knowledge")

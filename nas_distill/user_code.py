@@ -1,19 +1,20 @@
-"""Imports users' Python files, finds functions in them, and locates their errors."""
+"""Imports users' Python files and modules, finds functions in them, and locates their errors."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import inspect
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from nas_distill.errors import SpaceError, nearest_names, one_line
+from nas_distill.errors import ConfigError, SpaceError, nearest_names, one_line
 
 _REFERENCE = re.compile(r"(?P<file>.+\.py)(?::(?P<function>\w+))?")
 
@@ -68,6 +69,32 @@ def import_file(path: Path, *, field: str) -> ModuleType:
             field=field,
         ) from error
     return module
+
+
+def import_modules(names: Iterable[str], *, field: str = "plugins") -> None:
+    """Import users' modules, so that the losses, objectives, rules and architectures that they register are known.
+
+    Args:
+        names: Importable modules (`package.module`) or Python files (`FILE.py`).
+        field: Configuration key that names them, for errors.
+
+    Raises:
+        SpaceError: A file cannot be read or imported.
+        ConfigError: A module cannot be imported.
+    """
+    for name in names:
+        if name.endswith(".py"):
+            import_file(Path(name), field=field)
+            continue
+        try:
+            importlib.import_module(name)
+        except (Exception, SystemExit) as error:
+            raise ConfigError(
+                f"the module '{name}' cannot be imported: {one_line(error)}; install it, or give the path of a .py "
+                "file",
+                code="search.import_failed",
+                field=field,
+            ) from error
 
 
 def get_function(module: ModuleType, name: str, *, parameters: Sequence[str], field: str) -> Callable[..., Any]:
