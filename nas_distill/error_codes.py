@@ -147,12 +147,22 @@ _RUN: dict[str, str] = {
     "run.missing": "The folder holds no run.",
     "run.not_a_directory": "The run directory cannot be created or entered.",
     "run.other_version": "The run was written by another version of nas_distill, whose files differ.",
+    "run.trial_not_in_study": "The run directory holds a trial that its study does not have.",
     "run.unreadable_file": "A file of the run cannot be read.",
     "run.unwritable_file": "A file of the run cannot be written.",
 }
 
 _STUDY: dict[str, str] = {
     "study.damaged_trial": "The study holds a trial whose JSON is damaged or incomplete.",
+    "study.locked": "Another program holds a lock on the study's database for too long.",
+    "study.missing": "The storage holds no study, or no study of this name.",
+    "study.other_fingerprint": "The study was searched with other data, epochs, space or recipes.",
+    "study.other_objectives": "The study was searched for other objectives.",
+    "study.other_teacher": "The study was searched with another teacher.",
+    "study.other_writer": "Another program adds trials to the study while a search runs.",
+    "study.read_only": "The study's database cannot be written.",
+    "study.storage_failed": "The study's database reports an error.",
+    "study.storage_url": "The storage is not a database URL.",
 }
 
 _SPACE: dict[str, str] = {

@@ -6,7 +6,7 @@ import math
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import torch
@@ -62,7 +62,7 @@ def start_search(config: SearchConfig, folder: Path, progress: Progress) -> Sear
     _check_config(config)
     points = _plan_points(config, math.inf, 0.0)  # the number of images per class is not known yet
     check_inputs(config.data, config.teacher)
-    with _locked_new_run(run), opened_ledger(run, config) as ledger, ExitStack() as cluster:
+    with _locked_new_run(run), _opened_ledger(run, config) as ledger, ExitStack() as cluster:
         _check_empty(ledger)
         ledger.set_initial_points(points)
         write_text(run.config, dump_config(config))
@@ -114,7 +114,7 @@ def resume_search(
         extended = _change_config(run, kept, flag_names) if kept else stored
         session = _change_config(run, {**(resources or {}), **kept}, flag_names)
         _check_config(session)
-        with opened_ledger(run, session) as ledger:
+        with _opened_ledger(run, session) as ledger:
             if run.data_manifest.exists():  # checked first, before anything is computed for another search
                 record_fingerprint(ledger, session, read_record(run.data_manifest, DataManifest), progress)
             has_work = _has_work(run, session, ledger)
@@ -240,6 +240,16 @@ def _change_config(
     run: RunDirectory, changes: Mapping[str, object], flag_names: Mapping[str, str] | None
 ) -> SearchConfig:
     return load_config(run.config, (), changes, flag_names=flag_names).with_absolute_paths(Path.cwd())
+
+
+def _opened_ledger(run: RunDirectory, config: SearchConfig) -> AbstractContextManager[StudyLedger]:
+    return opened_ledger(
+        config.resources.storage or run.own_storage,
+        config.resources.study_name,
+        config.objectives,
+        seed=config.seed,
+        sampler=config.sampler,
+    )
 
 
 def _has_work(run: RunDirectory, config: SearchConfig, ledger: StudyLedger) -> bool:

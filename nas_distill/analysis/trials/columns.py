@@ -1,4 +1,4 @@
-"""A trial's record, as the study keeps it, to a row of the table of trials and rows of the table of curves."""
+"""Convert an ended trial, as the study stores it, into rows of the table of trials and of the table of curves."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SCALARS = (
     "train_divergence_nats", "generalisation_gap_points", "capacity_ratio", "ece", "feature_cka",
 )  # fmt: skip
 CURVE_VALUES = ("train_loss", "top1", "nll_nats", "gap_points", "agreement", "divergence_nats")
-"""Columns of the table of curves, beside `number` and `epoch`; they mean what `EpochMetrics` says."""
+"""Columns of the table of curves besides `number` and `epoch`, as defined by `EpochMetrics`."""
 
 COLUMNS: Mapping[str, str] = {
     "number": "Int64",
@@ -53,11 +53,12 @@ COLUMNS: Mapping[str, str] = {
 }
 """Columns of the table of trials, in order, with their pandas types.
 
-`number` is Optuna's, `status` a `TrialStatus` value, `spec_id` the hash of the candidate. `arguments`,
-`losses`, `recipe` and `class_gap_points` are JSON, as is `curve_gap_points` (the gap after each epoch,
-percentage points). Costs, metrics, `epochs`, `seed`, `wall_time_s` (seconds) and `device` mean what `Cost`,
-`StudentMetrics` and `TrialRecord` say; `assistant` is missing where the teacher taught. `planned_epochs` is full
-fidelity. `completed_at` is when the study heard of the end. What is not known is missing (NaN, NA), never zero.
+`number` is Optuna's trial number, `status` a `TrialStatus`, `spec_id` the hash of the candidate. `arguments`,
+`losses`, `recipe`, `class_gap_points` and `curve_gap_points` (the gap after each epoch, percentage points) are JSON;
+read them with `analysis.trials.cells`. Costs, metrics, `epochs`, `seed`, `wall_time_s` (seconds) and `device` are
+defined by `Cost`, `StudentMetrics` and `TrialRecord`. `assistant` is missing when the teacher taught. `planned_epochs`
+is full fidelity. `completed_at` is the time when the end was stored in the study. Unknown values are missing (NaN,
+NA), never zero.
 """
 
 _POINT = ("epoch", *CURVE_VALUES)
@@ -147,15 +148,19 @@ def curve_of(number: int, trial: StoredTrial) -> NDArray[np.float64]:
 
 
 def json_object(text: object, where: str) -> dict[str, Any]:
-    """Returns the object in `text`; empty when there is no text.
+    """Return the JSON object in `text`, or an empty one for None.
+
+    Args:
+        text: JSON, or None.
+        where: Name of the trial in an error.
 
     Raises:
-        StudyError: The text holds no object.
+        StudyError: The text is not a JSON object.
     """
     if text is None:
         return {}
     try:
-        value = from_json(text)  # type: ignore[arg-type]  # what is no text is damage too
+        value = from_json(text)  # type: ignore[arg-type]  # anything but text is damaged too
     except (ValueError, TypeError) as error:
         raise StudyError(
             f"holds damaged JSON ({error}); restore the study from a backup", code="study.damaged_trial", field=where
@@ -182,5 +187,5 @@ def _candidate(spec: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _rounded(gap_points: float | None) -> float | None:
-    """Returns a gap without noise of floating point, which would put one that is at a tolerance beyond it."""
+    """Return a gap without floating-point noise, which would put a gap equal to a tolerance beyond it."""
     return None if gap_points is None else round(gap_points, 9)

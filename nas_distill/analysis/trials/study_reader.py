@@ -1,4 +1,4 @@
-"""The Optuna study as a pandas table; the one place that reads a study without searching in it."""
+"""The Optuna study as a pandas table. The only module that reads a study without searching in it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ import optuna
 import pandas as pd
 from numpy.typing import NDArray
 from optuna.storages import RDBStorage
-from optuna.storages._rdb.models import TrialModel, TrialUserAttributeModel
 from optuna.trial import TrialState
 from pydantic_core import from_json
 from sqlalchemy import and_, select
@@ -26,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from nas_distill.analysis.trials.columns import COLUMNS, CURVE_VALUES, curve_of, json_object, read_trial, row_of
 from nas_distill.errors import StudyError
 from nas_distill.objectives import Objective, check_objectives
+from nas_distill.optuna_private import TrialModel, TrialUserAttributeModel, study_id_of
 from nas_distill.records import TeacherRecord
 from nas_distill.records.base import other_version, parse_record
 from nas_distill.records.task import TRIAL_SCHEMA_VERSION
@@ -40,12 +40,12 @@ _ROWS_AT_A_TIME = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """A candidate refused before training.
+    """A candidate that was rejected before training.
 
     Attributes:
-        number: Trial number.
-        candidate: The candidate's architecture; empty when the space did not get that far.
-        reason: One line.
+        number: Number of the trial.
+        candidate: Architecture of the candidate; empty when the space returned none.
+        reason: Why it was rejected, one line.
     """
 
     number: int
@@ -55,16 +55,16 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudySnapshot:
-    """A study as it stood when it was read.
+    """A study at the time when it was read.
 
     Attributes:
-        trials: One row per ended trial, by number; columns as in `COLUMNS`.
-        curves: One row per trained epoch of those trials, by number and epoch: int64 `number` and `epoch`, float64
-            `CURVE_VALUES`.
-        objectives: In the order of the study's values.
-        teacher: The fixed network.
-        rejections: Candidates refused before training.
-        running: Trials in flight.
+        trials: Table of trials: one row per ended trial, sorted by number; columns as in `COLUMNS`.
+        curves: Table of curves: one row per trained epoch, sorted by number and epoch; columns int64 `number` and
+            `epoch`, float64 `CURVE_VALUES`.
+        objectives: Objectives, in the order of the study's values.
+        teacher: The teacher.
+        rejections: Candidates that were rejected before training, sorted by number.
+        running: Number of running trials.
     """
 
     trials: pd.DataFrame
@@ -76,20 +76,20 @@ class StudySnapshot:
 
 
 def load_frame(run: RunDirectory) -> pd.DataFrame:
-    """Returns one row per ended trial of the run, by number; columns as in `COLUMNS`.
+    """Return the table of trials: one row per ended trial, sorted by number; columns as in `COLUMNS`.
 
     Raises:
-        RunError: There is no run, or its configuration or teacher cannot be read.
+        RunError: There is no run, another version wrote it, or its configuration or teacher cannot be read.
         StudyError: The study is missing, unreachable or damaged.
     """
     return read_study(run).trials
 
 
 def read_study(run: RunDirectory) -> StudySnapshot:
-    """Returns the run's study: trials, refusals, objectives and teacher.
+    """Return the run's study: trials, rejections, objectives and teacher.
 
     Raises:
-        RunError: There is no run, or its configuration or teacher cannot be read.
+        RunError: There is no run, another version wrote it, or its configuration or teacher cannot be read.
         StudyError: The study is missing, unreachable or damaged.
     """
     config = read_run_config(run.existing())
@@ -127,7 +127,7 @@ def read_study(run: RunDirectory) -> StudySnapshot:
 
 
 def read_parameters(run: RunDirectory) -> dict[int, dict[str, Any]]:
-    """Returns what the space was told to choose, by number of trial: names of parameters to values.
+    """Return the parameters that each trial suggested to the space: values by name, by number of the trial.
 
     Raises:
         RunError: There is no run, or its configuration cannot be read.
@@ -140,7 +140,7 @@ def read_parameters(run: RunDirectory) -> dict[int, dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """What is read of a trial: the attributes `_READ` that it has, and when the study heard of its end."""
+    """A trial as it is read: those of the attributes `_READ` that it has, and the time of its end in the study."""
 
     number: int
     state: TrialState
@@ -152,10 +152,10 @@ _READ = ("task", "result", "spec", "cost", "rejection")
 
 
 def _trials(study: optuna.Study, storage: RDBStorage) -> Iterator[_Trial]:
-    """Yields the study's trials, by their order in the database, with one query.
+    """Yield the study's trials in the order of the database, with one query.
 
-    `Study.get_trials` builds every choice of every trial, its distribution and its other attributes too, which takes
-    most of the time of reading a long study; a test holds that the two agree.
+    `Study.get_trials` also builds every parameter, its distribution and all other attributes, which takes most of the
+    time of reading a long study. A test compares the two.
     """
     trial, attribute = TrialModel.__table__.c, TrialUserAttributeModel.__table__.c
     query = (
@@ -165,7 +165,7 @@ def _trials(study: optuna.Study, storage: RDBStorage) -> Iterator[_Trial]:
             TrialUserAttributeModel.__table__,
             and_(attribute.trial_id == trial.trial_id, attribute.key.in_(_READ)),
         )
-        .where(trial.study_id == study._study_id)
+        .where(trial.study_id == study_id_of(study))
         .order_by(trial.trial_id)
     )
     with storage.engine.connect() as connection:
@@ -175,20 +175,24 @@ def _trials(study: optuna.Study, storage: RDBStorage) -> Iterator[_Trial]:
             yield _Trial(
                 number=number,
                 state=state,
-                completed_at=completed and completed.replace(tzinfo=UTC),  # Optuna's database holds naive UTC
+                completed_at=completed and completed.replace(tzinfo=UTC),  # Optuna stores naive UTC times
                 attributes={key: from_json(value) for *_, key, value in own if key is not None},
             )
 
 
 @contextmanager
 def _opened(url: str, name: str) -> Iterator[tuple[optuna.Study, RDBStorage]]:
-    """Yields the study `name` at `url`, and its storage, without creating anything there, and closes the connection."""
+    """Open the study `name` at `url` and its storage without creating anything; close the connection at the end."""
     public = _public(url)
     parsed = make_url(url)
     with reading(public):
         missing = parsed.drivername.startswith("sqlite") and not Path(parsed.database or "").is_file()
     if missing:
-        raise StudyError(f"{public}: holds no study; give a run whose search has started, or restore its study.db")
+        raise StudyError(
+            "holds no study; give a run whose search has started, or restore its study.db",
+            code="study.missing",
+            field=public,
+        )
     try:
         storage = RDBStorage(url, skip_table_creation=True)
         try:
@@ -198,28 +202,37 @@ def _opened(url: str, name: str) -> Iterator[tuple[optuna.Study, RDBStorage]]:
             storage.engine.dispose()
     except (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, ImportError) as error:
         cause = str(error.__cause__ or error).splitlines()[0]
-        raise StudyError(f"{public}: cannot be read: {cause}; check resources.storage and the database") from error
+        raise StudyError(
+            f"cannot be read: {cause}; check resources.storage and the database",
+            code="study.storage_failed",
+            field=public,
+        ) from error
 
 
 def _study(name: str, storage: RDBStorage, public: str) -> optuna.Study:
     try:
         return optuna.load_study(study_name=name, storage=storage)
     except KeyError:
-        raise StudyError(f"{public}: holds no study called '{name}'; check resources.storage in config.yaml") from None
+        raise StudyError(
+            f"holds no study called '{name}'; check resources.storage in config.yaml",
+            code="study.missing",
+            field=public,
+        ) from None
 
 
 def _public(url: str) -> str:
-    """Returns the storage URL without its password.
+    """Return the storage URL without its password.
 
     Raises:
-        StudyError: It is no URL.
+        StudyError: The text is not a URL.
     """
     try:
         return make_url(url).render_as_string(hide_password=True)
     except SQLAlchemyError:
         raise StudyError(
-            "resources.storage: is not a database URL; write one such as sqlite:////folder/study.db or "
-            "postgresql://user@host/name"
+            "is not a database URL; write one such as sqlite:////folder/study.db or postgresql://user@host/name",
+            code="study.storage_url",
+            field="resources.storage",
         ) from None
 
 

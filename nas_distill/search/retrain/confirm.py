@@ -82,7 +82,13 @@ def confirm_students(
         config = read_run_config(run)
         if resources:
             config = load_config(run.config, (), resources, flag_names=flag_names)
-        with opened_ledger(run, config) as ledger:
+        with opened_ledger(
+            config.resources.storage or run.own_storage,
+            config.resources.study_name,
+            config.objectives,
+            seed=config.seed,
+            sampler=config.sampler,
+        ) as ledger:
             planned = plan_confirmation(run, config, ledger.assigned(), request)
             for line in unreleased(planned) if request.release else ():
                 progress.event(_TASK, line)

@@ -23,7 +23,7 @@ from optuna.samplers import (
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_distill.errors import ConfigError, SpaceError, StudyError, one_line
-from nas_distill.search.samplers.optuna_private import contains, is_genetic
+from nas_distill.optuna_private import contains, is_genetic
 from nas_distill.search.samplers.windowed_tpe import WindowedTPESampler
 from nas_distill.user_code import import_file
 

@@ -11,8 +11,8 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 
 from nas_distill.errors import ConfigError, StudyError, nearest_names
+from nas_distill.optuna_private import contains
 from nas_distill.records import StudentSpec
-from nas_distill.search.samplers.optuna_private import contains
 from nas_distill.search.spaces.loading import Space, propose
 
 _DRAWS = 20

@@ -14,7 +14,7 @@ from optuna.samplers import TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from nas_distill.search.samplers.optuna_private import restrict_study
+from nas_distill.optuna_private import restrict_study
 
 BEST, LATEST = 50, 250
 """Numbers of best and of latest trials that TPE sees in a long study."""

@@ -1,6 +1,6 @@
-"""What is agreed for a whole study, in its user attributes: objectives, teacher, fingerprint, points to try first.
+"""What holds for a whole study, in its user attributes: objectives, teacher, fingerprint and initial points.
 
-Each is noted once; a study that is opened again is refused when it disagrees, with what it was and what it is now.
+Each is stored once. A study that is opened again with other values is rejected, with the old and the new value.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from nas_distill.search.study.fingerprint import Fingerprint, changed_sources, d
 if TYPE_CHECKING:
     from optuna import Study
 
-_OBJECTIVES, _TEACHER, _FINGERPRINT, _POINTS = "objectives", "teacher", "fingerprint", "points"
+_OBJECTIVES, _TEACHER, _FINGERPRINT, _POINTS = "objectives", "teacher", "fingerprint", "initial_points"
 _SPACE_FAILED = "space_failed"
 _SCHEMA_VERSION = "schema_version"
-_WAY_OUT = "undo the change, or choose another --out"
 
 
 def agree_on_schema_version(study: Study) -> None:
@@ -33,26 +32,24 @@ def agree_on_schema_version(study: Study) -> None:
     if stored is None and _OBJECTIVES not in study.user_attrs:
         study.set_user_attr(_SCHEMA_VERSION, TRIAL_SCHEMA_VERSION)
     elif stored != TRIAL_SCHEMA_VERSION:
-        raise other_version(f"study '{study.study_name}'", stored, TRIAL_SCHEMA_VERSION)
+        raise other_version(_name_of(study), stored, TRIAL_SCHEMA_VERSION)
 
 
 def agree_on_objectives(study: Study, names: Sequence[str]) -> None:
-    """Notes the names of the objectives, in the order of the values.
+    """Store the names of the objectives, in the order of the trials' values.
 
     Raises:
-        StudyError: The study was searched for others.
+        StudyError: The study was searched for other objectives.
     """
     stored = study.user_attrs.get(_OBJECTIVES)
     if stored is None:
         study.set_user_attr(_OBJECTIVES, list(names))
     elif stored != list(names):
-        raise StudyError(
-            f"study '{study.study_name}': was searched for {', '.join(stored)}, not {', '.join(names)}; {_WAY_OUT}"
-        )
+        raise _changed(study, f"for {', '.join(stored)}, now {', '.join(names)}", code="study.other_objectives")
 
 
 def agree_on_teacher(study: Study, teacher: TeacherRecord) -> None:
-    """Notes the teacher that the study's values are measured against.
+    """Store the teacher that the trials are compared with.
 
     Raises:
         StudyError: The study was searched with another teacher.
@@ -63,17 +60,14 @@ def agree_on_teacher(study: Study, teacher: TeacherRecord) -> None:
         return
     known = parse_record(TeacherRecord, stored, origin="the study's teacher")
     if known.weights_sha256 != teacher.weights_sha256:
-        raise StudyError(
-            f"study '{study.study_name}': was searched with another teacher ({_told(known)}, now {_told(teacher)}); "
-            f"{_WAY_OUT}"
-        )
+        raise _changed(study, f"with teacher {_shown(known)}, now {_shown(teacher)}", code="study.other_teacher")
 
 
 def agree_on_fingerprint(study: Study, now: Fingerprint) -> tuple[str, ...]:
-    """Notes what else the trials have in common; a study of an earlier version, which lacks it, takes it.
+    """Store what else all trials have in common.
 
     Returns:
-        Changes that are accepted, since they correct a space or recipe that had raised.
+        Accepted changes: corrections of a space or recipe that had raised an error.
 
     Raises:
         StudyError: Something else has changed.
@@ -85,28 +79,38 @@ def agree_on_fingerprint(study: Study, now: Fingerprint) -> tuple[str, ...]:
     changes = () if was is None else differences(was, now)
     corrected = () if was is None else changed_sources(was, now)
     if changes and not (changes == corrected and study.user_attrs.get(_SPACE_FAILED)):
-        raise StudyError(f"study '{study.study_name}': was searched {'; '.join(changes)}; {_WAY_OUT}")
+        raise _changed(study, "; ".join(changes), code="study.other_fingerprint")
     study.set_user_attr(_FINGERPRINT, now.model_dump_json())
     study.set_user_attr(_SPACE_FAILED, False)
     return corrected
 
 
 def note_space_failure(study: Study) -> None:
-    """Notes that the space or the recipes raised: they may be corrected before the study is opened again."""
+    """Store that the space or the recipes raised an error: they may be corrected before the study is reopened."""
     if not study.user_attrs.get(_SPACE_FAILED):
         study.set_user_attr(_SPACE_FAILED, True)
 
 
 def set_initial_points(study: Study, points: Sequence[Mapping[str, Any]]) -> None:
-    """Notes candidates to try first, in order."""
+    """Store the candidates to try first, in order."""
     study.set_user_attr(_POINTS, [dict(point) for point in points])
 
 
 def points_of(study: Study) -> list[dict[str, Any]]:
-    """Returns the candidates to try first, tried ones included."""
+    """Return the initial points, including those that were tried."""
     points: list[dict[str, Any]] = study.user_attrs.get(_POINTS, [])
     return points
 
 
-def _told(teacher: TeacherRecord) -> str:
-    return f"{teacher.architecture}, weights {teacher.weights_sha256[:12]}"
+def _changed(study: Study, changes: str, *, code: str) -> StudyError:
+    return StudyError(
+        f"was searched {changes}; undo the change, or choose another --out", code=code, field=_name_of(study)
+    )
+
+
+def _name_of(study: Study) -> str:
+    return f"study '{study.study_name}'"
+
+
+def _shown(teacher: TeacherRecord) -> str:
+    return f"{teacher.architecture} (weights {teacher.weights_sha256[:12]})"

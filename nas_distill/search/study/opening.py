@@ -1,22 +1,36 @@
-"""Opening a run's study."""
+"""Opening the study of a search."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from nas_distill.config import SearchConfig
+from nas_distill.config import SamplerConfig
 from nas_distill.objectives import check_objectives
-from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.study.ledger import StudyLedger
 
 
 @contextmanager
-def opened_ledger(run: RunDirectory, config: SearchConfig) -> Iterator[StudyLedger]:
-    """Opens the study before anything is computed, so that a storage that cannot be used is known at once."""
-    storage = config.resources.storage or run.own_storage
-    objectives = check_objectives(config.objectives)
-    ledger = StudyLedger(storage, config.resources.study_name, objectives, config.seed, config.sampler)
+def opened_ledger(
+    url: str, name: str, objectives: Sequence[str], *, seed: int, sampler: SamplerConfig
+) -> Iterator[StudyLedger]:
+    """Open a study and close it at the end.
+
+    Open it before anything expensive is computed, so that an unusable storage is reported at once.
+
+    Args:
+        url: Storage URL.
+        name: Name of the study.
+        objectives: Names of the objectives.
+        seed: Seed of the sampler.
+        sampler: Sampler, and the values that are reported for stopped trials.
+
+    Raises:
+        ConfigError: The objectives are invalid, or the sampler cannot be created.
+        RunError: Another version of nas_distill wrote the study.
+        StudyError: The storage cannot be used, or the study has other objectives.
+    """
+    ledger = StudyLedger(url, name, check_objectives(objectives), seed, sampler)
     try:
         yield ledger
     finally:

@@ -28,9 +28,9 @@ from nas_distill.search.proposal.proposer import Proposer
 from nas_distill.search.spaces.loading import load_space
 from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
 from nas_distill.search.study import ledger as ledger_module
-from nas_distill.search.study.database import LedgerStorage
 from nas_distill.search.study.fingerprint import Fingerprint, source_digest
 from nas_distill.search.study.ledger import StudyLedger
+from nas_distill.search.study.memory_mirror import MirroredStorage
 from nas_distill.trial.context import TrialContext
 from nas_distill.trial.run import run_trial
 from tests.helpers import Heard, SmallRun
@@ -173,7 +173,7 @@ def test_a_faulty_sampler_ends_the_search_which_continues_with_another(
 def test_no_result_is_lost_while_the_database_is_locked(
     tmp_path: Path, small_run: SmallRun, context: TrialContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_module, "LedgerStorage", partial(LedgerStorage, patience_s=0.5))
+    monkeypatch.setattr(ledger_module, "MirroredStorage", partial(MirroredStorage, lock_timeout_s=0.5))
     space = write(tmp_path / "mine.py", SPACE, "pass")
     driver, _ = open_search(tmp_path, small_run, space=space)
     first = driver.next_task()

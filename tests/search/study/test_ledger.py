@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from nas_distill.config import SamplerConfig
 from nas_distill.errors import RunError, StudyError
 from nas_distill.objectives import check_objectives
-from nas_distill.records import TeacherRecord, TrialResult
+from nas_distill.records import TeacherRecord, TrialResult, TrialTask
 from nas_distill.search.study.ledger import StudyLedger
 from tests.helpers import SmallRun, make_task
 from tests.search.study.ledgers import ask_and_assign, complete, failed, open_ledger, stored, url
@@ -17,7 +17,7 @@ from tests.search.study.ledgers import ask_and_assign, complete, failed, open_le
 OBJECTIVES = check_objectives(("gap_points", "num_params"))
 
 
-def test_a_complete_trial_is_told_with_its_values_and_its_whole_record(tmp_path: Path) -> None:
+def test_a_complete_trial_is_stored_with_its_values_and_its_result(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     number = ask_and_assign(ledger)
     record = complete(number)
@@ -29,7 +29,7 @@ def test_a_complete_trial_is_told_with_its_values_and_its_whole_record(tmp_path:
     assert ledger.ended() == [record]
 
 
-def test_telling_twice_changes_nothing(tmp_path: Path) -> None:
+def test_ending_a_trial_twice_changes_nothing(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     number = ask_and_assign(ledger)
     ledger.tell(complete(number, gap=1.0))
@@ -37,7 +37,7 @@ def test_telling_twice_changes_nothing(tmp_path: Path) -> None:
     assert [record.metrics and record.metrics.gap_points for record in ledger.ended()] == [1.0]
 
 
-def test_a_trial_cut_off_while_it_was_told_counts_once(tmp_path: Path) -> None:
+def test_a_trial_interrupted_while_its_end_is_stored_counts_once(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     number = ask_and_assign(ledger)
     on_disk = optuna.load_study(study_name="nas_distill", storage=url(tmp_path))
@@ -51,7 +51,7 @@ def test_a_trial_cut_off_while_it_was_told_counts_once(tmp_path: Path) -> None:
     assert ledger.unfinished() == []
 
 
-def test_a_failed_trial_is_told_as_failed(tmp_path: Path) -> None:
+def test_a_failed_trial_has_state_fail(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     ledger.tell(failed(ask_and_assign(ledger)))
     (trial,) = stored(tmp_path)
@@ -59,7 +59,7 @@ def test_a_failed_trial_is_told_as_failed(tmp_path: Path) -> None:
     assert ledger.ended()[0].error == "NaN"
 
 
-def test_a_refused_candidate_is_pruned_with_its_constraints(tmp_path: Path) -> None:
+def test_a_rejected_candidate_is_pruned_with_its_constraints(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     trial = ledger.ask()
     trial.suggest_float("x", 0, 1)
@@ -88,7 +88,7 @@ def test_the_sampler_learns_the_size_limit(tmp_path: Path) -> None:
     assert sum(feasible[20:]) / 40 > 0.6  # 0.3 by chance
 
 
-def test_after_reopening_only_assigned_trials_are_in_flight(tmp_path: Path) -> None:
+def test_after_reopening_only_assigned_trials_are_unfinished(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     done, flying = ask_and_assign(ledger), ask_and_assign(ledger)
     ledger.ask()  # the process died before this candidate was assigned
@@ -115,7 +115,7 @@ def test_a_reopened_study_does_not_repeat_its_proposals(tmp_path: Path) -> None:
     assert not set(first) & set(second)
 
 
-def test_equal_seeds_propose_equally_and_others_otherwise(tmp_path: Path) -> None:
+def test_equal_seeds_propose_the_same_and_other_seeds_do_not(tmp_path: Path) -> None:
     values = []
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         (tmp_path / name).mkdir()
@@ -124,7 +124,7 @@ def test_equal_seeds_propose_equally_and_others_otherwise(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
-def test_chance_does_not_draw_what_the_sampler_has_drawn(sampler: str) -> None:
+def test_random_proposals_do_not_repeat_the_sampler(sampler: str) -> None:
     ledger = StudyLedger(None, "nas_distill", OBJECTIVES, 0, SamplerConfig(name=sampler))
     drawn = [
         [ledger.ask(at_random=at_random).suggest_float("x", 0, 1) for _ in range(8)] for at_random in (False, True)
@@ -132,37 +132,70 @@ def test_chance_does_not_draw_what_the_sampler_has_drawn(sampler: str) -> None:
     assert not set(drawn[0]) & set(drawn[1])
 
 
-def test_other_objectives_are_refused_with_both_lists(tmp_path: Path) -> None:
+def test_other_objectives_are_an_error_with_both_lists(tmp_path: Path) -> None:
     open_ledger(tmp_path)
-    with pytest.raises(StudyError, match="searched for gap_points, num_params, not gap_points, macs"):
+    with pytest.raises(StudyError) as caught:
         open_ledger(tmp_path, names=("gap_points", "macs"))
+    assert (caught.value.code, caught.value.field) == ("study.other_objectives", "study 'nas_distill'")
+    assert "for gap_points, num_params, now gap_points, macs" in str(caught.value)
 
 
-def test_a_withdrawn_study_leaves_its_name_to_other_objectives_and_one_that_was_there_stays(tmp_path: Path) -> None:
+def test_withdraw_deletes_only_a_study_that_the_ledger_created(tmp_path: Path) -> None:
     open_ledger(tmp_path).withdraw()
     others = ("agreement", "macs", "num_params")
     open_ledger(tmp_path, names=others)
     open_ledger(tmp_path, names=others).withdraw()
-    with pytest.raises(StudyError, match="searched for agreement, macs, num_params, not gap_points"):
+    with pytest.raises(StudyError) as caught:
         open_ledger(tmp_path)
+    assert caught.value.code == "study.other_objectives"
 
 
-def test_another_teacher_is_refused(tmp_path: Path, small_run: SmallRun) -> None:
+def test_another_teacher_is_an_error(tmp_path: Path, small_run: SmallRun) -> None:
     teacher = small_run.run.read_teacher()
     ledger = open_ledger(tmp_path)
     ledger.set_teacher(teacher)
     ledger.set_teacher(teacher)
     other = TeacherRecord.model_validate(teacher.model_dump() | {"weights_sha256": "0" * 64})
-    with pytest.raises(StudyError, match="another teacher"):
+    with pytest.raises(StudyError) as caught:
         ledger.set_teacher(other)
+    assert (caught.value.code, caught.value.field) == ("study.other_teacher", "study 'nas_distill'")
 
 
-def test_a_result_that_the_study_does_not_know_is_a_run_error(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="trials/00041"):
+def test_the_result_of_a_trial_that_the_study_lacks_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RunError) as caught:
         open_ledger(tmp_path).tell(complete(41))
+    assert (caught.value.code, caught.value.field) == ("run.trial_not_in_study", "trials/00041")
 
 
-def test_a_trial_is_repeated_with_its_choices(tmp_path: Path) -> None:
+def test_the_task_is_stored_once_and_a_rejected_candidate_keeps_its_spec_and_cost(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.tell(complete(ask_and_assign(ledger)))
+    task = make_task()
+    ledger.reject(ledger.ask(), "too big", spec=task.spec, cost=task.cost, violations={"num_params": 0.5})
+    trained, rejected = stored(tmp_path)
+    assert set(trained.user_attrs) == {"task", "result"}
+    assert set(rejected.user_attrs) == {"rejection", "spec", "cost"}
+    assert TrialTask.model_validate_json(trained.user_attrs["task"]) == make_task(0)
+
+
+def test_a_study_of_another_version_is_an_error(tmp_path: Path) -> None:
+    open_ledger(tmp_path).close()
+    study = optuna.load_study(study_name="nas_distill", storage=url(tmp_path))
+    study.set_user_attr("schema_version", 1)
+    with pytest.raises(RunError) as caught:
+        open_ledger(tmp_path)
+    assert (caught.value.code, caught.value.field) == ("run.other_version", "study 'nas_distill'")
+
+
+def test_a_study_from_before_the_schema_version_is_an_error(tmp_path: Path) -> None:
+    study = optuna.create_study(study_name="nas_distill", storage=url(tmp_path), directions=["minimize", "minimize"])
+    study.set_user_attr("objectives", ["gap_points", "num_params"])
+    with pytest.raises(RunError) as caught:
+        open_ledger(tmp_path)
+    assert caught.value.code == "run.other_version"
+
+
+def test_a_trial_is_repeated_with_its_parameters(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     number = ask_and_assign(ledger)
     ledger.tell(complete(number))
@@ -177,11 +210,12 @@ def test_a_trial_is_repeated_with_its_choices(tmp_path: Path) -> None:
         first.params, first.distributions, first.constraints,
     )  # fmt: skip
     assert second.values == [0.5, float(task.cost.num_params)]
-    with pytest.raises(RunError, match="the study has no such trial"):
+    with pytest.raises(RunError) as caught:
         ledger.repeat(7)
+    assert (caught.value.code, caught.value.field) == ("run.trial_not_in_study", "trials/00007")
 
 
-def test_a_repetition_that_was_cut_off_before_it_was_assigned_was_never_asked_for(tmp_path: Path) -> None:
+def test_a_repetition_that_was_not_assigned_does_not_exist_after_a_crash(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     number = ask_and_assign(ledger)
     ledger.tell(complete(number))
@@ -193,7 +227,7 @@ def test_a_repetition_that_was_cut_off_before_it_was_assigned_was_never_asked_fo
     assert again.ask().suggest_float("x", 0, 1) != stored(tmp_path)[number].params["x"]
 
 
-def test_a_study_in_memory_is_asked_and_told_like_any_other() -> None:
+def test_a_study_in_memory_needs_no_database() -> None:
     ledger = StudyLedger(None, "nas_distill", OBJECTIVES, 0)
     number = ask_and_assign(ledger)
     record = complete(number)
@@ -210,10 +244,10 @@ def test_ended_trials_come_in_the_order_in_which_they_ended(tmp_path: Path) -> N
     assert [record.number for record in open_ledger(tmp_path).ended()] == [2, 0, 1]
 
 
-def test_refusals_are_counted_over_sessions(tmp_path: Path) -> None:
+def test_rejections_are_counted_over_sessions(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     ledger.reject(ledger.ask(), "one")
-    optuna.load_study(study_name="nas_distill", storage=url(tmp_path)).ask()  # an earlier version's that died
+    optuna.load_study(study_name="nas_distill", storage=url(tmp_path)).ask()  # of a process that died
     again = open_ledger(tmp_path)
     assert again.rejected() == 1
     again.unfinished()

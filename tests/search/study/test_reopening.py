@@ -1,4 +1,4 @@
-"""A run whose config.yaml was edited is not gone on with: refused before anything is computed, with the difference."""
+"""A run whose config.yaml was edited cannot be resumed; the error comes before anything is computed."""
 
 from __future__ import annotations
 
@@ -41,29 +41,30 @@ def run(tmp_path: Path) -> RunDirectory:
 
 
 @pytest.mark.parametrize(
-    ("edit", "message"),
+    ("edit", "code"),
     [
-        ({"space": {"name": "resnet"}}, r"in space tiny \(source \w{12}\), now resnet \(source \w{12}\)"),
-        ({"recipe": {"epochs": 7}}, r"with \d+ epochs per student \(recipe\.epochs\), now 7"),
-        ({"objectives": ["gap_points", "macs"]}, "for gap_points, num_params, not gap_points, macs"),
+        ({"space": {"name": "resnet"}}, "study.other_fingerprint"),
+        ({"recipe": {"epochs": 7}}, "study.other_fingerprint"),
+        ({"objectives": ["gap_points", "macs"]}, "study.other_objectives"),
     ],
     ids=["space", "epochs", "objectives"],
 )
-def test_an_edited_configuration_is_refused(run: RunDirectory, edit: dict[str, object], message: str) -> None:
+def test_an_edited_configuration_is_an_error(run: RunDirectory, edit: dict[str, object], code: str) -> None:
     values = read_run_config(run).model_dump()
     for key, value in edit.items():
         values[key] = values[key] | value if isinstance(value, dict) else value
     run.config.write_text(dump_config(type(read_run_config(run)).model_validate(values)))
-    with pytest.raises(StudyError, match=message) as caught:
+    with pytest.raises(StudyError) as caught:
         resume_search(run.path, Heard())
-    assert "\n" not in str(caught.value)
+    assert caught.value.code == code
 
 
-def test_a_space_that_was_edited_is_refused(tmp_path: Path, run: RunDirectory) -> None:
+def test_an_edited_space_is_an_error(tmp_path: Path, run: RunDirectory) -> None:
     file = tmp_path / "mine.py"
     file.write_text(load_space("tiny").source_path.read_text() + "\n# another one\n")
     values = read_run_config(run).model_dump()
     values["space"]["name"] = str(file)
     run.config.write_text(dump_config(type(read_run_config(run)).model_validate(values)))
-    with pytest.raises(StudyError, match=r"in space tiny \(source \w{12}\), now .*mine\.py \(source \w{12}\)"):
+    with pytest.raises(StudyError) as caught:
         resume_search(run.path, Heard())
+    assert caught.value.code == "study.other_fingerprint"

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import optuna
+import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers._ga import BaseGASampler
-from optuna.trial import FrozenTrial
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
 
-from nas_distill.search.samplers import optuna_private
+from nas_distill import optuna_private
 
 READ_IN = "5.0.0"
 CHANGED = (
-    f"Optuna {optuna.__version__} differs from {READ_IN}, which nas_distill/search/samplers/optuna_private.py was "
-    "written for: read its source and adapt that file"
+    f"Optuna {optuna.__version__} differs from {READ_IN}, which nas_distill/optuna_private.py was written "
+    "for: read its source and adapt that file"
 )
 
 
@@ -34,6 +37,10 @@ def test_the_signatures_are_those_that_were_read() -> None:
     assert parameters(optuna.Study._get_trials) == expected, CHANGED
     assert parameters(optuna_private._RestrictedStudy._get_trials) == expected
     assert parameters(BaseDistribution._contains) == {"self": empty, "param_value_in_internal_repr": empty}, CHANGED
+    written = ("self", "session", "trial_id", "param_name", "param_value_internal", "distribution")
+    expected = {**dict.fromkeys(written, empty), "previous_distribution": None}
+    for database in (RDBStorage, optuna_private.UncheckedDatabase):
+        assert parameters(database._set_trial_param_without_commit) == expected, CHANGED
     assert parameters(BaseGASampler.get_trial_generation) == {"self": empty, "study": empty, "trial": empty}, CHANGED
 
 
@@ -76,3 +83,43 @@ def test_tpe_reads_no_trials_but_the_visible_ones() -> None:
         space = sampler.infer_relative_search_space(visible, trial)
         proposals.append(sampler.sample_relative(visible, trial, space))
     assert proposals[0] == proposals[1] != {}, CHANGED
+
+
+def test_the_storage_in_memory_knows_the_study_of_a_trial_and_the_distributions() -> None:
+    storage = optuna_private.MemoryStorage()
+    other = optuna.create_study(storage=storage, study_name="other")
+    study = optuna.create_study(storage=storage, study_name="study")
+    trial = study.ask()
+    assert storage.study_of_trial(optuna_private.trial_id_of(trial)) == optuna_private.study_id_of(study), CHANGED
+    assert optuna_private.study_id_of(study) != optuna_private.study_id_of(other)
+    storage.add_distributions(optuna_private.study_id_of(study), {"loss": CategoricalDistribution(("kd", "dist"))})
+    with pytest.raises(ValueError, match="dynamic value space"):
+        trial.suggest_categorical("loss", ["kd", "dkd"])
+    assert other.ask().suggest_categorical("loss", ["kd"]) == "kd"
+
+
+def test_a_planned_trial_suggests_the_planned_values_and_is_running() -> None:
+    study = optuna.create_study(storage=(storage := optuna_private.MemoryStorage()))
+    template = optuna_private.planned_trial({"x": 0.125}, user_attrs={"point": 3})
+    trial_id = storage.create_new_trial(optuna_private.study_id_of(study), template_trial=template)
+    trial = optuna.trial.Trial(study, trial_id)
+    assert trial.suggest_float("x", 0.0, 1.0) == 0.125, CHANGED
+    assert (study.trials[0].state, study.trials[0].user_attrs) == (TrialState.RUNNING, {"point": 3}), CHANGED
+
+
+def test_the_unchecked_database_writes_what_optuna_reads(tmp_path: Path) -> None:
+    database = optuna_private.UncheckedDatabase(f"sqlite:///{tmp_path / 'study.db'}")
+    study = optuna.create_study(storage=database, study_name="s")
+    trial = study.ask()
+    trial.suggest_float("rate", 1e-4, 1.0, log=True)
+    trial.suggest_categorical("loss", ["kd", "dist"])
+    (read,) = optuna.load_study(study_name="s", storage=f"sqlite:///{tmp_path / 'study.db'}").trials
+    assert (read.params, read.distributions) == (trial.params, trial.distributions), CHANGED
+
+
+def test_the_tables_have_the_columns_that_are_read() -> None:
+    trials, attributes = (
+        set(model.__table__.c.keys()) for model in (optuna_private.TrialModel, optuna_private.TrialUserAttributeModel)
+    )
+    assert {"trial_id", "number", "study_id", "state", "datetime_complete"} <= trials, CHANGED
+    assert {"trial_id", "key", "value_json"} <= attributes, CHANGED
