@@ -1,4 +1,5 @@
-"""What the finished trials mean: the study as a table, the Pareto front and the picks.
+"""Analysis of finished trials. The entry point is `run.Run`: front, picks, diagnosis, law, effects, confirmation.
 
-Knows neither torch nor Ray; only `frame` knows Optuna.
+Imports neither torch nor Ray; only `trials.study_reader` imports Optuna. `stats` owns all intervals, and `formatting`
+all numbers with units.
 """

@@ -1,4 +1,11 @@
-"""Conditions on trials, as people write them: "gap_points < 1 and family == 'resnet'". Read, never executed."""
+"""Filters on trials, such as "gap_points < 1 and family == 'resnet'".
+
+A filter is parsed as a Python expression, checked node by node, and evaluated on arrays; nothing in it is executed.
+
+Own code instead of `DataFrame.query` on a checked expression, because of missing values: pandas compares NaN in a
+float column as false, so "not gap_points > 2" would match a trial without a gap. Here such a comparison is unknown, as
+in SQL. Errors also name the position in the text, which those of `query` do not.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +25,19 @@ from numpy.typing import NDArray
 from nas_distill.analysis.trials.columns import COLUMNS
 from nas_distill.errors import ConfigError, nearest_names
 
-MOST_CHARACTERS = 2000
-MOST_LEVELS = 40
-"""Conditions within conditions; far below where Python's own recursion ends."""
+MAX_CHARACTERS = 2000
+MAX_LEVELS = 40
+"""Deepest nesting of conditions, far below Python's recursion limit."""
 
 KINDS: Mapping[str, Literal["number", "text"]] = {
     name: "text" if kind == "string" else "number" for name, kind in COLUMNS.items() if not kind.startswith("datetime")
 }
-"""The columns that a filter may name, and what they hold."""
+"""The columns that a filter may name, and whether they hold numbers or text."""
 
 _HOW_TO_RECORD = {
     "latency_ms": "a search with --max-latency-ms measures it",
-    "assistant": "a search with --assistants has such students",
-    "error": "no trial among them failed",
+    "assistant": "a search with --assistants trains such students",
+    "error": "none of the trials failed",
 }
 
 _A = {"number": "a number", "text": "text"}
@@ -50,12 +57,12 @@ _RULE = (
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A condition on trials; made by `parse_filter`.
+    """A condition on trials; `parse_filter` makes one.
 
     Attributes:
-        text: As it was written.
-        names: The columns that it asks about, in the order of the text.
-        origin: What to call it in an error, such as "--where".
+        text: Text of the condition.
+        names: Names of its columns, in the order of the text.
+        origin: Name of the option or argument that it came from, such as "--where"; the field of errors.
     """
 
     text: str
@@ -64,46 +71,56 @@ class Filter:
     _condition: ast.expr
 
     def mask(self, trials: pd.DataFrame) -> NDArray[np.bool_]:
-        """Marks the trials for which the condition is known to hold.
+        """Mark the trials for which the condition is known to be true.
 
-        A comparison with a missing value is neither true nor false, and so is its negation (Kleene's three-valued
-        logic, as SQL's WHERE): "not gap_points > 2" does not match a trial without a gap.
+        A comparison with a missing value is unknown, and so is its negation (Kleene's three-valued logic, as in SQL's
+        WHERE): "not gap_points > 2" does not match a trial without a gap.
 
         Args:
-            trials: Table with columns as in `rows.COLUMNS`, N rows.
+            trials: Table of N trials with the columns of `columns.COLUMNS`.
 
         Returns:
             Mask [N].
 
         Raises:
-            ConfigError: A column is missing, or not one of its values is recorded.
+            ConfigError: The table lacks a column, or none of the column's values was recorded.
         """
         for name in self.names:
             if name not in trials:
-                raise ConfigError(f"{self.origin}: the table has no column '{name}'; {_known(name, trials.columns)}")
-            if len(trials) and trials[name].isna().all():
-                way_out = _HOW_TO_RECORD.get(name, "the run's records are from before it was, or it was not asked for")
                 raise ConfigError(
-                    f"{self.origin}: '{name}' is recorded for none of the {len(trials)} trials; {way_out}"
+                    f"the table has no column '{name}'; {_known(name, trials.columns)}",
+                    code="analysis.filter_unknown_column",
+                    field=self.origin,
+                )
+            if len(trials) and trials[name].isna().all():
+                hint = _HOW_TO_RECORD.get(name, "this search did not measure it")
+                raise ConfigError(
+                    f"'{name}' is recorded for none of the {len(trials)} trials; {hint}",
+                    code="analysis.filter_column_not_recorded",
+                    field=self.origin,
                 )
         return _truth(self._condition, trials).to_numpy(dtype=np.bool_, na_value=False)
 
 
 def parse_filter(text: str, *, origin: str = "--where") -> Filter:
-    """Returns the condition in `text`; a subset of Python's expressions, of which nothing is ever executed.
+    """Parse a condition, which is written in a subset of Python's expressions. Nothing in it is executed.
 
     Args:
-        text: At most `MOST_CHARACTERS`, such as "latency_ms < 3 and 1e4 < num_params <= 1e5" or
+        text: Text of at most `MAX_CHARACTERS` characters, such as "latency_ms < 3 and 1e4 < num_params <= 1e5" or
             "family in ('resnet', 'vit')".
-        origin: What to call it in an error.
+        origin: Name of the option or argument that the text came from; the field of errors.
 
     Raises:
-        ConfigError: It is no such condition, names an unknown column, or compares text with a number.
+        ConfigError: The text is not such a condition, names an unknown column, or compares text with a number.
     """
     if not text.strip():
-        raise ConfigError(f"{origin}: is empty; {_RULE}")
-    if len(text) > MOST_CHARACTERS:
-        raise ConfigError(f"{origin}: has {len(text):,} characters; at most {MOST_CHARACTERS:,} are read")
+        raise ConfigError(f"the condition is empty; {_RULE}", code="analysis.filter_syntax", field=origin)
+    if len(text) > MAX_CHARACTERS:
+        raise ConfigError(
+            f"the condition has {len(text):,} characters; shorten it to at most {MAX_CHARACTERS:,}",
+            code="analysis.filter_syntax",
+            field=origin,
+        )
     source = " ".join(text.splitlines()).strip()
     checker = _Checker(source, origin)
     condition = checker.parsed()
@@ -112,7 +129,7 @@ def parse_filter(text: str, *, origin: str = "--where") -> Filter:
 
 
 class _Checker:
-    """Refuses what is no filter, with its place in the text."""
+    """Check the syntax tree of a filter; errors name the position in the text."""
 
     def __init__(self, source: str, origin: str) -> None:
         self.names: list[str] = []
@@ -120,25 +137,27 @@ class _Checker:
         self._origin = origin
 
     def parsed(self) -> ast.expr:
-        """Returns the syntax tree, which is shallow enough to walk."""
+        """Return the syntax tree, which is shallow enough for recursion."""
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Python warns of "1and", which is clear enough
+                warnings.simplefilter("ignore")  # Python warns about "1and", which is unambiguous
                 tree = ast.parse(self._source, mode="eval").body
         except SyntaxError as error:
             place = f"character {error.offset}" if error.lineno == 1 and error.offset else "the end"
             raise self._rejection(f"{error.msg} at {place}; {_RULE}") from None
         except (ValueError, MemoryError, RecursionError) as error:
-            raise self._rejection(f"cannot be read ({str(error) or 'it is nested too deeply'}); {_RULE}") from None
+            raise self._rejection(
+                f"the condition cannot be parsed ({str(error) or 'it is nested too deeply'}); {_RULE}"
+            ) from None
         level: list[ast.AST] = [tree]
-        for _ in range(MOST_LEVELS):
+        for _ in range(MAX_LEVELS):
             level = [child for node in level for child in ast.iter_child_nodes(node)]
         if level:
-            raise self._rejection(f"is nested more than {MOST_LEVELS} levels deep; write a simpler condition")
+            raise self._rejection(f"the condition is nested more than {MAX_LEVELS} levels deep; simplify it")
         return tree
 
     def condition(self, node: ast.expr) -> None:
-        """Checks what must be true or false."""
+        """Check a node that must be true or false."""
         if isinstance(node, ast.BoolOp):
             for part in node.values:
                 self.condition(part)
@@ -148,37 +167,42 @@ class _Checker:
             for left, relation, right in _pairs(node):
                 self._comparison(left, relation, right)
         else:
-            raise self._rejection(f"{self._quoted(node)} is no comparison; {_RULE}")
+            raise self._rejection(f"{self._quoted(node)} is not a comparison; {_RULE}")
 
     def _comparison(self, left: ast.expr, relation: ast.cmpop, right: ast.expr) -> None:
         if isinstance(relation, ast.In | ast.NotIn):
             if not isinstance(right, ast.Tuple | ast.List | ast.Set) or not right.elts:
-                raise self._rejection(f"{self._quoted(right)} is no list of values; write, for example, ('a', 'b')")
+                raise self._rejection(f"{self._quoted(right)} is not a list of values; write, for example, ('a', 'b')")
             others = [(self._constant(value), value) for value in right.elts]
         elif isinstance(relation, ast.Is | ast.IsNot):
-            raise self._rejection(f"'is' at {self._place(right)} compares nothing; write == or !=")
+            raise self._rejection(f"'is' before {self._place(right)} is not supported; write == or !=")
         else:
             others = [(self._value(right), right)]
         kind = self._value(left)
         if isinstance(left, ast.Constant | ast.UnaryOp) and not isinstance(right, ast.Name):
-            raise self._rejection(f"{self._quoted(left)} is compared with no column; {_RULE}")
+            raise self._rejection(f"{self._quoted(left)} is not compared with a column; {_RULE}")
         for other, node in others:
             if other != kind:
                 raise self._rejection(
                     f"{self._quoted(left)} is {_A[kind]} and {self._quoted(node)} is {_A[other]}; "
-                    "compare like with like"
+                    "compare numbers with numbers and text with text",
+                    "analysis.filter_types",
                 )
         if kind == "text" and type(relation) in _ORDER:
             raise self._rejection(
-                f"{self._quoted(left)} is text, which has no order; compare it by ==, !=, in or not in"
+                f"{self._quoted(left)} is text, which has no order; use ==, !=, in or not in",
+                "analysis.filter_types",
             )
 
     def _value(self, node: ast.expr) -> _Kind:
-        """Returns what a column or constant holds."""
+        """Return whether a column or constant holds a number or text."""
         if not isinstance(node, ast.Name):
             return self._constant(node)
         if node.id not in KINDS:
-            raise self._rejection(f"unknown name '{node.id}' at {self._place(node)}; {_known(node.id, KINDS)}")
+            raise self._rejection(
+                f"unknown name '{node.id}' at {self._place(node)}; {_known(node.id, KINDS)}",
+                "analysis.filter_unknown_column",
+            )
         self.names.append(node.id)
         return KINDS[node.id]
 
@@ -188,7 +212,7 @@ class _Checker:
         except (TypeError, OverflowError):
             value = math.nan
         if isinstance(value, float) and not math.isfinite(value):
-            raise self._rejection(f"{self._quoted(node)} is no column, finite number or quoted text; {_RULE}")
+            raise self._rejection(f"{self._quoted(node)} is not a column, a finite number or quoted text; {_RULE}")
         return "text" if isinstance(value, str) else "number"
 
     def _quoted(self, node: ast.expr) -> str:
@@ -198,12 +222,12 @@ class _Checker:
     def _place(self, node: ast.expr) -> str:
         return f"character {len(self._source.encode()[: node.col_offset].decode()) + 1}"
 
-    def _rejection(self, message: str) -> ConfigError:
-        return ConfigError(f"{self._origin}: {message}")
+    def _rejection(self, message: str, code: str = "analysis.filter_syntax") -> ConfigError:
+        return ConfigError(message, code=code, field=self._origin)
 
 
 def _truth(node: ast.expr, trials: pd.DataFrame) -> _Truth:
-    """Returns, per trial, whether a checked condition holds; missing where that is not known."""
+    """Return for each trial whether a checked condition is true; missing where that is unknown."""
     if isinstance(node, ast.UnaryOp):
         return ~_truth(node.operand, trials)
     if isinstance(node, ast.BoolOp):
@@ -229,7 +253,7 @@ def _compared(left: ast.expr, relation: ast.cmpop, right: ast.expr, trials: pd.D
 
 
 def _operand(node: ast.expr, trials: pd.DataFrame) -> tuple[Any, NDArray[np.bool_]]:
-    """Returns values of a column, or of a constant, and where they are missing."""
+    """Return the values of a column or a constant, and where they are missing."""
     if not isinstance(node, ast.Name):
         return _constant(node), np.zeros(len(trials), dtype=np.bool_)
     column = trials[node.id]
@@ -240,25 +264,25 @@ def _operand(node: ast.expr, trials: pd.DataFrame) -> tuple[Any, NDArray[np.bool
 
 
 def _constant(node: ast.expr) -> float | str:
-    """Returns a number or text.
+    """Return the number or text of a constant.
 
     Raises:
         OverflowError: The number is too large.
-        TypeError: It is neither.
+        TypeError: The node is neither a number nor text.
     """
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
         value = _constant(node.operand)
         if isinstance(value, float):
             return -value if isinstance(node.op, ast.USub) else value
     elif isinstance(node, ast.Constant) and type(node.value) in {int, float}:
-        return float(node.value)  # type: ignore[arg-type]  # int and float alone come here
+        return float(node.value)  # type: ignore[arg-type]  # only int and float reach this line
     elif isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     raise TypeError(type(node).__name__)
 
 
 def _pairs(node: ast.Compare) -> Iterator[tuple[ast.expr, ast.cmpop, ast.expr]]:
-    """Yields the comparisons of a chain."""
+    """Yield the comparisons of a chain."""
     yield from zip((node.left, *node.comparators[:-1]), node.ops, node.comparators, strict=True)
 
 

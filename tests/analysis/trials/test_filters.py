@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import ast
 import operator
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_distill.analysis.trials.filters import KINDS, MOST_CHARACTERS, parse_filter
+from nas_distill.analysis.trials.filters import KINDS, MAX_CHARACTERS, parse_filter
 from nas_distill.analysis.trials.study_reader import COLUMNS
 from nas_distill.errors import ConfigError
 
@@ -63,7 +62,7 @@ def _trials() -> pd.DataFrame:
         ("num_params > 0x10000", [2]),
     ],
 )
-def test_matches(text: str, numbers: list[int]) -> None:
+def test_a_filter_matches_the_expected_trials(text: str, numbers: list[int]) -> None:
     trials = _trials()
     mask = parse_filter(text).mask(trials)
     assert mask.dtype == np.bool_
@@ -90,7 +89,7 @@ def _conditions() -> st.SearchStrategy[str]:
 
 @settings(deadline=None)
 @given(_conditions())
-def test_of_rows_without_a_missing_value_it_agrees_with_python(text: str) -> None:
+def test_without_missing_values_a_filter_agrees_with_python(text: str) -> None:
     trials = _trials().iloc[:3]
     names = ("num_params", "gap_points", "latency_ms", "top1", "family")
     expected = [
@@ -102,7 +101,7 @@ def test_of_rows_without_a_missing_value_it_agrees_with_python(text: str) -> Non
 
 @settings(deadline=None)
 @given(_conditions())
-def test_what_is_not_known_matches_neither_a_condition_nor_its_negation(text: str) -> None:
+def test_unknown_values_match_neither_a_condition_nor_its_negation(text: str) -> None:
     trials = _trials()
     matched, rejected = parse_filter(text).mask(trials), parse_filter(f"not ({text})").mask(trials)
     assert not (matched & rejected).any()
@@ -111,7 +110,7 @@ def test_what_is_not_known_matches_neither_a_condition_nor_its_negation(text: st
 
 @settings(deadline=None)
 @given(st.text(max_size=60) | st.text(alphabet="()<>=!-+.'\"[]{}, \nandotrifsgpx_19e*:;\\#@`\0", max_size=60))
-def test_any_text_is_a_filter_or_one_line(text: str) -> None:
+def test_any_text_is_a_filter_or_an_error_of_one_line(text: str) -> None:
     message = _rejection(text)
     assert message is None or (message.startswith("--where: ") and "\n" not in message)
 
@@ -142,16 +141,15 @@ def _rejection(text: str) -> str | None:
     ],
     ids=lambda text: f"{len(text)} characters: {text[:12]}",
 )
-def test_deep_long_and_huge_texts_are_refused_at_once(text: str) -> None:
-    begun = time.process_time()
-    with pytest.raises(ConfigError, match=r"^--where: "):
+def test_deep_long_and_huge_texts_are_rejected(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
         parse_filter(text)
-    assert time.process_time() - begun < 0.5
+    assert (caught.value.code, caught.value.field) == ("analysis.filter_syntax", "--where")
 
 
 def test_the_longest_text_is_read() -> None:
     text = "top1 < 1 and " * 150 + "top1 < 0.85"
-    assert MOST_CHARACTERS - 60 < len(text) <= MOST_CHARACTERS
+    assert MAX_CHARACTERS - 60 < len(text) <= MAX_CHARACTERS
     assert parse_filter(text).mask(_trials()).tolist() == [True, False, False, False, False]
 
 
@@ -163,49 +161,54 @@ def test_the_longest_text_is_read() -> None:
         "top1 < True", "top1 < None", "top1 < ...", "top1 < 1j", "family == b'vit'", "~top1 < 1", "-top1 < 1", "top1",
         "True", "1", "'vit'", "not top1", "top1 and macs", "1 < 2", "1 in (1, 2)", "'a' == 'a'", "top1 is 1",
         "family in 'vit'", "family in ()", "family in family", "number in (1, top1)", "top1 < (1, 2)", "*top1", "",
-        "top1 < 1; macs < 3", "import os", "top1 = 1", "top1 <", "(top1 < 1", "top1 < 1 # why", "await top1 < 1",
+        "top1 < 1; macs < 3", "import os", "top1 = 1", "top1 <", "(top1 < 1", "await top1 < 1",
     ],
 )  # fmt: skip
-def test_what_is_no_comparison_is_refused(text: str) -> None:
-    if text == "top1 < 1 # why":  # a comment is no harm
-        assert parse_filter(text).mask(_trials()).sum() == 4
-        return
-    with pytest.raises(ConfigError, match=r"^--where: "):
+def test_anything_but_a_comparison_is_rejected(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
         parse_filter(text)
+    assert caught.value.code in {"analysis.filter_syntax", "analysis.filter_types"}
+    assert caught.value.field == "--where"
+
+
+def test_a_comment_is_ignored() -> None:
+    assert parse_filter("top1 < 1 # why").mask(_trials()).sum() == 4
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "code", "parts"),
     [
-        ("gap_pionts < 1", "unknown name 'gap_pionts' at character 1; did you mean 'gap_points'?"),
-        ("family == 'é' and zz < 1", "unknown name 'zz' at character 19; known: agreement, architecture,"),
-        ("family == 3", "'family' at character 1 is text and '3' at character 11 is a number"),
-        ("top1 < 1 and top1 < 'x'", "'top1' at character 14 is a number and ''x'' at character 21 is text"),
-        ("number in (1, 'x')", "'number' at character 1 is a number and ''x'' at character 15 is text"),
-        ("family < 'b'", "'family' at character 1 is text, which has no order; compare it by =="),
-        ("top1 <", "invalid syntax at the end; write comparisons"),
-        ("(top1 < 1", "'(' was never closed at character 1"),
-        ("completed_at > 3", "unknown name 'completed_at'"),
-        ("   ", "is empty; write comparisons"),
+        ("gap_pionts < 1", "unknown_column", ("'gap_pionts' at character 1;", "'gap_points'?")),
+        ("family == 'é' and zz < 1", "unknown_column", ("'zz' at character 19;",)),
+        ("completed_at > 3", "unknown_column", ("'completed_at' at character 1;",)),
+        ("family == 3", "types", ("'family' at character 1", "'3' at character 11")),
+        ("top1 < 1 and top1 < 'x'", "types", ("'top1' at character 14", "''x'' at character 21")),
+        ("number in (1, 'x')", "types", ("'number' at character 1", "''x'' at character 15")),
+        ("family < 'b'", "types", ("'family' at character 1",)),
+        ("top1 <", "syntax", ("at the end",)),
+        ("(top1 < 1", "syntax", ("at character 1",)),
+        ("   ", "syntax", ()),
     ],
 )
-def test_errors_name_what_and_where(text: str, message: str) -> None:
+def test_errors_have_a_code_and_name_the_position(text: str, code: str, parts: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError) as caught:
-        parse_filter(text)
-    assert message in str(caught.value)
+        parse_filter(text, origin="where")
+    assert (caught.value.code, caught.value.field) == (f"analysis.filter_{code}", "where")
+    assert all(part in str(caught.value) for part in parts)
 
 
-def test_a_column_in_which_nothing_is_recorded_is_no_empty_answer() -> None:
+def test_a_column_without_a_recorded_value_is_an_error() -> None:
     condition = parse_filter("top1 < 1 and latency_ms < 3")
     trials = _trials().assign(latency_ms=np.nan)
-    with pytest.raises(ConfigError, match=r"'latency_ms' is recorded for none of the 5 trials; .*--max-latency-ms"):
-        condition.mask(trials)
-    with pytest.raises(ConfigError, match="the table has no column 'latency_ms'; known: "):
-        condition.mask(trials.drop(columns="latency_ms"))
+    for table, code in ((trials, "column_not_recorded"), (trials.drop(columns="latency_ms"), "unknown_column")):
+        with pytest.raises(ConfigError) as caught:
+            condition.mask(table)
+        assert (caught.value.code, caught.value.field) == (f"analysis.filter_{code}", "--where")
+        assert "latency_ms" in str(caught.value)
     assert condition.mask(trials.iloc[:0]).tolist() == []
 
 
-def test_every_column_but_the_time_can_be_named() -> None:
+def test_every_column_except_the_time_can_be_named() -> None:
     assert set(COLUMNS) - set(KINDS) == {"completed_at"}
     for name, kind in KINDS.items():
         assert parse_filter(f"{name} != {1 if kind == 'number' else repr('x')}").names == (name,)
