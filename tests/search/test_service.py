@@ -164,7 +164,7 @@ def test_a_users_space_with_its_own_architecture_and_an_online_teacher(small_run
         ({"space": SpaceConfig(name="tinny")}, SpaceError, "space.name"),
         ({"recipe": RECIPE.model_copy(update={"optimizer": "adamm"})}, ConfigError, "recipe.optimizer"),
         ({"recipe": Recipe(losses={"kd": {"temperature": 0.0}})}, ConfigError, "recipe.losses.kd.temperature"),
-        ({"resources": ResourcesConfig(cpus_per_trial=4096)}, ClusterError, "resources.cpus_per_trial"),
+        ({"resources": ResourcesConfig(cpus_per_trial=4096)}, ClusterError, "resources"),
         ({"space": SpaceConfig(max_params=10)}, SpaceError, "space.name"),
         ({"asha": AshaConfig(rule="layer")}, ConfigError, "asha.rule"),
     ],

@@ -163,15 +163,8 @@ def propose_recipe(space: RecipeSpace, trial: SpaceTrial, base: Recipe, choices:
             code="space.wrong_type",
             field=_FIELD,
         )
-    for name in _SAME_FOR_ALL:
-        if getattr(recipe, name) != getattr(base, name):
-            raise SpaceError(
-                f"{space.source_path}: recipe space '{space.name}' set {name} to {getattr(recipe, name)}; all trials "
-                f"of a search use recipe.{name}={getattr(base, name)}: return base's value",
-                code="space.recipe_fixed_field",
-                field=_FIELD,
-            )
     try:
+        _check_same_for_all(recipe, base)
         check_optimizer(recipe.optimizer)
         _check_available(recipe, base, choices)
     except ConfigError as error:
@@ -181,6 +174,17 @@ def propose_recipe(space: RecipeSpace, trial: SpaceTrial, base: Recipe, choices:
             field=_FIELD,
         ) from error
     return recipe
+
+
+def _check_same_for_all(recipe: Recipe, base: Recipe) -> None:
+    for name in _SAME_FOR_ALL:
+        if getattr(recipe, name) != getattr(base, name):
+            raise ConfigError(
+                f"{getattr(recipe, name)} differs from the configuration's {getattr(base, name)}, which all trials of "
+                f"a search share; return base.{name}",
+                code="space.recipe_fixed_field",
+                field=f"recipe.{name}",
+            )
 
 
 def _check_available(recipe: Recipe, base: Recipe, choices: RecipeChoices) -> None:
