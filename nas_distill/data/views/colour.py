@@ -21,7 +21,7 @@ _RED, _GREEN, _BLUE, _UNIT = 19595.0, 38470.0, 7471.0, 65536.0
 
 
 def recolour(pixels: Tensor, bits: Tensor, plan: ViewPlan) -> Tensor:
-    """Change brightness, contrast and saturation; each step rounds and clips to 0..255.
+    """Change brightness, contrast and saturation, in this order; each step rounds and clips to 0..255.
 
     Args:
         pixels: Integer-valued pixels, float32 [B, C, H, W], 0 to 255; changed in place.
