@@ -38,10 +38,10 @@ class PaperCostEstimator(CostEstimator):
     """Prices candidates with `cost_of`.
 
     Attributes:
-        priced_s: Seconds that it took.
+        measuring_s: Seconds that it took.
     """
 
-    priced_s = 0.0
+    measuring_s = 0.0
 
     def cost(self, spec: StudentSpec, recipe: Recipe) -> Cost:
         del recipe  # no loss of these recipes makes the candidate carry anything
@@ -49,7 +49,7 @@ class PaperCostEstimator(CostEstimator):
         try:
             return cost_of(spec, self.shape)
         finally:
-            self.priced_s += time.perf_counter() - begun
+            self.measuring_s += time.perf_counter() - begun
 
 
 @cache

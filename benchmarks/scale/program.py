@@ -130,7 +130,7 @@ def measure_asking(folder: Path, arguments: argparse.Namespace) -> Found:
     for recipes in ("fixed", "search"):
         found_rows, tasks = ask_and_tell(folder / recipes, recipes, arguments)
         rows += found_rows
-    price = pricing_seconds(tasks)
+    cost_s = seconds_per_cost(tasks)
     verdicts = []
     for recipes in ("fixed", "search"):
         found = {row["trials"]: (row["ask_ms"] + row["tell_ms"]) / 1000 for row in rows if row["recipe"] == recipes}
@@ -150,7 +150,7 @@ def measure_asking(folder: Path, arguments: argparse.Namespace) -> Found:
         verdicts.append(Verdict(text=text, met=exponent <= of_log))
     title = (
         f"Ask and tell of the default sampler, space resnet, curves of {EPOCHS} epochs, SQLite; counting a candidate's "
-        f"cost, which is not in it, takes {1000 * price:.0f} ms"
+        f"cost, which is not in it, takes {1000 * cost_s:.0f} ms"
     )
     return Found(table=Table(title=title, columns=ASK_COLUMNS, rows=tuple(rows)), verdicts=tuple(verdicts))
 
@@ -179,9 +179,9 @@ def ask_and_tell(
         told: list[float] = []
         tasks = []
         for _ in range(arguments.repeats):
-            begun, priced = time.perf_counter(), cost_estimator.priced_s
+            begun, measuring = time.perf_counter(), cost_estimator.measuring_s
             tasks.append(proposer.next())
-            asked.append(time.perf_counter() - begun - (cost_estimator.priced_s - priced))
+            asked.append(time.perf_counter() - begun - (cost_estimator.measuring_s - measuring))
             record = slept(tasks[-1])
             begun = time.perf_counter()
             ledger.tell(record)
@@ -211,7 +211,7 @@ def slept(task: TrialTask) -> TrialRecord:
     return complete_record(task, curve)
 
 
-def pricing_seconds(tasks: Sequence[TrialTask]) -> float:
+def seconds_per_cost(tasks: Sequence[TrialTask]) -> float:
     """Returns the median seconds of counting what a candidate costs by building it."""
     seconds = []
     for task in tasks:

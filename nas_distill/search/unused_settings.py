@@ -76,7 +76,7 @@ def _check_searched_fields(recipe: Recipe, searched: Sequence[str]) -> None:
     if given:
         raise ConfigError(
             f"has no effect, because --recipe {SEARCHED_RECIPE} chooses it for every trial; leave it out, or use "
-            f"--recipe {FIXED_RECIPE} or a recipe space of your own (docs/recipes.md)",
+            f"--recipe {FIXED_RECIPE} or a recipe space of your own (docs/how-to/own-recipe.md)",
             code="search.unused_setting",
             field=", ".join(given),
         )
