@@ -1,1 +1,1 @@
-"""Training one network: the loop, its metrics and its checkpoints. No Ray, no Optuna."""
+"""Train one network: the loop, its metrics and its checkpoints. No Ray, no Optuna."""

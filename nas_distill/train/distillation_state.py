@@ -1,4 +1,4 @@
-"""The teacher's part in one training: the loss, what adapts it from epoch to epoch, and the images that decide it."""
+"""The distillation part of one training: the loss, its adaptation between epochs, and the held-out images for it."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ if TYPE_CHECKING:
     from nas_distill.train.release import ReleaseWatch
 
 _SAMPLE = 2
-"""Images that show the shapes of signals; batch normalisation is in eval mode then."""
+"""Number of images that show the shapes of outputs, in eval mode."""
 
 _BATCH = 256
-"""Held-out images per forward pass, at most: losses that relate images see so many at once."""
+"""Largest number of held-out images per forward pass. Losses that relate images compare this many."""
 
 
 class DistillationState:
-    """Holds the loss and moves it from epoch to epoch.
+    """Holds the loss and adapts it between epochs.
 
     Args:
-        network: On its device; its shapes are looked at, nothing of it changes.
-        recipe: Whose losses and adaptation are used.
-        data: The images.
-        targets: The teacher's answers; needed when the recipe has teacher losses.
-        seed: Of the choice of held-out images.
-        device: Of the training.
+        network: Student on its device. Its output shapes are read; it does not change.
+        recipe: Recipe whose losses and adaptation are used.
+        data: Images that the student is trained and measured on.
+        targets: The teacher's outputs for the views; needed if the recipe has teacher losses.
+        seed: Seed of the choice of held-out images.
+        device: Device of the training.
 
     Attributes:
-        loss: What is minimised.
-        positions: int64 [M], the images of the training split that are trained on.
+        loss: Loss to minimise.
+        positions: Images of the training split that are trained on, int64 [M].
 
     Raises:
-        ConfigError: A loss or parameter is unknown or asks for what the targets do not have, or too few images would be
-            held out to release any class.
-        TeacherError: The teacher has no such signals.
-        SpaceError: The student has none.
+        ConfigError: A loss or parameter is unknown or needs outputs that the targets do not have, or too few images
+            would be held out to release any class.
+        TeacherError: The teacher does not provide an output that a loss compares.
+        SpaceError: The student does not provide it.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class DistillationState:
         self.positions = data.positions
         self._watch: ReleaseWatch | None = None
         if adaptive.release:
-            # scipy: half a second that few trials need
+            # imports scipy, which takes half a second and which few trials need
             from nas_distill.train.release import ReleaseWatch, check_holdout, holdout
 
             check_holdout(data.train.labels[self.positions], adaptive.release_holdout)
@@ -82,32 +82,32 @@ class DistillationState:
             self._watch = ReleaseWatch(num_classes, adaptive.release_level)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Move the loss to epoch number `epoch`, from 0."""
+        """Prepare the loss for an epoch, counted from 0."""
         self.loss.begin_epoch(epoch, factor=self._term.factor(epoch))
 
-    def end_epoch(self, epoch: int, parts: Mapping[str, float], answer: Callable[[Tensor], Tensor]) -> None:
-        """Looks at what the epoch came to.
+    def end_epoch(self, epoch: int, parts: Mapping[str, float], logits: Callable[[Tensor], Tensor]) -> None:
+        """Update the teacher's weight and the released classes after an epoch.
 
         Args:
-            epoch: From 0.
-            parts: Mean of each loss part over it.
-            answer: From uint8 images to the logits of the evaluated weights, in eval mode.
+            epoch: Epoch, counted from 0.
+            parts: Mean of each loss part over the epoch.
+            logits: Function from uint8 images to the logits of the measured network, in eval mode.
         """
         if not self.loss.uses_teacher:
             return
         self._term.epoch_done(self.loss.teacher_mean(parts))
         if self._watch is not None and epoch > 0:
-            found = self._held_out_alignments(epoch % self._data.plan.count, answer)
+            found = self._held_out_alignments(epoch % self._data.plan.count, logits)
             self._watch.update(found, self._data.train.labels[self._held_out])
             self.loss.released.copy_(self._watch.released)
 
     @property
     def released(self) -> tuple[int, ...]:
-        """Classes whose teacher terms are dropped."""
+        """Classes that are released from the teacher."""
         return tuple(self.loss.released.nonzero().flatten().tolist())
 
     def state(self) -> dict[str, Any]:
-        """Return everything that changes, for `save_state`."""
+        """Return everything that changes during training, for `save_state`."""
         return {
             "loss": self.loss.state_dict(),
             "term": self._term.state(),
@@ -115,15 +115,15 @@ class DistillationState:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a `state()`."""
+        """Restore a `state()`."""
         self.loss.load_state_dict(state["loss"])
         self._term.load(state["term"])
         if self._watch is not None:
             self._watch.load(state["watch"])
             self.loss.released.copy_(self._watch.released)
 
-    def _held_out_alignments(self, view: int, answer: Callable[[Tensor], Tensor]) -> Tensor:
-        """Return, per held-out image, how well the teacher's pull agrees with that of the label, on the CPU."""
+    def _held_out_alignments(self, view: int, logits: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the alignment of each held-out image (see `release.alignments`), float32 [M] on the CPU."""
         from nas_distill.train.release import alignments
 
         data, targets = self._data, self._targets
@@ -134,25 +134,27 @@ class DistillationState:
             batches = view_batches(data.train, self._held_out, size, view=view, plan=data.plan, device=self._device)
             for batch in batches:
                 with torch.no_grad():
-                    logits = answer(batch.images).float()
+                    student = logits(batch.images).float()
                 teacher = targets.outputs(view, batch.indices, batch.images, self.loss.required_outputs)
-                pull = self._pull_towards(teacher, batch.targets)
-                found.append(alignments(logits, pull, batch.targets, teacher.logits))
+                loss = self._teacher_loss(teacher, batch.targets)
+                found.append(alignments(student, loss, batch.targets, teacher.logits))
             return torch.cat(found).cpu()
 
         return with_halved_batches(in_batches_of, min(_BATCH, batch_size(data.train.manifest.image_size)), self._device)
 
-    def _pull_towards(self, teacher: ModelOutputs, labels: Tensor) -> Callable[[Tensor], Tensor]:
-        def pull(logits: Tensor) -> Tensor:
+    def _teacher_loss(self, teacher: ModelOutputs, labels: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return the weighted sum of the teacher losses as a function of the student's logits."""
+
+        def loss(logits: Tensor) -> Tensor:
             return self.loss.teacher_sum(self.loss.teacher_parts(ModelOutputs(logits), teacher, labels))
 
-        return pull
+        return loss
 
 
 def _shapes(
     network: nn.Module, recipe: Recipe, data: TrainingData, targets: Targets | None, device: torch.device
 ) -> tuple[OutputShapes, OutputShapes]:
-    """Return the shapes of the student's and the teacher's signals, as far as the recipe's losses want them."""
+    """Return the shapes of the student's and the teacher's outputs that the losses of the recipe compare."""
     request = required_outputs(recipe)
     if not request.more_than_logits:
         return OutputShapes(), OutputShapes()

@@ -1,4 +1,4 @@
-"""Measuring a network on a split, in one pass that yields every metric."""
+"""Measure a network on a split: one pass that computes every metric."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _RESIDENT_BYTES = 2**28
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """What students are measured against: the teacher's answers to plain images.
+    """The teacher's logits for plain images, which students are compared with.
 
     Attributes:
-        validation: float32 [N_validation, C].
-        teacher: The teacher's own worth on validation.
-        subset_indices: int64 [M], positions in the training split: the fixed training subset.
-        subset: float32 [M, C].
-        features: float32 [F, D], the teacher's penultimate features of the validation images at
-            `knowledge.features.feature_positions`; None where there are none.
+        validation: Logits of the validation images, float32 [N_validation, C].
+        teacher: Metrics of the teacher on validation.
+        subset_indices: Positions of the fixed training subset in the training split, int64 [M].
+        subset: Logits of the fixed training subset, float32 [M, C].
+        features: The teacher's penultimate features of the validation images at
+            `knowledge.features.feature_positions`, float32 [F, D]; None if they are not stored.
     """
 
     validation: Tensor
@@ -43,49 +43,52 @@ class Reference:
 
     @classmethod
     def from_store(cls, stored: ReferenceOutputs, labels: Tensor, device: torch.device) -> Reference:
-        """Take the stored answers, to the device where they are small.
+        """Build a reference from stored logits. Small tensors are moved to the device.
 
         Args:
-            stored: The answers.
-            labels: int64 [N_validation], on the CPU.
-            device: Where students are measured.
+            stored: Stored logits of the teacher.
+            labels: Labels of the validation images, int64 [N_validation], on the CPU.
+            device: Device on which students are measured.
         """
 
-        def near(logits: Tensor) -> Tensor:
+        def move_if_small(logits: Tensor) -> Tensor:
             return logits.to(device) if logits.nbytes <= _RESIDENT_BYTES else logits
 
         answers = torch.split(stored.validation, _LARGEST_BATCH)
         parts = zip(answers, torch.split(labels, _LARGEST_BATCH), strict=True)
         return cls(
-            validation=near(stored.validation),
+            validation=move_if_small(stored.validation),
             teacher=_total(metric_sums(logits, truth) for logits, truth in parts).metrics(),
             subset_indices=stored.subset_indices,
-            subset=near(stored.subset),
+            subset=move_if_small(stored.subset),
             features=stored.features,
         )
 
     def restricted_to(self, positions: Tensor) -> Reference:
-        """Return the reference of a student that is trained on some of the training images.
+        """Return the reference for a student that is trained on some of the training images.
 
         Args:
-            positions: int64 [M], in the training split.
+            positions: Positions of these images in the training split, int64 [M].
         """
-        return self._keeping(torch.isin(self.subset_indices, positions))
+        return self._with_subset(torch.isin(self.subset_indices, positions))
 
-    def for_fold(self, indices: Tensor, answers: Tensor, labels: Tensor) -> Reference:
-        """Return the reference of a student that is measured on part of the training split and trained on the rest.
+    def for_fold(self, indices: Tensor, logits: Tensor, labels: Tensor) -> Reference:
+        """Return the reference for a fold: measured on part of the training split, trained on the rest.
 
         Args:
-            indices: int64 [V], positions in the training split that it is measured on.
-            answers: float32 [V, C], the teacher's answers to them.
-            labels: int64 [V], their labels.
+            indices: Positions in the training split that the student is measured on, int64 [V].
+            logits: The teacher's logits for these images, float32 [V, C].
+            labels: Labels of these images, int64 [V].
         """
-        teacher = metric_sums(answers, labels.to(answers.device)).metrics()
+        teacher = metric_sums(logits, labels.to(logits.device)).metrics()
         return replace(
-            self._keeping(~torch.isin(self.subset_indices, indices)), validation=answers, teacher=teacher, features=None
+            self._with_subset(~torch.isin(self.subset_indices, indices)),
+            validation=logits,
+            teacher=teacher,
+            features=None,
         )
 
-    def _keeping(self, kept: Tensor) -> Reference:
+    def _with_subset(self, kept: Tensor) -> Reference:
         return replace(self, subset_indices=self.subset_indices[kept], subset=self.subset[kept.to(self.subset.device)])
 
 
@@ -97,55 +100,56 @@ def evaluate(
     indices: Tensor | None = None,
     teacher_logits: Tensor | None = None,
 ) -> MetricSums:
-    """Measure the answers of a network to plain images; nothing waits for the device before the end.
+    """Measure a network on plain images, without synchronising with the device before the end.
 
     Args:
-        network: From uint8 images [B, C, H, W] on `device` to logits [B, K]; in eval mode.
-        split: The images.
-        device: Where the network is.
-        indices: int64 [M], positions in the split; all by default.
-        teacher_logits: float32 [M, K], the teacher's answers to the same images.
+        network: Function from uint8 images [B, C, H, W] on `device` to logits [B, K], in eval mode.
+        split: Images to measure on.
+        device: Device of the network.
+        indices: Positions in the split, int64 [M]. Default: all.
+        teacher_logits: The teacher's logits for the same images, float32 [M, K].
     """
 
-    def answer(images: Tensor) -> ModelOutputs:
+    def outputs(images: Tensor) -> ModelOutputs:
         return ModelOutputs(network(images))
 
-    found, _ = measure(answer, split, device=device, indices=indices, teacher_logits=teacher_logits)
+    found, _ = measure(outputs, split, device=device, indices=indices, teacher_logits=teacher_logits)
     return found
 
 
 def measure(
-    answer: Callable[[Tensor], ModelOutputs],
+    outputs: Callable[[Tensor], ModelOutputs],
     split: ImageSplit,
     *,
     device: torch.device,
     indices: Tensor | None = None,
     teacher_logits: Tensor | None = None,
 ) -> tuple[MetricSums, Tensor | None]:
-    """Measure as `evaluate` does, and returns the network's features of some images from the same pass.
+    """Measure as `evaluate` does, and return the network's embeddings of some images from the same pass.
 
     Args:
-        answer: From uint8 images [B, C, H, W] on `device` to logits and, where it gives them, embeddings.
-        split: The images.
-        device: Where the network is.
-        indices: int64 [M], positions in the split; all by default.
-        teacher_logits: float32 [M, K], the teacher's answers to the same images.
+        outputs: Function from uint8 images [B, C, H, W] on `device` to logits and, if available, embeddings.
+        split: Images to measure on.
+        device: Device of the network.
+        indices: Positions in the split, int64 [M]. Default: all.
+        teacher_logits: The teacher's logits for the same images, float32 [M, K].
 
     Returns:
-        The sums, and float32 [F, D] on the CPU: the embeddings of the images at `feature_positions` of those measured.
+        The sums, and the embeddings of the measured images at `feature_positions`, float32 [F, D] on the CPU; None
+        without embeddings.
     """
     order = torch.arange(split.num_images) if indices is None else indices
     is_kept = torch.zeros(len(order), dtype=torch.bool)
     is_kept[feature_positions(len(order))] = True
 
     def in_batches_of(size: int) -> tuple[MetricSums, Tensor | None]:
-        return _pass(answer, split.batches(order, size, device=device), size, teacher_logits, is_kept)
+        return _pass(outputs, split.batches(order, size, device=device), size, teacher_logits, is_kept)
 
     return with_halved_batches(in_batches_of, batch_size(split.manifest.image_size), device)
 
 
 def _pass(
-    answer: Callable[[Tensor], ModelOutputs],
+    outputs: Callable[[Tensor], ModelOutputs],
     batches: Iterable[ImageBatch],
     size: int,
     teacher_logits: Tensor | None,
@@ -157,11 +161,11 @@ def _pass(
         for number, batch in enumerate(batches):
             rows = slice(number * size, number * size + len(batch.labels))
             teacher = None if teacher_logits is None else teacher_logits[rows].to(batch.labels.device)
-            said = answer(batch.images)
-            found = metric_sums(said.logits.float(), batch.labels, teacher)
+            predicted = outputs(batch.images)
+            found = metric_sums(predicted.logits.float(), batch.labels, teacher)
             total = found if total is None else total + found
-            if said.embedding is not None:
-                features.append(said.embedding[is_kept[rows].to(said.embedding.device)].float().cpu())
+            if predicted.embedding is not None:
+                features.append(predicted.embedding[is_kept[rows].to(predicted.embedding.device)].float().cpu())
     assert total is not None
     return total, torch.cat(features) if features else None
 
@@ -171,7 +175,7 @@ def _total(parts: Iterable[MetricSums]) -> MetricSums:
 
 
 def batch_size(image_size: int) -> int:
-    """Return a batch whose activations stay small whatever the image size: a power of 2."""
+    """Return a batch size, a power of 2, that limits the number of pixels per batch."""
     batch = _LARGEST_BATCH
     while batch > 1 and batch * image_size**2 > _PIXELS:
         batch //= 2

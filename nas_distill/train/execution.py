@@ -1,7 +1,7 @@
-"""How a network is run on this device: precision, memory format and attention, chosen by timing a few steps of each.
+"""Choose precision, memory format and attention of a training by timing a few steps with each option.
 
-The fastest choice depends on architecture, size and device (bfloat16 doubles the speed of one network and slows
-another), so it is measured per candidate, never assumed.
+The fastest option depends on architecture, size and device: bfloat16 doubles the speed of one network and slows down
+another. So it is measured for each candidate.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from nas_distill.records import Attention, ExecutionSettings, MemoryFormat, Prec
 ChoiceT = TypeVar("ChoiceT", bound=str)
 
 _ROUNDS = 2
-"""After one pass that warms up, and shows whether the option computes the right thing."""
+"""Timed rounds per option, after one pass that warms up and checks the results of the option."""
 
 _LEAST_STEPS = 40 * (_ROUNDS + 1)
-"""Below this many steps of training the probe, as many of each option, would cost more than a tenth of them."""
+"""Trainings with fewer steps are not probed: the probe would cost more than a tenth of them."""
 
 _CLEAR_WIN = 0.9
-"""An option must take at most this share of plain eager float32: a tie is no reason to change the arithmetic."""
+"""An option must take at most this share of the time of plain float32. A tie does not justify other arithmetic."""
 
-ANSWER_TOLERANCE = 0.05
-"""Largest relative error (L2 norm over a batch of logits) that an option may make against plain float32."""
+LOGITS_TOLERANCE = 0.05
+"""Largest accepted relative error of an option's logits against plain float32 (L2 norm over a batch)."""
 
 GRADIENT_TOLERANCE = 0.9
-"""Smallest cosine between an option's gradient and that of plain float32."""
+"""Smallest accepted cosine between an option's gradient and that of plain float32."""
 
 _LARGEST_BLOCK = 16
-"""Channels that oneDNN's convolutions take together, with AVX-512; 8 with AVX2."""
+"""Block size in channels of oneDNN's convolutions with AVX-512; 8 with AVX2."""
 
 _PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 _ATTENTIONS: tuple[Attention, ...] = ("fused", "plain")
@@ -51,43 +51,44 @@ _BYTE_FORMATS: dict[MemoryFormat, torch.memory_format] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeResult:
-    """What the probe found of one option.
+    """The probe's measurements of one option.
 
     Attributes:
-        execution: The option.
-        step_s: Seconds of a forward and backward pass, the fastest of the rounds: other processes only add to it.
-        answer_error: Relative error of its logits against the first option.
-        gradient_cosine: Of its gradient with that of the first option.
+        execution: Option.
+        step_s: Duration of a forward and backward pass, seconds. The minimum over rounds, because other processes can
+            only increase it.
+        logits_error: Relative error of its logits against the first option.
+        gradient_cosine: Cosine between its gradient and that of the first option.
     """
 
     execution: ExecutionSettings
     step_s: float
-    answer_error: float
+    logits_error: float
     gradient_cosine: float
 
     @property
     def correct(self) -> bool:
-        """Whether it computes what the first option does, within the tolerances."""
-        return self.answer_error <= ANSWER_TOLERANCE and self.gradient_cosine >= GRADIENT_TOLERANCE
+        """Whether logits and gradient agree with those of the first option within the tolerances."""
+        return self.logits_error <= LOGITS_TOLERANCE and self.gradient_cosine >= GRADIENT_TOLERANCE
 
 
 def candidate_executions(config: ExecutionConfig, network: nn.Module) -> list[ExecutionSettings]:
-    """Return what `config` leaves open, makes a difference to `network` and is safe for it, plainest first."""
+    """Return the options that `config` allows, that matter for `network` and are safe for it, plainest first."""
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
-    formats = _open(config.memory_format, tuple(_BYTE_FORMATS), matters=len(convolutions) > 1)
+    formats = _allowed(config.memory_format, tuple(_BYTE_FORMATS), matters=len(convolutions) > 1)
     if any(_overruns(convolution) for convolution in convolutions):
         formats = ("contiguous",)
-    attentions = _open(config.attention, _ATTENTIONS, matters=any(True for _ in _attentions(network)))
+    attentions = _allowed(config.attention, _ATTENTIONS, matters=any(True for _ in _attentions(network)))
     return [
         ExecutionSettings(precision=precision, memory_format=memory_format, attention=attention)
-        for precision in _open(config.precision, _PRECISIONS)
+        for precision in _allowed(config.precision, _PRECISIONS)
         for memory_format in formats
         for attention in attentions
     ]
 
 
 def apply_execution(network: nn.Module, execution: ExecutionSettings) -> nn.Module:
-    """Bring `network` into the memory format and to the attention of `execution`; returns it."""
+    """Set the memory format and the attention of `network` to those of `execution`, and return it."""
     for module in _attentions(network):
         module.fused_attn = execution.attention == "fused"  # type: ignore[assignment]
     return network.to(memory_format=torch_memory_format(execution))
@@ -96,13 +97,14 @@ def apply_execution(network: nn.Module, execution: ExecutionSettings) -> nn.Modu
 def choose_execution(
     network: nn.Module, batch: Callable[[], tuple[Tensor, Tensor]], config: ExecutionConfig, *, steps: int
 ) -> ExecutionSettings:
-    """Return how to run `network` here; network, random state and gradients stay as they are.
+    """Return the execution settings of a training. Network, gradients and random state do not change.
 
     Args:
-        network: In training mode, on its device.
-        batch: Returns images float32 [B, C, H, W] and labels int64 [B], as in training but perhaps fewer.
-        config: What is fixed and what is left open.
-        steps: How many steps the training will take; short trainings are not probed.
+        network: Network in training mode on its device.
+        batch: Function that returns images, float32 [B, C, H, W], and labels, int64 [B], as in training; B may be
+            smaller.
+        config: Settings; those on "auto" are chosen here.
+        steps: Number of steps of the training. Short trainings are not probed.
     """
     open_options = candidate_executions(config, network)
     if len(open_options) == 1 or steps < _LEAST_STEPS:
@@ -110,44 +112,44 @@ def choose_execution(
     try:
         chosen = fastest(probe(network, *batch(), open_options))
     except (RuntimeError, ValueError):
-        chosen = open_options[0]  # what is wrong with the network, training itself will say
-    torch.cuda.empty_cache()  # several copies of the network were there, which training does not need
+        chosen = open_options[0]  # the training itself reports what is wrong with the network
+    torch.cuda.empty_cache()  # free the copies of the network
     return chosen
 
 
 def fastest(probed: Sequence[ProbeResult]) -> ExecutionSettings:
-    """Return the fastest correct option that clearly beats the first, or the first."""
+    """Return the fastest correct option if it is clearly faster than the first, otherwise the first."""
     plain = probed[0]
     best = min((found for found in probed if found.correct), key=lambda found: found.step_s, default=plain)
     return best.execution if best.step_s <= _CLEAR_WIN * plain.step_s else plain.execution
 
 
 def probe(network: nn.Module, images: Tensor, labels: Tensor, among: Sequence[ExecutionSettings]) -> list[ProbeResult]:
-    """Time forward and backward passes of every option that works here, in turns, on copies of `network`.
+    """Time forward and backward passes of every option that works here, in alternation, on copies of `network`.
 
     Args:
-        network: As for `choose_execution`.
-        images: float32 [B, C, H, W].
-        labels: int64 [B].
-        among: The options; the first is what the others are compared with.
+        network: Network in training mode on its device.
+        images: Images, float32 [B, C, H, W].
+        labels: Labels, int64 [B].
+        among: Options. The others are compared with the first.
     """
-    with _random_state_kept(images.device):
+    with _random_state_restored(images.device):
         plain = _ProbeRun(network, images, labels, among[0])
-        plain_answer = plain.answer()
+        expected = plain.logits_and_gradient()
         found = [(plain, 0.0, 1.0)]
         for execution in among[1:]:
-            with _no_option():
+            with _skip_on_error():
                 run = _ProbeRun(network, images, labels, execution)
-                found.append((run, *_compared(run.answer(), plain_answer)))
+                found.append((run, *_compared(run.logits_and_gradient(), expected)))
         rounds = [[run.timed_step() for run, _, _ in found] for _ in range(_ROUNDS)]
     return [
-        ProbeResult(execution=run.execution, step_s=min(seconds), answer_error=error, gradient_cosine=cosine)
+        ProbeResult(execution=run.execution, step_s=min(seconds), logits_error=error, gradient_cosine=cosine)
         for (run, error, cosine), seconds in zip(found, zip(*rounds, strict=True), strict=True)
     ]
 
 
 def autocast(execution: ExecutionSettings, device: torch.device) -> torch.autocast:
-    """Return the context in which the network's forward pass runs in training."""
+    """Return the autocast context of the forward pass in training."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=execution.precision == "bfloat16")
 
 
@@ -157,10 +159,10 @@ def torch_memory_format(execution: ExecutionSettings) -> torch.memory_format:
 
 
 def _overruns(convolution: nn.Conv2d) -> bool:
-    """Return whether the gradient of a convolution writes past a buffer where images are channels_last.
+    """Return whether the gradient of a convolution writes past a buffer in channels_last format.
 
-    oneDNN's does on CPUs for strided 1x1 convolutions of fewer channels than its blocks hold, which is up to 16 (oneDNN
-    issue 6035; seen with float32 in PyTorch 2.14 on AVX2): the process dies, now or later, and no handler sees it.
+    oneDNN does so on CPUs for strided 1x1 convolutions with fewer channels than a block, up to 16 (oneDNN issue 6035;
+    seen with float32 in PyTorch 2.14 on AVX2). The process then crashes, at once or later, without a Python error.
     """
     return (
         convolution.weight.device.type == "cpu"
@@ -170,20 +172,20 @@ def _overruns(convolution: nn.Conv2d) -> bool:
     )
 
 
-def _open(chosen: str, known: tuple[ChoiceT, ...], *, matters: bool = True) -> tuple[ChoiceT, ...]:
-    """Return what `chosen` leaves of the known choices, plainest first."""
+def _allowed(chosen: str, known: tuple[ChoiceT, ...], *, matters: bool = True) -> tuple[ChoiceT, ...]:
+    """Return the known choices that `chosen` allows, plainest first."""
     if chosen == "auto":
         return known if matters else known[:1]
     return tuple(choice for choice in known if choice == chosen)
 
 
 def _attentions(network: nn.Module) -> Iterator[nn.Module]:
-    """Yield the modules that timm can compute with a fused kernel or without."""
+    """Return the attention modules of timm, which have a fused and a plain implementation."""
     return (module for module in network.modules() if hasattr(module, "fused_attn"))
 
 
 class _ProbeRun:
-    """One option at work on its own copy of the network."""
+    """One option with its own copy of the network."""
 
     def __init__(self, network: nn.Module, images: Tensor, labels: Tensor, execution: ExecutionSettings) -> None:
         self.execution = execution
@@ -191,15 +193,15 @@ class _ProbeRun:
         self._images = images.contiguous(memory_format=torch_memory_format(execution))
         self._labels = labels
 
-    def answer(self) -> tuple[Tensor, Tensor]:
-        """Return logits and gradient of one step, float32, under the same random numbers for every run."""
+    def logits_and_gradient(self) -> tuple[Tensor, Tensor]:
+        """Return logits and gradient of one step in float32, with the same random numbers for every option."""
         torch.manual_seed(0)
         logits = self._step()
         gradients = [p.grad.float().flatten() for p in self._network.parameters() if p.grad is not None]
         return logits.detach(), torch.cat(gradients)
 
     def timed_step(self) -> float:
-        """Return the seconds of one step."""
+        """Return the duration of one step, seconds."""
         _wait_for(self._images.device)
         started = time.perf_counter()
         self._step()
@@ -216,8 +218,8 @@ class _ProbeRun:
 
 
 @contextmanager
-def _no_option() -> Iterator[None]:
-    """Passes over an option that lacks an operation, or memory, here; a lost GPU context is the process's end."""
+def _skip_on_error() -> Iterator[None]:
+    """Skip an option that fails here, for example for lack of memory. A lost GPU context is raised."""
     try:
         yield
     except Exception as error:
@@ -226,7 +228,7 @@ def _no_option() -> Iterator[None]:
 
 
 @contextmanager
-def _random_state_kept(device: torch.device) -> Iterator[None]:
+def _random_state_restored(device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield
 
@@ -244,5 +246,5 @@ def _compared(found: tuple[Tensor, Tensor], plain: tuple[Tensor, Tensor]) -> tup
 
 
 def _cosine(one: Tensor, other: Tensor) -> float:
-    # In float64: in float32 the sum over millions of weights is off by a percent.
+    # In float64, because in float32 the sum over millions of weights has an error of about one percent.
     return cosine_similarity(one.double(), other.double(), dim=0).item()

@@ -1,15 +1,15 @@
 """The training loop: one network, one recipe, epoch by epoch.
 
-`Trainer` holds everything that changes while training, and can put all of it into a state and back: training that
-goes on from a state is bit-identical to training that was never interrupted, on the same CPU and thread count.
-Randomness is a function of (seed, epoch), so no generator's state needs to be kept.
+`Trainer` holds everything that changes during training, and can save all of it as a state and restore it. A training
+that continues from a state is bit-identical to one that was never interrupted, on the same CPU and with the same number
+of threads. Every random choice is a function of (seed, epoch), so the states of random generators are not saved.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,37 +25,43 @@ from nas_distill.knowledge.targets import Targets
 from nas_distill.losses.registry import TOTAL
 from nas_distill.models.memory import is_context_lost
 from nas_distill.records import EpochMetrics, ExecutionSettings, Recipe
+from nas_distill.train.best_weights import BestWeights
 from nas_distill.train.distillation_state import DistillationState
-from nas_distill.train.evaluation import Reference, evaluate, measure
-from nas_distill.train.evaluator import logits_function, outputs_function
+from nas_distill.train.evaluation import Reference
+from nas_distill.train.evaluator import Evaluator
 from nas_distill.train.execution import apply_execution, choose_execution, torch_memory_format
-from nas_distill.train.metrics import MetricSums, gap_points, linear_cka
+from nas_distill.train.metrics import MetricSums, SplitMetrics, gap_points
 from nas_distill.train.optimisation import align_state, make_average, make_optimizer, make_schedule, steps_per_epoch
 from nas_distill.train.step import Stepper
 from nas_distill.train.training_data import TrainingData
 
-_SAMPLE = 2
-"""Images that show whether a network gives embeddings."""
-
 
 class Trainer:
-    """One network in training.
+    """The training of one network.
+
+    The network that is measured and saved is the moving average of the weights, or the network itself for a recipe
+    without one.
 
     Args:
-        network: Moved to `device`; trained in place.
-        recipe: How.
-        data: On what.
-        targets: The teacher's answers to views; needed when the recipe has teacher losses.
-        reference: The teacher's answers to plain images, for gap, agreement and divergence; None when there is no
-            teacher to compare with.
-        seed: Of the order of images, of dropout, and of what is held out for per-class release.
-        device: Where.
-        execution: How it is run there; what it leaves open is found by a probe before the first step.
+        network: Network to train in place; it is moved to `device`.
+        recipe: Recipe of the training.
+        data: Images that the network is trained and measured on.
+        targets: The teacher's outputs for the views; needed if the recipe has teacher losses.
+        reference: The teacher's logits for plain images, for gap, agreement and divergence; None without a teacher to
+            compare with.
+        seed: Seed of the image order, of dropout, and of the images that are held out for per-class release.
+        device: Device to train on.
+        execution: Precision, memory format and attention. Settings on "auto" are chosen by a probe before the first
+            step.
+
+    Attributes:
+        epochs_done: Number of trained epochs.
 
     Raises:
-        ConfigError: The recipe names an unknown loss, loss parameter or optimiser, or asks for what the targets lack.
-        TeacherError: The teacher has no such signals as a loss compares.
-        SpaceError: The network has none.
+        ConfigError: The recipe names an unknown loss, loss parameter or optimiser, or needs outputs that the targets
+            do not have.
+        TeacherError: The teacher does not provide an output that a loss compares.
+        SpaceError: The network does not provide it.
     """
 
     def __init__(
@@ -79,32 +85,28 @@ class Trainer:
         self._distillation = DistillationState(
             self._network, recipe=recipe, data=data, targets=targets, seed=seed, device=device
         )
+        assert targets is not None or not self._distillation.loss.uses_teacher
         self._positions = self._distillation.positions
-        self._reference = None if reference is None else reference.restricted_to(self._positions)
-        self._wanted = execution or ExecutionConfig()
+        self._evaluator = Evaluator(data, reference, positions=self._positions, device=device)
+        self._execution_config = execution or ExecutionConfig()
         self._steps = steps_per_epoch(len(self._positions), recipe.batch_size)
         self._optimizer = make_optimizer(network, recipe, learned=list(self._distillation.loss.parameters()))
         self._schedule = make_schedule(self._optimizer, recipe, steps=self._steps * recipe.epochs)
         self._average = make_average(network, recipe)
-        self.epochs_done = 0
-        self._best_epoch = 0
-        self._best_score = (-math.inf, -math.inf)
-        self._best_weights: dict[str, Tensor] | None = None
+        self._best = BestWeights(recipe.early_stopping_patience)
         self._stepper: Stepper | None = None
-        assert targets is not None or not self._distillation.loss.uses_teacher
+        self.epochs_done = 0
 
     def is_finished(self) -> bool:
-        """Return whether all epochs are trained, or early stopping ended the training."""
-        patience = self._recipe.early_stopping_patience
-        lost_patience = patience > 0 and self.epochs_done - self._best_epoch >= patience
-        return self.epochs_done >= self._recipe.epochs or lost_patience
+        """Return whether all epochs are trained or early stopping ended the training."""
+        return self.epochs_done >= self._recipe.epochs or self._best.is_exhausted(self.epochs_done)
 
     def run_epoch(self) -> EpochMetrics:
-        """Train one epoch and measures the weights that would be kept.
+        """Train one epoch, measure the network on validation, and return the metrics.
 
         Raises:
-            TrialError: The loss, a weight or an answer became NaN or infinite, the memory does not suffice, or the
-                network cannot train on such batches.
+            TrialError: The loss, a weight or a logit became NaN or infinite, the memory is too small, or the network
+                cannot be trained on such batches.
         """
         started = time.perf_counter()
         epoch = self.epochs_done
@@ -112,165 +114,147 @@ class Trainer:
             parts = self._train_epoch(epoch)
         loss = parts.pop(TOTAL)
         if not math.isfinite(loss):
-            raise TrialError(f"the training loss became {loss} in epoch {epoch + 1}; lower recipe.learning_rate")
+            raise TrialError(
+                f"the training loss became {loss} in epoch {epoch + 1}; lower it",
+                code="train.loss_not_finite",
+                field="recipe.learning_rate",
+            )
         measured = self.measure()
         if not measured.finite:
             raise TrialError(
-                f"the network answered NaN or infinity after epoch {epoch + 1}; lower recipe.learning_rate"
+                f"a logit became NaN or infinite after epoch {epoch + 1}; lower it",
+                code="train.outputs_not_finite",
+                field="recipe.learning_rate",
             )
-        self._distillation.end_epoch(epoch, parts, self._answering())
+        self._distillation.end_epoch(epoch, parts, self._evaluator.logits(self._evaluated(), self._memory_format()))
         self.epochs_done = epoch + 1
-        return self._describe(measured, loss, parts, started)
+        metrics = measured.metrics()
+        self._best.update(self.epochs_done, metrics, self._evaluated())
+        return EpochMetrics(
+            epoch=self.epochs_done,
+            train_loss=loss,
+            loss_parts=parts,
+            learning_rate=self._optimizer.param_groups[0]["lr"],
+            top1=metrics.top1,
+            nll_nats=metrics.nll_nats,
+            wall_time_s=time.perf_counter() - started,
+            **self._teacher_comparison(measured, metrics),
+        )
 
     def profile_memory(self, steps: int) -> None:
-        """Take a few steps of the first epoch and measures once, to see what it takes; the trainer is spent then.
+        """Take `steps` steps of the first epoch and measure once, so that the peak memory can be read afterwards.
+
+        The trainer cannot be used for training after this.
 
         Raises:
-            TrialError: As from `run_epoch`.
+            TrialError: The steps fail as in `run_epoch`.
         """
         with _as_trial_error("the first steps"):
             self._train_epoch(0, limit=steps)
             self.measure()
 
+    def finish(self) -> nn.Module:
+        """End the training and return the final network. Later measurements are of this network."""
+        network = self._evaluated()
+        self._best.restore(self.epochs_done, network)
+        return network.eval()
+
     @property
     def execution(self) -> ExecutionSettings:
-        """How the network was run so far; the plainest way before the first epoch."""
+        """The settings that the network runs with; the default ones before the first epoch."""
         return ExecutionSettings() if self._stepper is None else self._stepper.execution
 
     @property
     def released_classes(self) -> tuple[int, ...]:
-        """Classes for which the teacher's terms were dropped (`Adaptation.release`)."""
+        """Classes that were released from the teacher (`Adaptation.release`)."""
         return self._distillation.released
 
     def measure(self) -> MetricSums:
-        """Measure the evaluated weights on validation, in float32."""
-        teacher_logits = None if self._reference is None else self._reference.validation
-        return evaluate(
-            self._answering(),
-            self._data.validation,
-            device=self._device,
-            indices=self._data.validation_indices,
-            teacher_logits=teacher_logits,
-        )
+        """Measure the network on validation, in float32."""
+        return self._evaluator.validation(self._evaluated(), self._memory_format())
 
     def measure_final(self) -> tuple[MetricSums, float | None]:
-        """Measure the kept weights on validation in one pass, the similarity of their features to the teacher's too.
+        """Measure the network on validation; also return the linear CKA of its features and the teacher's.
 
-        Returns:
-            The sums, and the linear CKA; None where the network or the teacher gives no penultimate features.
+        The CKA is None where the network or the teacher provides no penultimate features.
         """
-        assert self._reference is not None
-        (some,) = self._data.train.batches(self._positions[:_SAMPLE], _SAMPLE, device=self._device)
-        found, features = measure(
-            outputs_function(
-                self._evaluated(), self._data.preprocess, torch_memory_format(self.execution), some.images
-            ),
-            self._data.validation,
-            device=self._device,
-            indices=self._data.validation_indices,
-            teacher_logits=self._reference.validation,
-        )
-        theirs = self._reference.features
-        return found, None if features is None or theirs is None else linear_cka(features, theirs)
-
-    def measure_on(self, split: ImageSplit, teacher_logits: Tensor) -> MetricSums:
-        """Measure the evaluated weights on another split.
-
-        Args:
-            split: Its images.
-            teacher_logits: float32 [N, C], the teacher's answers to them.
-        """
-        return evaluate(self._answering(), split, device=self._device, teacher_logits=teacher_logits)
+        return self._evaluator.validation_and_features(self._evaluated(), self._memory_format())
 
     def measure_subset(self) -> MetricSums:
-        """Measure the evaluated weights on what of the fixed training subset was trained on, without augmentation."""
-        assert self._reference is not None
-        return evaluate(
-            self._answering(),
-            self._data.train,
-            device=self._device,
-            indices=self._reference.subset_indices,
-            teacher_logits=self._reference.subset,
-        )
+        """Measure the network on the fixed training subset, without augmentation."""
+        return self._evaluator.training_subset(self._evaluated(), self._memory_format())
 
-    def finish(self) -> nn.Module:
-        """Ends the training: returns the network with the weights that are kept, which are measured from then on."""
-        network = self._evaluated()
-        if self._best_weights is not None and self._best_epoch != self.epochs_done:
-            network.load_state_dict(self._best_weights)
-        return network.eval()
+    def measure_on(self, split: ImageSplit, teacher_logits: Tensor) -> MetricSums:
+        """Measure the network on another split.
+
+        Args:
+            split: Images of the split.
+            teacher_logits: The teacher's logits for these images, float32 [N, C].
+        """
+        return self._evaluator.split(self._evaluated(), self._memory_format(), split, teacher_logits)
 
     def state(self) -> dict[str, Any]:
-        """Return everything that changes while training, for `save_state`."""
+        """Return everything that changes during training, for `save_state`."""
         return {
             "epochs_done": self.epochs_done,
             "network": self._network.state_dict(),
             "average": None if self._average is None else self._average.module.state_dict(),
             "distillation": self._distillation.state(),
             "optimizer": self._optimizer.state_dict(),
-            "best_epoch": self._best_epoch,
-            "best_score": [None if math.isinf(value) else value for value in self._best_score],
-            "best_weights": self._best_weights,
+            "best": self._best.state(),
             "execution": None if self._stepper is None else self._stepper.execution.model_dump(),
             "device": self._device.type,
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a `state()`.
+        """Restore a `state()`.
+
+        Execution settings that were chosen for another kind of device are chosen again.
 
         Raises:
-            KeyError, RuntimeError, ValueError: It is the state of another network or recipe.
+            KeyError, RuntimeError, ValueError: The state is that of another network or recipe.
         """
         self._network.load_state_dict(state["network"])
         if self._average is not None:
             self._average.module.load_state_dict(state["average"])
         self._distillation.load(state["distillation"])
         self._optimizer.load_state_dict(state["optimizer"])
+        self._best.load(state["best"])
         self.epochs_done = int(state["epochs_done"])
-        self._best_epoch = int(state["best_epoch"])
-        top1, likelihood = (-math.inf if value is None else float(value) for value in state["best_score"])
-        self._best_score = (top1, likelihood)
-        self._best_weights = state["best_weights"]
         self._stepper = None
         if state["execution"] is not None and state["device"] == self._device.type:
             self._stepper = self._make_stepper(ExecutionSettings(**state["execution"]))
 
-    def _evaluated(self) -> nn.Module:
-        return self._network if self._average is None else self._average.module
-
-    def _answering(self) -> Callable[[Tensor], Tensor]:
-        return logits_function(self._evaluated(), self._data.preprocess, torch_memory_format(self.execution))
-
     def _train_epoch(self, epoch: int, limit: int | None = None) -> dict[str, float]:
         """Return the mean of every loss part over the epoch, or over its first `limit` steps."""
         data, size = self._data, self._recipe.batch_size
-        seed = _derived_seed(self._seed, epoch)
-        positions = self._positions
-        order = positions[torch.randperm(len(positions), generator=torch.Generator().manual_seed(seed))]
+        seed = int(np.random.SeedSequence((self._seed, epoch)).generate_state(1)[0])
+        generator = torch.Generator().manual_seed(seed)
+        order = self._positions[torch.randperm(len(self._positions), generator=generator)]
         steps = self._steps if limit is None else min(limit, self._steps)
         order = order[: steps * size]
         self._network.train()
         self._distillation.begin_epoch(epoch)
         if self._stepper is None:
             self._stepper = self._make_stepper(self._choose_execution(order[:size]))
-        torch.manual_seed(seed)
+        torch.manual_seed(seed)  # dropout, stochastic depth
         view = epoch % data.plan.count
         sums: dict[str, Tensor] = {}
         batches = view_batches(data.train, order, size, view=view, plan=data.plan, device=self._device)
         for step, batch in enumerate(batches, start=epoch * self._steps):
             self._schedule.step_update(step)
-            # Summed on the device: reading a value here would make the host wait at every step.
+            # Summed on the device: reading a value here would synchronise with it at every step.
             for name, value in self._stepper.step(step, batch, view).items():
                 sums[name] = sums[name] + value if name in sums else value
         return {name: (total / steps).item() for name, total in sums.items()}
 
     def _choose_execution(self, indices: Tensor) -> ExecutionSettings:
         def batch() -> tuple[Tensor, Tensor]:
-            some = indices[: math.ceil(len(indices) / 2)]  # half a batch tells as much, and costs half as much
-            (images,) = self._data.train.batches(some, len(some), device=self._device)
+            half = indices[: math.ceil(len(indices) / 2)]  # enough for the comparison, at half the cost
+            (images,) = self._data.train.batches(half, len(half), device=self._device)
             return self._data.preprocess(images.images), images.labels
 
-        return choose_execution(self._network, batch, self._wanted, steps=self._steps * self._recipe.epochs)
+        return choose_execution(self._network, batch, self._execution_config, steps=self._steps * self._recipe.epochs)
 
     def _make_stepper(self, execution: ExecutionSettings) -> Stepper:
         self._evaluated().to(memory_format=torch_memory_format(execution))
@@ -288,42 +272,31 @@ class Trainer:
             device=self._device,
         )
 
-    def _describe(self, measured: MetricSums, loss: float, parts: dict[str, float], started: float) -> EpochMetrics:
-        answers = measured.metrics()
-        if (answers.top1, -answers.nll_nats) > self._best_score and self._recipe.early_stopping_patience > 0:
-            self._best_score = (answers.top1, -answers.nll_nats)
-            self._best_epoch = self.epochs_done
-            self._best_weights = {name: value.clone() for name, value in self._evaluated().state_dict().items()}
-        against: dict[str, float] = {}
-        if self._reference is not None:
-            comparison = measured.comparison()
-            against = {
-                "gap_points": gap_points(self._reference.teacher.top1, answers.top1),
-                "agreement": comparison.agreement,
-                "divergence_nats": comparison.divergence_nats,
-            }
-        return EpochMetrics(
-            epoch=self.epochs_done,
-            train_loss=loss,
-            loss_parts=parts,
-            learning_rate=self._optimizer.param_groups[0]["lr"],
-            top1=answers.top1,
-            nll_nats=answers.nll_nats,
-            wall_time_s=time.perf_counter() - started,
-            **against,
-        )
+    def _evaluated(self) -> nn.Module:
+        """Return the network that is measured and saved."""
+        return self._network if self._average is None else self._average.module
+
+    def _memory_format(self) -> torch.memory_format:
+        return torch_memory_format(self.execution)
+
+    def _teacher_comparison(self, measured: MetricSums, metrics: SplitMetrics) -> dict[str, float]:
+        reference = self._evaluator.reference
+        if reference is None:
+            return {}
+        comparison = measured.comparison()
+        return {
+            "gap_points": gap_points(reference.teacher.top1, metrics.top1),
+            "agreement": comparison.agreement,
+            "divergence_nats": comparison.divergence_nats,
+        }
 
 
 @contextmanager
 def _as_trial_error(what: str) -> Iterator[None]:
-    """Turns what torch refuses into the trial's end, but for a lost GPU context: with that a new worker must go on."""
+    """Turn errors of torch into a `TrialError`, except a lost GPU context, after which only a new process can go on."""
     try:
         yield
     except (ValueError, RuntimeError) as error:
         if is_context_lost(error):
             raise
-        raise TrialError(f"{what} failed: {one_line(error)}") from error
-
-
-def _derived_seed(seed: int, epoch: int) -> int:
-    return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
+        raise TrialError(f"{what} failed: {one_line(error)}", code="train.step_failed") from error

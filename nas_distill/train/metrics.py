@@ -1,7 +1,7 @@
-"""What is measured of a network's answers (DESIGN section 3), as pure functions.
+"""Metrics of a network's logits, as pure functions.
 
-Shapes: N images, C classes; logits [N, C] of any float type, labels int64 [N]. Sums are made in float64, on the
-device where the answers are, batch by batch: no split's answers are ever held whole.
+Shapes: N images, C classes; logits [N, C] of any float type, labels int64 [N]. Sums are accumulated in float64 on the
+device of the logits, batch by batch. The logits of a whole split are never held at once.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from torch import Tensor
 from torch.nn.functional import log_softmax, nll_loss
 
 ECE_BINS = 15
-"""Of the calibration error."""
+"""Number of bins of the calibration error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitMetrics:
-    """How one network answers one split.
+    """Metrics of one network on one split.
 
     Attributes:
         top1: Accuracy, 0 to 1.
-        nll_nats: Mean negative log-likelihood of the labels.
-        class_counts: Images per class, length C.
-        class_top1: Accuracy per class, length C; None for a class without images.
+        nll_nats: Mean negative log-likelihood of the labels, nats.
+        class_counts: Number of images of each class, length C.
+        class_top1: Accuracy on each class, length C; None for a class without images.
         ece: Expected calibration error of the predicted class's probability, 0 to 1, over `ECE_BINS` bins of equal
             width (Guo et al. 2017, arXiv 1706.04599, equation 3).
     """
@@ -39,11 +39,11 @@ class SplitMetrics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherComparison:
-    """How two networks' answers to one split compare.
+    """Comparison of student and teacher on one split.
 
     Attributes:
-        agreement: Share of images with the same argmax (Stanton et al. 2021, arXiv 2106.05945, equation 2).
-        divergence_nats: Mean KL(teacher || student) at temperature 1.
+        agreement: Share of images with the same predicted class (Stanton et al. 2021, arXiv 2106.05945, equation 2).
+        divergence_nats: Mean KL(teacher || student) at temperature 1, nats.
     """
 
     agreement: float
@@ -52,17 +52,17 @@ class TeacherComparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MetricSums:
-    """Sums over images from which every metric follows; the tallies of a split's batches add up to the split's.
+    """Sums over images from which every metric is computed. The sums of batches add up to those of the split.
 
     Attributes:
-        counts: int64 [C], images per class.
-        hits: int64 [C], those answered with their label.
-        nll: float64 scalar, sum of the labels' negative log-likelihood, nats.
-        agreeing: int64 scalar, images with the teacher's argmax; 0 when no teacher was compared with.
-        divergence: float64 scalar, sum of KL(teacher || network), nats; 0 likewise.
-        overconfidence: float64 [ECE_BINS], probability of the predicted class minus 1 where it is the label, summed
-            over the images whose probability lies in the bin.
-        finite: bool scalar, whether every logit is a number.
+        counts: Number of images of each class, int64 [C].
+        hits: Number of correctly predicted images of each class, int64 [C].
+        nll: Sum of the negative log-likelihoods of the labels, nats, float64 scalar.
+        agreeing: Number of images with the teacher's predicted class, int64 scalar; 0 without a teacher.
+        divergence: Sum of KL(teacher || network), nats, float64 scalar; 0 without a teacher.
+        overconfidence: For each bin of the predicted class's probability, the sum over its images of that probability
+            minus 1 if the prediction is correct, float64 [ECE_BINS].
+        finite: Whether every logit is finite, bool scalar.
     """
 
     counts: Tensor
@@ -85,7 +85,7 @@ class MetricSums:
         )
 
     def metrics(self) -> SplitMetrics:
-        """Return the network's own worth."""
+        """Return the metrics of the network."""
         counts, hits = self.counts.tolist(), self.hits.tolist()
         images = sum(counts)
         return SplitMetrics(
@@ -93,14 +93,14 @@ class MetricSums:
             nll_nats=self.nll.item() / images,
             class_counts=tuple(counts),
             class_top1=tuple(hit / count if count else None for hit, count in zip(hits, counts, strict=True)),
-            # Rounding can take it above 1.
+            # Rounding can exceed 1.
             ece=min(self.overconfidence.abs().sum().item() / images, 1.0),
         )
 
     def comparison(self) -> TeacherComparison:
-        """Return agreement with the teacher and divergence from it."""
+        """Return the comparison with the teacher."""
         images = int(self.counts.sum())
-        # Rounding can take the divergence below 0.
+        # Rounding can make the divergence negative.
         return TeacherComparison(
             agreement=self.agreeing.item() / images, divergence_nats=max(self.divergence.item() / images, 0.0)
         )
@@ -110,9 +110,9 @@ def metric_sums(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = 
     """Return the sums over a batch of images.
 
     Args:
-        logits: [N, C].
-        labels: int64 [N], on the same device.
-        teacher_logits: [N, C], the teacher's for the same images; None when there is no teacher to compare with.
+        logits: Logits [N, C].
+        labels: Labels, int64 [N], on the same device.
+        teacher_logits: The teacher's logits for the same images, [N, C]; None without a teacher to compare with.
     """
     likelihoods = log_softmax(logits.double(), dim=1)
     predicted = logits.argmax(dim=1)
@@ -125,7 +125,7 @@ def metric_sums(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = 
         teacher = log_softmax(teacher_logits.double(), dim=1)
         agreeing = (predicted == teacher_logits.argmax(dim=1)).sum()
         divergence = (teacher.exp() * (teacher - likelihoods)).sum()
-    # One-hot sums, because bincount waits for the device.
+    # One-hot sums, because bincount synchronises with the device.
     is_class = labels[:, None] == torch.arange(classes, device=labels.device)
     return MetricSums(
         counts=is_class.sum(dim=0),
@@ -139,35 +139,35 @@ def metric_sums(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = 
 
 
 def linear_cka(student: Tensor, teacher: Tensor) -> float | None:
-    """Return the linear centred kernel alignment of two networks' features of the same images, 0 to 1.
+    """Return the linear centred kernel alignment of the features of two networks for the same images, 0 to 1.
 
-    ||Y'X||^2 / (||X'X|| ||Y'Y||), Frobenius norms, columns of X and Y centred (Kornblith et al. 2019, arXiv 1905.00414,
-    equation 5). It does not change with rotations and uniform scaling of either side. With about as many features as
-    images it is near 1 whatever the networks.
+    ||Y'X||^2 / (||X'X|| ||Y'Y||) with Frobenius norms and centred columns of X and Y (Kornblith et al. 2019, arXiv
+    1905.00414, equation 5). It is invariant to rotation and uniform scaling of X or Y. With about as many features as
+    images, it is near 1 for any two networks.
 
     Args:
-        student: [N, D].
-        teacher: [N, E], on the same device.
+        student: Student features [N, D].
+        teacher: Teacher features [N, E], on the same device.
 
     Returns:
-        None where a side is constant or holds NaN or infinity.
+        The alignment; None if the features of one network are constant or not finite.
     """
-    mine, theirs = (features.double() - features.double().mean(dim=0) for features in (student, teacher))
-    own = (mine.T @ mine).norm() * (theirs.T @ theirs).norm()
-    cka = ((theirs.T @ mine).square().sum() / own).item()
+    student_rest, teacher_rest = (features.double() - features.double().mean(dim=0) for features in (student, teacher))
+    norms = (student_rest.T @ student_rest).norm() * (teacher_rest.T @ teacher_rest).norm()
+    cka = ((teacher_rest.T @ student_rest).square().sum() / norms).item()
     return min(cka, 1.0) if math.isfinite(cka) else None
 
 
 def gap_points(teacher_top1: float, student_top1: float) -> float:
-    """Return the capacity gap, 100 (teacher - student), percentage points; never clamped.
+    """Return the capacity gap, 100 (teacher - student), percentage points. It may be negative.
 
-    Without the last digits, which are noise of floating point: 98 % less 97 % is 1 point, which is within 1 point.
+    Rounded to 9 digits, so that 98 % minus 97 % is exactly 1 point.
     """
     return round(100.0 * (teacher_top1 - student_top1), 9)
 
 
 def class_gaps(teacher: SplitMetrics, student: SplitMetrics) -> tuple[float | None, ...]:
-    """Return the gap of each class, percentage points; None for a class without images."""
+    """Return the capacity gap on each class, percentage points; None for a class without images."""
     return tuple(
         None if mine is None or theirs is None else gap_points(theirs, mine)
         for theirs, mine in zip(teacher.class_top1, student.class_top1, strict=True)

@@ -1,4 +1,4 @@
-"""Optimiser, learning-rate schedule and moving average, from timm's factories."""
+"""Optimiser, learning-rate schedule and moving average, built by timm's factories."""
 
 from __future__ import annotations
 
@@ -18,56 +18,66 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from nas_distill.errors import ConfigError, nearest_names
+from nas_distill.errors import ConfigError, first_line, nearest_names
 from nas_distill.records import Recipe
 
 
 def check_optimizer(name: str) -> None:
-    """Check that timm knows the optimiser, and that it steps by the gradient alone.
+    """Check that timm has the optimiser, and that it needs only gradients.
 
     Raises:
-        ConfigError: It does not.
+        ConfigError: timm has no such optimiser, or it needs second derivatives.
     """
     known = timm.optim.list_optimizers()
     if name not in known:
-        raise ConfigError(f"recipe.optimizer: timm has no optimiser '{name}'; {nearest_names(name, known)}")
+        raise ConfigError(
+            f"timm has no optimiser '{name}'; {nearest_names(name, known)}",
+            code="train.optimizer_unknown",
+            field="recipe.optimizer",
+        )
     if timm.optim.get_optimizer_info(name).second_order:
         raise ConfigError(
-            f"recipe.optimizer: '{name}' needs second derivatives, which training does not compute; take one of "
-            "gradients alone, such as adamw"
+            f"'{name}' needs second derivatives, which training does not compute; use one that needs only gradients, "
+            "such as adamw",
+            code="train.optimizer_needs_second_derivatives",
+            field="recipe.optimizer",
         )
 
 
 def make_optimizer(network: nn.Module, recipe: Recipe, learned: Sequence[nn.Parameter] = ()) -> Optimizer:
-    """Return the recipe's optimiser over `network`; biases and norms take no weight decay.
+    """Return the recipe's optimiser for `network`. Biases and norms have no weight decay.
 
     Args:
-        network: What is trained.
-        recipe: How.
-        learned: Parameters of losses, trained along without weight decay.
+        network: Network to train.
+        recipe: Recipe whose optimiser settings are used.
+        learned: Learned parameters of losses; they have no weight decay either.
 
     Raises:
-        ConfigError: timm does not know it, or it cannot be made here (some ask for CUDA or another package).
+        ConfigError: timm has no such optimiser, or it cannot be created here (some need CUDA or another package).
     """
     check_optimizer(recipe.optimizer)
     try:
-        # One kernel for all weights, where the optimiser has one.
+        # One kernel for all weights, if the optimiser has a fused implementation.
         options: dict[str, Any] = {"fused": True} if _can_fuse(recipe.optimizer) else {}
         optimizer: Optimizer = timm.optim.create_optimizer_v2(
             network, opt=recipe.optimizer, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, **options
         )
     except Exception as error:
-        raise ConfigError(f"recipe.optimizer: '{recipe.optimizer}' cannot be made here: {error}") from error
+        raise ConfigError(
+            f"'{recipe.optimizer}' cannot be created here: {first_line(error)}; use another one, such as adamw",
+            code="train.optimizer_unavailable",
+            field="recipe.optimizer",
+        ) from error
     if learned:
         optimizer.add_param_group({"params": list(learned), "weight_decay": 0.0})
     return optimizer
 
 
 def align_state(optimizer: Optimizer) -> None:
-    """Lay the optimiser's state out as the weights are.
+    """Give the tensors of the optimiser's state the memory layout of the weights.
 
-    A checkpoint holds plain contiguous tensors, and the fused kernels walk weights and state side by side in memory,
-    whatever their strides.
+    A checkpoint holds contiguous tensors. The fused kernels traverse weights and state in memory order and ignore
+    strides.
     """
     for weight, state in optimizer.state.items():
         for name, value in state.items():
@@ -81,14 +91,15 @@ def _can_fuse(name: str) -> bool:
 
 
 def make_schedule(optimizer: Optimizer, recipe: Recipe, *, steps: int) -> Scheduler:
-    """Return linear warm-up and then the recipe's course, over `steps` steps; a function of the step number alone.
+    """Return the learning-rate schedule: linear warm-up, then the recipe's schedule, over `steps` steps in total.
 
-    With t of n steps after the warm-up, peak p and end e = `min_learning_rate_share` p:
+    The learning rate is a function of the step number. With step t of n after the warm-up, peak p and end
+    e = `min_learning_rate_share` p:
 
     - "cosine": e + (p - e) (1 + cos(pi t / n)) / 2 (Loshchilov and Hutter 2017, SGDR, arXiv 1608.03983, equation 5,
       without restarts)
     - "linear": e + (p - e) (1 - t / n)
-    - "step": p, from a third of the n steps on p / 10, from two thirds on p / 100
+    - "step": p, then p / 10 from a third of the n steps, then p / 100 from two thirds
     - "constant": p
     """
     warmup = min(round(recipe.warmup_share * steps), max(steps - 1, 0))
@@ -114,13 +125,13 @@ def make_schedule(optimizer: Optimizer, recipe: Recipe, *, steps: int) -> Schedu
 
 
 class Average(ModelEmaV3):  # type: ignore[misc]
-    """timm's moving average of one network's weights and buffers, which gathers the tensors of both only once.
+    """timm's moving average of a network's weights and buffers, which collects the tensors of both only once.
 
-    timm's own walks both networks' state at every step, which takes longer than the arithmetic.
+    timm's own implementation collects them at every step, which takes longer than the arithmetic.
 
     Args:
-        network: Followed; its tensors must not be replaced after the first update.
-        decay: Per step.
+        network: Network to average. Its tensors must not be replaced after the first update.
+        decay: Decay per step.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -128,10 +139,10 @@ class Average(ModelEmaV3):  # type: ignore[misc]
         self._pairs: tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]] | None = None
 
     def apply_update_(self, model: nn.Module, decay: float) -> None:
-        """Move floating-point tensors by 1 - decay towards the network's; takes the others (counters) over."""
+        """Move floating-point tensors towards the network's by 1 - decay; copy the others (counters)."""
         if self._pairs is None:
             mine, theirs = self.module.state_dict(keep_vars=True), model.state_dict(keep_vars=True)
-            # By identity, since tied weights have two names, and twice moved would be too far.
+            # By identity, because tied weights have two names and must be moved only once.
             pairs = list({id(tensor): (tensor, theirs[name]) for name, tensor in mine.items()}.values())
             moving = [pair for pair in pairs if pair[0].is_floating_point()]
             counting = [pair for pair in pairs if not pair[0].is_floating_point()]
@@ -147,9 +158,9 @@ def _columns(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list
 
 
 def make_average(network: nn.Module, recipe: Recipe) -> Average | None:
-    """Return the moving average that is evaluated, or None when the raw weights are.
+    """Return the moving average that is measured and saved; None for a recipe without one.
 
-    Its decay warms up, so that it is not held back by the random weights of step 0.
+    The decay warms up, so that the random weights of step 0 lose their influence quickly.
     """
     if recipe.ema_decay == 0:
         return None
@@ -157,5 +168,5 @@ def make_average(network: nn.Module, recipe: Recipe) -> Average | None:
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:
-    """Return the full batches in `num_images`, or one smaller batch when there is no full one."""
+    """Return the number of full batches in `num_images`; 1 if there are fewer images than a batch."""
     return max(1, math.floor(num_images / batch_size))

@@ -1,12 +1,12 @@
-"""Per-class release: which classes the teacher hurts, found on training images that nobody trains on.
+"""Per-class release: find the classes on which the teacher harms the student, on held-out training images.
 
-Of each such image it is measured whether a step along the teacher's pull lowers or raises the cross-entropy with its
-label. A class on whose images it raises it, significantly and twice in a row, is released from the teacher. Neither
-the validation split nor an image that is trained on has a say.
+For each held-out image, we measure whether a step along the negative gradient of the teacher losses lowers or raises
+the cross-entropy with the label. A class on whose images it raises it, significantly and in two checks in a row, is
+released from the teacher. Neither the validation split nor images that are trained on are used.
 
-The idea that an auxiliary loss should count only where its gradient agrees with the main loss's is Du et al. 2018's
-(arXiv 1812.02224, one cosine for a whole task); classes that should not be taught are Zhu et al. 2022's ("Teach Less,
-Learn More", whose own criterion is another). The rule is ours.
+Du et al. 2018 (arXiv 1812.02224) use an auxiliary loss only where its gradient agrees with that of the main loss, with
+one cosine for a whole task. Zhu et al. 2022 ("Teach Less, Learn More") exclude classes from distillation by another
+criterion. The rule in this module is our own.
 
 Shapes: N images of a split, M held-out images, C classes.
 """
@@ -27,25 +27,25 @@ from nas_distill.errors import ConfigError
 from nas_distill.losses.functional.numerics import at_least_float32, hard_labels
 
 LEAST_IMAGES = 5
-"""Held-out images of a class that it takes to release it."""
+"""Smallest number of held-out images of a class that can be released."""
 
-_WAY_OUT = "raise it, train on more images, or leave release out"
+_FIX = "raise it, train on more images, or set recipe.adaptive.release to false"
 
 
 def holdout(labels: Tensor, share: float, seed: int, among: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Return which images are trained on and which are held out, class by class.
+    """Split images into those to train on and those to hold out, stratified by class.
 
-    Of each class the whole number nearest to `share` of its images is held out, at most half of them. A function of
-    the arguments alone.
+    The nearest whole number to `share` of the images of each class is held out, at most half of them. The result is a
+    function of the arguments.
 
     Args:
-        labels: int64 [N].
-        share: Of each class, 0 to 0.5.
-        seed: Of the choice.
-        among: int64, positions that are divided, each at most once; all by default.
+        labels: Labels, int64 [N].
+        share: Share of each class to hold out, 0 to 0.5.
+        seed: Seed of the choice.
+        among: Distinct positions to split, int64. Default: all.
 
     Returns:
-        int64 positions, ascending, on the CPU: those that are trained on and those that are held out.
+        Positions to train on and positions to hold out, int64, ascending, on the CPU.
     """
     labels = labels.cpu()
     positions = torch.arange(len(labels)) if among is None else among.cpu().sort().values
@@ -57,27 +57,29 @@ def holdout(labels: Tensor, share: float, seed: int, among: Tensor | None = None
     return by_class[~is_held].sort().values, by_class[is_held].sort().values
 
 
-def check_holdout(labels: Tensor, share: float, way_out: str | None = None) -> None:
-    """Check that some class has as many held-out images as its release takes.
+def check_holdout(labels: Tensor, share: float, fix: str | None = None) -> None:
+    """Check that at least one class has enough held-out images to be released.
 
     Args:
-        labels: int64 [N], of the images that are divided.
-        share: As for `holdout`.
-        way_out: What is advised where none has; by default what suits a search.
+        labels: Labels of the images to split, int64 [N].
+        share: Share of each class to hold out, 0 to 0.5.
+        fix: Suggested fix for the error message. Default: one that fits a search.
 
     Raises:
-        ConfigError: None has: nothing could be released, and the held-out images would be lost for nothing.
+        ConfigError: No class has enough. Images would be held out without any use.
     """
     most = int(_held_out(torch.bincount(labels, minlength=1), share).max())
     if most < LEAST_IMAGES:
         raise ConfigError(
-            f"recipe.adaptive.release_holdout: {share:g} holds out at most {most} training images of a class, and a "
-            f"release takes {LEAST_IMAGES}; {way_out or _WAY_OUT}"
+            f"{share:g} holds out at most {most} training images of a class, and a class needs {LEAST_IMAGES} to be "
+            f"released; {fix or _FIX}",
+            code="train.holdout_too_small",
+            field="recipe.adaptive.release_holdout",
         )
 
 
 def _held_out(counts: Tensor, share: float) -> Tensor:
-    """Return how many of each class's images are held out."""
+    """Return the number of images to hold out of each class."""
     return torch.minimum((share * counts.double() + 0.5).floor().long(), counts // 2)
 
 
@@ -87,28 +89,29 @@ def alignments(
     targets: Tensor,
     teacher_logits: Tensor | None = None,
 ) -> Tensor:
-    """Return for each image how far the teacher's pull lowers its cross-entropy; below 0 it raises it.
+    """Return for each image how much the teacher losses lower its cross-entropy; they raise it where it is negative.
 
-    a_i = (softmax(s_i) - y_i) . M dL/ds_i: with a step s_i - eta M dL/ds_i along the pull the cross-entropy changes by
-    -eta a_i, to first order. Where the teacher's answer is the label, a_i is at least 0: a pull to the right answer,
-    less sure than the student's, costs likelihood and no accuracy, and every teacher softens what a student knows.
+    a_i = (softmax(s_i) - y_i) . M dL/ds_i. After a step s_i - eta M dL/ds_i against the gradient of the teacher losses,
+    the cross-entropy changes by -eta a_i to first order. Where the teacher predicts the label, a_i is clamped to at
+    least 0: a teacher that is correct but less confident than the student lowers the likelihood and not the accuracy,
+    and every teacher is less confident on what a student has learned well.
 
     Args:
-        student_logits: [M, C], of the network in eval mode.
-        loss: The teacher's weighted losses of logits [M, C] of the student, a mean over images that depends on them.
-        targets: int64 [M], or float [M, C], each class's share of a mixed image, whose label is the largest.
-        teacher_logits: [M, C], of the same views. Without them every pull counts as it is, and classes that the
-            student knows well are released though the teacher knows them too.
+        student_logits: Logits of the network in eval mode, [M, C].
+        loss: Weighted sum of the teacher losses as a function of the student's logits [M, C]; a mean over images.
+        targets: Labels, int64 [M], or the share of each class in mixed images, float [M, C]; the largest is the label.
+        teacher_logits: The teacher's logits of the same views, [M, C]. Without them nothing is clamped, and classes
+            that student and teacher both know well are released.
 
     Returns:
-        float32 [M] (float64 of float64), without a gradient.
+        Alignments a_i without a gradient, float32 [M] (float64 for float64 logits).
     """
-    # A copy, since what was computed in inference mode can have no gradient.
+    # A copy, because tensors from inference mode cannot require a gradient.
     logits = at_least_float32(student_logits.detach()).clone().requires_grad_()
     with torch.enable_grad():
-        (pull,) = torch.autograd.grad(loss(logits), logits)
+        (teacher_gradient,) = torch.autograd.grad(loss(logits), logits)
     shares = targets if targets.is_floating_point() else one_hot(targets, logits.shape[1])
-    aligned = len(logits) * ((softmax(logits.detach(), dim=1) - shares.to(logits.dtype)) * pull).sum(dim=1)
+    aligned = len(logits) * ((softmax(logits.detach(), dim=1) - shares.to(logits.dtype)) * teacher_gradient).sum(dim=1)
     if teacher_logits is None:
         return aligned
     is_right = teacher_logits.argmax(dim=1) == hard_labels(targets)
@@ -116,18 +119,18 @@ def alignments(
 
 
 class ReleaseWatch:
-    """Decides from check to check which classes are released.
+    """Decides which classes are released, from one check per epoch.
 
-    A class is suspected when the mean of its images' alignments is below 0: one-sided t-test at `level` divided by the
-    number of classes, so that `level` holds for one check of all of them (Bonferroni). Suspected at two checks in a
-    row, it is released, and stays so.
+    A class is suspected if the mean alignment of its images is below 0, by a one-sided t-test at `level` divided by the
+    number of classes (Bonferroni), so that `level` holds for one check of all classes. A class that is suspected in two
+    checks in a row is released for the rest of the training.
 
     Args:
-        num_classes: C.
-        level: Of one check, above 0, below 1.
+        num_classes: Number of classes C.
+        level: Significance level of one check, above 0, below 1.
 
     Attributes:
-        released: bool [C], on the CPU.
+        released: Whether each class is released, bool [C], on the CPU.
     """
 
     def __init__(self, num_classes: int, level: float) -> None:
@@ -136,12 +139,12 @@ class ReleaseWatch:
         self.released = torch.zeros(num_classes, dtype=torch.bool)
 
     def update(self, aligned: Tensor, labels: Tensor) -> list[int]:
-        """Take in one check; returns the classes that it releases, ascending.
+        """Update the released classes by one check, and return the newly released ones, ascending.
 
         Args:
-            aligned: float [M], as `alignments` returns it, of all held-out images. A class with a value that is not
-                finite is not suspected.
-            labels: int64 [M].
+            aligned: Alignments of all held-out images, as `alignments` returns them, float [M]. A class with a value
+                that is not finite is not suspected.
+            labels: Labels of these images, int64 [M].
         """
         values, classes = aligned.detach().cpu().double().numpy(), labels.cpu().numpy()
         suspected = torch.from_numpy(_below_zero(values, classes, len(self.released), self._level))
@@ -156,24 +159,24 @@ class ReleaseWatch:
         return {"suspected": self._suspected, "released": self.released}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a `state()`.
+        """Restore a `state()`.
 
         Raises:
-            KeyError: It is the state of something else.
-            ValueError: It is that of other classes.
+            KeyError: The state is not one of `ReleaseWatch`.
+            ValueError: The state has another number of classes.
         """
         parts = {name: state[name].cpu().bool() for name in ("suspected", "released")}
         if any(part.shape != self.released.shape for part in parts.values()):
-            raise ValueError(f"a release of {len(parts['released'])} classes, {len(self.released)} are watched")
+            raise ValueError(f"the state has {len(parts['released'])} classes, not {len(self.released)}")
         self._suspected, self.released = parts["suspected"], parts["released"]
 
 
 def _below_zero(
     values: NDArray[np.float64], labels: NDArray[np.int64], num_classes: int, level: float
 ) -> NDArray[np.bool_]:
-    """Return for which classes the mean is below 0 by a one-sided t-test at `level`, [C]."""
+    """Return whether the mean of each class is below 0 by a one-sided t-test at `level`, bool [C]."""
     counts = np.bincount(labels, minlength=num_classes)
-    # 0 / 0 where a class has no image, and a class whose values are all the same: NaN is below nothing.
+    # 0 / 0 for a class without images, and for one whose values are all equal. Comparisons with NaN are false.
     with np.errstate(divide="ignore", invalid="ignore"):
         means = np.bincount(labels, weights=values, minlength=num_classes) / counts
         squares = np.bincount(labels, weights=(values - means[labels]) ** 2, minlength=num_classes)

@@ -1,10 +1,10 @@
-"""One optimiser step, whatever the memory: a batch that does not fit is passed in parts whose gradients are summed.
+"""One optimiser step. A batch that does not fit into memory is processed in parts whose gradients are summed.
 
-Gradients are clipped apart: the network's by its norm, that of each loss's learned part by its own, all to the recipe's
-`gradient_clip_norm`. Unclipped, a learned part steps as far as its loss's weight throws it (hint's regressor starts at
-about 25 times the default norm on the digits). Under one norm over all that the optimiser holds, as training scripts
-have it, what is thrown away after training would shorten the student's steps, and CTKD's temperature, which is trained
-against the student, would have a say in how far it goes.
+The gradients of the network and of each loss's learned part are clipped separately, each to the recipe's
+`gradient_clip_norm`. Without clipping, the step of a learned part grows with the weight of its loss: the gradient norm
+of hint's regressor starts at about 25 times the default on the digits. With one common norm, as in many training
+scripts, parameters that are discarded after training would shorten the student's steps. So would CTKD's temperature,
+which is trained adversarially to the student.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from nas_distill.train.execution import autocast, torch_memory_format
 from nas_distill.train.optimisation import Average
 
 _LEAST_PART = 3
-"""Batch normalisation cannot be trained on a single image, and parts are nearly equal: with 2, one could be 1."""
+"""Smallest part of a batch. Batch normalisation cannot train on 1 image, and with parts of 2 one part could have 1."""
 
 
 class Stepper:
-    """Takes steps with one network.
+    """Takes the optimiser steps of one training.
 
     Args:
-        network: In training mode, on its device.
-        loss: What is minimised.
-        optimizer: Over the network and the loss's learned parts.
-        average: The moving average that follows it, if any.
-        preprocess: From uint8 images to the network's input.
-        targets: The teacher's answers; None when the loss never asks for them.
-        recipe: Its `gradient_clip_norm` is used.
-        execution: How the network is run.
-        device: Where it is.
+        network: Network in training mode on its device.
+        loss: Loss to minimise.
+        optimizer: Optimiser of the network and the learned parts of the loss.
+        average: Moving average of the network; None without one.
+        preprocess: Conversion from uint8 images to network inputs.
+        targets: The teacher's outputs for the views; None if the loss never uses a teacher.
+        recipe: Recipe whose `gradient_clip_norm` is used.
+        execution: Precision, memory format, attention and micro-batch size.
+        device: Device of the network.
 
     Attributes:
-        execution: As given, until memory does not suffice: then its `micro_batch_size` is halved as often as needed.
-            Losses and batch normalisation see the parts, not the whole batch.
+        execution: Current settings. When the memory is too small, `micro_batch_size` is halved as often as needed.
+            Losses and batch normalisation are computed on the parts, not on the whole batch.
     """
 
     def __init__(
@@ -74,10 +74,15 @@ class Stepper:
         self.execution = execution
 
     def step(self, number: int, batch: ViewBatch, view: int) -> dict[str, Tensor]:
-        """Take step `number` on one batch of view `view`; returns the loss parts, scalars on the device.
+        """Take one step and return the loss parts, scalars on the device.
+
+        Args:
+            number: Number of the step in the training, from 0.
+            batch: Batch to train on.
+            view: View of the images in the batch.
 
         Raises:
-            TrialError: Memory does not suffice for the smallest part of a batch.
+            TrialError: The memory is too small for the smallest part of a batch.
         """
         parts = self._gradient(batch, view)
         if self._clip_norm > 0:
@@ -89,7 +94,7 @@ class Stepper:
         return parts
 
     def _gradient(self, batch: ViewBatch, view: int) -> dict[str, Tensor]:
-        """Put the gradient of a batch into the network; returns the loss parts."""
+        """Compute the gradients of a batch and return the loss parts."""
         while True:
             try:
                 self._optimizer.zero_grad(set_to_none=True)
@@ -98,20 +103,20 @@ class Stepper:
                 if not is_out_of_memory(error):
                     raise
                 reason = str(error).splitlines()[0]
-            # Outside the handler, which holds the failed pass's tensors.
+            # Outside the handler, because the error holds the tensors of the failed pass.
             self._halve(len(batch.indices), reason)
 
     def _accumulate(self, batch: ViewBatch, view: int) -> dict[str, Tensor]:
         count = len(batch.indices)
-        pieces = math.ceil(count / (self.execution.micro_batch_size or count))
-        if pieces == 1:
+        num_parts = math.ceil(count / (self.execution.micro_batch_size or count))
+        if num_parts == 1:
             parts = self._losses(batch, view)
             parts["total"].backward()  # type: ignore[no-untyped-call]
             return {name: part.detach() for name, part in parts.items()}
         sums: dict[str, Tensor] = {}
-        for piece in zip(*(field.tensor_split(pieces) for field in batch), strict=True):
-            share = len(piece[0]) / count
-            parts = {name: share * part for name, part in self._losses(ViewBatch(*piece), view).items()}
+        for part_of_batch in zip(*(field.tensor_split(num_parts) for field in batch), strict=True):
+            share = len(part_of_batch[0]) / count
+            parts = {name: share * part for name, part in self._losses(ViewBatch(*part_of_batch), view).items()}
             parts["total"].backward()  # type: ignore[no-untyped-call]
             sums = {name: sums.get(name, 0.0) + part.detach() for name, part in parts.items()}
         return sums
@@ -131,7 +136,11 @@ class Stepper:
     def _halve(self, count: int, reason: str) -> None:
         size = min(self.execution.micro_batch_size or count, count)
         if size <= _LEAST_PART:
-            raise TrialError(f"memory does not suffice for a batch of {_LEAST_PART} images ({reason})")
+            raise TrialError(
+                f"the memory is too small for a batch of {_LEAST_PART} images ({reason}); use smaller networks or "
+                "images, or a device with more memory",
+                code="train.out_of_memory",
+            )
         self.execution = self.execution.model_copy(update={"micro_batch_size": max(_LEAST_PART, math.ceil(size / 2))})
         if self._device.type == "cuda":
             torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""Training a teacher with the same loop that distils students, and measuring one against the data."""
+"""Train a teacher with the training loop of students, and measure a teacher."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from nas_distill.train.training_data import TrainingData
 
 METRICS = "metrics.json"
 _WORK = ".work"
-_CHECKPOINT_VERSION = 2
-"""Of what a checkpoint holds; one of another version is not gone on from."""
+_CHECKPOINT_VERSION = 3
+"""Version of the checkpoint contents. A checkpoint of another version is ignored."""
 
 
 def train_teacher(
@@ -51,35 +51,39 @@ def train_teacher(
     pretrained: bool = False,
     trust_pickle: bool = False,
 ) -> TeacherRecord:
-    """Train a teacher on its own and writes it to `out` as timm local-dir with `metrics.json`.
+    """Train a teacher without distillation and write it to `out` as timm local-dir with `metrics.json`.
 
-    The data cache and a checkpoint after every epoch lie in `out/.work` until the end; the same command goes on from
-    there after an interruption.
+    `out/.work` holds the data cache and a checkpoint after every epoch until the end. After an interruption, the same
+    call continues from there.
 
     Args:
-        model: A timm name, or `local-dir:PATH` whose network is trained further.
-        out: Made when missing.
+        model: timm name, or `local-dir:PATH` for a network to train further.
+        out: Folder to write to; created if missing.
         arguments: Constructor arguments, for a timm name.
-        recipe: Without teacher losses.
-        data: The images.
+        recipe: Recipe without teacher losses.
+        data: Configuration of the images.
         views: Augmentation.
-        seed: Of initial weights, order of images and dropout.
-        device: Where to train.
-        progress: Told after every epoch.
-        execution: How it is run; plain float32 by default, as a teacher must not depend on a timing.
-        checkpoint: Weights to begin with, for a timm name; a classifier of another number of classes is left out.
-        pretrained: Begin with timm's weights for the name.
-        trust_pickle: Open weights that are no safetensors file; they can run any code.
+        seed: Seed of the initial weights, the image order and dropout.
+        device: Device to train on.
+        progress: Receives the progress after every epoch.
+        execution: Execution settings. Default: plain float32, because a teacher must not depend on timings.
+        checkpoint: Path of initial weights, for a timm name; a classifier with other classes is left out.
+        pretrained: Whether to start from timm's pretrained weights.
+        trust_pickle: Whether to open weights that are not a safetensors file; they can run any code.
 
     Raises:
         DataError: The images cannot be read.
-        TeacherError: The model cannot be built, its weights cannot be taken, or its training went to NaN.
+        TeacherError: The model cannot be built, the initial weights do not fit, or the training failed.
         ConfigError: The recipe has teacher losses or an unknown optimiser.
-        RunError: `out` holds a teacher already, or cannot be written.
+        RunError: `out` already holds a teacher, or cannot be written.
     """
     check_initial_weights(model, arguments=arguments, checkpoint=checkpoint, pretrained=pretrained)
     if (out / METRICS).exists():
-        raise RunError(f"{out}: holds a teacher already; choose another --out, or pass --teacher {LOCAL_DIR}{out}")
+        raise RunError(
+            f"it already holds a teacher; choose another --out, or pass --teacher {LOCAL_DIR}{out}",
+            code="train.teacher_exists",
+            field=str(out),
+        )
     work = out / _WORK
     manifest = prepare_data(data, work, progress)
     start = load_initial_weights(
@@ -107,13 +111,31 @@ def fit_teacher(
     execution: ExecutionConfig | None = None,
     start: InitialWeights | None = None,
 ) -> TeacherRecord:
-    """Train a teacher on opened `splits` (training, validation); otherwise as `train_teacher`.
+    """Train a teacher as `train_teacher` does, on splits that are already open.
 
-    Weights are fresh, or those of `start`, a network of the same architecture.
+    Args:
+        model: timm name of the architecture.
+        out: Folder to write to; created if missing.
+        arguments: Constructor arguments.
+        recipe: Recipe without teacher losses.
+        splits: Training split and validation split.
+        views: Augmentation.
+        seed: Seed of the initial weights, the image order and dropout.
+        device: Device to train on.
+        progress: Receives the progress after every epoch.
+        execution: Execution settings. Default: plain float32.
+        start: Initial weights of the same architecture. Default: random weights.
+
+    Raises:
+        TeacherError: The model cannot be built, the initial weights do not fit, or the training failed.
+        ConfigError: The recipe has teacher losses or an unknown optimiser.
+        RunError: `out` cannot be written.
     """
     if recipe.losses:
         raise ConfigError(
-            f"teacher.recipe.losses: {', '.join(recipe.losses)} need a teacher, and this is the teacher; leave it empty"
+            f"{', '.join(recipe.losses)} need a teacher, and this trains the teacher; leave it empty",
+            code="train.teacher_with_losses",
+            field="teacher.recipe.losses",
         )
     execution = execution or ExecutionConfig().without_probe()
     train, validation = splits
@@ -121,9 +143,9 @@ def fit_teacher(
     spec = StudentSpec(architecture=model, arguments=arguments)
     torch.manual_seed(seed)
     network = _build(spec, recipe, train)
-    begun_with = None if start is None else start.network
-    if begun_with is not None:
-        copy_weights(network, begun_with)
+    initial = None if start is None else start.network
+    if initial is not None:
+        copy_weights(network, initial)
     preprocess = Preprocess(mean=manifest.mean, std=manifest.std)
     plan = plan_views(views, manifest, epochs=recipe.epochs, online=True, mix=recipe.mix)
     trainer = Trainer(
@@ -138,12 +160,12 @@ def fit_teacher(
     )
     records = (spec, recipe, plan, execution)
     parts = [_CHECKPOINT_VERSION, *(record.digest() for record in records), manifest.data_id, seed]
-    parts += [] if begun_with is None else [weights_sha256(begun_with)]
+    parts += [] if initial is None else [weights_sha256(initial)]
     identity = "-".join(str(part) for part in parts)
     curve = _train(trainer, recipe, identity, TrialFolder(out / _WORK), progress)
-    kept = trainer.finish()
+    trained = trainer.finish()
     save_local_dir(
-        kept,
+        trained,
         out,
         arguments=spec.keyword_arguments(),
         class_names=manifest.class_names,
@@ -153,7 +175,7 @@ def fit_teacher(
         std=manifest.std,
     )
     teacher = load_teacher(f"{LOCAL_DIR}{out}", class_names=manifest.class_names, channels=manifest.channels)
-    trained_on = manifest.data_id if start is None or _saw_only(start, manifest.data_id) else None
+    trained_on = manifest.data_id if start is None or _trained_only_on(start, manifest.data_id) else None
     record = measure_teacher(teacher.to(device), validation, trained_on_data_id=trained_on, curve=curve)
     write_record(out / METRICS, record)
     shutil.rmtree(out / _WORK, ignore_errors=True)
@@ -174,22 +196,22 @@ def measure_teacher(
     """Measure a teacher on the validation split.
 
     Args:
-        teacher: On the device where it answers.
-        validation: The split.
-        trained_on_data_id: Digest of the data that it was trained on, if known.
-        curve: Its learning curve, if known.
+        teacher: Teacher on its device.
+        validation: Validation split.
+        trained_on_data_id: Digest of the data that the teacher was trained on; None if unknown.
+        curve: Learning curve of the teacher; empty if unknown.
     """
     device = next(teacher.parameters()).device
-    answers = evaluate(teacher, validation, device=device).metrics()
+    metrics = evaluate(teacher, validation, device=device).metrics()
     return TeacherRecord(
         architecture=teacher.architecture,
         weights_sha256=teacher.weights_sha256(),
         class_names=validation.manifest.class_names,
         cost=measure_module_cost(teacher.network, channels=teacher.channels, image_size=teacher.image_size),
-        top1=answers.top1,
-        nll_nats=answers.nll_nats,
-        class_top1=answers.class_top1,
-        class_counts=answers.class_counts,
+        top1=metrics.top1,
+        nll_nats=metrics.nll_nats,
+        class_top1=metrics.class_top1,
+        class_counts=metrics.class_counts,
         data_id=validation.manifest.data_id,
         trained_on_data_id=trained_on_data_id,
         curve=curve,
@@ -197,19 +219,19 @@ def measure_teacher(
 
 
 def read_provenance(folder: Path, network_sha256: str) -> TeacherRecord | None:
-    """Return the record beside a local-dir teacher if it is about weights of this digest, else None."""
+    """Return the record in a local-dir folder if it belongs to weights with this digest, otherwise None."""
     path = folder / METRICS
     if not path.is_file():
         return None
     try:
         record = read_record(path, TeacherRecord)
     except RunError:
-        return None  # somebody else's metrics.json says nothing about where the teacher was trained
+        return None  # a metrics.json of another program says nothing about the training data
     return record if record.weights_sha256 == network_sha256 else None
 
 
-def _saw_only(start: InitialWeights, data_id: str) -> bool:
-    """Return whether the weights are fresh, or known to have been trained on these very data and splits alone."""
+def _trained_only_on(start: InitialWeights, data_id: str) -> bool:
+    """Return whether the weights are random, or known to be trained only on these data and splits."""
     if start.network is None:
         return True
     record = None if start.folder is None else read_provenance(start.folder, weights_sha256(start.network))
@@ -221,7 +243,7 @@ def _build(spec: StudentSpec, recipe: Recipe, train: ImageSplit) -> torch.nn.Mod
     try:
         measure_cost(
             spec, num_classes=manifest.num_classes, channels=manifest.channels, image_size=manifest.image_size
-        )  # tries one image, on the meta device
+        )  # passes one image through the network on the meta device
         return build_student(
             spec,
             num_classes=manifest.num_classes,
@@ -231,7 +253,7 @@ def _build(spec: StudentSpec, recipe: Recipe, train: ImageSplit) -> torch.nn.Mod
             drop_path_rate=recipe.drop_path,
         )
     except SpaceError as error:
-        raise TeacherError(f"teacher.model: {error}") from error
+        raise TeacherError(str(error), code="train.teacher_not_buildable", field="teacher.model") from error
 
 
 def _train(
@@ -243,12 +265,13 @@ def _train(
         if state["identity"] == identity:
             trainer.load(state)
             curve = list(folder.read_curve()[: trainer.epochs_done])
-            progress.event("teacher", f"training goes on after epoch {trainer.epochs_done}")
+            progress.event("teacher", f"training continues after epoch {trainer.epochs_done}")
     while not trainer.is_finished():
         try:
             point = trainer.run_epoch()
         except TrialError as error:
-            raise TeacherError(f"teacher.recipe: {error}") from error
+            field = f"teacher.{error.field or 'recipe'}"
+            raise TeacherError(error.args[0], code="train.teacher_training_failed", field=field) from error
         curve.append(point)
         folder.write_curve(curve)
         save_state(folder.checkpoint, {"identity": identity} | trainer.state())

@@ -1,4 +1,4 @@
-"""`TeacherTerm`: whether and how much the teacher's terms count in an epoch."""
+"""`TeacherTerm`: the factor of the teacher losses in each epoch."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Any
 from nas_distill.losses.schedules import scheduled_value
 from nas_distill.records.recipe import Adaptation
 
-_FALL = 0.01
-"""What counts as falling: by this share of the value that fell last."""
+_IMPROVEMENT = 0.01
+"""Smallest relative improvement: by this share of the best value."""
 _ROUNDING = 1e-9
 
 
 class TeacherTerm:
-    """The course of the teacher's weight, and the end of its terms.
+    """The schedule of the teacher's weight, and the epoch after which the teacher is no longer used.
 
-    Without `teacher_until` and `teacher_patience` they do not end. Whichever of the two comes first ends them for
-    good.
+    The teacher is dropped for the rest of the training by `teacher_until` or `teacher_patience`, whichever comes first;
+    without them, never.
 
     Args:
-        adaptive: The recipe's.
-        epochs: The recipe's full fidelity.
+        adaptive: Adaptation settings of the recipe.
+        epochs: Number of epochs of the recipe.
     """
 
     def __init__(self, adaptive: Adaptation, epochs: int) -> None:
         self._adaptive = adaptive
         self._epochs = epochs
-        # 0.07 times 100 is above 7 by rounding.
+        # In floating point, 0.07 times 100 is above 7.
         self._until = max(1, math.ceil(adaptive.teacher_until * epochs - _ROUNDING))
         self._done = 0
         self._best: float | None = None
@@ -36,41 +36,41 @@ class TeacherTerm:
         self._ended_at: int | None = None
 
     def factor(self, epoch: int) -> float:
-        """Return what the weights of all teacher terms are multiplied by in `epoch`, 0 to 1; 0 once they ended.
+        """Return the factor of the weights of all teacher losses in an epoch, 0 to 1; 0 once the teacher is dropped.
 
         Args:
-            epoch: From 0, not beyond the one that is trained next.
+            epoch: Epoch, counted from 0, at most the one that is trained next.
         """
         if epoch >= self._until or (self._ended_at is not None and epoch >= self._ended_at):
             return 0.0
         return scheduled_value(self._adaptive.weight_schedule, 1.0, self._adaptive.weight_end, epoch, self._epochs)
 
     def epoch_done(self, teacher_loss: float) -> None:
-        """Is told after every epoch what the teacher's terms came to, and ends them on a plateau.
+        """Record the teacher losses of an epoch, and drop the teacher on a plateau. Called after every epoch.
 
-        A plateau is `teacher_patience` epochs in a row in which the sum did not fall by a hundredth of its size,
-        against the last value that did: slow progress adds up to a fall.
+        A plateau is `teacher_patience` epochs in a row without a fall by a hundredth of the best value. Slow progress
+        over several epochs adds up to such a fall.
 
         Args:
-            teacher_loss: The terms' sum, each times the recipe's own weight (not times `factor`, whose course would
-                pass for progress), mean over the epoch's training images. Not looked at once the terms ended.
+            teacher_loss: Sum of the teacher losses times the weights of the recipe, mean over the epoch. It does not
+                contain `factor`, whose schedule would look like progress. Ignored once the teacher is dropped.
         """
         self._done += 1
-        if self._best is None or teacher_loss < self._best - _FALL * abs(self._best):
+        if self._best is None or teacher_loss < self._best - _IMPROVEMENT * abs(self._best):
             self._best, self._best_at = teacher_loss, self._done
         patience = self._adaptive.teacher_patience
         if self._ended_at is None and 0 < patience <= self._done - self._best_at:
             self._ended_at = self._done
 
     def state(self) -> dict[str, Any]:
-        """Return everything that changes, JSON."""
+        """Return everything that changes during training, as JSON values."""
         return {"done": self._done, "best": self._best, "best_at": self._best_at, "ended_at": self._ended_at}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a `state()`.
+        """Restore a `state()`.
 
         Raises:
-            KeyError: It is the state of something else.
+            KeyError: The state is not one of `TeacherTerm`.
         """
         self._done, self._best_at = int(state["done"]), int(state["best_at"])
         self._best = None if state["best"] is None else float(state["best"])

@@ -1,4 +1,4 @@
-"""What a network is trained and measured on."""
+"""The images that a network is trained and measured on."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from nas_distill.models.preprocess import Preprocess
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingData:
-    """What a network is trained and measured on.
+    """The images that a network is trained and measured on.
 
     Attributes:
         train: Training split.
-        validation: Split that it is measured on.
-        plan: Views of the training images; epoch e trains on view e mod count.
-        preprocess: From uint8 images to the network's input.
-        train_indices: int64 [M], positions in `train` that are trained on; None for all.
-        validation_indices: int64 [V], positions in `validation` that are measured on; None for all.
+        validation: Split that the network is measured on.
+        plan: Plan of the views of the training images; epoch e trains on view e mod count.
+        preprocess: Conversion from uint8 images to network inputs.
+        train_indices: Positions in `train` that are trained on, int64 [M]; None for all.
+        validation_indices: Positions in `validation` that are measured on, int64 [V]; None for all.
     """
 
     train: ImageSplit

@@ -66,19 +66,19 @@ def same(one: Any, other: Any) -> bool:
 
 @settings(max_examples=60, deadline=None)
 @given(state=STATES)
-def test_what_goes_in_comes_out(tmp_path_factory: pytest.TempPathFactory, state: dict[Any, Any]) -> None:
+def test_a_loaded_state_equals_the_saved_one(tmp_path_factory: pytest.TempPathFactory, state: dict[Any, Any]) -> None:
     path = tmp_path_factory.mktemp("state") / "state.safetensors"
     save_state(path, state)
     assert same(state, load_state(path))
 
 
-def test_keys_that_look_like_the_format_are_safe(tmp_path: Path) -> None:
+def test_keys_that_look_like_the_file_format_are_kept(tmp_path: Path) -> None:
     state = {"map": {"list": [1, {"\x00tensor": "0"}]}, "\x00tensor": torch.ones(1)}
     save_state(tmp_path / "s", state)
     assert same(state, load_state(tmp_path / "s"))
 
 
-def test_awkward_tensors(tmp_path: Path) -> None:
+def test_strided_shared_empty_and_scalar_tensors(tmp_path: Path) -> None:
     shared = torch.arange(6.0).reshape(2, 3)
     state = {
         "shared": [shared, shared],
@@ -98,7 +98,7 @@ def test_awkward_tensors(tmp_path: Path) -> None:
     assert not loaded["parameter"].requires_grad
 
 
-def test_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
+def test_a_restored_training_is_bit_identical(tmp_path: Path) -> None:
     def fresh(seed: int) -> dict[str, Any]:
         torch.manual_seed(seed)
         network = timm.create_model("small_resnet", widths=(4, 6), depths=(1, 1), in_chans=1)
@@ -126,12 +126,13 @@ def test_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 1, 7, 8, 40, -1])
-def test_a_torn_file_is_told(tmp_path: Path, keep: int) -> None:
+def test_a_truncated_file_is_an_error(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "s"
     save_state(path, {"a": torch.ones(3), "b": [1, 2]})
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(RunError, match=r"s: is no checkpoint of nas_distill: .*; delete it to train again"):
+    with pytest.raises(RunError) as caught:
         load_state(path)
+    assert (caught.value.code, caught.value.field) == ("train.checkpoint_damaged", str(path))
 
 
 @pytest.mark.parametrize(
@@ -146,22 +147,23 @@ def test_a_torn_file_is_told(tmp_path: Path, keep: int) -> None:
         {"state": json.dumps({"other": []})},
     ],
 )
-def test_another_safetensors_file_is_no_checkpoint(tmp_path: Path, header: dict[str, str] | None) -> None:
+def test_another_safetensors_file_is_an_error(tmp_path: Path, header: dict[str, str] | None) -> None:
     safetensors.torch.save_file({"0": torch.ones(1)}, tmp_path / "s", metadata=header)
-    with pytest.raises(RunError, match="is no checkpoint of nas_distill"):
+    with pytest.raises(RunError) as caught:
         load_state(tmp_path / "s")
+    assert caught.value.code == "train.checkpoint_damaged"
 
 
-def test_a_missing_file_and_a_pickle_are_told(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="is no checkpoint"):
-        load_state(tmp_path / "missing")
+def test_a_missing_file_and_a_pickle_are_errors(tmp_path: Path) -> None:
     (tmp_path / "pickle").write_bytes(pickle.dumps({"a": 1}))
-    with pytest.raises(RunError, match="is no checkpoint"):
-        load_state(tmp_path / "pickle")
+    for name in ("missing", "pickle"):
+        with pytest.raises(RunError) as caught:
+            load_state(tmp_path / name)
+        assert caught.value.code == "train.checkpoint_damaged"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_numbers_that_json_lacks_are_refused_and_the_old_state_stays(tmp_path: Path, value: float) -> None:
+def test_non_finite_numbers_are_rejected_and_the_old_state_stays(tmp_path: Path, value: float) -> None:
     save_state(tmp_path / "s", {"a": 1})
     with pytest.raises(ValueError, match="JSON"):
         save_state(tmp_path / "s", {"a": value})
@@ -174,7 +176,7 @@ def test_a_full_disk_keeps_the_old_state(tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
-        with pytest.raises(RunError, match=r"cannot be written: .*File too large"):
+        with pytest.raises(RunError, match="File too large"):
             save_state(path, {"a": torch.ones(100_000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -182,7 +184,7 @@ def test_a_full_disk_keeps_the_old_state(tmp_path: Path) -> None:
     assert same({"a": torch.ones(3)}, load_state(path))
 
 
-def test_dtypes_and_tuples_come_back_as_they_were(tmp_path: Path) -> None:
+def test_dtypes_and_tuples_keep_their_types(tmp_path: Path) -> None:
     state = {"a": torch.bfloat16, "b": (1, (2.5, None)), "c": [(3,), []]}
     save_state(tmp_path / "state.safetensors", state)
     assert load_state(tmp_path / "state.safetensors") == state

@@ -1,4 +1,4 @@
-"""What only a GPU can show: no step waits for it, and a training goes on there as it would have gone."""
+"""Tests that need a GPU: no step synchronises with it, and a resumed training continues as it would have."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ EXECUTIONS = [
 
 
 @pytest.mark.parametrize("execution", EXECUTIONS, ids=lambda e: f"{e.precision}-{e.memory_format}")
-def test_a_training_goes_on_from_its_checkpoint(
+def test_a_training_resumes_from_its_checkpoint(
     context: TrialContext, tmp_path: Path, execution: ExecutionConfig
 ) -> None:
     straight = make_trainer(context, execution)
@@ -72,14 +72,14 @@ def test_a_training_goes_on_from_its_checkpoint(
     save_state(tmp_path / "state.safetensors", first.state())
     second = make_trainer(context, execution)
     second.load(load_state(tmp_path / "state.safetensors"))
-    # Not bit for bit: the GPU's atomic sums come in any order.
+    # Not bit-identical, because atomic sums on a GPU have no fixed order.
     for point in expected[2:]:
         assert second.run_epoch().train_loss == pytest.approx(point.train_loss, rel=0.02)
 
 
-def test_no_step_waits_for_the_device(context: TrialContext) -> None:
+def test_no_step_synchronises_with_the_device(context: TrialContext) -> None:
     trainer = make_trainer(context, EXECUTIONS[0])
-    trainer.run_epoch()  # makes what is made once
+    trainer.run_epoch()  # the first epoch allocates caches
     batches = 0
     assert trainer._stepper is not None
     step = trainer._stepper.step
@@ -99,7 +99,7 @@ def test_no_step_waits_for_the_device(context: TrialContext) -> None:
 
 
 @pytest.mark.usefixtures("_full_float32")
-def test_the_gpu_trains_what_the_cpu_trains(context: TrialContext, small_run: SmallRun) -> None:
+def test_gpu_and_cpu_train_alike(context: TrialContext, small_run: SmallRun) -> None:
     on_cpu = make_trainer(open_context(small_run.worker_config()), EXECUTIONS[0])
     on_gpu = make_trainer(context, EXECUTIONS[0])
     for _ in range(2):
@@ -117,7 +117,7 @@ def test_every_option_is_correct_and_timed(context: TrialContext) -> None:
     apply_execution(network, found[-1].execution)
 
 
-def test_a_rehearsal_measures_memory(context: TrialContext) -> None:
+def test_profiling_measures_memory(context: TrialContext) -> None:
     task = make_task(spec=SPEC, recipe=RECIPE)
     peak = profile_memory(task, context)
     assert 0 < peak.peak_bytes < peak.device_bytes
@@ -125,7 +125,7 @@ def test_a_rehearsal_measures_memory(context: TrialContext) -> None:
     assert larger.peak_bytes >= peak.peak_bytes
 
 
-def test_answers_too_large_for_the_device_are_gathered_on_the_host(
+def test_logits_too_large_for_the_device_are_gathered_on_the_host(
     context: TrialContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from nas_distill.knowledge import shard

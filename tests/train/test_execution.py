@@ -35,7 +35,7 @@ VIT = StudentSpec(
 
 
 def probed(execution: ExecutionSettings, step_s: float, *, error: float = 0.0, cosine: float = 1.0) -> ProbeResult:
-    return ProbeResult(execution=execution, step_s=step_s, answer_error=error, gradient_cosine=cosine)
+    return ProbeResult(execution=execution, step_s=step_s, logits_error=error, gradient_cosine=cosine)
 
 
 def make_batch(channels: int = 1) -> tuple[Tensor, Tensor]:
@@ -56,7 +56,7 @@ def make_network(spec: StudentSpec = SAFE_SPEC, *, dropout: float = 0.0) -> nn.M
         ({"precision": "bfloat16", "memory_format": "contiguous"}, [BFLOAT16]),
     ],
 )
-def test_options_are_what_the_configuration_leaves_open(
+def test_candidates_are_what_the_configuration_allows(
     config: dict[str, str], expected: list[ExecutionSettings]
 ) -> None:
     assert candidate_executions(ExecutionConfig.model_validate(config), make_network()) == expected
@@ -70,14 +70,14 @@ def test_options_are_what_the_configuration_leaves_open(
         ({"attention": "plain", "precision": "float32"}, [PLAIN_ATTENTION]),
     ],
 )
-def test_a_transformer_has_attention_to_choose_and_no_memory_format(
+def test_a_transformer_has_attention_options_and_one_memory_format(
     config: dict[str, str], expected: list[ExecutionSettings]
 ) -> None:
     assert candidate_executions(ExecutionConfig.model_validate(config), make_network(VIT)) == expected
 
 
 @pytest.mark.parametrize("memory_format", ["auto", "channels_last"])
-def test_a_convolution_whose_gradient_overruns_its_buffer_keeps_the_cpu_contiguous(memory_format: str) -> None:
+def test_a_convolution_with_the_onednn_bug_stays_contiguous_on_cpus(memory_format: str) -> None:
     config = ExecutionConfig.model_validate({"memory_format": memory_format, "precision": "float32"})
     assert candidate_executions(config, make_network(TINY_SPEC)) == [PLAIN]
     assert candidate_executions(config, make_network(TINY_SPEC).to("meta")) != [PLAIN]
@@ -97,17 +97,17 @@ def test_attention_is_switched_and_back() -> None:
     assert fusing(apply_execution(network, PLAIN)) == [True, True]
 
 
-def test_the_fastest_option_that_clearly_wins_is_taken() -> None:
+def test_the_fastest_option_is_chosen_if_it_is_clearly_faster() -> None:
     assert fastest([probed(PLAIN, 1.0), probed(CHANNELS_LAST, 0.7), probed(BFLOAT16, 0.5)]) == BFLOAT16
 
 
 @pytest.mark.parametrize("step_s", [0.95, 1.0, 3.0])
-def test_a_tie_or_a_loss_leaves_plain_float32(step_s: float) -> None:
+def test_without_a_clear_gain_plain_float32_is_chosen(step_s: float) -> None:
     assert fastest([probed(PLAIN, 1.0), probed(BFLOAT16, step_s)]) == PLAIN
 
 
 @pytest.mark.parametrize("wrong", [{"error": 0.06}, {"cosine": 0.8}, {"error": float("nan")}])
-def test_an_option_that_computes_something_else_is_never_taken(wrong: dict[str, float]) -> None:
+def test_an_option_with_wrong_results_is_never_chosen(wrong: dict[str, float]) -> None:
     found = [probed(PLAIN, 1.0), probed(BFLOAT16, 0.1, **wrong), probed(CHANNELS_LAST, 0.8)]
     assert fastest(found) == CHANNELS_LAST
 
@@ -120,11 +120,11 @@ def test_every_option_computes_the_same_within_the_tolerances(spec: StudentSpec)
     assert len(found) == 4
     assert all(option.correct for option in found), found
     assert all(option.step_s > 0 for option in found)
-    assert found[0].answer_error == 0.0
-    assert found[2].answer_error > 1e-4  # bfloat16 has 8 bits: an error of 0 would mean that it was not tried
+    assert found[0].logits_error == 0.0
+    assert found[2].logits_error > 1e-4  # bfloat16 has 8 bits: an error of 0 would mean that it was not tried
 
 
-def test_the_probe_leaves_network_gradients_and_random_numbers_alone() -> None:
+def test_the_probe_does_not_change_network_gradients_or_random_state() -> None:
     network = make_network(dropout=0.2)
     before = copy.deepcopy(network.state_dict())
     torch.manual_seed(5)
@@ -147,7 +147,7 @@ def test_short_trainings_and_fixed_options_are_not_probed() -> None:
     assert (chosen.precision, chosen.memory_format) == ("bfloat16", "channels_last")
 
 
-def test_a_network_that_cannot_be_run_is_left_to_the_training() -> None:
+def test_a_network_that_cannot_run_is_reported_by_the_training() -> None:
     class Broken(nn.Module):
         def forward(self, images: Tensor) -> Tensor:
             raise RuntimeError("no such shape")

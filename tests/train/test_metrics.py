@@ -103,7 +103,7 @@ def test_class_gaps_average_to_the_gap(split: Split) -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(splits(), st.integers(1, 7))
-def test_tallies_of_batches_add_up_to_that_of_the_split(split: Split, size: int) -> None:
+def test_sums_of_batches_add_up_to_those_of_the_split(split: Split, size: int) -> None:
     student, teacher, labels = split
     whole = metric_sums(student, labels, teacher)
     batches = zip(*(torch.split(part, size) for part in (student, labels, teacher)), strict=True)
@@ -115,7 +115,7 @@ def test_tallies_of_batches_add_up_to_that_of_the_split(split: Split, size: int)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_one_answer_that_is_no_number_is_noticed(bad: float) -> None:
+def test_one_logit_that_is_not_finite_is_detected(bad: float) -> None:
     logits_ = torch.zeros(4, 3)
     labels = torch.zeros(4, dtype=torch.int64)
     assert metric_sums(logits_, labels).finite
@@ -143,7 +143,7 @@ def test_calibration_error_agrees_with_torchmetrics(split: Split) -> None:
     assert score(student, labels).ece == pytest.approx(expected.item(), abs=1e-6)
 
 
-def test_a_sure_network_that_is_always_wrong_has_the_largest_calibration_error() -> None:
+def test_a_confident_network_that_is_always_wrong_has_the_largest_calibration_error() -> None:
     logits = torch.tensor([[1e4, 0.0]]).repeat(5, 1)
     assert score(logits, torch.ones(5, dtype=torch.int64)).ece == 1.0
     assert score(logits, torch.zeros(5, dtype=torch.int64)).ece == 0.0
@@ -166,7 +166,7 @@ def test_cka_agrees_with_its_definition_by_kernels(images: int, wide: int, narro
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.floats(0.01, 100.0))
-def test_cka_is_blind_to_rotation_scale_and_shift_alone(seed: int, scale: float) -> None:
+def test_cka_is_invariant_to_rotation_scale_and_shift(seed: int, scale: float) -> None:
     generator = np.random.default_rng(seed)
     features = generator.standard_normal((50, 6)) * np.arange(1.0, 7.0)
     rotation, _ = np.linalg.qr(generator.standard_normal((6, 6)))
@@ -198,17 +198,17 @@ def test_by_hand() -> None:
     assert comparison.divergence_nats == pytest.approx(0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75))
 
 
-def test_gaps_keep_their_sign() -> None:
+def test_gaps_can_be_negative() -> None:
     assert gap_points(0.9, 0.875) == pytest.approx(2.5)
     assert gap_points(0.9, 0.95) == pytest.approx(-5.0)
 
 
-def test_a_gap_of_a_point_is_one_without_noise() -> None:
+def test_a_gap_of_one_point_is_exactly_one() -> None:
     assert gap_points(0.98, 0.97) == 1.0
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_narrow_logits_are_measured_wide(dtype: torch.dtype) -> None:
+def test_half_precision_logits_are_measured_in_float64(dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
     student, teacher = torch.randn(2, 50, 10, generator=generator).to(dtype)
     labels = torch.randint(10, (50,), generator=generator)
@@ -216,7 +216,7 @@ def test_narrow_logits_are_measured_wide(dtype: torch.dtype) -> None:
     assert compare(student, teacher) == compare(student.double(), teacher.double())
 
 
-def test_sure_and_wrong_is_finite() -> None:
+def test_a_confident_wrong_prediction_has_finite_metrics() -> None:
     logits_ = torch.tensor([[1e4, -1e4]])
     assert score(logits_, torch.tensor([1])).nll_nats == pytest.approx(2e4)
     assert compare(logits_, -logits_).divergence_nats == pytest.approx(2e4)

@@ -43,7 +43,7 @@ def learning_rates(recipe: Recipe, steps: int) -> list[float]:
     return found
 
 
-def test_weight_decay_spares_biases_and_norms() -> None:
+def test_biases_and_norms_have_no_weight_decay() -> None:
     model = network()
     optimizer = make_optimizer(model, Recipe(weight_decay=0.05))
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
@@ -63,19 +63,22 @@ def test_optimisers_of_timm_take_a_step(name: str) -> None:
     assert any(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
 
 
-def test_an_unknown_optimiser_names_the_nearest() -> None:
+def test_an_unknown_optimiser_is_an_error_with_a_suggestion() -> None:
     for reject in (lambda: check_optimizer("adamv"), lambda: make_optimizer(network(), Recipe(optimizer="adamv"))):
-        with pytest.raises(ConfigError, match=r"recipe\.optimizer: timm has no optimiser 'adamv'; did you mean 'adam"):
+        with pytest.raises(ConfigError, match="did you mean 'adam") as caught:
             reject()
+        assert (caught.value.code, caught.value.field) == ("train.optimizer_unknown", "recipe.optimizer")
     check_optimizer("adamw")
 
 
-def test_an_optimiser_of_second_derivatives_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"recipe\.optimizer: 'adahessian' needs second derivatives, which .*adamw"):
+def test_an_optimiser_of_second_derivatives_is_rejected() -> None:
+    with pytest.raises(ConfigError) as caught:
         check_optimizer("adahessian")
+    assert caught.value.code == "train.optimizer_needs_second_derivatives"
+    assert caught.value.field == "recipe.optimizer"
 
 
-def test_every_optimiser_of_timm_trains_goes_on_or_is_refused(tmp_path: Path) -> None:
+def test_every_optimiser_of_timm_trains_and_resumes_or_is_rejected(tmp_path: Path) -> None:
     trained = []
     with torch.compiler.set_stance("force_eager"):  # kron compiles a kernel for each shape, for minutes
         for name in timm.optim.list_optimizers():
@@ -104,10 +107,11 @@ def test_every_optimiser_of_timm_trains_goes_on_or_is_refused(tmp_path: Path) ->
     assert "adahessian" not in trained
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a machine without CUDA")
-def test_an_optimiser_that_asks_for_more_than_there_is_is_told() -> None:
-    with pytest.raises(ConfigError, match=r"recipe\.optimizer: 'bnbadamw' cannot be made here"):
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_an_optimiser_that_is_not_installed_is_an_error() -> None:
+    with pytest.raises(ConfigError) as caught:
         make_optimizer(network(), Recipe(optimizer="bnbadamw"))
+    assert (caught.value.code, caught.value.field) == ("train.optimizer_unavailable", "recipe.optimizer")
 
 
 @pytest.mark.parametrize(
@@ -144,11 +148,11 @@ def test_the_steps_of_the_step_schedule_are_thirds(steps: int, warmup_share: flo
 
 @pytest.mark.parametrize("kind", get_args(Schedule))
 @pytest.mark.parametrize("steps", [1, 2])
-def test_a_schedule_of_hardly_any_steps(kind: Schedule, steps: int) -> None:
+def test_a_schedule_of_very_few_steps_is_finite(kind: Schedule, steps: int) -> None:
     assert learning_rates(Recipe(learning_rate=0.1, schedule=kind), steps)[0] == pytest.approx(0.1)
 
 
-def test_cosine_is_bit_for_bit_that_of_timm() -> None:
+def test_cosine_is_bit_identical_to_timm() -> None:
     recipe = Recipe()
     theirs = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=recipe.learning_rate)
     schedule = CosineLRScheduler(
@@ -189,7 +193,7 @@ def test_the_schedule_reaches_its_peak_and_its_end() -> None:
     assert learning_rates(Recipe(learning_rate=0.1, warmup_share=0.0), 1)[0] == pytest.approx(0.1)
 
 
-def test_the_schedule_depends_on_the_step_alone() -> None:
+def test_the_schedule_is_a_function_of_the_step() -> None:
     recipe = Recipe(learning_rate=0.1)
     optimizer = make_optimizer(nn.Linear(2, 2), recipe)
     make_schedule(optimizer, recipe, steps=50).step_update(33)
@@ -200,7 +204,7 @@ def test_no_average_without_a_decay() -> None:
     assert make_average(network(), Recipe(ema_decay=0.0)) is None
 
 
-def test_the_average_moves_by_its_decay_which_warms_up() -> None:
+def test_the_decay_of_the_average_warms_up() -> None:
     model = network()
     average = make_average(model, Recipe(ema_decay=0.9))
     assert average is not None
@@ -223,7 +227,7 @@ def test_the_average_moves_by_its_decay_which_warms_up() -> None:
     assert decays[-1] == pytest.approx(0.9, rel=1e-4)
 
 
-def test_the_average_takes_batch_norm_statistics_along() -> None:
+def test_the_average_includes_batch_norm_statistics() -> None:
     model = network()
     average = make_average(model, Recipe(ema_decay=0.5))
     assert average is not None
@@ -240,7 +244,7 @@ def test_steps_per_epoch(images: int, batch: int, steps: int) -> None:
     assert steps_per_epoch(images, batch) == steps
 
 
-def test_the_average_is_timms_own() -> None:
+def test_the_average_equals_that_of_timm() -> None:
     torch.manual_seed(0)
     model = network().train()
     mine = make_average(model, Recipe(ema_decay=0.9))
@@ -258,7 +262,7 @@ def test_the_average_is_timms_own() -> None:
     assert any(not torch.equal(value, expected[name]) for name, value in model.state_dict().items())
 
 
-def test_tied_weights_move_once() -> None:
+def test_tied_weights_are_averaged_once() -> None:
     class Tied(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -278,7 +282,7 @@ def test_tied_weights_move_once() -> None:
     torch.testing.assert_close(average.module.one.weight, before + (1 - decay))
 
 
-def test_buffers_that_a_network_makes_when_it_is_first_run_are_left_alone() -> None:
+def test_buffers_that_a_network_creates_in_its_first_pass_are_ignored() -> None:
     model = timm.create_model("convit_tiny", img_size=16, patch_size=8, embed_dim=4, in_chans=1, num_classes=3)
     average = make_average(model, Recipe(ema_decay=0.9))
     assert average is not None

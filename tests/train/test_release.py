@@ -1,8 +1,7 @@
-"""Per-class release: who is held out, what is measured there, and which classes are released."""
+"""Per-class release: the held-out images, the alignments, and the released classes."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +38,7 @@ class TestHoldout:
         st.integers(0, 2**31),
         st.booleans(),
     )
-    def test_it_divides_each_class(self, labels: list[int], share: float, seed: int, part: bool) -> None:
+    def test_it_splits_each_class(self, labels: list[int], share: float, seed: int, part: bool) -> None:
         every = torch.tensor(labels)
         among = torch.arange(0, len(labels), 2) if part else None
         kept, held = holdout(every, share, seed, among)
@@ -58,24 +57,27 @@ class TestHoldout:
         assert torch.equal(first, again)
         assert not torch.equal(first, other)
         shuffled = torch.arange(300).flip(0)
-        assert torch.equal(holdout(labels, 0.2, 1, shuffled)[1], first), "the order of the positions has no say"
+        assert torch.equal(holdout(labels, 0.2, 1, shuffled)[1], first), "the order of the positions does not matter"
 
-    def test_images_of_a_class_are_as_likely_as_each_other(self) -> None:
+    def test_all_images_of_a_class_are_equally_likely(self) -> None:
         times = torch.zeros(20)
         for seed in range(400):
             times[holdout(torch.zeros(20, dtype=torch.int64), 0.25, seed)[1]] += 1
         assert times.min() > 65
         assert times.max() < 135
 
-    def test_a_million_images_take_no_time(self) -> None:
-        labels = torch.randint(0, 1000, (1_000_000,))
-        started = time.perf_counter()
-        holdout(labels, 0.1, 0)
-        assert time.perf_counter() - started < 5
+    def test_a_thousand_unequal_classes_each_hold_out_their_share(self) -> None:
+        labels = torch.arange(1000).repeat_interleave(torch.arange(1000) % 50)
+        kept, held = holdout(labels, 0.1, 0)
+        assert len(kept) + len(held) == len(labels)
+        expected = [
+            min(int(0.1 * count + 0.5), count // 2) for count in torch.bincount(labels, minlength=1000).tolist()
+        ]
+        assert torch.bincount(labels[held], minlength=1000).tolist() == expected
 
 
 class TestAlignments:
-    def test_it_is_the_first_order_fall_of_cross_entropy(self) -> None:
+    def test_it_is_the_first_order_decrease_of_the_cross_entropy(self) -> None:
         student, teacher = drawn(6, 5, seed=1), drawn(6, 5, seed=2)
 
         def loss(logits: Tensor) -> Tensor:
@@ -85,14 +87,14 @@ class TestAlignments:
 
         found = alignments(student, loss, LABELS)
         stepped = student.clone().requires_grad_()
-        (pull,) = torch.autograd.grad(loss(stepped), stepped)
+        (gradient,) = torch.autograd.grad(loss(stepped), stepped)
         step = 1e-5
         before, after = (
-            cross_entropy(logits, LABELS, reduction="none") for logits in (student, student - step * 6 * pull)
+            cross_entropy(logits, LABELS, reduction="none") for logits in (student, student - step * 6 * gradient)
         )
         torch.testing.assert_close(found, (before - after) / step, rtol=1e-3, atol=1e-5)
 
-    def test_it_does_not_depend_on_how_many_images_are_asked_at_once(self) -> None:
+    def test_it_does_not_depend_on_the_batch_size(self) -> None:
         student, teacher = drawn(6, 5, seed=1), drawn(6, 5, seed=2)
         whole = alignments(student, lambda logits: kd(logits, teacher), LABELS)
         parts = [
@@ -101,7 +103,7 @@ class TestAlignments:
         ]
         torch.testing.assert_close(torch.cat(parts), whole)
 
-    def test_a_softer_right_answer_is_no_harm(self) -> None:
+    def test_a_correct_but_less_confident_teacher_does_no_harm(self) -> None:
         student = 8.0 * one_hot(LABELS, 5).double()
         right, wrong = 0.25 * student, student.roll(1, dims=1)
         for teacher, harms in ((right, False), (wrong, True)):
@@ -109,14 +111,14 @@ class TestAlignments:
             assert bool((found < 0).all()) == harms
             assert bool((found == 0).all()) != harms
         plain = alignments(student, lambda logits: kd(logits, right), LABELS)
-        assert bool((plain < 0).all()), "without the teacher's answers it counts"
+        assert bool((plain < 0).all()), "without the teacher's logits nothing is clamped"
 
-    def test_help_counts_either_way(self) -> None:
+    def test_a_helpful_teacher_has_positive_alignments(self) -> None:
         student, teacher = torch.zeros(6, 5, dtype=torch.float64), 4.0 * one_hot(LABELS, 5).double()
         found = alignments(student, lambda logits: kd(logits, teacher), LABELS, teacher)
         assert bool((found > 0).all())
 
-    def test_shares_of_mixed_images_are_targets_too(self) -> None:
+    def test_class_shares_are_accepted_as_targets(self) -> None:
         student, teacher = drawn(6, 5, seed=1), drawn(6, 5, seed=2)
         labels = one_hot(LABELS, 5).float()
         hard, soft = (alignments(student, lambda s: kd(s, teacher), targets, teacher) for targets in (LABELS, labels))
@@ -139,14 +141,14 @@ def check(values: dict[int, list[float]], watch: ReleaseWatch) -> list[int]:
 
 
 class TestWatch:
-    def test_it_releases_at_the_second_check_in_a_row_for_good(self) -> None:
+    def test_a_class_is_released_at_the_second_check_in_a_row(self) -> None:
         watch = ReleaseWatch(3, 0.05)
         good, bad = [0.9, 1.0, 1.1, 1.0, 0.8], [-0.9, -1.0, -1.1, -1.0, -0.8]
         assert check({0: good, 1: bad, 2: good}, watch) == []
         assert check({0: good, 1: good, 2: bad}, watch) == []
         assert check({0: good, 1: bad, 2: bad}, watch) == [2]
         assert check({0: good, 1: bad, 2: good}, watch) == [1]
-        assert check({0: good, 1: bad, 2: bad}, watch) == [], "they are released already"
+        assert check({0: good, 1: bad, 2: bad}, watch) == [], "they are already released"
         assert watch.released.tolist() == [False, True, True]
 
     @pytest.mark.parametrize(
@@ -164,7 +166,7 @@ class TestWatch:
             ([-5.0, 5.0] * 5 + [-1.0], False),
         ],
     )
-    def test_edges(self, row: list[float], suspected: bool) -> None:
+    def test_which_alignments_make_a_class_suspected(self, row: list[float], suspected: bool) -> None:
         watch = ReleaseWatch(4, 0.05)
         for _ in range(2):
             check({0: [1.0] * 6, 2: row}, watch)  # no image of class 1 and 3
@@ -183,7 +185,7 @@ class TestWatch:
         assert watch.released.tolist() == expected
         assert 3 < sum(expected) < classes - 3
 
-    def test_its_level_holds_over_all_classes(self) -> None:
+    def test_the_level_holds_for_all_classes_together(self) -> None:
         generator = torch.Generator().manual_seed(0)
         labels, runs = torch.arange(10).repeat_interleave(12), 600
         alarms = 0
@@ -194,14 +196,7 @@ class TestWatch:
             alarms += bool(watch.update(values, labels))
         assert 0.14 < alarms / runs < 0.23, "1 - (1 - 0.02)^10 = 0.18"
 
-    def test_a_thousand_classes_take_no_time(self) -> None:
-        watch, labels = ReleaseWatch(1000, 0.05), torch.randint(0, 1000, (5000,))
-        values = torch.randn(5000)
-        watch.update(values, labels)
-        best = min(_seconds(watch, values, labels) for _ in range(5))
-        assert best < 0.05
-
-    def test_it_goes_on_from_its_state(self, tmp_path: Path) -> None:
+    def test_it_can_be_restored_from_its_state(self, tmp_path: Path) -> None:
         first, bad = ReleaseWatch(3, 0.05), [-0.9, -1.0, -1.1, -1.0, -0.8]
         check({0: bad, 1: bad}, first)
         check({0: bad, 2: bad}, first)
@@ -210,40 +205,34 @@ class TestWatch:
         second.load(load_state(tmp_path / "state"))
         assert second.released.tolist() == [True, False, False]
         assert check({2: bad}, second) == check({2: bad}, first) == [2]
-        with pytest.raises(ValueError, match="a release of 3 classes, 4 are watched"):
+        with pytest.raises(ValueError, match="3 classes, not 4"):
             ReleaseWatch(4, 0.05).load(first.state())
 
 
-def _seconds(watch: ReleaseWatch, values: Tensor, labels: Tensor) -> float:
-    started = time.perf_counter()
-    watch.update(values, labels)
-    return time.perf_counter() - started
-
-
-HURT, TAKEN_FOR = 3, 8
+HARMED, PREDICTED = 3, 8
 
 
 def distilled(seed: int, *, corrupt: bool) -> tuple[ReleaseWatch, dict[int, int]]:
-    """Distils a small network from one that is trained on the same digits, and releases what is found.
+    """Distil a small network from a teacher trained on the same digits, with per-class release.
 
-    A corrupt teacher takes every image of one class for another.
+    A corrupt teacher predicts another class for every image of one class.
     """
     images, labels = (torch.from_numpy(part) for part in load_digits(return_X_y=True))
     images = images.float() / 16
     trained, held = holdout(labels, 0.2, seed)
     torch.manual_seed(seed)
     swapped = list(range(10))
-    swapped[HURT], swapped[TAKEN_FOR] = TAKEN_FOR, HURT
+    swapped[HARMED], swapped[PREDICTED] = PREDICTED, HARMED
     teacher, student = (
         torch.nn.Sequential(torch.nn.Linear(64, width), torch.nn.ReLU(), torch.nn.Linear(width, 10))
         for width in (64, 24)
     )
 
-    def answers(rows: Tensor) -> Tensor:
+    def teacher_logits_of(rows: Tensor) -> Tensor:
         with torch.no_grad():
             logits = teacher(images[rows])
-        is_hurt = (labels[rows] == HURT) & corrupt
-        return torch.where(is_hurt[:, None], logits[:, swapped], logits)
+        is_harmed = (labels[rows] == HARMED) & corrupt
+        return torch.where(is_harmed[:, None], logits[:, swapped], logits)
 
     optimizer = torch.optim.AdamW(teacher.parameters(), lr=1e-2)
     for _ in range(60):
@@ -255,7 +244,7 @@ def distilled(seed: int, *, corrupt: bool) -> tuple[ReleaseWatch, dict[int, int]
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-2)
     for epoch in range(1, 13):
         for rows in trained[torch.randperm(len(trained))].split(64):  # type: ignore[no-untyped-call]
-            logits, teacher_logits = student(images[rows]), answers(rows)
+            logits, teacher_logits = student(images[rows]), teacher_logits_of(rows)
             kept = released_weights(labels[rows], watch.released)
             label = weighted_cross_entropy(logits, labels[rows], label_weights(0.1, 1.0, kept))
             optimizer.zero_grad()
@@ -263,7 +252,7 @@ def distilled(seed: int, *, corrupt: bool) -> tuple[ReleaseWatch, dict[int, int]
             optimizer.step()
         if epoch < 2:
             continue
-        teacher_logits = answers(held)
+        teacher_logits = teacher_logits_of(held)
         with torch.no_grad():
             logits = student(images[held])
         aligned = alignments(
@@ -276,10 +265,10 @@ def distilled(seed: int, *, corrupt: bool) -> tuple[ReleaseWatch, dict[int, int]
     return watch, found
 
 
-def test_a_good_teacher_keeps_its_classes() -> None:
+def test_a_good_teacher_keeps_all_classes() -> None:
     assert [distilled(seed, corrupt=False)[1] for seed in range(10)] == [{}] * 10
 
 
-def test_the_class_that_a_teacher_takes_for_another_is_released_and_no_other() -> None:
+def test_only_the_class_that_a_teacher_gets_wrong_is_released() -> None:
     found = [distilled(seed, corrupt=True)[1] for seed in range(8)]
-    assert [set(classes) for classes in found] == [{HURT}] * 8
+    assert [set(classes) for classes in found] == [{HARMED}] * 8

@@ -41,14 +41,15 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TeacherRecord
     return folder, train(folder)
 
 
-def test_a_folder_holds_one_teacher(first: tuple[Path, TeacherRecord]) -> None:
+def test_a_second_teacher_in_the_same_folder_is_an_error(first: tuple[Path, TeacherRecord]) -> None:
     folder, record = first
     assert record.trained_on_data_id == record.data_id
-    with pytest.raises(RunError, match="holds a teacher already"):
+    with pytest.raises(RunError) as caught:
         train(folder)
+    assert (caught.value.code, caught.value.field) == ("train.teacher_exists", str(folder))
 
 
-def test_a_teacher_is_trained_further(first: tuple[Path, TeacherRecord], tmp_path: Path) -> None:
+def test_a_teacher_can_be_trained_further(first: tuple[Path, TeacherRecord], tmp_path: Path) -> None:
     folder, record = first
     further = train(tmp_path / "t", f"{LOCAL_DIR}{folder}", recipe=STILL)
     assert further.architecture == "small_resnet"
@@ -64,7 +65,9 @@ def _other(tmp_path: Path) -> Path:
     return tmp_path / "fresh"
 
 
-def test_a_checkpoint_is_the_same_start(first: tuple[Path, TeacherRecord], tmp_path: Path) -> None:
+def test_a_checkpoint_and_its_folder_give_the_same_initial_weights(
+    first: tuple[Path, TeacherRecord], tmp_path: Path
+) -> None:
     folder, _ = first
     record = train(tmp_path / "t", checkpoint=str(folder / "model.safetensors"))
     assert record.weights_sha256 == train(tmp_path / "u", f"{LOCAL_DIR}{folder}").weights_sha256
@@ -72,7 +75,7 @@ def test_a_checkpoint_is_the_same_start(first: tuple[Path, TeacherRecord], tmp_p
 
 
 @pytest.mark.parametrize("change", ["no record", "other data"])
-def test_weights_that_may_have_seen_other_images_leave_it_unknown(
+def test_weights_of_unknown_origin_leave_the_training_data_unknown(
     first: tuple[Path, TeacherRecord], tmp_path: Path, change: str
 ) -> None:
     folder, _ = first
@@ -90,7 +93,7 @@ def test_weights_that_may_have_seen_other_images_leave_it_unknown(
     assert record.trained_on_data_id is None
 
 
-def test_an_interrupted_training_goes_on_only_from_its_own_start(
+def test_an_interrupted_training_continues_only_from_the_same_initial_weights(
     first: tuple[Path, TeacherRecord], tmp_path: Path
 ) -> None:
     class StoppedError(Exception):
@@ -101,7 +104,7 @@ def test_an_interrupted_training_goes_on_only_from_its_own_start(
             if task == "teacher" and done == 1:
                 raise StoppedError
 
-    class Listening(NullProgress):
+    class Recording(NullProgress):
         def __init__(self) -> None:
             self.events: list[str] = []
 
@@ -111,20 +114,23 @@ def test_an_interrupted_training_goes_on_only_from_its_own_start(
     folder, _ = first
     with pytest.raises(StoppedError):
         train(tmp_path / "t", f"{LOCAL_DIR}{folder}", progress=Stopping())
-    heard = Listening()
-    record = train(tmp_path / "t", f"{LOCAL_DIR}{folder}", progress=heard)
-    assert "training goes on after epoch 1" in heard.events
+    recorded = Recording()
+    record = train(tmp_path / "t", f"{LOCAL_DIR}{folder}", progress=recorded)
+    assert "training continues after epoch 1" in recorded.events
     assert record.weights_sha256 == train(tmp_path / "whole", f"{LOCAL_DIR}{folder}").weights_sha256
 
     with pytest.raises(StoppedError):
         train(tmp_path / "u", f"{LOCAL_DIR}{folder}", progress=Stopping())
-    heard = Listening()
-    train(tmp_path / "u", progress=heard)
-    assert not any("goes on" in event for event in heard.events)
+    recorded = Recording()
+    train(tmp_path / "u", progress=recorded)
+    assert not any("continues" in event for event in recorded.events)
 
 
-def test_what_does_not_fit_is_told_before_the_training(first: tuple[Path, TeacherRecord], tmp_path: Path) -> None:
+def test_a_checkpoint_that_does_not_fit_is_an_error_before_training(
+    first: tuple[Path, TeacherRecord], tmp_path: Path
+) -> None:
     folder, _ = first
-    with pytest.raises(TeacherError, match="does not fit small_resnet"):
+    with pytest.raises(TeacherError) as caught:
         train(tmp_path / "t", arguments={"widths": (9,), "depths": (1,)}, checkpoint=str(folder / "model.safetensors"))
+    assert (caught.value.code, caught.value.field) == ("models.weights_mismatch", "teacher.checkpoint")
     assert not (tmp_path / "t" / METRICS).exists()
