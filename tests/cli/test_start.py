@@ -51,7 +51,7 @@ def in_a_folder_with_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         (("--teacher", "resnet3"), TeacherError, "'resnet3'"),
         (("--teacher", "resnet18"), TeacherError, "'resnet18'"),
         (("--teacher", "resnet18", "--teacher-checkpoint", "w"), TeacherError, "{here}/w"),
-        (("--teacher", "local-dir:t", "--set", "teacher.arguments.x=1"), TeacherError, "'local-dir:t'"),
+        (("--teacher", "local-dir:t", "--set", "teacher.arguments.x=1"), TeacherError, "teacher.arguments"),
         (("--space", "tinny"), SpaceError, "'tiny'"),
         (("--recipe", "serach"), SpaceError, "'serach'"),
         (("--initial-points", "no.yaml"), ConfigError, "{here}/no.yaml"),
