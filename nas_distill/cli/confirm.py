@@ -24,7 +24,7 @@ FLAGS = tuple(replace(flag, default="the run's own") for flag in RESOURCE_FLAGS)
     "--seeds",
     type=int,
     default=None,
-    help="Trainings per student and arm, scored on test images. Class tests need 5.  [default: 5]",
+    help="Seeds per student, with and without the teacher. Tests of classes need 5.  [default: 5]",
 )
 @click.option(
     "--folds", type=int, default=None, help="Cross-validate with this many folds instead of using the test images."

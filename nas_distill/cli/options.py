@@ -101,7 +101,10 @@ DATA_FLAGS = (
         kind=int,
     ),
     ConfigFlag(
-        "--max-train-images", "data.max_train_images", "Maximum number of training images, sampled by class.", kind=int
+        "--max-train-images",
+        "data.max_train_images",
+        "Maximum number of training images, a stratified sample.",
+        kind=int,
     ),
 )
 

@@ -30,7 +30,7 @@ def run_cli(
 
 
 def error_of(*arguments: str | Path) -> NasDistillError:
-    """Returns the user error with which a command line ends."""
+    """Return the user error with which a command line ends."""
     with pytest.raises(NasDistillError) as caught:
         command.main([str(one) for one in arguments], standalone_mode=False)
     assert "\n" not in str(caught.value)
@@ -38,7 +38,7 @@ def error_of(*arguments: str | Path) -> NasDistillError:
 
 
 def usage_error_of(*arguments: str) -> click.UsageError:
-    """Returns click's error about a command line."""
+    """Return click's error about a command line."""
     with pytest.raises(click.UsageError) as caught:
         command.main(list(arguments), standalone_mode=False)
     return caught.value

@@ -13,7 +13,7 @@ SNAPSHOT = Path(__file__).with_name("surface.txt")
 
 
 def surface() -> str:
-    """Returns the sorted options and arguments of every verb."""
+    """Return the sorted options and arguments of every verb."""
     lines = [line for verb in VERBS for line in _lines(verb, command.get_command(click.Context(command), verb))]
     return "".join(f"{line}\n" for line in lines)
 

@@ -1,4 +1,4 @@
-"""Commands that documents and help show, with the images that they are shown for."""
+"""The commands of the README and of the help, run on photos of different sizes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ VERBS: dict[str, click.Command] = {"search": search.command, "teacher": teacher.
 
 
 def commands(text: str) -> list[tuple[str, DataConfig, dict[str, object]]]:
-    """Returns verb, images and parameters of each command on a folder of photos."""
+    """Return verb, images and parameters of each command on a folder of photos."""
     found = []
     for line in re.findall(r"(?m)^ *python -m nas_distill ((?:search|teacher) .*)$", text.replace("\\\n", " ")):
         verb, *arguments = shlex.split(line)
@@ -42,7 +42,7 @@ def commands(text: str) -> list[tuple[str, DataConfig, dict[str, object]]]:
 
 
 @pytest.mark.parametrize("document", SHOWN)
-def test_a_command_on_photos_takes_photos_as_cameras_make_them(
+def test_shown_commands_accept_photos_of_different_sizes(
     document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

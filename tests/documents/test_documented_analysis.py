@@ -32,7 +32,7 @@ def test_every_block_runs_in_one_session(tmp_path: Path, monkeypatch: pytest.Mon
     assert session["confirmed"] is not None
 
 
-def test_a_run_is_looked_at_without_torch_or_ray(tmp_path: Path) -> None:
+def test_a_run_is_analysed_without_torch_or_ray(tmp_path: Path) -> None:
     make_run(tmp_path / "run", make_records(12))
     code = (
         "import sys, nas_distill\n"
@@ -51,6 +51,6 @@ def test_tables_are_copies(tmp_path: Path) -> None:
     assert run.front().members["gap_points"].abs().max() > 0.0
 
 
-def test_no_run_is_a_user_error(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(RunError):
         nas_distill.load_run(tmp_path)

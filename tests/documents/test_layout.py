@@ -1,4 +1,4 @@
-"""README.md and docs/ as they are read."""
+"""README.md and docs/ contain no placeholders."""
 
 from __future__ import annotations
 

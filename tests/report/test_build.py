@@ -54,7 +54,7 @@ class _Page(HTMLParser):
 
 def _run(path: Path, records: list[TrialRecord], **arguments: object) -> RunDirectory:
     config = SearchConfig(budget=BudgetConfig(trials=max(len(records), 1)))
-    return make_run(path, records, config=config, **arguments)  # type: ignore[arg-type]  # handed on as given
+    return make_run(path, records, config=config, **arguments)  # type: ignore[arg-type]  # passed on unchanged
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 16, 200])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 CHARACTER_PX = 6.9
-"""Estimated width of a character of the 12 px text, rather too wide."""
+"""Estimated width of a character of the 12 px text, on the wide side."""
 _LINE_PX = 16.0
 
 

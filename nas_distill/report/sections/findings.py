@@ -97,5 +97,5 @@ def _effects(content: ReportContent) -> Section:
     from nas_distill.analysis.effects.effects import parameter_effects  # imports scikit-learn, which takes a second
 
     return Section(
-        title="Parameters that affect the gap at equal size", lead=parameter_effects(content.trials).sentences
+        title="Parameters associated with the gap at equal size", lead=parameter_effects(content.trials).sentences
     )

@@ -26,7 +26,7 @@ _INDIRECT = (
     "favours the students."
 )
 ROUGH_INTERVAL = (
-    "Folds share training images, so this interval is approximate and rather too narrow: the variance of K-fold "
+    "Folds share training images, so this interval is approximate and tends to be too narrow: the variance of K-fold "
     "cross-validation has no unbiased estimator (Bengio and Grandvalet 2004)."
 )
 
