@@ -9,14 +9,16 @@ from nas_distill.run_directory.layout import RunDirectory
 
 
 def read_run_config(run: RunDirectory) -> SearchConfig:
-    """Returns the configuration that a run was started with.
+    """Return the configuration that a run was started with.
 
     Raises:
-        RunError: There is no run, or its `config.yaml` is damaged.
+        RunError: There is no run, another version wrote it, or its `config.yaml` is damaged.
     """
     try:
         return load_config(run.existing().config)
     except ConfigError as error:
         raise RunError(
-            f"{error}; this file is the run's memory: undo the edit, or use the version that wrote it"
+            f"{error}; undo the edit, or use the version that wrote the run",
+            code="run.damaged_config",
+            field=str(run.config),
         ) from None

@@ -1,6 +1,7 @@
-"""Files that are whole: atomic writes, JSON records, and what the file system refuses, in one line.
+"""Atomic writes, JSON records, and one-line errors of the file system.
 
-Every write is temporary file, fsync, rename: a reader sees the old content or the new, never a torn one.
+Every write goes to a temporary file, which is synced and renamed: a reader sees the old content or the new one, never a
+part of it.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ RecordT = TypeVar("RecordT", bound=Record)
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
-    """Gives `path` new content, all or nothing.
+    """Replace the content of `path` completely or not at all.
 
     Args:
-        path: The file to replace; its folder is made when missing.
-        write: Called with a temporary path beside it; must leave the whole content there.
+        path: File to replace; its folder is created if it is missing.
+        write: Function that writes the whole content to the temporary path that it receives.
 
     Raises:
-        RunError: The file system refused (full disk, no permission).
+        RunError: The file system reports an error, such as a full disk or a missing permission.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,18 +43,22 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
             write(temporary)
             with temporary.open("rb+") as stream:
                 os.fsync(stream.fileno())
-            temporary.chmod(0o666 & ~_UMASK)  # as `open` would have made it; mkstemp is stricter
+            temporary.chmod(0o666 & ~_UMASK)  # the mode of `open`; that of mkstemp is stricter
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-    except (OSError, SafetensorError) as error:  # safetensors wraps what the file system told it
+    except (OSError, SafetensorError) as error:  # safetensors wraps errors of the file system
         reason = getattr(error, "strerror", None) or error
-        raise RunError(f"{path}: cannot be written: {reason}; free space or choose another --out") from error
+        raise RunError(
+            f"cannot be written: {reason}; free space or choose another --out",
+            code="run.unwritable_file",
+            field=str(path),
+        ) from error
     sync_directory(path.parent)
 
 
 def sync_directory(path: Path) -> None:
-    """Makes a rename in the folder `path` durable."""
+    """Make a rename in the folder `path` durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -62,37 +67,53 @@ def sync_directory(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text atomically."""
+    """Write UTF-8 text atomically.
+
+    Raises:
+        RunError: The file cannot be written.
+    """
     write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Writes a record as indented JSON, atomically."""
+    """Write a record as indented JSON atomically.
+
+    Raises:
+        RunError: The file cannot be written.
+    """
     write_text(path, record.model_dump_json(indent=1) + "\n")
 
 
 @contextmanager
 def reading(origin: object) -> Iterator[None]:
-    """Tells in one line when the file system refuses to look at or read what the context looks at.
+    """Turn errors of the file system inside the context into one-line errors.
 
     Args:
-        origin: A path, or the flag that names it.
+        origin: Path that is read, or the flag that names it.
 
     Raises:
-        RunError: It does (no such file, a folder that may not be entered, a name that is too long).
+        RunError: The file system reports an error, such as a missing file or permission, or a name that is too long.
     """
     try:
         yield
     except OSError as error:
         reason = error.strerror or error
-        raise RunError(f"{origin}: cannot be read: {reason}; check the path and its permissions") from error
+        raise RunError(
+            f"cannot be read: {reason}; check the path and its permissions",
+            code="run.unreadable_file",
+            field=str(origin),
+        ) from error
 
 
 def read_record(path: Path, model: type[RecordT]) -> RecordT:
-    """Returns the record in the JSON file `path`.
+    """Return the record in the JSON file `path`.
+
+    Args:
+        path: File to read.
+        model: Class of the record.
 
     Raises:
-        RunError: The file is missing or does not hold such a record.
+        RunError: The file is missing, damaged, or was written by another version.
     """
     with reading(path):
         text = path.read_bytes()

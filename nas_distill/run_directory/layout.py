@@ -1,4 +1,4 @@
-"""The run directory: paths, what lies there, the event log and the lock."""
+"""The run directory: its paths and files, the event log and the lock."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from nas_distill.run_directory.files import read_record, reading, write_record, 
 
 @dataclass(frozen=True, slots=True)
 class TrialFolder:
-    """`trials/NNNNN/`: one trial's share of the write-ahead log, written by its worker."""
+    """`trials/NNNNN/`: the write-ahead log of one trial, written by its worker."""
 
     path: Path
 
     @property
     def checkpoint(self) -> Path:
-        """Training state after a finished epoch, written every so many seconds."""
+        """Training state after a finished epoch, written periodically."""
         return self.path / "checkpoint" / "state.safetensors"
 
     @property
     def weights(self) -> Path:
-        """The kept student's weights."""
+        """Weights of the student that is kept."""
         return self.path / "student.safetensors"
 
     @property
@@ -52,17 +52,21 @@ class TrialFolder:
         return self.path / "epochs.jsonl"
 
     def write_curve(self, curve: Sequence[EpochMetrics]) -> None:
-        """Writes the learning curve so far."""
+        """Write the learning curve so far.
+
+        Raises:
+            RunError: The file cannot be written.
+        """
         write_text(self.curve, "".join(point.model_dump_json() + "\n" for point in curve))
 
     def read_curve(self) -> tuple[EpochMetrics, ...]:
-        """Returns the learning curve so far; empty when no epoch was finished.
+        """Return the learning curve so far; empty when no epoch was finished.
 
         Raises:
-            RunError: It is damaged or cannot be read.
+            RunError: The file is damaged or cannot be read.
         """
         with reading(self.curve):
-            # Bytes, so that damage is met by the parser and only a line feed ends a line.
+            # As bytes: the parser reports damage, and only a line feed ends a line.
             lines = self.curve.read_bytes().splitlines() if self.curve.exists() else []
         return tuple(
             parse_record(EpochMetrics, line, origin=f"{self.curve}:{number}") for number, line in enumerate(lines, 1)
@@ -117,12 +121,12 @@ class RunDirectory:
 
     @property
     def data_manifest(self) -> Path:
-        """What the images are: source, sizes, classes, counts, digests."""
+        """Description of the images: source, sizes, classes, counts and digests."""
         return self.path / "data.json"
 
     @property
     def split(self) -> Path:
-        """Indices of the splits."""
+        """Image indices of the splits."""
         return self.path / "split.npz"
 
     @property
@@ -132,17 +136,17 @@ class RunDirectory:
 
     @property
     def teacher(self) -> Path:
-        """The teacher as a timm local-dir."""
+        """The teacher in the format of a timm local-dir."""
         return self.path / "teacher"
 
     @property
     def teacher_record(self) -> Path:
-        """The teacher as the search sees it."""
+        """Record of the teacher (`TeacherRecord`)."""
         return self.teacher / "metrics.json"
 
     @property
     def knowledge(self) -> Path:
-        """The teacher's stored answers, one folder per digest."""
+        """Stored outputs of the teacher, one folder per digest."""
         return self.path / "knowledge"
 
     @property
@@ -152,66 +156,70 @@ class RunDirectory:
 
     @property
     def assistants(self) -> Path:
-        """Which students were chosen to teach which others, and why."""
+        """Plan of the assistants: which student teaches which others, and why."""
         return self.path / "assistants.json"
 
     @property
     def folds(self) -> Path:
-        """One folder per student that was scored by cross-validation."""
+        """One folder per cross-validated student."""
         return self.path / "folds"
 
     @property
     def confirm(self) -> Path:
-        """What confirms picked students: the teacher's answers to test images, and one folder per student."""
+        """Results of `confirm`: the teacher's outputs for the test images, and one folder per student."""
         return self.path / "confirm"
 
     @property
     def tune(self) -> Path:
-        """Ray's own folder; never needed to resume."""
+        """Ray's own folder; not needed to resume."""
         return self.path / "tune"
 
     @property
     def report(self) -> Path:
-        """The report."""
+        """Folder of the report."""
         return self.path / "report"
 
     @property
     def own_storage(self) -> str:
-        """URL of the run's own SQLite file, which holds the study unless a shared database does."""
+        """URL of the run's SQLite file, which holds the study unless `resources.storage` names a database."""
         return f"sqlite:///{self.path.resolve() / 'study.db'}"
 
     @property
     def tested_teacher(self) -> Path:
-        """The teacher as measured on the test split, once a student is confirmed there."""
+        """Record of the teacher measured on the test split; written when a student is confirmed there."""
         return self.confirm / "teacher.json"
 
     def trial(self, number: int) -> TrialFolder:
-        """Returns the folder of the trial with Optuna's number `number`."""
+        """Return the folder of the trial with Optuna's number `number`."""
         return TrialFolder(self.trials / f"{number:05d}")
 
     def fold(self, number: int, fold: Fold) -> TrialFolder:
-        """Returns the folder of one fold's training of the student of trial `number`."""
+        """Return the folder of the training of trial `number`'s student on one fold."""
         return TrialFolder(self.folds / f"{number:05d}" / f"{fold.of}-{fold.number}")
 
     def confirmation(self, number: int, confirmation: Confirmation, fold: Fold | None) -> TrialFolder:
-        """Returns the folder of one of the trainings that confirm the student of trial `number`."""
+        """Return the folder of one of the trainings that confirm the student of trial `number`."""
         repeat = f"seed-{confirmation.repetition}" if fold is None else f"fold-{fold.of}-{fold.number}"
         return TrialFolder(self.confirm / f"{number:05d}" / f"{repeat}-{confirmation.arm}")
 
     def read_confirmations(self) -> tuple[TrialRecord, ...]:
-        """Returns the records of all trainings that confirm students and have ended, by student and folder.
+        """Return the records of all ended trainings of `confirm`, sorted by student and folder.
 
         Raises:
-            RunError: One of them is damaged.
+            RunError: A record is damaged, or cannot be read.
         """
         records = (TrialFolder(path.parent).read_record() for path in sorted(self.confirm.glob("*/*/result.json")))
         return tuple(record for record in records if record is not None)
 
     def read_folds(self, number: int, of: int) -> tuple[TrialRecord, ...]:
-        """Returns the records of those of a student's `of` folds that have ended.
+        """Return the records of the ended trainings of a student on its folds.
+
+        Args:
+            number: Trial number of the student.
+            of: Number of folds.
 
         Raises:
-            RunError: One of them is damaged.
+            RunError: A record is damaged, or cannot be read.
         """
         records = (self.fold(number, Fold(number=part, of=of)).read_record() for part in range(of))
         return tuple(record for record in records if record is not None)
@@ -238,17 +246,20 @@ class RunDirectory:
         return self
 
     def read_teacher(self) -> TeacherRecord:
-        """Returns the record of the run's teacher.
+        """Return the record of the run's teacher.
 
         Raises:
-            RunError: It is missing or damaged.
+            RunError: The record is missing or damaged.
         """
         return read_record(self.teacher_record, TeacherRecord)
 
     def log_event(self, kind: str, **fields: Any) -> None:
-        """Appends one line to the event log; a torn last line stays one of its own, which is the reader's to skip."""
+        """Append one line to the event log.
+
+        A last line that a crash left incomplete stays a line of its own, which readers skip. A full disk is ignored.
+        """
         line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": kind, **fields})
-        # A log on a full disk is no reason to end a search.
+        # A log that cannot be written must not end a search.
         with suppress(OSError), self.events.open("ab+") as stream:
             size = stream.seek(0, os.SEEK_END)
             stream.seek(max(size - 1, 0))
@@ -256,10 +267,10 @@ class RunDirectory:
             stream.write(b"\n" * torn + line.encode() + b"\n")
 
     def read_events(self) -> Iterator[dict[str, Any]]:
-        """Yields the events of the log, the oldest first; lines that a crash has torn are passed over.
+        """Yield the events of the log, oldest first, without lines that a crash left incomplete.
 
         Raises:
-            RunError: The log is there and cannot be read.
+            RunError: The log exists and cannot be read.
         """
         with reading(self.events):
             lines = self.events.read_bytes().splitlines() if self.events.exists() else []
@@ -271,10 +282,10 @@ class RunDirectory:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the run for this process; the lock dies with the process.
+        """Lock the run for this process. The lock ends with the process.
 
         Raises:
-            RunError: Another process holds it, or the folder cannot be made or written.
+            RunError: Another process holds the lock, or the folder cannot be created or written.
         """
         lock = FileLock(self.path / "lock", timeout=0)
         try:
@@ -282,12 +293,15 @@ class RunDirectory:
             lock.acquire()
         except Timeout:
             raise RunError(
-                f"{self.path}: another process is searching in this run (it holds {lock.lock_file}); "
-                "wait for it or choose another --out"
+                f"another process is using this run (it holds {lock.lock_file}); wait for it or choose another --out",
+                code="run.locked",
+                field=str(self.path),
             ) from None
         except OSError as error:
             raise RunError(
-                f"{self.path}: cannot be a run directory: {error.strerror or error}; choose another --out"
+                f"cannot be a run directory: {error.strerror or error}; choose another --out",
+                code="run.not_a_directory",
+                field=str(self.path),
             ) from error
         try:
             yield

@@ -62,7 +62,14 @@ def make_trial(number: int = 0) -> TrialRecord:
     return TrialRecord(task=task, execution=ExecutionInfo(device="cpu"), outcome=outcome)
 
 
-def test_writing_makes_folders_and_replaces(tmp_path: Path) -> None:
+@contextmanager
+def run_error(code: str, field: Path | str) -> Iterator[None]:
+    with pytest.raises(RunError) as caught:
+        yield
+    assert (caught.value.code, caught.value.field) == (code, str(field))
+
+
+def test_writing_creates_folders_and_replaces(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "file.txt"
     write_text(path, "old")
     write_text(path, "new: ü")
@@ -74,10 +81,7 @@ def test_writing_makes_folders_and_replaces(tmp_path: Path) -> None:
 def test_a_full_disk_half_way_keeps_the_old_content(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     write_text(path, "old")
-    with (
-        file_size_limit(4096),
-        pytest.raises(RunError, match=r"file\.txt: cannot be written: File too large; free space"),
-    ):
+    with file_size_limit(4096), run_error("run.unwritable_file", path):
         write_text(path, "n" * 100_000)
     assert path.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
@@ -137,33 +141,58 @@ def test_a_reader_never_sees_a_torn_file(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(RunError, match=r"file/below: cannot be written: .*choose another --out"):
+    with run_error("run.unwritable_file", tmp_path / "file" / "below"):
         write_text(tmp_path / "file" / "below", "x")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(RunError, match="folder: cannot be written"):
+    with run_error("run.unwritable_file", tmp_path / "folder"):
         write_text(tmp_path / "folder", "x")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 
-def test_records_come_back(tmp_path: Path) -> None:
+def test_records_round_trip(tmp_path: Path) -> None:
     write_record(tmp_path / "r.json", make_trial())
     assert read_record(tmp_path / "r.json", TrialRecord) == make_trial()
 
 
-def test_a_missing_record_is_told(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"r\.json: cannot be read: No such file"):
+def test_a_missing_record_is_an_error(tmp_path: Path) -> None:
+    with run_error("run.unreadable_file", tmp_path / "r.json"):
         read_record(tmp_path / "r.json", TrialRecord)
-    with pytest.raises(RunError, match="cannot be read: Is a directory"):
+    with run_error("run.unreadable_file", tmp_path):
         read_record(tmp_path, TrialRecord)
 
 
-def test_a_torn_record_is_told_wherever_it_was_torn(tmp_path: Path) -> None:
+def test_a_record_cut_off_anywhere_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     whole = make_trial().model_dump_json().encode()
     for keep in range(0, len(whole), 37):
         path.write_bytes(whole[:keep])
-        with pytest.raises(RunError, match=r"r\.json: "):
+        with run_error("run.damaged_record", path):
             read_record(path, TrialRecord)
+
+
+def test_the_record_of_a_trial_is_composed_of_task_and_result(tmp_path: Path) -> None:
+    folder = RunDirectory(tmp_path).trial(7)
+    folder.write_record(make_trial(7))
+    assert sorted(path.name for path in folder.path.iterdir()) == ["result.json", "task.json"]
+    assert TrialTask.model_validate_json(folder.task.read_text()) == make_trial(7).task
+    assert folder.read_result() == make_trial(7).result()
+    write_record(folder.task, make_trial(8).task)
+    with run_error("run.foreign_result", folder.result):
+        folder.read_record()
+    folder.task.unlink()
+    with run_error("run.unreadable_file", folder.task):
+        folder.read_record()
+
+
+def test_a_run_of_an_earlier_version_is_one_error(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    write_text(run.config, "seed: 0\n")
+    write_text(run.trial(3).path / "spec.json", "{}")
+    with run_error("run.other_version", tmp_path):
+        run.existing()
+    write_text(run.trial(3).result, json.dumps({"schema_version": 1, "number": 3}))
+    with run_error("run.other_version", run.trial(3).result):
+        run.trial(3).read_record()
 
 
 def test_a_trial_folder_before_and_after(tmp_path: Path) -> None:
@@ -182,11 +211,11 @@ def test_a_damaged_curve_names_its_line(tmp_path: Path, damage: bytes) -> None:
     folder = TrialFolder(tmp_path)
     folder.write_curve([make_epoch(1)])
     folder.curve.write_bytes(folder.curve.read_bytes() + damage)
-    with pytest.raises(RunError, match=r"epochs\.jsonl:2: "):
+    with run_error("run.damaged_record", f"{folder.curve}:2"):
         folder.read_curve()
 
 
-def test_line_separators_in_text_end_no_line(tmp_path: Path) -> None:
+def test_line_separators_in_text_do_not_end_a_line(tmp_path: Path) -> None:
     epoch = make_epoch().model_copy(update={"loss_parts": {"odd\u2028\x85name": 1.0}})
     folder = TrialFolder(tmp_path)
     folder.write_curve([epoch, epoch])
@@ -194,36 +223,37 @@ def test_line_separators_in_text_end_no_line(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_run(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"holds no run \(no config\.yaml\)"):
+    with run_error("run.missing", tmp_path):
         RunDirectory(tmp_path).existing()
     (tmp_path / "config.yaml").write_text("seed: 0\n")
     assert RunDirectory(tmp_path).existing() == RunDirectory(tmp_path)
 
 
-def test_a_folder_that_may_not_be_entered_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_may_not_be_entered_is_an_error(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     write_text(run.config, "seed: 0\n")
     run.path.chmod(0)
     try:
-        with unprivileged(), pytest.raises(RunError, match=r"config\.yaml: cannot be read: Permission denied; check"):
+        with unprivileged(), run_error("run.unreadable_file", run.config):
             run.existing()
     finally:
         run.path.chmod(0o755)
-    with pytest.raises(RunError, match=r"config\.yaml: cannot be read: File name too long; check"):
-        RunDirectory(tmp_path / ("n" * 300)).existing()
+    too_long = RunDirectory(tmp_path / ("n" * 300))
+    with run_error("run.unreadable_file", too_long.config):
+        too_long.existing()
 
 
 @pytest.mark.parametrize("name", ["epochs.jsonl", "result.json"])
-def test_a_log_that_is_a_folder_is_told(tmp_path: Path, name: str) -> None:
+def test_a_log_that_is_a_folder_is_an_error(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     folder = TrialFolder(tmp_path)
-    with pytest.raises(RunError, match=f"{name}: cannot be read: Is a directory; check"):
+    with run_error("run.unreadable_file", tmp_path / name):
         _ = folder.read_curve(), folder.read_record()
 
 
 def test_the_teacher_of_a_run(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
-    with pytest.raises(RunError, match=r"teacher/metrics\.json: cannot be read"):
+    with run_error("run.unreadable_file", run.teacher_record):
         run.read_teacher()
     teacher = TeacherRecord(
         architecture="resnet18", weights_sha256="0", class_names=("a", "b"),
@@ -234,7 +264,7 @@ def test_the_teacher_of_a_run(tmp_path: Path) -> None:
     assert run.read_teacher() == teacher
 
 
-def test_where_the_study_lives(tmp_path: Path) -> None:
+def test_the_study_is_in_the_run_directory(tmp_path: Path) -> None:
     assert RunDirectory(tmp_path / "run").own_storage == f"sqlite:///{tmp_path}/run/study.db"
 
 
@@ -249,7 +279,7 @@ def test_events_are_lines(tmp_path: Path) -> None:
     assert first["time"].endswith("+00:00")
 
 
-def test_an_event_after_a_torn_line_is_read(tmp_path: Path) -> None:
+def test_an_event_after_an_incomplete_line_is_read(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     run.log_event("started")
     run.log_event("torn")
@@ -272,17 +302,17 @@ def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
             child.kill()
 
 
-def test_one_process_at_a_time(tmp_path: Path) -> None:
+def test_only_one_process_holds_the_lock(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     with holder(run.path) as child:
-        with pytest.raises(RunError, match=r"run: another process is searching in this run .*choose another --out"):
+        with run_error("run.locked", run.path):
             take(run)
         child.communicate("\n", timeout=60)
         assert child.returncode == 0
     take(run)
 
 
-def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
+def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     with holder(run.path) as child:
         os.kill(child.pid, signal.SIGKILL)
@@ -290,29 +320,29 @@ def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
         take(run)
 
 
-def test_the_lock_is_let_go_after_an_error(tmp_path: Path) -> None:
+def test_the_lock_is_released_after_an_error(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     with pytest.raises(KeyError), run.locked():
         raise KeyError("inside")
     take(run)
 
 
-def test_one_holder_within_a_process(tmp_path: Path) -> None:
+def test_the_lock_is_not_reentrant(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
-    with run.locked(), pytest.raises(RunError, match="another process is searching"):
+    with run.locked(), run_error("run.locked", run.path):
         take(run)
 
 
-def test_a_file_is_no_run_directory(tmp_path: Path) -> None:
+def test_a_file_is_not_a_run_directory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(RunError, match=r"cannot be a run directory: .*; choose another --out"):
+        with run_error("run.not_a_directory", path):
             take(RunDirectory(path))
 
 
 @contextmanager
 def unprivileged() -> Iterator[None]:
-    """Takes root's right to enter every folder away."""
+    """Drop root's permission to enter every folder."""
     user = os.geteuid()
     if user == 0:
         os.seteuid(65534)
