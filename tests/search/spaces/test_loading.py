@@ -6,13 +6,14 @@ from pathlib import Path
 
 import optuna
 import pytest
+import timm
 
 from nas_distill.errors import SpaceError
 from nas_distill.models.cost import measure_cost
 from nas_distill.models.student import build_student
 from nas_distill.records import StudentSpec
 from nas_distill.search.samplers.space_sampling import sample_space
-from nas_distill.search.spaces.loading import Space, list_spaces, load_space, propose
+from nas_distill.search.spaces.loading import Space, import_own_space, list_spaces, load_space, propose
 
 GOOD = '''
 """Module text."""
@@ -102,6 +103,16 @@ def test_files_of_the_same_name_stay_apart_and_edits_take_effect(tmp_path: Path)
 def test_a_file_may_define_dataclasses(tmp_path: Path) -> None:
     text = GOOD + "\nimport dataclasses\n@dataclasses.dataclass\nclass Width:\n    value: 'int' = 3\n"
     assert propose(load_space(str(write(tmp_path, text))), a_trial()).architecture == "resnet18"
+
+
+def test_a_users_space_is_imported_for_its_side_effects(tmp_path: Path) -> None:
+    path = write(
+        tmp_path, "import timm\n\n@timm.models.register_model\ndef net_of_this_test(**kwargs):\n    return None\n"
+    )
+    import_own_space("tiny")
+    assert not timm.is_model("net_of_this_test")
+    import_own_space(f"{path}:space")
+    assert timm.is_model("net_of_this_test")
 
 
 def test_an_unknown_space_is_rejected() -> None:
