@@ -150,6 +150,7 @@ _RUN: dict[str, str] = {
     "run.trial_not_in_study": "The run directory holds a trial that its study does not have.",
     "run.unreadable_file": "A file of the run cannot be read.",
     "run.unwritable_file": "A file of the run cannot be written.",
+    "run.foreign_assistant_plan": "The plan of assistants names trials that the study does not hold.",
 }
 
 _STUDY: dict[str, str] = {
@@ -203,9 +204,27 @@ _SEARCH: dict[str, str] = {
     "search.unused_setting": "A setting has no effect beside the other settings.",
 }
 
-_CLUSTER: dict[str, str] = {}
+_CLUSTER: dict[str, str] = {
+    "cluster.already_connected": "The process is connected to a Ray cluster already.",
+    "cluster.memory_not_measured": "The GPU memory of a trial could not be measured.",
+    "cluster.path_not_shared": "A worker sees other files at the run directory's path than the driver.",
+    "cluster.ray_failed": "Ray itself failed during the search.",
+    "cluster.trial_does_not_fit": "No node of the cluster is large enough for one trial.",
+    "cluster.unreachable": "The Ray cluster cannot be joined or started.",
+    "cluster.workers_died": "Workers died more often than `resources.max_failures` allows.",
+}
 
-_CONFIRM: dict[str, str] = {}
+_CONFIRM: dict[str, str] = {
+    "confirm.bad_fold_count": "The number of folds is 1 or negative.",
+    "confirm.folds_with_mixing": "A recipe mixes images, so its student cannot be scored on folds.",
+    "confirm.no_seeds": "The number of repetitions is below 1.",
+    "confirm.no_student": "The search has no fully trained student to confirm.",
+    "confirm.no_test_images": "The data have no test images to confirm on.",
+    "confirm.other_data": "The run's data are not those that its teacher was measured on.",
+    "confirm.other_teacher": "The run's teacher is not the one that its trials were distilled from.",
+    "confirm.trial_not_trained": "A trial that is to be confirmed has no fully trained student.",
+    "confirm.unknown_pick": "A pick to confirm is neither a pick rule, `front` nor a trial number.",
+}
 
 _ANALYSIS: dict[str, str] = {
     "analysis.gap_tolerance_not_a_number": "A gap tolerance is not a finite number of percentage points.",

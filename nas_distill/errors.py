@@ -128,6 +128,15 @@ def first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
+def last_line(error: BaseException | None) -> str:
+    """Return the last line of an error's message, at most 300 characters; "" without an error.
+
+    Ray passes on a worker's traceback as text, whose last line names the exception and its message.
+    """
+    lines = [line.strip() for line in str(error or "").splitlines() if line.strip()]
+    return lines[-1][:_MAX_LENGTH] if lines else ""
+
+
 def one_line(error: BaseException) -> str:
     """Return an error's text on one line, at most 300 characters, after its class name unless it is a user error."""
     text = " ".join(str(error).split())

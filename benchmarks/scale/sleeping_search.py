@@ -12,13 +12,14 @@ from ray import tune
 from benchmarks.common.cost_estimator import PaperCostEstimator
 from benchmarks.scale.sleeping import Sleep, SleepingTrainable
 from nas_distill.callbacks import Progress
-from nas_distill.config import AshaConfig, ResourcesConfig, SamplerConfig, TeacherConfig
+from nas_distill.config import AshaConfig, BudgetConfig, ResourcesConfig, SamplerConfig, TeacherConfig
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Recipe, SpaceTrial, StudentSpec
 from nas_distill.records.network_shape import NetworkShape
 from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.backend.tune import run_trainable
+from nas_distill.search.driver.budget import BudgetWatch
 from nas_distill.search.driver.driver import SearchDriver
 from nas_distill.search.early_stopping.curves import make_early_stopper
 from nas_distill.search.proposal.limits import Limits
@@ -119,7 +120,7 @@ def run_sleeping(folder: Path, wanted: Sleeping, resources: ResourcesConfig, pro
             seed=wanted.seed,
         ),
         objectives=OBJECTIVES,
-        total=wanted.trials,
+        watch=BudgetWatch(BudgetConfig(trials=wanted.trials)),
         max_failures=2,
         progress=progress,
         stopping=make_early_stopper(AshaConfig(rule=wanted.rule), epochs=wanted.epochs, objectives=OBJECTIVES),

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ray._private import ray_constants
 from ray.cluster_utils import Cluster
 
 from benchmarks.scale.sleeping import read_log
 from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.search.backend.ray_private import loopback_only
 
 _PAUSED_OBJECT_STORE = 80 * 2**20
 """The least that Ray takes: nothing passes through it here."""
@@ -48,22 +48,21 @@ def spans_of(folder: Path) -> list[Span]:
 @contextmanager
 def made_up_cluster(nodes: int, gpus: int) -> Iterator[str]:
     """Runs several nodes on this machine, reached over loopback alone, and yields the address."""
-    enabled, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
-    cluster = Cluster()
-    try:
-        for number in range(nodes):
-            print(f"node {number + 1}/{nodes}", flush=True)
-            cluster.add_node(
-                num_cpus=gpus,
-                num_gpus=gpus,
-                object_store_memory=_PAUSED_OBJECT_STORE,
-                node_ip_address="127.0.0.1",
-                include_dashboard=False,
-            )
-        yield cluster.address
-    finally:
-        cluster.shutdown()
-        ray_constants.ENABLE_RAY_CLUSTER = enabled
+    with loopback_only():
+        cluster = Cluster()
+        try:
+            for number in range(nodes):
+                print(f"node {number + 1}/{nodes}", flush=True)
+                cluster.add_node(
+                    num_cpus=gpus,
+                    num_gpus=gpus,
+                    object_store_memory=_PAUSED_OBJECT_STORE,
+                    node_ip_address="127.0.0.1",
+                    include_dashboard=False,
+                )
+            yield cluster.address
+        finally:
+            cluster.shutdown()
 
 
 def usage_of(folder: Path, slots: int) -> dict[str, Any]:

@@ -33,9 +33,8 @@ print(json.dumps({
 _RAY_PROBE = "import json, ray, ray.tune; print(json.dumps(ray.__version__))"
 _RAY_TASK_PROBE = """
 import json, ray
-from ray._private import ray_constants
-ray_constants.ENABLE_RAY_CLUSTER = False  # loopback only, as a search's own cluster
-ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+from nas_distill.search.backend.cluster import start_local_cluster
+start_local_cluster(num_cpus=1)
 print(json.dumps(ray.get(ray.remote(lambda: 6 * 7).remote(), timeout=120)))
 """
 

@@ -254,8 +254,7 @@ def _write_shards(
             write(view, on_images)
         return
     progress.event("knowledge", f"{workers} workers share the views")
-    for _ in pool.write(job, missing):
-        on_images(num_images)
+    pool.write(job, missing, on_written=lambda: on_images(num_images))
 
 
 def _make_manifest(

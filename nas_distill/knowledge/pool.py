@@ -1,8 +1,8 @@
-"""What a worker is told of slabs to write, and who shares them among workers. No Ray."""
+"""How the shards of stored teacher outputs are shared among worker processes. No Ray."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from nas_distill.knowledge.layout import KnowledgeKey, ShardShape
@@ -10,12 +10,12 @@ from nas_distill.records.base import Record
 
 
 class ShardJob(Record):
-    """Slabs to be written.
+    """Shards to write.
 
     Attributes:
         folder: The knowledge folder, on a path that every node sees.
-        key: What they depend on.
-        shape: What they hold.
+        key: What the shards depend on.
+        shape: Arrays of a shard and their sizes.
     """
 
     folder: str
@@ -24,14 +24,19 @@ class ShardJob(Record):
 
 
 class ShardPool(Protocol):
-    """Processes that share the writing of slabs."""
+    """Worker processes that write shards in parallel."""
 
     def workers(self, views: int) -> int:
-        """Returns how many processes would share that many views; with fewer than two it is no help."""
+        """Return how many processes would share that many views; fewer than two are not worth starting."""
 
-    def write(self, job: ShardJob, views: Sequence[int]) -> Iterator[int]:
-        """Writes the slabs of `views`, yielding each view once its receipt is written, in any order.
+    def write(self, job: ShardJob, views: Sequence[int], *, on_written: Callable[[], None]) -> None:
+        """Write the shards of `views`.
+
+        Args:
+            job: What the shards hold.
+            views: Numbers of the views.
+            on_written: Called after each shard, once its receipt is written.
 
         Raises:
-            NasDistillError: As a worker raised it, or the workers die.
+            NasDistillError: A worker raised it, or workers died.
         """

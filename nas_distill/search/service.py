@@ -21,16 +21,16 @@ from nas_distill.objectives import check_objectives
 from nas_distill.run_directory.config import read_run_config
 from nas_distill.run_directory.files import read_record, write_text
 from nas_distill.run_directory.layout import RunDirectory
-from nas_distill.search.backend.actor_pool import unended
 from nas_distill.search.backend.cluster import ray_cluster
+from nas_distill.search.backend.shard_pool import RayShardPool
+from nas_distill.search.backend.trainings import unfinished_tasks
 from nas_distill.search.early_stopping.curves import make_early_stopper
 from nas_distill.search.proposal.initial_points import Point, plan_initial_points
-from nas_distill.search.retrain.assistant_plan import lessons_are_left
+from nas_distill.search.retrain.assistant_plan import has_unfinished_rounds
 from nas_distill.search.retrain.fold_plan import plan_folds
 from nas_distill.search.session import SearchOutcome, record_fingerprint, search_session
 from nas_distill.search.setup.prepare import Prepared, prepare
 from nas_distill.search.setup.validate import check_assistants, check_folds, check_inputs, check_losses
-from nas_distill.search.setup.workers import make_shard_pool
 from nas_distill.search.spaces.loading import load_space
 from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
 from nas_distill.search.study.ledger import StudyLedger
@@ -253,7 +253,7 @@ def _opened_ledger(run: RunDirectory, config: SearchConfig) -> AbstractContextMa
 
 
 def _has_work(run: RunDirectory, config: SearchConfig, ledger: StudyLedger) -> bool:
-    """Return whether trials, lessons of assistants or folds are left to train.
+    """Return whether trials, students of assistants or folds are left to train.
 
     Raises:
         ConfigError: The run already has more trials than the configuration allows.
@@ -268,14 +268,14 @@ def _has_work(run: RunDirectory, config: SearchConfig, ledger: StudyLedger) -> b
         )
     if most is None or most > assigned or ledger.unfinished():
         return True
-    if lessons_are_left(run, config, ledger):
+    if has_unfinished_rounds(run, ledger, config.assistants, config.picks):
         return True
-    return bool(unended(run, plan_folds(run, config, ledger.assigned())))
+    return bool(unfinished_tasks(run, plan_folds(run, config.picks, ledger.assigned())))
 
 
 def _prepare(run: RunDirectory, config: SearchConfig, progress: Progress, *, on_cluster: bool = True) -> Prepared:
     """Prepare data, teacher and knowledge, with the help of the connected cluster's workers if there is one."""
-    pool = make_shard_pool(run, config.data, config.resources, user_modules=config.user_modules) if on_cluster else None
+    pool = RayShardPool(run, config.data, config.resources, user_modules=config.user_modules) if on_cluster else None
     prepared = prepare(
         run,
         data=config.data,

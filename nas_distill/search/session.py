@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -9,19 +10,24 @@ from nas_distill.callbacks import Progress
 from nas_distill.config import SearchConfig
 from nas_distill.data.manifest import DataManifest
 from nas_distill.objectives import check_objectives
+from nas_distill.records import Recipe
 from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.search.backend.shard_pool import RayShardPool
 from nas_distill.search.backend.tune import run_tune
-from nas_distill.search.driver.budget import BEGIN, END, Budget, watch_budget
+from nas_distill.search.backend.workers import PlanWorkers, WorkerSetup
+from nas_distill.search.driver.budget import BEGIN, END, watch_budget
 from nas_distill.search.driver.driver import SearchDriver
 from nas_distill.search.early_stopping.curves import EarlyStopper, describe_early_stopping, make_early_stopper
 from nas_distill.search.early_stopping.rules import NO_RULE
 from nas_distill.search.proposal.costs import CostEstimator
 from nas_distill.search.proposal.limits import make_limits
 from nas_distill.search.proposal.proposer import Proposer
-from nas_distill.search.retrain.assistants import Assistance
+from nas_distill.search.retrain.assistants import AssistantRounds, AssistantSettings
 from nas_distill.search.retrain.cross_validation import score_picks
+from nas_distill.search.setup.assistant_outputs import store_assistant_outputs
+from nas_distill.search.setup.knowledge import plan_knowledge
 from nas_distill.search.setup.prepare import Prepared
-from nas_distill.search.setup.workers import PlanWorkers, WorkerSetup, make_shard_pool, plan_workers
+from nas_distill.search.setup.workers import plan_workers
 from nas_distill.search.spaces.loading import load_space
 from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
 from nas_distill.search.study.fingerprint import Fingerprint, source_digest
@@ -81,22 +87,13 @@ def search_session(
         driver.settle()
     if driver.failure is not None:
         raise driver.failure
-    assistance = Assistance(
-        run,
-        config,
-        ledger,
-        equip=plan_once,
-        make_pool=lambda assistant: make_shard_pool(
-            run, config.data, config.resources, user_modules=config.user_modules, assistant=assistant
-        ),
-        progress=progress,
-    )
+    rounds = _make_assistant_rounds(run, config, ledger, plan_once, progress)
     interrupted = not finished and driver.unfinished > 0
     if not interrupted and (config.assistants.count or run.assistants.exists()):
-        interrupted = not finished or not assistance.teach()
+        interrupted = not finished or not rounds.teach()
     if not interrupted and config.picks.folds:
-        interrupted = not finished or not score_picks(run, config, ledger.assigned(), assistance.equip_all, progress)
-    return SearchOutcome(run=run, interrupted=interrupted, new_trials=driver.new_trials + assistance.new_trials)
+        interrupted = not finished or not score_picks(run, config.picks, ledger.assigned(), rounds.workers, progress)
+    return SearchOutcome(run=run, interrupted=interrupted, new_trials=driver.new_trials + rounds.new_trials)
 
 
 def record_fingerprint(ledger: StudyLedger, config: SearchConfig, data: DataManifest, progress: Progress) -> None:
@@ -122,22 +119,42 @@ def _make_driver(
     run: RunDirectory, config: SearchConfig, prepared: Prepared, ledger: StudyLedger, progress: Progress
 ) -> SearchDriver:
     objectives = check_objectives(config.objectives)
-    budget = config.budget
     return SearchDriver(
         run,
         ledger,
         _make_proposer(config, prepared, ledger),
         objectives=objectives,
-        total=budget.most_trials,
         max_failures=config.resources.max_failures,
         progress=progress,
-        watch=watch_budget(
-            Budget(time_s=budget.time_s, epochs=budget.epochs, patience=budget.patience),
-            objectives,
-            prepared.teacher,
-            run.read_events(),
-        ),
+        watch=watch_budget(config.budget, objectives, prepared.teacher, run.read_events()),
         stopping=_make_early_stopper(config),
+    )
+
+
+def _make_assistant_rounds(
+    run: RunDirectory, config: SearchConfig, ledger: StudyLedger, plan_workers: PlanWorkers, progress: Progress
+) -> AssistantRounds:
+    def store_outputs(assistant: int, recipes: Sequence[Recipe]) -> dict[str, str]:
+        return store_assistant_outputs(
+            run,
+            config.data,
+            plan_knowledge(config.recipe, config.teacher, config.views),
+            assistant=assistant,
+            recipes=recipes,
+            progress=progress,
+            pool=RayShardPool(
+                run, config.data, config.resources, user_modules=config.user_modules, assistant=assistant
+            ),
+        )
+
+    settings = AssistantSettings(
+        assistants=config.assistants,
+        picks=config.picks,
+        objectives=check_objectives(config.objectives),
+        max_failures=config.resources.max_failures,
+    )
+    return AssistantRounds(
+        run, ledger, settings, plan_workers=plan_workers, store_outputs=store_outputs, progress=progress
     )
 
 
@@ -181,8 +198,7 @@ def _run_trials(
             return True
         count = f"{driver.remaining} trials" if config.budget.most_trials is not None else "trials within the budget"
         progress.event("search", f"{count} to run in {run.path}")
-        workers = plan_workers()
-        finished = run_tune(driver, workers.config, workers.resources, space_name=config.space.name)
+        finished = run_tune(driver, plan_workers())
     except KeyboardInterrupt:
         finished = False
     finally:

@@ -211,29 +211,31 @@ def make_trainer(task: TrialTask, context: TrialContext, trial_inputs: TrialInpu
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Peak:
-    """Memory that a rehearsal took.
+class MemoryProfile:
+    """GPU memory of a trial.
 
     Attributes:
-        peak_bytes: Most that was reserved on the GPU by this process, its share of the data included.
-        device_bytes: What this process could have had of the GPU.
+        peak_bytes: Most memory that the process reserved on the GPU, its copy of the data included.
+        gpu_bytes: Memory of the GPU that the process could have used.
     """
 
     peak_bytes: int
-    device_bytes: int
+    gpu_bytes: int
 
 
-def profile_memory(task: TrialTask, context: TrialContext) -> Peak:
-    """Takes a few steps of a trial on the GPU and an evaluation, writes nothing, and returns what it took.
+def profile_memory(task: TrialTask, context: TrialContext) -> MemoryProfile:
+    """Run a few training steps and an evaluation of a trial on the GPU, and return the memory they took.
+
+    Nothing is written.
 
     Raises:
-        ConfigError, SpaceError, TeacherError, TrialError: As the trial itself would have failed.
+        ConfigError, SpaceError, TeacherError, TrialError: The trial itself would fail with the same error.
     """
     torch.cuda.reset_peak_memory_stats(context.device)
     reserved = torch.cuda.memory_reserved(context.device)
     free, _ = torch.cuda.mem_get_info(context.device)
     make_trainer(task, context, context.trial_inputs(task)).profile_memory(_PROFILE_STEPS)
-    return Peak(peak_bytes=torch.cuda.max_memory_reserved(context.device), device_bytes=free + reserved)
+    return MemoryProfile(peak_bytes=torch.cuda.max_memory_reserved(context.device), gpu_bytes=free + reserved)
 
 
 def run_trial(task: TrialTask, context: TrialContext, folder: TrialFolder) -> TrialRecord:

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -225,12 +225,12 @@ class InProcessPool:
     def workers(self, views: int) -> int:
         return min(views, self._count)
 
-    def write(self, job: ShardJob, views: Sequence[int]) -> Iterator[int]:
+    def write(self, job: ShardJob, views: Sequence[int], *, on_written: Callable[[], None]) -> None:
         inference = TeacherInference(self._small.teacher, CPU, embeddings=job.key.embeddings)
         for view in reversed(views):
             write_shard(job, view, inference, self._small.train)
             self.written.append(view)
-            yield view
+            on_written()
 
 
 @pytest.mark.parametrize(("worth_s", "count"), [(0.0, 2), (0.0, 1), (1e3, 2)])

@@ -1,4 +1,4 @@
-"""Fixtures: a shared Ray cluster, the context of the small run's trials, and searches in processes."""
+"""Shared fixtures: a Ray cluster per test process, the context of the small run, and searches as processes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+import ray
 
 from nas_distill.config import ResourcesConfig
 from nas_distill.search import service
 from nas_distill.search.backend import cluster
+from nas_distill.search.retrain import confirm
 from nas_distill.trial.context import TrialContext, open_context
 from tests.helpers import SmallRun
 from tests.search import processes
@@ -21,26 +23,44 @@ def context(small_run: SmallRun) -> TrialContext:
     return open_context(small_run.worker_config())
 
 
-@pytest.fixture(scope="module")
-def shared_cluster() -> Iterator[None]:
-    """Let all searches of a test module share one Ray cluster, because starting one takes longer than their trainings.
+@pytest.fixture(scope="session")
+def _disconnect_at_the_end() -> Iterator[None]:
+    yield
+    ray.shutdown()
 
-    Tests that run a search in a process of its own cover the start and the end of a cluster.
+
+@pytest.fixture(scope="module")
+def shared_cluster(_disconnect_at_the_end: None) -> Iterator[None]:
+    """Let the tests of this process share one cluster of two CPUs: starting one takes longer than their trainings.
+
+    Searches in this process join it. That a search starts and ends a cluster of its own is tested by searches in
+    processes of their own.
     """
 
     @contextmanager
-    def use_shared(resources: ResourcesConfig) -> Iterator[None]:
-        cluster._check_room(resources)
+    def join(resources: ResourcesConfig) -> Iterator[None]:
+        cluster.check_trial_fits(resources)
         yield
 
-    with cluster.ray_cluster(ResourcesConfig()), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(service, "ray_cluster", use_shared)
+    if not ray.is_initialized():
+        cluster.start_local_cluster(num_cpus=2)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (service, confirm):
+            patch.setattr(module, "ray_cluster", join)
         yield
 
 
 @pytest.fixture
+def no_cluster() -> Iterator[None]:
+    """Disconnect from the shared cluster, for tests that start their own. The next module starts it again."""
+    ray.shutdown()
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
 def searches() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Collect the processes that a test starts, and kill those that are still running at its end."""
+    """Collect the searches that a test starts as processes, and kill what is left of them."""
     started: list[subprocess.Popen[bytes]] = []
     yield started
     for process in started:

@@ -7,30 +7,42 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 LOOPBACK = ("0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000")
 _LISTEN = "0A"
 
 
-def start(arguments: list[str], log: Path, *, verb: str = "search") -> subprocess.Popen[bytes]:
-    """Start a command in a process group of its own, as a terminal does."""
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+def start(
+    arguments: list[str], log: Path, *, verb: str = "search", environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a command in a process group of its own, as a terminal does.
+
+    Args:
+        arguments: Arguments of the command line.
+        log: File that receives its output.
+        verb: Command of `nas_distill`.
+        environment: Environment variables beside those of this process.
+    """
+    inherited = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     with log.open("ab") as stream:
         return subprocess.Popen(
             [sys.executable, "-m", "nas_distill", verb, *arguments],
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=environment,
+            env=inherited | dict(environment or {}),
         )
 
 
 def wait_for(
-    condition: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, timeout_s: float = 180
+    condition: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, timeout_s: float = 400
 ) -> None:
     """Wait until `condition` returns True.
+
+    The condition must stay true: wait for the marker of a fault that holds a worker (`faults`), not for a checkpoint
+    that a fast worker may have removed by now.
 
     Raises:
         AssertionError: The process ended, or the time ran out, first.
@@ -40,6 +52,12 @@ def wait_for(
         ended = process.poll() is not None
         if ended or time.monotonic() > deadline:
             raise AssertionError(f"{'the process ended' if ended else 'time ran out'} first:\n{log.read_text()}")
+        time.sleep(0.05)
+
+
+def wait_for_exit(pids: Iterable[int]) -> None:
+    """Wait until processes that were killed are gone. A test's own timeout bounds the wait."""
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
         time.sleep(0.05)
 
 
@@ -56,13 +74,6 @@ def descendants(pid: int) -> set[int]:
     while grown := {child for child, parent in parents.items() if parent in found} - found:
         found |= grown
     return found
-
-
-def workers(pid: int) -> list[int]:
-    """Return the ids of the descendants that run a trial."""
-    # Ray titles an idle actor by the class that `with_resources` made, and a busy one by its own class and method.
-    titles = (b"ray::ResourceTrainable", b"ray::DistillTrainable")
-    return [child for child in descendants(pid) if _command(child).startswith(titles)]
 
 
 def outward_listeners(pid: int) -> list[str]:
@@ -95,13 +106,6 @@ def kill_all(process: subprocess.Popen[bytes]) -> None:
         except OSError:
             continue
     process.wait()
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
 
 
 def _sockets(pid: int) -> Iterator[str]:

@@ -120,7 +120,7 @@ def test_every_option_is_correct_and_timed(context: TrialContext) -> None:
 def test_profiling_measures_memory(context: TrialContext) -> None:
     task = make_task(spec=SPEC, recipe=RECIPE)
     peak = profile_memory(task, context)
-    assert 0 < peak.peak_bytes < peak.device_bytes
+    assert 0 < peak.peak_bytes < peak.gpu_bytes
     larger = profile_memory(task.model_copy(update={"recipe": RECIPE.model_copy(update={"batch_size": 320})}), context)
     assert larger.peak_bytes >= peak.peak_bytes
 

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Ray: clusters, trials on Tune, and one executor for all other work. Only this folder imports Ray."""

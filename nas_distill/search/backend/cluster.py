@@ -1,99 +1,125 @@
-"""Starting or joining a Ray cluster, and leaving it."""
+"""Starts or joins a Ray cluster, and leaves it."""
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
-from ray._private import ray_constants
 
 from nas_distill.config import ResourcesConfig
 from nas_distill.errors import ClusterError, first_line
+from nas_distill.search.backend.ray_private import apply_gpu_visibility_settings, loopback_only
 
 _OBJECT_STORE_BYTES = 128 * 2**20
 """Workers read data and knowledge from memory-mapped files; next to nothing passes through the object store."""
 
-_ROUNDING = 1e-6
+ROUNDING = 1e-6
 """Ten times a tenth of a GPU is one GPU."""
 
 
 @contextmanager
 def ray_cluster(resources: ResourcesConfig) -> Iterator[None]:
-    """Holds a connection to the cluster at `resources.address`, or a local cluster that ends with the context.
+    """Connect to the cluster at `resources.address`, or start a local cluster that ends with the context.
 
     Raises:
         ClusterError: Ray cannot be reached or started, or no node could ever hold one trial.
     """
     if ray.is_initialized():
-        raise ClusterError("this process is connected to Ray already; call ray.shutdown() before searching")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        raise ClusterError(
+            "this process is connected to a Ray cluster already; call ray.shutdown() before searching",
+            code="cluster.already_connected",
+        )
+    apply_gpu_visibility_settings()
     try:
         if resources.address is None:
-            _start_local()
+            start_local_cluster()
         else:
             ray.init(address=resources.address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
         where = resources.address or "a local cluster"
         raise ClusterError(
-            f"resources.address: Ray at {where} cannot be used: {first_line(error)}; check `ray status` (and "
-            "RAY_AUTH_MODE=token, when the cluster asks for a token), or give --address local to start a local one"
+            f"Ray at {where} cannot be used: {first_line(error)}; check `ray status` (and RAY_AUTH_MODE=token, when "
+            "the cluster asks for a token), or use --address local to start a local cluster",
+            code="cluster.unreachable",
+            field="resources.address",
         ) from error
     try:
-        _check_room(resources)
+        check_trial_fits(resources)
         yield
     finally:
         ray.shutdown()
 
 
-def _start_local() -> None:
-    # Ray turns 127.0.0.1 into the machine's outward address and listens on all interfaces, unless this switch (its
-    # default on macOS and Windows) keeps every process of the cluster on loopback.
-    clusters_enabled = ray_constants.ENABLE_RAY_CLUSTER
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    try:
+def start_local_cluster(num_cpus: int | None = None) -> None:
+    """Start a cluster on this machine that only this machine can reach, and connect to it.
+
+    Args:
+        num_cpus: CPUs that the cluster hands to tasks; by default those of the machine.
+    """
+    with loopback_only():
         ray.init(
             address="local",
+            num_cpus=num_cpus,
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
             object_store_memory=_OBJECT_STORE_BYTES,
         )
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = clusters_enabled
 
 
 def has_gpus() -> bool:
-    """Whether the connected cluster has a GPU."""
+    """Return whether the connected cluster has a GPU."""
     return bool(ray.cluster_resources().get("GPU", 0.0) > 0)
 
 
 def parallel_trials(resources: ResourcesConfig) -> int | None:
-    """Returns how many trials may be handed out at once; None leaves it to what a joined cluster grows to hold.
+    """Return how many trials may run at once; None leaves it to the size that a joined cluster grows to.
 
-    On a local cluster no more are handed out than fit, so that each proposal is made from all results so far.
+    On a local cluster no more trials are scheduled than fit, so that each proposal is based on all results so far.
     """
     if resources.address is not None:
         return resources.max_parallel_trials
     total = ray.cluster_resources()
-    slots = int(total.get("CPU", 0.0) / resources.cpus_per_trial + _ROUNDING)
+    slots = int(total.get("CPU", 0.0) / resources.cpus_per_trial + ROUNDING)
     gpus = resources.gpus_per_trial
     assert gpus != "auto"
     if gpus > 0:
-        slots = min(slots, int(total.get("GPU", 0.0) / gpus + _ROUNDING))
+        slots = min(slots, int(total.get("GPU", 0.0) / gpus + ROUNDING))
     return max(1, min(slots, resources.max_parallel_trials or slots))
 
 
-def _check_room(resources: ResourcesConfig) -> None:
+def worker_slots(*, cpus: float, gpus: float) -> list[int]:
+    """Return how many workers fit on each node of the connected cluster.
+
+    Args:
+        cpus: CPUs per worker, above 0.
+        gpus: GPUs per worker.
+    """
+    wanted = {kind: amount for kind, amount in (("CPU", cpus), ("GPU", gpus)) if amount > 0}
+    return [min(int(node.get(kind, 0.0) / wanted[kind] + ROUNDING) for kind in wanted) for node in _nodes()]
+
+
+def check_trial_fits(resources: ResourcesConfig) -> None:
+    """Check that a node of the connected cluster could hold one trial.
+
+    Raises:
+        ClusterError: None could.
+    """
     gpus = resources.gpus_per_trial
     wanted = {"CPU": resources.cpus_per_trial, "GPU": 0.0 if gpus == "auto" else gpus}
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = _nodes()
     if any(all(node.get(kind, 0.0) >= amount for kind, amount in wanted.items()) for node in nodes):
         return
     largest = ", ".join(f"{max((node.get(kind, 0.0) for node in nodes), default=0.0):g} {kind}" for kind in wanted)
     raise ClusterError(
-        f"resources: a trial needs {wanted['CPU']:g} CPU and {wanted['GPU']:g} GPU, and no node has both (most on "
-        f"one node: {largest}); lower --cpus-per-trial or --gpus-per-trial"
+        f"a trial needs {wanted['CPU']:g} CPU and {wanted['GPU']:g} GPU, and no node has both (the largest amounts on "
+        f"one node: {largest}); lower --cpus-per-trial or --gpus-per-trial",
+        code="cluster.trial_does_not_fit",
+        field="resources",
     )
+
+
+def _nodes() -> list[dict[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]

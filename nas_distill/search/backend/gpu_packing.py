@@ -1,73 +1,66 @@
-"""How many trials share a GPU: the memory that a candidate of the space needs, measured, against what the GPU has."""
+"""How many trials share a GPU: measures the memory that a trial needs, and divides the GPU's memory by it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 import ray
-from pydantic import PositiveInt
+from ray.exceptions import GetTimeoutError, RayError
 
 from nas_distill.callbacks import Progress
-from nas_distill.config import ResourcesConfig
-from nas_distill.errors import ClusterError, ConfigError, SpaceError, TeacherError, TrialError
+from nas_distill.errors import ClusterError, ConfigError, SpaceError, TeacherError, TrialError, last_line
 from nas_distill.models.cost import measure_cost
 from nas_distill.records import Recipe, StudentSpec
-from nas_distill.records.base import Record
 from nas_distill.records.network_shape import NetworkShape
 from nas_distill.records.task import TrialTask
 from nas_distill.search.backend.cluster import has_gpus
+from nas_distill.search.backend.ray_private import RESOURCE_PRECISION
+from nas_distill.search.backend.workers import WorkerSetup
 from nas_distill.search.proposal.limits import Limits
-from nas_distill.search.samplers.space_sampling import sample_space
-from nas_distill.search.spaces.loading import Space, load_space
-from nas_distill.trial.context import WorkerConfig, open_context
-from nas_distill.trial.run import profile_memory
+from nas_distill.trial.run import MemoryProfile, profile_memory
 
-_DRAWN = 64
-_REHEARSED = 3
-_MOST_PER_GPU = 8
-_MARGIN = 1.25
-_PATIENCE_S = 600.0
+_MEASURED_CANDIDATES = 3
+_MAX_TRIALS_PER_GPU = 8
+_MEMORY_MARGIN = 1.25
+_TIMEOUT_S = 600.0
 _PROCESS_BYTES = 700 * 2**20
-"""What a process holds on a GPU before its first tensor: CUDA's context and its libraries' handles."""
+"""Memory of a process on a GPU before its first tensor: CUDA's context and its libraries' handles."""
 
-_RAY_PRECISION = 10_000
-"""Ray counts resources in ten thousandths."""
+_FIELD = "resources.gpus_per_trial"
 
 
-class MemoryProfile(Record):
-    """What the rehearsal found.
+def trials_per_gpu(profile: MemoryProfile, *, cpus_per_gpu: float, cpus_per_trial: float) -> int:
+    """Return how many trials should share a GPU: what memory and CPUs allow, 1 to 8.
 
-    Attributes:
-        peak_bytes: Most memory that a rehearsed trial reserved on the GPU, its share of the data included.
-        gpu_bytes: The GPU's memory.
+    More than 8 trials no longer raise a GPU's utilisation, and each further process costs memory.
+
+    Args:
+        profile: Memory of the largest measured trial, and of the GPU.
+        cpus_per_gpu: CPUs of a node per GPU.
+        cpus_per_trial: CPUs that one trial takes.
     """
-
-    peak_bytes: PositiveInt
-    gpu_bytes: PositiveInt
-
-
-def trials_per_gpu(memory_profile: MemoryProfile, *, cpus_per_gpu: float, cpus_per_trial: float) -> int:
-    """Returns how many trials should share a GPU: what memory and CPU slots allow, 1 to 8.
-
-    Beyond 8 a GPU has long been busy, and each further process only costs memory.
-    """
-    by_memory = memory_profile.gpu_bytes / (_MARGIN * memory_profile.peak_bytes + _PROCESS_BYTES)
-    return max(1, min(_MOST_PER_GPU, math.floor(by_memory), math.floor(cpus_per_gpu / cpus_per_trial)))
+    by_memory = profile.gpu_bytes / (_MEMORY_MARGIN * profile.peak_bytes + _PROCESS_BYTES)
+    return max(1, min(_MAX_TRIALS_PER_GPU, math.floor(by_memory), math.floor(cpus_per_gpu / cpus_per_trial)))
 
 
 def share_of_gpu(trials: int) -> float:
-    """Returns the fraction of a GPU, as Ray counts, of which `trials` fit on one."""
-    return math.floor(_RAY_PRECISION / trials) / _RAY_PRECISION
+    """Return the fraction of a GPU per trial, rounded down to Ray's precision, when `trials` share one."""
+    return math.floor(RESOURCE_PRECISION / trials) / RESOURCE_PRECISION
 
 
-def largest(
-    specs: Iterable[StudentSpec], shape: NetworkShape, limits: Limits, recipe: Recipe, *, count: int = 2 * _REHEARSED
+def largest_candidates(
+    specs: Iterable[StudentSpec],
+    shape: NetworkShape,
+    limits: Limits,
+    recipe: Recipe,
+    *,
+    count: int = 2 * _MEASURED_CANDIDATES,
 ) -> list[TrialTask]:
-    """Returns the `count` candidates with the most multiply-accumulates within the limits, as assignments.
+    """Return the `count` candidates with the most multiply-accumulates within the limits, as tasks.
 
-    Activations, which fill a GPU in training, grow with them; the batch size is the same for all.
+    Activations fill a GPU in training, and they grow with the multiply-accumulates; the batch size is the same for all.
     """
     found: dict[str, TrialTask] = {}
     for spec in specs:
@@ -83,82 +76,78 @@ def largest(
 
 
 def choose_gpus_per_trial(
-    resources: ResourcesConfig,
-    worker_config: WorkerConfig,
-    *,
-    space: Space,
-    shape: NetworkShape,
-    limits: Limits,
-    recipe: Recipe,
-    seed: int,
-    progress: Progress,
+    setup: WorkerSetup, candidates: Callable[[], Sequence[TrialTask]], progress: Progress
 ) -> float:
-    """Returns the GPUs per trial that `resources` says or, where it says "auto", those that suit the cluster.
+    """Return `resources.gpus_per_trial` or, where it is "auto", the number that suits the connected cluster.
 
-    A cluster without GPUs trains on CPUs. With GPUs the hungriest of a sample of candidates train a few steps on one
-    of them, in a process of their own; the search's own trials cannot need more by much, and one that does goes on
-    with smaller batches.
+    A cluster without GPUs trains on CPUs. With GPUs, the largest candidates train a few steps on one of them, in a
+    process of their own. The search's trials cannot need much more memory, and one that does continues with smaller
+    batches.
+
+    Args:
+        setup: What workers get; `gpus_per_trial` may be "auto".
+        candidates: Returns the candidates to measure, the largest first; called only when a GPU is measured.
+        progress: Watcher of the work.
 
     Raises:
-        ClusterError: The rehearsal failed.
-        SpaceError: The space raised.
+        ClusterError: The memory could not be measured.
+        SpaceError: The space raised an error.
     """
+    resources = setup.resources
     if resources.gpus_per_trial != "auto":
         return resources.gpus_per_trial
     if not has_gpus():
         return 0.0
-    gpu_nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU", 0) >= 1]
-    tasks = largest(sample_space(space, _DRAWN, seed), shape, limits, recipe)
+    tasks = candidates()
     if not tasks:
-        return 1.0  # the proposer will say what is wrong
-    progress.event("packing", "measuring on a GPU how much memory a trial needs")
-    memory_profile = _rehearsed(tasks, worker_config.model_copy(update={"cuda": True}), space.name)
-    if memory_profile is None:
-        return 1.0  # none of them can be trained: the search will say why
+        return 1.0  # the proposer will report what is wrong
+    progress.event("packing", "measuring how much GPU memory a trial needs")
+    profile = _measure_on_gpu(tasks, setup)
+    if profile is None:
+        return 1.0  # none of them can be trained: the search will report why
+    gpu_nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU", 0) >= 1]
     cpus_per_gpu = min(node.get("CPU", 0.0) / node["GPU"] for node in gpu_nodes)
-    trials = trials_per_gpu(memory_profile, cpus_per_gpu=cpus_per_gpu, cpus_per_trial=resources.cpus_per_trial)
+    trials = trials_per_gpu(profile, cpus_per_gpu=cpus_per_gpu, cpus_per_trial=resources.cpus_per_trial)
     progress.event(
         "packing",
-        f"{trials} trials per GPU: the largest of the rehearsed candidates takes "
-        f"{memory_profile.peak_bytes / 2**20:,.0f} MiB of {memory_profile.gpu_bytes / 2**20:,.0f} MiB",
+        f"{trials} trials per GPU: the largest measured candidate takes {profile.peak_bytes / 2**20:,.0f} MiB of "
+        f"{profile.gpu_bytes / 2**20:,.0f} MiB",
     )
     return share_of_gpu(trials)
 
 
-def _rehearsed(tasks: Sequence[TrialTask], worker_config: WorkerConfig, space_name: str) -> MemoryProfile | None:
-    remote = ray.remote(num_gpus=1, num_cpus=1, max_calls=1)(_profile_memory)
+def _measure_on_gpu(tasks: Sequence[TrialTask], setup: WorkerSetup) -> MemoryProfile | None:
+    remote = ray.remote(num_gpus=1, num_cpus=1, max_calls=1)(_profile_largest)
     try:
-        memory_profile: MemoryProfile | None = ray.get(
-            remote.remote(tasks, worker_config, space_name), timeout=_PATIENCE_S
-        )
-    except ray.exceptions.GetTimeoutError as error:
+        profile: MemoryProfile | None = ray.get(remote.remote(tasks, setup), timeout=_TIMEOUT_S)
+    except GetTimeoutError as error:
         raise ClusterError(
-            f"resources.gpus_per_trial: a trial's memory was not measured within {_PATIENCE_S:.0f} s (is a whole GPU "
-            "free?); free one, or give --gpus-per-trial a number"
+            f"the memory of a trial was not measured within {_TIMEOUT_S:.0f} s (is a whole GPU free?); free a GPU, or "
+            "set --gpus-per-trial to a number",
+            code="cluster.memory_not_measured",
+            field=_FIELD,
         ) from error
-    except ray.exceptions.RayError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    except RayError as error:
         raise ClusterError(
-            f"resources.gpus_per_trial: the memory of a trial could not be measured on a GPU: {lines[-1]:.300}; give "
-            "--gpus-per-trial a number"
+            f"the memory of a trial could not be measured on a GPU: {last_line(error)}; set --gpus-per-trial to a "
+            "number",
+            code="cluster.memory_not_measured",
+            field=_FIELD,
         ) from error
-    return memory_profile
+    return profile
 
 
-def _profile_memory(tasks: Sequence[TrialTask], worker_config: WorkerConfig, space_name: str) -> MemoryProfile | None:
-    if space_name.partition(":")[0].endswith(".py"):
-        load_space(space_name)
-    context = open_context(worker_config)
-    peaks = []
+def _profile_largest(tasks: Sequence[TrialTask], setup: WorkerSetup) -> MemoryProfile | None:
+    context = setup.open_context(cuda=True)
+    profiles = []
     for task in tasks:
-        with suppress(
-            SpaceError, ConfigError, TeacherError, TrialError
-        ):  # a candidate that cannot be trained needs no room
-            peaks.append(profile_memory(task, context))
-        if len(peaks) == _REHEARSED:
+        with suppress(SpaceError, ConfigError, TeacherError, TrialError):  # a candidate that cannot be trained
+            profiles.append(profile_memory(task, context))
+        if len(profiles) == _MEASURED_CANDIDATES:
             break
-    if not peaks:
+    if not profiles:
         return None
     return MemoryProfile(
-        peak_bytes=max(peak.peak_bytes for peak in peaks), gpu_bytes=min(peak.device_bytes for peak in peaks)
+        peak_bytes=max(profile.peak_bytes for profile in profiles),
+        gpu_bytes=min(profile.gpu_bytes for profile in profiles),
     )

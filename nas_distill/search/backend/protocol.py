@@ -1,4 +1,4 @@
-"""When a worker reports to the driver, whatever it does in between. Imports no torch."""
+"""When a worker reports to the driver, whatever work it does. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,44 +9,45 @@ from typing import Any
 from ray.tune import Trainable
 
 TASK = "task"
-"""In a worker's configuration: an `TrialTask`, as JSON."""
+"""Key in a worker's configuration: the `TrialTask`, as JSON."""
 
 NUMBER = "number"
-"""In a worker's configuration: the assignment's."""
+"""Key in a worker's configuration: the trial's number."""
 
 EPOCH = "epoch"
-"""In a report: epochs trained so far."""
-
-EXECUTION_INFO = "execution_info"
-"""Reported at a rung, where the driver decides whether the trial goes on: the worker's share of its record, as JSON."""
+"""Key in a report: number of epochs trained so far."""
 
 CURVE = "curve"
-"""In a report: metrics of the epochs since the last report, `EpochMetrics` as JSON."""
+"""Key in a report: metrics of the epochs since the last report, a list of `EpochMetrics` as JSON."""
 
-_EVERY_S, _AT_MOST_EVERY_S = 1.0, 10.0
-_IDLE_SHARE = 0.05
+EXECUTION_INFO = "execution_info"
+"""Key in a report at a rung, where the driver decides whether the trial continues: the execution part of the trial's
+record, as JSON."""
+
+_MIN_INTERVAL_S, _MAX_INTERVAL_S = 1.0, 10.0
+_MAX_IDLE_SHARE = 0.05
 
 
 def report_interval(answered_after_s: float) -> float:
-    """Returns for how long a worker works before its next report, seconds.
+    """Return how long a worker trains before its next report, in seconds.
 
-    A report costs a round trip to the driver, in which the worker idles: short epochs share one. A driver of many
-    workers answers late, and is told less often: a worker idles a twentieth of its time, unless that asks for more than
-    ten seconds between reports.
+    A worker idles while a report travels to the driver and back, so several short epochs share one report. A driver of
+    many workers answers late and gets fewer reports: a worker idles at most 5 % of its time, but reports at least every
+    10 seconds.
 
     Args:
-        answered_after_s: How long the last report waited for its answer.
+        answered_after_s: How long the last report waited for its answer, in seconds.
     """
-    return min(max(_EVERY_S, answered_after_s / _IDLE_SHARE), _AT_MOST_EVERY_S)
+    return min(max(_MIN_INTERVAL_S, answered_after_s / _MAX_IDLE_SHARE), _MAX_INTERVAL_S)
 
 
 class ReportingTrainable(Trainable, ABC):  # type: ignore[misc]
-    """Serves one assignment after another in the same process, an epoch or more per step.
+    """Serves one task after another in the same process, an epoch or more per Tune step.
 
-    Derived classes open what trials share in `setup`, which ends in `begin`, and may set `rungs` there.
+    A derived class opens what trials share in `setup`, calls `begin` at its end, and may set `rungs` there.
 
     Attributes:
-        rungs: Epochs after which the driver decides whether the trial goes on.
+        rungs: Numbers of epochs after which the driver decides whether the trial continues.
     """
 
     rungs: tuple[int, ...] = ()
@@ -54,11 +55,11 @@ class ReportingTrainable(Trainable, ABC):  # type: ignore[misc]
 
     @abstractmethod
     def begin(self, config: dict[str, Any]) -> None:
-        """Takes the assignment that `config` holds, and drops the last one."""
+        """Take the task in `config` and drop the last one."""
 
     @abstractmethod
     def advance(self) -> int | None:
-        """Trains an epoch and returns its number, from 1; None when there was none to train."""
+        """Train an epoch and return its number, from 1; None when none is left."""
 
     def last_metrics(self) -> tuple[str, ...]:
         """Return the metrics of the last epoch, `EpochMetrics` as JSON; empty if the trainable has none."""
@@ -66,7 +67,7 @@ class ReportingTrainable(Trainable, ABC):  # type: ignore[misc]
 
     @abstractmethod
     def account(self) -> str:
-        """Writes the curve and returns the worker's share of the record, `ExecutionInfo` as JSON."""
+        """Write the learning curve and return the execution part of the record, as JSON."""
 
     @property
     @abstractmethod
@@ -74,16 +75,16 @@ class ReportingTrainable(Trainable, ABC):  # type: ignore[misc]
         """Whether the trial's record is on disk."""
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Takes the next assignment in the same process."""
-        self._reported_at = None  # what passed since is no round trip
+        """Take the next task in the same process."""
+        self._reported_at = None  # the time since the last report is no round trip
         self.begin(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
-        """Trains for about a second, at least an epoch; tells Tune how far the trial is and whether it has ended.
+        """Train for about a second, at least one epoch, and report progress to Tune.
 
-        Ends at a rung, however soon: Tune asks for no further step before the driver has decided, by the curve that is
-        on disk then.
+        A step ends at a rung even if it was short: Tune requests the next step after the driver has decided, based on
+        the learning curve on disk.
         """
         report: dict[str, Any] = {}
         now = time.monotonic()

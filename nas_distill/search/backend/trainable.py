@@ -1,46 +1,38 @@
-"""A worker of a search: a process that imports and opens everything once and serves one trial after another."""
+"""The Ray Tune worker of a search: opens the run once, then runs one trial after another."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
 
-import nas_distill.models  # noqa: F401 - registers the entrypoints that specs name, in every worker
 from nas_distill.records.base import parse_record
 from nas_distill.records.task import TrialTask
-from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.backend.protocol import TASK, ReportingTrainable
-from nas_distill.search.spaces.loading import load_space
-from nas_distill.trial.context import WorkerConfig, open_context
+from nas_distill.search.backend.workers import WorkerSetup
 from nas_distill.trial.run import Trial
 
 
 class DistillTrainable(ReportingTrainable):
-    """Opens the run once, then runs one assignment after another."""
+    """Trains the students of a search's trials."""
 
-    def setup(
-        self, config: dict[str, Any], worker_config: WorkerConfig, space_name: str, rungs: tuple[int, ...] = ()
-    ) -> None:
-        """Opens what all trials share."""
-        if space_name.partition(":")[0].endswith(".py"):
-            load_space(space_name)  # a space of one's own may register architectures with timm
+    def setup(self, config: dict[str, Any], worker_setup: WorkerSetup, rungs: tuple[int, ...] = ()) -> None:
+        """Open what all trials share and begin the first one."""
         self.rungs = rungs
-        self._run = RunDirectory(Path(worker_config.run))
-        self._context = open_context(worker_config)
+        self._run = worker_setup.run
+        self._context = worker_setup.open_context()
         self.begin(config)
 
     def begin(self, config: dict[str, Any]) -> None:
         """See `ReportingTrainable`."""
         task = parse_record(TrialTask, config[TASK], origin="task")
-        self.__dict__.pop("_job", None)  # the last trial's networks go before the next one's come
+        self.__dict__.pop("_trial", None)  # frees the networks of the last trial before the next ones are built
         torch.cuda.empty_cache()
-        self._job = Trial(task, self._context, self._run.trial(task.number))
+        self._trial = Trial(task, self._context, self._run.trial(task.number))
 
     def advance(self) -> int | None:
         """See `ReportingTrainable`."""
-        self._point = self._job.advance()
+        self._point = self._trial.advance()
         return None if self._point is None else self._point.epoch
 
     def last_metrics(self) -> tuple[str, ...]:
@@ -49,9 +41,9 @@ class DistillTrainable(ReportingTrainable):
 
     def account(self) -> str:
         """See `ReportingTrainable`."""
-        return self._job.account().model_dump_json()
+        return self._trial.account().model_dump_json()
 
     @property
     def has_ended(self) -> bool:
         """See `ReportingTrainable`."""
-        return self._job.record is not None
+        return self._trial.record is not None

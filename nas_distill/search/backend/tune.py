@@ -1,10 +1,12 @@
-"""Ray Tune's side of a search: thin adapters around `SearchDriver`; the worker's is in `worker`."""
+"""Runs the trials of a search with Ray Tune: thin adapters around `SearchDriver` (the worker is in `trainable`).
+
+Tune schedules trials on workers, reuses worker processes and asks at rungs. What happens after a worker died is decided
+by the driver's `FailurePolicy`, the same that the `executor` asks for all other work.
+"""
 
 from __future__ import annotations
 
 import logging
-import os
-from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -15,33 +17,27 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from nas_distill.config import ResourcesConfig
-from nas_distill.errors import ClusterError
+from nas_distill.errors import ClusterError, last_line
 from nas_distill.records import EpochMetrics, ExecutionInfo
 from nas_distill.records.base import parse_record
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.backend.cluster import parallel_trials
 from nas_distill.search.backend.protocol import CURVE, EPOCH, EXECUTION_INFO, NUMBER, TASK
+from nas_distill.search.backend.ray_private import apply_tune_settings
 from nas_distill.search.backend.trainable import DistillTrainable
+from nas_distill.search.backend.workers import WorkerSetup
 from nas_distill.search.driver.driver import SearchDriver
-from nas_distill.trial.context import WorkerConfig
-
-_TUNE_SETTINGS = {
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the run directory holds every curve already
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C must reach us, not end in a snapshot of Tune's
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-}
 
 
 class DriverSearcher(Searcher):  # type: ignore[misc]
-    """Hands the driver's assignments to Tune. The study is its memory, so that Tune's snapshots hold nothing of it."""
+    """Gives the driver's tasks to Tune. It has no state: the study holds it, so Tune's snapshots contain nothing."""
 
     def __init__(self, driver: SearchDriver | None) -> None:
         super().__init__()
         self._driver = driver
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Returns the next assignment, None while there may be one later, or that there will be none."""
+        """Return the next task, None while there may be one later, or Tune's marker that there will be none."""
         del trial_id
         task = None if self._driver is None else self._driver.next_task()
         if task is None:
@@ -51,13 +47,13 @@ class DriverSearcher(Searcher):  # type: ignore[misc]
         return {NUMBER: task.number, TASK: task.model_dump_json()}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Does nothing: `DriverCallback` hears of every end too, and of its reason."""
+        """Do nothing: Tune also calls `DriverCallback`, with the reason."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Does nothing, see the class."""
+        """Do nothing: there is no state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Does nothing, see the class."""
+        """Do nothing: there is no state."""
 
     def __reduce__(self) -> tuple[type[DriverSearcher], tuple[None]]:
         return (DriverSearcher, (None,))
@@ -67,7 +63,7 @@ class DriverSearcher(Searcher):  # type: ignore[misc]
 
 
 class DriverCallback(tune.Callback):  # type: ignore[misc]
-    """Tells the driver of epochs and ends."""
+    """Passes finished epochs and ended trials on to the driver."""
 
     def __init__(self, driver: SearchDriver | None) -> None:
         self._driver = driver
@@ -75,18 +71,18 @@ class DriverCallback(tune.Callback):  # type: ignore[misc]
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
     ) -> None:
-        """Passes on a finished epoch."""
+        """Pass on the number of finished epochs."""
         if self._driver is not None and EPOCH in result:
             self._driver.report_epochs(trial.config[NUMBER], _curve(result))
             self._driver.epoch_done(trial.config[NUMBER], result[EPOCH])
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """Passes on an end."""
+        """Pass on the end of a trial."""
         if self._driver is not None:
             self._driver.trial_ended(trial.config[NUMBER], None)
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """Passes on a worker's last failure."""
+        """Pass on the failure of a worker."""
         if self._driver is not None:
             self._driver.trial_ended(trial.config[NUMBER], _reason(trial))
 
@@ -98,10 +94,10 @@ class DriverCallback(tune.Callback):  # type: ignore[misc]
 
 
 class ParetoAshaScheduler(FIFOScheduler):  # type: ignore[misc]
-    """Asks the driver at rungs whether a trial goes on. The ledger is its memory: Tune never saves a scheduler's.
+    """Asks the driver at rungs whether a trial continues. It has no state: Tune never saves a scheduler's.
 
-    Tune asks before it tells callbacks of the report, and the worker waits for the answer. A trial that is stopped is
-    booked by the driver at once; the calls for completed trials that follow find it ended.
+    Tune calls the scheduler before it passes the report to callbacks, while the worker waits for the answer. The driver
+    records a trial that is stopped at once and ignores the calls for completed trials that follow.
     """
 
     def __init__(self, driver: SearchDriver | None) -> None:
@@ -109,11 +105,11 @@ class ParetoAshaScheduler(FIFOScheduler):  # type: ignore[misc]
         self._driver = driver
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """Takes no metric: Tune would demand it of every report."""
+        """Accept no metric: Tune would require it in every report."""
         return metric is None
 
     def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
-        """Returns whether a trial goes on."""
+        """Return whether a trial continues, as Tune's constant."""
         if self._driver is None or EXECUTION_INFO not in result:
             return str(TrialScheduler.CONTINUE)
         self._driver.report_epochs(trial.config[NUMBER], _curve(result))  # before a stopped trial's record
@@ -122,7 +118,7 @@ class ParetoAshaScheduler(FIFOScheduler):  # type: ignore[misc]
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
     def debug_string(self) -> str:
-        """Returns what Tune would print."""
+        """Return the name that Tune would print."""
         return "Pareto ASHA"
 
     def __reduce__(self) -> tuple[type[ParetoAshaScheduler], tuple[None]]:
@@ -132,40 +128,40 @@ class ParetoAshaScheduler(FIFOScheduler):  # type: ignore[misc]
         return self
 
 
-def run_tune(driver: SearchDriver, worker_config: WorkerConfig, resources: ResourcesConfig, *, space_name: str) -> bool:
-    """Runs the driver's assignments on the connected cluster until none is left.
+def run_tune(driver: SearchDriver, setup: WorkerSetup) -> bool:
+    """Run the driver's tasks on the connected cluster until none is left.
 
     Args:
-        driver: Hands out assignments and books their ends.
-        worker_config: Where workers find what trials share.
-        resources: What a trial takes.
-        space_name: As `load_space` takes it.
+        driver: Chooses the tasks and records their results.
+        setup: What workers get.
 
     Returns:
         False when Ctrl-C (or SIGTERM, which the command line turns into the same) ended it early.
 
     Raises:
-        ClusterError: Ray itself failed; what ended before is booked, the rest is in flight.
+        ClusterError: Ray itself failed. Results of ended trials are recorded; the other trials are still in flight.
     """
-    trainable = tune.with_parameters(
-        DistillTrainable, worker_config=worker_config, space_name=space_name, rungs=driver.rungs
-    )
-    return run_trainable(driver, RunDirectory(Path(worker_config.run)), trainable, resources)
+    trainable = tune.with_parameters(DistillTrainable, worker_setup=setup, rungs=driver.rungs)
+    return run_trainable(driver, setup.run, trainable, setup.resources)
 
 
 def run_trainable(driver: SearchDriver, run: RunDirectory, trainable: Any, resources: ResourcesConfig) -> bool:
-    """Does what `run_tune` does, with any worker.
+    """Run the driver's tasks with any kind of worker, as `run_tune` does with the real one.
 
     Args:
-        driver: Hands out assignments and books their ends.
-        run: Where workers write.
-        trainable: A class derived from `ray.tune.Trainable`, perhaps with parameters, that heeds `messages`.
+        driver: Chooses the tasks and records their results.
+        run: The run directory.
+        trainable: A `ReportingTrainable`, possibly with parameters.
         resources: What a trial takes.
 
-    Returns, and raises, as `run_tune`.
+    Returns:
+        False when Ctrl-C ended it early.
+
+    Raises:
+        ClusterError: Ray itself failed.
     """
-    os.environ.update(_TUNE_SETTINGS)
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the driver tells every end, and its reason
+    apply_tune_settings()
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the driver reports every end and its reason
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}),
         tune_config=tune.TuneConfig(
@@ -180,9 +176,10 @@ def run_trainable(driver: SearchDriver, run: RunDirectory, trainable: Any, resou
             name=_session_name(run),
             storage_path=str(run.tune.resolve()),
             callbacks=[DriverCallback(driver)],
-            # Tune saves nothing: `Trial` keeps its own checkpoints, and Tune's cannot be relied on after a kill.
+            # Tune saves nothing: trials keep their own checkpoints, and Tune's cannot be relied on after a kill.
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-            failure_config=tune.FailureConfig(max_failures=0),  # the driver hands out again
+            # The driver retries. Tune would count the death of a reused worker as two failures, the second one final.
+            failure_config=tune.FailureConfig(max_failures=0),
             verbose=0,
         ),
     )
@@ -191,8 +188,10 @@ def run_trainable(driver: SearchDriver, run: RunDirectory, trainable: Any, resou
     except KeyboardInterrupt:
         return False
     except (RayError, TuneError) as error:
-        reason = _last_line(error) or type(error).__name__
-        raise ClusterError(f"Ray ended the search: {reason}; go on with --resume {run.path}") from error
+        raise ClusterError(
+            f"Ray ended the search: {last_line(error) or type(error).__name__}; continue with --resume {run.path}",
+            code="cluster.ray_failed",
+        ) from error
     return True
 
 
@@ -202,18 +201,12 @@ def _curve(result: dict[str, Any]) -> list[EpochMetrics]:
 
 
 def _session_name(run: RunDirectory) -> str:
-    """Returns a fresh name, so that a resumed search never meets an earlier one's snapshot."""
+    """Return a new name, so that a resumed search never finds the snapshot of an earlier one."""
     run.tune.mkdir(parents=True, exist_ok=True)
     return f"session-{len(list(run.tune.iterdir())):03d}"
 
 
 def _reason(trial: TuneTrial) -> str:
-    """Returns why a worker failed, as one line."""
-    line = _last_line(trial.get_error())
+    """Return why a worker failed, as one line."""
+    line = last_line(trial.get_error())
     return f"worker: {line}" if line else "the worker died"
-
-
-def _last_line(error: Exception | None) -> str:
-    """Returns the last line of the text, which names exception and message where Ray passes on a traceback as text."""
-    lines = [line.strip() for line in str(error or "").splitlines() if line.strip()]
-    return f"{lines[-1]:.300}" if lines else ""

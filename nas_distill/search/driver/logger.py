@@ -1,4 +1,4 @@
-"""What a search tells: its events, in the run directory, and its progress, to whoever watches."""
+"""Reports of a search: events in the run directory, and progress for whoever watches."""
 
 from __future__ import annotations
 
@@ -8,47 +8,47 @@ from collections.abc import Mapping
 from nas_distill.callbacks import BudgetLeft, EpochEnded, Progress
 from nas_distill.records import TrialRecord
 from nas_distill.run_directory.layout import RunDirectory
-from nas_distill.search.driver.status import Tally, end_text
+from nas_distill.search.driver.status import TrialCounts, end_text
 
-_ALIVE_EVERY_S = 60.0
-"""So much of the time of searching is at most not told, when the driver is killed."""
+_ALIVE_INTERVAL_S = 60.0
+"""A search that is killed loses at most this much of its recorded time."""
 
 
 class SearchLogger:
-    """Tells of ends and of where the search stands.
+    """Reports ended trials and the state of the search.
 
     Args:
-        run: Where events are written.
-        progress: The watcher.
+        run: The run directory, where events are written.
+        progress: Watcher of the search.
         quality: Name of the first quality objective.
 
     Attributes:
-        tally: The trials that have ended.
+        counts: Counts of the ended trials.
     """
 
     def __init__(self, run: RunDirectory, progress: Progress, quality: str) -> None:
         self._run = run
         self._progress = progress
         self._started = self._alive_at = time.monotonic()
-        self.tally = Tally(quality)
+        self.counts = TrialCounts(quality)
 
     def event(self, kind: str, text: str) -> None:
-        """Tells the watcher of something that happens once."""
+        """Report something that happens once to the watcher."""
         self._progress.event(kind, text)
 
     def alive(self) -> None:
-        """Notes in the run directory that the search goes on, once a minute however often it is called."""
-        if time.monotonic() - self._alive_at >= _ALIVE_EVERY_S:
+        """Write to the run directory that the search goes on, at most once a minute."""
+        if time.monotonic() - self._alive_at >= _ALIVE_INTERVAL_S:
             self._alive_at = time.monotonic()
             self._run.log_event("alive")
 
     def ended(self, record: TrialRecord) -> None:
-        """Tells of a trial's end."""
-        quality = self.tally.quality
-        worth: dict[str, object] = {"error": record.error}
+        """Report an ended trial."""
+        quality = self.counts.quality
+        result: dict[str, object] = {"error": record.error}
         if record.metrics is not None:
-            worth = {quality: float(getattr(record.metrics, quality))}
-        self._run.log_event("trial", number=record.number, status=record.status.value, epochs=record.epochs, **worth)
+            result = {quality: float(getattr(record.metrics, quality))}
+        self._run.log_event("trial", number=record.number, status=record.status.value, epochs=record.epochs, **result)
         self._progress.event("trial", end_text(record, quality=quality))
         self._progress.trial_ended(record)
 
@@ -65,9 +65,9 @@ class SearchLogger:
         inherited: int,
         left: BudgetLeft,
     ) -> None:
-        """Tells where the search stands; arguments as for `Tally.status`."""
+        """Report the state of the search; arguments as in `TrialCounts.status`."""
         self._progress.status(
-            self.tally.status(
+            self.counts.status(
                 total=total,
                 running=running,
                 rejected=rejected,

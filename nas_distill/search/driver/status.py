@@ -1,6 +1,6 @@
-"""Where a search stands: counts, the best student per size band, and the time left. Pure.
+"""State of a search: counts of trials, the best student per size band, and the time left. Pure.
 
-All is summed up as trials end, so that a report costs as little in a search of thousands as in one of ten.
+Sums are updated as trials end, so that a status costs as little in a search of thousands of trials as in one of ten.
 """
 
 from __future__ import annotations
@@ -15,30 +15,31 @@ from nas_distill.objectives import get_objective
 from nas_distill.records import TrialRecord, TrialStatus
 
 
-class Tally:
-    """The trials of a search that have ended, summed up.
+class TrialCounts:
+    """Counts of the ended trials of a search, and the best of them.
 
     Args:
-        quality: Name of the first quality objective, a field of metrics and of curves.
+        quality: Name of the first quality objective, a field of metrics and of learning curves.
     """
 
     def __init__(self, quality: str) -> None:
         self.quality = quality
         self._count: Counter[TrialStatus] = Counter()
-        self._bands: dict[int, _Best | None] = {}
-        self._here = 0
-        self._epochs_of_those = 0
+        self._bands: dict[int, _BestStudent | None] = {}
+        self._trained_here = 0
+        self._epochs_of_trained_here = 0
         self._epochs_here = 0
 
     def __len__(self) -> int:
         return self._count.total()
 
     def add(self, record: TrialRecord, *, epochs_here: int) -> None:
-        """Adds an ended trial.
+        """Add an ended trial.
 
         Args:
-            record: The trial.
-            epochs_here: Epochs trained since this process began searching; 0 for a trial found on resuming.
+            record: The trial's record.
+            epochs_here: Number of epochs trained since this process began searching; 0 for a trial of an earlier
+                session.
         """
         self._count[record.status] += 1
         band = _band(record.cost.num_params)
@@ -47,16 +48,16 @@ class Tally:
             value = float(getattr(record.metrics, self.quality))
             minimised = get_objective(self.quality).minimised
             if best is None or minimised(value) < minimised(best.quality):
-                self._bands[band] = _Best(value, record.number)
+                self._bands[band] = _BestStudent(value, record.number)
         if epochs_here > 0:
-            self._here += 1
-            self._epochs_of_those += record.epochs
+            self._trained_here += 1
+            self._epochs_of_trained_here += record.epochs
             self._epochs_here += epochs_here
 
     def bands(self) -> tuple[SizeBand, ...]:
-        """Returns the best student per half decade of parameters, from the smallest band seen to the largest.
+        """Return the best student per half decade of parameters, from the smallest band with a trial to the largest.
 
-        A band in between without a complete student is listed too, without a value: it is a hole in the search.
+        A band in between without a complete student is listed without a value: it is a hole in the search.
         """
         if not self._bands:
             return ()
@@ -77,19 +78,20 @@ class Tally:
         inherited: int = 0,
         left: BudgetLeft = BudgetLeft(),  # noqa: B008 - it is frozen
     ) -> float | None:
-        """Returns an estimate of the seconds left; None while there is nothing to estimate it from, or unbounded.
+        """Return an estimate of the seconds left; None without data for it, or without a bound.
 
-        Epochs still to train, over epochs per second so far. A trial not yet begun is expected to take the mean
-        of those that ended here, so trials that stop early or fail shorten the estimate. The budget that is expected
-        to be reached first ends it, and what is in flight then goes on. Arguments as for `status`.
+        The estimate is the number of epochs left over the epochs per second so far. A trial that has not begun is
+        expected to take the mean number of epochs of the trials that ended in this process, so that trials that stop
+        early or fail shorten the estimate. The budget that is expected to be reached first counts; trials in flight
+        finish after it. Arguments as in `status`.
         """
-        if self._here == 0 or elapsed_s <= 0:
+        if self._trained_here == 0 or elapsed_s <= 0:
             return None
-        expected = self._epochs_of_those / self._here
+        expected = self._epochs_of_trained_here / self._trained_here
         in_flight = sum(max(0, epochs - done) for done, epochs in running.values())
         trained = self._epochs_here + sum(done for done, _ in running.values()) - inherited
         if trained <= 0:
-            return None  # a resumed trial went back to a checkpoint that lies further behind than anything was trained
+            return None  # a resumed trial went back further, to its checkpoint, than all trials have advanced since
         epoch_s = elapsed_s / trained
         bounds = []
         if total is not None:
@@ -110,14 +112,15 @@ class Tally:
         inherited: int = 0,
         left: BudgetLeft = BudgetLeft(),  # noqa: B008 - it is frozen
     ) -> SearchStatus:
-        """Returns where the search stands.
+        """Return the state of the search.
 
         Args:
-            total: Trials to train, those found on resuming included; None where another budget is the bound.
-            running: Number of each trial in flight with epochs done and epochs in all.
-            rejected: Candidates refused before training.
+            total: Number of trials to train, those of earlier sessions included; None where another budget is the
+                bound.
+            running: Trial number of each running trial to its epochs done and its epochs in total.
+            rejected: Number of candidates that were rejected before training.
             elapsed_s: Seconds since this process began searching.
-            inherited: Epochs of the running trials that earlier processes trained.
+            inherited: Number of epochs of the running trials that earlier processes trained.
             left: What is left of the other budgets.
         """
         return SearchStatus(
@@ -137,28 +140,28 @@ class Tally:
         )
 
 
-class _Best(NamedTuple):
+class _BestStudent(NamedTuple):
     quality: float
     number: int
 
 
 def end_text(record: TrialRecord, *, quality: str) -> str:
-    """Returns how a trial ended, as one line.
+    """Return how a trial ended, as one line.
 
     Args:
-        record: The ended trial.
-        quality: Name of the first quality objective, a field of metrics and of curves.
+        record: The trial's record.
+        quality: Name of the first quality objective, a field of metrics and of learning curves.
     """
     size = f"{record.spec.family}, {record.cost.num_params:,} parameters"
     if record.assistant is not None:
-        size += f", taught by trial {record.assistant}"
+        size += f", distilled from trial {record.assistant}"
     took = f"{record.wall_time_s:.1f} s"
     if record.metrics is not None:
         return f"trial {record.number}: {quality} {getattr(record.metrics, quality):.3g}, {size}, {took}"
     if record.status is TrialStatus.STOPPED:
         last = getattr(record.curve[-1], quality) if record.curve else None
-        stood = "" if last is None else f" at {quality} {last:.3g}"
-        return f"trial {record.number} stopped after epoch {record.epochs}{stood}, {size}, {took}"
+        value = "" if last is None else f" at {quality} {last:.3g}"
+        return f"trial {record.number} stopped after epoch {record.epochs}{value}, {size}, {took}"
     return f"trial {record.number} {record.status.value}: {record.error} ({size})"
 
 

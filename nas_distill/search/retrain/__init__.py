@@ -1,1 +1,1 @@
-"""TODO."""
+"""Trainings after the search: teacher assistants, cross-validation and confirmation of picked students."""

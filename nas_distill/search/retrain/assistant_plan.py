@@ -1,4 +1,4 @@
-"""Which students teach which others, decided from the study and kept in the run directory; without Ray."""
+"""Chooses which students teach which others, based on the study, and keeps the plan in the run directory. No Ray."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from nas_distill.analysis.assistants.choice import AssistantPlan, AssistantRound, Student, choose_assistant, read_plan
 from nas_distill.analysis.front.front import pareto_front
 from nas_distill.analysis.trials.study_reader import read_study
-from nas_distill.config import SearchConfig
+from nas_distill.config import AssistantsConfig, PicksConfig
 from nas_distill.errors import RunError
 from nas_distill.losses.registry import uses_teacher_head
-from nas_distill.records import TrialRecord
+from nas_distill.records import Recipe, TrialRecord
 from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.files import write_record
 from nas_distill.run_directory.layout import RunDirectory
@@ -20,13 +20,13 @@ from nas_distill.search.study.ledger import StudyLedger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lessons:
-    """One round, with what is left of it.
+class PlannedRound:
+    """One round of an assistant, with the tasks of its students.
 
     Attributes:
         assistant: Number of the trial whose student teaches.
-        students: The trials in which the teacher taught them.
-        ended: Students of the round whose training by the assistant has ended.
+        students: Tasks of the trials in which the teacher taught the same students.
+        ended: Number of students whose training by the assistant has ended.
     """
 
     assistant: int
@@ -34,32 +34,39 @@ class Lessons:
     ended: int
 
     @property
-    def left(self) -> bool:
-        """Whether a student is still to be taught."""
+    def unfinished(self) -> bool:
+        """Whether the training of a student has not ended."""
         return self.ended < len(self.students)
 
+    @property
+    def recipes(self) -> tuple[Recipe, ...]:
+        """Recipes of the students."""
+        return tuple(student.recipe for student in self.students)
 
-def planned_lessons(plan: AssistantPlan, ledger: StudyLedger) -> tuple[Lessons, ...]:
-    """Returns the plan's rounds, in order.
+
+def planned_rounds(plan: AssistantPlan, ledger: StudyLedger) -> tuple[PlannedRound, ...]:
+    """Return the rounds of a plan, in order.
 
     Raises:
-        RunError: It is of another study.
+        RunError: The plan belongs to another study.
         StudyError: The study cannot be read.
     """
     if not plan.rounds:
         return ()
-    originals = {one.number: one for one in ledger.assigned() if one.assistant is None}
+    originals = {task.number: task for task in ledger.assigned() if task.assistant is None}
     records = ledger.ended()
     unknown = {number for round_ in plan.rounds for number in round_.students} - set(originals)
     unknown |= {round_.assistant for round_ in plan.rounds} - {one.number for one in records if one.metrics is not None}
     if unknown:
         raise RunError(
-            f"assistants.json: names trial {min(unknown)}, which the study does not hold as a complete one; the study "
-            "and the run directory do not belong together: restore the one that does"
+            f"names trial {min(unknown)}, which the study does not hold as a complete one; restore the study and the "
+            "run directory from the same time",
+            code="run.foreign_assistant_plan",
+            field="assistants.json",
         )
     ended = [record.assistant for record in records]
     return tuple(
-        Lessons(
+        PlannedRound(
             assistant=round_.assistant,
             students=tuple(originals[number] for number in round_.students),
             ended=ended.count(round_.assistant),
@@ -68,60 +75,70 @@ def planned_lessons(plan: AssistantPlan, ledger: StudyLedger) -> tuple[Lessons, 
     )
 
 
-def lessons_are_left(run: RunDirectory, config: SearchConfig, ledger: StudyLedger) -> bool:
-    """Whether a search whose own trials have ended has students left for assistants to teach.
+def has_unfinished_rounds(
+    run: RunDirectory, ledger: StudyLedger, assistants: AssistantsConfig, picks: PicksConfig
+) -> bool:
+    """Return whether assistants have something left to teach after the search's own trials have ended.
 
     Raises:
-        RunError, StudyError: The plan or the study cannot be read.
+        RunError: The plan or the run's teacher cannot be read.
+        StudyError: The study cannot be read.
     """
     plan = read_plan(run)
-    if any(lessons.left for lessons in planned_lessons(plan, ledger)):
+    if any(planned.unfinished for planned in planned_rounds(plan, ledger)):
         return True
-    return len(extended(plan, run, config, ledger).rounds) > len(plan.rounds)
+    return len(extend_plan(plan, run, ledger, assistants, picks).rounds) > len(plan.rounds)
 
 
-def extended(
+def extend_plan(
     plan: AssistantPlan,
     run: RunDirectory,
-    config: SearchConfig,
     ledger: StudyLedger,
-    unable: Container[int] = (),
+    assistants: AssistantsConfig,
+    picks: PicksConfig,
+    *,
+    cannot_teach: Container[int] = (),
 ) -> AssistantPlan:
-    """Returns the plan with its next assistant, or with the reason why there is none; nothing is written.
+    """Return the plan with its next assistant, or with the reason why there is none. Nothing is written.
 
-    The first assistant is chosen from the front, each further one among the students on the front, as the assistants
-    before it have left it, that are smaller than the one before it. Who may be taught is the front as the search's own
-    trials left it, so that every gain is one over the teacher.
+    The first assistant is chosen from the front of the search. Each further one is chosen among the smaller students on
+    the front that the rounds before it have left. Students that may be taught are those on the front of the search's
+    own trials, so that every gain is a gain over the teacher.
 
     Args:
-        plan: All its rounds have ended.
-        run: Whose study decides.
-        config: How.
-        ledger: Of that study.
-        unable: Numbers of trials whose students cannot teach.
+        plan: The plan; all its rounds have ended.
+        run: The run directory, whose study decides.
+        ledger: The same study.
+        assistants: How many assistants teach, and which students.
+        picks: Its tolerance is the default of `assistants.min_gap_points`.
+        cannot_teach: Numbers of trials whose students cannot teach.
 
     Raises:
-        RunError, StudyError: The study or the run's teacher cannot be read.
+        RunError: The run's teacher cannot be read.
+        StudyError: The study cannot be read.
     """
-    settings = config.assistants
-    if len(plan.rounds) >= settings.count:
+    if len(plan.rounds) >= assistants.count:
         return plan.model_copy(update={"stop_reason": ""})
     study = read_study(run)
     records = {record.number: record for record in ledger.ended() if record.metrics is not None}
     own = study.trials[study.trials["assistant"].isna()]
-    pupils, teachers = (
+    learners, teachers = (
         [records[number] for number in pareto_front(trials, study.objectives, study.teacher).numbers]
         for trials in (own, study.trials)
     )
     parent = records[plan.rounds[-1].assistant].cost if plan.rounds else study.teacher.cost
-    tolerance = config.picks.gap_tolerance_points if settings.min_gap_points is None else settings.min_gap_points
+    min_gap_points = picks.gap_tolerance_points if assistants.min_gap_points is None else assistants.min_gap_points
     choice = choose_assistant(
-        _at_their_best([record for record in pupils if can_assist(record.recipe)], records.values()),
-        [_student(one) for one in teachers if one.number not in unable and not uses_teacher_head(one.recipe)],
+        _with_smallest_gaps([record for record in learners if can_assist(record.recipe)], records.values()),
+        [
+            _student(record)
+            for record in teachers
+            if record.number not in cannot_teach and not uses_teacher_head(record.recipe)
+        ],
         parent_params=parent.num_params,
-        min_gap_points=tolerance,
+        min_gap_points=min_gap_points,
         images=sum(study.teacher.class_counts),
-        max_students=settings.students,
+        max_students=assistants.students,
     )
     if choice.assistant is None:
         return plan.model_copy(update={"stop_reason": choice.sentence})
@@ -130,34 +147,33 @@ def extended(
 
 
 def write_plan(run: RunDirectory, plan: AssistantPlan) -> None:
-    """Keeps the plan, so that a resumed run goes on with the same choice."""
+    """Write the plan, so that a resumed run continues with the same choice."""
     write_record(run.assistants, plan)
 
 
-class Repetitions:
-    """Hands out the trials in which an assistant teaches: candidate, recipe, seed and epochs are the earlier trial's.
-
-    An `TaskSource`.
+class RepeatedTasks:
+    """The tasks of a round: candidate, recipe, seed and epochs are those of the earlier trials (`TaskSource`).
 
     Args:
         ledger: The study.
-        lessons: Who teaches whom.
+        planned: The round.
     """
 
-    def __init__(self, ledger: StudyLedger, lessons: Lessons) -> None:
+    def __init__(self, ledger: StudyLedger, planned: PlannedRound) -> None:
         self._ledger = ledger
-        self._assistant = lessons.assistant
-        # Not what was assigned: a trial that others ended without a record is neither, and is taught again.
+        self._assistant = planned.assistant
+        # Not all assigned tasks: a trial that was ended from outside without a record is in neither list and is
+        # trained again.
         known: tuple[TrialTask | TrialRecord, ...] = (*ledger.ended(), *ledger.unfinished())
-        begun = {_identity(one) for one in known if one.assistant == lessons.assistant}
-        self._waiting = [one for one in lessons.students if _identity(one) not in begun]
+        begun = {_identity(one) for one in known if one.assistant == planned.assistant}
+        self._waiting = [task for task in planned.students if _identity(task) not in begun]
         self.rejected = 0
 
     def next(self) -> TrialTask:
-        """Returns the next assignment, noted in the study.
+        """Return the next task, which the study then holds.
 
         Raises:
-            RunError, StudyError: The study cannot be used.
+            StudyError: The study cannot be used.
         """
         original = self._waiting.pop(0)
         trial = self._ledger.repeat(original.number)
@@ -167,12 +183,12 @@ class Repetitions:
 
 
 def _identity(trial: TrialTask | TrialRecord) -> tuple[int, str, str]:
-    """Returns what the trainings of a student share; the seed comes from the number of the first."""
+    """Return what all trainings of a student have in common; the seed is derived from the number of the first."""
     return trial.seed, trial.spec.spec_id, trial.recipe.digest()
 
 
-def _at_their_best(originals: Sequence[TrialRecord], records: Iterable[TrialRecord]) -> list[Student]:
-    """Returns the originals, each with the smallest gap of all its trainings."""
+def _with_smallest_gaps(originals: Sequence[TrialRecord], records: Iterable[TrialRecord]) -> list[Student]:
+    """Return the students of `originals`, each with the smallest gap of all its trainings."""
     best = {_identity(record): _student(record) for record in originals}
     for record in records:
         student, known = _student(record), best.get(_identity(record))

@@ -1,146 +1,165 @@
-"""Teacher assistants: after the search, students of intermediate size teach smaller ones."""
+"""Teacher assistants: after the search, students of intermediate size teach smaller ones.
+
+Ray Tune schedules these trials like those of the search, with a `SearchDriver` and its `FailurePolicy`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-
-import torch
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from nas_distill.analysis.assistants.choice import AssistantPlan, read_plan
 from nas_distill.callbacks import Progress
-from nas_distill.config import SearchConfig
-from nas_distill.data.splits import open_split
+from nas_distill.config import AssistantsConfig, BudgetConfig, PicksConfig
 from nas_distill.errors import TeacherError
-from nas_distill.knowledge.layout import OutputStorage
-from nas_distill.knowledge.pool import ShardPool
-from nas_distill.losses.registry import required_outputs
-from nas_distill.models.teacher import load_teacher
-from nas_distill.objectives import check_objectives
+from nas_distill.objectives import Objective
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.backend.tune import run_tune
+from nas_distill.search.backend.workers import PlanWorkers, WorkerSetup
+from nas_distill.search.driver.budget import BudgetWatch
 from nas_distill.search.driver.driver import SearchDriver
-from nas_distill.search.retrain.assistant_plan import Lessons, Repetitions, extended, planned_lessons, write_plan
-from nas_distill.search.setup.knowledge import plan_knowledge, store_knowledge
-from nas_distill.search.setup.workers import PlanWorkers, WorkerSetup
+from nas_distill.search.retrain.assistant_plan import (
+    PlannedRound,
+    RepeatedTasks,
+    extend_plan,
+    planned_rounds,
+    write_plan,
+)
+from nas_distill.search.setup.assistant_outputs import StoreOutputs
 from nas_distill.search.study.ledger import StudyLedger
-from nas_distill.trial.context import teacher_reference
 
 _TASK = "assistants"
 
-MakePool = Callable[[int], ShardPool | None]
-"""Returns who shares the asking of the student of that trial."""
 
-
-class Assistance:
-    """Chooses assistants and has them teach, as far as that has not been done.
-
-    Args:
-        run: The search's.
-        config: How.
-        ledger: The study.
-        equip: Called when something is left to train.
-        make_pool: Likewise.
-        progress: Told of everything.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssistantSettings:
+    """Settings of a search that concern its assistants.
 
     Attributes:
-        new_trials: Trials that have ended in this session.
+        assistants: How many assistants teach, and which students.
+        picks: How students are picked; its tolerance is the default of `assistants.min_gap_points`.
+        objectives: Objectives of the search.
+        max_failures: How often a trial is scheduled again after its worker died.
+    """
+
+    assistants: AssistantsConfig
+    picks: PicksConfig
+    objectives: tuple[Objective, ...]
+    max_failures: int
+
+
+class AssistantRounds:
+    """Chooses assistants and lets them teach; rounds that are finished are kept.
+
+    Args:
+        run: The run directory.
+        ledger: The study.
+        settings: Settings of the search.
+        plan_workers: Called when something is left to train.
+        store_outputs: Stores the outputs of an assistant.
+        progress: Watcher of the work.
+
+    Attributes:
+        new_trials: Number of trials that ended in this session.
     """
 
     def __init__(
         self,
         run: RunDirectory,
-        config: SearchConfig,
         ledger: StudyLedger,
+        settings: AssistantSettings,
         *,
-        equip: PlanWorkers,
-        make_pool: MakePool,
+        plan_workers: PlanWorkers,
+        store_outputs: StoreOutputs,
         progress: Progress,
     ) -> None:
         self._run = run
-        self._config = config
         self._ledger = ledger
-        self._equip = equip
-        self._make_pool = make_pool
+        self._settings = settings
+        self._plan_workers = plan_workers
+        self._store_outputs = store_outputs
         self._progress = progress
         self.new_trials = 0
 
     def teach(self) -> bool:
-        """Goes through the rounds of the plan, one after another, and adds to it until it has all or none is needed.
+        """Train the rounds of the plan one after another, and extend the plan until no further round is due.
 
-        What was chosen is kept in `assistants.json` before the first training, and is never chosen anew. The search's
-        own trials have ended, and the cluster is connected.
+        A choice is written to `assistants.json` before its first training and never changes. The trials of the search
+        itself must have ended, and a cluster must be connected.
 
         Returns:
             False when the user ended it early.
 
         Raises:
-            NasDistillError: One of its kinds; what ended is kept.
+            NasDistillError: The study or the run directory cannot be used, or workers died; finished trials are kept.
         """
         while True:
             plan = read_plan(self._run)
-            for lessons in planned_lessons(plan, self._ledger):
-                if lessons.left and not self._teach_round(lessons):
+            for planned in planned_rounds(plan, self._ledger):
+                if planned.unfinished and not self._teach_round(planned):
                     return False
             try:
-                following = self._extended(plan)
+                extended = self._extend(plan)
             except KeyboardInterrupt:
                 return False
-            if following != plan:
-                write_plan(self._run, following)
-            if len(following.rounds) == len(plan.rounds):
-                if following.stop_reason:
-                    self._progress.event(_TASK, following.stop_reason)
+            if extended != plan:
+                write_plan(self._run, extended)
+            if len(extended.rounds) == len(plan.rounds):
+                if extended.stop_reason:
+                    self._progress.event(_TASK, extended.stop_reason)
                 return True
-            chosen = following.rounds[-1]
-            self._run.log_event("assistant", number=chosen.assistant, students=chosen.students)
-            pupils = f"trial{'s' if len(chosen.students) > 1 else ''} {', '.join(map(str, chosen.students))}"
-            self._progress.event(
-                _TASK, f"trial {chosen.assistant} now teaches what the teacher taught in {pupils}. {chosen.reason}"
-            )
+            self._report_choice(extended)
 
-    def equip_all(self) -> WorkerSetup:
-        """Returns what `equip` does, with the answers of all assistants at the workplace.
+    def workers(self) -> WorkerSetup:
+        """Return what workers get, the outputs of all assistants included.
 
         Raises:
-            NasDistillError: As `equip`, `load_teacher` and `build_knowledge` raise it.
+            NasDistillError: Workers cannot be planned, or an assistant's outputs cannot be stored.
         """
-        return self._equip_for(planned_lessons(read_plan(self._run), self._ledger))
+        rounds = planned_rounds(read_plan(self._run), self._ledger)
+        return with_assistant_outputs(self._plan_workers(), rounds, self._store_outputs)
 
-    def _extended(self, plan: AssistantPlan) -> AssistantPlan:
-        """Returns the plan with an assistant that can be asked, or with the reason why there is none."""
-        unable: set[int] = set()
+    def _report_choice(self, plan: AssistantPlan) -> None:
+        chosen = plan.rounds[-1]
+        self._run.log_event("assistant", number=chosen.assistant, students=chosen.students)
+        students = f"trial{'s' if len(chosen.students) > 1 else ''} {', '.join(map(str, chosen.students))}"
+        self._progress.event(_TASK, f"trial {chosen.assistant} teaches the students of {students}. {chosen.reason}")
+
+    def _extend(self, plan: AssistantPlan) -> AssistantPlan:
+        """Return the plan with an assistant whose outputs are stored, or with the reason why there is none."""
+        assistants, picks = self._settings.assistants, self._settings.picks
+        cannot_teach: set[int] = set()
         while True:
-            following = extended(plan, self._run, self._config, self._ledger, unable)
-            if len(following.rounds) == len(plan.rounds):
-                return following
-            lessons = planned_lessons(following, self._ledger)[-1]
+            extended = extend_plan(plan, self._run, self._ledger, assistants, picks, cannot_teach=cannot_teach)
+            if len(extended.rounds) == len(plan.rounds):
+                return extended
+            chosen = planned_rounds(extended, self._ledger)[-1]
             try:
-                self._ask(lessons)
+                self._store_outputs(chosen.assistant, chosen.recipes)
             except TeacherError as error:
-                unable.add(lessons.assistant)
-                self._progress.event("warning", f"trial {lessons.assistant} cannot teach: {error}")
+                cannot_teach.add(chosen.assistant)
+                self._progress.event("warning", f"trial {chosen.assistant} cannot teach: {error}")
             else:
-                return following
+                return extended
 
-    def _teach_round(self, lessons: Lessons) -> bool:
-        """Returns False when the user ended it early."""
+    def _teach_round(self, planned: PlannedRound) -> bool:
+        """Train one round; returns False when the user ended it early."""
         driver = SearchDriver(
             self._run,
             self._ledger,
-            Repetitions(self._ledger, lessons),
-            objectives=check_objectives(self._config.objectives),
-            total=len(lessons.students),
-            max_failures=self._config.resources.max_failures,
+            RepeatedTasks(self._ledger, planned),
+            objectives=self._settings.objectives,
+            watch=BudgetWatch(BudgetConfig(trials=len(planned.students))),
+            max_failures=self._settings.max_failures,
             progress=self._progress,
-            assistant=lessons.assistant,
-            stopping=None,  # each is compared with what the same student came to under the teacher, at its end
+            assistant=planned.assistant,
+            stopping=None,  # each student is compared with its fully trained self under the teacher
         )
         if driver.unfinished == 0:
-            return True  # the last results were on disk, and the study heard of them now
+            return True  # the last results were on disk, and the driver has just added them to the study
         try:
-            workers = self._equip_for([lessons])
-            finished = run_tune(driver, workers.config, workers.resources, space_name=self._config.space.name)
+            setup = with_assistant_outputs(self._plan_workers(), [planned], self._store_outputs)
+            finished = run_tune(driver, setup)
         except KeyboardInterrupt:
             return False
         if finished:
@@ -150,39 +169,16 @@ class Assistance:
             raise driver.failure
         return finished or driver.unfinished == 0
 
-    def _equip_for(self, rounds: Iterable[Lessons]) -> WorkerSetup:
-        workers = self._equip()
-        knowledge = dict(workers.config.knowledge)
-        for lessons in rounds:
-            knowledge |= self._ask(lessons)
-        return replace(workers, config=workers.config.model_copy(update={"knowledge": knowledge}))
 
-    def _ask(self, lessons: Lessons) -> dict[str, str]:
-        """Stores what an assistant says of the views that its students are trained on, or finds it stored."""
-        config, run = self._config, self._run
-        splits = open_split(config.data, run.path, "train"), open_split(config.data, run.path, "validation")
-        manifest = splits[0].manifest
-        network = load_teacher(
-            teacher_reference(run, lessons.assistant), class_names=manifest.class_names, channels=manifest.channels
-        )
-        recipes = [student.recipe for student in lessons.students]
-        compares_embeddings = any(required_outputs(recipe).embedding for recipe in recipes)
-        request = replace(
-            plan_knowledge(config.recipe, config.teacher, config.views),
-            mixes=tuple({recipe.mix for recipe in recipes}),
-            storage=OutputStorage(
-                top_k=config.teacher.top_k, embeddings=compares_embeddings and not config.teacher.online
-            ),
-        )
-        folders = store_knowledge(
-            network,
-            request,
-            assistant=lessons.assistant,
-            run=run,
-            splits=splits,
-            progress=self._progress,
-            pool=self._make_pool(lessons.assistant),
-        )
-        del network
-        torch.cuda.empty_cache()  # what the driver's allocator keeps, trials on the same GPU would lack
-        return folders
+def with_assistant_outputs(
+    setup: WorkerSetup, rounds: Iterable[PlannedRound], store_outputs: StoreOutputs
+) -> WorkerSetup:
+    """Return what workers get, with the stored outputs of the assistants of `rounds` added.
+
+    Raises:
+        NasDistillError: An assistant's outputs cannot be stored.
+    """
+    knowledge = dict(setup.config.knowledge)
+    for planned in rounds:
+        knowledge |= store_outputs(planned.assistant, planned.recipes)
+    return replace(setup, config=setup.config.model_copy(update={"knowledge": knowledge}))

@@ -1,4 +1,4 @@
-"""Which trainings it takes to confirm picked students; without Ray."""
+"""Plans the trainings that confirm picked students. No Ray."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from nas_distill.analysis.front.front import ParetoFront, pareto_front
 from nas_distill.analysis.front.picks import pick_students
 from nas_distill.analysis.trials.study_reader import StudySnapshot, read_study
-from nas_distill.config import SearchConfig
+from nas_distill.config import PicksConfig
 from nas_distill.errors import ConfigError, NoStudentError, nearest_names
 from nas_distill.losses.registry import resolve_losses
 from nas_distill.records import Arm, Confirmation, Fold, Recipe, TrialStatus
@@ -19,23 +19,24 @@ from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.layout import RunDirectory
 
 FRONT = "front"
-"""Asks for every student on the front."""
+"""Name of the pick that stands for every student on the front."""
 
 _CONFIRMING = 1
-"""Last in the derivation of seeds: no training of the search has the same, in its folds and epochs either. (Of numbers
-that differ only by zeros at the end, NumPy makes one seed.)"""
+"""Last number in the derivation of seeds, so that no seed equals one of the search, its folds or its epochs. It is not
+0 because NumPy derives the same seed from sequences that differ only by zeros at the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is to be confirmed, and how.
+    """Which students are confirmed, and how.
 
     Attributes:
-        picks: Names of rules, numbers of trials, or `FRONT`; empty for the three picks of the report.
-        seeds: Repetitions with seeds of their own, scored on the test split, at least 1; unless there are folds.
-        folds: Parts of the training split, on each of which a student is scored that was trained on the others; 0 for
-            none, else at least 2.
-        release: Train a third time, with per-class release.
+        picks: Names of pick rules, numbers of trials, or `FRONT`; empty for the three picks of the report.
+        seeds: Number of repetitions, at least 1. Each has its own seed and is scored on the test split. Ignored when
+            there are folds.
+        folds: Number of parts of the training split, at least 2: a student is scored on each part after training on the
+            others. 0 for none.
+        release: Whether a third arm is trained, with per-class release.
     """
 
     picks: tuple[str, ...] = ()
@@ -45,18 +46,26 @@ class Request:
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
-            raise ConfigError(f"--seeds: {self.seeds} repetitions confirm nothing; give at least 1, such as 5")
+            raise ConfigError(
+                f"{self.seeds} repetitions confirm nothing; set at least 1, such as 5",
+                code="confirm.no_seeds",
+                field="--seeds",
+            )
         if self.folds == 1 or self.folds < 0:
-            raise ConfigError(f"--folds: {self.folds} is no number of parts; give at least 2, such as 5")
+            raise ConfigError(
+                f"the training split cannot be divided into {self.folds} parts; set at least 2, such as 5",
+                code="confirm.bad_fold_count",
+                field="--folds",
+            )
 
 
-def choose_students(study: StudySnapshot, config: SearchConfig, asked: Sequence[str]) -> tuple[int, ...]:
-    """Returns the trial numbers of the students that `asked` names, each once, in its order.
+def choose_students(study: StudySnapshot, picks: PicksConfig, names: Sequence[str]) -> tuple[int, ...]:
+    """Return the trial numbers of the students that `names` stands for, each once, in that order.
 
     Args:
-        study: The search's.
-        config: Whose tolerance the picks keep.
-        asked: See `Request.picks`.
+        study: The study of the search.
+        picks: How students are picked.
+        names: See `Request.picks`.
 
     Raises:
         NoStudentError: No student was fully trained.
@@ -64,36 +73,40 @@ def choose_students(study: StudySnapshot, config: SearchConfig, asked: Sequence[
     """
     front = pareto_front(study.trials, study.objectives, study.teacher)
     if not len(front.members):
-        raise NoStudentError("confirm: no student was fully trained, so there is none to confirm; search further first")
-    rules = _rules(front, config)
+        raise NoStudentError(
+            "no student was fully trained, so there is none to confirm; extend the search first",
+            code="confirm.no_student",
+        )
+    found = pick_students(front, gap_tolerance_points=picks.gap_tolerance_points)
+    rules: dict[str, int | None] = {pick.rule: pick.number for pick in found}
     trained = study.trials[study.trials["status"] == TrialStatus.COMPLETE]["number"]
     known = {int(number) for number in trained}
     chosen: list[int] = []
-    for name in asked or tuple(rules):
+    for name in names or tuple(rules):
         chosen += _named(name.strip(), rules, front, known)
     return tuple(dict.fromkeys(chosen))
 
 
 def plan_confirmation(
-    run: RunDirectory, config: SearchConfig, assigned: Iterable[TrialTask], request: Request
+    run: RunDirectory, picks: PicksConfig, assigned: Iterable[TrialTask], request: Request
 ) -> tuple[TrialTask, ...]:
-    """Returns one assignment per student, repetition and arm, those that have ended included.
+    """Return one task per student, repetition and arm, finished ones included.
 
-    The arms of a repetition share their seed, which is derived from the trial's and the repetition.
+    The arms of a repetition share their seed, which is derived from the trial's seed and the repetition.
 
     Args:
-        run: Whose study the students are chosen from.
-        config: The search's.
-        assigned: All trials that were ever handed out.
-        request: What is to be confirmed.
+        run: The run directory, from whose study students are chosen.
+        picks: How students are picked.
+        assigned: Tasks of all trials that were ever scheduled.
+        request: Which students are confirmed, and how.
 
     Raises:
         NoStudentError: No student was fully trained.
-        ConfigError: A pick is unknown, or a recipe mixes images of the fold into the training.
+        ConfigError: A pick is unknown, or a recipe mixes images, which would leak those of the fold into training.
         StudyError: The study cannot be read.
     """
     by_number = {task.number: task for task in assigned}
-    numbers = choose_students(read_study(run), config, request.picks)
+    numbers = choose_students(read_study(run), picks, request.picks)
     for number in numbers:
         _check_mix(by_number[number], request)
     return tuple(
@@ -105,10 +118,10 @@ def plan_confirmation(
 
 
 def control_recipe(recipe: Recipe) -> Recipe:
-    """Returns the recipe without the teacher: labels at a weight of at least 1, nothing that adapts the teacher's part.
+    """Return the recipe without the teacher: no distillation losses, no adaptation, and a label weight of at least 1.
 
-    What the teacher's terms lose of their weight the labels gain (`Adaptation`); here they lose all of it, from the
-    start.
+    During training, labels gain the weight that adaptation takes from the teacher's losses (`Adaptation`). Here the
+    teacher's losses have none from the start.
     """
     return recipe.model_copy(
         update={"losses": {}, "label_weight": max(1.0, recipe.label_weight), "adaptive": Adaptation()}
@@ -116,19 +129,19 @@ def control_recipe(recipe: Recipe) -> Recipe:
 
 
 def released_recipe(recipe: Recipe) -> Recipe:
-    """Returns the recipe with per-class release, its share and level as they were."""
+    """Return the recipe with per-class release switched on; its other settings stay."""
     return recipe.model_copy(update={"adaptive": recipe.adaptive.model_copy(update={"release": True})})
 
 
 def unreleased(planned: Iterable[TrialTask]) -> tuple[str, ...]:
-    """Returns a line for each student that gets no arm with per-class release, with the reason."""
+    """Return a line for each student without an arm with per-class release, with the reason."""
     recipes = {one.number: one.recipe for one in planned if one.confirmation and one.confirmation.arm == "distilled"}
     reasons = ((number, _why_unreleased(recipe)) for number, recipe in recipes.items())
-    return tuple(f"trial {number} gets no arm with release: {reason}" for number, reason in reasons if reason)
+    return tuple(f"trial {number} has no arm with release: {reason}" for number, reason in reasons if reason)
 
 
 def _why_unreleased(recipe: Recipe) -> str | None:
-    """Returns why a recipe gets no arm with per-class release; None where it gets one."""
+    """Return why a recipe has no arm with per-class release; None where it has one."""
     if not resolve_losses(recipe):
         return "it is trained without the teacher"
     if recipe.adaptive.release:
@@ -140,11 +153,6 @@ def _why_unreleased(recipe: Recipe) -> str | None:
     return None
 
 
-def _rules(front: ParetoFront, config: SearchConfig) -> Mapping[str, int | None]:
-    picks = pick_students(front, gap_tolerance_points=config.picks.gap_tolerance_points)
-    return {pick.rule: pick.number for pick in picks}
-
-
 def _named(name: str, rules: Mapping[str, int | None], front: ParetoFront, known: set[int]) -> list[int]:
     if name == FRONT:
         return list(front.numbers)
@@ -153,12 +161,16 @@ def _named(name: str, rules: Mapping[str, int | None], front: ParetoFront, known
         return [] if number is None else [number]
     if not (name.isascii() and name.isdigit()):
         raise ConfigError(
-            f"--picks: '{name}' is no pick; {nearest_names(name, [*rules, FRONT])}, or give numbers of trials"
+            f"'{name}' is no pick; {nearest_names(name, [*rules, FRONT])}; trial numbers are allowed too",
+            code="confirm.unknown_pick",
+            field="--picks",
         )
     if int(name) not in known:
         raise ConfigError(
-            f"--picks: trial {int(name)} has no fully trained student; of {len(known)} that have one, "
-            f"{', '.join(map(str, front.numbers[:10]))} stand on the front"
+            f"trial {int(name)} has no fully trained student; {len(known)} trials have one, among them "
+            f"{', '.join(map(str, front.numbers[:10]))} on the front",
+            code="confirm.trial_not_trained",
+            field="--picks",
         )
     return [int(name)]
 
@@ -167,8 +179,10 @@ def _check_mix(task: TrialTask, request: Request) -> None:
     mix = task.recipe.mix
     if request.folds and mix != "none":
         raise ConfigError(
-            f"--folds: the recipe of trial {task.number} uses {mix}, which mixes images of the fold that is left "
-            "out into those that are trained on; confirm it by --seeds"
+            f"the recipe of trial {task.number} uses {mix}, which mixes images of the left-out fold into the training "
+            "images; use --seeds instead",
+            code="confirm.folds_with_mixing",
+            field="--folds",
         )
 
 

@@ -1,4 +1,4 @@
-"""Which trainings a cross-validation of the picked students takes; without Ray."""
+"""Plans the trainings of a cross-validation of the picked students. No Ray."""
 
 from __future__ import annotations
 
@@ -9,38 +9,39 @@ import numpy as np
 from nas_distill.analysis.front.front import pareto_front
 from nas_distill.analysis.front.picks import pick_students
 from nas_distill.analysis.trials.study_reader import read_study
-from nas_distill.config import SearchConfig
+from nas_distill.config import PicksConfig
 from nas_distill.records import Fold
 from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.layout import RunDirectory
 
 
-def plan_folds(run: RunDirectory, config: SearchConfig, assigned: Iterable[TrialTask]) -> tuple[TrialTask, ...]:
-    """Returns one assignment per picked student and fold, those that have ended included; none without folds.
+def plan_folds(run: RunDirectory, picks: PicksConfig, assigned: Iterable[TrialTask]) -> tuple[TrialTask, ...]:
+    """Return one task per picked student and fold, finished ones included; none when `picks.folds` is 0.
 
-    Students keep their trial's recipe, teacher and epochs. The seed is derived from the trial's and the fold.
+    A student keeps the recipe, the teacher and the number of epochs of its trial. The seed is derived from the trial's
+    seed and the fold.
 
     Args:
-        run: Whose study the students are picked from, as the report picks them.
-        config: How.
-        assigned: All trials that were ever handed out.
+        run: The run directory; students are picked from its study as the report picks them.
+        picks: How students are picked, and the number of folds.
+        assigned: Tasks of all trials that were ever scheduled.
 
     Raises:
         StudyError: The study cannot be read.
     """
-    count = config.picks.folds
+    count = picks.folds
     if count == 0:
         return ()
     study = read_study(run)
     front = pareto_front(study.trials, study.objectives, study.teacher)
-    picks = pick_students(front, gap_tolerance_points=config.picks.gap_tolerance_points)
+    found = pick_students(front, gap_tolerance_points=picks.gap_tolerance_points)
     by_number = {task.number: task for task in assigned}
-    numbers = dict.fromkeys(pick.number for pick in picks if pick.number is not None)
+    numbers = dict.fromkeys(pick.number for pick in found if pick.number is not None)
     return tuple(
-        _of_fold(by_number[number], Fold(number=part, of=count)) for number in numbers for part in range(count)
+        _task_of_fold(by_number[number], Fold(number=part, of=count)) for number in numbers for part in range(count)
     )
 
 
-def _of_fold(task: TrialTask, fold: Fold) -> TrialTask:
+def _task_of_fold(task: TrialTask, fold: Fold) -> TrialTask:
     seed = int(np.random.SeedSequence((task.seed, fold.of, fold.number)).generate_state(1)[0])
     return task.model_copy(update={"seed": seed, "fold": fold})

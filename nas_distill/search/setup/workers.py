@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 
 from nas_distill.callbacks import Progress
 from nas_distill.config import DataConfig, ResourcesConfig, SpaceConfig
 from nas_distill.records import Recipe
+from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.layout import RunDirectory
-from nas_distill.search.backend.cluster import has_gpus
-from nas_distill.search.backend.gpu_packing import choose_gpus_per_trial
-from nas_distill.search.backend.shard_pool import RayShardPool
+from nas_distill.search.backend.gpu_packing import choose_gpus_per_trial, largest_candidates
+from nas_distill.search.backend.workers import WorkerSetup
 from nas_distill.search.proposal.limits import make_limits
+from nas_distill.search.samplers.space_sampling import sample_space
 from nas_distill.search.setup.prepare import Prepared
 from nas_distill.search.spaces.loading import load_space
 from nas_distill.trial.context import WorkerConfig
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerSetup:
-    """What the workers of a search get.
-
-    Attributes:
-        config: Where workers find what trials share.
-        resources: Resources of one training; `gpus_per_trial` is a number.
-    """
-
-    config: WorkerConfig
-    resources: ResourcesConfig
-
-
-PlanWorkers = Callable[[], WorkerSetup]
-"""Function that plans the workers when the first training needs them."""
+_SAMPLED_CANDIDATES = 64
+"""The largest of so many random candidates are measured on a GPU."""
 
 
 def plan_workers(
@@ -41,10 +27,10 @@ def plan_workers(
     *,
     data: DataConfig,
     space: SpaceConfig,
+    user_modules: tuple[str, ...],
     recipe: Recipe,
     resources: ResourcesConfig,
     seed: int,
-    user_modules: tuple[str, ...],
     progress: Progress,
 ) -> WorkerSetup:
     """Return what the workers of a search get.
@@ -57,67 +43,38 @@ def plan_workers(
         prepared: Data, teacher and knowledge.
         data: Section `data` of the configuration.
         space: Section `space` of the configuration.
+        user_modules: Modules and files that every worker imports first.
         recipe: The configuration's recipe.
         resources: Section `resources` of the configuration.
         seed: Seed of the candidates to measure.
-        user_modules: Modules and files that every worker imports first.
         progress: Receives events.
 
     Raises:
         SpaceError: The space cannot be loaded or raised an exception.
         ClusterError: The measurement failed.
     """
-    config = WorkerConfig(
-        run=str(run.path),
-        data=data,
-        knowledge=prepared.knowledge,
-        threads=max(1, int(resources.cpus_per_trial)),
-        cuda=False,
-        execution=resources.execution,
-        checkpoint_interval_s=resources.checkpoint_interval_s,
-        user_modules=user_modules,
+    setup = WorkerSetup(
+        config=WorkerConfig(
+            run=str(run.path),
+            data=data,
+            knowledge=prepared.knowledge,
+            threads=max(1, int(resources.cpus_per_trial)),
+            cuda=False,
+            execution=resources.execution,
+            checkpoint_interval_s=resources.checkpoint_interval_s,
+            user_modules=user_modules,
+        ),
+        resources=resources,
     )
-    gpus = choose_gpus_per_trial(
-        resources,
-        config,
-        space=load_space(space.name),
-        shape=prepared.manifest.network_shape,
-        limits=make_limits(space, prepared.teacher.cost),
-        recipe=recipe,
-        seed=seed,
-        progress=progress,
-    )
-    return WorkerSetup(
-        config=config.model_copy(update={"cuda": gpus > 0}),
+
+    def candidates() -> list[TrialTask]:
+        specs = sample_space(load_space(space.name), _SAMPLED_CANDIDATES, seed)
+        limits = make_limits(space, prepared.teacher.cost)
+        return largest_candidates(specs, prepared.manifest.network_shape, limits, recipe)
+
+    gpus = choose_gpus_per_trial(setup, candidates, progress)
+    return replace(
+        setup,
+        config=setup.config.model_copy(update={"cuda": gpus > 0}),
         resources=resources.model_copy(update={"gpus_per_trial": gpus}),
-    )
-
-
-def make_shard_pool(
-    run: RunDirectory,
-    data: DataConfig,
-    resources: ResourcesConfig,
-    *,
-    user_modules: tuple[str, ...],
-    assistant: int | None = None,
-) -> RayShardPool:
-    """Return a pool of workers that share the computation of a network's outputs on the connected cluster.
-
-    Args:
-        run: The run directory, on a path that all nodes share.
-        data: Section `data` of the configuration.
-        resources: Section `resources` of the configuration.
-        user_modules: Modules and files that every worker imports first.
-        assistant: Trial number of the assistant whose student is the network; None for the teacher.
-    """
-    gpus = resources.gpus_per_trial
-    if gpus == "auto":
-        gpus = 1.0 if has_gpus() else 0.0
-    return RayShardPool(
-        run.path,
-        data,
-        cpus=resources.cpus_per_trial,
-        gpus=gpus,
-        assistant=assistant,
-        user_modules=user_modules,
     )

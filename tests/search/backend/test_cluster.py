@@ -1,4 +1,4 @@
-"""What is told of a cluster that cannot be joined."""
+"""A cluster that cannot be joined."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from nas_distill.errors import ClusterError
 from nas_distill.search.backend.cluster import ray_cluster
 
 
-def test_the_way_out_of_a_cluster_that_is_gone_is_a_local_one() -> None:
-    with (
-        pytest.raises(ClusterError, match=r"Ray at nowhere cannot be used.*or give --address local") as caught,
-        ray_cluster(ResourcesConfig(address="nowhere")),
-    ):
+@pytest.mark.usefixtures("no_cluster")
+def test_a_cluster_that_cannot_be_joined_is_a_cluster_error() -> None:
+    with pytest.raises(ClusterError) as caught, ray_cluster(ResourcesConfig(address="nowhere")):
         pass
+    assert (caught.value.code, caught.value.field) == ("cluster.unreachable", "resources.address")
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""A worker: what it imports, and how it reports."""
+"""The Tune worker: its imports and its reports."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from nas_distill.config import ResourcesConfig
 from nas_distill.records import ExecutionInfo, Recipe
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.backend import protocol
 from nas_distill.search.backend.protocol import EPOCH, EXECUTION_INFO, NUMBER, TASK, report_interval
 from nas_distill.search.backend.trainable import DistillTrainable
+from nas_distill.search.backend.workers import WorkerSetup
 from nas_distill.trial.context import WorkerConfig
 from tests.helpers import SmallRun, make_task
 
@@ -23,7 +25,7 @@ EPOCHS = 4
 
 @pytest.fixture
 def worker_config(small_run: SmallRun, tmp_path: Path) -> WorkerConfig:
-    """The shared run's data, teacher and knowledge; trials in a folder of its own."""
+    """Return data, teacher and knowledge of the shared run, with trials in a folder of their own."""
     for part in small_run.run.path.iterdir():
         if part.name != "trials":
             (tmp_path / part.name).symlink_to(part)
@@ -32,16 +34,17 @@ def worker_config(small_run: SmallRun, tmp_path: Path) -> WorkerConfig:
 
 @pytest.fixture
 def short_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Epochs that take no time beside the interval between reports, however busy the machine is."""
+    """Make epochs short compared with the interval between reports, however busy the machine is."""
     monkeypatch.setattr(protocol, "report_interval", lambda answered_after_s: math.inf)
 
 
 def make_worker(worker_config: WorkerConfig, number: int = 0, *, rungs: tuple[int, ...] = ()) -> DistillTrainable:
     class Worker(DistillTrainable):
-        """With what Tune's `with_parameters` would pass."""
+        """Passes the parameters that Tune's `with_parameters` would pass."""
 
         def setup(self, config: dict[str, object]) -> None:  # type: ignore[override]
-            super().setup(config, worker_config=worker_config, space_name="tiny", rungs=rungs)
+            setup = WorkerSetup(config=worker_config, resources=ResourcesConfig())
+            super().setup(config, worker_setup=setup, rungs=rungs)
 
     return Worker(task(number))
 
@@ -66,20 +69,20 @@ def test_short_epochs_share_a_report(worker_config: WorkerConfig) -> None:
 
 
 def test_long_epochs_are_reported_one_by_one(worker_config: WorkerConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "_EVERY_S", 0.0)
+    monkeypatch.setattr(protocol, "_MIN_INTERVAL_S", 0.0)
     busy = make_worker(worker_config)
     reports = [busy.train() for _ in range(EPOCHS)]
     assert [report[EPOCH] for report in reports] == [1, 2, 3, 4]
     assert [report["done"] for report in reports] == [False, False, False, True]
 
 
-def test_a_driver_that_answers_late_is_told_less_often() -> None:
+def test_a_driver_that_answers_late_gets_fewer_reports() -> None:
     assert report_interval(0.0) == report_interval(0.05) == 1.0
     assert report_interval(0.2) == pytest.approx(4.0)
     assert report_interval(60.0) == 10.0
 
 
-def test_a_worker_reports_at_the_pace_of_the_answers(
+def test_a_worker_reports_less_often_when_answers_are_late(
     worker_config: WorkerConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
@@ -98,7 +101,7 @@ def test_a_worker_reports_at_the_pace_of_the_answers(
     busy.reset_config(task(1))
     begun = clock[0]
     busy.step()
-    assert clock[0] == begun + 1.0  # another trial: no answer was waited for
+    assert clock[0] == begun + 1.0  # a new trial: the worker did not wait for an answer
 
 
 @pytest.mark.usefixtures("short_epochs")

@@ -1,4 +1,4 @@
-"""What Ray's side of a search makes of errors in ours."""
+"""Errors of the driver that are raised inside Ray Tune."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from nas_distill.callbacks import SearchStatus
 from nas_distill.config import ResourcesConfig
 from nas_distill.errors import ClusterError
 from nas_distill.search.backend.tune import run_tune
+from nas_distill.search.backend.workers import WorkerSetup
 from tests.helpers import Heard, SmallRun
 from tests.search.driver.driving import open_driver
 
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("shared_cluster")
 
 
 class Broken(Heard):
-    """A watcher that breaks once an epoch is trained."""
+    """A watcher that raises an error once an epoch is trained."""
 
     def status(self, status: SearchStatus) -> None:
         if any(done for done, _ in status.running.values()):
@@ -25,13 +26,16 @@ class Broken(Heard):
 
 
 @pytest.mark.timeout(400)
-def test_what_breaks_in_a_callback_is_named(tmp_path: Path, small_run: SmallRun) -> None:
+def test_an_exception_in_a_callback_is_named_in_the_error(tmp_path: Path, small_run: SmallRun) -> None:
     for part in small_run.run.path.iterdir():
         if part.name != "trials":
             (tmp_path / part.name).symlink_to(part)
     driver, _ = open_driver(tmp_path, small_run, total=1, heard=Broken())
-    worker_config = small_run.worker_config().model_copy(update={"run": str(tmp_path)})
-    resources = ResourcesConfig(cpus_per_trial=1.0, gpus_per_trial=0.0, max_parallel_trials=1)
+    setup = WorkerSetup(
+        config=small_run.worker_config().model_copy(update={"run": str(tmp_path)}),
+        resources=ResourcesConfig(cpus_per_trial=1.0, gpus_per_trial=0.0, max_parallel_trials=1),
+    )
     with pytest.raises(ClusterError) as caught:
-        run_tune(driver, worker_config, resources, space_name="tiny")
-    assert str(caught.value) == (f"Ray ended the search: KeyError: 'no such column'; go on with --resume {tmp_path}")
+        run_tune(driver, setup)
+    assert caught.value.code == "cluster.ray_failed"
+    assert "KeyError: 'no such column'" in str(caught.value)

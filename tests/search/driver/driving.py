@@ -1,4 +1,4 @@
-"""A search's driver on a real study with real candidates, and what a worker would do with what it hands out."""
+"""A search driver on a real study with real candidates, and a stand-in for its workers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState
 
-from nas_distill.config import SpaceConfig, TeacherConfig
+from nas_distill.config import BudgetConfig, SpaceConfig, TeacherConfig
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Recipe, SpaceTrial, StudentSpec
 from nas_distill.records.network_shape import NetworkShape
@@ -40,7 +40,7 @@ def open_driver(
     folder: Path,
     small: SmallRun,
     *,
-    total: int | None = 3,
+    total: int = 3,
     max_failures: int = 0,
     function: Callable[[SpaceTrial], StudentSpec] = widths,
     asha: Asha | None = None,
@@ -68,17 +68,16 @@ def open_driver(
         ledger,
         proposer,
         objectives=OBJECTIVES,
-        total=total,
         max_failures=max_failures,
         progress=heard,
         stopping=None if asha is None else EarlyStopper(asha, OBJECTIVES),
-        watch=watch,
+        watch=watch or BudgetWatch(BudgetConfig(trials=total)),
     )
     return driver, heard
 
 
 def work(driver: SearchDriver, folder: Path, context: TrialContext, *, at_most: int = 100) -> list[int]:
-    """Does what a worker would: takes assignments, trains them, reports."""
+    """Do the work of a worker: take tasks, train them, report. Returns the numbers of the trials."""
     numbers: list[int] = []
     while len(numbers) < at_most and (task := driver.next_task()) is not None:
         run_trial(task, context, RunDirectory(folder).trial(task.number))

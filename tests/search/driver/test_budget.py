@@ -14,7 +14,7 @@ from nas_distill.callbacks import BudgetLeft
 from nas_distill.config import BudgetConfig
 from nas_distill.objectives import check_objectives
 from nas_distill.records import TrialStatus
-from nas_distill.search.driver.budget import Budget, BudgetWatch, FrontGrowth, Spent, left, reached, spent_seconds
+from nas_distill.search.driver.budget import BudgetWatch, FrontGrowth, Spent, left, reached, spent_seconds
 from tests.report.factory import make_record, make_teacher
 
 OBJECTIVES = check_objectives(("gap_points", "num_params"))
@@ -30,15 +30,19 @@ SPENT = {
     "trials": st.integers(0, 99),
     "time_s": st.floats(0, 2e5),
     "epochs": st.integers(0, 99),
-    "still": st.integers(0, 20),
+    "trials_since_growth": st.integers(0, 20),
 }
 
 
 @given(st.fixed_dictionaries({name: st.none() | bound for name, bound in BOUNDS.items()}), st.fixed_dictionaries(SPENT))
-def test_the_first_bound_that_is_reached_ends_it(bounds: dict[str, Any], had: dict[str, Any]) -> None:
-    amounts = {"trials": had["trials"], "time_s": had["time_s"], "epochs": had["epochs"], "patience": had["still"]}
+def test_the_search_ends_when_any_budget_is_reached(bounds: dict[str, Any], used: dict[str, Any]) -> None:
+    budget, spent = BudgetConfig(**bounds), Spent(**used)
+    bounds["trials"] = budget.most_trials  # there is a default without any other budget
+    amounts = {
+        "trials": used["trials"], "time_s": used["time_s"], "epochs": used["epochs"],
+        "patience": used["trials_since_growth"],
+    }  # fmt: skip
     expected = any(bound is not None and amounts[name] >= bound for name, bound in bounds.items())
-    budget, spent = Budget(**bounds), Spent(**had)
     assert (reached(budget, spent) is not None) == expected
     rest = left(budget, spent)
     for name in ("time_s", "epochs", "patience"):
@@ -50,17 +54,17 @@ def test_the_first_bound_that_is_reached_ends_it(bounds: dict[str, Any], had: di
 @pytest.mark.parametrize(
     ("budget", "spent", "text"),
     [
-        (Budget(trials=4), Spent(trials=4), "4 trials (--trials)"),
-        (Budget(trials=9, time_s=5400), Spent(trials=4, time_s=5400), "1 h 30 min of searching (--time-budget)"),
-        (Budget(epochs=3000), Spent(epochs=3001), "3,000 epochs (--epoch-budget)"),
+        (BudgetConfig(trials=4), Spent(trials=4), "4 trials (--trials)"),
+        (BudgetConfig(trials=9, time_s=5400), Spent(trials=4, time_s=5400), "1 h 30 min of searching (--time-budget)"),
+        (BudgetConfig(epochs=3000), Spent(epochs=3001), "3,000 epochs (--epoch-budget)"),
         (
-            Budget(patience=5),
-            Spent(still=5),
+            BudgetConfig(patience=5),
+            Spent(trials_since_growth=5),
             "5 fully trained trials in a row without a larger hypervolume (--patience)",
         ),
     ],
 )
-def test_the_reason_names_the_flag(budget: Budget, spent: Spent, text: str) -> None:
+def test_the_reason_names_the_flag(budget: BudgetConfig, spent: Spent, text: str) -> None:
     assert reached(budget, spent) == text
 
 
@@ -72,22 +76,22 @@ def event(kind: str, second: float) -> dict[str, Any]:
 def test_time_is_summed_over_sessions() -> None:
     events = [
         event("assistant", 0), event("search", 10), event("trial", 20), event("end", 30),
-        event("trial", 500), event("alive", 600),  # what assistants teach does not count
+        event("trial", 500), event("alive", 600),  # trainings by assistants do not count
         event("search", 1000), event("trial", 1040), event("alive", 1050),  # killed: counts to its last event
         event("search", 5000), event("end", 5007),
     ]  # fmt: skip
     assert spent_seconds(events) == pytest.approx(20 + 50 + 7)
 
 
-def test_damaged_events_and_clocks_that_were_set_back_count_nothing() -> None:
+def test_damaged_events_and_clocks_set_back_count_no_time() -> None:
     assert spent_seconds([]) == 0.0
     assert spent_seconds([{"event": "search"}, {"event": "end", "time": "yesterday"}, {}]) == 0.0
     assert spent_seconds([event("search", 100), event("trial", 40)]) == 0.0
 
 
-def test_the_watch_goes_on_where_earlier_sessions_ended() -> None:
+def test_the_watch_continues_from_earlier_sessions() -> None:
     now = [50.0]
-    watch = BudgetWatch(Budget(time_s=100.0), spent_s=70.0, clock=lambda: now[0])
+    watch = BudgetWatch(BudgetConfig(time_s=100.0), spent_s=70.0, clock=lambda: now[0])
     now[0] = 60.0
     watch.ended(make_record(0, gap_points=1.0, num_params=1000))
     watch.ended(make_record(1, gap_points=1.0, num_params=1000, status=TrialStatus.STOPPED))
@@ -97,7 +101,7 @@ def test_the_watch_goes_on_where_earlier_sessions_ended() -> None:
 
 
 def test_patience_counts_full_trials_without_growth() -> None:
-    watch = BudgetWatch(Budget(patience=2), growth=FrontGrowth(OBJECTIVES, REFERENCE))
+    watch = BudgetWatch(BudgetConfig(patience=2), growth=FrontGrowth(OBJECTIVES, REFERENCE))
     stills = []
     for number, (gap, size, status) in enumerate([
         (5.0, 9000, TrialStatus.COMPLETE), (6.0, 9000, TrialStatus.COMPLETE), (1.0, 9000, TrialStatus.STOPPED),
@@ -105,19 +109,19 @@ def test_patience_counts_full_trials_without_growth() -> None:
         (1.0, 10, TrialStatus.FAILED),
     ]):  # fmt: skip
         watch.ended(make_record(number, gap_points=gap, num_params=size, status=status))
-        stills.append(watch.spent(trials=0, epochs_in_flight=0).still)
+        stills.append(watch.spent(trials=0, epochs_in_flight=0).trials_since_growth)
     assert stills == [0, 1, 1, 0, 1, 2, 2]
 
 
 @given(st.lists(st.tuples(st.floats(-2, 120), st.integers(1, 2_000_000)), min_size=1, max_size=25))
-def test_its_hypervolume_is_that_of_the_reported_front(points: list[tuple[float, int]]) -> None:
+def test_the_hypervolume_equals_that_of_the_reported_front(points: list[tuple[float, int]]) -> None:
     import pandas as pd
 
     growth = FrontGrowth(OBJECTIVES, REFERENCE)
     for point in points:
         before = growth.hypervolume
         growth.add(point)
-        assert (growth.still == 0) == (growth.hypervolume > before * (1 + 1e-12))
+        assert (growth.trials_since_growth == 0) == (growth.hypervolume > before * (1 + 1e-12))
     rows = [{"number": n, "status": "complete", "gap_points": g, "num_params": p} for n, (g, p) in enumerate(points)]
     frame = pd.DataFrame.from_records(rows, columns=list(COLUMNS)).astype(dict(COLUMNS))
     assert growth.hypervolume == pytest.approx(pareto_front(frame, OBJECTIVES, TEACHER).hypervolume, rel=1e-9)
@@ -136,12 +140,12 @@ def test_its_hypervolume_is_that_of_the_reported_front(points: list[tuple[float,
         (60, 60),
     ],
 )
-def test_durations_are_read(text: str | int, seconds: float) -> None:
+def test_durations_are_parsed(text: str | int, seconds: float) -> None:
     assert BudgetConfig.model_validate({"time_s": text}).time_s == seconds
 
 
 @pytest.mark.parametrize("text", ["", "soon", "8x", "h", "-3h", "0s", 0])
-def test_what_is_no_duration_is_refused(text: str | int) -> None:
+def test_an_invalid_duration_is_rejected(text: str | int) -> None:
     with pytest.raises(ValueError, match="time_s"):
         BudgetConfig.model_validate({"time_s": text})
 

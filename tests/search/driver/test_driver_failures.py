@@ -1,4 +1,4 @@
-"""What the driver does when workers die."""
+"""How the driver reacts when workers die."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_dead_worker_fails_its_trial_and_keeps_its_curve(
     assert [row.state for row in rows(tmp_path)] == [TrialState.FAIL]
 
 
-def test_a_trial_whose_worker_died_is_handed_out_again_and_goes_on(
+def test_a_trial_whose_worker_died_is_scheduled_again_and_continues(
     tmp_path: Path, small_run: SmallRun, context: TrialContext
 ) -> None:
     driver, heard = open_driver(tmp_path, small_run, total=1, max_failures=2)
@@ -46,14 +46,16 @@ def test_a_trial_whose_worker_died_is_handed_out_again_and_goes_on(
     Trial(task, context, RunDirectory(tmp_path).trial(task.number)).advance()
     driver.epoch_done(task.number, 1)
     driver.trial_ended(task.number, "the worker died")
-    assert heard.texts("retry") == [f"trial {task.number} goes on in another worker: the worker died"]
+    assert len(heard.texts("retry")) == 1
     assert work(driver, tmp_path, context) == [task.number]
     record = RunDirectory(tmp_path).trial(task.number).read_record()
     assert record is not None
     assert (record.status, record.execution.resumptions) == (TrialStatus.COMPLETE, 1)
 
 
-def test_a_trial_is_handed_out_again_only_so_often(tmp_path: Path, small_run: SmallRun, context: TrialContext) -> None:
+def test_a_trial_is_scheduled_again_at_most_max_failures_times(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext
+) -> None:
     driver, _ = open_driver(tmp_path, small_run, total=1, max_failures=2)
     attempts = 0
     while (task := driver.next_task()) is not None:
@@ -66,7 +68,7 @@ def test_a_trial_is_handed_out_again_only_so_often(tmp_path: Path, small_run: Sm
 
 
 @pytest.mark.parametrize("max_failures", [0, 2])
-def test_a_worker_that_dies_once_the_handing_out_has_failed_leaves_its_trial_in_flight(
+def test_a_trial_stays_in_flight_when_its_worker_dies_after_scheduling_has_failed(
     tmp_path: Path, small_run: SmallRun, context: TrialContext, max_failures: int
 ) -> None:
     def faulty(trial: SpaceTrial) -> StudentSpec:
@@ -87,10 +89,7 @@ def test_a_worker_that_dies_once_the_handing_out_has_failed_leaves_its_trial_in_
     driver.settle()
     numbers = [begun.number, unbegun.number]
     assert [row.state for row in rows(tmp_path) if row.number in numbers] == [TrialState.RUNNING] * 2
-    assert heard.texts("retry") == [
-        f"trial {begun.number} is left to --resume: worker: CUDA error",
-        f"trial {unbegun.number} is left to --resume: no result",
-    ]
+    assert len(heard.texts("retry")) == 2
     assert heard.last_status is not None
     assert heard.last_status.running == {}
 
@@ -99,7 +98,7 @@ def test_a_worker_that_dies_once_the_handing_out_has_failed_leaves_its_trial_in_
     assert trained(tmp_path) == numbers
 
 
-def test_workers_that_die_before_their_first_epoch_end_the_search_not_its_trials(
+def test_workers_that_die_in_a_row_before_their_first_epoch_end_the_search_and_fail_no_trial(
     tmp_path: Path, small_run: SmallRun, context: TrialContext
 ) -> None:
     driver, heard = open_driver(tmp_path, small_run, total=6)
@@ -109,7 +108,7 @@ def test_workers_that_die_before_their_first_epoch_end_the_search_not_its_trials
         driver.trial_ended(task.number, "worker: OSError: the path is not shared")
     assert len(numbers) == 3
     assert isinstance(driver.failure, ClusterError)
-    assert "the path is not shared" in str(driver.failure)
+    assert (driver.failure.code, driver.failure.field) == ("cluster.workers_died", "resources")
     driver.settle()
     assert [row.state for row in rows(tmp_path) if row.number in numbers] == [TrialState.RUNNING] * 3
     assert not heard.texts("trial")
@@ -119,7 +118,7 @@ def test_workers_that_die_before_their_first_epoch_end_the_search_not_its_trials
     assert len(trained(tmp_path)) == 6
 
 
-def test_one_worker_that_dies_at_the_start_fails_its_trial_once_others_train(
+def test_a_worker_that_dies_at_the_start_fails_its_trial_once_another_trial_trains(
     tmp_path: Path, small_run: SmallRun, context: TrialContext
 ) -> None:
     driver, _ = open_driver(tmp_path, small_run, total=2)

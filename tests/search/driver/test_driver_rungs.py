@@ -1,4 +1,4 @@
-"""What the driver does at rungs, before and after an interruption."""
+"""How the driver decides at rungs, before and after an interruption."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def keep_all(values: object, index: int, enough: int) -> int:
 
 
 def to_rung(driver: SearchDriver, folder: Path, context: TrialContext) -> tuple[int, ExecutionInfo]:
-    """Trains the next trial's first epoch, up to where its worker waits."""
+    """Train the first epoch of the next trial, after which its worker waits."""
     task = driver.next_task()
     assert task is not None
     trial = Trial(task, context, RunDirectory(folder).trial(task.number))
@@ -59,17 +59,19 @@ def test_a_trial_that_is_stopped_at_a_rung_has_ended(
     assert TrialResult.model_validate_json(row.user_attrs["result"]) == record.result()
     assert heard.texts("trial")[0].startswith(f"trial {number} stopped after epoch 1 at gap_points")
 
-    # What Tune tells afterwards finds it ended.
+    # Reports of Tune that follow are ignored.
     driver.epoch_done(number, 1)
     driver.trial_ended(number, None)
     assert (driver.new_trials, driver.unfinished, driver.waiting) == (1, 1, False)
     assert heard.last_status is not None
     assert (heard.last_status.stopped, heard.last_status.running) == (1, {})
     to_rung(driver, tmp_path, context)
-    assert driver.remaining == 0  # a stopped trial is one of the budget's
+    assert driver.remaining == 0  # a stopped trial counts for the budget
 
 
-def test_a_trial_that_goes_on_is_trained_to_its_end(tmp_path: Path, small_run: SmallRun, context: TrialContext) -> None:
+def test_a_trial_that_continues_is_not_recorded_at_its_rung(
+    tmp_path: Path, small_run: SmallRun, context: TrialContext
+) -> None:
     driver, _ = open_driver(tmp_path, small_run, total=1, asha=make_asha(keep_all))
     number, execution_info = to_rung(driver, tmp_path, context)
     assert driver.goes_on(number, 1, execution_info)
@@ -108,7 +110,7 @@ def test_rungs_are_rebuilt_from_records_and_from_curves_of_trials_in_flight(
     assert before.entries(1)[0] == coordinates_at(result.outcome.curve[0], task.cost, OBJECTIVES)
 
 
-def test_a_trial_that_was_cut_off_before_the_decision_is_decided_on_when_it_is_handed_out(
+def test_a_trial_interrupted_before_its_decision_is_decided_when_it_is_scheduled_again(
     tmp_path: Path, small_run: SmallRun, context: TrialContext
 ) -> None:
     driver, _ = open_driver(tmp_path, small_run, total=1, asha=make_asha(stop_all))
@@ -120,7 +122,7 @@ def test_a_trial_that_was_cut_off_before_the_decision_is_decided_on_when_it_is_h
     assert [row.state for row in rows(tmp_path)] == [TrialState.FAIL]
 
 
-def test_a_rung_that_a_trial_had_passed_before_it_was_cut_off_is_not_decided_on_again(
+def test_a_rung_that_a_trial_passed_before_an_interruption_is_not_decided_again(
     tmp_path: Path, small_run: SmallRun, context: TrialContext
 ) -> None:
     driver, _ = open_driver(tmp_path, small_run, total=1, asha=make_asha(keep_all))
@@ -135,7 +137,7 @@ def test_a_rung_that_a_trial_had_passed_before_it_was_cut_off_is_not_decided_on_
     assert again.goes_on(number, 1, ExecutionInfo())  # an older checkpoint made it train the rung's epoch again
 
 
-def test_a_curve_that_is_not_there_ends_the_search_and_leaves_the_trial_in_flight(
+def test_a_missing_curve_ends_the_search_and_leaves_the_trial_in_flight(
     tmp_path: Path, small_run: SmallRun, context: TrialContext
 ) -> None:
     driver, _ = open_driver(tmp_path, small_run, asha=make_asha(keep_all))
@@ -143,6 +145,6 @@ def test_a_curve_that_is_not_there_ends_the_search_and_leaves_the_trial_in_fligh
     RunDirectory(tmp_path).trial(number).curve.unlink()
     assert not driver.goes_on(number, 1, execution_info)
     assert isinstance(driver.failure, RunError)
-    assert "does not end at epoch 1" in str(driver.failure)
+    assert driver.failure.code == "cluster.path_not_shared"
     assert not driver.waiting
     assert [row.state for row in rows(tmp_path)] == [TrialState.RUNNING]

@@ -19,11 +19,11 @@ from nas_distill.records import (
     TrialStatus,
     TrialTask,
 )
-from nas_distill.search.driver.status import Tally, end_text
+from nas_distill.search.driver.status import TrialCounts, end_text
 
 
 class Ended(NamedTuple):
-    """A trial that has ended, and the epochs that this process trained of it."""
+    """An ended trial, and the number of its epochs that this process trained."""
 
     record: TrialRecord
     epochs_here: int
@@ -65,8 +65,8 @@ def make_point(epoch: int) -> EpochMetrics:
     )  # fmt: skip
 
 
-def tally(trials: Iterable[Ended], quality: str = "gap_points") -> Tally:
-    found = Tally(quality)
+def count(trials: Iterable[Ended], quality: str = "gap_points") -> TrialCounts:
+    found = TrialCounts(quality)
     for trial in trials:
         found.add(trial.record, epochs_here=trial.epochs_here)
     return found
@@ -79,19 +79,19 @@ def test_counts_by_status() -> None:
         ended(2, quality=None, status=TrialStatus.STOPPED),
         ended(3, quality=None, status=TrialStatus.FAILED),
     ]
-    status = tally(trials).status(total=8, running={4: (3, 10)}, rejected=5, elapsed_s=40.0)
+    status = count(trials).status(total=8, running={4: (3, 10)}, rejected=5, elapsed_s=40.0)
     assert (status.total, status.complete, status.stopped, status.failed, status.rejected) == (8, 2, 1, 1, 5)
     assert status.running == {4: (3, 10)}
 
 
-def test_before_any_trial_ends_nothing_is_claimed() -> None:
-    status = tally([]).status(total=8, running={0: (3, 10)}, rejected=0, elapsed_s=40.0)
+def test_before_any_trial_ends_there_are_no_bands_and_no_estimate() -> None:
+    status = count([]).status(total=8, running={0: (3, 10)}, rejected=0, elapsed_s=40.0)
     assert status.bands == ()
     assert status.remaining_s is None
 
 
 def test_bands_keep_the_best_and_show_holes() -> None:
-    bands = tally(
+    bands = count(
         [ended(0, 12_000, 2.0), ended(1, 31_000, -0.5), ended(2, 30_000, 0.0), ended(3, 400_000, 0.1)]
     ).bands()
     assert [(band.label, band.best_quality, band.number) for band in bands] == [
@@ -103,17 +103,17 @@ def test_bands_keep_the_best_and_show_holes() -> None:
 
 
 def test_a_maximised_quality_keeps_the_largest() -> None:
-    (band,) = tally([ended(0, 5_000, 0.7), ended(1, 5_000, 0.9), ended(2, 5_000, 0.8)], "agreement").bands()
+    (band,) = count([ended(0, 5_000, 0.7), ended(1, 5_000, 0.9), ended(2, 5_000, 0.8)], "agreement").bands()
     assert (band.best_quality, band.number) == (0.9, 1)
 
 
-def test_the_first_of_equals_stays() -> None:
-    (band,) = tally([ended(4, 5_000, 0.7), ended(2, 4_000, 0.7)]).bands()
+def test_the_first_of_two_equal_students_stays_the_best() -> None:
+    (band,) = count([ended(4, 5_000, 0.7), ended(2, 4_000, 0.7)]).bands()
     assert band.number == 4
 
 
 def test_a_failed_trial_opens_a_band_without_a_value() -> None:
-    (band,) = tally([ended(0, 5_000, None, status=TrialStatus.FAILED)]).bands()
+    (band,) = count([ended(0, 5_000, None, status=TrialStatus.FAILED)]).bands()
     assert (band.label, band.best_quality) == ("3.2k-10k", None)
 
 
@@ -131,13 +131,13 @@ def test_a_failed_trial_opens_a_band_without_a_value() -> None:
     ],
 )
 def test_labels(num_params: int, label: str) -> None:
-    (band,) = tally([ended(0, num_params)]).bands()
+    (band,) = count([ended(0, num_params)]).bands()
     assert band.label == label
 
 
 @given(sizes=st.lists(st.integers(1, 10**10), min_size=1, max_size=20))
 def test_every_student_lies_in_exactly_one_band(sizes: list[int]) -> None:
-    bands = tally([ended(number, size, float(size)) for number, size in enumerate(sizes)]).bands()
+    bands = count([ended(number, size, float(size)) for number, size in enumerate(sizes)]).bands()
     assert len({band.label for band in bands}) == len(bands)
     best: dict[int, int] = {}
     for size in sizes:
@@ -149,31 +149,31 @@ def test_every_student_lies_in_exactly_one_band(sizes: list[int]) -> None:
 
 def test_time_left_is_epochs_left_over_epochs_per_second() -> None:
     # 20 + 5 epochs in 50 s is 0.5 epochs/s; 5 + 1 x 10 are left.
-    assert tally([ended(0), ended(1)]).remaining_seconds(
+    assert count([ended(0), ended(1)]).remaining_seconds(
         total=4, running={2: (5, 10)}, elapsed_s=50.0
     ) == pytest.approx(30.0)
 
 
 def test_trials_that_end_early_shorten_the_estimate() -> None:
     early = [ended(0, epochs=4, epochs_here=4), ended(1, epochs=6, epochs_here=6)]
-    assert tally(early).remaining_seconds(total=4, running={}, elapsed_s=10.0) == pytest.approx(10.0)
+    assert count(early).remaining_seconds(total=4, running={}, elapsed_s=10.0) == pytest.approx(10.0)
 
 
-def test_trials_found_on_resuming_do_not_count_as_speed() -> None:
+def test_trials_of_earlier_sessions_do_not_count_as_speed() -> None:
     before = [ended(number, epochs_here=0) for number in range(5)]
-    assert tally(before).remaining_seconds(total=8, running={5: (2, 10)}, elapsed_s=4.0) is None
+    assert count(before).remaining_seconds(total=8, running={5: (2, 10)}, elapsed_s=4.0) is None
     here = [*before, ended(5)]
-    assert tally(here).remaining_seconds(total=8, running={}, elapsed_s=20.0) == pytest.approx(40.0)
+    assert count(here).remaining_seconds(total=8, running={}, elapsed_s=20.0) == pytest.approx(40.0)
 
 
 @pytest.mark.parametrize("inherited", [15, 20])
 def test_a_resumed_trial_that_restarts_behind_its_curve_leaves_no_estimate(inherited: int) -> None:
-    early = tally([ended(0, epochs=12, epochs_here=12)])
+    early = count([ended(0, epochs=12, epochs_here=12)])
     assert early.remaining_seconds(total=4, running={1: (3, 30)}, elapsed_s=9.0, inherited=inherited) is None
 
 
 def test_nothing_left_takes_no_time() -> None:
-    assert tally([ended(0)]).remaining_seconds(total=1, running={}, elapsed_s=5.0) == 0.0
+    assert count([ended(0)]).remaining_seconds(total=1, running={}, elapsed_s=5.0) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -183,9 +183,7 @@ def test_nothing_left_takes_no_time() -> None:
         (TrialStatus.FAILED, "NaN", "failed: NaN (resnet18, 9,000 parameters)"),
     ],
 )
-def test_what_is_said_of_a_trial_that_was_not_trained_to_its_end(
-    status: TrialStatus, error: str | None, expected: str
-) -> None:
+def test_the_text_of_a_trial_that_was_not_fully_trained(status: TrialStatus, error: str | None, expected: str) -> None:
     task = TrialTask(
         number=4, seed=0, spec=StudentSpec(architecture="resnet18"), recipe=Recipe(),
         cost=Cost(num_params=9000, macs=1, size_bytes=4),

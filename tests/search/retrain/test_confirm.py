@@ -1,4 +1,4 @@
-"""Confirming through real searches: the test split is opened once, what ended stays, what changed is refused."""
+"""Confirmations of real searches: the test split is opened once, results are kept, changed runs are rejected."""
 
 from __future__ import annotations
 
@@ -9,52 +9,52 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from nas_distill.config import LOCAL_DIR, BudgetConfig, ResourcesConfig, SearchConfig, TeacherConfig
+from nas_distill.config import LOCAL_DIR, BudgetConfig, ResourcesConfig, SearchConfig, SpaceConfig, TeacherConfig
 from nas_distill.data.splits import open_split
 from nas_distill.errors import ConfigError, NasDistillError, RunError
 from nas_distill.knowledge.teacher_test_logits import read_test_logits
 from nas_distill.models.teacher import load_teacher
-from nas_distill.records import Recipe, TrialStatus
+from nas_distill.records import Confirmation, Recipe, TrialStatus
 from nas_distill.run_directory.files import read_record, write_record
 from nas_distill.run_directory.layout import RunDirectory
-from nas_distill.search.backend import cluster
-from nas_distill.search.retrain import confirm
 from nas_distill.search.retrain.confirm import confirm_students
 from nas_distill.search.retrain.confirm_plan import Request
 from nas_distill.search.service import start_search
 from tests.helpers import SMALL_DATA, Heard, SmallRun
-from tests.search import processes
+from tests.search import faults, processes
+
+pytestmark = pytest.mark.usefixtures("shared_cluster")
 
 ONE = Request(picks=("best_quality",), seeds=2)
 
 
-@pytest.fixture(autouse=True)
-def _at_hand(shared_cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    @contextmanager
-    def at_hand(resources: ResourcesConfig) -> Iterator[None]:
-        cluster._check_room(resources)
-        yield
-
-    monkeypatch.setattr(confirm, "ray_cluster", at_hand)
+def make_config(
+    small: SmallRun,
+    *,
+    trials: int,
+    resources: ResourcesConfig,
+    space: SpaceConfig = SpaceConfig(),  # noqa: B008
+) -> SearchConfig:
+    return SearchConfig(
+        data=SMALL_DATA,
+        teacher=TeacherConfig(model=f"{LOCAL_DIR}{small.run.teacher}"),
+        space=space,
+        budget=BudgetConfig(trials=trials),
+        recipe=Recipe(epochs=2, batch_size=64),
+        resources=resources,
+    )
 
 
 @pytest.fixture(scope="module")
 def searched(small_run: SmallRun, shared_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    config = SearchConfig(
-        data=SMALL_DATA,
-        teacher=TeacherConfig(model=f"{LOCAL_DIR}{small_run.run.teacher}"),
-        budget=BudgetConfig(trials=2),
-        recipe=Recipe(epochs=2, batch_size=64),
-        resources=ResourcesConfig(max_parallel_trials=1),
-    )
+    config = make_config(small_run, trials=2, resources=ResourcesConfig(max_parallel_trials=1))
     return start_search(config, tmp_path_factory.mktemp("searched") / "run", Heard()).run
 
 
@@ -70,7 +70,6 @@ def test_picks_are_trained_with_and_without_the_teacher_and_scored_on_test(run: 
     heard = Heard()
     outcome = confirm_students(run.path, ONE, heard)
     assert (outcome.interrupted, outcome.planned, outcome.new) == (False, 4, 4)
-    assert heard.texts("confirm")[0] == "the test split is opened: 360 images"
     records = run.read_confirmations()
     assert [(one.confirmation.repetition, one.confirmation.arm) for one in records if one.confirmation] == [
         (0, "control"), (0, "distilled"), (1, "control"), (1, "distilled"),
@@ -87,7 +86,7 @@ def test_picks_are_trained_with_and_without_the_teacher_and_scored_on_test(run: 
         assert (record.recipe == searched_as.recipe) == (
             record.confirmation is not None and record.confirmation.arm == "distilled"
         )
-    # The teacher's test accuracy is what the gaps are measured against, on the very images.
+    # Gaps are measured against the teacher's accuracy on the same test images.
     data = SMALL_DATA
     test = open_split(data, run.path, "test")
     manifest = test.manifest
@@ -101,7 +100,7 @@ def test_picks_are_trained_with_and_without_the_teacher_and_scored_on_test(run: 
         assert record.metrics.gap_points == pytest.approx(100 * (top1 - record.metrics.top1))
     assert np.load(run.images / "test.npy").shape == (360, 1, 8, 8)
 
-    # What ended stays; more repetitions are added; the split is not decoded again.
+    # Results are kept, repetitions are added, and the split is not decoded again.
     before = {path: path.stat().st_mtime_ns for path in [*run.confirm.rglob("result.json"), run.images / "test.npy"]}
     outcome = confirm_students(run.path, Request(picks=("best_quality",), seeds=3), Heard())
     assert (outcome.planned, outcome.new) == (6, 2)
@@ -119,17 +118,18 @@ def test_folds_leave_the_test_split_closed(run: RunDirectory) -> None:
     assert counts == [160] * 4
 
 
-def test_another_teacher_is_refused_before_anything_is_trained(run: RunDirectory) -> None:
+def test_another_teacher_is_rejected_before_anything_is_trained(run: RunDirectory) -> None:
     record = run.read_teacher()
     write_record(run.teacher_record, record.model_copy(update={"weights_sha256": "f" * 64}))
-    with pytest.raises(RunError, match="is another teacher than the one that the trials were distilled from") as caught:
+    with pytest.raises(RunError) as caught:
         confirm_students(run.path, ONE, Heard())
+    assert (caught.value.code, caught.value.field) == ("confirm.other_teacher", str(run.teacher))
     assert "\n" not in str(caught.value)
     assert not run.confirm.exists()
 
 
 @pytest.mark.parametrize("request_", [Request(seeds=1, release=True), Request(folds=2, release=True)])
-def test_a_release_that_could_never_be_is_refused_before_anything_is_trained(
+def test_a_release_without_enough_images_is_rejected_before_anything_is_trained(
     run: RunDirectory, request_: Request
 ) -> None:
     with pytest.raises(ConfigError, match=r"holds out at most 3 .* a release takes 5; leave --release out") as caught:
@@ -139,7 +139,7 @@ def test_a_release_that_could_never_be_is_refused_before_anything_is_trained(
     assert not (run.images / "test.npy").exists()
 
 
-def test_a_student_that_gets_no_arm_with_release_is_told(run: RunDirectory) -> None:
+def test_a_student_without_an_arm_with_release_is_reported(run: RunDirectory) -> None:
     with closing(sqlite3.connect(run.path / "study.db")) as database, database:
         rows = "SELECT trial_user_attribute_id, value_json FROM trial_user_attributes WHERE key = 'assignment'"
         for key, text in database.execute(rows).fetchall():
@@ -147,15 +147,15 @@ def test_a_student_that_gets_no_arm_with_release_is_told(run: RunDirectory) -> N
             task["recipe"]["losses"] = {}
             update = "UPDATE trial_user_attributes SET value_json = ? WHERE trial_user_attribute_id = ?"
             database.execute(update, (json.dumps(json.dumps(task)), key))
-    (run.teacher / "model.safetensors").unlink()  # enough is told before anything is trained
+    (run.teacher / "model.safetensors").unlink()  # the event precedes all training
     heard = Heard()
     with pytest.raises(NasDistillError):
         confirm_students(run.path, Request(picks=("best_quality",), release=True), heard)
     (line,) = heard.texts("confirm")
-    assert re.fullmatch(r"trial \d gets no arm with release: it is trained without the teacher", line)
+    assert re.fullmatch(r"trial \d has no arm with release: it is trained without the teacher", line)
 
 
-def test_other_weights_are_refused(run: RunDirectory) -> None:
+def test_other_teacher_weights_are_rejected(run: RunDirectory) -> None:
     weights = run.teacher / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-2] ^= 1
@@ -164,7 +164,7 @@ def test_other_weights_are_refused(run: RunDirectory) -> None:
         confirm_students(run.path, ONE, Heard())
 
 
-def test_other_data_are_refused(run: RunDirectory) -> None:
+def test_other_data_are_rejected(run: RunDirectory) -> None:
     text = run.config.read_text()
     assert "max_train_images: 320" in text
     run.config.write_text(text.replace("max_train_images: 320", "max_train_images: 300"))
@@ -173,7 +173,7 @@ def test_other_data_are_refused(run: RunDirectory) -> None:
     assert not (run.images / "test.npy").exists()
 
 
-def test_damaged_answers_are_asked_for_again(run: RunDirectory) -> None:
+def test_damaged_test_logits_are_computed_again(run: RunDirectory) -> None:
     confirm_students(run.path, Request(picks=("best_quality",), seeds=1), Heard())
     array = run.confirm / "test_logits.npy"
     whole = array.read_bytes()
@@ -188,18 +188,22 @@ def test_damaged_answers_are_asked_for_again(run: RunDirectory) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_what_is_cut_off_goes_on_by_the_same_command(
-    run: RunDirectory, tmp_path: Path, searches: list[subprocess.Popen[bytes]]
+def test_an_interrupted_confirmation_continues_by_the_same_command(
+    small_run: SmallRun, tmp_path: Path, searches: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("config.yaml",):
-        text = (run.path / name).read_text()
-        (run.path / name).write_text(text.replace("checkpoint_interval_s: 5.0", "checkpoint_interval_s: 0.0"))
-    log = tmp_path / "log"
+    run, log, held = RunDirectory(tmp_path / "run"), tmp_path / "log", tmp_path / "held"
+    training = run.confirmation(0, Confirmation(arm="control", repetition=0), None)
+    plan = faults.plan([4], {0: faults.faulty_spec("hold", marker=held, after=training.checkpoint)})
+    for name, value in plan.items():
+        monkeypatch.setenv(name, value)
+    resources = ResourcesConfig(max_parallel_trials=1, checkpoint_interval_s=0.0)
+    space = SpaceConfig(name=faults.FAULTY_SPACE)
+    start_search(make_config(small_run, trials=1, resources=resources, space=space), run.path, Heard())
     arguments = [str(run.path), "--picks", "best_quality", "--seeds", "2"]
     searches.append(processes.start(arguments, log, verb="confirm"))
-    processes.wait_for(lambda: any(run.confirm.rglob("epochs.jsonl")), searches[0], log)
+    processes.wait_for(held.exists, searches[0], log)
     os.killpg(searches[0].pid, signal.SIGINT)
-    assert searches[0].wait(timeout=60) == 130
+    assert searches[0].wait(timeout=120) == 130
     assert "Traceback" not in log.read_text()
     assert processes.descendants(searches[0].pid) == {searches[0].pid}
     searches.append(processes.start(arguments, log, verb="confirm"))

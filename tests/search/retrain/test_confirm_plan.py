@@ -1,4 +1,4 @@
-"""Which students are confirmed, by which trainings."""
+"""Plans of confirmations: which students, by which trainings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nas_distill.analysis.trials.study_reader import read_study
-from nas_distill.config import PicksConfig, SearchConfig
+from nas_distill.config import PicksConfig
 from nas_distill.errors import ConfigError, NoStudentError
 from nas_distill.records import Recipe, TrialRecord
 from nas_distill.records.recipe import Adaptation
@@ -27,7 +27,7 @@ from nas_distill.search.retrain.fold_plan import plan_folds
 from tests.records.factory import changed_record
 from tests.report.factory import make_records, make_run
 
-CONFIG = SearchConfig()
+PICKS = PicksConfig()
 
 
 def assigned(records: list[TrialRecord]) -> list[TrialTask]:
@@ -35,14 +35,14 @@ def assigned(records: list[TrialRecord]) -> list[TrialTask]:
 
 
 def plan(run: RunDirectory, records: list[TrialRecord], request: Request) -> tuple[TrialTask, ...]:
-    return plan_confirmation(run, CONFIG, assigned(records), request)
+    return plan_confirmation(run, PICKS, assigned(records), request)
 
 
 def test_by_default_each_pick_is_trained_five_times_in_two_arms(tmp_path: Path) -> None:
     records = make_records(12)
     run = make_run(tmp_path / "run", records)
     planned = plan(run, records, Request())
-    numbers = choose_students(read_study(run), CONFIG, ())
+    numbers = choose_students(read_study(run), PICKS, ())
     assert 1 <= len(numbers) <= 3
     found = [(one.number, one.confirmation.repetition, one.confirmation.arm) for one in planned if one.confirmation]
     expected = [(number, part, arm) for number in numbers for part in range(5) for arm in ("distilled", "control")]
@@ -62,7 +62,7 @@ def test_arms_share_their_seed_and_repetitions_do_not(tmp_path: Path) -> None:
         assert all(len(seeds) == 1 for seeds in arms.values())
         assert len(set.union(*arms.values())) == len(arms)
     searched = {record.seed for record in records}
-    scored = plan_folds(run, SearchConfig(picks=PicksConfig(folds=3)), assigned(records))  # by `search --folds 3`
+    scored = plan_folds(run, PicksConfig(folds=3), assigned(records))  # by `search --folds 3`
     assert {one.number for one in scored} == {one.number for one in by_folds}
     epochs = {
         int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0]) for seed in searched for epoch in range(12)
@@ -75,7 +75,7 @@ def test_arms_share_their_seed_and_repetitions_do_not(tmp_path: Path) -> None:
     ]
 
 
-def test_more_repetitions_leave_those_that_ended_as_they_are(tmp_path: Path) -> None:
+def test_more_repetitions_keep_the_tasks_of_fewer(tmp_path: Path) -> None:
     records = make_records(12)
     run = make_run(tmp_path / "run", records)
     few, many = (plan(run, records, Request(seeds=seeds)) for seeds in (2, 5))
@@ -91,7 +91,7 @@ def test_the_control_is_the_recipe_without_the_teacher() -> None:
     )
 
 
-def test_release_is_a_third_arm_where_it_says_something_new(tmp_path: Path) -> None:
+def test_release_is_a_third_arm_where_the_recipe_allows_it(tmp_path: Path) -> None:
     records = make_records(4)
     run = make_run(tmp_path / "run", records)
 
@@ -110,53 +110,62 @@ def test_release_is_a_third_arm_where_it_says_something_new(tmp_path: Path) -> N
     ):
         names, (line,) = arms(recipe)
         assert names == {"distilled", "control"}
-        assert re.fullmatch(rf"trial \d gets no arm with release: .*{reason}.*", line)
+        assert re.fullmatch(rf"trial \d has no arm with release: .*{reason}.*", line)
 
 
 def test_students_are_named_by_rule_by_number_and_as_the_front(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", make_records(15))
     study = read_study(run)
-    front = choose_students(study, CONFIG, ("front",))
+    front = choose_students(study, PICKS, ("front",))
     assert len(front) > 3
-    assert set(choose_students(study, CONFIG, ())) <= set(front)
+    assert set(choose_students(study, PICKS, ())) <= set(front)
     outside = next(number for number in range(15) if number not in front)
-    assert choose_students(study, CONFIG, (str(outside), "best_quality", str(outside))) == (outside, front[-1])
+    assert choose_students(study, PICKS, (str(outside), "best_quality", str(outside))) == (outside, front[-1])
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("name", "code"),
     [
-        ("kneee", r"--picks: 'kneee' is no pick; did you mean 'knee'\?"),
-        ("99", r"--picks: trial 99 has no fully trained student; of 11 that have one"),
-        ("11", r"--picks: trial 11 has no fully trained student"),  # it failed
-        ("-1", r"--picks: '-1' is no pick"),
-        ("", r"--picks: '' is no pick"),
+        ("kneee", "confirm.unknown_pick"),
+        ("-1", "confirm.unknown_pick"),
+        ("", "confirm.unknown_pick"),
+        ("99", "confirm.trial_not_trained"),
+        ("11", "confirm.trial_not_trained"),  # it failed
     ],
 )
-def test_what_names_no_student_is_told(tmp_path: Path, asked: str, message: str) -> None:
+def test_a_name_without_a_student_is_rejected(tmp_path: Path, name: str, code: str) -> None:
     study = read_study(make_run(tmp_path / "run", make_records(12, failed=1)))
-    with pytest.raises(ConfigError, match=message) as caught:
-        choose_students(study, CONFIG, (asked,))
+    with pytest.raises(ConfigError) as caught:
+        choose_students(study, PICKS, (name,))
+    assert (caught.value.code, caught.value.field) == (code, "--picks")
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("records", [[], make_records(2, failed=2)])
-def test_a_run_without_a_student_is_told(tmp_path: Path, records: list[TrialRecord]) -> None:
-    with pytest.raises(NoStudentError, match="none to confirm"):
-        choose_students(read_study(make_run(tmp_path / "run", records)), CONFIG, ())
+def test_a_run_without_a_student_is_rejected(tmp_path: Path, records: list[TrialRecord]) -> None:
+    with pytest.raises(NoStudentError) as caught:
+        choose_students(read_study(make_run(tmp_path / "run", records)), PICKS, ())
+    assert caught.value.code == "confirm.no_student"
 
 
 @pytest.mark.parametrize(
-    ("values", "flag"), [({"seeds": 0}, "--seeds"), ({"folds": 1}, "--folds"), ({"folds": -2}, "--folds")]
+    ("values", "code", "field"),
+    [
+        ({"seeds": 0}, "confirm.no_seeds", "--seeds"),
+        ({"folds": 1}, "confirm.bad_fold_count", "--folds"),
+        ({"folds": -2}, "confirm.bad_fold_count", "--folds"),
+    ],
 )
-def test_impossible_numbers_are_told(values: dict[str, int], flag: str) -> None:
-    with pytest.raises(ConfigError, match=rf"{flag}: .*give at least"):
+def test_impossible_numbers_are_rejected(values: dict[str, int], code: str, field: str) -> None:
+    with pytest.raises(ConfigError) as caught:
         Request(**values)  # type: ignore[arg-type]
+    assert (caught.value.code, caught.value.field) == (code, field)
 
 
-def test_folds_of_a_mixing_recipe_are_refused(tmp_path: Path) -> None:
+def test_folds_of_a_recipe_that_mixes_images_are_rejected(tmp_path: Path) -> None:
     records = [changed_record(record, recipe=Recipe(mix="cutmix")) for record in make_records(3)]
     run = make_run(tmp_path / "run", records)
-    with pytest.raises(ConfigError, match=r"--folds: the recipe of trial \d uses cutmix.*--seeds"):
+    with pytest.raises(ConfigError) as caught:
         plan(run, records, Request(folds=2))
+    assert (caught.value.code, caught.value.field) == ("confirm.folds_with_mixing", "--folds")
     assert plan(run, records, Request(seeds=1))

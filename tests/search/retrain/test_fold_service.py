@@ -1,4 +1,4 @@
-"""`--folds` through whole searches."""
+"""`--folds` in whole searches."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 
 from nas_distill.config import LOCAL_DIR, BudgetConfig, PicksConfig, ResourcesConfig, SearchConfig, TeacherConfig
 from nas_distill.errors import ConfigError
-from nas_distill.records import Recipe, TrialStatus
+from nas_distill.records import Fold, Recipe, TrialStatus
 from nas_distill.report import load_content
 from nas_distill.report.sections.folds import fold_section
 from nas_distill.run_directory.config import read_run_config
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.service import resume_search, start_search
 from tests.helpers import SMALL_DATA, Heard, SmallRun
-from tests.search import processes
+from tests.search import faults, processes
 
 pytestmark = pytest.mark.usefixtures("shared_cluster")
 
@@ -39,7 +39,7 @@ def results(run: RunDirectory) -> dict[Path, int]:
 
 
 @pytest.mark.timeout(400)
-def test_folds_after_a_search_added_to_a_finished_one_and_cut_off(small_run: SmallRun, tmp_path: Path) -> None:
+def test_folds_are_added_to_a_finished_search_and_lost_ones_are_repeated(small_run: SmallRun, tmp_path: Path) -> None:
     run = start_search(make_config(small_run, 0), tmp_path / "run", Heard()).run
     assert not run.folds.exists()
 
@@ -55,7 +55,7 @@ def test_folds_after_a_search_added_to_a_finished_one_and_cut_off(small_run: Sma
     assert {line[2] for line in section.lines} == {"2 of 2"}
     assert section.notes[1].startswith("The teacher was trained on the images of every fold")
 
-    # What ended stays; what did not is trained by the next call, without the flag.
+    # Finished folds are kept; a lost one is trained by the next call, without the flag.
     before = results(run)
     lost = next(iter(before))
     lost.unlink()
@@ -67,39 +67,40 @@ def test_folds_after_a_search_added_to_a_finished_one_and_cut_off(small_run: Sma
     assert lost in after
 
 
-def test_more_folds_than_a_class_has_images_are_refused_before_anything_is_trained(
+def test_more_folds_than_a_class_has_images_are_rejected_before_anything_is_trained(
     small_run: SmallRun, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=r"picks\.folds: 300 folds need 300 training images of every class") as caught:
+    with pytest.raises(ConfigError) as caught:
         start_search(make_config(small_run, 300), tmp_path / "run", Heard())
-    assert "\n" not in str(caught.value)
+    assert caught.value.code == "data.too_few_images_for_folds"
     assert not RunDirectory(tmp_path / "run").teacher.exists()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_interrupted_folds_go_on_with_resume(
+def test_interrupted_folds_continue_with_resume(
     small_run: SmallRun, tmp_path: Path, searches: list[subprocess.Popen[bytes]]
 ) -> None:
-    run, log = RunDirectory(tmp_path / "run"), tmp_path / "log"
+    run, log, held = RunDirectory(tmp_path / "run"), tmp_path / "log", tmp_path / "held"
+    first, second = (run.fold(0, Fold(number=number, of=2)) for number in range(2))
+    plan = faults.plan([4], {0: faults.faulty_spec("hold", marker=held, after=second.checkpoint)})
     arguments = [
-        "--data", "digits", "--teacher", f"{LOCAL_DIR}{small_run.run.teacher}", "--trials", "1", "--epochs", "150",
-        "--batch-size", "16", "--max-train-images", "320", "--set", "data.max_validation_images=160", "--folds", "2",
+        "--data", "digits", "--teacher", f"{LOCAL_DIR}{small_run.run.teacher}", "--trials", "1", "--epochs", "4",
+        "--space", faults.FAULTY_SPACE, "--batch-size", "16", "--max-train-images", "320", "--folds", "2",
+        "--set", "data.max_validation_images=160", "--max-parallel", "1",
         "--set", "resources.checkpoint_interval_s=0", "--out", str(run.path),
     ]  # fmt: skip
-    searches.append(processes.start(arguments, log))
-    processes.wait_for(lambda: any(run.folds.rglob("state.safetensors")), searches[0], log)
+    searches.append(processes.start(arguments, log, environment=plan))
+    processes.wait_for(held.exists, searches[0], log)
     os.killpg(searches[0].pid, signal.SIGINT)
-    assert searches[0].wait(timeout=60) == 130
+    assert searches[0].wait(timeout=120) == 130
     assert f"--resume {run.path}" in log.read_text()
     assert "Traceback" not in log.read_text()
     assert processes.descendants(searches[0].pid) == {searches[0].pid}
-    cut = {path.parents[1].name for path in run.folds.rglob("state.safetensors")}
-    assert cut
+    assert (first.result.exists(), second.result.exists()) == (True, False)
 
-    searches.append(processes.start(["--resume", str(run.path)], log))
+    searches.append(processes.start(["--resume", str(run.path)], log, environment=plan))
     assert searches[1].wait(timeout=240) == 0, log.read_text()
     records = load_content(run).folds
     assert [record.status for record in records] == [TrialStatus.COMPLETE] * 2
-    assert {f"2-{one.fold.number}" for one in records if one.fold is not None and one.execution.resumptions == 1} == cut
-    assert "Cross-validation, 2 folds" in log.read_text()
+    assert [record.execution.resumptions for record in records] == [0, 1]

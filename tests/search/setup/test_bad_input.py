@@ -15,12 +15,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from nas_distill.config import SamplerConfig, SpaceConfig, TeacherConfig
+from nas_distill.config import BudgetConfig, SamplerConfig, SpaceConfig, TeacherConfig
 from nas_distill.errors import NasDistillError, SpaceError, StudyError
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Recipe
 from nas_distill.records.network_shape import NetworkShape
 from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.search.driver.budget import BudgetWatch
 from nas_distill.search.driver.driver import SearchDriver
 from nas_distill.search.proposal.costs import CostEstimator
 from nas_distill.search.proposal.limits import make_limits
@@ -94,8 +95,9 @@ def open_search(
         max_rejections=6,
         known=ledger.assigned(),
     )
+    watch = BudgetWatch(BudgetConfig(trials=TOTAL))
     driver = SearchDriver(
-        run, ledger, proposer, objectives=OBJECTIVES, total=TOTAL, max_failures=0, progress=Heard()
+        run, ledger, proposer, objectives=OBJECTIVES, watch=watch, max_failures=0, progress=Heard()
     )  # fmt: skip
     return driver, ledger
 

@@ -1,0 +1,56 @@
+"""Every private or undocumented part of Ray that this project uses, as read in Ray 2.60.0.
+
+Nothing else in the package touches Ray's private modules, reads its environment variables or relies on its internals.
+`tests/search/backend/test_ray_private.py` fails when an installed Ray no longer has one of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ray._private import ray_constants
+
+READ_IN = "2.60.0"
+"""Version of Ray whose source this module was written against."""
+
+RESOURCE_PRECISION = 10_000
+"""Ray counts resources in units of 1/10,000 (`ray._raylet`, `resource_spec`)."""
+
+TUNE_SETTINGS = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the run directory holds every curve already
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C must reach the driver instead of ending in a snapshot of Tune's
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+"""Environment variables that Tune reads when `Tuner.fit` runs."""
+
+GPU_VISIBILITY_SETTINGS = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+"""Keeps Ray from hiding all GPUs from tasks that ask for none."""
+
+
+def apply_tune_settings() -> None:
+    """Set the environment variables of `TUNE_SETTINGS` in this process."""
+    os.environ.update(TUNE_SETTINGS)
+
+
+def apply_gpu_visibility_settings() -> None:
+    """Set the environment variables of `GPU_VISIBILITY_SETTINGS`, unless the user has set them."""
+    for name, value in GPU_VISIBILITY_SETTINGS.items():
+        os.environ.setdefault(name, value)
+
+
+@contextmanager
+def loopback_only() -> Iterator[None]:
+    """Let a local cluster that starts inside this context listen on the loopback interface only.
+
+    On Linux Ray replaces 127.0.0.1 by the machine's outward address and listens on all interfaces. Without this switch,
+    which is off by default on macOS and Windows, anybody on the network could reach the cluster.
+    """
+    enabled = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = enabled
