@@ -44,9 +44,9 @@ def test_the_switch_that_keeps_a_cluster_on_loopback_still_exists() -> None:
 
 
 def test_ray_still_counts_resources_in_ten_thousandths() -> None:
-    ray.remote(num_gpus=1 / ray_private.RESOURCE_PRECISION)(print)
+    ray.remote(num_gpus=1 / ray_private.RESOURCE_PRECISION)(lambda: None)
     with pytest.raises(ValueError, match="precision"):
-        ray.remote(num_gpus=0.1 / ray_private.RESOURCE_PRECISION)(print)
+        ray.remote(num_gpus=0.1 / ray_private.RESOURCE_PRECISION)(lambda: None)
 
 
 def test_private_parts_of_ray_are_used_in_one_file_of_the_search_only() -> None:
