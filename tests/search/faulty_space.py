@@ -32,7 +32,7 @@ def faulty_net(
     mode: str = "train",
     **arguments: Any,
 ) -> nn.Module:
-    network: nn.Module = small_resnet(pretrained, widths=(width, width + 2), depths=(1, 1), **arguments)
+    network: Any = small_resnet(pretrained, widths=(width, width + 2), depths=(1, 1), **arguments)
     in_worker = "default_worker" in sys.argv[0]
 
     def fail(module: nn.Module, inputs: Any) -> None:
@@ -51,9 +51,10 @@ def faulty_net(
             time.sleep(60.0)  # until the process is killed
 
     network.pretrained_cfg["architecture"] = "faulty_net"  # what a saved teacher names as its architecture
-    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    student: nn.Module = network
+    first = next(module for module in student.modules() if isinstance(module, nn.Conv2d))
     first.register_forward_pre_hook(fail)
-    return network
+    return student
 
 
 def space(trial: SpaceTrial) -> StudentSpec:
