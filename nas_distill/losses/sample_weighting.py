@@ -102,18 +102,18 @@ def released_weights(targets: Tensor, released: Tensor) -> Tensor:
     return (1 - (targets.float() * released).sum(dim=1)).clamp(0.0, 1.0)
 
 
-def label_weights(own: float, factor: float | Tensor, kept: Tensor) -> Tensor:
+def label_weights(own: float, factor: float | Tensor, unreleased: Tensor) -> Tensor:
     """Return the label weight of each image: `schedules.label_weight` for the teacher's weight on that image.
 
     Args:
         own: The recipe's label weight, at least 0.
         factor: Factor of the teacher's weights for all images, 0 to 1; a number or a scalar tensor.
-        kept: Weight of each image in the teacher's losses, as `released_weights` returns it, float [B].
+        unreleased: Weight of each image in the teacher's losses, as `released_weights` returns it, float [B].
 
     Returns:
-        Weights, float [B]: `label_weight(own, factor)` where `kept` is 1, max(own, 1) where it is 0.
+        Weights, float [B]: `label_weight(own, factor)` where `unreleased` is 1, max(own, 1) where it is 0.
     """
-    return own + (1 - factor * kept) * (max(own, 1.0) - own)
+    return own + (1 - factor * unreleased) * (max(own, 1.0) - own)
 
 
 def weighted_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor, *, label_smoothing: float = 0.0) -> Tensor:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import safetensors.torch
 from pydantic import ConfigDict, PositiveFloat, PositiveInt
 from safetensors import SafetensorError
+from torch import Tensor
 
 from nas_distill.config import RUN, split_run
 from nas_distill.errors import RunError, SpaceError, TeacherError
@@ -62,28 +64,13 @@ def load_run_student(model: str, *, image_size: int | None = None) -> Teacher:
     run, record = _trial(model)
     images = _images(model, run)
     path = run.trial(record.number).weights
-    try:
-        state = safetensors.torch.load_file(path)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise TeacherError(
-            f"the student's weights in {path} cannot be read: {reason}; use another student",
-            code="models.weights_unreadable",
-            field="teacher.model",
-        ) from None
-    if state and all(name.startswith(_TEACHER_HEAD_NAMES) for name in state):
-        raise TeacherError(
-            f"the student of {model} uses the classifier of its own teacher (loss simkd) and cannot be a teacher "
-            "without it; use a student that was distilled with another loss",
-            code="models.uses_teacher_head",
-            field="teacher.model",
-        )
+    weights = _read_weights(model, path)
     size = image_size or images.image_size
     try:
         network = build_student(
             record.spec, num_classes=len(images.class_names), channels=images.channels, image_size=size
         )
-        network.load_state_dict(state)
+        network.load_state_dict(weights)
     except SpaceError as error:
         raise TeacherError(
             f"the student of {model} cannot be built again: {error}",
@@ -106,6 +93,31 @@ def load_run_student(model: str, *, image_size: int | None = None) -> Teacher:
         preprocess=Preprocess(mean=images.mean, std=images.std, image_size=size),
         class_names=images.class_names,
     )
+
+
+def _read_weights(model: str, path: Path) -> dict[str, Tensor]:
+    """Return the weights of a student that can be used without another network.
+
+    Raises:
+        TeacherError: The file cannot be read, or the student uses the classifier of its own teacher.
+    """
+    try:
+        weights: dict[str, Tensor] = safetensors.torch.load_file(path)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise TeacherError(
+            f"the student's weights in {path} cannot be read: {reason}; use another student",
+            code="models.weights_unreadable",
+            field="teacher.model",
+        ) from None
+    if weights and all(name.startswith(_TEACHER_HEAD_NAMES) for name in weights):
+        raise TeacherError(
+            f"the student of {model} uses the classifier of its own teacher (loss simkd) and cannot be a teacher "
+            "without it; use a student that was distilled with another loss",
+            code="models.uses_teacher_head",
+            field="teacher.model",
+        )
+    return weights
 
 
 def student_provenance(model: str) -> StudentProvenance:

@@ -54,8 +54,8 @@ class Reference:
         def move_if_small(logits: Tensor) -> Tensor:
             return logits.to(device) if logits.nbytes <= _RESIDENT_BYTES else logits
 
-        answers = torch.split(stored.validation, _LARGEST_BATCH)
-        parts = zip(answers, torch.split(labels, _LARGEST_BATCH), strict=True)
+        logits = torch.split(stored.validation, _LARGEST_BATCH)
+        parts = zip(logits, torch.split(labels, _LARGEST_BATCH), strict=True)
         return cls(
             validation=move_if_small(stored.validation),
             teacher=_total(metric_sums(logits, truth) for logits, truth in parts).metrics(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 
 from nas_distill.callbacks import Progress
 from nas_distill.config import LOCAL_DIR, DataConfig, ExecutionConfig, ViewsConfig
+from nas_distill.data.manifest import DataManifest
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import ImageSplit, open_split
 from nas_distill.data.views.plan import plan_views
@@ -22,6 +23,7 @@ from nas_distill.models.student import build_student
 from nas_distill.models.teacher import Teacher, load_teacher, save_local_dir
 from nas_distill.models.weights import weights_sha256
 from nas_distill.records import EpochMetrics, Recipe, StudentSpec, TeacherRecord
+from nas_distill.records.base import Record
 from nas_distill.run_directory.files import read_record, write_record
 from nas_distill.run_directory.layout import TrialFolder
 from nas_distill.train.checkpoint import load_state, save_state
@@ -146,8 +148,8 @@ def fit_teacher(
     initial = None if start is None else start.network
     if initial is not None:
         copy_weights(network, initial)
-    preprocess = Preprocess(mean=manifest.mean, std=manifest.std)
     plan = plan_views(views, manifest, epochs=recipe.epochs, online=True, mix=recipe.mix)
+    preprocess = Preprocess(mean=manifest.mean, std=manifest.std)
     trainer = Trainer(
         network,
         recipe=recipe,
@@ -158,25 +160,11 @@ def fit_teacher(
         device=device,
         execution=execution,
     )
-    records = (spec, recipe, plan, execution)
-    parts = [_CHECKPOINT_VERSION, *(record.digest() for record in records), manifest.data_id, seed]
-    parts += [] if initial is None else [weights_sha256(initial)]
-    identity = "-".join(str(part) for part in parts)
+    identity = _checkpoint_identity((spec, recipe, plan, execution), manifest.data_id, seed, initial)
     curve = _train(trainer, recipe, identity, TrialFolder(out / _WORK), progress)
-    trained = trainer.finish()
-    save_local_dir(
-        trained,
-        out,
-        arguments=spec.keyword_arguments(),
-        class_names=manifest.class_names,
-        channels=manifest.channels,
-        image_size=manifest.image_size,
-        mean=manifest.mean,
-        std=manifest.std,
-    )
-    teacher = load_teacher(f"{LOCAL_DIR}{out}", class_names=manifest.class_names, channels=manifest.channels)
+    teacher = _save(trainer.finish(), spec, manifest, out).to(device)
     trained_on = manifest.data_id if start is None or _trained_only_on(start, manifest.data_id) else None
-    record = measure_teacher(teacher.to(device), validation, trained_on_data_id=trained_on, curve=curve)
+    record = measure_teacher(teacher, validation, trained_on_data_id=trained_on, curve=curve)
     write_record(out / METRICS, record)
     shutil.rmtree(out / _WORK, ignore_errors=True)
     progress.event(
@@ -236,6 +224,28 @@ def _trained_only_on(start: InitialWeights, data_id: str) -> bool:
         return True
     record = None if start.folder is None else read_provenance(start.folder, weights_sha256(start.network))
     return record is not None and record.trained_on_data_id == data_id
+
+
+def _checkpoint_identity(records: Iterable[Record], data_id: str, seed: int, initial: torch.nn.Module | None) -> str:
+    """Return a text that changes with everything that determines the training."""
+    parts = [_CHECKPOINT_VERSION, *(record.digest() for record in records), data_id, seed]
+    parts += [] if initial is None else [weights_sha256(initial)]
+    return "-".join(str(part) for part in parts)
+
+
+def _save(network: torch.nn.Module, spec: StudentSpec, manifest: DataManifest, out: Path) -> Teacher:
+    """Write the trained network to `out`, and load it from there as a teacher."""
+    save_local_dir(
+        network,
+        out,
+        arguments=spec.keyword_arguments(),
+        class_names=manifest.class_names,
+        channels=manifest.channels,
+        image_size=manifest.image_size,
+        mean=manifest.mean,
+        std=manifest.std,
+    )
+    return load_teacher(f"{LOCAL_DIR}{out}", class_names=manifest.class_names, channels=manifest.channels)
 
 
 def _build(spec: StudentSpec, recipe: Recipe, train: ImageSplit) -> torch.nn.Module:

@@ -104,11 +104,11 @@ def test_gradients_flow_from_every_output(architecture: str, arguments: dict[str
     network = make(architecture, arguments).train()
     weight = next(network.parameters())
     outputs = network_outputs(network, images(), EVERYTHING)
-    for signal in (outputs.logits, outputs.embedding, *outputs.maps):
-        assert signal is not None
-        (gradient,) = torch.autograd.grad(signal.square().sum(), weight, retain_graph=True, allow_unused=True)
+    for output in (outputs.logits, outputs.embedding, *outputs.maps):
+        assert output is not None
+        (gradient,) = torch.autograd.grad(output.square().sum(), weight, retain_graph=True, allow_unused=True)
         # Fresh classifiers may be 0; deit's token of the class is its first weight, and on no way to the map.
-        assert signal is outputs.logits or DISTILLED_VIT[0] == architecture or bool(gradient.abs().sum() > 0)
+        assert output is outputs.logits or DISTILLED_VIT[0] == architecture or bool(gradient.abs().sum() > 0)
 
 
 @networks
@@ -119,7 +119,7 @@ def test_shapes_on_the_meta_device_are_the_real_ones(architecture: str, argument
     assert check_outputs(network.to("meta"), images().to("meta"), EVERYTHING) == found
     outputs = network_outputs(make(architecture, arguments), images(), EVERYTHING)
     assert outputs.embedding is not None
-    assert found == ((outputs.embedding.shape[1],), tuple(tuple(signal.shape[1:]) for signal in outputs.maps))
+    assert found == ((outputs.embedding.shape[1],), tuple(tuple(output.shape[1:]) for output in outputs.maps))
 
 
 def test_only_requested_outputs_are_returned() -> None:

@@ -59,8 +59,8 @@ def test_a_loaded_student_has_its_recorded_metrics(finished: RunDirectory, small
     record = finished.trial(number).read_record()
     assert record is not None
     assert record.metrics is not None
-    answers = evaluate(teacher, small_run.validation, device=CPU).metrics()
-    assert (answers.top1, answers.nll_nats) == pytest.approx((record.metrics.top1, record.metrics.nll_nats))
+    metrics = evaluate(teacher, small_run.validation, device=CPU).metrics()
+    assert (metrics.top1, metrics.nll_nats) == pytest.approx((record.metrics.top1, record.metrics.nll_nats))
     assert not any(parameter.requires_grad for parameter in teacher.train().parameters())
     assert not teacher.network.training
 

@@ -22,10 +22,10 @@ from nas_distill.trial.context import TrialInputs
 from tests.helpers import CPU, TINY_SPEC, SmallRun, open_trial_inputs
 
 BASE = Recipe(losses={"kd": {"weight": 0.9}}, label_weight=0.1, epochs=4, batch_size=32, learning_rate=1e-2)
-HURT = 3
+HARMED = 3
 
 
-class HurtfulTargets:
+class HarmfulTargets:
     """Confident targets that predict the next class for every image of one class."""
 
     def __init__(self, targets: Targets, labels: Tensor) -> None:
@@ -34,14 +34,14 @@ class HurtfulTargets:
     def outputs(self, view: int, indices: Tensor, images: Tensor, request: OutputRequest) -> ModelOutputs:
         found = self._targets.outputs(view, indices, images, request)
         wrong = torch.full_like(found.logits, -10.0)
-        wrong[:, HURT + 1] = 10.0
-        return found._replace(logits=torch.where((self._labels[indices] == HURT)[:, None], wrong, found.logits))
+        wrong[:, HARMED + 1] = 10.0
+        return found._replace(logits=torch.where((self._labels[indices] == HARMED)[:, None], wrong, found.logits))
 
     def shapes(self, images: Tensor, request: OutputRequest) -> OutputShapes:
         return self._targets.shapes(images, request)
 
 
-class NarrowTargets(HurtfulTargets):
+class NarrowTargets(HarmfulTargets):
     """Targets that run out of memory for batches larger than a training batch."""
 
     largest = 0
@@ -138,12 +138,12 @@ def test_a_resumed_training_has_the_same_metrics(
 def test_a_harmed_class_is_released_and_stays_released_after_a_resumption(
     trial_inputs: TrialInputs, tmp_path: Path, cut: int
 ) -> None:
-    hurtful = replace(trial_inputs, targets=HurtfulTargets(trial_inputs.targets, trial_inputs.data.train.labels))
+    harmful = replace(trial_inputs, targets=HarmfulTargets(trial_inputs.targets, trial_inputs.data.train.labels))
     straight, first, second = (
-        make_trainer(hurtful, {"release": True, "release_holdout": 0.25}, epochs=7) for _ in range(3)
+        make_trainer(harmful, {"release": True, "release_holdout": 0.25}, epochs=7) for _ in range(3)
     )
     expected = run(straight)
-    assert straight.released_classes == (HURT,)
+    assert straight.released_classes == (HARMED,)
     for _ in range(cut):
         first.run_epoch()
     save_state(tmp_path / "state.safetensors", first.state())
@@ -156,7 +156,7 @@ def test_a_harmed_class_is_released_and_stays_released_after_a_resumption(
 def test_release_uses_the_sample_weights_of_the_training(trial_inputs: TrialInputs) -> None:
     adaptive = {"release": True, "release_holdout": 0.25, "sample_weighting": "correctness"}
     trainer = make_trainer(
-        replace(trial_inputs, targets=HurtfulTargets(trial_inputs.targets, trial_inputs.data.train.labels)), adaptive
+        replace(trial_inputs, targets=HarmfulTargets(trial_inputs.targets, trial_inputs.data.train.labels)), adaptive
     )
     trainer.run_epoch()
     distillation = trainer._distillation
@@ -165,8 +165,8 @@ def test_release_uses_the_sample_weights_of_the_training(trial_inputs: TrialInpu
         1, trainer._evaluator.logits(trainer._evaluated(), trainer._memory_format())
     )
     # The teacher gives their label almost no probability, so "correctness" weights them by almost 0.
-    assert found[labels == HURT].abs().max() < 1e-6
-    assert found[labels != HURT].abs().max() > 1e-3
+    assert found[labels == HARMED].abs().max() < 1e-6
+    assert found[labels != HARMED].abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("share", [0.1, 0.001])
@@ -196,7 +196,7 @@ def test_out_of_memory_on_held_out_images_halves_their_batches(trial_inputs: Tri
     trainer = make_trainer(replace(trial_inputs, targets=targets), {"release": True, "release_holdout": 0.25}, epochs=7)
     run(trainer)
     assert targets.largest > BASE.batch_size
-    assert trainer.released_classes == (HURT,)
+    assert trainer.released_classes == (HARMED,)
 
 
 def test_losses_of_feature_maps_need_an_online_teacher(trial_inputs: TrialInputs) -> None:

@@ -58,15 +58,15 @@ def splits(draw: st.DrawFn) -> Split:
 def test_score_agrees_with_scikit_learn(split: Split) -> None:
     student, _, labels = split
     images, classes = student.shape
-    answers = score(student, labels)
+    metrics = score(student, labels)
     predicted = student.numpy().argmax(axis=1)
-    assert answers.top1 == pytest.approx(accuracy_score(labels.numpy(), predicted))
+    assert metrics.top1 == pytest.approx(accuracy_score(labels.numpy(), predicted))
     expected = log_loss(labels.numpy(), softmax(student.numpy(), axis=1), labels=np.arange(classes))
-    assert answers.nll_nats == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    assert metrics.nll_nats == pytest.approx(expected, rel=1e-9, abs=1e-12)
     recalls = recall_score(labels.numpy(), predicted, labels=np.arange(classes), average=None, zero_division=np.nan)
-    assert sum(answers.class_counts) == images
-    assert len(answers.class_counts) == len(answers.class_top1) == classes
-    for found, recall, count in zip(answers.class_top1, recalls, answers.class_counts, strict=True):
+    assert sum(metrics.class_counts) == images
+    assert len(metrics.class_counts) == len(metrics.class_top1) == classes
+    for found, recall, count in zip(metrics.class_top1, recalls, metrics.class_counts, strict=True):
         assert found == (None if count == 0 else pytest.approx(recall))
 
 
@@ -185,13 +185,13 @@ def test_constant_and_broken_features_have_no_cka(value: float) -> None:
 
 def test_by_hand() -> None:
     student = torch.tensor([[0.0, math.log(3.0)], [0.0, 0.0], [math.log(3.0), 0.0]])
-    answers = score(student, torch.tensor([1, 1, 1]))
+    metrics = score(student, torch.tensor([1, 1, 1]))
     # The tie goes to the first class; probabilities of the label are 3/4, 1/2 and 1/4.
-    assert answers.nll_nats == pytest.approx(-math.log(0.75 * 0.5 * 0.25) / 3, rel=1e-6)
+    assert metrics.nll_nats == pytest.approx(-math.log(0.75 * 0.5 * 0.25) / 3, rel=1e-6)
     # Confidences 3/4 (right), 1/2 and 3/4 (wrong): bins 11, 7 and 11 of 15.
-    assert answers.ece == pytest.approx((abs(0.75 - 1.0 + 0.75) + 0.5) / 3, rel=1e-6)
-    assert answers == SplitMetrics(
-        top1=1 / 3, nll_nats=answers.nll_nats, class_counts=(0, 3), class_top1=(None, 1 / 3), ece=answers.ece
+    assert metrics.ece == pytest.approx((abs(0.75 - 1.0 + 0.75) + 0.5) / 3, rel=1e-6)
+    assert metrics == SplitMetrics(
+        top1=1 / 3, nll_nats=metrics.nll_nats, class_counts=(0, 3), class_top1=(None, 1 / 3), ece=metrics.ece
     )
     comparison = compare(student[:1], torch.zeros(1, 2))
     assert comparison.agreement == 0.0

@@ -132,7 +132,9 @@ def test_another_teacher_is_rejected_before_anything_is_trained(run: RunDirector
 def test_a_release_without_enough_images_is_rejected_before_anything_is_trained(
     run: RunDirectory, request_: Request
 ) -> None:
-    with pytest.raises(ConfigError, match=r"holds out at most 3 .* a release takes 5; leave --release out") as caught:
+    with pytest.raises(
+        ConfigError, match=r"holds out at most 3 .* needs 5 to be released; leave --release out"
+    ) as caught:
         confirm_students(run.path, request_, Heard())
     assert "\n" not in str(caught.value)
     assert not list(run.confirm.rglob("*"))
