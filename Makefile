@@ -1,4 +1,4 @@
-# make demo | test | test-slow | lint | bench | gpu-check
+# make demo | test | test-slow | lint | docs | bench | gpu-check
 #   VENV=path        environment to use; made when missing
 #   PYTHON=python3   interpreter that makes it
 #   TEST_JOBS=2      test files at once; each may run a Ray cluster of its own
@@ -17,7 +17,7 @@ RUN := $(VENV)/bin/python -m
 STAMP := $(VENV)/.nas-distill-installed
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow lint bench gpu-check install
+.PHONY: demo test test-slow lint docs bench gpu-check install
 
 install: $(STAMP)
 
@@ -34,6 +34,10 @@ $(STAMP): pyproject.toml | $(VENV)/bin/python
 demo: $(STAMP)
 	@echo "== demo: a search on the digits data, two trials at a time"
 	$(RUN) nas_distill search --data digits --trials 40 --epochs 40 --batch-size 32 --seed 0 --max-parallel 2 --out $(DEMO_OUT)
+
+docs: $(STAMP)
+	@echo "== generated pages of docs/reference"
+	@$(VENV)/bin/python docs/generate.py
 
 lint: $(STAMP)
 	@echo "== ruff check"

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import inspect
 import json
 import os
 import re
@@ -18,7 +17,6 @@ from tests.cli.shell import run_cli
 from tests.cli.surface import SNAPSHOT, surface
 
 HEAVY = {"torch", "torchvision", "ray", "optuna", "timm", "pandas", "numpy", "pydantic", "sklearn", "rich"}
-DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -127,22 +125,3 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     command = f"{sys.executable} -m nas_distill spaces show resnet | true"
     child = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
     assert "Traceback" not in child.stderr
-
-
-def test_the_documented_exit_codes_are_those_of_the_classes() -> None:
-    rows = re.findall(r"^\| (\d+) \| `?(\w*)`? ?\|", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
-    documented = {name: int(code) for code, name in rows if name}
-    classes = {
-        name: item.exit_status
-        for name, item in inspect.getmembers(errors, inspect.isclass)
-        if issubclass(item, errors.NasDistillError)
-    }
-    assert documented == classes
-    assert len(set(classes.values())) == len(classes)
-    assert {int(code) for code, name in rows if not name} == {0, errors.EXIT_INTERRUPTED}
-
-
-def test_every_verb_is_documented() -> None:
-    text = DOCS.read_text(encoding="utf-8")
-    for verb in VERBS:
-        assert f"| `{verb}" in text

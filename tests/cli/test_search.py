@@ -6,15 +6,12 @@ from pathlib import Path
 import click
 import pytest
 
-from nas_distill.cli import doctor, search, teacher
+from nas_distill.cli import search, teacher
 from nas_distill.cli.options import ConfigFlag
 from nas_distill.config import SearchConfig
 from nas_distill.config.loading import dump_config
 from nas_distill.errors import ConfigError, RunError, TeacherError
-from nas_distill.records.base import Record
 from tests.cli.shell import error_of
-
-DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 
 
 def options_of(command: click.Command) -> list[str]:
@@ -43,27 +40,6 @@ def test_help_is_one_short_line_per_flag() -> None:
         assert "\n" not in text
         assert text.endswith("."), flag.name
         assert len(text) <= 80, flag.name
-
-
-def test_the_documented_flags_are_those_that_exist() -> None:
-    text = DOCS.read_text(encoding="utf-8")
-    table = text.partition("## `search`")[2].partition("## `teacher`")[0]
-    rows = re.findall(r"^\| `(--[\w-]+)` \| `([\w.]+)` \| (.*?) ?\|$", table, re.MULTILINE)
-    assert {(name, key) for name, key, _ in rows} == {(flag.name, flag.key) for flag in search.FLAGS}
-    shown = {flag.name: flag.default for flag in search.FLAGS if flag.default}
-    documented = {name: default for name, _, default in rows if name in shown}
-    assert {**documented, "--data": "digits"} == shown
-    for option in options_of(search.command):
-        assert f"`{option}" in table
-
-
-def test_every_section_and_option_of_doctor_is_documented() -> None:
-    text = DOCS.read_text(encoding="utf-8")
-    (listed,) = re.findall(r"^- A section \((.*?)\) is merged", text, re.MULTILINE | re.DOTALL)
-    sections = [name for name, part in SearchConfig() if isinstance(part, Record)]
-    assert set(re.findall(r"`(\w+)`", listed)) == set(sections)
-    (row,) = re.findall(r"^\| `doctor.*$", text, re.MULTILINE)
-    assert all(option in row for option in options_of(doctor.command))
 
 
 def test_flags_reach_their_keys() -> None:
