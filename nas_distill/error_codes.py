@@ -124,6 +124,8 @@ _LOSSES: dict[str, str] = {
 }
 
 _TRAIN: dict[str, str] = {
+    "train.mix_not_stored": "The teacher's outputs for the recipe's mixed images are not stored.",
+    "train.mix_with_folds": "A recipe that mixes images cannot be scored on folds of the training split.",
     "train.checkpoint_damaged": "A checkpoint file cannot be read.",
     "train.holdout_too_small": "Per-class release would hold out too few images of every class to release any.",
     "train.loss_not_finite": "The training loss became NaN or infinite.",

@@ -25,28 +25,29 @@ SampleWeighting = Literal["none", "confidence", "correctness"]
 
 
 class Adaptation(Record):
-    """How the teacher's part of a recipe changes while the student learns; by default not at all.
+    """How the teacher's part of a recipe changes during training; by default it does not change.
 
-    What the teacher's terms lose of their weight the labels gain: their weight goes to 1 (or stays, when it is above)
-    as the teacher's goes to 0, for all images or for those that are released.
+    When the weight of the teacher's loss terms falls to 0, the weight of the labels rises to 1 (or stays, if it is
+    above), for all images or for those of released classes.
 
     Attributes:
-        weight_schedule: How the weight of all teacher terms goes from 1 times theirs to `weight_end` times, over all
-            epochs: "linear", or along half a "cosine". With `weight_end=0` the recipe anneals to the labels
-            (Jafari et al. 2021, arXiv 2104.07163, is of this kind).
-        weight_end: Factor in the last epoch.
-        temperature_schedule: How the temperature of those losses that have one goes to `temperature_end`.
-        temperature_end: Temperature in the last epoch.
-        teacher_until: The teacher's terms end after this share of the epochs (early-stopped distillation, Cho and
+        weight_schedule: Schedule of the factor on the weights of all teacher terms, from 1 to `weight_end` over all
+            epochs: "constant", "linear" or half a "cosine". With `weight_end=0` the recipe anneals to the labels, as in
+            Jafari et al. 2021, arXiv 2104.07163.
+        weight_end: Factor in the last epoch, 0 to 1.
+        temperature_schedule: Schedule of the temperature of all losses that have one, from theirs to
+            `temperature_end`.
+        temperature_end: Temperature in the last epoch, 0.01 to 1000.
+        teacher_until: Share of the epochs after which the teacher's terms end (early-stopped distillation, Cho and
             Hariharan 2019, arXiv 1910.01348).
-        teacher_patience: They end after this many epochs in which their weighted sum over the training images did not
-            fall by a hundredth; 0 never. No validation image has a say.
-        sample_weighting: How strongly each image pulls towards the teacher, 1 on average over a batch: by the
-            teacher's "confidence" (1 - entropy / log C) or "correctness" (its probability of the label).
-        release: Hold training images out and drop the teacher's terms for classes on which they are found to
-            hurt there (per-class release, see docs/adaptive.md).
-        release_holdout: Share of the training images that is held out for that, and not trained on.
-        release_level: Level of its test, over all classes of one epoch.
+        teacher_patience: Number of epochs without a fall of 1 % in the weighted sum of the teacher's terms on training
+            images after which the teacher's terms end; 0 for never. Validation images are not used.
+        sample_weighting: Weight of each image in the teacher's terms, 1 on average over a batch: the teacher's
+            "confidence" (1 - entropy / log C), its "correctness" (probability of the label), or "none".
+        release: Whether to hold out training images and to drop the teacher's terms for classes on which they hurt
+            there (per-class release, see docs/adaptive.md).
+        release_holdout: Share of the training images that are held out for this test and not trained on.
+        release_level: Significance level of the test, over all classes of one epoch.
     """
 
     weight_schedule: AdaptiveSchedule = "constant"
@@ -65,30 +66,29 @@ class Recipe(Record):
     """How a student is distilled.
 
     Attributes:
-        losses: The teacher's loss terms by registry name, each with its parameters (`weight` among them);
-            empty, or `none`, trains without the teacher (the control).
+        losses: Parameters of each teacher loss, such as `weight`, by registry name. Empty or `none` trains without
+            the teacher (the control).
         label_weight: Weight of cross-entropy with the labels.
-        label_smoothing: Smoothing of those labels, share of the mass spread over all classes.
-        epochs: Full fidelity, in passes over the training split.
+        label_smoothing: Share of the label's probability that is spread over all classes, 0 to 1.
+        epochs: Full fidelity, passes over the training split.
         batch_size: Images per step.
-        optimizer: A name that `timm.optim.create_optimizer_v2` knows.
+        optimizer: Name of an optimiser of `timm.optim.create_optimizer_v2`.
         learning_rate: Peak learning rate.
-        warmup_share: Share of all steps spent on linear warm-up, before the cosine.
+        warmup_share: Share of all steps for linear warm-up, 0 to 1.
         min_learning_rate_share: Learning rate at the end, as a share of the peak.
-        weight_decay: Decoupled or L2, as the optimiser defines it; biases and norms are exempt.
+        weight_decay: Weight decay, decoupled or L2 as the optimiser defines it; biases and norms are exempt.
         dropout: Dropout before the classifier, where the architecture has it (`drop_rate`).
         drop_path: Stochastic depth, where the architecture has it (`drop_path_rate`).
-        ema_decay: Decay per step of the weights' moving average that is evaluated; 0 evaluates the raw weights.
-        gradient_clip_norm: Largest L2 norm of the network's gradient, and of that of each loss's learned part; 0 is no
+        ema_decay: Decay per step of the moving average of the weights, which is evaluated; 0 for no average.
+        gradient_clip_norm: Largest L2 norm of the gradient of the network and of each loss's learned part; 0 for no
             clipping.
-        schedule: Course of the learning rate after the warm-up, by timm's schedulers: "cosine", "linear" (a poly of
-            power 1), "step" (a tenth after each third) or "constant".
-        mix: Mix images and labels with those of a partner: "mixup" (Zhang et al. 2018, arXiv 1710.09412) averages
-            the two, "cutmix" (Yun et al. 2019, arXiv 1905.04899) puts a box of one into the other. How strongly is
-            said by `views`, which the teacher sees too.
-        adaptive: How the teacher's part changes while the student learns.
-        early_stopping_patience: Epochs without a better validation accuracy (ties: likelihood) before the training
-            ends and its best epoch is kept; 0 trains all epochs and keeps the last.
+        schedule: Learning rate schedule of timm after the warm-up: "cosine", "linear" (polynomial of power 1), "step"
+            (divided by ten after each third) or "constant".
+        mix: How pairs of images and their labels are mixed: "mixup" (Zhang et al. 2018, arXiv 1710.09412), "cutmix"
+            (Yun et al. 2019, arXiv 1905.04899) or "none". The configuration section `views` sets the strength.
+        adaptive: How the teacher's part changes during training.
+        early_stopping_patience: Number of epochs without a better validation accuracy (ties: likelihood) after which
+            training ends and the best epoch is kept; 0 trains all epochs and keeps the last.
     """
 
     losses: FrozenLosses = Field(default_factory=lambda: {"dist": {"weight": 1.0}})
@@ -112,11 +112,11 @@ class Recipe(Record):
 
     @field_validator("losses", mode="before")
     @classmethod
-    def _control_by_name(cls, value: Any) -> Any:
+    def _accept_none(cls, value: Any) -> Any:
         return {} if isinstance(value, Mapping) and value == {"none": {}} else value
 
     @model_validator(mode="after")
-    def _has_a_loss(self) -> Self:
+    def _check_losses(self) -> Self:
         if self.label_weight == 0 and not any(terms.get("weight", 1.0) > 0 for terms in self.losses.values()):
             raise ValueError("label_weight is 0 and no teacher loss has a weight above 0: nothing would be learned")
         return self
@@ -124,15 +124,15 @@ class Recipe(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipeChoices:
-    """What recipes may choose in this search, since it is stored or the teacher is asked online.
+    """The choices that recipes have in one search, which depend on the stored teacher outputs.
 
     Attributes:
-        losses: Registry names, sorted, without the control `none`, which can always be taken.
-        mixes: For `Recipe.mix`, sorted: the configuration's own, and `views.mixes`.
-        weights: Default weight of each of the losses, as the registry has it.
-        label_weights: Weight of the labels beside that, in the literature.
-        releases: Whether a tenth of a class, held out, is enough to release it (`Adaptation.release`), on the folds too
-            that picks are scored on.
+        losses: Registry names of the available losses, sorted, without the control `none`, which is always available.
+        mixes: Available values of `Recipe.mix`, sorted: that of the fixed recipe, and `views.mixes`.
+        weights: Default weight of each loss, from the registry.
+        label_weights: Weight of the labels that the literature uses with each loss.
+        releases: Whether a tenth of a class's images suffices to release the class (`Adaptation.release`), also on the
+            folds on which picks are scored.
     """
 
     losses: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""A candidate student and what it costs."""
+"""A candidate student and its cost."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ class StudentSpec(Record):
     """A candidate: a timm architecture name and its constructor arguments.
 
     Attributes:
-        architecture: A name that `timm.create_model` knows (`small_resnet` and what a space registers included).
-        arguments: Keyword arguments of the constructor, JSON values only. The data decide `num_classes`,
-            `in_chans` and, where the architecture takes it, `img_size`; the recipe decides the drop rates.
-        family: Group under which figures and diagnosis file the candidate; by default the architecture.
+        architecture: Name of an architecture for `timm.create_model`, including `small_resnet` and those that a space
+            registers.
+        arguments: Keyword arguments of the constructor, JSON values only. The data set `num_classes`, `in_chans` and,
+            if the architecture has it, `img_size`; the recipe sets the drop rates.
+        family: Group of the candidate in figures and diagnosis; by default the architecture.
     """
 
     architecture: Annotated[str, Field(min_length=1)]
@@ -37,11 +38,11 @@ class StudentSpec(Record):
         return self.digest()
 
     def keyword_arguments(self) -> dict[str, Any]:
-        """Returns a mutable copy of `arguments`, sequences as tuples."""
+        """Return a mutable copy of `arguments`, with sequences as tuples."""
         return {key: dict(value) if isinstance(value, Mapping) else value for key, value in self.arguments.items()}
 
     def __eq__(self, other: object) -> bool:
-        # By digest, as the hash: Python's 1, 1.0 and True are equal, but three candidates in JSON.
+        # By digest, like the hash: 1, 1.0 and True are equal in Python, but three candidates in JSON.
         return isinstance(other, StudentSpec) and self.spec_id == other.spec_id
 
     def __hash__(self) -> int:
@@ -49,14 +50,14 @@ class StudentSpec(Record):
 
 
 class Cost(Record):
-    """What a network costs, all known before training.
+    """Cost of a network, known before training.
 
     Attributes:
-        num_params: Trainable and frozen parameters, without buffers.
-        macs: Multiply-accumulates of one forward pass of one image.
-        size_bytes: Parameters and buffers at their stored precision.
-        latency_ms: Median time for one image on one thread of the driver's CPU, milliseconds; None where the search
-            had no bound on it (`space.max_latency_ms`) and did not measure it.
+        num_params: Number of trainable and frozen parameters, without buffers.
+        macs: Multiply-accumulate operations of one forward pass of one image.
+        size_bytes: Size of parameters and buffers at their stored precision, bytes.
+        latency_ms: Median time for one image on one thread of the driver's CPU, milliseconds; None when it was not
+            measured, because the search has no bound on it (`space.max_latency_ms`).
     """
 
     num_params: PositiveInt

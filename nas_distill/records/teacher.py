@@ -12,14 +12,14 @@ from nas_distill.records.trial import EpochMetrics
 
 
 class TeacherLink(Record):
-    """One network of the chain that leads to a teacher which was a student itself.
+    """One network of the lineage of a teacher that was a student in another run.
 
     Attributes:
-        run: Name of the run in which it taught, or was taught.
-        trial: Number of the trial there whose student it is; None for that run's teacher.
-        architecture: timm name.
-        num_params: Its parameters.
-        top1: Accuracy on that run's validation images, 0 to 1.
+        run: Name of the run in which the network was teacher or student.
+        trial: Number of the trial whose student the network is; None for the run's teacher.
+        architecture: timm name of the network.
+        num_params: Number of parameters.
+        top1: Accuracy on the run's validation images, 0 to 1.
     """
 
     run: str
@@ -30,23 +30,23 @@ class TeacherLink(Record):
 
 
 class TeacherRecord(Record):
-    """The teacher as the search sees it; `teacher/metrics.json` of a run.
+    """The teacher of a run; `teacher/metrics.json` of the run directory.
 
     Attributes:
-        schema_version: Of this record on disk.
-        architecture: timm name.
-        weights_sha256: Digest of the teacher's tensors.
-        class_names: In the order of its outputs.
-        cost: At the data's (or its own) input size.
+        schema_version: Version of this record on disk.
+        architecture: timm name of the network.
+        weights_sha256: SHA-256 of the teacher's tensors.
+        class_names: Names of the classes, in the order of the outputs.
+        cost: Cost at the input size of the teacher.
         top1: Validation accuracy, 0 to 1.
-        nll_nats: Validation negative log-likelihood.
-        class_top1: Per class; None for a class without images.
+        nll_nats: Mean negative log-likelihood of the labels on validation, nats.
+        class_top1: Validation accuracy per class, 0 to 1; None for a class without images.
         class_counts: Validation images per class.
-        data_id: Digest of data and splits it was measured on.
-        trained_on_data_id: Digest of data and splits it was trained on by `nas_distill teacher`; None when
-            unknown (a downloaded teacher may have seen the validation images, which flatters it).
-        curve: Learning curve, when this product trained it.
-        lineage: When it was a student in another run: who taught whom, from the original teacher to itself.
+        data_id: Digest of the data and splits on which the teacher was measured.
+        trained_on_data_id: Digest of the data and splits on which `nas_distill teacher` trained it; None when unknown.
+            A downloaded teacher may have been trained on the validation images, which raises its accuracy there.
+        curve: Learning curve; empty unless nas_distill trained the teacher.
+        lineage: Networks from the original teacher to this one, if it was a student in another run.
     """
 
     schema_version: Literal[1] = 1

@@ -1,4 +1,4 @@
-"""What a worker is told, and what all trials of a run share. No Ray, no Optuna."""
+"""The configuration of a worker, and what all trials of a run share. No Ray, no Optuna."""
 
 from __future__ import annotations
 
@@ -31,26 +31,31 @@ from nas_distill.user_code import import_modules
 
 
 def teacher_reference(run: RunDirectory, assistant: int | None) -> str:
-    """Returns what `load_teacher` calls a run's teacher, or the student of one of its trials."""
+    """Return the name under which `load_teacher` finds a network of a run.
+
+    Args:
+        run: Run directory.
+        assistant: Number of the trial whose student is the network; None for the run's teacher.
+    """
     return f"{LOCAL_DIR}{run.teacher}" if assistant is None else f"{RUN}{run.path}/{assistant}"
 
 
 FOLD_SEED = 0
-"""Of the folds: one for all trials: students are compared on the same folds."""
+"""Seed of the folds. It is the same for all trials, so that students are compared on the same folds."""
 
 
 class WorkerConfig(Record):
-    """Where a worker finds what all trials of a run share.
+    """The configuration of a worker, the same for all trials of a run.
 
     Attributes:
-        run: The run directory, on a path that every node sees.
-        data: How the images are read.
-        knowledge: Folder names of stored answers, by source (`source_name`).
-        threads: Threads that torch may use.
-        cuda: Train on the first visible GPU.
-        execution: How networks are run in training.
-        checkpoint_interval_s: Seconds of training between a trial's checkpoints.
-        user_modules: Modules and files that a worker imports first: they register losses and architectures.
+        run: Path of the run directory, which every node must be able to read and write.
+        data: Configuration of the data.
+        knowledge: Folder names of the stored teacher outputs, by name of the source (`source_name`).
+        threads: Number of threads for torch.
+        cuda: Whether to train on the first visible GPU.
+        execution: Configuration of how networks are run in training.
+        checkpoint_interval_s: Time between the checkpoints of a trial, seconds.
+        user_modules: Modules and files that a worker imports first; they register losses and architectures.
     """
 
     run: str
@@ -68,9 +73,9 @@ class FinalTest:
     """The test split, on which students are confirmed.
 
     Attributes:
-        split: Its images.
-        logits: float32 [N_test, C], the teacher's answers.
-        teacher: The teacher's own worth there.
+        split: Images and labels of the test split.
+        logits: Logits of the teacher for these images, float32 [N_test, C].
+        teacher: Metrics of the teacher on the test split.
     """
 
     split: ImageSplit
@@ -80,13 +85,13 @@ class FinalTest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialInputs:
-    """What one trial is trained and measured by.
+    """The data and teacher outputs with which one trial is trained and measured.
 
     Attributes:
         data: Splits, views and preprocessing.
-        targets: Where answers to views come from.
-        reference: The teacher's answers to plain images.
-        final: What the student is scored on at its end instead; None for what it is measured on all along.
+        targets: Teacher outputs for the training views.
+        reference: Teacher outputs for plain images.
+        final: Test split on which the final student is scored; None to score it on the images of the learning curve.
     """
 
     data: TrainingData
@@ -96,17 +101,17 @@ class TrialInputs:
 
 
 class TrialContext:
-    """What all trials of a run share, opened once per process; what only some need is opened when first asked for.
+    """What all trials of a run share, opened once per process. Parts that only some trials need are opened lazily.
 
     Args:
-        worker_config: Where it is.
+        worker_config: Configuration of the worker.
 
     Attributes:
-        manifest: What the images are.
-        device: Where to train.
-        execution: How networks are run there.
-        checkpoint_interval_s: Seconds of training between a trial's checkpoints.
-        teacher_params: Parameters of the teacher.
+        manifest: Description of the images.
+        device: Device to train on.
+        execution: Configuration of how networks are run in training.
+        checkpoint_interval_s: Time between the checkpoints of a trial, seconds.
+        teacher_params: Number of parameters of the teacher.
 
     Raises:
         RunError: Part of the run directory is missing or damaged.
@@ -125,11 +130,14 @@ class TrialContext:
         self._sources: dict[str, tuple[Knowledge, Targets]] = {}
 
     def trial_inputs(self, task: TrialTask) -> TrialInputs:
-        """Returns what the assignment's trial is trained and measured by.
+        """Return the data and teacher outputs for one trial.
+
+        Args:
+            task: Task of the trial.
 
         Raises:
-            ConfigError: Its recipe mixes images in a way that the teacher was not asked about, or would bring images of
-                the fold into the training.
+            ConfigError: The teacher's outputs for the recipe's mixed images are not stored, or mixing would bring
+                images of the fold into training.
             RunError: Part of the run directory is missing or damaged.
         """
         knowledge, targets = self._source(task)
@@ -144,8 +152,10 @@ class TrialContext:
             return TrialInputs(data=data, targets=targets, reference=self._reference, final=final)
         if task.recipe.mix != "none":
             raise ConfigError(
-                f"picks.folds: recipe.mix is {task.recipe.mix}, which mixes images of the fold that is left out "
-                "into those that are trained on; score this student by seeds, or search without mixing"
+                f"cannot be used with recipe.mix {task.recipe.mix}, which mixes images of the fold that is left out "
+                "into training images; score this student by seeds, or search without mixing",
+                code="train.mix_with_folds",
+                field="picks.folds",
             )
         folds = k_folds(self._train.labels, task.fold.of, FOLD_SEED)
         scored = folds[task.fold.number]
@@ -153,7 +163,7 @@ class TrialContext:
         return TrialInputs(
             data=replace(data, validation=self._train, train_indices=trained.sort().values, validation_indices=scored),
             targets=targets,
-            reference=self._reference.for_fold(scored, self._answers_to(scored), self._train.labels[scored]),
+            reference=self._reference.for_fold(scored, self._plain_logits(scored), self._train.labels[scored]),
         )
 
     @cached_property
@@ -163,7 +173,7 @@ class TrialContext:
 
     @cached_property
     def _knowledge_of_teacher(self) -> Knowledge:
-        # Any of the teacher's own sources: its answers to plain images are the same beside all of them.
+        # Any source of the teacher: its outputs for plain images are stored with each of them and are the same.
         name = next(name for name in self._worker_config.knowledge if name.startswith(OF_TEACHER))
         return Knowledge(self._run.knowledge / self._worker_config.knowledge[name])
 
@@ -184,11 +194,13 @@ class TrialContext:
         name = task.source
         if name not in self._worker_config.knowledge:
             raise ConfigError(
-                f"recipe.mix: the teacher was not asked about {task.recipe.mix} views; add it to views.mixes in "
-                "a new search"
+                f"the teacher's outputs for {task.recipe.mix} views are not stored; add {task.recipe.mix} to "
+                "views.mixes in a new search",
+                code="train.mix_not_stored",
+                field="recipe.mix",
             )
         if name not in self._sources:
-            self._sources.clear()  # one at a time: an online teacher takes room
+            self._sources.clear()  # one source at a time: an online teacher takes memory
             knowledge = Knowledge(self._run.knowledge / self._worker_config.knowledge[name])
             targets: Targets
             if knowledge.manifest.key.num_shards:
@@ -207,16 +219,20 @@ class TrialContext:
             image_size=size,
         ).to(self.device)
 
-    def _answers_to(self, positions: torch.Tensor) -> torch.Tensor:
-        """Returns the teacher's logits for plain training images, float32 [V, C]."""
+    def _plain_logits(self, positions: torch.Tensor) -> torch.Tensor:
+        """Return the teacher's logits for plain training images, float32 [V, C]."""
         inference = TeacherInference(self.teacher, self.device, embeddings=False)
         return torch.cat(list(plain_logits(inference, self._train, positions)))
 
 
 def open_context(worker_config: WorkerConfig) -> TrialContext:
-    """Opens what all trials of a run share.
+    """Open what all trials of a run share, after importing the user's modules.
+
+    Args:
+        worker_config: Configuration of the worker.
 
     Raises:
+        ConfigError: A module of the user cannot be imported.
         RunError: Part of the run directory is missing or damaged.
     """
     import_modules(worker_config.user_modules)

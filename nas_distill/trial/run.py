@@ -1,4 +1,4 @@
-"""One trial, from assignment to `TrialRecord`: builds the student, distils it, writes its folder. No Ray, no Optuna."""
+"""One trial, from its task to its record: build the student, distil it, write its folder. No Ray, no Optuna."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ _PROFILE_STEPS = 3
 
 
 class Trial:
-    """One trial in progress: call `advance()` until `record` is there.
+    """A trial that is trained epoch by epoch: call `advance()` until `record` is set.
 
-    The folder is the trial's log: `task.json` first, the curve and a checkpoint every so many
-    seconds, the student's weights and `result.json` last. A trial whose folder holds a checkpoint of the same
-    assignment goes on from it; one whose folder holds a result has ended and is not trained again.
+    The folder is the trial's log: `task.json` first, then periodically the curve and a checkpoint, last the student's
+    weights and `result.json`. A trial whose folder holds a checkpoint of the same task resumes from it. A trial whose
+    folder holds a result has ended and is not trained again.
 
     Args:
-        task: What to do.
-        context: What all trials share.
-        folder: The trial's folder.
+        task: Task of the trial.
+        context: What all trials of the run share.
+        folder: Folder of the trial.
 
     Attributes:
-        record: How the trial ended; None while it goes on. A candidate that cannot be built, a recipe that names
-            an unknown loss, and training that goes to NaN end it as failed.
+        record: Record of the trial; None while it is running. The trial fails when its student cannot be built, its
+            recipe is invalid, or its training loss becomes NaN.
 
     Raises:
-        RunError: The folder cannot be written, or holds a result that is damaged or another candidate's.
+        RunError: The folder cannot be written, or holds a result that is damaged or belongs to another task.
     """
 
     def __init__(self, task: TrialTask, context: TrialContext, folder: TrialFolder) -> None:
@@ -68,10 +68,10 @@ class Trial:
         except (SpaceError, ConfigError, TeacherError) as error:
             self._end(TrialStatus.FAILED, ExecutionInfo(device=device_name(context.device)), error=one_line(error))
             return
-        self._go_on_from_checkpoint()
+        self._resume()
 
     def advance(self) -> EpochMetrics | None:
-        """Trains one epoch and returns its metrics; None when there was none to train.
+        """Train one epoch and return its metrics, or None when no epoch was trained.
 
         Raises:
             RunError: The folder cannot be written.
@@ -93,7 +93,7 @@ class Trial:
         return point
 
     def account(self) -> ExecutionInfo:
-        """Writes the curve so far, and returns what else its record must say if a scheduler stops the trial now.
+        """Write the curve so far and return the execution info, from which the driver makes the record of a stop.
 
         Raises:
             RunError: The folder cannot be written.
@@ -102,7 +102,7 @@ class Trial:
         self._folder.write_curve(self._curve)
         return self._execution_info()
 
-    def _go_on_from_checkpoint(self) -> None:
+    def _resume(self) -> None:
         if not self._folder.checkpoint.exists():
             return
         try:
@@ -113,9 +113,13 @@ class Trial:
             # The curve is written before the checkpoint, so it may be ahead, never behind.
             curve = self._folder.read_curve()[: self._trainer.epochs_done]
             if len(curve) < self._trainer.epochs_done:
-                raise RunError(f"{self._folder.curve}: lacks epochs that were trained")
+                raise RunError(
+                    "lacks epochs that the checkpoint has trained",
+                    code="run.damaged_record",
+                    field=str(self._folder.curve),
+                )
         except (RunError, AttributeError, KeyError, RuntimeError, TypeError, ValueError):
-            # A checkpoint that is damaged or of another version costs its epochs, not the trial.
+            # A damaged checkpoint, or one of another version, restarts the trial instead of failing it.
             self._trainer = make_trainer(self._task, self._context, self._inputs)
             return
         self._curve = list(curve)
@@ -180,12 +184,12 @@ class Trial:
 
 
 def make_trainer(task: TrialTask, context: TrialContext, trial_inputs: TrialInputs) -> Trainer:
-    """Returns a trainer of the assignment's student with fresh weights.
+    """Return a trainer of the task's student with initial weights.
 
     Raises:
-        SpaceError: The student cannot be built, or has no such signals as its recipe compares.
-        ConfigError: The recipe names something unknown, or asks for what is not stored.
-        TeacherError: The teacher has no such signals.
+        SpaceError: The student cannot be built, or lacks outputs that its recipe compares.
+        ConfigError: The recipe names something unknown, or needs teacher outputs that are not stored.
+        TeacherError: The teacher lacks outputs that the recipe compares.
     """
     recipe = task.recipe
     torch.manual_seed(task.seed)
@@ -239,7 +243,7 @@ def profile_memory(task: TrialTask, context: TrialContext) -> MemoryProfile:
 
 
 def run_trial(task: TrialTask, context: TrialContext, folder: TrialFolder) -> TrialRecord:
-    """Runs one trial to its end and returns its record.
+    """Run one trial to its end and return its record.
 
     Raises:
         RunError: The folder cannot be written, or its result cannot be read.
@@ -251,5 +255,5 @@ def run_trial(task: TrialTask, context: TrialContext, folder: TrialFolder) -> Tr
 
 
 def device_name(device: torch.device) -> str:
-    """Returns "cpu", or the accelerator's name."""
+    """Return "cpu", or the name of the accelerator."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

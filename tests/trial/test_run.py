@@ -50,7 +50,7 @@ def test_a_trial_leaves_its_whole_log(context: TrialContext, tmp_path: Path) -> 
     assert TrialTask.model_validate_json(folder.task.read_text()) == record.task
 
 
-def test_the_stored_weights_are_those_that_were_measured(context: TrialContext, tmp_path: Path) -> None:
+def test_the_stored_weights_have_the_measured_accuracy(context: TrialContext, tmp_path: Path) -> None:
     folder = TrialFolder(tmp_path / "00000")
     record = run_trial(make_task(), context, folder)
     network = build_student(TINY_SPEC, num_classes=10, channels=1, image_size=8).eval()
@@ -67,7 +67,7 @@ def test_the_stored_weights_are_those_that_were_measured(context: TrialContext, 
     assert record.metrics.gap_points == pytest.approx(record.curve[-1].gap_points)
 
 
-def test_metrics_fit_together(context: TrialContext, tmp_path: Path) -> None:
+def test_metrics_are_consistent(context: TrialContext, tmp_path: Path) -> None:
     record = run_trial(make_task(), context, TrialFolder(tmp_path / "00000"))
     metrics = record.metrics
     assert metrics is not None
@@ -86,7 +86,7 @@ def test_metrics_fit_together(context: TrialContext, tmp_path: Path) -> None:
     assert 0 < metrics.feature_cka < 1
 
 
-def test_cka_is_that_of_the_kept_weights_with_the_teacher(context: TrialContext, tmp_path: Path) -> None:
+def test_cka_compares_the_kept_weights_with_the_teacher(context: TrialContext, tmp_path: Path) -> None:
     folder = TrialFolder(tmp_path / "00000")
     metrics = run_trial(make_task(), context, folder).metrics
     network = build_student(TINY_SPEC, num_classes=10, channels=1, image_size=8).eval()
@@ -105,7 +105,7 @@ def test_cka_is_that_of_the_kept_weights_with_the_teacher(context: TrialContext,
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3])
-def test_a_trial_cut_off_anywhere_ends_as_if_it_had_not_been(context: TrialContext, tmp_path: Path, cut: int) -> None:
+def test_an_interrupted_trial_ends_like_an_uninterrupted_one(context: TrialContext, tmp_path: Path, cut: int) -> None:
     task = make_task(recipe=Recipe(epochs=4, batch_size=32, dropout=0.1, early_stopping_patience=3))
     straight = run_trial(task, context, TrialFolder(tmp_path / "straight"))
     folder = TrialFolder(tmp_path / "cut")
@@ -118,7 +118,7 @@ def test_a_trial_cut_off_anywhere_ends_as_if_it_had_not_been(context: TrialConte
     assert folder.weights.read_bytes() == TrialFolder(tmp_path / "straight").weights.read_bytes()
 
 
-def test_a_curve_ahead_of_its_checkpoint_is_cut_back(context: TrialContext, tmp_path: Path) -> None:
+def test_a_curve_ahead_of_its_checkpoint_is_truncated(context: TrialContext, tmp_path: Path) -> None:
     folder = TrialFolder(tmp_path / "00000")
     trial = Trial(make_task(), context, folder)
     trial.advance()
@@ -129,7 +129,7 @@ def test_a_curve_ahead_of_its_checkpoint_is_cut_back(context: TrialContext, tmp_
     assert [point.epoch for point in record.curve] == [1, 2, 3, 4]
 
 
-def test_checkpoints_are_written_no_oftener_than_asked(context: TrialContext, tmp_path: Path) -> None:
+def test_checkpoints_keep_their_interval(context: TrialContext, tmp_path: Path) -> None:
     seldom = copy.copy(context)
     seldom.checkpoint_interval_s = 1000.0
     folder = TrialFolder(tmp_path / "00000")
@@ -144,7 +144,7 @@ def test_checkpoints_are_written_no_oftener_than_asked(context: TrialContext, tm
 
 
 @pytest.mark.parametrize("fault", ["another version", "lost curve", "torn curve"])
-def test_a_checkpoint_that_does_not_suit_costs_its_epochs(context: TrialContext, tmp_path: Path, fault: str) -> None:
+def test_an_incompatible_checkpoint_restarts_the_trial(context: TrialContext, tmp_path: Path, fault: str) -> None:
     folder = TrialFolder(tmp_path / "00000")
     trial = Trial(make_task(), context, folder)
     trial.advance()
@@ -164,9 +164,7 @@ def test_a_checkpoint_that_does_not_suit_costs_its_epochs(context: TrialContext,
 
 
 @pytest.mark.parametrize("content", [b"", b"torn", b"\x10\x00\x00\x00\x00\x00\x00\x00{}"])
-def test_a_damaged_checkpoint_costs_its_epochs_not_the_trial(
-    context: TrialContext, tmp_path: Path, content: bytes
-) -> None:
+def test_a_damaged_checkpoint_restarts_the_trial(context: TrialContext, tmp_path: Path, content: bytes) -> None:
     folder = TrialFolder(tmp_path / "00000")
     Trial(make_task(), context, folder).advance()
     folder.checkpoint.write_bytes(content)
@@ -176,7 +174,7 @@ def test_a_damaged_checkpoint_costs_its_epochs_not_the_trial(
     assert len(record.curve) == 4
 
 
-def test_a_checkpoint_of_another_assignment_is_not_used(context: TrialContext, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_task_is_not_used(context: TrialContext, tmp_path: Path) -> None:
     folder = TrialFolder(tmp_path / "00000")
     Trial(make_task(seed=1), context, folder).advance()
     record = run_trial(make_task(seed=2), context, folder)
@@ -211,7 +209,7 @@ def failing(spec: StudentSpec = TINY_SPEC, **recipe: object) -> TrialTask:
     ],
     ids=["NaN", "architecture", "optimiser", "loss"],
 )
-def test_a_trial_that_cannot_go_on_is_recorded_as_failed(
+def test_a_trial_that_cannot_continue_is_recorded_as_failed(
     context: TrialContext, tmp_path: Path, task: TrialTask, reason: str
 ) -> None:
     folder = TrialFolder(tmp_path / "00000")
@@ -226,7 +224,7 @@ def test_a_trial_that_cannot_go_on_is_recorded_as_failed(
     assert not folder.weights.exists()
 
 
-def test_an_account_leaves_the_curve_on_disk_and_ends_nothing(small_run: SmallRun, tmp_path: Path) -> None:
+def test_account_writes_the_curve_and_does_not_end_the_trial(small_run: SmallRun, tmp_path: Path) -> None:
     folder = TrialFolder(tmp_path / "00000")
     rarely = open_context(small_run.worker_config().model_copy(update={"checkpoint_interval_s": 1e6}))
     trial = Trial(make_task(), rarely, folder)
@@ -238,7 +236,7 @@ def test_an_account_leaves_the_curve_on_disk_and_ends_nothing(small_run: SmallRu
     assert not folder.result.exists()
 
 
-def test_the_room_needs_neither_ray_nor_optuna() -> None:
+def test_trial_imports_neither_ray_nor_optuna() -> None:
 
     code = (
         "import sys, nas_distill.trial.run; print(sorted({'ray', 'optuna'} & {m.split('.')[0] for m in sys.modules}))"

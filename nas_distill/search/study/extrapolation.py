@@ -1,4 +1,4 @@
-"""What a learning curve that was cut off would have come to: a power law through its tail, kept within bounds. Pure."""
+"""Extrapolation of an interrupted learning curve by a bounded power law. Pure functions."""
 
 from __future__ import annotations
 
@@ -11,35 +11,34 @@ _EXPONENTS = (0.25, 0.5, 1.0, 2.0)
 _PRIOR_EXPONENT = 0.5
 _POINTS_FOR_A_FIT = 4
 _LAST = 3
-"""Points among which the end of a noisy curve is taken to lie."""
+"""Number of last points whose range bounds the current value of a noisy curve."""
 
 Floats = NDArray[np.float64]
 
 
 def extrapolate(curve: Sequence[float], epochs: int) -> float:
-    """Returns what a minimised learning curve is expected to be at full fidelity.
+    """Return the expected value of a minimised learning curve at full fidelity.
 
     After Domhan et al. 2015 ("Speeding up automatic hyperparameter optimization of deep neural networks by
-    extrapolation of learning curves", IJCAI), whose power law `pow3` is y(t) = c + a t^-b. Their Bayesian mixture
-    of eleven such models needs many points; what is asked for here is a number that is never absurd after one to
-    ten. So b is one of four values, a and c follow by weighted least squares (a point weighs as much as its
-    epoch), and
+    extrapolation of learning curves", IJCAI), whose power law `pow3` is y(t) = c + a t^-b. Their Bayesian mixture of
+    eleven models needs many points; this function must return a plausible number after one to ten. So b is one of
+    four values, a and c are fitted by weighted least squares (the weight of a point is its epoch), and
 
-    - with two or three points b is fixed at 1/2, since three unknowns cannot be told from them;
-    - the curve is never expected to rise, since the best weights are not given back;
-    - it is expected to fall from n epochs to N by at most (drop so far) x log N / log n - 1, that is, not faster
-      per doubling of epochs than it has so far;
-    - where the fit puts its end now is used, as far as that lies among the last three points: one noisy point
-      should not be extrapolated.
+    - with two or three points b is fixed at 1/2, since they do not determine three unknowns;
+    - the curve never rises;
+    - from epoch n to epoch N it falls by at most (drop so far) x (log N / log n - 1), that is, not faster per
+      doubling of epochs than before;
+    - it starts from the fitted value at epoch n, clipped to the range of the last three points, so that a single
+      noisy point is not extrapolated.
 
-    The result moves with the curve: extrapolate(s y + m) = s extrapolate(y) + m for every s > 0.
+    The result is equivariant: extrapolate(s y + m) = s extrapolate(y) + m for every s > 0.
 
     Args:
-        curve: Values after epochs 1 to n, smaller is better; n >= 1, finite, within +-1e150.
-        epochs: Full fidelity N; a curve that has it is not extrapolated.
+        curve: Finite values after epochs 1 to n, within +-1e150; smaller is better; n >= 1.
+        epochs: Full fidelity N; a curve of at least N epochs is not extrapolated.
 
     Raises:
-        ValueError: The curve is empty, or holds what is not finite.
+        ValueError: The curve is empty, or a value is not finite.
     """
     values = np.asarray(curve, dtype=np.float64)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
@@ -53,7 +52,7 @@ def extrapolate(curve: Sequence[float], epochs: int) -> float:
 
 
 def _fit(scaled: Floats, done: int, epochs: int) -> tuple[float, float]:
-    """Returns where a curve scaled to a span of 1, with 0 at its end, stands now, and how far it will fall."""
+    """Return the current value and the expected fall of a curve that is scaled to a range of 1 and ends at 0."""
     exponents = _EXPONENTS if done >= _POINTS_FOR_A_FIT else (_PRIOR_EXPONENT,)
     time = np.arange(1, done + 1, dtype=np.float64)
     fits = [_power_law(scaled, time, exponent) for exponent in exponents]
@@ -67,7 +66,7 @@ def _fit(scaled: Floats, done: int, epochs: int) -> tuple[float, float]:
 
 
 def _power_law(scaled: Floats, time: Floats, exponent: float) -> tuple[float, float, float, float]:
-    """Returns squared error, a, c and b of the best y = c + a t^-b with this b."""
+    """Return the squared error, a, c and b of the best fit y = c + a t^-b with a given b."""
     basis = time**-exponent
     weights = time / time.sum()
     mean_basis, mean = float(weights @ basis), float(weights @ scaled)

@@ -1,4 +1,4 @@
-"""What a study was searched for, beside its objectives and its teacher: a study is never mixed with another's."""
+"""What all trials of a study have in common besides objectives and teacher: data, space, recipes and epochs."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _SHOWN_DIGITS = 12
 
 
 class Fingerprint(Record):
-    """What the trials of a study have in common.
+    """What all trials of a study have in common. A study is not continued with another fingerprint.
 
     Attributes:
         data_id: Digest of data and splits.
         space: Name of the search space.
-        space_source: Digest of its file and function; a space that moves to another folder stays the same.
-        recipe: Where recipes come from (`space.recipe`).
-        recipe_source: Digest of its file and function; empty for the configuration's own recipe.
-        epochs: Full fidelity.
+        space_source: Digest of the file and function of the space, independent of the folder.
+        recipe: Source of the recipes (`space.recipe`).
+        recipe_source: Digest of the file and function of the recipes; empty for the fixed recipe of the configuration.
+        epochs: Full fidelity, epochs per student.
     """
 
     data_id: str
@@ -33,11 +33,11 @@ class Fingerprint(Record):
 
 
 def source_digest(path: Path, name: str) -> str:
-    """Returns the digest of a function's file and name.
+    """Return the digest of a function's file and name.
 
     Args:
-        path: The file; an empty path, where there is none, has an empty digest.
-        name: As the user wrote it, `FILE.py[:function]` or a shipped name.
+        path: File of the function. An empty path, for no file, has an empty digest.
+        name: Name as the user wrote it: `FILE.py[:function]` or a shipped name.
     """
     if path == Path():
         return ""
@@ -46,7 +46,7 @@ def source_digest(path: Path, name: str) -> str:
 
 
 def differences(was: Fingerprint, now: Fingerprint) -> tuple[str, ...]:
-    """Returns what has changed, one clause each: what it was, and what it is now."""
+    """Return one clause per difference, with the old and the new value."""
     clauses = []
     if was.data_id != now.data_id:
         clauses.append(f"on data {was.data_id}, now {now.data_id}")
@@ -56,7 +56,7 @@ def differences(was: Fingerprint, now: Fingerprint) -> tuple[str, ...]:
 
 
 def changed_sources(was: Fingerprint, now: Fingerprint) -> tuple[str, ...]:
-    """Returns which of the user's functions have changed, one clause each."""
+    """Return one clause per changed function of the user: space or recipes."""
     pairs = (
         ("in space", was.space, was.space_source, now.space, now.space_source),
         ("with recipes from", was.recipe, was.recipe_source, now.recipe, now.recipe_source),

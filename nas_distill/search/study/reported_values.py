@@ -1,4 +1,4 @@
-"""What the sampler is told of an ended trial. Pure; the record itself is kept whole beside it."""
+"""The values that are reported to the sampler for an ended trial. Pure functions."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from nas_distill.search.study.extrapolation import extrapolate
 def reported_values(
     record: TrialRecord, objectives: Sequence[Objective], stopped_trial_value: StoppedTrialValue = "failed"
 ) -> tuple[float, ...] | None:
-    """Returns the values that the sampler is told, in the order of the objectives; None tells it of a failure.
+    """Return the values that are reported to the sampler, in the order of the objectives, or None for a failure.
 
     Args:
-        record: The ended trial.
-        objectives: Of the study.
-        stopped_trial_value: `SamplerConfig.stopped_trial_value`. A trial without such a quality in its curve counts
-            as failed.
+        record: Record of the ended trial.
+        objectives: Objectives of the study.
+        stopped_trial_value: Value for a stopped trial (`SamplerConfig.stopped_trial_value`). A stopped trial whose
+            curve lacks an objective counts as failed.
 
     Raises:
         ValueError: A value is not finite.
@@ -35,10 +35,10 @@ def reported_values(
 
 
 def objective_value(record: TrialRecord, objective: Objective) -> float:
-    """Returns the value of `objective` for a complete trial.
+    """Return the value of `objective` for a complete trial.
 
     Raises:
-        ValueError: It is not finite.
+        ValueError: The value is not finite.
     """
     source = record.cost if objective.kind == "cost" else record.metrics
     value = float(getattr(source, objective.name))

@@ -28,7 +28,7 @@ def test_a_row_holds_what_the_record_says(tmp_path: Path) -> None:
     assert (row["num_params"], row["macs"], row["epochs"], row["planned_epochs"]) == (1000, 31_000, 12, 12)
 
 
-def test_what_is_not_known_is_missing(tmp_path: Path) -> None:
+def test_unknown_values_are_missing(tmp_path: Path) -> None:
     records = [make_record(0, gap_points=1.0, num_params=1000, status=status) for status in TrialStatus]
     frame = load_frame(make_run(tmp_path, records, lost=1))
     assert frame["status"].tolist() == ["complete", "stopped", "failed", "failed"]
@@ -39,7 +39,7 @@ def test_what_is_not_known_is_missing(tmp_path: Path) -> None:
     assert frame["spec_id"].iloc[3] == make_spec(1).spec_id
 
 
-def test_refused_and_running_trials_are_counted_and_no_rows(tmp_path: Path) -> None:
+def test_rejected_and_running_trials_are_counted_but_have_no_rows(tmp_path: Path) -> None:
     run = make_run(tmp_path, rejections=["capacity ratio 1.30 is not below 1"], running=2)
     study = read_study(run)
     assert (len(study.trials), study.running) == (0, 2)
@@ -49,7 +49,7 @@ def test_refused_and_running_trials_are_counted_and_no_rows(tmp_path: Path) -> N
     ]
 
 
-def test_a_refusal_told_as_failure_is_a_refusal(tmp_path: Path) -> None:
+def test_a_rejection_with_state_fail_is_a_rejection(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     url, name = run.own_storage, "nas_distill"
     study = optuna.load_study(study_name=name, storage=url)

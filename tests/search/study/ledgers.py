@@ -1,4 +1,4 @@
-"""A study's ledger in a database of a test's own, and what it is told."""
+"""A ledger in a database of its own, and records to end its trials with."""
 
 from __future__ import annotations
 

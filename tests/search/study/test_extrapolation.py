@@ -21,7 +21,7 @@ def test_the_value_is_finite_and_never_above_the_last_points(curve: list[float],
 
 
 @given(CURVES, MORE)
-def test_it_falls_no_faster_per_doubling_than_the_curve_has(curve: list[float], more: int) -> None:
+def test_the_fall_per_doubling_is_no_faster_than_before(curve: list[float], more: int) -> None:
     full = len(curve) + more
     value = extrapolate(curve, full)
     low = min(curve[-3:])
@@ -31,7 +31,7 @@ def test_it_falls_no_faster_per_doubling_than_the_curve_has(curve: list[float], 
 
 
 @given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=10), MORE, st.integers(1, 50), st.integers(-99, 99))
-def test_it_moves_with_the_curve(curve: list[int], more: int, scale: int, shift: int) -> None:
+def test_extrapolation_is_equivariant(curve: list[int], more: int, scale: int, shift: int) -> None:
     full = len(curve) + more
     moved = [scale * value + shift for value in curve]
     assert extrapolate(moved, full) == pytest.approx(scale * extrapolate(curve, full) + shift, rel=1e-6, abs=1e-6)
@@ -49,27 +49,27 @@ def test_one_point_is_its_own_value(value: float, full: int) -> None:
 
 
 @given(VALUES, st.integers(1, 8), MORE)
-def test_a_flat_curve_stays(value: float, done: int, more: int) -> None:
+def test_a_flat_curve_stays_flat(value: float, done: int, more: int) -> None:
     assert extrapolate([value] * done, done + more) == value
 
 
 @pytest.mark.parametrize("exponent", [0.25, 0.5, 1.0, 2.0])
 @pytest.mark.parametrize("done", [4, 6, 9])
-def test_a_power_law_is_found_again(exponent: float, done: int) -> None:
+def test_a_power_law_is_recovered(exponent: float, done: int) -> None:
     curve = [3.0 + 20.0 * epoch**-exponent for epoch in range(1, done + 1)]
     assert extrapolate(curve, 27) == pytest.approx(3.0 + 20.0 * 27**-exponent, abs=1e-6)
 
 
 @pytest.mark.parametrize("curve", [[10.0, 6.0], [10.0, 6.0, 5.0]])
-def test_a_short_falling_curve_is_expected_to_fall_further(curve: list[float]) -> None:
+def test_a_short_falling_curve_falls_further(curve: list[float]) -> None:
     assert curve[-1] - 10.0 < extrapolate(curve, 9) < curve[-1]
 
 
-def test_a_rising_curve_is_not_expected_to_fall_or_rise() -> None:
+def test_a_rising_curve_stays() -> None:
     assert 1.0 <= extrapolate([1.0, 2.0, 3.0], 9) <= 3.0
 
 
 @pytest.mark.parametrize("curve", [[], [1.0, math.nan], [math.inf]])
-def test_what_is_no_curve_is_refused(curve: list[float]) -> None:
-    with pytest.raises(ValueError, match="at least one finite value"):
+def test_an_invalid_curve_is_an_error(curve: list[float]) -> None:
+    with pytest.raises(ValueError, match="finite"):
         extrapolate(curve, 9)

@@ -36,11 +36,11 @@ def test_a_stopped_trial_has_failed_by_default() -> None:
     assert reported_values(stopped(), OBJECTIVES) is None
 
 
-def test_what_it_had_reached() -> None:
+def test_the_value_reached_is_the_last_of_the_curve() -> None:
     assert reported_values(stopped(), OBJECTIVES, "reached") == pytest.approx((16.0, 1000.0, 0.84))
 
 
-def test_what_it_would_have_reached_in_the_direction_of_each_objective() -> None:
+def test_extrapolated_values_follow_the_direction_of_each_objective() -> None:
     values = reported_values(stopped(), OBJECTIVES, "extrapolated")
     assert values is not None
     gap, size, agreement = values
@@ -50,12 +50,12 @@ def test_what_it_would_have_reached_in_the_direction_of_each_objective() -> None
 
 
 @pytest.mark.parametrize("stopped_trial_value", ["reached", "extrapolated"])
-def test_without_a_curve_it_has_failed(stopped_trial_value: StoppedTrialValue) -> None:
+def test_a_stopped_trial_without_a_curve_has_failed(stopped_trial_value: StoppedTrialValue) -> None:
     assert reported_values(stopped(gaps=()), OBJECTIVES, stopped_trial_value) is None
 
 
 @pytest.mark.parametrize("stopped_trial_value", ["failed", "reached", "extrapolated"])
-def test_complete_and_failed_trials_are_told_as_they_are(stopped_trial_value: StoppedTrialValue) -> None:
+def test_complete_and_failed_trials_are_reported_as_measured(stopped_trial_value: StoppedTrialValue) -> None:
     objectives = OBJECTIVES[:2]
     complete = make_record(0, gap_points=2.0, num_params=1000)
     assert reported_values(complete, objectives, stopped_trial_value) == pytest.approx((2.0, 1000.0))
@@ -64,9 +64,7 @@ def test_complete_and_failed_trials_are_told_as_they_are(stopped_trial_value: St
 
 
 @pytest.mark.parametrize("stopped_trial_value", ["failed", "reached", "extrapolated"])
-def test_a_stopped_trial_never_stands_on_the_reported_front(
-    tmp_path: Path, stopped_trial_value: StoppedTrialValue
-) -> None:
+def test_a_stopped_trial_is_never_on_the_front(tmp_path: Path, stopped_trial_value: StoppedTrialValue) -> None:
     run = make_run(tmp_path, [make_record(0, gap_points=5.0, num_params=9000)])
     objectives = check_objectives(("gap_points", "num_params"))
     ledger = StudyLedger(
@@ -88,7 +86,7 @@ def test_a_stopped_trial_never_stands_on_the_reported_front(
 
 
 @pytest.mark.parametrize("stopped_trial_value", ["failed", "reached"])
-def test_what_the_sampler_hears_of_a_stopped_trial_it_hears_again_when_the_study_is_opened_again(
+def test_reopening_a_study_reports_the_same_value_for_a_stopped_trial(
     tmp_path: Path, stopped_trial_value: StoppedTrialValue
 ) -> None:
     run = make_run(tmp_path, [make_record(0, gap_points=5.0, num_params=9000)])
