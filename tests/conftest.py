@@ -1,12 +1,12 @@
-"""Fixtures that are dear to make, made once."""
+"""Settings and expensive fixtures of all tests."""
 
 from __future__ import annotations
 
 import os
 
-# Before torch is imported: tests share two cores with Ray's workers.
+# Set before torch is imported, because tests and Ray workers share the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Ray makes its workers nice, for the user's sake; beside the tests of another process they would starve.
+# Ray lowers the priority of its workers; next to a second test process they would starve.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 import signal
@@ -18,7 +18,7 @@ import torch
 
 from tests.helpers import SmallRun, make_small_run
 
-# A busy machine holds an example up for longer than any deadline; time is bounded per test.
+# On a busy machine an example can exceed any deadline; pytest-timeout limits each test instead.
 hypothesis.settings.register_profile("nas_distill", deadline=None)
 hypothesis.settings.load_profile("nas_distill")
 
@@ -29,13 +29,13 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _heeds_interrupts() -> None:
-    """Shells make their background jobs deaf to Ctrl-C, and with them every search that a test interrupts."""
+def _restore_interrupts() -> None:
+    """Restore Ctrl-C: shells disable it in background jobs, and tests interrupt searches with it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
-    """A shared run; tests write into folders of their own, never into it."""
+    """A small run that all tests share. Read it only; write into `tmp_path`."""
     return make_small_run(Path(tmp_path_factory.mktemp("small-run")))

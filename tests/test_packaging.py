@@ -1,4 +1,4 @@
-"""The wheel holds what users need and nothing else, and works away from the checkout."""
+"""The wheel contains what users need and nothing else, and works outside the checkout."""
 
 from __future__ import annotations
 
