@@ -36,7 +36,7 @@ SPACE = """
 
     def save_and_fail(path, state):
         save_state(path, state)
-        trial = path.parent
+        trial = path.parent.parent
         if len((trial / "epochs.jsonl").read_text().splitlines()) != 3 or list(folder.glob(f"*-{trial.name}")):
             return
         place = 0
