@@ -25,7 +25,7 @@ def _sets() -> st.SearchStrategy[list[Floats]]:
 
 
 def _by_definition(sets: list[Floats], count: int) -> set[tuple[float, ...]]:
-    """Returns the non-dominated points of the grid that all coordinates span, which `count` sets weakly dominate."""
+    """Return the non-dominated points of the grid that all coordinates span, which `count` sets weakly dominate."""
     known = [rows[~np.isnan(rows).any(axis=1)] for rows in sets]
     axes = [sorted({float(row[axis]) for rows in known for row in rows}) for axis in range(sets[0].shape[1])]
     reached = [
