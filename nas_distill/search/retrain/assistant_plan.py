@@ -6,8 +6,7 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from nas_distill.analysis.assistants.choice import AssistantPlan, AssistantRound, Student, choose_assistant, read_plan
-from nas_distill.analysis.front.front import pareto_front
-from nas_distill.analysis.trials.study_reader import read_study
+from nas_distill.analysis.run import Run
 from nas_distill.config import AssistantsConfig, PicksConfig
 from nas_distill.errors import RunError
 from nas_distill.losses.registry import uses_teacher_head
@@ -119,14 +118,12 @@ def extend_plan(
     """
     if len(plan.rounds) >= assistants.count:
         return plan.model_copy(update={"stop_reason": ""})
-    study = read_study(run)
+    analysed = Run(run.path)
     records = {record.number: record for record in ledger.ended() if record.metrics is not None}
-    own = study.trials[study.trials["assistant"].isna()]
     learners, teachers = (
-        [records[number] for number in pareto_front(trials, study.objectives, study.teacher).numbers]
-        for trials in (own, study.trials)
+        [records[number] for number in analysed.front(assisted=assisted).numbers] for assisted in (False, True)
     )
-    parent = records[plan.rounds[-1].assistant].cost if plan.rounds else study.teacher.cost
+    parent = records[plan.rounds[-1].assistant].cost if plan.rounds else analysed.teacher.cost
     min_gap_points = picks.gap_tolerance_points if assistants.min_gap_points is None else assistants.min_gap_points
     choice = choose_assistant(
         _with_smallest_gaps([record for record in learners if can_assist(record.recipe)], records.values()),
@@ -137,7 +134,7 @@ def extend_plan(
         ],
         parent_params=parent.num_params,
         min_gap_points=min_gap_points,
-        images=sum(study.teacher.class_counts),
+        images=sum(analysed.teacher.class_counts),
         max_students=assistants.students,
     )
     if choice.assistant is None:

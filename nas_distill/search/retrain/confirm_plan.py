@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas_distill.analysis.front.front import ParetoFront, pareto_front
-from nas_distill.analysis.front.picks import pick_students
-from nas_distill.analysis.trials.study_reader import StudySnapshot, read_study
+from nas_distill.analysis.front.front import ParetoFront
+from nas_distill.analysis.run import Run
 from nas_distill.config import PicksConfig
 from nas_distill.errors import ConfigError, NoStudentError, nearest_names
 from nas_distill.losses.registry import resolve_losses
@@ -59,11 +58,11 @@ class Request:
             )
 
 
-def choose_students(study: StudySnapshot, picks: PicksConfig, names: Sequence[str]) -> tuple[int, ...]:
+def choose_students(run: Run, picks: PicksConfig, names: Sequence[str]) -> tuple[int, ...]:
     """Return the trial numbers of the students that `names` stands for, each once, in that order.
 
     Args:
-        study: The study of the search.
+        run: The run of the search.
         picks: How students are picked.
         names: See `Request.picks`.
 
@@ -71,15 +70,15 @@ def choose_students(study: StudySnapshot, picks: PicksConfig, names: Sequence[st
         NoStudentError: No student was fully trained.
         ConfigError: A name is unknown, or a trial has no fully trained student.
     """
-    front = pareto_front(study.trials, study.objectives, study.teacher)
+    front, trials = run.front(), run.study.trials
     if not len(front.members):
         raise NoStudentError(
             "no student was fully trained, so there is none to confirm; extend the search first",
             code="confirm.no_student",
         )
-    found = pick_students(front, gap_tolerance_points=picks.gap_tolerance_points)
+    found = run.picks_within(picks.gap_tolerance_points)
     rules: dict[str, int | None] = {pick.rule: pick.number for pick in found}
-    trained = study.trials[study.trials["status"] == TrialStatus.COMPLETE]["number"]
+    trained = trials[trials["status"] == TrialStatus.COMPLETE]["number"]
     known = {int(number) for number in trained}
     chosen: list[int] = []
     for name in names or tuple(rules):
@@ -106,7 +105,7 @@ def plan_confirmation(
         StudyError: The study cannot be read.
     """
     by_number = {task.number: task for task in assigned}
-    numbers = choose_students(read_study(run), picks, request.picks)
+    numbers = choose_students(Run(run.path), picks, request.picks)
     for number in numbers:
         _check_mix(by_number[number], request)
     return tuple(

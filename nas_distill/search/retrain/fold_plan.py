@@ -6,9 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from nas_distill.analysis.front.front import pareto_front
-from nas_distill.analysis.front.picks import pick_students
-from nas_distill.analysis.trials.study_reader import read_study
+from nas_distill.analysis.run import Run
 from nas_distill.config import PicksConfig
 from nas_distill.records import Fold
 from nas_distill.records.task import TrialTask
@@ -32,9 +30,7 @@ def plan_folds(run: RunDirectory, picks: PicksConfig, assigned: Iterable[TrialTa
     count = picks.folds
     if count == 0:
         return ()
-    study = read_study(run)
-    front = pareto_front(study.trials, study.objectives, study.teacher)
-    found = pick_students(front, gap_tolerance_points=picks.gap_tolerance_points)
+    found = Run(run.path).picks_within(picks.gap_tolerance_points)
     by_number = {task.number: task for task in assigned}
     numbers = dict.fromkeys(pick.number for pick in found if pick.number is not None)
     return tuple(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas_distill.analysis.trials.study_reader import read_study
+from nas_distill.analysis.run import Run
 from nas_distill.config import PicksConfig
 from nas_distill.errors import ConfigError, NoStudentError
 from nas_distill.records import Recipe, TrialRecord
@@ -42,7 +42,7 @@ def test_by_default_each_pick_is_trained_five_times_in_two_arms(tmp_path: Path) 
     records = make_records(12)
     run = make_run(tmp_path / "run", records)
     planned = plan(run, records, Request())
-    numbers = choose_students(read_study(run), PICKS, ())
+    numbers = choose_students(Run(run.path), PICKS, ())
     assert 1 <= len(numbers) <= 3
     found = [(one.number, one.confirmation.repetition, one.confirmation.arm) for one in planned if one.confirmation]
     expected = [(number, part, arm) for number in numbers for part in range(5) for arm in ("distilled", "control")]
@@ -115,12 +115,12 @@ def test_release_is_a_third_arm_where_the_recipe_allows_it(tmp_path: Path) -> No
 
 def test_students_are_named_by_rule_by_number_and_as_the_front(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", make_records(15))
-    study = read_study(run)
-    front = choose_students(study, PICKS, ("front",))
+    loaded = Run(run.path)
+    front = choose_students(loaded, PICKS, ("front",))
     assert len(front) > 3
-    assert set(choose_students(study, PICKS, ())) <= set(front)
+    assert set(choose_students(loaded, PICKS, ())) <= set(front)
     outside = next(number for number in range(15) if number not in front)
-    assert choose_students(study, PICKS, (str(outside), "best_quality", str(outside))) == (outside, front[-1])
+    assert choose_students(loaded, PICKS, (str(outside), "best_quality", str(outside))) == (outside, front[-1])
 
 
 @pytest.mark.parametrize(
@@ -134,9 +134,9 @@ def test_students_are_named_by_rule_by_number_and_as_the_front(tmp_path: Path) -
     ],
 )
 def test_a_name_without_a_student_is_rejected(tmp_path: Path, name: str, code: str) -> None:
-    study = read_study(make_run(tmp_path / "run", make_records(12, failed=1)))
+    loaded = Run(make_run(tmp_path / "run", make_records(12, failed=1)).path)
     with pytest.raises(ConfigError) as caught:
-        choose_students(study, PICKS, (name,))
+        choose_students(loaded, PICKS, (name,))
     assert (caught.value.code, caught.value.field) == (code, "--picks")
     assert "\n" not in str(caught.value)
 
@@ -144,7 +144,7 @@ def test_a_name_without_a_student_is_rejected(tmp_path: Path, name: str, code: s
 @pytest.mark.parametrize("records", [[], make_records(2, failed=2)])
 def test_a_run_without_a_student_is_rejected(tmp_path: Path, records: list[TrialRecord]) -> None:
     with pytest.raises(NoStudentError) as caught:
-        choose_students(read_study(make_run(tmp_path / "run", records)), PICKS, ())
+        choose_students(Run(make_run(tmp_path / "run", records).path), PICKS, ())
     assert caught.value.code == "confirm.no_student"
 
 
