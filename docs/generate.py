@@ -1,7 +1,8 @@
 """Writes the generated pages of `docs/reference/`: `python docs/generate.py`.
 
 The pages come from the code: error codes from `error_codes.py`, configuration keys from the docstrings of
-`nas_distill.config`, the command line from click. `tests/documents/test_generated_pages.py` compares them.
+`nas_distill.config`, the command line from click, the Python API from the docstrings of its names.
+`tests/documents/test_generated_pages.py` compares them.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator, Mapping
-from functools import reduce
+from functools import cached_property, reduce
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -17,6 +18,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import click
 from pydantic import BaseModel
 
+import nas_distill
 from nas_distill import errors
 from nas_distill.cli import command as program
 from nas_distill.cli.search import FLAGS
@@ -49,7 +51,12 @@ In Python, `nas_distill.search(data={"source": "digits"}, budget={"trials": 8})`
 
 def pages() -> dict[str, str]:
     """Return the generated pages: file name -> text."""
-    return {"error-codes.md": _error_codes(), "configuration.md": _configuration(), "cli.md": _command_line()}
+    return {
+        "error-codes.md": _error_codes(),
+        "configuration.md": _configuration(),
+        "cli.md": _command_line(),
+        "python-api.md": _python_api(),
+    }
 
 
 def _error_codes() -> str:
@@ -124,6 +131,35 @@ def _command_line() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _python_api() -> str:
+    lines = [
+        _NOTE,
+        "# Python API",
+        "",
+        "The public names of `nas_distill`. Importing the package is fast: torch, Ray, Optuna and pandas are imported",
+        "on first use. Every user error is a `nas_distill.errors.NasDistillError`; see [Error codes](error-codes.md).",
+    ]
+    for name in nas_distill.__all__:
+        value = getattr(nas_distill, name)
+        if name.startswith("__"):
+            continue
+        lines += ["", f"## `{name}`", ""]
+        if inspect.isclass(value):
+            lines += ["```text", inspect.getdoc(value) or "", "```"]
+            members = [(one, member) for one, member in vars(value).items() if _is_public_member(one, member)]
+            lines += ["", "| member | meaning |", "| -- | -- |"] if members else []
+            lines += [f"| `{one}` | {_cell(_summary(member))} |" for one, member in members]
+        else:
+            signature = str(inspect.signature(value)).replace("'", "")
+            lines += ["```text", f"{name}{signature}", "", inspect.getdoc(value) or "", "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _is_public_member(name: str, member: object) -> bool:
+    documented = inspect.isfunction(member) or isinstance(member, property | cached_property)
+    return documented and not name.startswith("_")
+
+
 def _help(command: click.Command, name: str, parent: click.Context | None) -> Iterator[tuple[str, str]]:
     """Yield the full name and the help text of a command and its subcommands."""
     context = click.Context(command, info_name=name, parent=parent, terminal_width=_WIDTH, max_content_width=_WIDTH)
@@ -136,7 +172,7 @@ def _help(command: click.Command, name: str, parent: click.Context | None) -> It
             yield from _help(child, verb, context)
 
 
-def _summary(described: type) -> str:
+def _summary(described: object) -> str:
     """Return the first paragraph of a docstring."""
     return " ".join((inspect.getdoc(described) or "").partition("\n\n")[0].split())
 

@@ -10,7 +10,7 @@ from nas_distill.error_codes import CODES
 from nas_distill.errors import EXIT_INTERRUPTED
 
 
-@pytest.mark.parametrize("name", ["error-codes.md", "configuration.md", "cli.md"])
+@pytest.mark.parametrize("name", ["error-codes.md", "configuration.md", "cli.md", "python-api.md"])
 def test_a_generated_page_is_up_to_date(name: str) -> None:
     committed = (FOLDER / name).read_text(encoding="utf-8")
     assert committed == pages()[name], "run `python docs/generate.py`"
