@@ -1,7 +1,8 @@
-"""What candidates cost, at once: counting takes a tenth of a second, and a simulated search proposes a hundred.
+"""Estimate the cost of candidates without building them.
 
-`small_resnet` is counted on paper, exactly as `measure_cost` counts it (a test holds that); others are measured, once
-per process.
+Measuring one candidate takes a tenth of a second, and a simulated search proposes a hundred. The cost of `small_resnet`
+is computed from its arguments and equals what `measure_cost` returns (a test checks this). The cost of other networks
+is measured once per process.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from nas_distill.records import Cost, Recipe, StudentSpec
 from nas_distill.records.network_shape import NetworkShape
 from nas_distill.search.proposal.costs import CostEstimator
 
-_ON_PAPER = {"widths", "depths", "block"}
+_ANALYTIC_ARGUMENTS = {"widths", "depths", "block"}
 _FLOAT_BYTES, _COUNTER_BYTES = 4, 8
 
 
 def cost_of(spec: StudentSpec, shape: NetworkShape) -> Cost:
-    """Returns what a candidate costs.
+    """Return the cost of a candidate.
 
     Raises:
-        SpaceError: It cannot be built.
+        SpaceError: The candidate cannot be built.
     """
-    if spec.architecture == "small_resnet" and {"widths", "depths"} <= set(spec.arguments) <= _ON_PAPER:
+    if spec.architecture == "small_resnet" and {"widths", "depths"} <= set(spec.arguments) <= _ANALYTIC_ARGUMENTS:
         return _small_resnet(spec, shape)
     found = _measured(spec, shape)
     if isinstance(found, str):
@@ -34,17 +35,17 @@ def cost_of(spec: StudentSpec, shape: NetworkShape) -> Cost:
     return found
 
 
-class PaperCostEstimator(CostEstimator):
-    """Prices candidates with `cost_of`.
+class AnalyticCostEstimator(CostEstimator):
+    """Estimate costs with `cost_of`.
 
     Attributes:
-        measuring_s: Seconds that it took.
+        measuring_s: Seconds spent in `cost`.
     """
 
     measuring_s = 0.0
 
     def cost(self, spec: StudentSpec, recipe: Recipe) -> Cost:
-        del recipe  # no loss of these recipes makes the candidate carry anything
+        del recipe  # none of the benchmarked losses adds parameters to the student
         begun = time.perf_counter()
         try:
             return cost_of(spec, self.shape)
@@ -77,7 +78,7 @@ def _small_resnet(spec: StudentSpec, shape: NetworkShape) -> Cost:
 
 
 def _convolutions(spec: StudentSpec, shape: NetworkShape) -> Iterator[tuple[int, int, int, int]]:
-    """Yields input channels, output channels, kernel and output size; the last gives the network's features."""
+    """Yield input channels, output channels, kernel size and output size of each convolution."""
     widths, depths = spec.arguments["widths"], spec.arguments["depths"]
     bottleneck = spec.arguments.get("block") == "bottleneck"
     size, inputs = shape.image_size, widths[0]

@@ -1,4 +1,4 @@
-"""What benchmark programs work on: images made on the spot, students, teachers, and the data as a loader sees them."""
+"""Data, students and teachers that the benchmarks share."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ STUDENTS = {
         arguments={"patch_size": 4, "embed_dim": 64, "depth": 4, "num_heads": 2},
     ),
 }
-"""Two families, about 13 million multiply-accumulates each."""
+"""Two architectures of about 13 million multiply-accumulates each."""
 STUDENTS_OF_LARGE_IMAGES = {
     CNN: StudentSpec(
         architecture="resnet18",
@@ -57,17 +57,20 @@ LARGE_TEACHER = StudentSpec(
 """The blocks and widths of ResNet-34, with a stem for small images."""
 
 HINTON: dict[str, Any] = {"losses": {"kd": {"weight": 0.9, "temperature": 4.0}}, "label_weight": 0.1}
-"""Of recipes that are compared with what the peers distil by: Hinton's loss."""
+"""Recipe fields of Hinton's distillation loss, which the peers also use."""
 
 
 def make_image_folder(folder: Path, *, images: int, image_size: int, seed: int = 0) -> Path:
-    """Writes train/, val/ and test/ of ten classes: stripes of a class's own direction and colour under noise.
+    """Write an image folder with train/, val/ and test/ and ten classes of noisy stripes.
+
+    Each class has its own direction and colour of stripes.
 
     Args:
-        folder: Made when missing.
-        images: Training images, a multiple of the classes at least; the other splits get one per class.
-        image_size: Pixels; large images are written as JPEG, as photographs are, small ones as PNG.
-        seed: Of noise and phases.
+        folder: Folder to write to; created if missing.
+        images: Number of training images, at least the number of classes; the other splits get one image per class.
+        image_size: Height and width in pixels. Images above 64 pixels are written as JPEG, like photographs; smaller
+            ones as PNG.
+        seed: Seed of noise and phases.
     """
     random = np.random.default_rng(seed)
     suffix = "jpg" if image_size > 64 else "png"
@@ -94,7 +97,7 @@ def _striped(random: np.random.Generator, label: int, size: int) -> NDArray[np.u
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """Prepared data."""
+    """Prepared images."""
 
     folder: Path
     manifest: DataManifest
@@ -104,13 +107,13 @@ class Material:
 
     @classmethod
     def prepare(cls, config: DataConfig, folder: Path) -> Material:
-        """Prepares `config`'s images in the run directory `folder`."""
+        """Prepare the images of `config` in the run directory `folder`."""
         prepare_data(config, folder, NullProgress())
         return cls.open(config, folder)
 
     @classmethod
     def open(cls, config: DataConfig, folder: Path) -> Material:
-        """Opens what `prepare` made of `config`'s images, in this process or another."""
+        """Open images that `prepare` has prepared, in any process."""
         train = open_split(config, folder, "train")
         return cls(
             folder=folder,
@@ -121,20 +124,26 @@ class Material:
         )
 
     def training_data(self, plan: ViewPlan) -> TrainingData:
-        """Returns what a `Trainer` takes."""
+        """Return the data of a `Trainer`."""
         return TrainingData(train=self.train, validation=self.validation, plan=plan, preprocess=self.preprocess)
 
     def network(self, spec: StudentSpec, seed: int = 0, teacher_head: TeacherHead | None = None) -> torch.nn.Module:
-        """Returns a network for these images with fresh weights, that answers through a teacher's head if any."""
+        """Return a network with fresh weights for these images.
+
+        Args:
+            spec: Architecture of the network.
+            seed: Seed of the weights.
+            teacher_head: Classifier of the teacher to use in place of the network's own; None keeps its own.
+        """
         torch.manual_seed(seed)
         return build_student(spec, **self._shape(), teacher_head=teacher_head)
 
     def parameters(self, spec: StudentSpec) -> int:
-        """Returns its number of parameters."""
+        """Return the number of parameters of a network for these images."""
         return measure_cost(spec, **self._shape()).num_params
 
     def untrained_teacher(self, spec: StudentSpec) -> Teacher:
-        """Returns a teacher whose answers cost what a trained one's do."""
+        """Return a teacher with random weights; its outputs cost as much as those of a trained one."""
         return Teacher(
             self.network(spec),
             architecture=spec.architecture,
@@ -147,7 +156,7 @@ class Material:
     def knowledge(
         self, teacher: Teacher, *, views: int, device: torch.device, storage: OutputStorage | None = None
     ) -> tuple[Knowledge, ViewPlan]:
-        """Stores the teacher's answers to `views` views."""
+        """Store the teacher's outputs for a number of views, and return them with the plan of the views."""
         plan = plan_views(ViewsConfig(count=views), self.manifest, epochs=views, online=False)
         knowledge = build_knowledge(
             teacher, train=self.train, validation=self.validation, plan=plan, online=False,
@@ -164,28 +173,28 @@ class Material:
         }
 
 
-class PicturesInMemory(Dataset[tuple[Any, int]]):
-    """Images as torchvision's CIFAR-10 holds them: an array in memory, each made a PIL image and transformed."""
+class ImagesInMemory(Dataset[tuple[Any, int]]):
+    """Images in the form of torchvision's CIFAR-10: an array in memory; each image becomes a PIL image."""
 
-    def __init__(self, pictures: NDArray[np.uint8], labels: Sequence[int], transform: Any) -> None:
-        self._pictures = pictures
+    def __init__(self, images: NDArray[np.uint8], labels: Sequence[int], transform: Any) -> None:
+        self._images = images
         self._labels = list(labels)
         self._transform = transform
 
     @classmethod
-    def of(cls, split: ImageSplit, transform: Any) -> PicturesInMemory:
-        """Takes all images of a split."""
+    def of(cls, split: ImageSplit, transform: Any) -> ImagesInMemory:
+        """Return all images of a split."""
         batches = split.batches(torch.arange(split.num_images), 1024, device=torch.device("cpu"))
-        return cls(pictures(torch.cat([batch.images for batch in batches])), split.labels.tolist(), transform)
+        return cls(as_pil_arrays(torch.cat([batch.images for batch in batches])), split.labels.tolist(), transform)
 
     def __len__(self) -> int:
         return len(self._labels)
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
-        return self._transform(Image.fromarray(self._pictures[index])), self._labels[index]
+        return self._transform(Image.fromarray(self._images[index])), self._labels[index]
 
 
-def pictures(images: Tensor) -> NDArray[np.uint8]:
-    """Returns uint8 [N, C, H, W] as PIL wants them: [N, H, W, 3], or [N, H, W] for grey ones."""
+def as_pil_arrays(images: Tensor) -> NDArray[np.uint8]:
+    """Convert uint8 images [N, C, H, W] to PIL's layout: [N, H, W, 3], or [N, H, W] if C is 1."""
     array = np.ascontiguousarray(images.permute(0, 2, 3, 1).numpy())
     return array[..., 0] if array.shape[-1] == 1 else array

@@ -1,4 +1,4 @@
-"""Tasks by several processes at once, with what is finished kept."""
+"""Run tasks in several processes and record the finished ones."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
-from benchmarks.common.ledger import Ledger, Outcome, ResultT
 from benchmarks.common.program import commit
+from benchmarks.common.tasks import Outcome, ResultT, TaskLog
 from nas_distill.errors import NasDistillError
 from nas_distill.records.base import Record
 
 TaskT = TypeVar("TaskT", bound=Record)
-PlaceT = TypeVar("PlaceT")
+SharedT = TypeVar("SharedT")
 
 
 def run_all(
     tasks: Sequence[TaskT],
-    place: PlaceT,
+    shared: SharedT,
     *,
     processes: int,
-    ledger: Ledger[ResultT],
-    work: Callable[[TaskT, PlaceT], ResultT],
+    task_log: TaskLog[ResultT],
+    work: Callable[[TaskT, SharedT], ResultT],
 ) -> Iterator[tuple[TaskT, Outcome[ResultT]]]:
-    """Yields each task with how it ended, in the order in which they end; those of the ledger come first.
+    """Yield each task with its outcome: recorded tasks first, then the others in the order in which they finish.
 
     Args:
-        tasks: In the order in which they are begun.
-        place: What they share.
-        processes: Tasks at once.
-        ledger: Of what is finished already; what ends well is added.
-        work: Does one in a process.
+        tasks: Tasks, in the order in which they start.
+        shared: Second argument of `work`, the same for all tasks.
+        processes: Number of tasks that run in parallel.
+        task_log: Log of finished tasks; new results are added to it.
+        work: Function that runs one task in a worker process.
     """
     missing = []
     for task in tasks:
-        outcome = ledger.get(task)
+        outcome = task_log.get(task)
         if outcome is None:
             missing.append(task)
         else:
@@ -48,15 +48,15 @@ def run_all(
         return
     code = commit()
     pool = ProcessPoolExecutor(
-        min(processes, len(missing)), mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent
+        min(processes, len(missing)), mp_context=multiprocessing.get_context("spawn"), initializer=exit_with_parent
     )
     try:
-        begun = {pool.submit(work, task, place): task for task in missing}
-        for future in as_completed(begun):
-            outcome = _outcome(future, begun[future], code)
+        started = {pool.submit(work, task, shared): task for task in missing}
+        for future in as_completed(started):
+            outcome = _outcome(future, started[future], code)
             if not outcome.error:
-                ledger.add(outcome)
-            yield begun[future], outcome
+                task_log.add(outcome)
+            yield started[future], outcome
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -66,7 +66,7 @@ def _outcome(future: Future[ResultT], task: Record, code: str) -> Outcome[Result
     if error is None:
         return Outcome(key=task.digest(), commit=code, result=future.result())
     if isinstance(error, BrokenProcessPool):
-        return Outcome(key=task.digest(), commit=code, error="a process died, and the others were stopped")
+        return Outcome(key=task.digest(), commit=code, error="a worker process died, so all others were stopped")
     if not isinstance(error, NasDistillError):
         traceback.print_exception(error)
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
@@ -74,8 +74,8 @@ def _outcome(future: Future[ResultT], task: Record, code: str) -> Outcome[Result
     return Outcome(key=task.digest(), commit=code, error=kind + reason)
 
 
-def _end_with_parent() -> None:
-    """Ends this process when the one that waits for its results is gone, however it went."""
+def exit_with_parent() -> None:
+    """Exit this process as soon as its parent has exited, even if the parent was killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -1,4 +1,4 @@
-"""Runs a program and watches what it and all processes that it starts use, from `/proc`: Linux alone."""
+"""Run a program and measure the resources of all its processes through `/proc` (Linux only)."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _MEMORY_INTERVAL_S = 2.0
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 ProcessKey = tuple[int, str]
-"""Process number and start time: numbers are given again."""
+"""Process ID and start time; the ID alone may be reused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What a program used, all its processes together.
+    """Resources used by all processes of a program.
 
     Attributes:
-        started_at: Unix time.
-        wall_s: From start to end.
-        cpu_s: User and system time; a process's last half second may be missing.
+        started_at: Start, Unix time.
+        wall_s: Wall time from start to end.
+        cpu_s: User and system time; up to the last half second of each process may be missing.
         peak_memory_bytes: Largest sum of proportional set sizes (shared pages counted once), sampled every two seconds.
-        gpu_s: Seconds times the share of time in which a kernel ran, all GPUs together; None without a GPU.
-        peak_gpu_bytes: Largest memory in use on all GPUs together; None without a GPU.
+        gpu_s: GPU time, in seconds with a kernel running, summed over all GPUs; None without a GPU.
+        peak_gpu_bytes: Largest memory in use, summed over all GPUs; None without a GPU.
         output: Standard output.
     """
 
@@ -45,15 +45,15 @@ class Usage:
 
 
 def run_watched(command: Sequence[str], *, folder: Path, environment: Mapping[str, str] | None = None) -> Usage:
-    """Runs a command to its end.
+    """Run a command and wait for it.
 
     Args:
         command: Program and arguments.
-        folder: Working folder; what it writes to standard error is kept there in `stderr.txt`.
-        environment: On top of this process's own.
+        folder: Working directory. Standard error is written to `stderr.txt` in it.
+        environment: Variables added to this process's environment.
 
     Raises:
-        RuntimeError: It ended with another exit code than 0.
+        RuntimeError: The exit status is not 0.
     """
     mark = uuid.uuid4().hex
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def run_watched(command: Sequence[str], *, folder: Path, environment: Mapping[st
             wall_s = time.perf_counter() - started
     if process.returncode != 0:
         tail = errors.read_text(errors="replace")[-3000:]
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{tail}")
+        raise RuntimeError(f"{' '.join(command)}: exit status {process.returncode}:\n{tail}")
     return Usage(
         started_at=started_at,
         wall_s=wall_s,
@@ -86,11 +86,12 @@ def run_watched(command: Sequence[str], *, folder: Path, environment: Mapping[st
 
 @dataclass
 class Watch:
-    """A thread that samples a process and all that it starts, directly or not, until the context ends.
+    """A thread that samples a process and all its descendants until the context ends.
 
     Args:
-        root: Process number.
-        mark: Value of the environment variable by which processes that lost their parent are known; none by default.
+        root: ID of the process.
+        mark: Value of the environment variable that identifies processes whose parent has exited; empty counts
+            descendants only.
     """
 
     root: int
@@ -104,7 +105,7 @@ class Watch:
 
     @property
     def cpu_s(self) -> float:
-        """CPU seconds so far."""
+        """CPU time so far, in seconds."""
         return sum(self._ticks.values()) / _TICKS_PER_S
 
     def __enter__(self) -> Watch:
@@ -140,7 +141,7 @@ class Watch:
             self.peak_gpu_bytes = max(self.peak_gpu_bytes or 0, used)
 
     def _members(self) -> set[ProcessKey]:
-        """Returns the living processes that belong, and notes their CPU time."""
+        """Return the living processes of the program and record their CPU time."""
         stats = dict(filter(None, map(_read_stat, Path("/proc").glob("[0-9]*"))))
         parents = {pid: parent for (pid, _), (parent, _) in stats.items()}
         known = {pid for pid, start in stats if (pid, start) in self._ticks} | {self.root}
@@ -155,7 +156,7 @@ class Watch:
             if ancestor in known:
                 return True
             ancestor = parents.get(ancestor)
-        # The environment is read once per process: some programs overwrite theirs when they change their title.
+        # Read each environment once: some programs overwrite theirs when they change their title.
         if key in self._strangers or not self.mark:
             return False
         if f"{_MARK}={self.mark}".encode() in _read(Path(f"/proc/{key[0]}/environ")):
@@ -165,23 +166,23 @@ class Watch:
 
 
 def marked_environment(mark: str) -> dict[str, str]:
-    """Returns the environment variable by which a program's processes are known, whoever their parent is."""
+    """Return the environment variable that identifies a program's processes, whoever their parent is."""
     return {_MARK: mark}
 
 
 def marked_processes(mark: str) -> list[int]:
-    """Returns the living processes that were started with `marked_environment(mark)`."""
+    """Return the IDs of living processes that were started with `marked_environment(mark)`."""
     wanted = f"{_MARK}={mark}".encode()
     return [int(path.name) for path in Path("/proc").glob("[0-9]*") if wanted in _read(path / "environ").split(b"\0")]
 
 
 def command_of(process: int) -> str:
-    """Returns a process's command line, or the title that it gave itself; empty when it ended."""
+    """Return a process's command line, or the title that it set; empty if it has exited."""
     return _read(Path(f"/proc/{process}/cmdline")).replace(b"\0", b" ").decode(errors="replace").strip()
 
 
 def _read_stat(folder: Path) -> tuple[ProcessKey, tuple[int, int]] | None:
-    """Returns a process's key, parent and CPU ticks."""
+    """Return a process's key, parent and CPU ticks; None if it has exited."""
     fields = _read(folder / "stat").rpartition(b")")[2].split()
     if len(fields) < 20:
         return None
@@ -189,10 +190,10 @@ def _read_stat(folder: Path) -> tuple[ProcessKey, tuple[int, int]] | None:
 
 
 def memory_of(process: int | str) -> int:
-    """Returns a process's proportional set size, bytes; 0 when it ended.
+    """Return a process's proportional set size in bytes; 0 if it has exited.
 
     Args:
-        process: Its number, or "self".
+        process: Process ID, or "self".
     """
     for line in _read(Path(f"/proc/{process}/smaps_rollup")).splitlines():
         if line.startswith(b"Pss:"):
@@ -203,12 +204,12 @@ def memory_of(process: int | str) -> int:
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError:  # it ended, or is somebody else's
+    except OSError:  # the process has exited, or belongs to another user
         return b""
 
 
 def _gpu_state() -> tuple[float, int] | None:
-    """Returns the busy share and the bytes in use, summed over the GPUs; None when they cannot be asked."""
+    """Return GPU utilisation (1 per fully busy GPU) and bytes in use, summed over GPUs; None if unavailable."""
     query = ["nvidia-smi", "--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,nounits"]
     answer = subprocess.run(query, capture_output=True, text=True, check=False)
     try:

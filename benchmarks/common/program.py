@@ -1,7 +1,7 @@
-"""What all benchmark programs share: conditions of a run, interleaved rounds, tables on the screen and on disk.
+"""Shared parts of the benchmark programs: conditions, interleaved measurements, printed and stored tables.
 
-A program makes `Report`: tables with raw values, verdicts on its targets, and the conditions under which they were
-measured. It is printed, and kept as JSON (raw values) and Markdown (as printed) under `benchmarks/results/`.
+A program builds a `Report`: tables with raw values, verdicts on its targets, and the conditions of the measurement.
+`publish` prints it and writes JSON (raw values) and Markdown (as printed) to `benchmarks/results/`.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ EXIT_MISSED = 1
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: key of the raw value in a row, heading, and how the value is written.
+    """A column of a table.
 
     Attributes:
-        key: In the rows and in the JSON.
+        key: Key of the value in the rows and in the JSON.
         title: Heading.
-        spec: Format of a number; text is written as it is, None as a dash.
-        interval: Key of the half-width of the value's interval, which is written after it where there is one.
+        spec: Format of a number. Text is printed unchanged, None as a dash.
+        interval: Key of the half-width of the value's confidence interval, printed after the value if present.
     """
 
     key: str
@@ -48,7 +48,7 @@ class Column:
     interval: str = ""
 
     def text(self, row: Mapping[str, Any]) -> str:
-        """Returns the cell as it is printed."""
+        """Return the cell of a row as printed."""
         value = row.get(self.key)
         if value is None:
             return "-"
@@ -62,9 +62,9 @@ class Table:
     """A table of raw values.
 
     Attributes:
-        title: What is measured, on what.
-        columns: In order; the first is aligned to the left.
-        rows: Key -> value.
+        title: Heading: what was measured on what.
+        columns: Columns from left to right; the first one is left-aligned.
+        rows: Values of each row, by key of the column.
     """
 
     title: str
@@ -72,30 +72,30 @@ class Table:
     rows: tuple[Mapping[str, Any], ...]
 
     def cells(self) -> list[list[str]]:
-        """Returns the rows as printed."""
+        """Return the rows as printed."""
         return [[column.text(row) for column in self.columns] for row in self.rows]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """A target and whether it was met; `met` is None for a statement without a target."""
+    """A target and whether it was met; `met` is None for a finding without a target."""
 
     text: str
     met: bool | None = None
 
     def line(self) -> str:
-        """Returns the verdict as one line."""
+        """Return the verdict as one line."""
         return self.text if self.met is None else f"{'met' if self.met else 'MISSED'}: {self.text}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a program found.
+    """Result of a benchmark program.
 
     Attributes:
-        name: Of its files under `results/`.
-        tables: At least one.
-        verdicts: On the targets.
+        name: Name of the result files, relative to `results/`.
+        tables: At least one table.
+        verdicts: Verdicts on the targets.
         conditions: Hardware, threads, versions, commit and seed; see `conditions`.
     """
 
@@ -106,19 +106,19 @@ class Report:
 
 
 def conditions(*, seed: int | Sequence[int], threads: int, device: str = "cpu", **more: Any) -> dict[str, Any]:
-    """Returns the conditions of this run: what a reader needs to judge or repeat its numbers.
+    """Return the conditions of this run: everything needed to judge or repeat its numbers.
 
     Args:
-        seed: Or seeds.
-        threads: Threads of torch, per process.
-        device: Such as "cpu" or "cuda".
-        more: Anything else, in words: number of rounds, workers, images.
+        seed: Seed or seeds.
+        threads: Torch threads per process.
+        device: Device of the measurement, such as "cpu" or "cuda".
+        more: Further conditions, such as the number of rounds.
     """
-    place: dict[str, Any] = {"processor": processor(), "cores": os.cpu_count()}
+    hardware: dict[str, Any] = {"processor": processor(), "cores": os.cpu_count()}
     if device != "cpu":
-        place["gpu"] = torch.cuda.get_device_name(torch.device(device))
+        hardware["gpu"] = torch.cuda.get_device_name(torch.device(device))
     return {
-        **place,
+        **hardware,
         "threads": threads,
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -130,19 +130,19 @@ def conditions(*, seed: int | Sequence[int], threads: int, device: str = "cpu", 
 
 
 def publish(report: Report, arguments: argparse.Namespace) -> None:
-    """Prints the report and keeps it as `NAME.json` and `NAME.md`.
+    """Print a report and write it to `NAME.json` and `NAME.md`.
 
     Args:
-        report: What was found.
-        arguments: With `quick` and `out`, see `add_common_arguments`; a quick run's verdicts are not given.
+        report: Report of the program.
+        arguments: Command-line arguments `quick` and `out`, see `add_common_arguments`. A quick run prints no verdicts.
     """
     folder = _results_folder(arguments)
     console = Console(width=max(120, Console().width), highlight=False)
     for table in report.tables:
-        console.print(_drawn(table))
-    console.print(_sentence(report.conditions), style="dim")
+        console.print(_as_rich_table(table))
+        console.print(_as_text(report.conditions), style="dim")
     if arguments.quick:
-        console.print("a quick run shows that the program works; its numbers mean nothing")
+        console.print("Quick run: it shows that the program works; do not use its numbers.")
     for verdict in [] if arguments.quick else report.verdicts:
         console.print(verdict.line(), markup=False)
     if folder is not None:
@@ -150,7 +150,7 @@ def publish(report: Report, arguments: argparse.Namespace) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.with_suffix(".json").write_text(json.dumps(_content(report), indent=1) + "\n", encoding="utf-8")
         path.with_suffix(".md").write_text(markdown(report), encoding="utf-8")
-        console.print(f"kept in {path}.json and .md")
+        console.print(f"Written to {path}.json and .md")
 
 
 def _content(report: Report) -> dict[str, Any]:
@@ -169,37 +169,39 @@ def _content(report: Report) -> dict[str, Any]:
 
 
 def markdown(report: Report) -> str:
-    """Returns the report as Markdown."""
+    """Return the report as Markdown."""
     parts = []
     for table in report.tables:
         parts.append(f"**{table.title}**\n")
         parts.append("| " + " | ".join(column.title for column in table.columns) + " |")
-        parts.append("|" + "|".join("---" if place == 0 else "---:" for place in range(len(table.columns))) + "|")
+        parts.append("|" + "|".join("---" if index == 0 else "---:" for index in range(len(table.columns))) + "|")
         parts += ["| " + " | ".join(row) + " |" for row in table.cells()]
         parts.append("")
-    parts.append(_sentence(report.conditions) + "\n")
+    parts.append(_as_text(report.conditions) + "\n")
     parts += [f"- {verdict.line()}" for verdict in report.verdicts]
     return "\n".join(parts).rstrip() + "\n"
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds `--quick` and `--out`."""
+    """Add `--quick` and `--out`."""
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="small sizes, to see that the program works; its numbers mean nothing and are not kept",
+        help="use small sizes to check that the program works; results are not written unless --out is given",
     )
-    parser.add_argument("--out", type=Path, help=f"folder for the results  [default: {RESULTS.name}/, quick: none]")
+    parser.add_argument(
+        "--out", type=Path, help="folder for the results  [default: benchmarks/results; none with --quick]"
+    )
 
 
 def describe(execution: ExecutionSettings) -> str:
-    """Returns how a network was run, in words."""
+    """Return precision, memory format and attention as text."""
     attention = ", plain attention" if execution.attention == "plain" else ""
     return f"{execution.precision}, {execution.memory_format}{attention}"
 
 
 def _results_folder(arguments: argparse.Namespace) -> Path | None:
-    """Returns where `publish` keeps the report."""
+    """Return the folder for the results; None if they are not written."""
     if arguments.out is not None:
         return Path(arguments.out)
     return None if arguments.quick else RESULTS
@@ -212,16 +214,16 @@ def interleaved(
     warm_up: int = 1,
     repeats: Mapping[str, int] | None = None,
 ) -> dict[str, list[float]]:
-    """Returns each contender's measurements, one per round; in every round each contender runs once, in turns.
+    """Run all contenders in turn, once per round, and return each contender's seconds, one value per round.
 
-    Whatever slows the machine for a while then slows them all.
+    Interleaving spreads temporary slowdowns of the machine over all contenders.
 
     Args:
-        contenders: Name -> function that runs once and returns its seconds.
-        rounds: That count.
-        warm_up: Rounds before those, thrown away.
-        repeats: How often a contender runs per round, in turns with the others that do; the round's value is their
-            median. For short ones, beside long ones.
+        contenders: Functions that run once and return their seconds, by name.
+        rounds: Number of measured rounds.
+        warm_up: Number of rounds before them whose times are discarded.
+        repeats: Number of runs per round, by name; the round's value is their median. Use it for contenders that run
+            much shorter than the others.
     """
     times = repeats or {}
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
@@ -238,12 +240,12 @@ def interleaved(
 
 
 def median(values: Sequence[float]) -> float:
-    """Returns the median."""
+    """Return the median."""
     return float(statistics.median(values))
 
 
 def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
-    """Returns the mean and the half-width of Student's interval around it; infinite for a single value."""
+    """Return the mean and the half-width of its Student's t confidence interval; infinite for a single value."""
     mean = statistics.fmean(values)
     if len(values) < 2:
         return mean, math.inf
@@ -252,14 +254,14 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, 
 
 
 def processor() -> str:
-    """Returns the processor's name."""
+    """Return the name of the CPU."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 
 
 def commit() -> str:
-    """Returns the commit of this working tree, marked when there are changes on top of it."""
+    """Return the commit of the working tree, with the suffix "-dirty" if it has uncommitted changes."""
     try:
         run = subprocess.run(
             ["git", "describe", "--always", "--dirty"],
@@ -273,14 +275,14 @@ def commit() -> str:
     return run.stdout.strip() or "unknown"
 
 
-def _drawn(table: Table) -> RichTable:
+def _as_rich_table(table: Table) -> RichTable:
     drawn = RichTable(title=table.title)
-    for place, column in enumerate(table.columns):
-        drawn.add_column(column.title, justify="right" if place else "left")
+    for index, column in enumerate(table.columns):
+        drawn.add_column(column.title, justify="right" if index else "left")
     for row in table.cells():
         drawn.add_row(*row)
     return drawn
 
 
-def _sentence(facts: Mapping[str, Any]) -> str:
+def _as_text(facts: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in facts.items())

@@ -1,6 +1,6 @@
-"""One training in a process of a pool (`_pool.run_all`).
+"""Train one student in a worker process of `benchmarks.common.pool`.
 
-Each process runs its networks on a fixed number of threads and opens data, stored answers and teacher once.
+Each process uses a fixed number of threads, and loads data, stored teacher outputs and teacher once.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from pydantic import PositiveInt
 
-from benchmarks.common.ledger import Result, Task
 from benchmarks.common.materials import Material
+from benchmarks.common.tasks import Result, Task
 from nas_distill.config import DataConfig, ExecutionConfig
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.targets import OnlineTargets, StoredTargets, Targets
@@ -30,22 +30,22 @@ EXECUTIONS = {
     "float32": ExecutionConfig(precision="float32", memory_format="channels_last", attention="fused"),
     "plain": ExecutionConfig().without_probe(),
 }
-"""How networks are run, by name."""
+"""Precision, memory format and attention, by the value of `--execution`."""
 
 _WATCHED_IMAGES = 256
-"""Of validation, after every epoch, where a network that went to NaN is noticed; all would cost a fifth of the time."""
+"""Validation images measured after each epoch to detect NaN; measuring all would take a fifth of the training time."""
 
 
-class Place(Record):
-    """Where a process finds what all trainings share.
+class SharedInputs(Record):
+    """Inputs that all trainings share, in a form that can be sent to a process.
 
     Attributes:
-        folder: Of the prepared data.
-        data: The images.
-        knowledge: Folder of the teacher's stored answers.
-        teacher: `local-dir:PATH`.
-        device: Of all trainings.
-        threads: Of torch, per process.
+        folder: Folder of the prepared data.
+        data: Configuration of the data.
+        knowledge: Folder of the teacher's stored outputs.
+        teacher: Location of the teacher, `local-dir:PATH`.
+        device: Device of all trainings.
+        threads: Torch threads per process.
     """
 
     folder: Path
@@ -57,8 +57,8 @@ class Place(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
-    """What a process opened at a `Place`."""
+class LoadedInputs:
+    """`SharedInputs` as loaded by one process."""
 
     material: Material
     knowledge: Knowledge
@@ -67,44 +67,45 @@ class Opened:
 
 
 def add_execution_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds `--execution`, which names one of `EXECUTIONS`."""
+    """Add `--execution`, which names one of `EXECUTIONS`."""
     parser.add_argument(
         "--execution",
         choices=tuple(EXECUTIONS),
         default="fast",
-        help="bfloat16; float32, on CPUs without instructions for bfloat16 several times faster; or PyTorch's defaults",
+        help="fast: bfloat16; float32: several times faster than fast on CPUs without bfloat16 instructions; "
+        "plain: PyTorch's defaults  [default: %(default)s]",
     )
 
 
-def train(task: Task, place: Place) -> Result:
-    """Trains one student in this process; only the last epoch is measured on all of validation."""
-    opened = open_place(place)
-    material = opened.material
+def train(task: Task, inputs: SharedInputs) -> Result:
+    """Train one student in this process; all of validation is measured after the last epoch only."""
+    loaded = load_inputs(inputs)
+    material = loaded.material
     watched = torch.arange(min(_WATCHED_IMAGES, material.validation.num_images))
-    head = open_teacher(place).head() if uses_teacher_head(task.recipe) else None
+    head = open_teacher(inputs).head() if uses_teacher_head(task.recipe) else None
     trainer = Trainer(
         material.network(task.student, task.seed, head),
         recipe=task.recipe,
         data=replace(material.training_data(task.plan), validation_indices=watched),
-        targets=targets(task, place),
+        targets=targets(task, inputs),
         reference=None,
         seed=task.seed,
-        device=opened.device,
+        device=loaded.device,
         execution=task.execution,
     )
     seconds = 0.0
     while not trainer.is_finished():
         seconds += trainer.run_epoch().wall_time_s
-    return measured(trainer, opened, seconds)
+    return measured(trainer, loaded, seconds)
 
 
-def measured(trainer: Trainer, opened: Opened, seconds: float) -> Result:
-    """Measures a trained student as a search does."""
-    network, material, reference = trainer.finish(), opened.material, opened.reference
+def measured(trainer: Trainer, loaded: LoadedInputs, seconds: float) -> Result:
+    """Measure a trained student in the same way as a search."""
+    network, material, reference = trainer.finish(), loaded.material, loaded.reference
     sums = evaluate(
         lambda images: network(material.preprocess(images)),
         material.validation,
-        device=opened.device,
+        device=loaded.device,
         teacher_logits=reference.validation,
     )
     top1, compared = sums.metrics().top1, sums.comparison()
@@ -119,23 +120,23 @@ def measured(trainer: Trainer, opened: Opened, seconds: float) -> Result:
     )
 
 
-def targets(task: Task, place: Place) -> Targets:
-    """Returns where the teacher's answers come from."""
-    opened = open_place(place)
+def targets(task: Task, inputs: SharedInputs) -> Targets:
+    """Return the source of the teacher's outputs for a task."""
+    loaded = load_inputs(inputs)
     if not task.online:
-        return StoredTargets(opened.knowledge, opened.device)
-    return OnlineTargets(open_teacher(place).to(opened.device))
+        return StoredTargets(loaded.knowledge, loaded.device)
+    return OnlineTargets(open_teacher(inputs).to(loaded.device))
 
 
 @cache
-def open_place(place: Place) -> Opened:
-    """Opens what all trainings share, once per process."""
-    torch.set_num_threads(place.threads)
+def load_inputs(inputs: SharedInputs) -> LoadedInputs:
+    """Load the shared inputs, once per process."""
+    torch.set_num_threads(inputs.threads)
     torch.backends.cudnn.benchmark = True
-    device = torch.device(place.device)
-    material = Material.open(place.data, place.folder)
-    knowledge = Knowledge(place.knowledge)
-    return Opened(
+    device = torch.device(inputs.device)
+    material = Material.open(inputs.data, inputs.folder)
+    knowledge = Knowledge(inputs.knowledge)
+    return LoadedInputs(
         material=material,
         knowledge=knowledge,
         reference=Reference.from_store(knowledge.reference(), material.validation.labels, device),
@@ -144,7 +145,7 @@ def open_place(place: Place) -> Opened:
 
 
 @cache
-def open_teacher(place: Place) -> Teacher:
-    """Opens the teacher, once per process."""
-    manifest = open_place(place).material.manifest
-    return load_teacher(place.teacher, class_names=manifest.class_names, channels=manifest.channels)
+def open_teacher(inputs: SharedInputs) -> Teacher:
+    """Load the teacher, once per process."""
+    manifest = load_inputs(inputs).material.manifest
+    return load_teacher(inputs.teacher, class_names=manifest.class_names, channels=manifest.channels)

@@ -77,14 +77,14 @@ class Contender:
 
 
 def default_names() -> list[str]:
-    """Returns the control, every shipped loss, and what `CHANGED` adds."""
+    """Return the control, every shipped loss, and what `CHANGED` adds."""
     return [NONE, *LOSSES.names(), *CHANGED]
 
 
 def make_contender(
     name: str, *, epochs: int, given: Mapping[str, Settings] | None = None, more: Settings | None = None
 ) -> Contender:
-    """Returns the contender called `name`.
+    """Return the contender called `name`.
 
     The registry's defaults are overridden by what is given for the loss, this by the changes in the name, this by what
     is given for the whole name, and this by `more`.
@@ -112,7 +112,7 @@ def make_contender(
 
 
 def parse_given(texts: Iterable[str]) -> dict[str, dict[str, float]]:
-    """Returns settings by contender from texts of the form `CONTENDER.PARAMETER=VALUE`.
+    """Return settings by contender from texts of the form `CONTENDER.PARAMETER=VALUE`.
 
     Raises:
         ConfigError: A text has another form.
@@ -128,7 +128,7 @@ def parse_given(texts: Iterable[str]) -> dict[str, dict[str, float]]:
 
 
 def sweep(text: str) -> Iterator[tuple[str, dict[str, float]]]:
-    """Yields each combination of a text such as `dist:weight=0.3,1,3:label_weight=0.1,1`: contender and settings.
+    """Yield each combination of a text such as `dist:weight=0.3,1,3:label_weight=0.1,1`: contender and settings.
 
     Raises:
         ConfigError: The text has another form.
@@ -145,7 +145,7 @@ def sweep(text: str) -> Iterator[tuple[str, dict[str, float]]]:
 def gather(
     names: Sequence[str], sweeps: Iterable[str], *, epochs: int, given: Mapping[str, Settings]
 ) -> list[Contender]:
-    """Returns the control and all contenders that are asked for, each once.
+    """Return the control and all contenders that are asked for, each once.
 
     Raises:
         ConfigError: As from `make_contender`, `sweep`; or settings are given for a contender that is not compared.

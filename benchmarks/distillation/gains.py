@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.common.ledger import Outcome, Result
 from benchmarks.common.program import Column, Table, Verdict, commit, mean_interval
+from benchmarks.common.tasks import Outcome, Result
 from benchmarks.distillation.contenders import Contender
 from nas_distill.losses.registry import NONE
 
@@ -115,7 +115,7 @@ class Gain:
         return self.points is not None and self.points[0] < -self.points[1]
 
     def row(self) -> dict[str, Any]:
-        """Returns its row of the table."""
+        """Return its row of the table."""
         results = self.results
         values = {key: [measure(result) for result in results.values()] for key, measure in MEASURES.items()}
         row: dict[str, Any] = {"name": self.name, "settings": self.contender.settings, "student": self.student}
@@ -130,27 +130,27 @@ class Gain:
         row["commits"] = sorted({outcome.commit for outcome in self.outcomes.values()})
         return row
 
-    def words(self) -> str:
-        """Returns name and gain."""
+    def summary(self) -> str:
+        """Return name and gain."""
         assert self.points is not None
         mean, half = self.points
         return f"{self.name} ({mean:+.2f}{f' +- {half:.2f}' if math.isfinite(half) else ''})"
 
 
 def gain_table(title: str, gains: Sequence[Gain]) -> Table:
-    """Returns the table of one student: `none`, then the others by their gain, then those without one."""
+    """Return the table of one student: `none`, then the others by their gain, then those without one."""
     ranked = sorted(gains, key=lambda gain: (gain.name != NONE, -(gain.points or (-math.inf, 0.0))[0]))
     return Table(title=title, columns=COLUMNS, rows=tuple(gain.row() for gain in ranked))
 
 
 def recipe_table(contenders: Sequence[Contender]) -> Table:
-    """Returns what the names stand for."""
+    """Return what the names stand for."""
     rows = [{"name": c.name, "answers": c.answers, "settings": c.settings} for c in contenders]
     return Table(title="Settings", columns=RECIPE_COLUMNS, rows=tuple(rows))
 
 
 def failure_table(gains: Sequence[Gain]) -> Table | None:
-    """Returns the trainings that failed; None when none did."""
+    """Return the trainings that failed; None when none did."""
     rows = [
         {"name": gain.name, "student": gain.student, "seeds": ", ".join(seeds), "error": reason}
         for gain in gains
@@ -161,7 +161,7 @@ def failure_table(gains: Sequence[Gain]) -> Table | None:
 
 
 def verdicts(gains: Sequence[Gain], *, smallest: str) -> tuple[Verdict, ...]:
-    """Returns the verdicts on the targets at the smallest student, and what helps and does not at each."""
+    """Return the verdicts on the targets at the smallest student, and what helps and does not at each."""
     found = [_judged(gain) for gain in gains if gain.student == smallest and gain.name in TARGETS]
     for student in dict.fromkeys(gain.student for gain in gains):
         found += _statements(student, [gain for gain in gains if gain.student == student and gain.name != NONE])
@@ -176,15 +176,15 @@ def verdicts(gains: Sequence[Gain], *, smallest: str) -> tuple[Verdict, ...]:
 def _judged(gain: Gain) -> Verdict:
     if gain.points is None:
         return Verdict(text=f"{gain.name} could not be compared with none at {gain.student}", met=False)
-    return Verdict(text=f"{gain.words()} is above none beyond its paired interval at {gain.student}", met=gain.helps)
+    return Verdict(text=f"{gain.summary()} is above none beyond its paired interval at {gain.student}", met=gain.helps)
 
 
 def _statements(student: str, gains: Sequence[Gain]) -> list[Verdict]:
     ranked = sorted((gain for gain in gains if gain.points is not None), key=lambda gain: -(gain.points or (0.0,))[0])
     groups = {
-        "above none beyond its interval": [gain.words() for gain in ranked if gain.helps],
-        "does not help here, not told apart from none": [g.words() for g in ranked if not g.helps and not g.hurts],
-        "does not help here, below none beyond its interval": [gain.words() for gain in ranked if gain.hurts],
+        "above none beyond its interval": [gain.summary() for gain in ranked if gain.helps],
+        "does not help here, not told apart from none": [g.summary() for g in ranked if not g.helps and not g.hurts],
+        "does not help here, below none beyond its interval": [gain.summary() for gain in ranked if gain.hurts],
         "could not be compared": [gain.name for gain in gains if gain.points is None],
         "another network than none's": [f"{g.name} ({g.num_params:,} parameters)" for g in gains if g.is_larger],
     }

@@ -7,9 +7,9 @@ maps ask the teacher at every step, about the same views. Accuracy, gap, agreeme
 on validation; seconds are those of training, the stored answers apart. `+-` is half of a 95 % interval of Student's t
 over the seeds, each on its own: of twenty that gain nothing about one will seem to gain or lose.
 
-    python benchmarks/distillation_gain.py --data folder:PATH --teacher local-dir:PATH [--keep FILE] [--processes 2]
-    python benchmarks/distillation_gain.py ... --sweep dist:weight=0.3,1,3:label_weight=0.1,1 --first-seed 100
-    python benchmarks/distillation_gain.py --quick      # digits and a teacher trained on the spot
+    python -m benchmarks.distillation_gain.py --data folder:PATH --teacher local-dir:PATH [--keep FILE] [--processes 2]
+    python -m benchmarks.distillation_gain.py ... --sweep dist:weight=0.3,1,3:label_weight=0.1,1 --first-seed 100
+    python -m benchmarks.distillation_gain.py --quick      # digits and a teacher trained on the spot
 
 The exit code is 1 when a training failed.
 """
@@ -26,11 +26,11 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.common.ledger import Ledger, Outcome, Result, Task
 from benchmarks.common.materials import Material
 from benchmarks.common.pool import run_all
 from benchmarks.common.program import EXIT_MISSED, EXIT_NO_CUDA, Report, add_common_arguments, conditions, publish
-from benchmarks.common.trainings import EXECUTIONS, Place, add_execution_argument, train
+from benchmarks.common.tasks import Outcome, Result, Task, TaskLog
+from benchmarks.common.trainings import EXECUTIONS, SharedInputs, add_execution_argument, train
 from benchmarks.distillation.contenders import Contender, default_names, gather, parse_given
 from benchmarks.distillation.gains import Gain, failure_table, gain_table, recipe_table, verdicts
 from nas_distill.callbacks import NullProgress
@@ -61,17 +61,17 @@ class Bench:
         knowledge: The teacher's stored answers.
         teacher_top1: On validation, 0 to 1.
         contenders: `none` first.
-        place: The same for other processes.
+        inputs: The same for other processes.
     """
 
     material: Material
     knowledge: Knowledge
     teacher_top1: float
     contenders: Sequence[Contender]
-    place: Place
+    inputs: SharedInputs
 
     def task(self, student: str, contender: Contender, seed: int, arguments: argparse.Namespace) -> Task:
-        """Returns one training."""
+        """Return one training."""
         key = self.knowledge.manifest.key
         return Task(
             student=STUDENTS[student],
@@ -147,7 +147,7 @@ def parse() -> argparse.Namespace:
 
 
 def set_up(arguments: argparse.Namespace, folder: Path) -> Bench:
-    """Returns what all trainings share; the teacher is asked about all views here."""
+    """Return what all trainings share; the teacher is asked about all views here."""
     config = DataConfig(
         source=arguments.data,
         max_train_images=arguments.train_images or None,
@@ -167,7 +167,7 @@ def set_up(arguments: argparse.Namespace, folder: Path) -> Bench:
         knowledge=knowledge,
         teacher_top1=Reference.from_store(knowledge.reference(), material.validation.labels, device).teacher.top1,
         contenders=arguments.contenders,
-        place=Place(
+        inputs=SharedInputs(
             folder=material.folder,
             data=config,
             knowledge=knowledge.folder,
@@ -179,7 +179,7 @@ def set_up(arguments: argparse.Namespace, folder: Path) -> Bench:
 
 
 def teacher_of_digits(material: Material, folder: Path, device: torch.device) -> str:
-    """Returns a teacher trained on the spot, or the one that an earlier run left in `folder`."""
+    """Return a teacher trained on the spot, or the one that an earlier run left in `folder`."""
     if not (folder / METRICS).exists():
         fit_teacher(
             "small_resnet",
@@ -196,7 +196,7 @@ def teacher_of_digits(material: Material, folder: Path, device: torch.device) ->
 
 
 def measure(bench: Bench, arguments: argparse.Namespace) -> list[Gain]:
-    """Trains everything that is not in the ledger; returns what each contender gains at each student."""
+    """Train everything that is not in the task_log; returns what each contender gains at each student."""
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     # Seed by seed, so that an interrupted run has compared all losses; the slow ones first, so that no process idles
     # at the end.
@@ -207,14 +207,14 @@ def measure(bench: Bench, arguments: argparse.Namespace) -> list[Gain]:
         for student in arguments.students
         for contender in order
     }
-    tasks = [bench.task(*place, arguments) for place in places.values()]
+    tasks = [bench.task(*inputs, arguments) for inputs in places.values()]
     outcomes: dict[tuple[str, str], dict[int, Outcome[Result]]] = {}
-    ledger = Ledger(arguments.keep, Outcome[Result])
-    for task, outcome in run_all(tasks, bench.place, processes=arguments.processes, ledger=ledger, work=train):
+    task_log = TaskLog(arguments.keep, Outcome[Result])
+    for task, outcome in run_all(tasks, bench.inputs, processes=arguments.processes, task_log=task_log, work=train):
         student, contender, seed = places[task.digest()]
         outcomes.setdefault((student, contender.name), {})[seed] = outcome
         done = sum(len(found) for found in outcomes.values())
-        print(f"{done}/{len(tasks)} {student}, {contender.name}, seed {seed}: {outcome.words()}", flush=True)
+        print(f"{done}/{len(tasks)} {student}, {contender.name}, seed {seed}: {outcome.summary()}", flush=True)
     return [
         Gain(
             student=student,

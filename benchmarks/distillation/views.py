@@ -5,8 +5,8 @@ teacher that is asked online would; fewer views cost less to build and to keep, 
 epochs are the same for all K, and a seed has the same initial weights and order of images for all K. Views are
 numbered, so the first K of the largest store are the store of K views: it is built once, and each view is timed.
 
-    python benchmarks/views.py --data folder:PATH --teacher local-dir:PATH [--epochs 24] [--seeds 3]
-    python benchmarks/views.py --quick                  # digits and a teacher trained on the spot
+    python -m benchmarks.views.py --data folder:PATH --teacher local-dir:PATH [--epochs 24] [--seeds 3]
+    python -m benchmarks.views.py --quick                  # digits and a teacher trained on the spot
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Report:
 
 
 def set_up(arguments: argparse.Namespace, folder: Path, device: torch.device) -> Bench:
-    """Returns what all trainings share, with the answers to as many views as the largest K."""
+    """Return what all trainings share, with the answers to as many views as the largest K."""
     config = DataConfig(
         source=arguments.data,
         max_train_images=arguments.train_images,
@@ -183,12 +183,12 @@ def views_to_compare(arguments: argparse.Namespace, manifest: DataManifest) -> l
 
 
 def default_views(manifest: DataManifest, epochs: int) -> int:
-    """Returns the K that a search takes by itself."""
+    """Return the K that a search takes by itself."""
     return plan_views(ViewsConfig(), manifest, epochs=epochs, online=False).count
 
 
 def train(bench: Bench, count: int, seed: int, device: torch.device) -> EpochMetrics:
-    """Returns the last epoch's metrics of one student trained on `count` views."""
+    """Return the last epoch's metrics of one student trained on `count` views."""
     trainer = Trainer(
         bench.material.network(STUDENT, seed),
         recipe=Recipe(**HINTON, epochs=bench.epochs),

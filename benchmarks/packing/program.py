@@ -1,13 +1,13 @@
-"""Trials per hour with 1, 2, 4 and 8 trials at once on one GPU, for a student of 100k and one of 2M parameters.
+"""Measure trials per hour with 1, 2, 4 and 8 trials in parallel on one GPU, for students of 100k and 2M parameters.
 
-Each process runs whole trials (`nas_distill.trial.run.run_trial`) on a run directory that all share, one after another,
-without Ray and without NVIDIA's MPS. All processes are started and warmed up before anything is timed, and wait while
-fewer are asked for. A round takes all numbers of processes in turn.
+Each process runs whole trials (`nas_distill.trial.run.run_trial`) one after another on a shared run directory, without
+Ray and without NVIDIA's MPS. All processes are started and warmed up before the measurement; those that are not needed
+wait. Each round measures every number of processes once.
 
-    python benchmarks/packing.py [--rounds 5] [--epochs 20] [--at-once 1 2 4 8]
-    python benchmarks/packing.py --device cpu --quick           # tries the program itself, without a GPU
+    python -m benchmarks.packing [--rounds 5] [--epochs 20] [--parallel 1 2 4 8]
+    python -m benchmarks.packing --device cpu --quick           # checks the program on a machine without a GPU
 
-Without a GPU it ends with exit code 2.
+The exit status is 2 without a GPU.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ STUDENTS = {
 TARGET = 3.0
 VIEWS = 4
 COLUMNS = (
-    Column("at_once", "trials at once"),
+    Column("parallel", "parallel trials"),
     Column("trials_per_hour", "trials per hour", "{:,.0f}"),
-    Column("times_one", "times one at a time", "{:.2f}"),
-    Column("seconds_per_trial", "seconds a trial takes", "{:.1f}"),
+    Column("times_one", "times one trial", "{:.2f}"),
+    Column("seconds_per_trial", "seconds per trial", "{:.1f}"),
     Column("range", "range of rounds, trials per hour"),
     Column("host_memory_mib", "host memory, MiB", "{:,.0f}"),
     Column("gpu_memory_mib", "GPU memory of torch, MiB", "{:,.0f}"),
@@ -69,7 +69,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a process is asked to do: so many trials of one student, numbered from `first`."""
+    """Work for a process: a number of trials of one student, numbered from `first`."""
 
     spec: StudentSpec
     first: int
@@ -78,7 +78,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What it answers, or why it cannot."""
+    """Memory use of a process after its trials, or the error of a failed trial."""
 
     host_bytes: int = 0
     gpu_bytes: int = 0
@@ -89,8 +89,8 @@ def main() -> None:
     arguments = parse()
     if arguments.device == "cuda" and not torch.cuda.is_available():
         print(
-            "packing.py: this machine has no CUDA GPU, and packing is about sharing one; nothing was measured "
-            "(--device cpu --quick tries the program itself)",
+            "packing: there is no CUDA GPU to share; nothing was measured "
+            "(use --device cpu --quick to check the program)",
             file=sys.stderr,
         )
         raise SystemExit(EXIT_NO_CUDA)
@@ -101,32 +101,34 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
-    parser.add_argument("--at-once", type=int, nargs="+", default=[1, 2, 4, 8])
-    parser.add_argument("--students", nargs="+", choices=tuple(STUDENTS), default=list(STUDENTS))
-    parser.add_argument("--images", type=int, default=4096)
-    parser.add_argument("--epochs", type=int, default=10, help="per trial")
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--trials", type=int, default=1, help="per process and measurement")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda", help="device  [default: cuda]")
+    parser.add_argument("--parallel", type=int, nargs="+", default=[1, 2, 4, 8], help="numbers of parallel trials")
+    parser.add_argument(
+        "--students", nargs="+", choices=tuple(STUDENTS), default=list(STUDENTS), help="students  [default: all]"
+    )
+    parser.add_argument("--images", type=int, default=4096, help="training images  [default: 4096]")
+    parser.add_argument("--epochs", type=int, default=10, help="epochs per trial  [default: 10]")
+    parser.add_argument("--batch-size", type=int, default=64, help="batch size  [default: 64]")
+    parser.add_argument("--trials", type=int, default=1, help="trials per process and measurement  [default: 1]")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds  [default: 5]")
     add_common_arguments(parser)
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.images, arguments.epochs, arguments.rounds = 128, 2, 1
-        arguments.at_once, arguments.students = [1, 2], [SMALL]
+        arguments.parallel, arguments.students = [1, 2], [SMALL]
     return arguments
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> Report:
     worker_config = prepare(arguments, folder)
     recipe = Recipe(**HINTON, epochs=arguments.epochs, batch_size=arguments.batch_size)
-    crew = Crew(worker_config, recipe, max(arguments.at_once))
+    pool = WorkerPool(worker_config, recipe, max(arguments.parallel))
     try:
-        for name in arguments.students:  # every process, once: kernels are chosen and the data comes to the device
-            crew.seconds(STUDENTS[name], at_once=max(arguments.at_once), trials=1)
-        tables = {name: measured(crew, STUDENTS[name], name, arguments) for name in arguments.students}
+        for name in arguments.students:  # warm up every process: CUDA kernels are chosen, data moves to the device
+            pool.seconds(STUDENTS[name], parallel=max(arguments.parallel), trials=1)
+        tables = {name: measured(pool, STUDENTS[name], name, arguments) for name in arguments.students}
     finally:
-        crew.dismiss()
+        pool.close()
     return Report(
         name=f"packing/packing-{arguments.device}",
         tables=tuple(tables.values()),
@@ -144,7 +146,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Report:
 
 
 def prepare(arguments: argparse.Namespace, folder: Path) -> WorkerConfig:
-    """Makes a run directory: images, a teacher of one epoch and its answers."""
+    """Make a run directory with images, a teacher trained for one epoch, and its stored outputs."""
     device = torch.device(arguments.device)
     source = make_image_folder(folder / "images", images=arguments.images, image_size=32)
     config = DataConfig(source=f"folder:{source}")
@@ -173,62 +175,62 @@ def prepare(arguments: argparse.Namespace, folder: Path) -> WorkerConfig:
     )
 
 
-class Crew:
-    """Processes that run trials when asked.
+class WorkerPool:
+    """Processes that run trials on demand.
 
     Args:
-        worker_config: The run directory that they share.
-        recipe: Of all trials.
-        size: How many.
+        worker_config: Shared run directory and device.
+        recipe: Recipe of all trials.
+        size: Number of processes.
     """
 
     def __init__(self, worker_config: WorkerConfig, recipe: Recipe, size: int) -> None:
         context = get_context("spawn")  # a forked process cannot use CUDA
-        self._lines: list[Connection] = []
+        self._connections: list[Connection] = []
         self._processes = []
         self._next_trial = 0
         for _ in range(size):
             mine, theirs = context.Pipe()
             process = context.Process(target=work, args=(worker_config, recipe, theirs), daemon=True)
             process.start()
-            self._lines.append(mine)
+            self._connections.append(mine)
             self._processes.append(process)
         self.last: list[Done] = []
 
-    def seconds(self, spec: StudentSpec, *, at_once: int, trials: int) -> float:
-        """Returns how long `at_once` processes take for `trials` trials each.
+    def seconds(self, spec: StudentSpec, *, parallel: int, trials: int) -> float:
+        """Run `trials` trials on each of `parallel` processes and return the wall time.
 
         Raises:
             RuntimeError: A trial failed, or a process died.
         """
         started = time.perf_counter()
-        for line in self._lines[:at_once]:
-            line.send(Job(spec, self._next_trial, trials))
+        for connection in self._connections[:parallel]:
+            connection.send(Job(spec, self._next_trial, trials))
             self._next_trial += trials
         try:
-            self.last = [line.recv() for line in self._lines[:at_once]]
+            self.last = [connection.recv() for connection in self._connections[:parallel]]
         except EOFError as error:
-            raise RuntimeError("a process of the crew died") from error
+            raise RuntimeError("a worker process died") from error
         elapsed = time.perf_counter() - started
         for done in self.last:
             if done.error:
                 raise RuntimeError(done.error)
         return elapsed
 
-    def dismiss(self) -> None:
-        """Ends the processes."""
+    def close(self) -> None:
+        """End the processes."""
         for process in self._processes:
             process.terminate()
             process.join()
 
 
-def work(worker_config: WorkerConfig, recipe: Recipe, line: Connection) -> None:
-    """What a process of the crew does, until it is ended."""
+def work(worker_config: WorkerConfig, recipe: Recipe, connection: Connection) -> None:
+    """Run jobs from a connection until the process is terminated."""
     context = open_context(worker_config)
     run = RunDirectory(Path(worker_config.run))
     manifest = context.manifest
     while True:
-        job: Job = line.recv()
+        job: Job = connection.recv()
         cost = measure_cost(
             job.spec, num_classes=manifest.num_classes, channels=manifest.channels, image_size=manifest.image_size
         )
@@ -237,35 +239,37 @@ def work(worker_config: WorkerConfig, recipe: Recipe, line: Connection) -> None:
             task = TrialTask(number=number, seed=number, spec=job.spec, recipe=recipe, cost=cost)
             error = run_trial(task, context, run.trial(number)).error or error
         gpu_bytes = torch.cuda.max_memory_reserved() if worker_config.cuda else 0
-        line.send(Done(host_bytes=memory_of("self"), gpu_bytes=gpu_bytes, error=error))
+        connection.send(Done(host_bytes=memory_of("self"), gpu_bytes=gpu_bytes, error=error))
 
 
-def measured(crew: Crew, spec: StudentSpec, name: str, arguments: argparse.Namespace) -> Table:
+def measured(pool: WorkerPool, spec: StudentSpec, name: str, arguments: argparse.Namespace) -> Table:
     memory: dict[int, list[Done]] = {}
 
-    def asked(at_once: int) -> float:
-        taken = crew.seconds(spec, at_once=at_once, trials=arguments.trials)
-        memory[at_once] = crew.last
+    def measure_once(parallel: int) -> float:
+        taken = pool.seconds(spec, parallel=parallel, trials=arguments.trials)
+        memory[parallel] = pool.last
         return taken
 
-    contenders = {str(at_once): (lambda count=at_once: asked(count)) for at_once in arguments.at_once}
+    contenders = {str(parallel): (lambda count=parallel: measure_once(count)) for parallel in arguments.parallel}
     seconds = interleaved(contenders, arguments.rounds, warm_up=0)
     rates = {
-        at_once: [3600 * at_once * arguments.trials / taken for taken in seconds[str(at_once)]]
-        for at_once in arguments.at_once
+        parallel: [3600 * parallel * arguments.trials / taken for taken in seconds[str(parallel)]]
+        for parallel in arguments.parallel
     }
     one = median(rates[1]) if 1 in rates else None
     rows: list[dict[str, Any]] = [
         {
-            "at_once": at_once,
+            "parallel": parallel,
             "trials_per_hour": median(values),
             "times_one": None if one is None else median(values) / one,
-            "seconds_per_trial": 3600 * at_once / median(values),
+            "seconds_per_trial": 3600 * parallel / median(values),
             "range": f"{min(values):,.0f} to {max(values):,.0f}",
-            "host_memory_mib": sum(done.host_bytes for done in memory[at_once]) / 2**20,
-            "gpu_memory_mib": sum(d.gpu_bytes for d in memory[at_once]) / 2**20 if arguments.device == "cuda" else None,
+            "host_memory_mib": sum(done.host_bytes for done in memory[parallel]) / 2**20,
+            "gpu_memory_mib": sum(d.gpu_bytes for d in memory[parallel]) / 2**20
+            if arguments.device == "cuda"
+            else None,
         }
-        for at_once, values in rates.items()
+        for parallel, values in rates.items()
     ]
     parameters = measure_cost(spec, num_classes=10, channels=3, image_size=32).num_params
     return Table(title=f"Packing: {name} student ({parameters:,} parameters)", columns=COLUMNS, rows=tuple(rows))
@@ -274,11 +278,11 @@ def measured(crew: Crew, spec: StudentSpec, name: str, arguments: argparse.Names
 def judge(name: str, table: Table) -> Verdict:
     known = [row for row in table.rows if row["times_one"] is not None]
     if not known:
-        return Verdict(text=f"{name} student: one at a time was not measured, nothing to compare with")
+        return Verdict(text=f"{name} student: not compared, because a single trial was not measured")
     best = max(known, key=lambda row: row["times_one"])
     text = (
-        f"{name} student: {best['at_once']} at once give {best['times_one']:.2f} times the trials per hour of one at "
-        "a time"
+        f"{name} student: {best['parallel']} parallel trials reach {best['times_one']:.2f} times the trials per hour "
+        "of one trial at a time"
     )
     if name != SMALL:
         return Verdict(text=text)

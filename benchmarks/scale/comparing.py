@@ -1,4 +1,4 @@
-"""What a search left on disk and in its study, against what another one left."""
+"""Compare what two searches left on disk and in their studies."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.backend.protocol import EPOCH
 
 
-def flying(folder: Path) -> list[int]:
-    """Returns the trials that workers had begun and not ended."""
+def running_trials(folder: Path) -> list[int]:
+    """Return the trials that workers have started and not finished."""
     run = RunDirectory(folder)
     numbers = [int(path.name) for path in run.trials.iterdir()] if run.trials.exists() else []
     return [number for number in numbers if not run.trial(number).result.exists()]
 
 
 def records_of(folder: Path) -> dict[int, TrialRecord]:
-    """Returns the records on disk, by trial."""
+    """Return the records on disk, by trial number."""
     run = RunDirectory(folder)
     found = {int(path.name): run.trial(int(path.name)).read_record() for path in run.trials.iterdir()}
     return {number: record for number, record in sorted(found.items()) if record is not None}
 
 
-def unbooked(folder: Path, records: dict[int, TrialRecord]) -> int:
-    """Returns how many rows of the study are unfinished, or are not what the ledger on disk says."""
+def inconsistent_rows(folder: Path, records: dict[int, TrialRecord]) -> int:
+    """Return the number of rows of the study that are unfinished or differ from the records on disk."""
     study = optuna.load_study(study_name=STUDY, storage=RunDirectory(folder).own_storage)
     rows = {trial.number: trial for trial in study.trials}
     wrong = sum(not trial.state.is_finished() for trial in rows.values()) + len(rows.keys() ^ records.keys())
@@ -42,7 +42,7 @@ def unbooked(folder: Path, records: dict[int, TrialRecord]) -> int:
 
 
 def differences(before: dict[int, TrialRecord], after: dict[int, TrialRecord]) -> list[int]:
-    """Returns the trials that one of two searches lacks, or that came to something else there, but for times."""
+    """Return the trials that only one of two searches has, or whose results differ, apart from times."""
     both = before.keys() & after.keys()
     return sorted(
         (before.keys() ^ after.keys()) | {number for number in both if facts(before[number]) != facts(after[number])}
@@ -50,32 +50,32 @@ def differences(before: dict[int, TrialRecord], after: dict[int, TrialRecord]) -
 
 
 def facts(record: TrialRecord) -> tuple[object, ...]:
-    """Returns what a trial came to."""
+    """Return everything about a trial except for its times."""
     gaps = tuple(point.gap_points for point in record.curve)
     return (record.spec, record.recipe, record.seed, record.cost, record.status, record.epochs, record.metrics, gaps)
 
 
-def broken(after: dict[int, TrialRecord], arguments: argparse.Namespace, rungs: tuple[int, ...]) -> list[int]:
-    """Returns the trials of a search with early stopping that did not end at their last epoch or at a rung."""
+def wrongly_ended(after: dict[int, TrialRecord], arguments: argparse.Namespace, rungs: tuple[int, ...]) -> list[int]:
+    """Return the trials of a search with early stopping that ended neither at their last epoch nor at a rung."""
     whole = {TrialStatus.COMPLETE: (arguments.epochs,), TrialStatus.STOPPED: rungs}
     bad = [number for number, record in after.items() if record.epochs not in whole.get(record.status, ())]
     return bad + [number for number, record in after.items() if len(record.curve) != record.epochs]
 
 
 def front_of(records: dict[int, TrialRecord]) -> list[str]:
-    """Returns the candidates on the front."""
+    """Return the IDs of the candidates on the front."""
     complete = [record for record in records.values() if record.metrics is not None]
-    places = np.array([[record.metrics.gap_points, record.cost.num_params] for record in complete if record.metrics])
-    mask = non_dominated_mask(places.reshape(-1, len(OBJECTIVES)))
+    points = np.array([[record.metrics.gap_points, record.cost.num_params] for record in complete if record.metrics])
+    mask = non_dominated_mask(points.reshape(-1, len(OBJECTIVES)))
     return sorted(record.spec.spec_id for record, on_front in zip(complete, mask, strict=True) if on_front)
 
 
-def redone(folder: Path, number: int) -> int:
-    """Returns the most epochs of a trial that were trained again after one of its interruptions."""
+def retrained_epochs(folder: Path, number: int) -> int:
+    """Return the largest number of epochs of a trial that were trained again after one interruption."""
     most, reached = 0, 0
     again = 0
     for line in read_log(RunDirectory(folder).trial(number)):
-        if "begun_at" in line:
+        if "started_at" in line:
             again = 0
         elif EPOCH in line:
             again += line[EPOCH] <= reached

@@ -1,4 +1,9 @@
-"""A sleeping search as a process of its own, for `search_kills.py` to kill: `_killed_search.py FOLDER SETTINGS`."""
+"""A sleeping search in a process of its own, which `benchmarks.scale.kills` starts and kills.
+
+    python -m benchmarks.scale.killed_search FOLDER SETTINGS
+
+SETTINGS is JSON, see `as_search`.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.scale.sleeping import Sleep
-from benchmarks.scale.sleeping_search import Sleeping, run_sleeping
+from benchmarks.scale.sleeping_search import SleepingSearch, run_sleeping
 from nas_distill.callbacks import NullProgress
 from nas_distill.config import ResourcesConfig
 from nas_distill.search.backend.cluster import ray_cluster
 
 
-class Loud(NullProgress):
-    """Prints events."""
+class PrintedProgress(NullProgress):
+    """Print events."""
 
     def event(self, kind: str, message: str) -> None:
-        """Prints it."""
+        """Print one event."""
         print(f"{kind}: {message}", flush=True)
 
 
@@ -26,15 +31,15 @@ def main() -> None:
     folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
     resources = ResourcesConfig(max_parallel_trials=settings["workers"], gpus_per_trial=0.0)
     with ray_cluster(resources):
-        run_sleeping(folder, wanted_of(settings), resources, Loud())
+        run_sleeping(folder, as_search(settings), resources, PrintedProgress())
 
 
-def wanted_of(settings: dict[str, Any]) -> Sleeping:
-    return Sleeping(
+def as_search(settings: dict[str, Any]) -> SleepingSearch:
+    return SleepingSearch(
         trials=settings["trials"],
         epochs=settings["epochs"],
         sleep=Sleep(epoch_s=settings["epoch_s"], spread=0.5, checkpoint_every=settings["checkpoint_every"]),
-        points=settings["points"],
+        initial_points=settings["initial_points"],
         rule=settings["rule"],
     )
 

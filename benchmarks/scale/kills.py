@@ -1,14 +1,14 @@
-"""What a search keeps when its driver is killed: kill -9 at random moments, resume, and compare with one left alone.
+"""Measure what a search loses when its driver is killed: kill -9 at random moments, resume, compare with a control.
 
-Trials sleep (`_sleeping.py`); proposer, study, driver, ledger on disk and Ray Tune are the real ones, and the driver is
-a process of its own. Candidates are given as points to try first, since what a sampler proposes depends on the order in
-which results reach it, and so on the kills; with points, both searches have the same to do, and everything but times
-must be equal. A second pair of searches has early stopping on: which trials it stops does depend on the order, so that
-only what must hold whatever was stopped is looked at there.
+Trials sleep; proposer, study, driver, run directory and Ray Tune are the real ones, and the driver is a process of its
+own. What a sampler proposes depends on the order of the results, and so on the kills. Therefore all candidates are
+initial points: both searches then have the same work, and everything except times must be equal. A second pair of
+searches uses early stopping. The trials that it stops depend on the order of the results, so only properties that hold
+for any order are checked there.
 
-    python benchmarks/search_kills.py [--kills 10] [--trials 24]
+    python -m benchmarks.scale.kills [--kills 10] [--trials 24]
 
-The exit code is 1 when anything was lost.
+The exit status is 1 if anything was lost.
 """
 
 from __future__ import annotations
@@ -40,7 +40,15 @@ from benchmarks.common.program import (
     conditions,
     publish,
 )
-from benchmarks.scale.comparing import broken, differences, flying, front_of, records_of, redone, unbooked
+from benchmarks.scale.comparing import (
+    differences,
+    front_of,
+    inconsistent_rows,
+    records_of,
+    retrained_epochs,
+    running_trials,
+    wrongly_ended,
+)
 from benchmarks.scale.sleeping import read_log
 from nas_distill.config import AshaConfig
 from nas_distill.records import TrialStatus
@@ -51,33 +59,33 @@ _REDUCTION_FACTOR = 3.0
 _SESSION_LIMIT_S = 300.0
 _LINGER_LIMIT_S = 4.0
 _START_S = 8.0
-"""So long a session takes to start, or longer."""
+"""Upper bound of the random delay of a kill during the start of a session."""
 
 COLUMNS = (
     Column("rule", "early stopping"),
     Column("kills", "kills", "{}"),
-    Column("in_flight", "trials in flight at a kill, mean", "{:.1f}"),
-    Column("finished", "trials ended", "{}"),
-    Column("stopped", "of them stopped", "{}"),
+    Column("running_trials", "running trials at a kill, mean", "{:.1f}"),
+    Column("finished", "finished trials", "{}"),
+    Column("stopped", "stopped trials", "{}"),
     Column("lost", "lost or different", "{}"),
-    Column("running", "left RUNNING", "{}"),
-    Column("redone", "epochs trained again, most per trial and kill", "{}"),
-    Column("workers_s", "a worker went on for, most s", "{:.1f}"),
+    Column("inconsistent", "inconsistent rows of the study", "{}"),
+    Column("retrained", "retrained epochs, most per trial and kill", "{}"),
+    Column("workers_s", "workers lived on, most s", "{:.1f}"),
     Column("ended", "processes left over", "{}"),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kill:
-    """What a kill met and left.
+    """One kill and its consequences.
 
     Attributes:
-        in_flight: Trials in flight.
-        workers_s: Seconds that a worker went on.
-        ended: Processes of the session that had to be ended, since they did not end by themselves.
+        running_trials: Number of running trials.
+        workers_s: Seconds until the last worker had exited.
+        ended: Number of the session's processes that did not exit by themselves and were killed.
     """
 
-    in_flight: int
+    running_trials: int
     workers_s: float
     ended: int
 
@@ -94,8 +102,8 @@ def main() -> None:
         name="scale/kills",
         tables=(
             Table(
-                title=f"Searches of {arguments.trials} sleeping trials of {arguments.epochs} epochs, whose driver was "
-                f"killed; {arguments.workers} at a time, a checkpoint every {arguments.checkpoint_every} epochs",
+                title=f"Searches of {arguments.trials} sleeping trials of {arguments.epochs} epochs with a killed "
+                f"driver; {arguments.workers} in parallel, a checkpoint every {arguments.checkpoint_every} epochs",
                 columns=COLUMNS,
                 rows=tuple(rows),
             ),
@@ -110,14 +118,16 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rules", nargs="+", default=["none", AshaConfig().rule], help="of early stopping")
-    parser.add_argument("--kills", type=int, default=10, help="per search")
-    parser.add_argument("--trials", type=int, default=24)
-    parser.add_argument("--epochs", type=int, default=9)
-    parser.add_argument("--epoch-s", type=float, default=0.4)
-    parser.add_argument("--checkpoint-every", type=int, default=2, help="epochs")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments and the candidates")
+    parser.add_argument(
+        "--rules", nargs="+", default=["none", AshaConfig().rule], help="early-stopping rules  [default: none, default]"
+    )
+    parser.add_argument("--kills", type=int, default=10, help="kills per search  [default: 10]")
+    parser.add_argument("--trials", type=int, default=24, help="trials per search  [default: 24]")
+    parser.add_argument("--epochs", type=int, default=9, help="epochs per trial  [default: 9]")
+    parser.add_argument("--epoch-s", type=float, default=0.4, help="mean seconds per epoch  [default: 0.4]")
+    parser.add_argument("--checkpoint-every", type=int, default=2, help="epochs between checkpoints  [default: 2]")
+    parser.add_argument("--workers", type=int, default=2, help="trials in parallel  [default: 2]")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments and the candidates  [default: 0]")
     add_common_arguments(parser)
     arguments = parser.parse_args()
     if arguments.quick:
@@ -126,104 +136,105 @@ def parse() -> argparse.Namespace:
 
 
 def measure(folder: Path, rule: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Runs a search undisturbed and one that is killed, and compares them."""
+    """Run a control search and a killed one, and compare them."""
     folder.mkdir()
     moments = random.Random(arguments.seed)
-    points = [{"first": width, "second": moments.randint(2, 64)} for width in range(2, 2 + arguments.trials)]
+    initial_points = [{"first": width, "second": moments.randint(2, 64)} for width in range(2, 2 + arguments.trials)]
     settings = {
         "trials": arguments.trials,
         "epochs": arguments.epochs,
         "epoch_s": arguments.epoch_s,
         "checkpoint_every": arguments.checkpoint_every,
         "workers": arguments.workers,
-        "points": points,
+        "initial_points": initial_points,
         "rule": rule,
     }
     control, killed = folder / "control", folder / "killed"
-    undisturbed(control, settings)
-    kills = disturbed(killed, settings, moments, count=arguments.kills)
+    run_to_end(control, settings)
+    kills = run_with_kills(killed, settings, moments, count=arguments.kills)
     before, after = records_of(control), records_of(killed)
     rungs = rung_epochs(arguments.epochs, reduction_factor=_REDUCTION_FACTOR)
     return {
         "rule": rule,
         "kills": len(kills),
-        "in_flight": float(np.mean([kill.in_flight for kill in kills])),
+        "running_trials": float(np.mean([kill.running_trials for kill in kills])),
         "finished": len(after),
         "stopped": sum(record.status is TrialStatus.STOPPED for record in after.values()),
-        "lost": len(differences(before, after) if rule == "none" else broken(after, arguments, rungs)),
+        "lost": len(differences(before, after) if rule == "none" else wrongly_ended(after, arguments, rungs)),
         "fronts_equal": front_of(before) == front_of(after) if rule == "none" else None,
-        "running": unbooked(killed, after),
-        "redone": max((redone(killed, number) for number in after), default=0),
+        "inconsistent": inconsistent_rows(killed, after),
+        "retrained": max((retrained_epochs(killed, number) for number in after), default=0),
         "workers_s": max(kill.workers_s for kill in kills),
         "ended": sum(kill.ended for kill in kills),
     }
 
 
 def judge(row: dict[str, Any], arguments: argparse.Namespace) -> list[Verdict]:
-    name = "early stopping on" if row["rule"] != "none" else "no early stopping"
-    whole = row["lost"] == 0 and row["running"] == 0 and row["finished"] == arguments.trials
-    equal = (
-        "study, ledger and front are the undisturbed search's" if row["rule"] == "none" else "every trial ended once"
-    )
+    name = "with early stopping" if row["rule"] != "none" else "without early stopping"
+    complete = row["lost"] == 0 and row["inconsistent"] == 0 and row["finished"] == arguments.trials
+    equal = "study, records and front equal those of the control" if row["rule"] == "none" else "every trial ended once"
     return [
         Verdict(
-            text=f"{name}: after {row['kills']} kills {equal}, and no row is RUNNING",
-            met=whole and row["fronts_equal"] is not False and row["kills"] == arguments.kills,
+            text=f"{name}: after {row['kills']} kills, {equal}, and all rows of the study are consistent",
+            met=complete and row["fronts_equal"] is not False and row["kills"] == arguments.kills,
         ),
         Verdict(
-            text=f"{name}: at most {row['redone']} epochs were trained again per trial in flight and kill (checkpoint "
-            f"every {arguments.checkpoint_every})",
-            met=row["redone"] <= arguments.checkpoint_every,
+            text=f"{name}: at most {row['retrained']} epochs were retrained per running trial and kill (checkpoint "
+            f"every {arguments.checkpoint_every} epochs)",
+            met=row["retrained"] <= arguments.checkpoint_every,
         ),
     ]
 
 
-def undisturbed(folder: Path, settings: dict[str, Any]) -> None:
-    """Runs a search, or what is left of it, to its end."""
-    if begin(folder, settings, mark="").wait(_SESSION_LIMIT_S) != 0:
+def run_to_end(folder: Path, settings: dict[str, Any]) -> None:
+    """Run or resume a search and wait for its end."""
+    if start_session(folder, settings, mark="").wait(_SESSION_LIMIT_S) != 0:
         raise RuntimeError((folder / "log.txt").read_text()[-2000:])
 
 
-def disturbed(folder: Path, settings: dict[str, Any], moments: random.Random, *, count: int) -> list[Kill]:
-    """Kills a search's driver `count` times, and lets it end; raises RuntimeError when it fails by itself.
+def run_with_kills(folder: Path, settings: dict[str, Any], moments: random.Random, *, count: int) -> list[Kill]:
+    """Kill a search's driver `count` times, then let the search end.
 
-    Three kills of four come while trials are in flight, a random time after the first began; the others while the
+    Three of four kills happen while trials run, a random time after the first one started. The fourth happens while the
     session starts.
+
+    Raises:
+        RuntimeError: A session failed by itself.
     """
     kills: list[Kill] = []
-    share = 0.5 if settings["rule"] == "none" else 0.2  # trials that are stopped early leave less time to kill in
+    share = 0.5 if settings["rule"] == "none" else 0.2  # early stopping shortens the search
     work_s = share * settings["trials"] * settings["epochs"] * settings["epoch_s"] / settings["workers"]
     while len(kills) < count:
         mark = uuid.uuid4().hex
-        known = begun_trials(folder)
-        session = begin(folder, settings, mark=mark)
+        known = count_starts(folder)
+        session = start_session(folder, settings, mark=mark)
         early = len(kills) % 4 == 3
-        while not early and session.poll() is None and begun_trials(folder) == known:
+        while not early and session.poll() is None and count_starts(folder) == known:
             time.sleep(0.05)
         try:
             code = session.wait(moments.uniform(1.0, _START_S) if early else moments.uniform(0.0, 2.0 * work_s / count))
         except subprocess.TimeoutExpired:
-            flying_now = flying(folder)
+            running = running_trials(folder)
             session.send_signal(signal.SIGKILL)
             session.wait()
-            kills.append(wait_for_the_last(mark, in_flight=len(flying_now)))
+            kills.append(wait_for_exit(mark, running_trials=len(running)))
             print(f"kill {len(kills)}/{count}: {kills[-1]}", flush=True)
             continue
         if code != 0:
             raise RuntimeError((folder / "log.txt").read_text()[-2000:])
         break
-    undisturbed(folder, settings)
+    run_to_end(folder, settings)
     return kills
 
 
-def begun_trials(folder: Path) -> int:
-    """Returns how often a worker began a trial, in all sessions."""
+def count_starts(folder: Path) -> int:
+    """Return how many times workers have started a trial, over all sessions."""
     run = RunDirectory(folder)
     numbers = [int(path.name) for path in run.trials.iterdir()] if run.trials.exists() else []
-    return sum("begun_at" in line for number in numbers for line in read_log(run.trial(number)))
+    return sum("started_at" in line for number in numbers for line in read_log(run.trial(number)))
 
 
-def begin(folder: Path, settings: dict[str, Any], *, mark: str) -> subprocess.Popen[bytes]:
+def start_session(folder: Path, settings: dict[str, Any], *, mark: str) -> subprocess.Popen[bytes]:
     folder.mkdir(exist_ok=True)
     with (folder / "log.txt").open("ab") as log:
         return subprocess.Popen(
@@ -235,15 +246,15 @@ def begin(folder: Path, settings: dict[str, Any], *, mark: str) -> subprocess.Po
         )
 
 
-def wait_for_the_last(mark: str, *, in_flight: int) -> Kill:
-    """Waits until none of a killed search's processes is left; those that linger are ended, and counted.
+def wait_for_exit(mark: str, *, running_trials: int) -> Kill:
+    """Wait until all processes of a killed search have exited; kill and count those that do not exit by themselves.
 
-    Two agents of Ray's own outlive the node that they belong to.
+    Two of Ray's agents outlive their node.
     """
-    begun = time.monotonic()
+    started = time.monotonic()
     workers_s, ended = 0.0, 0
     while left := marked_processes(mark):
-        elapsed = time.monotonic() - begun
+        elapsed = time.monotonic() - started
         if any(is_worker(process) for process in left):
             workers_s = elapsed
         if elapsed > _LINGER_LIMIT_S:
@@ -252,11 +263,11 @@ def wait_for_the_last(mark: str, *, in_flight: int) -> Kill:
                 os.kill(process, signal.SIGKILL)
             break
         time.sleep(0.1)
-    return Kill(in_flight=in_flight, workers_s=workers_s, ended=ended)
+    return Kill(running_trials=running_trials, workers_s=workers_s, ended=ended)
 
 
 def is_worker(process: int) -> bool:
-    """Whether it runs trials, or may."""
+    """Whether a process runs trials or is ready to run them."""
     title = command_of(process)
     return title.startswith("ray::") and ("Trainable" in title or "IDLE" in title)
 

@@ -1,11 +1,12 @@
-"""What a search costs beside training: proposals in long studies, Ray's overhead, slots kept busy on many GPUs.
+"""Measure the cost of a search apart from training: proposals in long studies, Ray's overhead, idle time of many GPUs.
 
-`ask`: seconds of a proposal and of booking a result, in the real study in a real SQLite file, when it holds 10 to
-5,000 trials, and the driver's memory; costs of candidates are counted on paper, and what counting them takes is shown
-apart. `overhead`: trials that do nothing, through the real driver and Ray Tune. `slots`: a local Ray cluster of several
-nodes with made-up GPUs and workers that sleep and import no torch; how much of the slots' time is slept through.
+- `ask`: time to propose a trial and to record its result, and memory of the driver, in a real study in a SQLite file
+  with 10 to 5,000 trials. The time to measure a candidate's cost is listed separately.
+- `overhead`: trials that do nothing, through the real driver and Ray Tune.
+- `slots`: a local Ray cluster of several nodes with simulated GPUs, and workers that sleep and do not import torch.
+  Reported is the share of time in which a slot has a trial.
 
-    python benchmarks/search_scale.py [--parts ask overhead slots] [--nodes 8] [--gpus-per-node 8]
+    python -m benchmarks.scale [--parts ask overhead slots] [--nodes 8] [--gpus-per-node 8]
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 import ray
 
-from benchmarks.common.cost_estimator import PaperCostEstimator
+from benchmarks.common.cost_estimator import AnalyticCostEstimator
 from benchmarks.common.process import memory_of
 from benchmarks.common.program import Column, Report, Table, Verdict, add_common_arguments, conditions, publish
 from benchmarks.scale.sleeping import Sleep, complete_record, point_after
@@ -31,11 +32,11 @@ from benchmarks.scale.sleeping_search import (
     SHAPE,
     STUDY,
     RandomProposer,
-    Sleeping,
+    SleepingSearch,
     make_proposer,
     run_sleeping,
 )
-from benchmarks.scale.slots import made_up_cluster, spans_of, usage_of
+from benchmarks.scale.slots import simulated_cluster, spans_of, usage_of
 from nas_distill.callbacks import NullProgress
 from nas_distill.config import ResourcesConfig
 from nas_distill.models.cost import measure_cost
@@ -60,28 +61,28 @@ ASK_COLUMNS = (
     Column("ask_p95_ms", "95 %", "{:.1f}"),
     Column("tell_ms", "tell, median ms", "{:.1f}"),
     Column("tell_p95_ms", "95 %", "{:.1f}"),
-    Column("memory_mib", "driver, MiB", "{:.0f}"),
+    Column("memory_mib", "driver memory, MiB", "{:.0f}"),
 )
 OVERHEAD_COLUMNS = (
-    Column("slept_s", "a trial sleeps, s", "{:.0f}"),
+    Column("slept_s", "sleep per trial, s", "{:.0f}"),
     Column("trials", "trials", "{}"),
     Column("slot_s", "slot-seconds per trial", "{:.3f}"),
-    Column("overhead_ms", "of which not slept, ms", "{:.0f}"),
+    Column("overhead_ms", "overhead per trial, ms", "{:.0f}"),
 )
 SLOT_COLUMNS = (
     Column("slots", "slots", "{}"),
     Column("trials", "trials", "{}"),
-    Column("busy", "busy, all slots begun to last hand-out, %", "{:.1f}"),
-    Column("busy_overall", "busy, from first to last second, %", "{:.1f}"),
+    Column("busy", "busy while all slots are in use, %", "{:.1f}"),
+    Column("busy_overall", "busy overall, %", "{:.1f}"),
     Column("gap_s", "between two trials of a slot, median s", "{:.2f}"),
-    Column("ramp_s", "until all slots had begun, s", "{:.0f}"),
-    Column("torch", "workers with torch", "{}"),
+    Column("ramp_s", "until all slots are in use, s", "{:.0f}"),
+    Column("torch", "workers that imported torch", "{}"),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What a part found."""
+class PartReport:
+    """Result of one part."""
 
     table: Table
     verdicts: tuple[Verdict, ...]
@@ -103,17 +104,19 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), help="of the study, ascending")
-    parser.add_argument("--repeats", type=int, default=30, help="proposals measured at each size")
-    parser.add_argument("--trials", type=int, default=100, help="that do nothing")
-    parser.add_argument("--trial-s", type=int, default=30, help="of a trial that reports every second")
-    parser.add_argument("--long-rounds", type=int, default=6, help="such trials per slot")
-    parser.add_argument("--nodes", type=int, default=8)
-    parser.add_argument("--gpus-per-node", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=4, help="trials per slot")
-    parser.add_argument("--sleep-s", type=float, default=120.0, help="of a trial on made-up GPUs, on average")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run  [default: all]")
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), help="ask: sizes of the study, ascending")
+    parser.add_argument("--repeats", type=int, default=30, help="ask: proposals per size  [default: 30]")
+    parser.add_argument("--trials", type=int, default=100, help="overhead: trials that do nothing  [default: 100]")
+    parser.add_argument(
+        "--trial-s", type=int, default=30, help="overhead: seconds of a trial that reports every second  [default: 30]"
+    )
+    parser.add_argument("--long-rounds", type=int, default=6, help="overhead: such trials per slot  [default: 6]")
+    parser.add_argument("--nodes", type=int, default=8, help="slots: number of nodes  [default: 8]")
+    parser.add_argument("--gpus-per-node", type=int, default=8, help="slots: simulated GPUs per node  [default: 8]")
+    parser.add_argument("--rounds", type=int, default=4, help="slots: trials per slot  [default: 4]")
+    parser.add_argument("--sleep-s", type=float, default=120.0, help="slots: mean seconds of a trial  [default: 120]")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the proposals  [default: 0]")
     add_common_arguments(parser)
     arguments = parser.parse_args()
     if arguments.quick:
@@ -123,8 +126,8 @@ def parse() -> argparse.Namespace:
     return arguments
 
 
-def measure_asking(folder: Path, arguments: argparse.Namespace) -> Found:
-    """Measures proposals and results in studies of several sizes, with a fixed recipe and with searched ones."""
+def measure_asking(folder: Path, arguments: argparse.Namespace) -> PartReport:
+    """Measure proposals and results in studies of several sizes, with a fixed recipe and with searched recipes."""
     rows: list[dict[str, Any]] = []
     tasks: list[TrialTask] = []
     for recipes in ("fixed", "search"):
@@ -144,25 +147,25 @@ def measure_asking(folder: Path, arguments: argparse.Namespace) -> Found:
         ratios = (found[large] / found[small], math.log(large) / math.log(small))
         exponent, of_log = (math.log(ratio) / math.log(large / small) for ratio in ratios)
         text = (
-            f"recipe {recipes}: from {small:,} to {large:,} trials a proposal grows as n^{exponent:.2f} (target: no "
-            f"faster than log n, here n^{of_log:.2f})"
+            f"recipe {recipes}: from {small:,} to {large:,} trials, the time of a proposal grows as n^{exponent:.2f} "
+            f"(target: no faster than log n, here n^{of_log:.2f})"
         )
         verdicts.append(Verdict(text=text, met=exponent <= of_log))
     title = (
-        f"Ask and tell of the default sampler, space resnet, curves of {EPOCHS} epochs, SQLite; counting a candidate's "
-        f"cost, which is not in it, takes {1000 * cost_s:.0f} ms"
+        f"Ask and tell of the default sampler, space resnet, curves of {EPOCHS} epochs, SQLite; without measuring a "
+        f"candidate's cost ({1000 * cost_s:.0f} ms)"
     )
-    return Found(table=Table(title=title, columns=ASK_COLUMNS, rows=tuple(rows)), verdicts=tuple(verdicts))
+    return PartReport(table=Table(title=title, columns=ASK_COLUMNS, rows=tuple(rows)), verdicts=tuple(verdicts))
 
 
 def ask_and_tell(
     folder: Path, recipes: str, arguments: argparse.Namespace
 ) -> tuple[list[dict[str, Any]], list[TrialTask]]:
-    """Returns the table's rows, and what was proposed last."""
+    """Return the rows of the table, and the tasks proposed last."""
     run = RunDirectory(folder)
     run.path.mkdir(parents=True)
     ledger = StudyLedger(run.own_storage, STUDY, OBJECTIVES, arguments.seed)
-    cost_estimator = PaperCostEstimator(SHAPE)
+    cost_estimator = AnalyticCostEstimator(SHAPE)
     proposer = make_proposer(
         ledger,
         resnet.space,
@@ -175,18 +178,18 @@ def ask_and_tell(
     tasks: list[TrialTask] = []
     for size in arguments.sizes:
         fill(proposer, ledger, size)
-        asked: list[float] = []
-        told: list[float] = []
+        ask_s: list[float] = []
+        tell_s: list[float] = []
         tasks = []
         for _ in range(arguments.repeats):
-            begun, measuring = time.perf_counter(), cost_estimator.measuring_s
+            started, measuring_s = time.perf_counter(), cost_estimator.measuring_s
             tasks.append(proposer.next())
-            asked.append(time.perf_counter() - begun - (cost_estimator.measuring_s - measuring))
+            ask_s.append(time.perf_counter() - started - (cost_estimator.measuring_s - measuring_s))
             record = slept(tasks[-1])
-            begun = time.perf_counter()
+            started = time.perf_counter()
             ledger.tell(record)
-            told.append(time.perf_counter() - begun)
-        ask, tell = 1000 * np.percentile(asked, [50, 95]), 1000 * np.percentile(told, [50, 95])
+            tell_s.append(time.perf_counter() - started)
+        ask, tell = 1000 * np.percentile(ask_s, [50, 95]), 1000 * np.percentile(tell_s, [50, 95])
         memory = memory_of("self") / 2**20
         print(f"recipe {recipes}, {size:,} trials: ask {ask[0]:.1f} ms, tell {tell[0]:.1f} ms", flush=True)
         rows.append(
@@ -200,74 +203,74 @@ def ask_and_tell(
 
 
 def fill(proposer: RandomProposer, ledger: StudyLedger, size: int) -> None:
-    """Adds random trials until the study holds `size`, those refused included."""
+    """Add random trials until the study holds `size` trials, rejected ones included."""
     while ledger.num_trials < size:
         ledger.tell(slept(proposer.next_at_random()))
 
 
 def slept(task: TrialTask) -> TrialRecord:
-    """Returns the record of a trial that was trained to its end."""
+    """Return the record of a completed trial."""
     curve = [point_after(task.cost.num_params, epoch, 1.0) for epoch in range(1, EPOCHS + 1)]
     return complete_record(task, curve)
 
 
 def seconds_per_cost(tasks: Sequence[TrialTask]) -> float:
-    """Returns the median seconds of counting what a candidate costs by building it."""
+    """Return the median seconds to measure a candidate's cost by building it."""
     seconds = []
     for task in tasks:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         measure_cost(task.spec, num_classes=10, channels=1, image_size=8)
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(time.perf_counter() - started)
     return float(np.median(seconds))
 
 
-def measure_overhead(folder: Path, arguments: argparse.Namespace) -> Found:
-    """Measures trials that do nothing, and trials that report every second."""
+def measure_overhead(folder: Path, arguments: argparse.Namespace) -> PartReport:
+    """Measure the overhead of trials that do nothing and of trials that report every second."""
     slots, seconds_each = 2, arguments.trial_s
     nothing, every_second = Sleep(epoch_s=0.0, checkpoint_every=1000), Sleep(epoch_s=1.0, checkpoint_every=5)
-    plans = (
-        Sleeping(trials=arguments.trials, epochs=1, sleep=nothing),
-        Sleeping(trials=slots * arguments.long_rounds, epochs=seconds_each, sleep=every_second),
+    settings = (
+        SleepingSearch(trials=arguments.trials, epochs=1, sleep=nothing),
+        SleepingSearch(trials=slots * arguments.long_rounds, epochs=seconds_each, sleep=every_second),
     )
     rows = []
     resources = ResourcesConfig(max_parallel_trials=slots, gpus_per_trial=0.0)
-    for wanted in plans:
-        place = folder / f"overhead-{wanted.epochs}"
+    for setting in settings:
+        run_folder = folder / f"overhead-{setting.epochs}"
         with ray_cluster(resources):
-            run_sleeping(place, wanted, resources, NullProgress())
-        spans = spans_of(place)
-        # The first trial of each worker waits for the process to start, which happens once.
+            run_sleeping(run_folder, setting, resources, NullProgress())
+        spans = spans_of(run_folder)
+        # Skip the first trial of each worker, which waits for the process to start.
         steady = spans[slots:]
-        seconds = slots * (max(span.ended for span in steady) - steady[0].begun) / len(steady)
-        slept_s = wanted.epochs * wanted.sleep.epoch_s
+        seconds = slots * (max(span.ended for span in steady) - steady[0].started) / len(steady)
+        slept_s = setting.epochs * setting.sleep.epoch_s
         overhead_ms = 1000 * (seconds - slept_s)
         rows.append({"slept_s": slept_s, "trials": len(steady), "slot_s": seconds, "overhead_ms": overhead_ms})
     share = rows[-1]["overhead_ms"] / 1000 / seconds_each
     text = (
-        f"a trial that does nothing takes {rows[0]['overhead_ms']:.0f} ms of its slot; one of {seconds_each} s that "
-        f"reports every second takes {share:.1%} more than its sleep (target: under 10 %)"
+        f"a trial that does nothing occupies its slot for {rows[0]['overhead_ms']:.0f} ms; a trial of {seconds_each} s "
+        f"that reports every second takes {share:.1%} longer than its sleep (target: under 10 %)"
     )
     table = Table(title=f"Trials through Ray, {slots} at a time", columns=OVERHEAD_COLUMNS, rows=tuple(rows))
-    return Found(table=table, verdicts=(Verdict(text=text, met=share < OVERHEAD_TARGET),))
+    return PartReport(table=table, verdicts=(Verdict(text=text, met=share < OVERHEAD_TARGET),))
 
 
-def measure_slots(folder: Path, arguments: argparse.Namespace) -> Found:
-    """Measures how busy many made-up GPUs are kept."""
+def measure_slots(folder: Path, arguments: argparse.Namespace) -> PartReport:
+    """Measure how busy many simulated GPUs are."""
     slots = arguments.nodes * arguments.gpus_per_node
-    epochs = round(arguments.sleep_s)  # one a second, each reported
-    wanted = Sleeping(
+    epochs = round(arguments.sleep_s)  # one report per second
+    setting = SleepingSearch(
         trials=slots * arguments.rounds,
         epochs=epochs,
         sleep=Sleep(epoch_s=arguments.sleep_s / epochs, spread=0.3, checkpoint_every=epochs),
     )
-    with made_up_cluster(arguments.nodes, arguments.gpus_per_node) as address:
+    with simulated_cluster(arguments.nodes, arguments.gpus_per_node) as address:
         resources = ResourcesConfig(address=address, cpus_per_trial=1.0, gpus_per_trial=1.0)
         with ray_cluster(resources):
-            run_sleeping(folder / "slots", wanted, resources, NullProgress())
+            run_sleeping(folder / "slots", setting, resources, NullProgress())
     row = usage_of(folder / "slots", slots)
-    text = f"{slots} made-up GPUs are busy {row['busy']:.1f} % of the time (target: at least 95 %)"
+    text = f"{slots} simulated GPUs are busy {row['busy']:.1f} % of the time (target: at least 95 %)"
     title = (
-        f"{slots} made-up GPUs on {arguments.nodes} nodes of one machine, trials of {arguments.sleep_s:.0f} s +- 30 %"
+        f"{slots} simulated GPUs on {arguments.nodes} nodes of one machine, trials of {arguments.sleep_s:.0f} s +- 30 %"
     )
     table = Table(title=title, columns=SLOT_COLUMNS, rows=(row,))
-    return Found(table=table, verdicts=(Verdict(text=text, met=row["busy"] >= 100 * BUSY_TARGET),))
+    return PartReport(table=table, verdicts=(Verdict(text=text, met=row["busy"] >= 100 * BUSY_TARGET),))

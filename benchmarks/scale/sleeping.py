@@ -1,7 +1,7 @@
-"""A worker whose trials sleep instead of training: everything of a search but the training. Imports no torch.
+"""A trainable whose trials sleep instead of training; it does not import torch.
 
-It writes what a real one writes (curve and checkpoint at intervals, record last), heeds the same messages, and goes on
-from a checkpoint; its gap is a function of the candidate's size and the epoch.
+It writes the same files as the real one (curve and checkpoint at intervals, record at the end), reports in the same way
+and resumes from a checkpoint. The gap is a function of the candidate's size and the epoch.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ DEVICE = "simulated"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sleep:
-    """How long trials take.
+    """Duration of trials.
 
     Attributes:
-        epoch_s: Seconds of an epoch, on average.
-        spread: Trials take from `1 - spread` to `1 + spread` times as long.
-        checkpoint_every: Epochs.
+        epoch_s: Mean seconds per epoch.
+        spread: The duration of a trial varies by this factor, from `1 - spread` to `1 + spread`.
+        checkpoint_every: Epochs between two checkpoints.
     """
 
     epoch_s: float
@@ -44,15 +44,15 @@ class Sleep:
 
 
 def gap_after(num_params: int, epoch: int) -> float:
-    """Returns the gap of a student of this size after an epoch, percentage points."""
+    """Return the gap of a student of this size after an epoch, in percentage points."""
     return 60.0 * math.pow(num_params / 1000.0, -0.4) + 30.0 / epoch
 
 
 class SleepingTrainable(ReportingTrainable):
-    """Sleeps through one assignment after another."""
+    """Sleep through one trial after another."""
 
     def setup(self, config: dict[str, Any], run: str, sleep: Sleep, rungs: tuple[int, ...] = ()) -> None:
-        """Opens the run."""
+        """Open the run."""
         self._run, self._sleep, self.rungs = RunDirectory(Path(run)), sleep, rungs
         self.begin(config)
 
@@ -65,13 +65,13 @@ class SleepingTrainable(ReportingTrainable):
         self._epoch_s = self._sleep.epoch_s * (1.0 + self._sleep.spread * turn)
         done = json.loads(self._folder.checkpoint.read_text()) if self._folder.checkpoint.exists() else 0
         self._curve = list(self._folder.read_curve()[:done])
-        self._note({"begun_at": time.time(), "torch": "torch" in sys.modules})
+        self._log({"started_at": time.time(), "torch": "torch" in sys.modules})
 
     def advance(self) -> int:
-        """Sleeps through an epoch; ends at the last."""
+        """Sleep for one epoch, and end the trial after its last."""
         time.sleep(self._epoch_s)
         epoch = len(self._curve) + 1
-        self._note({EPOCH: epoch})
+        self._log({EPOCH: epoch})
         self._curve.append(point_after(self._task.cost.num_params, epoch, self._epoch_s))
         if self.has_ended:
             self._end()
@@ -90,17 +90,17 @@ class SleepingTrainable(ReportingTrainable):
         """See `ReportingTrainable`."""
         return len(self._curve) >= self._task.recipe.epochs
 
-    def _note(self, facts: dict[str, Any]) -> None:
+    def _log(self, facts: dict[str, Any]) -> None:
         with log_of(self._folder).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"pid": os.getpid(), **facts}) + "\n")
 
     def _end(self) -> None:
-        self._note({"ended_at": time.time()})
+        self._log({"ended_at": time.time()})
         end_trial(self._folder, complete_record(self._task, self._curve))
 
 
 def point_after(num_params: int, epoch: int, seconds: float) -> EpochMetrics:
-    """Returns the point of the learning curve of a student of this size."""
+    """Return the point of the learning curve of a student of this size."""
     return EpochMetrics(
         epoch=epoch,
         train_loss=0.0,
@@ -115,7 +115,7 @@ def point_after(num_params: int, epoch: int, seconds: float) -> EpochMetrics:
 
 
 def complete_record(task: TrialTask, curve: Sequence[EpochMetrics]) -> TrialRecord:
-    """Returns the record of a trial that slept to its end; what nobody measured is 0 or empty."""
+    """Return the record of a trial that slept to its end; values that are not simulated are 0 or empty."""
     gap = curve[-1].gap_points
     assert gap is not None
     metrics = StudentMetrics(
@@ -128,11 +128,11 @@ def complete_record(task: TrialTask, curve: Sequence[EpochMetrics]) -> TrialReco
 
 
 def log_of(folder: TrialFolder) -> Path:
-    """Returns the file to which a worker appends what it does, a line of JSON each."""
+    """Return the file in which the workers of a trial log their actions, one line of JSON each."""
     return folder.path / "sleeping.jsonl"
 
 
 def read_log(folder: TrialFolder) -> list[dict[str, Any]]:
-    """Returns what all workers of a trial did, in order; nothing when none began."""
+    """Return the logged actions of all workers of a trial in order; empty if none has started."""
     path = log_of(folder)
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

@@ -1,4 +1,4 @@
-"""A search whose trials sleep (`_sleeping`), through the real proposer, study, driver and Ray Tune."""
+"""A search whose trials sleep, with the real proposer, study, driver and Ray Tune."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from ray import tune
 
-from benchmarks.common.cost_estimator import PaperCostEstimator
+from benchmarks.common.cost_estimator import AnalyticCostEstimator
 from benchmarks.scale.sleeping import Sleep, SleepingTrainable
 from nas_distill.callbacks import Progress
 from nas_distill.config import AshaConfig, BudgetConfig, ResourcesConfig, SamplerConfig, TeacherConfig
@@ -35,37 +35,37 @@ WIDTHS = (2, 64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sleeping:
-    """A search to run.
+class SleepingSearch:
+    """Settings of a search.
 
     Attributes:
-        trials: How many.
-        epochs: Of each.
-        sleep: How long they take.
-        points: Candidates to try first, in order.
-        rule: Of early stopping.
-        seed: Of the sampler.
+        trials: Number of trials.
+        epochs: Epochs per trial.
+        sleep: Duration of trials.
+        initial_points: Parameters of the first candidates, in order.
+        rule: Rule of early stopping.
+        seed: Seed of the sampler.
     """
 
     trials: int
     epochs: int
     sleep: Sleep
-    points: Sequence[Mapping[str, Any]] = ()
+    initial_points: Sequence[Mapping[str, Any]] = ()
     rule: str = "none"
     seed: int = 0
 
 
 def two_widths(trial: SpaceTrial) -> StudentSpec:
-    """Networks of two stages, some 4,000 of them."""
+    """Build networks of two stages; the space has about 4,000 of them."""
     widths = tuple(trial.suggest_int(name, *WIDTHS, log=True) for name in ("first", "second"))
     return StudentSpec(architecture="small_resnet", arguments={"widths": widths, "depths": (1, 1)}, family="resnet")
 
 
 class RandomProposer(Proposer):
-    """Can propose at random too."""
+    """A proposer that can also propose at random."""
 
     def next_at_random(self) -> TrialTask:
-        """Returns an assignment whose choices were drawn uniformly, whatever the sampler has learnt."""
+        """Return a task whose parameters are drawn uniformly, regardless of the sampler."""
         while True:
             outcome = self._try_one(at_random=True)
             if isinstance(outcome, TrialTask):
@@ -76,12 +76,12 @@ def make_proposer(
     ledger: StudyLedger,
     function: Callable[[SpaceTrial], StudentSpec],
     *,
-    cost_estimator: PaperCostEstimator,
+    cost_estimator: AnalyticCostEstimator,
     recipe: Recipe,
     recipes: str,
     seed: int,
 ) -> RandomProposer:
-    """Returns a proposer without limits."""
+    """Return a proposer without cost limits."""
     return RandomProposer(
         ledger,
         space=Space(name="benchmark", function=function, source_path=Path(__file__), doc=""),
@@ -96,36 +96,38 @@ def make_proposer(
     )
 
 
-def run_sleeping(folder: Path, wanted: Sleeping, resources: ResourcesConfig, progress: Progress) -> SearchDriver:
-    """Runs a search, or what is left of it, on the connected cluster; returns its driver.
+def run_sleeping(
+    folder: Path, settings: SleepingSearch, resources: ResourcesConfig, progress: Progress
+) -> SearchDriver:
+    """Run or resume a search on the connected cluster, and return its driver.
 
     Raises:
-        NasDistillError: It failed.
+        NasDistillError: The search failed.
     """
     run = RunDirectory(folder)
     run.path.mkdir(parents=True, exist_ok=True)
-    ledger = StudyLedger(run.own_storage, STUDY, OBJECTIVES, wanted.seed, SamplerConfig(name="random"))
-    if wanted.points and ledger.num_trials == 0:
-        ledger.set_initial_points(wanted.points)
-    recipe = Recipe(epochs=wanted.epochs)
+    ledger = StudyLedger(run.own_storage, STUDY, OBJECTIVES, settings.seed, SamplerConfig(name="random"))
+    if settings.initial_points and ledger.num_trials == 0:
+        ledger.set_initial_points(settings.initial_points)
+    recipe = Recipe(epochs=settings.epochs)
     driver = SearchDriver(
         run,
         ledger,
         make_proposer(
             ledger,
             two_widths,
-            cost_estimator=PaperCostEstimator(SHAPE),
+            cost_estimator=AnalyticCostEstimator(SHAPE),
             recipe=recipe,
             recipes="fixed",
-            seed=wanted.seed,
+            seed=settings.seed,
         ),
         objectives=OBJECTIVES,
-        watch=BudgetWatch(BudgetConfig(trials=wanted.trials)),
+        watch=BudgetWatch(BudgetConfig(trials=settings.trials)),
         max_failures=2,
         progress=progress,
-        stopping=make_early_stopper(AshaConfig(rule=wanted.rule), epochs=wanted.epochs, objectives=OBJECTIVES),
+        stopping=make_early_stopper(AshaConfig(rule=settings.rule), epochs=settings.epochs, objectives=OBJECTIVES),
     )
-    trainable = tune.with_parameters(SleepingTrainable, run=str(folder), sleep=wanted.sleep, rungs=driver.rungs)
+    trainable = tune.with_parameters(SleepingTrainable, run=str(folder), sleep=settings.sleep, rungs=driver.rungs)
     if driver.remaining:
         run_trainable(driver, run, trainable, resources)
         driver.settle()

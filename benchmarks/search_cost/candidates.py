@@ -1,4 +1,4 @@
-"""The same candidates, in the same order, for every search that is compared: what the samplers draw is not measured."""
+"""Fixed candidates for all compared searches, so that their samplers do not affect the comparison."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import optuna
 from nas_distill.records import StudentSpec
 from search_spaces import tiny
 
-_SPACE = '''"""Candidate number n of a list to trial number n."""
+_SPACE = '''"""Trial number n gets candidate number n of a list."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ CANDIDATES = json.loads(Path(__file__).with_suffix(".json").read_text())
 
 
 def space(trial):
-    """Hands out the list; the sampler has one number to choose, which nothing uses."""
+    """Return the next candidate of the list; the sampler chooses a number that is not used."""
     trial.suggest_float("unused", 0.0, 1.0)
     architecture, arguments = CANDIDATES[trial.number % len(CANDIDATES)]
     return StudentSpec(architecture=architecture, arguments=arguments)
@@ -29,16 +29,16 @@ def space(trial):
 
 
 def write_candidates(folder: Path, *, count: int, seed: int) -> Path:
-    """Draws different candidates from the space `tiny` at random.
+    """Draw distinct candidates from the space `tiny` at random.
 
     Args:
-        folder: Gets `candidates.json`, pairs of architecture and arguments, and `candidates.py`, a search space that
-            hands them out.
-        count: How many.
-        seed: Of the draw.
+        folder: Folder for `candidates.json` (pairs of architecture and arguments) and `candidates.py` (a search space
+            that proposes these candidates in order).
+        count: Number of candidates.
+        seed: Seed of the random sampler.
 
     Returns:
-        The path of `candidates.json`.
+        Path of `candidates.json`.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))

@@ -1,11 +1,11 @@
-"""The search that a competent user writes today: Ray Tune, OptunaSearch, an online timm teacher, torch loaders.
+"""A search as a competent user would write it: Ray Tune, OptunaSearch, an online timm teacher, torch data loaders.
 
-It is written as well as we know how: workers are reused and load teacher and data once, arrays are shared through Ray's
-object store, the teacher stays in eval mode and outside autograd, loader workers outlive an epoch, one torch thread
-per trial, no checkpoints, no logs. Student space, optimiser, schedule, batch size, epochs and teacher are those of the
-search that it is measured against; `nas_distill.models` is imported for the architecture `small_resnet` alone.
+It is as fast as we can make it: workers are reused and load teacher and data once, Ray's object store shares the
+arrays, the teacher runs in eval mode without autograd, loader workers live for all epochs, each trial uses one torch
+thread, and no checkpoints or logs are written. Student space, optimiser, schedule, batch size, epochs and teacher
+equal those of nas_distill's search. `nas_distill.models` is imported only for the architecture `small_resnet`.
 
-Prints one line of JSON: when the first training began and the last ended, and what every trial came to.
+Prints one line of JSON with start, end and results of every trial.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LEARNING_RATE, WEIGHT_DECAY, WARMUP_SHARE = 4e-3, 0.02, 0.1
 
 
 def space(trial: Trial) -> dict[str, Any]:
-    """The shipped space `tiny`: small residual networks and vision transformers."""
+    """Propose a student as the shipped space `tiny` does: small residual networks and vision transformers."""
     if trial.suggest_categorical("family", ["resnet", "vit"]) == "resnet":
         stages = trial.suggest_int("resnet_stages", 2, 3)
         width = trial.suggest_int("resnet_width", 4, 26, log=True)
@@ -57,13 +57,13 @@ def space(trial: Trial) -> dict[str, Any]:
 
 
 def listed(trial: Trial, students: list[Any]) -> dict[str, Any]:
-    """Candidate number n of a list to trial number n; the sampler has one number to choose, which nothing uses."""
+    """Return student number n for trial number n; the sampler chooses a number that is not used."""
     trial.suggest_float("unused", 0.0, 1.0)
     return {"student": students[trial.number % len(students)]}
 
 
-class Pictures(Dataset[tuple[torch.Tensor, int]]):
-    """Arrays as PIL images, as torchvision's own data sets hand them out."""
+class ArrayImages(Dataset[tuple[torch.Tensor, int]]):
+    """Arrays as PIL images, like torchvision's data sets."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, transform: Any) -> None:
         self.images, self.labels, self.transform = images, labels, transform
@@ -76,10 +76,10 @@ class Pictures(Dataset[tuple[torch.Tensor, int]]):
 
 
 class Distillation(tune.Trainable):
-    """One trial: an epoch per step."""
+    """One trial; each step is an epoch."""
 
     def setup(self, config: dict[str, Any], data: dict[str, np.ndarray], options: dict[str, Any]) -> None:
-        """Loads teacher and data once per worker."""
+        """Load teacher and data once per worker."""
         import nas_distill.models  # noqa: F401 - registers small_resnet with timm, in this process
 
         torch.set_num_threads(1)
@@ -87,19 +87,22 @@ class Distillation(tune.Trainable):
         self.device = torch.device("cuda" if options["gpus"] > 0 else "cpu")
         self.teacher = timm.create_model(f"local-dir:{options['teacher']}", pretrained=True)
         self.teacher = self.teacher.to(self.device).eval().requires_grad_(False)
-        described = self.teacher.pretrained_cfg
-        self.image_size, self.channels = data["train_images"].shape[1], described["input_size"][0]
-        normalise = [transforms.ToTensor(), transforms.Normalize(described["mean"], described["std"])]
+        config_of_teacher = self.teacher.pretrained_cfg
+        self.image_size, self.channels = data["train_images"].shape[1], config_of_teacher["input_size"][0]
+        normalise = [
+            transforms.ToTensor(),
+            transforms.Normalize(config_of_teacher["mean"], config_of_teacher["std"]),
+        ]
         crop = transforms.RandomCrop(self.image_size, padding=self.image_size // 8)
         shared = {
             "num_workers": options["loader_workers"],
             "persistent_workers": options["loader_workers"] > 0,
             "pin_memory": self.device.type == "cuda",
         }
-        train = Pictures(data["train_images"], data["train_labels"], transforms.Compose([crop, *normalise]))
-        held_out = Pictures(data["val_images"], data["val_labels"], transforms.Compose(normalise))
+        train = ArrayImages(data["train_images"], data["train_labels"], transforms.Compose([crop, *normalise]))
+        held_out = ArrayImages(data["val_images"], data["val_labels"], transforms.Compose(normalise))
         self.loader = DataLoader(train, options["batch_size"], shuffle=True, drop_last=True, **shared)
-        # Never augmented, so it is transformed once and kept.
+        # Validation images are not augmented, so they are transformed once.
         pairs = [held_out[index] for index in range(len(held_out))]
         self.val_images = torch.stack([image for image, _ in pairs]).to(self.device)
         self.val_labels = torch.tensor([label for _, label in pairs], device=self.device)
@@ -107,13 +110,13 @@ class Distillation(tune.Trainable):
         self.begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Takes the next trial in the same process."""
+        """Start the next trial in the same process."""
         self.begin(new_config)
         return True
 
     def begin(self, config: dict[str, Any]) -> None:
-        """Builds student, optimiser and schedule."""
-        self.began_at = time.time()
+        """Build student, optimiser and schedule."""
+        self.started_at = time.time()
         architecture, arguments = config["student"]
         if architecture.startswith("vit"):
             arguments = {**arguments, "img_size": self.image_size}
@@ -129,7 +132,7 @@ class Distillation(tune.Trainable):
         self.epoch = 0
 
     def step(self) -> dict[str, Any]:
-        """Trains an epoch and measures the student."""
+        """Train an epoch and measure the student."""
         self.student.train()
         for images, labels in self.loader:
             self.train_on(images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True))
@@ -137,17 +140,17 @@ class Distillation(tune.Trainable):
         return {
             "gap": 100 * (self.teacher_top1 - self.top1(self.student)),
             "num_params": self.num_params,
-            "began_at": self.began_at,
+            "started_at": self.started_at,
             "ended_at": time.time(),
             "done": self.epoch == self.options["epochs"],
         }
 
     def train_on(self, images: torch.Tensor, labels: torch.Tensor) -> None:
-        """Takes one step."""
+        """Train on one batch."""
         with torch.inference_mode():
-            answers = softmax(self.teacher(images) / TEMPERATURE, dim=1)
+            targets = softmax(self.teacher(images) / TEMPERATURE, dim=1)
         logits = self.student(images)
-        divergence = kl_div(log_softmax(logits / TEMPERATURE, dim=1), answers.clone(), reduction="batchmean")
+        divergence = kl_div(log_softmax(logits / TEMPERATURE, dim=1), targets.clone(), reduction="batchmean")
         loss = (1 - LABEL_WEIGHT) * TEMPERATURE**2 * divergence + LABEL_WEIGHT * cross_entropy(logits, labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -156,14 +159,14 @@ class Distillation(tune.Trainable):
 
     @torch.inference_mode()
     def top1(self, network: torch.nn.Module) -> float:
-        """Returns the accuracy on validation."""
+        """Return the top-1 accuracy on validation, 0 to 1."""
         network.eval()
-        answers = torch.cat([network(part).argmax(dim=1) for part in self.val_images.split(512)])
-        return float((answers == self.val_labels).double().mean())
+        predicted = torch.cat([network(part).argmax(dim=1) for part in self.val_images.split(512)])
+        return float((predicted == self.val_labels).double().mean())
 
 
 def scheduled(step: int, steps: int) -> float:
-    """Returns the share of the peak learning rate: linear warm-up, then a cosine."""
+    """Return the share of the peak learning rate at a step: linear warm-up, then cosine decay."""
     warmup = max(1, round(WARMUP_SHARE * steps))
     if step < warmup:
         return (step + 1) / warmup
@@ -173,22 +176,22 @@ def scheduled(step: int, steps: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="NPZ of train_images, train_labels, val_images, val_labels")
-    parser.add_argument("--teacher", required=True, help="a timm local-dir")
-    parser.add_argument("--candidates", type=Path, help="JSON list of students to hand out, instead of the space")
-    parser.add_argument("--trials", type=int, default=16)
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--workers", type=int, default=2, help="trials at once")
-    parser.add_argument("--loader-workers", type=int, default=0, help="per trial")
-    parser.add_argument("--gpus", type=float, default=0.0, help="per trial")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--teacher", required=True, help="timm local-dir of the teacher")
+    parser.add_argument("--candidates", type=Path, help="JSON list of students to train instead of proposed ones")
+    parser.add_argument("--trials", type=int, default=16, help="number of trials  [default: 16]")
+    parser.add_argument("--epochs", type=int, default=12, help="epochs per trial  [default: 12]")
+    parser.add_argument("--batch-size", type=int, default=64, help="batch size  [default: 64]")
+    parser.add_argument("--workers", type=int, default=2, help="trials in parallel  [default: 2]")
+    parser.add_argument("--loader-workers", type=int, default=0, help="loader workers per trial  [default: 0]")
+    parser.add_argument("--gpus", type=float, default=0.0, help="GPUs per trial  [default: 0]")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the sampler  [default: 0]")
     parser.add_argument("--out", required=True, help="folder for Ray Tune's files")
     arguments = parser.parse_args()
     with np.load(arguments.data) as stored:
         data = dict(stored)
     proposals = space
     if arguments.candidates is not None:
-        # Not a function made here: OptunaSearch pickles its space.
+        # A partial of a module's function, because OptunaSearch pickles the space.
         proposals = partial(listed, students=json.loads(arguments.candidates.read_text()))
     options = {**vars(arguments), "teacher": str(Path(arguments.teacher).resolve())}
     ray.init(address="local", num_cpus=arguments.workers, include_dashboard=False, log_to_driver=False)
@@ -208,7 +211,7 @@ def main() -> None:
     ray.shutdown()
     trials = [
         {
-            **{key: result.metrics[key] for key in ("gap", "num_params", "began_at", "ended_at")},
+            **{key: result.metrics[key] for key in ("gap", "num_params", "started_at", "ended_at")},
             "epochs": result.metrics["training_iteration"],
             "student": result.config["student"],
         }

@@ -1,16 +1,16 @@
-"""What a search costs: ours against Ray Tune + OptunaSearch + online timm teacher (`peers/ray_optuna_timm.py`).
+"""Measure the cost of a search: nas_distill ("ours") against a script with Ray Tune, OptunaSearch, online teacher.
 
-Both train every trial to the end, on digits at 32x32, with the same teacher weights, recipe, epochs, batch size and
-number of workers. By default both are handed the same candidates of the space `tiny` in the same order, so that both
-do the same work; with `--candidates own` each side's sampler proposes.
+The script is `benchmarks.search_cost.peer_search`. Both train every trial to the end, on digits at 32x32, with the same
+teacher weights, recipe, epochs, batch size and number of workers. By default, both train the same candidates of the
+space `tiny` in the same order; with `--candidates own`, each side's sampler proposes candidates.
 
-Wall time is the whole program's, from its start to its exit: imports, Ray's start-up and, for ours, the teacher's
-stored answers and the report. The teacher itself is made before. CPU seconds and memory are those of all processes
-together. The rounds take turns, each with a seed of its own.
+Wall time is that of the whole program: imports, start of Ray and, for nas_distill, the stored teacher outputs and the
+report. The teacher is trained beforehand. CPU time and memory are summed over all processes. Each round runs both sides
+once, with a seed of its own.
 
-    python benchmarks/search_cost.py [--teacher small|large|both] [--trials 16] [--rounds 5] [--gpus 0.5]
+    python -m benchmarks.search_cost [--teacher small|large|both] [--trials 16] [--rounds 5] [--gpus 0.5]
 
-The large teacher takes about an hour per round on two CPU cores, nearly all of it the peer's.
+With the large teacher, a round takes about an hour on two CPU cores, nearly all of it in the peer.
 """
 
 from __future__ import annotations
@@ -27,13 +27,22 @@ import numpy as np
 from benchmarks.common.materials import Material
 from benchmarks.common.program import Column, Report, Table, Verdict, add_common_arguments, conditions, median, publish
 from benchmarks.search_cost.candidates import write_candidates
-from benchmarks.search_cost.sides import IMAGE_SIZE, TEACHERS, Searched, Task, arrays, make_teacher, ours, theirs
+from benchmarks.search_cost.sides import (
+    IMAGE_SIZE,
+    TEACHERS,
+    MeasuredSearch,
+    SearchTask,
+    arrays,
+    make_teacher,
+    run_ours,
+    run_peer,
+)
 from nas_distill.config import DataConfig
 
-OURS, THEIRS = "ours", "Ray Tune script"
+OURS, PEER = "ours", "Ray Tune script"
 TARGETS = {"small": 3.0, "large": 8.0}
 COST_COLUMNS = (
-    Column("name", ""),
+    Column("name", "search"),
     Column("wall_s", "wall, s", "{:.1f}"),
     Column("range", "range of rounds"),
     Column("cpu_s", "CPU, s", "{:.0f}"),
@@ -43,7 +52,7 @@ COST_COLUMNS = (
     Column("best_gap_points", "best gap, points", "{:.2f}"),
 )
 TIME_COLUMNS = (
-    Column("name", ""),
+    Column("name", "search"),
     Column("first_training_s", "to the first training, s", "{:.1f}"),
     Column("fixed_s", "before and after the trials, s", "{:.1f}"),
     Column("per_trial_s", "per trial, s", "{:.2f}"),
@@ -61,17 +70,22 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--teacher", choices=(*TEACHERS, "both"), default="small")
-    parser.add_argument("--teachers", type=Path, help="folder where teachers are kept for the next time")
-    parser.add_argument("--trials", type=int, default=16)
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--workers", type=int, default=2, help="trials at once")
-    parser.add_argument("--candidates", choices=("same", "own"), default="same", help="who chooses the students")
-    parser.add_argument("--loader-workers", type=int, default=0, help="of the peer's loaders, per trial")
-    parser.add_argument("--gpus", type=float, default=0.0, help="per trial, both sides")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="passed on to our search")
+    parser.add_argument("--teacher", choices=(*TEACHERS, "both"), default="small", help="teacher  [default: small]")
+    parser.add_argument("--teachers", type=Path, help="folder in which to keep trained teachers")
+    parser.add_argument("--trials", type=int, default=16, help="trials per search  [default: 16]")
+    parser.add_argument("--epochs", type=int, default=12, help="epochs per trial  [default: 12]")
+    parser.add_argument("--batch-size", type=int, default=64, help="batch size  [default: 64]")
+    parser.add_argument("--workers", type=int, default=2, help="trials in parallel  [default: 2]")
+    parser.add_argument(
+        "--candidates", choices=("same", "own"), default="same",
+        help="same candidates for both sides, or each side's own proposals  [default: same]",
+    )  # fmt: skip
+    parser.add_argument("--loader-workers", type=int, default=0, help="loader workers per trial of the peer")
+    parser.add_argument("--gpus", type=float, default=0.0, help="GPUs per trial, for both sides  [default: 0]")
+    parser.add_argument("--rounds", type=int, default=5, help="searches per side  [default: 5]")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="option --set of nas_distill's search"
+    )
     add_common_arguments(parser)
     arguments = parser.parse_args()
     if arguments.quick:
@@ -87,31 +101,31 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Report:
     tables, verdicts = [], []
     for name in wanted:
         teacher = make_teacher(name, arguments, folder)
-        searches: dict[str, list[Searched]] = {OURS: [], THEIRS: []}
-        for turn in range(arguments.rounds):
-            task = Task(
+        searches: dict[str, list[MeasuredSearch]] = {OURS: [], PEER: []}
+        for number in range(arguments.rounds):
+            task = SearchTask(
                 arguments=arguments,
                 teacher=teacher,
                 data=data,
-                seed=turn,
+                seed=number,
                 candidates=None
                 if arguments.candidates == "own"
-                else write_candidates(folder / f"candidates-{turn}", count=arguments.trials, seed=turn),
+                else write_candidates(folder / f"candidates-{number}", count=arguments.trials, seed=number),
             )
-            searches[OURS].append(ours(task, folder / f"{name}-ours-{turn}"))
-            searches[THEIRS].append(theirs(task, folder / f"{name}-theirs-{turn}"))
+            searches[OURS].append(run_ours(task, folder / f"{name}-ours-{number}"))
+            searches[PEER].append(run_peer(task, folder / f"{name}-peer-{number}"))
             print(
-                f"{name} teacher, round {turn}: "
+                f"{name} teacher, round {number}: "
                 + ", ".join(f"{side} {found[-1].usage.wall_s:.1f} s" for side, found in searches.items()),
                 flush=True,
             )
         title = (
-            f"A search of {arguments.trials} trials, {arguments.epochs} epochs, {arguments.workers} at once, {name} "
-            f"teacher ({material.parameters(TEACHERS[name][0]):,} parameters)"
+            f"A search of {arguments.trials} trials, {arguments.epochs} epochs, {arguments.workers} in parallel, "
+            f"{name} teacher ({material.parameters(TEACHERS[name][0]):,} parameters)"
         )
         rows = [row(side, found, arguments.workers) for side, found in searches.items()]
         tables.append(Table(title=title, columns=COST_COLUMNS, rows=tuple(rows)))
-        tables.append(Table(title=f"Where its wall time goes, {name} teacher", columns=TIME_COLUMNS, rows=tuple(rows)))
+        tables.append(Table(title=f"Parts of the wall time, {name} teacher", columns=TIME_COLUMNS, rows=tuple(rows)))
         verdicts += judge(name, arguments.trials, searches)
     return Report(
         name="search_cost/" + arguments.teacher + ("-cuda" if arguments.gpus else ""),
@@ -129,7 +143,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Report:
     )
 
 
-def row(side: str, found: Sequence[Searched], workers: int) -> dict[str, Any]:
+def row(side: str, found: Sequence[MeasuredSearch], workers: int) -> dict[str, Any]:
     walls = [search.usage.wall_s for search in found]
     gpu_s = [search.usage.gpu_s for search in found if search.usage.gpu_s is not None]
     return {
@@ -149,19 +163,19 @@ def row(side: str, found: Sequence[Searched], workers: int) -> dict[str, Any]:
     }
 
 
-def per_trial(found: Sequence[Searched]) -> float:
+def per_trial(found: Sequence[MeasuredSearch]) -> float:
     return median([search.trials_s / len(search.gaps) for search in found])
 
 
-def judge(name: str, trials: int, searches: dict[str, list[Searched]]) -> list[Verdict]:
+def judge(name: str, trials: int, searches: dict[str, list[MeasuredSearch]]) -> list[Verdict]:
     walls = {side: median([search.usage.wall_s for search in found]) for side, found in searches.items()}
-    ratio, target = walls[THEIRS] / walls[OURS], TARGETS[name]
-    head_start = median([s.fixed_s for s in searches[OURS]]) - median([s.fixed_s for s in searches[THEIRS]])
-    gain = per_trial(searches[THEIRS]) - per_trial(searches[OURS])
+    ratio, target = walls[PEER] / walls[OURS], TARGETS[name]
+    head_start = median([s.fixed_s for s in searches[OURS]]) - median([s.fixed_s for s in searches[PEER]])
+    gain = per_trial(searches[PEER]) - per_trial(searches[OURS])
     even = "ours never breaks even" if gain <= 0 else f"ours breaks even at {max(head_start / gain, 0.0):.1f} trials"
     return [
         Verdict(
-            text=f"{name} teacher, {trials} trials: ours takes {ratio:.2f} times less wall time (target: at least "
+            text=f"{name} teacher, {trials} trials: the peer takes {ratio:.2f} times the wall time (target: at least "
             f"{target:.0f}); {even}",
             met=ratio >= target,
         )

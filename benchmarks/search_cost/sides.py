@@ -1,4 +1,4 @@
-"""The two sides of `search_cost.py`, each a program of its own, and the teachers that both are given."""
+"""Both sides of `benchmarks.search_cost`, each a program of its own, and the teachers that they share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 import nas_distill.models  # noqa: F401 - registers this project's entrypoints with timm
-from benchmarks.common.materials import HINTON, LARGE_TEACHER, SMALL_TEACHER, pictures
+from benchmarks.common.materials import HINTON, LARGE_TEACHER, SMALL_TEACHER, as_pil_arrays
 from benchmarks.common.process import Usage, run_watched
 from nas_distill.config import LOCAL_DIR
 from nas_distill.data.splits import ImageSplit
@@ -22,20 +22,20 @@ from nas_distill.run_directory.layout import RunDirectory, TrialFolder
 
 IMAGE_SIZE = 32
 TEACHERS = {"small": (SMALL_TEACHER, 12), "large": (LARGE_TEACHER, 5)}
-"""Network and the epochs that it is trained for beforehand."""
+"""Architecture of each teacher, and the number of epochs that it is trained."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Searched:
-    """One search.
+class MeasuredSearch:
+    """Measurements of one search.
 
     Attributes:
-        usage: What it used.
-        first_training_s: From the program's start to the start of the first training.
-        trials_s: From there to the end of the last training.
-        busy_s: Of all trials together, from each one's start to its end.
-        gaps: Of the students trained to the end, percentage points.
-        macs: Of those students.
+        usage: Resources of the whole program.
+        first_training_s: Seconds from the start of the program to the start of the first training.
+        trials_s: Seconds from there to the end of the last training.
+        busy_s: Sum over all trials of the seconds from start to end.
+        gaps: Gaps of the students trained to the end, in percentage points.
+        macs: Multiply-accumulates of these students.
     """
 
     usage: Usage
@@ -47,20 +47,20 @@ class Searched:
 
     @property
     def fixed_s(self) -> float:
-        """Seconds that do not grow with the number of trials."""
+        """Seconds that do not depend on the number of trials."""
         return self.usage.wall_s - self.trials_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """What both sides are asked to do.
+class SearchTask:
+    """Task of both sides.
 
     Attributes:
-        arguments: Of the command line.
-        teacher: A timm local-dir.
-        data: NPZ of the prepared images.
-        seed: Of everything.
-        candidates: As `write_candidates` wrote them; None leaves them to each side's sampler.
+        arguments: Command-line arguments.
+        teacher: timm local-dir of the teacher.
+        data: NPZ file of the prepared images.
+        seed: Seed of the search.
+        candidates: File of `write_candidates`; None lets each side's sampler propose candidates.
     """
 
     arguments: argparse.Namespace
@@ -73,11 +73,11 @@ class Task:
 def arrays(prefix: str, split: ImageSplit) -> dict[str, Any]:
     batches = split.batches(torch.arange(split.num_images), 1024, device=torch.device("cpu"))
     images = torch.cat([batch.images for batch in batches])
-    return {f"{prefix}_images": pictures(images), f"{prefix}_labels": split.labels.numpy()}
+    return {f"{prefix}_images": as_pil_arrays(images), f"{prefix}_labels": split.labels.numpy()}
 
 
 def make_teacher(name: str, arguments: argparse.Namespace, folder: Path) -> Path:
-    """Trains the teacher, unless `--teachers` holds it."""
+    """Train a teacher, unless the folder `--teachers` has it, and return its folder."""
     out = (arguments.teachers or folder / "teachers").resolve() / name
     if not (out / "metrics.json").exists():
         spec, epochs = TEACHERS[name]
@@ -91,7 +91,7 @@ def make_teacher(name: str, arguments: argparse.Namespace, folder: Path) -> Path
     return out
 
 
-def ours(task: Task, folder: Path) -> Searched:
+def run_ours(task: SearchTask, folder: Path) -> MeasuredSearch:
     arguments = task.arguments
     space = "tiny" if task.candidates is None else str(task.candidates.with_suffix(".py"))
     run = folder / "run"
@@ -100,7 +100,7 @@ def ours(task: Task, folder: Path) -> Searched:
         "--teacher", f"{LOCAL_DIR}{task.teacher}", "--space", space, "--trials", str(arguments.trials),
         "--epochs", str(arguments.epochs), "--batch-size", str(arguments.batch_size),
         "--max-parallel", str(arguments.workers), "--gpus-per-trial", str(arguments.gpus), "--seed", str(task.seed),
-        "--asha", "none", "--out", str(run),  # all train as many epochs
+        "--asha", "none", "--out", str(run),  # every trial trains for all epochs
         "--set", f"recipe.losses={json.dumps(HINTON['losses'])}",
         "--set", f"recipe.label_weight={HINTON['label_weight']}",
     ]  # fmt: skip
@@ -109,10 +109,10 @@ def ours(task: Task, folder: Path) -> Searched:
     usage = run_watched(command, folder=folder)
     trials = [path for path in sorted(RunDirectory(run).trials.iterdir()) if (path / "result.json").exists()]
     spans = [((path / "task.json").stat().st_mtime, (path / "result.json").stat().st_mtime) for path in trials]
-    ended = [TrialFolder(path).read_record() for path in trials]
-    records = [record for record in ended if record is not None]
+    finished = [TrialFolder(path).read_record() for path in trials]
+    records = [record for record in finished if record is not None]
     complete = [record for record in records if record.metrics is not None and record.epochs == arguments.epochs]
-    return Searched(
+    return MeasuredSearch(
         usage=usage,
         **times(spans, usage),
         gaps=tuple(record.metrics.gap_points for record in complete if record.metrics is not None),
@@ -120,7 +120,7 @@ def ours(task: Task, folder: Path) -> Searched:
     )
 
 
-def theirs(task: Task, folder: Path) -> Searched:
+def run_peer(task: SearchTask, folder: Path) -> MeasuredSearch:
     arguments = task.arguments
     command = [
         sys.executable, "-m", "benchmarks.search_cost.peer_search",
@@ -133,9 +133,9 @@ def theirs(task: Task, folder: Path) -> Searched:
         command += ["--candidates", str(task.candidates)]
     usage = run_watched(command, folder=folder)
     trials = json.loads(usage.output.strip().splitlines()[-1])["trials"]
-    spans = [(trial["began_at"], trial["ended_at"]) for trial in trials]
+    spans = [(trial["started_at"], trial["ended_at"]) for trial in trials]
     complete = [trial for trial in trials if trial["epochs"] == arguments.epochs]
-    return Searched(
+    return MeasuredSearch(
         usage=usage,
         **times(spans, usage),
         gaps=tuple(trial["gap"] for trial in complete),
@@ -144,12 +144,12 @@ def theirs(task: Task, folder: Path) -> Searched:
 
 
 def times(spans: list[tuple[float, float]], usage: Usage) -> dict[str, float]:
-    """Returns the times of `Searched` from the starts and ends of all trials."""
-    first, last = min(began for began, _ in spans), max(ended for _, ended in spans)
+    """Return the times of a `MeasuredSearch` from the starts and ends of all trials."""
+    first, last = min(started for started, _ in spans), max(ended for _, ended in spans)
     return {
         "first_training_s": first - usage.started_at,
         "trials_s": last - first,
-        "busy_s": sum(ended - began for began, ended in spans),
+        "busy_s": sum(ended - started for started, ended in spans),
     }
 
 

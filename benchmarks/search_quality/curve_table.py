@@ -97,7 +97,7 @@ class End:
 
 
 def ended(row: Row) -> End:
-    """Returns where a training that did not fail ends; by the rule of `train.loop.Trainer`."""
+    """Return where a training that did not fail ends; by the rule of `train.loop.Trainer`."""
     gaps, nlls, patience = row.curves["gap_points"], row.curves["nll_nats"], row.recipe.early_stopping_patience
     if patience == 0:
         return End(len(gaps), len(gaps))
@@ -111,7 +111,7 @@ def ended(row: Row) -> End:
 
 
 def write_table(table: CurveTable, path: Path) -> None:
-    """Writes a table, zstd-compressed, its provenance as JSON in the file's metadata."""
+    """Write a table, zstd-compressed, its provenance as JSON in the file's metadata."""
     rows = table.rows
     columns: dict[str, pa.Array] = {
         "candidate": pa.array([row.candidate for row in rows], pa.int32()),
@@ -135,7 +135,7 @@ def write_table(table: CurveTable, path: Path) -> None:
 
 
 def read_table(path: Path) -> CurveTable:
-    """Reads what `write_table` wrote.
+    """Read what `write_table` wrote.
 
     Raises:
         RunError: There is no such file, or it is no such table.

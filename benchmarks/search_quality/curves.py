@@ -15,8 +15,8 @@ from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import nn
 
 from benchmarks.common.cost_estimator import cost_of
-from benchmarks.common.ledger import Found, Task
-from benchmarks.common.trainings import Place, open_place, targets
+from benchmarks.common.tasks import Task, TaskResult
+from benchmarks.common.trainings import SharedInputs, load_inputs, targets
 from nas_distill.errors import SpaceError, TrialError
 from nas_distill.records import Cost, EpochMetrics, Recipe, StudentSpec
 from nas_distill.records.base import FrozenArguments, FrozenTexts, Record
@@ -53,7 +53,7 @@ class Candidate(Record):
     cost: Cost
 
 
-class Curve(Found):
+class Curve(TaskResult):
     """What one training came to, epoch by epoch, on validation; shorter than its recipe says when it failed.
 
     Attributes:
@@ -74,15 +74,15 @@ class Curve(Found):
     cpu_time_s: tuple[NonNegativeFloat, ...]
     error: str = ""
 
-    def words(self) -> str:
-        """Returns the last gap and the seconds."""
+    def summary(self) -> str:
+        """Return the last gap and the seconds."""
         return self.error or (
             f"gap {self.gap_points[-1]:.2f} points in {sum(self.wall_time_s):.1f} s, {sum(self.cpu_time_s):.1f} of CPU"
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Urn:
+class CandidateSource:
     """What candidates are drawn from."""
 
     space: Space
@@ -93,8 +93,8 @@ class Urn:
     shape: NetworkShape
 
 
-def draw(urn: Urn, *, count: int, seed: int) -> list[Candidate]:
-    """Draws different candidates independently and uniformly, those that may not be trained left out.
+def draw(source: CandidateSource, *, count: int, seed: int) -> list[Candidate]:
+    """Draw different candidates independently and uniformly, those that may not be trained left out.
 
     The first of them do not depend on `count`.
 
@@ -106,11 +106,11 @@ def draw(urn: Urn, *, count: int, seed: int) -> list[Candidate]:
     found: dict[tuple[str, str], Candidate] = {}
     for _ in range(_DRAWS_PER_CANDIDATE * count):
         trial = study.ask()
-        spec = propose(urn.space, trial)
-        recipe = propose_recipe(urn.recipes, trial, urn.base, urn.choices)
-        cost = _cost(spec, urn.shape)
+        spec = propose(source.space, trial)
+        recipe = propose_recipe(source.recipes, trial, source.base, source.choices)
+        cost = _cost(spec, source.shape)
         key = spec.spec_id, recipe.digest()
-        if cost is None or urn.limits.rejection(cost) is not None or key in found:
+        if cost is None or source.limits.rejection(cost) is not None or key in found:
             continue
         found[key] = Candidate(
             number=len(found),
@@ -122,7 +122,7 @@ def draw(urn: Urn, *, count: int, seed: int) -> list[Candidate]:
         )
         if len(found) == count:
             return list(found.values())
-    raise SpaceError(f"space '{urn.space.name}': only {len(found)} different candidates within the limits were found")
+    raise SpaceError(f"space '{source.space.name}': has only {len(found)} candidates within the limits")
 
 
 def _cost(spec: StudentSpec, shape: NetworkShape) -> Cost | None:
@@ -137,27 +137,27 @@ def _as_json(distributions: Mapping[str, BaseDistribution]) -> dict[str, str]:
 
 
 def training_seed(seed: int, candidate: int, replicate: int) -> int:
-    """Returns the seed of one training: of initial weights, order of images and dropout."""
+    """Return the seed of one training: of initial weights, order of images and dropout."""
     return int(np.random.SeedSequence((seed, candidate, replicate)).generate_state(1)[0])
 
 
-def train_curve(task: Task, place: Place) -> Curve:
-    """Trains one student for all epochs in this process, and measures two kinds of weights after every one.
+def train_curve(task: Task, inputs: SharedInputs) -> Curve:
+    """Train one student for all epochs in this process, and measures two kinds of weights after every one.
 
     Its recipe's early stopping is left to whoever reads the curve (`_tables.ended`): the course of the learning rate
     does not depend on it, so the epochs before are the same.
     """
-    opened = open_place(place)
-    material, recipe = opened.material, task.recipe.model_copy(update={"early_stopping_patience": 0})
+    loaded = load_inputs(inputs)
+    material, recipe = loaded.material, task.recipe.model_copy(update={"early_stopping_patience": 0})
     network = material.network(task.student, task.seed)
     trainer = Trainer(
         network,
         recipe=recipe,
         data=material.training_data(task.plan),
-        targets=targets(task, place),
-        reference=opened.reference,
+        targets=targets(task, inputs),
+        reference=loaded.reference,
         seed=task.seed,
-        device=opened.device,
+        device=loaded.device,
         execution=task.execution,
     )
     points: list[_Point] = []
@@ -168,7 +168,7 @@ def train_curve(task: Task, place: Place) -> Curve:
         except TrialError as error:
             return _curve(points, str(error).splitlines()[0])
         cpu_time_s = time.process_time() - began_s
-        raw_gap = None if recipe.ema_decay == 0 else _raw_gap(network, trainer, place)
+        raw_gap = None if recipe.ema_decay == 0 else _raw_gap(network, trainer, inputs)
         points.append(_Point(metrics, raw_gap, cpu_time_s))
     return _curve(points)
 
@@ -181,7 +181,7 @@ class _Point(NamedTuple):
     cpu_time_s: float
 
     def known(self, name: str) -> float:
-        """Returns a number that is measured wherever there is a teacher."""
+        """Return a number that is measured wherever there is a teacher."""
         value: float | None = getattr(self.metrics, name)
         assert value is not None
         return value
@@ -201,14 +201,14 @@ def _curve(points: Sequence[_Point], error: str = "") -> Curve:
     )
 
 
-def _raw_gap(network: nn.Module, trainer: Trainer, place: Place) -> float:
-    opened = open_place(place)
-    material, layout = opened.material, torch_memory_format(trainer.execution)
+def _raw_gap(network: nn.Module, trainer: Trainer, inputs: SharedInputs) -> float:
+    loaded = load_inputs(inputs)
+    material, layout = loaded.material, torch_memory_format(trainer.execution)
     network.eval()  # the trainer puts it back before the next epoch
     found = evaluate(
         lambda images: network(material.preprocess(images.contiguous(memory_format=layout))),
         material.validation,
-        device=opened.device,
+        device=loaded.device,
     )
     with torch.no_grad():
-        return gap_points(opened.reference.teacher.top1, found.metrics().top1)
+        return gap_points(loaded.reference.teacher.top1, found.metrics().top1)

@@ -9,8 +9,8 @@ depend on how many are asked for; second seeds come last. Precision and memory f
 Finished trainings are kept in `--work`, line by line: after a kill the same command goes on, and with fewer
 `--candidates` it makes a table of what there is.
 
-    python benchmarks/curve_tables.py                 # digits, space tiny: tables/digits-tiny.parquet
-    python benchmarks/curve_tables.py --data folder:PATH --teacher local-dir:PATH --space resnet --epochs 30 \
+    python -m benchmarks.curve_tables.py                 # digits, space tiny: tables/digits-tiny.parquet
+    python -m benchmarks.curve_tables.py --data folder:PATH --teacher local-dir:PATH --space resnet --epochs 30 \
         --candidates 60 --second-seed 0 --train-images 4000 --validation-images 1000 --max-macs 5000000
 
 The exit code is 1 when a process died or the program itself failed in a training; a network that went to NaN is a row.
@@ -31,13 +31,13 @@ import numpy as np
 import optuna
 import torch
 
-from benchmarks.common.ledger import Ledger, Outcome, Task
 from benchmarks.common.materials import Material
 from benchmarks.common.pool import run_all
 from benchmarks.common.program import EXIT_MISSED, commit, processor
-from benchmarks.common.trainings import EXECUTIONS, Place, add_execution_argument
+from benchmarks.common.tasks import Outcome, Task, TaskLog
+from benchmarks.common.trainings import EXECUTIONS, SharedInputs, add_execution_argument
 from benchmarks.search_quality.curve_table import CURVES, TABLES, CurveTable, Row, write_table
-from benchmarks.search_quality.curves import Candidate, Curve, Urn, draw, train_curve, training_seed
+from benchmarks.search_quality.curves import Candidate, CandidateSource, Curve, draw, train_curve, training_seed
 from nas_distill.callbacks import NullProgress
 from nas_distill.config import (
     LOCAL_DIR,
@@ -62,7 +62,7 @@ RUNS = Path(__file__).parents[2] / "runs" / "curve_tables"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workshop:
+class Setup:
     """What all trainings share.
 
     Attributes:
@@ -70,14 +70,14 @@ class Workshop:
         material: The images.
         knowledge: The teacher's stored answers.
         teacher: The teacher, measured.
-        place: The same for other processes.
+        inputs: The same for other processes.
     """
 
     config: SearchConfig
     material: Material
     knowledge: Knowledge
     teacher: TeacherRecord
-    place: Place
+    inputs: SharedInputs
 
 
 def main() -> None:
@@ -85,12 +85,12 @@ def main() -> None:
     torch.set_num_threads(arguments.processes * arguments.threads)
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch) if arguments.quick else arguments.work or RUNS / arguments.name
-        shop = set_up(arguments, work)
-        candidates = draw_candidates(shop, arguments)
-        rows, lost = train(shop, candidates, arguments, Ledger(work / "curves.jsonl", Outcome[Curve]))
+        setup = set_up(arguments, work)
+        candidates = draw_candidates(setup, arguments)
+        rows, lost = train(setup, candidates, arguments, TaskLog(work / "curves.jsonl", Outcome[Curve]))
         folder = arguments.out or (Path(scratch) if arguments.quick else TABLES)
         path = folder / f"{arguments.name}.parquet"
-        write_table(CurveTable(rows=tuple(rows), provenance=provenance(shop, candidates, arguments)), path)
+        write_table(CurveTable(rows=tuple(rows), provenance=provenance(setup, candidates, arguments)), path)
         failed = sum(bool(row.error) for row in rows)
         print(f"{path}: {len(rows)} trainings ({failed} failed), {path.stat().st_size / 1024:.0f} KiB")
     if lost:
@@ -131,8 +131,8 @@ def parse() -> argparse.Namespace:
     return arguments
 
 
-def set_up(arguments: argparse.Namespace, folder: Path) -> Workshop:
-    """Returns what all trainings share; the teacher is trained, measured and asked about all views here."""
+def set_up(arguments: argparse.Namespace, folder: Path) -> Setup:
+    """Return what all trainings share; the teacher is trained, measured and asked about all views here."""
     data = DataConfig(
         source=arguments.data,
         max_train_images=arguments.train_images or None,
@@ -150,12 +150,12 @@ def set_up(arguments: argparse.Namespace, folder: Path) -> Workshop:
     views = plan_views(config.views, material.manifest, epochs=arguments.epochs, online=False).count
     print(f"asking the teacher about {views} views of {material.manifest.num_train:,} images", flush=True)
     knowledge, _ = material.knowledge(teacher, views=views, device=device)
-    return Workshop(
+    return Setup(
         config=config,
         material=material,
         knowledge=knowledge,
         teacher=measure_teacher(teacher, material.validation, trained_on_data_id=None),
-        place=Place(
+        inputs=SharedInputs(
             folder=material.folder,
             data=data,
             knowledge=knowledge.folder,
@@ -167,7 +167,7 @@ def set_up(arguments: argparse.Namespace, folder: Path) -> Workshop:
 
 
 def teacher_of_digits(material: Material, folder: Path, arguments: argparse.Namespace) -> str:
-    """Returns the teacher that a search of the digits trains, or the one that an earlier run left in `folder`."""
+    """Return the teacher that a search of the digits trains, or the one that an earlier run left in `folder`."""
     if not (folder / METRICS).exists():
         assert DIGITS_TEACHER.model is not None
         print("training the teacher", flush=True)
@@ -192,35 +192,35 @@ def open_teacher(where: str, material: Material) -> Teacher:
     return load_teacher(where, class_names=manifest.class_names, channels=manifest.channels)
 
 
-def draw_candidates(shop: Workshop, arguments: argparse.Namespace) -> list[Candidate]:
-    config, manifest = shop.config, shop.material.manifest
-    urn = Urn(
+def draw_candidates(setup: Setup, arguments: argparse.Namespace) -> list[Candidate]:
+    config, manifest = setup.config, setup.material.manifest
+    source = CandidateSource(
         space=load_space(config.space.name),
         recipes=load_recipe_space(config.space.recipe),
         base=config.recipe,
         choices=make_choices(config.recipe, config.teacher, mixes=config.views.mixes),
-        limits=make_limits(config.space, shop.teacher.cost),
+        limits=make_limits(config.space, setup.teacher.cost),
         shape=NetworkShape(
             num_classes=manifest.num_classes, channels=manifest.channels, image_size=manifest.image_size
         ),
     )
-    return draw(urn, count=arguments.candidates, seed=arguments.seed)
+    return draw(source, count=arguments.candidates, seed=arguments.seed)
 
 
 def train(
-    shop: Workshop, candidates: Sequence[Candidate], arguments: argparse.Namespace, ledger: Ledger[Curve]
+    setup: Setup, candidates: Sequence[Candidate], arguments: argparse.Namespace, task_log: TaskLog[Curve]
 ) -> tuple[list[Row], int]:
-    """Trains everything that is not in the ledger; returns the rows, and how many trainings were lost."""
+    """Train everything that is not in the task_log; returns the rows, and how many trainings were lost."""
     order = [(candidate, 0) for candidate in candidates]
     order += [(candidate, 1) for candidate in candidates[: arguments.second_seed]]
-    places = {task_of(shop, candidate, replicate, arguments).digest(): (candidate, replicate)
+    places = {task_of(setup, candidate, replicate, arguments).digest(): (candidate, replicate)
               for candidate, replicate in order}  # fmt: skip
-    tasks = [task_of(shop, candidate, replicate, arguments) for candidate, replicate in order]
+    tasks = [task_of(setup, candidate, replicate, arguments) for candidate, replicate in order]
     rows: list[Row] = []
-    lost, started, inherited = 0, time.monotonic(), sum(ledger.get(task) is not None for task in tasks)
+    lost, started, inherited = 0, time.monotonic(), sum(task_log.get(task) is not None for task in tasks)
     print(f"{len(tasks)} trainings, {inherited} of them kept from before", flush=True)
     for number, (task, outcome) in enumerate(
-        run_all(tasks, shop.place, processes=arguments.processes, ledger=ledger, work=train_curve), start=1
+        run_all(tasks, setup.inputs, processes=arguments.processes, task_log=task_log, work=train_curve), start=1
     ):
         candidate, replicate = places[task.digest()]
         if outcome.result is None:
@@ -231,14 +231,14 @@ def train(
             left = (time.monotonic() - started) / (number - inherited) * (len(tasks) - number)
             print(
                 f"{number}/{len(tasks)} candidate {candidate.number}, seed {replicate}, {candidate.spec.family}, "
-                f"{candidate.cost.num_params:,} parameters: {outcome.words()}; about {left / 60:.0f} min left",
+                f"{candidate.cost.num_params:,} parameters: {outcome.summary()}; about {left / 60:.0f} min left",
                 flush=True,
             )
     return sorted(rows, key=lambda row: (row.candidate, row.replicate)), lost
 
 
-def task_of(shop: Workshop, candidate: Candidate, replicate: int, arguments: argparse.Namespace) -> Task:
-    key = shop.knowledge.manifest.key
+def task_of(setup: Setup, candidate: Candidate, replicate: int, arguments: argparse.Namespace) -> Task:
+    key = setup.knowledge.manifest.key
     return Task(
         student=candidate.spec,
         recipe=candidate.recipe,
@@ -267,9 +267,9 @@ def row_of(candidate: Candidate, replicate: int, task: Task, code: str, curve: C
     )
 
 
-def provenance(shop: Workshop, candidates: Sequence[Candidate], arguments: argparse.Namespace) -> dict[str, object]:
-    """Returns what a reader needs to judge the table, to replay it and to make it again."""
-    manifest, config = shop.material.manifest, shop.config
+def provenance(setup: Setup, candidates: Sequence[Candidate], arguments: argparse.Namespace) -> dict[str, object]:
+    """Return what a reader needs to judge the table, to replay it and to make it again."""
+    manifest, config = setup.material.manifest, setup.config
     distributions = {name: text for candidate in candidates for name, text in candidate.distributions.items()}
     return {
         "space": config.space.name,
@@ -285,8 +285,8 @@ def provenance(shop: Workshop, candidates: Sequence[Candidate], arguments: argpa
         "channels": manifest.channels,
         "train_images": manifest.num_train,
         "validation_images": manifest.num_validation,
-        "views": shop.knowledge.manifest.key.plan.count,
-        "teacher": shop.teacher.model_dump(mode="json"),
+        "views": setup.knowledge.manifest.key.plan.count,
+        "teacher": setup.teacher.model_dump(mode="json"),
         "execution": EXECUTIONS[arguments.execution].model_dump(mode="json"),
         "device": arguments.device,
         "processor": processor(),

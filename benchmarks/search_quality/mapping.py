@@ -35,7 +35,7 @@ class Described:
 
 
 def describe(spec: StudentSpec, recipe: Recipe, cost: Cost) -> Described:
-    """Returns what decides the training of a candidate by a recipe."""
+    """Return what decides the training of a candidate by a recipe."""
     adaptive = recipe.adaptive
     loss, parameters = next(iter(recipe.losses.items()), ("none", {}))
     return Described(
@@ -80,7 +80,7 @@ def _remedy(recipe: Recipe) -> str:
 
 
 class RowMap:
-    """Finds the nearest row.
+    """Find the nearest row.
 
     Args:
         rows: N rows of a table, one per candidate.
@@ -99,14 +99,14 @@ class RowMap:
         self._name_weights = _weights(self._names.shape[1], _NETWORK_NAMES, count)
 
     def distances(self, wanted: Described) -> Floats:
-        """Returns the distance of every row [N], 0 to 2 within the table's range."""
+        """Return the distance of every row [N], 0 to 2 within the table's range."""
         apart = np.abs(self._numbers - np.array(wanted.numbers) / self._scale)
         different = self._names != np.array(wanted.names)
         distances: Floats = np.nan_to_num(apart) @ self._number_weights + different @ self._name_weights
         return distances
 
     def nearest(self, wanted: Described, free: Mask) -> int | None:
-        """Returns the nearest free row, the first of equals; None when none is free.
+        """Return the nearest free row, the first of equals; None when none is free.
 
         Args:
             wanted: What was proposed.

@@ -8,9 +8,9 @@ from functools import cache
 
 import numpy as np
 
-from benchmarks.common.cost_estimator import PaperCostEstimator
+from benchmarks.common.cost_estimator import AnalyticCostEstimator
 from benchmarks.search_quality.curve_table import CurveTable, Floats, Row
-from benchmarks.search_quality.simulator import Played, Proposal
+from benchmarks.search_quality.simulator import EndedTrial, Proposal
 from nas_distill.analysis.front.arithmetic import coordinates
 from nas_distill.config import SamplerConfig, SearchConfig, SpaceConfig, StoppedTrialValue, TeacherConfig
 from nas_distill.objectives import Objective, check_objectives
@@ -38,7 +38,7 @@ REDUCTION_FACTOR = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
+class Problem:
     """What a table's candidates were drawn from, for searchers that draw from it again.
 
     Attributes:
@@ -62,8 +62,8 @@ class Scene:
     shape: NetworkShape
 
     @classmethod
-    def of(cls, table: CurveTable, objectives: Sequence[str]) -> Scene:
-        """Sets the scene of a table."""
+    def of(cls, table: CurveTable, objectives: Sequence[str]) -> Problem:
+        """Set the problem of a table."""
         facts = table.provenance
         config = SearchConfig(
             teacher=TeacherConfig(model="local-dir:that-of-the-table"),
@@ -84,7 +84,7 @@ class Scene:
         )
 
     def place(self, row: Row, epoch: int) -> Floats:
-        """Returns the minimised coordinates of a student after an epoch, as `analysis.pareto.axes` makes them."""
+        """Return the minimised coordinates of a student after an epoch, as `analysis.pareto.axes` makes them."""
         values = [
             row.curves[objective.name][epoch - 1] if objective.kind == "quality" else getattr(row.cost, objective.name)
             for objective in self.objectives
@@ -93,26 +93,26 @@ class Scene:
         return np.array([coordinates(np.array([float(value)]), objective)[0] for value, objective in columns])
 
 
-class Ours:
+class OurSearch:
     """The search as `nas_distill search` runs it.
 
     Args:
-        scene: What it draws from.
+        problem: What it draws from.
         seed: Of the sampler.
         stopped_trial_value: What the sampler is told of a stopped trial.
     """
 
-    def __init__(self, scene: Scene, seed: int, stopped_trial_value: StoppedTrialValue = "failed") -> None:
+    def __init__(self, problem: Problem, seed: int, stopped_trial_value: StoppedTrialValue = "failed") -> None:
         sampler = SamplerConfig(stopped_trial_value=stopped_trial_value)
-        self._ledger = StudyLedger(None, "replayed", scene.objectives, seed, sampler)
+        self._ledger = StudyLedger(None, "replayed", problem.objectives, seed, sampler)
         self._proposer = Proposer(
             self._ledger,
-            space=scene.space,
-            limits=scene.limits,
-            cost_estimator=PaperCostEstimator(scene.shape),
-            recipe=scene.base,
-            recipes=scene.recipes,
-            choices=scene.choices,
+            space=problem.space,
+            limits=problem.limits,
+            cost_estimator=AnalyticCostEstimator(problem.shape),
+            recipe=problem.base,
+            recipes=problem.recipes,
+            choices=problem.choices,
             seed=seed,
             max_rejections=1000,
             known=(),
@@ -125,55 +125,55 @@ class Ours:
             return None
         return Proposal(number=task.number, spec=task.spec, recipe=task.recipe, cost=task.cost)
 
-    def tell(self, played: Played) -> None:
-        self._ledger.tell(as_record(played))
+    def tell(self, ended_trial: EndedTrial) -> None:
+        self._ledger.tell(as_record(ended_trial))
 
 
-def early_rungs(scene: Scene) -> tuple[int, ...]:
-    """Returns the epochs at which `Early` may stop a trial."""
-    return rung_epochs(scene.table.epochs, reduction_factor=REDUCTION_FACTOR)
+def early_rungs(problem: Problem) -> tuple[int, ...]:
+    """Return the epochs at which `OurEarlyStopping` may stop a trial."""
+    return rung_epochs(problem.table.epochs, reduction_factor=REDUCTION_FACTOR)
 
 
-class Early:
+class OurEarlyStopping:
     """The early stopping that `nas_distill search` adds to it.
 
     Args:
-        scene: Its objectives and epochs.
+        problem: Its objectives and epochs.
         rule: How trials at a rung are compared.
     """
 
-    def __init__(self, scene: Scene, rule: str) -> None:
-        self._scene = scene
-        self._asha = Asha(early_rungs(scene), REDUCTION_FACTOR, RULES.order(rule, scene.objectives))
+    def __init__(self, problem: Problem, rule: str) -> None:
+        self._problem = problem
+        self._asha = Asha(early_rungs(problem), REDUCTION_FACTOR, RULES.order(rule, problem.objectives))
 
     def stops(self, number: int, epoch: int, row: Row) -> bool:
-        values = self._scene.place(row, epoch).tolist()
+        values = self._problem.place(row, epoch).tolist()
         return self._asha.report(number, epoch, values) is Decision.STOP
 
-    def finished(self, played: Played) -> None:
-        """Does nothing: the rungs know all that they need."""
+    def finished(self, ended_trial: EndedTrial) -> None:
+        """Do nothing: the rungs know all that they need."""
 
 
-def as_record(played: Played) -> TrialRecord:
-    """Returns the record that a worker would have written; what the table does not hold is zero or empty."""
-    row, status = played.row, played.status
+def as_record(ended_trial: EndedTrial) -> TrialRecord:
+    """Return the record that a worker would have written; what the table does not hold is zero or empty."""
+    row, status = ended_trial.row, ended_trial.status
     curve = _curve(_Key(row))
     metrics = None
     if status is TrialStatus.COMPLETE:
         metrics = _NOTHING.model_copy(
             update={
-                "gap_points": played.gap_points,
-                "divergence_nats": float(row.curves["divergence_nats"][played.kept - 1]),
-                "nll_nats": float(row.curves["nll_nats"][played.kept - 1]),
+                "gap_points": ended_trial.gap_points,
+                "divergence_nats": float(row.curves["divergence_nats"][ended_trial.kept - 1]),
+                "nll_nats": float(row.curves["nll_nats"][ended_trial.kept - 1]),
             }
         )
     outcome = TrialOutcome(
         status=status,
-        curve=curve[: played.epochs],
+        curve=curve[: ended_trial.epochs],
         metrics=metrics,
         error=row.error if status is TrialStatus.FAILED else None,
     )
-    task = TrialTask(number=played.number, seed=row.seed, spec=row.spec, recipe=row.recipe, cost=row.cost)
+    task = TrialTask(number=ended_trial.number, seed=row.seed, spec=row.spec, recipe=row.recipe, cost=row.cost)
     return TrialRecord(task=task, execution=ExecutionInfo(device="simulated"), outcome=outcome)
 
 

@@ -25,8 +25,8 @@ from optuna.trial import FixedTrial, TrialState
 
 from benchmarks.common.cost_estimator import cost_of
 from benchmarks.search_quality.curve_table import Row
-from benchmarks.search_quality.our_search import Scene
-from benchmarks.search_quality.simulator import Played, Proposal
+from benchmarks.search_quality.our_search import Problem
+from benchmarks.search_quality.simulator import EndedTrial, Proposal
 from nas_distill.errors import SpaceError
 from nas_distill.records import Cost, Recipe, StudentSpec, TrialStatus
 from nas_distill.search.spaces.loading import propose
@@ -36,53 +36,53 @@ _ASKS = 1000
 _GAP, _SIZE, _EPOCH = "gap_points", "num_params", "training_iteration"
 
 
-def _candidate(scene: Scene, trial: Any) -> tuple[StudentSpec, Recipe]:
-    return propose(scene.space, trial), propose_recipe(scene.recipes, trial, scene.base, scene.choices)
+def _candidate(problem: Problem, trial: Any) -> tuple[StudentSpec, Recipe]:
+    return propose(problem.space, trial), propose_recipe(problem.recipes, trial, problem.base, problem.choices)
 
 
-def _cost(scene: Scene, spec: StudentSpec) -> Cost | None:
-    """Returns what a candidate costs; None when it cannot be built."""
+def _cost(problem: Problem, spec: StudentSpec) -> Cost | None:
+    """Return what a candidate costs; None when it cannot be built."""
     try:
-        return cost_of(spec, scene.shape)
+        return cost_of(spec, problem.shape)
     except SpaceError:
         return None
 
 
-def _proposal(scene: Scene, number: int, spec: StudentSpec, recipe: Recipe) -> Proposal | None:
-    """Returns a proposal within the limits of the table, or None."""
-    cost = _cost(scene, spec)
-    if cost is None or scene.limits.rejection(cost) is not None:
+def _proposal(problem: Problem, number: int, spec: StudentSpec, recipe: Recipe) -> Proposal | None:
+    """Return a proposal within the limits of the table, or None."""
+    cost = _cost(problem, spec)
+    if cost is None or problem.limits.rejection(cost) is not None:
         return None
     return Proposal(number=number, spec=spec, recipe=recipe, cost=cost)
 
 
-class OptunaAlone:
+class OptunaSearcher:
     """Optuna's ask and tell with one of its samplers.
 
     Args:
-        scene: What it draws from.
+        problem: What it draws from.
         sampler: The sampler.
     """
 
-    def __init__(self, scene: Scene, sampler: optuna.samplers.BaseSampler) -> None:
-        self._scene = scene
+    def __init__(self, problem: Problem, sampler: optuna.samplers.BaseSampler) -> None:
+        self._problem = problem
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
 
     def ask(self) -> Proposal | None:
         for _ in range(_ASKS):
             trial = self._study.ask()
-            found = _proposal(self._scene, trial.number, *_candidate(self._scene, trial))
+            found = _proposal(self._problem, trial.number, *_candidate(self._problem, trial))
             if found is not None:
                 return found
             self._study.tell(trial, state=TrialState.FAIL)
         return None
 
-    def tell(self, played: Played) -> None:
-        if played.status is TrialStatus.COMPLETE:
-            self._study.tell(played.number, [played.gap_points, played.row.cost.num_params])
+    def tell(self, ended_trial: EndedTrial) -> None:
+        if ended_trial.status is TrialStatus.COMPLETE:
+            self._study.tell(ended_trial.number, [ended_trial.gap_points, ended_trial.row.cost.num_params])
         else:
-            self._study.tell(played.number, state=TrialState.FAIL)
+            self._study.tell(ended_trial.number, state=TrialState.FAIL)
 
 
 class RaySearch:
@@ -92,46 +92,48 @@ class RaySearch:
     them is told as a student as large as the teacher that is always wrong, the penalty that its users write.
 
     Args:
-        scene: What it draws from.
+        problem: What it draws from.
         seed: Of its sampler.
     """
 
-    def __init__(self, scene: Scene, seed: int) -> None:
+    def __init__(self, problem: Problem, seed: int) -> None:
         from ray.tune.search.optuna import OptunaSearch
 
-        self._scene = scene
+        self._problem = problem
         self._drawn: tuple[StudentSpec, Recipe] | None = None
         self._asked = 0
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._search = OptunaSearch(self._draw, metric=[_GAP, _SIZE], mode=["min", "min"], seed=seed)
 
     def _draw(self, trial: Any) -> None:
-        self._drawn = _candidate(self._scene, trial)
+        self._drawn = _candidate(self._problem, trial)
 
     def ask(self) -> Proposal | None:
         for _ in range(_ASKS):
             number, self._asked = self._asked, self._asked + 1
             self._search.suggest(str(number))
             assert self._drawn is not None
-            found = _proposal(self._scene, number, *self._drawn)
+            found = _proposal(self._problem, number, *self._drawn)
             if found is not None:
                 return found
-            self._reject(str(number), _cost(self._scene, self._drawn[0]))
+            self._reject(str(number), _cost(self._problem, self._drawn[0]))
         return None
 
     def _reject(self, trial_id: str, cost: Cost | None) -> None:
         if cost is None:
             self._search.on_trial_complete(trial_id, error=True)
             return
-        teacher = self._scene.table.teacher
+        teacher = self._problem.table.teacher
         size = max(cost.num_params, teacher.cost.num_params)
         self._search.on_trial_complete(trial_id, {_GAP: 100 * teacher.top1, _SIZE: size})
 
-    def tell(self, played: Played) -> None:
-        if played.status is TrialStatus.FAILED:
-            self._search.on_trial_complete(str(played.number), error=True)
+    def tell(self, ended_trial: EndedTrial) -> None:
+        if ended_trial.status is TrialStatus.FAILED:
+            self._search.on_trial_complete(str(ended_trial.number), error=True)
         else:
-            self._search.on_trial_complete(str(played.number), _result(played.row, played.epochs, played.gap_points))
+            self._search.on_trial_complete(
+                str(ended_trial.number), _result(ended_trial.row, ended_trial.epochs, ended_trial.gap_points)
+            )
 
 
 class RayAsha:
@@ -154,12 +156,12 @@ class RayAsha:
             self._scheduler.on_trial_add(None, self._trials[number])
         return bool(self._scheduler.on_trial_result(None, self._trials[number], _result(row, epoch)) == "STOP")
 
-    def finished(self, played: Played) -> None:
-        trial = self._trials.pop(played.number, None)
+    def finished(self, ended_trial: EndedTrial) -> None:
+        trial = self._trials.pop(ended_trial.number, None)
         if trial is None:
             return
-        if played.status is TrialStatus.COMPLETE:
-            self._scheduler.on_trial_complete(None, trial, _result(played.row, played.epochs))
+        if ended_trial.status is TrialStatus.COMPLETE:
+            self._scheduler.on_trial_complete(None, trial, _result(ended_trial.row, ended_trial.epochs))
         else:
             self._scheduler.on_trial_remove(None, trial)
 
@@ -175,23 +177,23 @@ class Moasha:
     Its space is flat: it draws every parameter that any candidate has, and the space asks for those that it needs.
 
     Args:
-        scene: What it draws from.
+        problem: What it draws from.
         seed: Of NumPy's global generator, which it uses.
         options: Of the scheduler, such as `grace_period`; its own defaults otherwise.
     """
 
-    def __init__(self, scene: Scene, seed: int, **options: float) -> None:
+    def __init__(self, problem: Problem, seed: int, **options: float) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA
 
-        self._scene = scene
+        self._problem = problem
         np.random.seed(seed)  # noqa: NPY002 - the generator that it draws from
         self._scheduler = MOASHA(
-            config_space=_flat_space(scene.table.provenance["distributions"]),
+            config_space=_flat_space(problem.table.provenance["distributions"]),
             metrics=[_GAP, _SIZE],
             time_attr=_EPOCH,
-            max_t=scene.table.epochs,
+            max_t=problem.table.epochs,
             random_seed=seed,
             **options,
         )
@@ -204,7 +206,7 @@ class Moasha:
         for _ in range(_ASKS):
             config = self._scheduler.suggest().config
             trial = FixedTrial({name: _plain(value) for name, value in config.items()})
-            found = _proposal(self._scene, self._asked, *_candidate(self._scene, trial))
+            found = _proposal(self._problem, self._asked, *_candidate(self._problem, trial))
             if found is None:
                 continue
             self._trials[self._asked] = Trial(trial_id=self._asked, config=config, creation_time=None)
@@ -213,18 +215,18 @@ class Moasha:
             return found
         return None
 
-    def tell(self, played: Played) -> None:
-        trial = self._trials.pop(played.number)
-        if played.status is TrialStatus.COMPLETE:
-            self._scheduler.on_trial_complete(trial, _result(played.row, played.epochs))
-        elif played.status is TrialStatus.FAILED:
+    def tell(self, ended_trial: EndedTrial) -> None:
+        trial = self._trials.pop(ended_trial.number)
+        if ended_trial.status is TrialStatus.COMPLETE:
+            self._scheduler.on_trial_complete(trial, _result(ended_trial.row, ended_trial.epochs))
+        elif ended_trial.status is TrialStatus.FAILED:
             self._scheduler.on_trial_error(trial)
 
     def stops(self, number: int, epoch: int, row: Row) -> bool:
         return bool(self._scheduler.on_trial_result(self._trials[number], _result(row, epoch)) == "STOP")
 
-    def finished(self, played: Played) -> None:
-        del played  # heard by `tell`
+    def finished(self, ended_trial: EndedTrial) -> None:
+        del ended_trial  # heard by `tell`
 
 
 def _plain(value: Any) -> Any:

@@ -8,7 +8,7 @@ stops early begins more trials, and may have used all of them before the budget 
 holds that contender back, not the others. Early stopping of random candidates, and MOASHA's, begins as late and cuts as
 deep as ours; `OptunaSearch` goes with `ASHAScheduler` as Ray ships it.
 
-    python benchmarks/search_quality.py [--tables PATH ...] [--seeds 20] [--budget-share 0.25] [--processes 2]
+    python -m benchmarks.search_quality.py [--tables PATH ...] [--seeds 20] [--budget-share 0.25] [--processes 2]
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common.ledger import Ledger, Outcome
 from benchmarks.common.pool import run_all
 from benchmarks.common.program import Column, Report, Table, Verdict, add_common_arguments, commit, conditions, publish
+from benchmarks.common.tasks import Outcome, TaskLog
 from benchmarks.search_quality.curve_table import TABLES
 from benchmarks.search_quality.our_search import early_rungs
 from benchmarks.search_quality.quality import (
     CHECKPOINTS,
-    MADE_UP,
     MOASHA,
     OURS,
-    PLAIN_RIVALS,
+    PEERS,
     RANDOM,
     STRATEGY_VARIANTS,
+    SYNTHETIC,
     VARIANTS,
     Job,
     Score,
-    open_scene,
-    play,
+    open_problem,
+    simulate,
 )
 from benchmarks.search_quality.rung_ranks import neighbour_correlation, rank_correlations, seed_correlation
 
 OBJECTIVES = ("gap_points", "num_params")
 TARGET_SHARE = 1 / 3
-CONTENDERS = (*(variant.name for variant in VARIANTS), *PLAIN_RIVALS)
+CONTENDERS = (*(variant.name for variant in VARIANTS), *PEERS)
 STRATEGIES = tuple(variant.name for variant in STRATEGY_VARIANTS)
-EVERYBODY = tuple(dict.fromkeys((*CONTENDERS, *STRATEGIES)))
+ALL_CONTENDERS = tuple(dict.fromkeys((*CONTENDERS, *STRATEGIES)))
 
 QUALITY_COLUMNS = (
     Column("name", ""),
@@ -77,7 +77,7 @@ def main() -> None:
         scores = measure(path, arguments)
         tables += describe(path, scores, arguments)
         verdicts += judge(path, scores)
-        verdicts.append(likeness(path))
+        verdicts.append(neighbour_verdict(path))
     report = Report(
         name="search_quality/" + "-".join(path.stem for path in arguments.tables),
         tables=tuple(tables),
@@ -97,7 +97,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", type=Path, nargs="+", help=f"[default: all in {TABLES.name}/]")
-    parser.add_argument("--contenders", nargs="+", choices=EVERYBODY, default=list(EVERYBODY), metavar="NAME")
+    parser.add_argument("--contenders", nargs="+", choices=ALL_CONTENDERS, default=list(ALL_CONTENDERS), metavar="NAME")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--workers", type=int, default=4, help="simulated")
     parser.add_argument("--budget-share", type=float, default=0.25, help="of training all candidates to the end")
@@ -106,7 +106,7 @@ def parse() -> argparse.Namespace:
     add_common_arguments(parser)
     arguments = parser.parse_args()
     if arguments.quick:
-        arguments.tables, arguments.seeds = [MADE_UP], 2
+        arguments.tables, arguments.seeds = [SYNTHETIC], 2
     if find_spec("syne_tune") is None and MOASHA in arguments.contenders:
         print("Syne Tune is not installed (pip install '.[bench]'), and is left out")
         arguments.contenders.remove(MOASHA)
@@ -118,8 +118,8 @@ def parse() -> argparse.Namespace:
 
 
 def measure(path: Path, arguments: argparse.Namespace) -> Scores:
-    """Simulates every contender with every seed."""
-    table_id = "" if path == MADE_UP else hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    """Simulate every contender with every seed."""
+    table_id = "" if path == SYNTHETIC else hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     jobs = [
         Job(
             table=path,
@@ -137,12 +137,12 @@ def measure(path: Path, arguments: argparse.Namespace) -> Scores:
     if arguments.keep is not None and commit().endswith("-dirty"):
         print(f"{arguments.keep}: is not used, since the working tree has changes that no commit tells apart")
         arguments.keep = None
-    ledger = Ledger(arguments.keep, Outcome[Score])
+    task_log = TaskLog(arguments.keep, Outcome[Score])
     found: dict[tuple[str, int], Score] = {}
     for number, (job, outcome) in enumerate(
-        run_all(jobs, None, processes=arguments.processes, ledger=ledger, work=play), start=1
+        run_all(jobs, None, processes=arguments.processes, task_log=task_log, work=simulate), start=1
     ):
-        print(f"{path.stem} {number}/{len(jobs)} {job.contender}, seed {job.seed}: {outcome.words()}", flush=True)
+        print(f"{path.stem} {number}/{len(jobs)} {job.contender}, seed {job.seed}: {outcome.summary()}", flush=True)
         if outcome.result is None:
             raise SystemExit(f"search_quality.py: {job.contender}, seed {job.seed}: {outcome.error}")
         found[job.contender, job.seed] = outcome.result
@@ -150,8 +150,8 @@ def measure(path: Path, arguments: argparse.Namespace) -> Scores:
 
 
 def describe(path: Path, scores: Scores, arguments: argparse.Namespace) -> list[Table]:
-    """Returns the tables of one table of curves."""
-    table = open_scene(path, OBJECTIVES).table
+    """Return the tables of one table of curves."""
+    table = open_problem(path, OBJECTIVES).table
     budget = next(iter(scores.values()))[0].budget
     setting = (
         f"{path.stem}: {table.num_candidates} candidates of {table.provenance['space']} with recipes, {table.epochs} "
@@ -179,8 +179,8 @@ def describe(path: Path, scores: Scores, arguments: argparse.Namespace) -> list[
 
 
 def rungs_of(path: Path) -> tuple[int, ...]:
-    """Returns the epochs at which ours may stop a trial."""
-    return early_rungs(open_scene(path, OBJECTIVES))
+    """Return the epochs at which ours may stop a trial."""
+    return early_rungs(open_problem(path, OBJECTIVES))
 
 
 def quality_rows(scores: Scores, names: Sequence[str]) -> tuple[Mapping[str, Any], ...]:
@@ -189,7 +189,7 @@ def quality_rows(scores: Scores, names: Sequence[str]) -> tuple[Mapping[str, Any
 
 
 def final_of_random(scores: Scores) -> float | None:
-    """Returns random's median hypervolume when its budget is spent; None when it did not run."""
+    """Return random's median hypervolume when its budget is spent; None when it did not run."""
     return float(np.median([score.at(1.0) for score in scores[RANDOM]])) if RANDOM in scores else None
 
 
@@ -210,17 +210,17 @@ def quality_row(name: str, found: Sequence[Score], goal: float | None) -> dict[s
 
 
 def needed_share(found: Sequence[Score], goal: float) -> float:
-    """Returns the median share of the budget that the goal takes; infinite when half of the seeds do not reach it."""
+    """Return the median share of the budget that the goal takes; infinite when half of the seeds do not reach it."""
     return float(np.median([score.needed(goal) for score in found]))
 
 
 def judge(path: Path, scores: Scores) -> list[Verdict]:
-    """Returns whether ours is first at every budget, and soon where random ends."""
+    """Return whether ours is first at every budget, and soon where random ends."""
     goal = final_of_random(scores)
     if OURS not in scores or goal is None:
         return []
     verdicts = []
-    others = [name for name in PLAIN_RIVALS if name in scores]
+    others = [name for name in PEERS if name in scores]
     for share in CHECKPOINTS:
         medians = {name: float(np.median([score.at(share) for score in scores[name]])) for name in (OURS, *others)}
         best = max(others, key=lambda name: medians[name])
@@ -235,9 +235,9 @@ def judge(path: Path, scores: Scores) -> list[Verdict]:
     return [*verdicts, Verdict(text=text, met=needed <= TARGET_SHARE)]
 
 
-def likeness(path: Path) -> Verdict:
-    """Returns how much the row that a proposal is given says about the proposal."""
-    tau = neighbour_correlation(open_scene(path, OBJECTIVES).table)
+def neighbour_verdict(path: Path) -> Verdict:
+    """Return how much the row that a proposal is given says about the proposal."""
+    tau = neighbour_correlation(open_problem(path, OBJECTIVES).table)
     return Verdict(
         text=f"{path.stem}: the final gaps of a candidate and of its nearest neighbour have a tau of {tau:.2f}"
     )

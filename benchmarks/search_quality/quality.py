@@ -12,12 +12,12 @@ import numpy as np
 import optuna
 from pydantic import NonNegativeInt, PositiveInt
 
-from benchmarks.common.ledger import Found
+from benchmarks.common.tasks import TaskResult
 from benchmarks.search_quality.curve_table import CurveTable, Floats, Row, ended, read_table
 from benchmarks.search_quality.mapping import RowMap
-from benchmarks.search_quality.our_search import REDUCTION_FACTOR, Early, Ours, Scene, early_rungs
-from benchmarks.search_quality.peers import Moasha, OptunaAlone, RayAsha, RaySearch
-from benchmarks.search_quality.simulator import Never, Playback, Searcher, Simulation, Stopper, draw_rows
+from benchmarks.search_quality.our_search import REDUCTION_FACTOR, OurEarlyStopping, OurSearch, Problem, early_rungs
+from benchmarks.search_quality.peers import Moasha, OptunaSearcher, RayAsha, RaySearch
+from benchmarks.search_quality.simulator import NoStopping, Searcher, Simulation, SimulationResult, Stopper, draw_rows
 from benchmarks.search_quality.synthetic import synthetic_table
 from nas_distill.analysis.front.arithmetic import coordinates, hypervolume, reference_point
 from nas_distill.config import AshaConfig, SamplerConfig, StoppedTrialValue
@@ -26,7 +26,7 @@ from nas_distill.records.base import Record
 OURS, RANDOM, MOASHA = "ours", "random", "Syne Tune MOASHA"
 RULES = ("layers", "volume", "residual")
 STRATEGIES: tuple[StoppedTrialValue, ...] = ("failed", "reached", "extrapolated")
-PLAIN_RIVALS = (
+PEERS = (
     RANDOM,
     "random + ASHA on the gap",
     "Ray OptunaSearch + ASHA",
@@ -36,7 +36,7 @@ PLAIN_RIVALS = (
 CHECKPOINTS = (0.25, 0.5, 1.0)
 """Shares of the budget at which the hypervolume is compared."""
 
-MADE_UP = Path("made-up")
+SYNTHETIC = Path("synthetic")
 """Stands for a table that is made up on the spot."""
 
 
@@ -98,7 +98,7 @@ class Job(Record):
     objectives: tuple[str, ...]
 
 
-class Score(Found):
+class Score(TaskResult):
     """What a simulated search came to.
 
     Attributes:
@@ -118,95 +118,98 @@ class Score(Found):
     exhausted: bool
     steps: tuple[tuple[int, float], ...]
 
-    def words(self) -> str:
-        """Returns the final hypervolume and the trials."""
+    def summary(self) -> str:
+        """Return the final hypervolume and the trials."""
         return f"{100 * self.at(1.0):.2f} % of the hypervolume, {self.complete} of {self.started} trials to the end"
 
     def at(self, share: float) -> float:
-        """Returns the hypervolume when a share of the budget was spent."""
+        """Return the hypervolume when a share of the budget was spent."""
         return max((value for spent, value in self.steps if spent <= share * self.budget), default=0.0)
 
     def needed(self, hypervolume: float) -> float:
-        """Returns the share of the budget after which the hypervolume was reached; infinite when it never was."""
+        """Return the share of the budget after which the hypervolume was reached; infinite when it never was."""
         return min((spent for spent, value in self.steps if value >= hypervolume), default=math.inf) / self.budget
 
 
 @cache
-def open_scene(table: Path, objectives: tuple[str, ...]) -> Scene:
-    """Opens a table, once per process."""
-    made_up = table == MADE_UP
-    return Scene.of(
+def open_problem(table: Path, objectives: tuple[str, ...]) -> Problem:
+    """Open a table, once per process."""
+    made_up = table == SYNTHETIC
+    return Problem.of(
         synthetic_table(candidates=60, epochs=9, second_seed=20) if made_up else read_table(table), objectives
     )
 
 
-def play(job: Job, _: None) -> Score:
-    """Simulates one search in this process."""
-    scene = open_scene(job.table, job.objectives)
-    rows = draw_rows(scene.table, job.seed)
-    searcher, stopper = contestant(job.contender, scene, job.seed)
-    budget = budget_of(scene.table, job.budget_share)
+def simulate(job: Job, _: None) -> Score:
+    """Simulate one search in this process."""
+    problem = open_problem(job.table, job.objectives)
+    rows = draw_rows(problem.table, job.seed)
+    searcher, stopper = build_contender(job.contender, problem, job.seed)
+    budget = budget_of(problem.table, job.budget_share)
     simulation = Simulation(rows, RowMap(rows), searcher=searcher, stopper=stopper, workers=job.workers, budget=budget)
-    playback = simulation.run()
+    result = simulation.run()
     return Score(
         budget=budget,
-        spent=playback.spent,
-        started=playback.started,
-        complete=len(playback.complete(budget)),
-        exhausted=playback.exhausted,
-        steps=steps(playback, rows, scene),
+        spent=result.spent,
+        started=result.started,
+        complete=len(result.complete(budget)),
+        exhausted=result.exhausted,
+        steps=steps(result, rows, problem),
     )
 
 
-def contestant(name: str, scene: Scene, seed: int) -> tuple[Searcher, Stopper]:
-    """Returns who proposes and who stops, for a contender's name."""
+def build_contender(name: str, problem: Problem, seed: int) -> tuple[Searcher, Stopper]:
+    """Return who proposes and who stops, for a contender's name."""
     if name in _ALL_VARIANTS:
         variant = _ALL_VARIANTS[name]
-        stopper = Never() if variant.rule is None else Early(scene, variant.rule)
-        return Ours(scene, seed, stopped_trial_value=variant.stopped_trial_value), stopper
-    epochs = scene.table.epochs
+        stopper = NoStopping() if variant.rule is None else OurEarlyStopping(problem, variant.rule)
+        return OurSearch(problem, seed, stopped_trial_value=variant.stopped_trial_value), stopper
+    epochs = problem.table.epochs
     # Where early stopping alone is compared, it begins as late and cuts as deep as ours.
-    alike = {"grace_period": early_rungs(scene)[0], "reduction_factor": REDUCTION_FACTOR}
+    alike = {"grace_period": early_rungs(problem)[0], "reduction_factor": REDUCTION_FACTOR}
     match name:
         case "random":
-            return OptunaAlone(scene, optuna.samplers.RandomSampler(seed=seed)), Never()
+            return OptunaSearcher(problem, optuna.samplers.RandomSampler(seed=seed)), NoStopping()
         case "random + ASHA on the gap":
-            return OptunaAlone(scene, optuna.samplers.RandomSampler(seed=seed)), RayAsha(epochs, **alike)
+            return OptunaSearcher(problem, optuna.samplers.RandomSampler(seed=seed)), RayAsha(epochs, **alike)
         case "Ray OptunaSearch + ASHA":
-            return RaySearch(scene, seed), RayAsha(epochs)
+            return RaySearch(problem, seed), RayAsha(epochs)
         case "Optuna NSGA-II":
-            return OptunaAlone(scene, optuna.samplers.NSGAIISampler(seed=seed)), Never()
+            return OptunaSearcher(problem, optuna.samplers.NSGAIISampler(seed=seed)), NoStopping()
         case _ if name == MOASHA:
-            both = Moasha(scene, seed, **alike)
+            both = Moasha(problem, seed, **alike)
             return both, both
     raise ValueError(f"{name} is no contender")
 
 
 def budget_of(table: CurveTable, share: float) -> int:
-    """Returns the budget, epochs."""
+    """Return the budget, epochs."""
     return max(round(share * table.num_candidates * table.epochs), table.epochs)
 
 
-def steps(playback: Playback, rows: Sequence[Row], scene: Scene) -> tuple[tuple[int, float], ...]:
-    """Returns epochs spent and hypervolume as a share of the table's, whenever it rose."""
-    reference = _reference(scene)
-    best = hypervolume(_places([(row, ended(row).kept) for row in rows if not row.error], scene), reference)
+def steps(result: SimulationResult, rows: Sequence[Row], problem: Problem) -> tuple[tuple[int, float], ...]:
+    """Return epochs spent and hypervolume as a share of the table's, whenever it rose."""
+    reference = _reference(problem)
+    best = hypervolume(_places([(row, ended(row).kept) for row in rows if not row.error], problem), reference)
     found: list[tuple[int, float]] = []
     done: list[tuple[Row, int]] = []
-    for trial in playback.complete(playback.spent):
+    for trial in result.complete(result.spent):
         done.append((trial.row, trial.kept))
-        value = hypervolume(_places(done, scene), reference) / best
+        value = hypervolume(_places(done, problem), reference) / best
         if not found or value > found[-1][1]:
             found.append((trial.spent, value))
     return tuple(found)
 
 
-def _reference(scene: Scene) -> Floats:
-    point = reference_point(scene.table.teacher, scene.objectives)
+def _reference(problem: Problem) -> Floats:
+    point = reference_point(problem.table.teacher, problem.objectives)
     return np.array(
-        [coordinates(np.array([value]), objective)[0] for value, objective in zip(point, scene.objectives, strict=True)]
+        [
+            coordinates(np.array([value]), objective)[0]
+            for value, objective in zip(point, problem.objectives, strict=True)
+        ]
     )
 
 
-def _places(trained: Sequence[tuple[Row, int]], scene: Scene) -> Floats:
-    return np.array([scene.place(row, kept) for row, kept in trained])
+def _places(trained: Sequence[tuple[Row, int]], problem: Problem) -> Floats:
+    return np.array([problem.place(row, kept) for row, kept in trained])

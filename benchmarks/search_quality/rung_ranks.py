@@ -34,7 +34,7 @@ class RankCorrelation:
 
 
 def rank_correlations(table: CurveTable, epochs: Sequence[int]) -> tuple[list[RankCorrelation], int, int]:
-    """Returns the rank correlations at some epochs, how many trainings have a moving average, and how many there are.
+    """Return the rank correlations at some epochs, how many trainings have a moving average, and how many there are.
 
     Only first replicates that did not fail count, and all but `everything` is of those with a moving average: for the
     others the two kinds of weights are the same.
@@ -55,7 +55,7 @@ def rank_correlations(table: CurveTable, epochs: Sequence[int]) -> tuple[list[Ra
 
 
 def seed_correlation(table: CurveTable) -> tuple[float, int]:
-    """Returns Kendall's tau-b between the final gaps of two seeds, which no early look can beat, and over how many."""
+    """Return Kendall's tau-b between the final gaps of two seeds, which no early look can beat, and over how many."""
     finals: dict[int, dict[int, float]] = {}
     for row in table.rows:
         if not row.error:
@@ -68,7 +68,7 @@ def seed_correlation(table: CurveTable) -> tuple[float, int]:
 
 
 def neighbour_correlation(table: CurveTable) -> float:
-    """Returns Kendall's tau-b between the final gaps of a candidate and of the one that is nearest to it.
+    """Return Kendall's tau-b between the final gaps of a candidate and of the one that is nearest to it.
 
     It says how much a sampler can learn from rows that only resemble what it proposed.
     """

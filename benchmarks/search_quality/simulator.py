@@ -40,7 +40,7 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Played:
+class EndedTrial:
     """A trial that ended.
 
     Attributes:
@@ -68,20 +68,20 @@ class Played:
 
 
 class Searcher(Protocol):
-    """Proposes candidates and learns from what they come to."""
+    """Propose candidates and learns from what they come to."""
 
     def ask(self) -> Proposal | None:
-        """Returns a proposal within the limits of the table; None when it has no more."""
+        """Return a proposal within the limits of the table; None when it has no more."""
 
-    def tell(self, played: Played) -> None:
-        """Hears how a trial ended."""
+    def tell(self, ended_trial: EndedTrial) -> None:
+        """Hear how a trial ended."""
 
 
 class Stopper(Protocol):
-    """Decides which trials end early."""
+    """Decide which trials end early."""
 
     def stops(self, number: int, epoch: int, row: Row) -> bool:
-        """Returns whether a trial that goes on ends here; called after every epoch but its last.
+        """Return whether a trial that goes on ends here; called after every epoch but its last.
 
         Args:
             number: The trial's.
@@ -89,23 +89,23 @@ class Stopper(Protocol):
             row: Its cost, and its curve up to `epoch`; the rest is the future.
         """
 
-    def finished(self, played: Played) -> None:
-        """Hears how a trial ended, however it did."""
+    def finished(self, ended_trial: EndedTrial) -> None:
+        """Hear how a trial ended, however it did."""
 
 
-class Never:
-    """Trains everything to the end."""
+class NoStopping:
+    """Train everything to the end."""
 
     def stops(self, number: int, epoch: int, row: Row) -> bool:
         del number, epoch, row
         return False
 
-    def finished(self, played: Played) -> None:
-        del played
+    def finished(self, ended_trial: EndedTrial) -> None:
+        del ended_trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Playback:
+class SimulationResult:
     """One simulated search.
 
     Attributes:
@@ -115,13 +115,13 @@ class Playback:
         exhausted: Whether a worker found no free row, so that the searcher was held back by the table.
     """
 
-    trials: tuple[Played, ...]
+    trials: tuple[EndedTrial, ...]
     spent: int
     started: int
     exhausted: bool
 
-    def complete(self, budget: int) -> list[Played]:
-        """Returns the students that were fully trained within a budget, epochs."""
+    def complete(self, budget: int) -> list[EndedTrial]:
+        """Return the students that were fully trained within a budget, epochs."""
         return [trial for trial in self.trials if trial.status is TrialStatus.COMPLETE and trial.spent <= budget]
 
 
@@ -183,10 +183,10 @@ class Simulation:
         self._spent = 0
         self._started = 0
         self._exhausted = False
-        self._ended: list[Played] = []
+        self._ended: list[EndedTrial] = []
 
-    def run(self) -> Playback:
-        """Plays until the budget is spent, or nothing is left to train."""
+    def run(self) -> SimulationResult:
+        """Play until the budget is spent, or nothing is left to train."""
         for _ in range(self._workers):
             self._start()
         while (running_trial := self._clock.next()) is not None:
@@ -197,10 +197,12 @@ class Simulation:
             else:
                 self._end(running_trial, status)
                 self._start()
-        return Playback(trials=tuple(self._ended), spent=self._spent, started=self._started, exhausted=self._exhausted)
+        return SimulationResult(
+            trials=tuple(self._ended), spent=self._spent, started=self._started, exhausted=self._exhausted
+        )
 
     def _start(self) -> None:
-        """Gives a free worker something to do, if anything is left."""
+        """Give a free worker something to do, if anything is left."""
         if self._spent >= self._budget or self._exhausted:
             return
         if not self._free.any():
@@ -226,7 +228,7 @@ class Simulation:
         )
 
     def _status(self, running_trial: _RunningTrial) -> TrialStatus | None:
-        """Returns how a trial ends after the epoch that it just trained; None when it goes on."""
+        """Return how a trial ends after the epoch that it just trained; None when it goes on."""
         row, epoch = running_trial.row, running_trial.epoch
         if epoch > len(row.curves["gap_points"]):
             return TrialStatus.FAILED
@@ -236,7 +238,7 @@ class Simulation:
 
     def _end(self, running_trial: _RunningTrial, status: TrialStatus) -> None:
         kept = ended(running_trial.row).kept if status is TrialStatus.COMPLETE else running_trial.epoch
-        played = Played(
+        ended_trial = EndedTrial(
             number=running_trial.number,
             row=running_trial.row,
             status=status,
@@ -245,13 +247,13 @@ class Simulation:
             ended_s=self._clock.now_s,
             spent=self._spent,
         )
-        self._ended.append(played)
-        self._stopper.finished(played)
-        self._searcher.tell(played)
+        self._ended.append(ended_trial)
+        self._stopper.finished(ended_trial)
+        self._searcher.tell(ended_trial)
 
 
 def draw_rows(table: CurveTable, seed: int) -> tuple[Row, ...]:
-    """Returns one row per candidate: one of its replicates, drawn at random, in the order of candidates."""
+    """Return one row per candidate: one of its replicates, drawn at random, in the order of candidates."""
     replicates: dict[int, list[Row]] = {}
     for row in table.rows:
         replicates.setdefault(row.candidate, []).append(row)

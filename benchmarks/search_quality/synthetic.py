@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from benchmarks.search_quality.curve_table import CurveTable, Floats, Row
-from benchmarks.search_quality.curves import Candidate, Urn, draw, training_seed
+from benchmarks.search_quality.curves import Candidate, CandidateSource, draw, training_seed
 from nas_distill.config import SearchConfig, SpaceConfig, TeacherConfig
 from nas_distill.records import Cost, Recipe, TeacherRecord
 from nas_distill.records.network_shape import NetworkShape
@@ -25,12 +25,12 @@ TEACHER = TeacherRecord(
     nll_nats=0.1,
     class_top1=(0.98,) * 10,
     class_counts=(30,) * 10,
-    data_id="made up",
+    data_id="synthetic",
 )
 
 
 def synthetic_table(*, candidates: int, epochs: int, second_seed: int = 0, seed: int = 0) -> CurveTable:
-    """Returns a table of the space `tiny` in which large students learn more, and a little later.
+    """Return a table of the space `tiny` in which large students learn more, and a little later.
 
     Args:
         candidates: How many.
@@ -38,21 +38,21 @@ def synthetic_table(*, candidates: int, epochs: int, second_seed: int = 0, seed:
         second_seed: Candidates with a second replicate.
         seed: Of candidates and noise.
     """
-    urn = made_up_urn(epochs=epochs)
-    drawn = draw(urn, count=candidates, seed=seed)
+    source = synthetic_source(epochs=epochs)
+    drawn = draw(source, count=candidates, seed=seed)
     rows = [
         _row(candidate, replicate, training_seed(seed, candidate.number, replicate), epochs)
         for candidate in drawn
         for replicate in range(2 if candidate.number < second_seed else 1)
     ]
     provenance = {
-        "space": urn.space.name,
-        "recipe_space": urn.recipes.name,
-        "base_recipe": urn.base.model_dump(mode="json"),
+        "space": source.space.name,
+        "recipe_space": source.recipes.name,
+        "base_recipe": source.base.model_dump(mode="json"),
         "distributions": {name: text for candidate in drawn for name, text in candidate.distributions.items()},
         "epochs": epochs,
         "max_macs": None,
-        "data": "made up",
+        "data": "synthetic",
         "image_size": 8,
         "channels": 1,
         "teacher": TEACHER.model_dump(mode="json"),
@@ -60,14 +60,14 @@ def synthetic_table(*, candidates: int, epochs: int, second_seed: int = 0, seed:
     return CurveTable(rows=tuple(rows), provenance=provenance)
 
 
-def made_up_urn(*, epochs: int) -> Urn:
-    """Returns what the candidates of a made-up table are drawn from."""
+def synthetic_source(*, epochs: int) -> CandidateSource:
+    """Return what the candidates of a made-up table are drawn from."""
     config = SearchConfig(
-        teacher=TeacherConfig(model="local-dir:made-up"),
+        teacher=TeacherConfig(model="local-dir:synthetic"),
         space=SpaceConfig(name="tiny", recipe="search"),
         recipe=Recipe(epochs=epochs, batch_size=32),
     )
-    return Urn(
+    return CandidateSource(
         space=load_space(config.space.name),
         recipes=load_recipe_space(config.space.recipe),
         base=config.recipe,
@@ -94,7 +94,7 @@ def _row(candidate: Candidate, replicate: int, seed: int, epochs: int) -> Row:
         spec=candidate.spec,
         recipe=candidate.recipe,
         cost=candidate.cost,
-        commit="made up",
+        commit="synthetic",
         error="",
         curves={
             "gap_points": noisy,

@@ -58,14 +58,14 @@ class Student:
 
 
 def resnet(*widths: int) -> StudentSpec:
-    """Returns a small ResNet of one block per width."""
+    """Return a small ResNet of one block per width."""
     return StudentSpec(
         architecture="small_resnet", arguments={"widths": widths, "depths": (1,) * len(widths)}, family="resnet"
     )
 
 
 def blind_vit(width: int) -> StudentSpec:
-    """Returns a ViT whose only patch is the whole 8x8 image: attention has nothing to look at."""
+    """Return a ViT whose only patch is the whole 8x8 image: attention has nothing to look at."""
     arguments = {"patch_size": 8, "embed_dim": width, "depth": 2, "num_heads": 2, "mlp_ratio": 2.0}
     return StudentSpec(architecture="vit_tiny_patch16_224", arguments=arguments, family="vit of one patch")
 
@@ -90,7 +90,7 @@ SCARCE = (
 
 
 def train_cases(folder: Path, seed: int) -> Iterator[tuple[Student, TrialRecord, RunDirectory]]:
-    """Trains all cases and companions of a seed, which decides splits, teacher and students.
+    """Train all cases and companions of a seed, which decides splits, teacher and students.
 
     Yields:
         Student, how its training ended, and the run it belongs to.
@@ -103,7 +103,7 @@ def train_cases(folder: Path, seed: int) -> Iterator[tuple[Student, TrialRecord,
 
 
 def as_study(run: RunDirectory, records: list[TrialRecord]) -> StudySnapshot:
-    """Writes records into the run's study, as a search does, and reads it as the report does."""
+    """Write records into the run's study, as a search does, and reads it as the report does."""
     write_text(run.config, dump_config(SearchConfig()))
     study = optuna.create_study(study_name="nas_distill", storage=run.own_storage, directions=["minimize"] * 2)
     study.set_user_attr("schema_version", TRIAL_SCHEMA_VERSION)

@@ -6,7 +6,7 @@ same student under a good one; of a family that cannot see, beside one of its si
 these. Each seed has its own splits, teacher and students. The default thresholds and the rule of
 the pace were chosen on seeds from 1000 on, 0 to 5, 100 and 101.
 
-    python benchmarks/diagnosis.py [--seeds 10]
+    python -m benchmarks.diagnosis.py [--seeds 10]
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from nas_distill.analysis.diagnosis.verdicts import VERDICTS
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> Report:
-    """Returns the confusion table."""
+    """Return the confusion table."""
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     confusion: dict[str, Counter[str]] = {}
     for seed in seeds:
@@ -56,7 +56,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Report:
 
 
 def judged(folder: Path, seed: int) -> list[tuple[str, str, str]]:
-    """Returns truth, verdict and evidence of each case of a seed."""
+    """Return truth, verdict and evidence of each case of a seed."""
     trained = list(train_cases(folder, seed))
     found: list[tuple[str, str, str]] = []
     for run in dict.fromkeys(run for _, _, run in trained):

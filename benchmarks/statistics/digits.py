@@ -46,12 +46,12 @@ class Digits:
         self.luck = torch.rand(len(self.labels), generator=self.generator)
 
     def view(self, rows: Tensor) -> Tensor:
-        """Returns the images at `rows`, [S, B, 64], shifted by up to a pixel."""
+        """Return the images at `rows`, [S, B, 64], shifted by up to a pixel."""
         down, right = torch.randint(0, 3, (2,), generator=self.generator).tolist()
         return pad(self.images[rows], (1, 1, 1, 1))[..., down : down + 8, right : right + 8].flatten(2)
 
     def steps(self, rows: Tensor, epochs: int, networks: Networks) -> Iterator[tuple[int, Tensor]]:
-        """Yields (epoch, rows of a batch [S, B]) and steps the optimiser on what was put into the gradients."""
+        """Yield (epoch, rows of a batch [S, B]) and steps the optimiser on what was put into the gradients."""
         optimizer = torch.optim.AdamW(networks.parameters(), lr=RATE, weight_decay=0.02)
         count = rows.shape[1] // BATCH
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=count * epochs, pct_start=0.1)
@@ -65,7 +65,7 @@ class Digits:
 
 
 def teacher_loss(name: str, temperature: float, teacher: Tensor, labels: Tensor) -> Callable[[Tensor], Tensor]:
-    """Returns the loss of the student's logits."""
+    """Return the loss of the student's logits."""
     losses: dict[str, Callable[[Tensor], Tensor]] = {
         "kd": lambda student: kd(student, teacher, temperature=temperature),
         "dkd": lambda student: dkd(student, teacher, labels, temperature=temperature),
@@ -75,7 +75,7 @@ def teacher_loss(name: str, temperature: float, teacher: Tensor, labels: Tensor)
 
 
 def spoiled(logits: Tensor, is_hurt: Tensor, *, blank: bool) -> Tensor:
-    """Returns logits [..., 10] with those at `is_hurt` [...] wrong: of another class, or equal when `blank`."""
+    """Return logits [..., 10] with those at `is_hurt` [...] wrong: of another class, or equal when `blank`."""
     swapped = list(range(CLASSES))
     swapped[HURT], swapped[TAKEN_FOR] = TAKEN_FOR, HURT
     wrong = torch.zeros_like(logits) if blank else logits[..., swapped]

@@ -4,7 +4,7 @@ Made students are of two families with one exponent; the median of their noise i
 student is known. Each repetition fits the law to all students (judged at the sizes seen), then to the smaller three
 quarters (judged at the sizes of the largest quarter). Real students are those of `benchmarks/tables/`.
 
-    python benchmarks/law_coverage.py [--repetitions 200]
+    python -m benchmarks.law_coverage.py [--repetitions 200]
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Made:
 
 
 def make(count: int, noise: Noise, generator: np.random.Generator) -> Made:
-    """Returns made students of sizes over about two decades."""
+    """Return made students of sizes over about two decades."""
     sizes = np.ceil(REFERENCE * np.exp(generator.normal(0.0, 1.2, count)))
     logs = np.log(sizes / REFERENCE)
     families = generator.permutation(np.arange(count) % 2)
@@ -102,7 +102,7 @@ def make(count: int, noise: Noise, generator: np.random.Generator) -> Made:
 
 
 def covered(law: CapacityLaw, students: Made, kept: NDArray[np.bool_], shift: float) -> dict[str, float]:
-    """Returns the share of students within the law's band (their true law) and the predictive one (their gap)."""
+    """Return the share of students within the law's band (their true law) and the predictive one (their gap)."""
     names = {curve.family for curve in law.curves}
     curve_in, gap_in = [], []
     for place, family in enumerate("ab"):
@@ -119,7 +119,7 @@ def covered(law: CapacityLaw, students: Made, kept: NDArray[np.bool_], shift: fl
 
 
 def repetition(count: int, noise: Noise, seed: Sequence[int], of: Subject) -> dict[str, float]:
-    """Returns coverage within the sizes seen ("law", "new") and beyond ("far_law", "far_new")."""
+    """Return coverage within the sizes seen ("law", "new") and beyond ("far_law", "far_new")."""
     generator = np.random.default_rng(seed)
     seen, fresh = make(count, noise, generator), make(240, noise, generator)
     shift = 2.0 * TENTH if of == "best" else 0.0
@@ -134,7 +134,7 @@ def repetition(count: int, noise: Noise, seed: Sequence[int], of: Subject) -> di
 
 
 def made_row(name: str, noise: Noise, count: int, repetitions: int, of: Subject = "typical") -> dict[str, Any]:
-    """Returns means over repetitions, in percent."""
+    """Return means over repetitions, in percent."""
     begun = time.process_time()
     place = list(NOISES).index(name)
     found = [repetition(count, noise, (SEED, place, count, number), of) for number in range(repetitions)]
@@ -148,7 +148,7 @@ def made_row(name: str, noise: Noise, count: int, repetitions: int, of: Subject 
 
 
 def trials_of(table: CurveTable) -> pd.DataFrame:
-    """Returns the candidates of a table of learning curves as a table of trials."""
+    """Return the candidates of a table of learning curves as a table of trials."""
     rows = []
     for row in table.rows:
         if row.error or row.replicate:
@@ -173,7 +173,7 @@ def trials_of(table: CurveTable) -> pd.DataFrame:
 
 
 def real_rows(name: str) -> list[dict[str, Any]]:
-    """Returns the check on the largest quarter of a real table's students, by size and subject."""
+    """Return the check on the largest quarter of a real table's students, by size and subject."""
     trials = trials_of(read_table(TABLES / f"{name}.parquet"))
     rows = []
     for of in ("typical", "best"):
@@ -243,7 +243,7 @@ def main() -> None:
 
 
 def verdicts(made: Sequence[dict[str, Any]], real: Sequence[dict[str, Any]]) -> tuple[Verdict, ...]:
-    """Returns the lowest coverage of each kind, against the nominal less 5 points."""
+    """Return the lowest coverage of each kind, against the nominal less 5 points."""
     names = {
         "law": "law at sizes seen",
         "new": "new student at sizes seen",

@@ -5,7 +5,7 @@ split, teacher, held-out images and student. The teacher is left as it is ("clea
 answers a share of the images of one class as another ("wrong"), or with equal logits ("blank"), in training and on
 held-out images alike. The rule is `nas_distill.train.release`; the loop around it is a plain one.
 
-    python benchmarks/release.py [--seeds 100]
+    python -m benchmarks.release.py [--seeds 100]
 """
 
 from __future__ import annotations
@@ -119,19 +119,19 @@ class Run:
         self.found: list[dict[int, int]] = [{} for _ in range(seeds)]
 
     def answers(self, rows: Tensor, images: Tensor) -> Tensor:
-        """Returns what the teachers say, [S, B, 10], with what is wrong about it."""
+        """Return what the teachers say, [S, B, 10], with what is wrong about it."""
         with torch.no_grad():
             logits = self.teachers(images)
         is_hurt = (self.data.labels[rows] == HURT) & (self.data.luck[rows] < self.setting.hurt)
         return spoiled(logits, is_hurt, blank=self.setting.blank)
 
     def teacher_loss(self, teacher: Tensor, labels: Tensor) -> Callable[[Tensor], Tensor]:
-        """Returns the weighted loss of the student's logits."""
+        """Return the weighted loss of the student's logits."""
         loss = teacher_loss(self.setting.loss, self.setting.temperature, teacher, labels)
         return lambda student: self.setting.teacher * loss(student)
 
     def students(self) -> Networks:
-        """Returns the students after training, with a check after every epoch from the second on."""
+        """Return the students after training, with a check after every epoch from the second on."""
         students, labels_of = Networks(self.seeds, 32, 2), self.data.labels
         offsets, checked = CLASSES * torch.arange(self.seeds)[:, None], 0
         for epoch, rows in self.data.steps(self.data.train, self.epochs, students):
@@ -150,7 +150,7 @@ class Run:
         return students
 
     def check(self, students: Networks, epoch: int) -> None:
-        """Looks at the held-out images of every seed after `epoch` epochs."""
+        """Look at the held-out images of every seed after `epoch` epochs."""
         rows = self.data.held
         images = self.data.view(rows)
         with torch.no_grad():
@@ -163,7 +163,7 @@ class Run:
                 self.found[seed][label] = epoch
 
     def accuracy(self, networks: Networks, only: int | None = None) -> float:
-        """Returns the mean accuracy on validation, percent; of the images of one class where it is given."""
+        """Return the mean accuracy on validation, percent; of the images of one class where it is given."""
         labels = self.data.labels[self.data.validation]
         with torch.no_grad():
             hits = networks(self.data.images[self.data.validation].flatten(2)).argmax(dim=2) == labels

@@ -11,7 +11,7 @@ accuracy.
 The last table needs no training: right and wrong answers are drawn, with images of every difficulty, seeds that shift a
 whole class, and classes of 80 to 99 % accuracy.
 
-    python benchmarks/undistillable.py [--splits 20] [--seeds 40]
+    python -m benchmarks.undistillable.py [--splits 20] [--seeds 40]
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Trainings:
         self.counts: Counts = np.stack([np.bincount(own, minlength=CLASSES) for own in targets.numpy()])
 
     def hits(self, setting: Setting, seed: int) -> Counts:
-        """Returns the right answers of trained students on images that none of them saw, [splits, seeds, classes].
+        """Return the right answers of trained students on images that none of them saw, [splits, seeds, classes].
 
         Args:
             setting: How they are taught.
@@ -159,14 +159,14 @@ class Trainings:
         return found
 
     def answers(self, setting: Setting, rows: Tensor, shift: Tensor) -> Tensor:
-        """Returns what each student's teacher says, [splits x seeds, B, 10], with what is wrong about it."""
+        """Return what each student's teacher says, [splits x seeds, B, 10], with what is wrong about it."""
         logits = self.said[torch.arange(self.splits).repeat_interleave(self.seeds)[:, None], shift, rows]
         is_hurt = (self.data.labels[rows] == HURT) & (self.data.luck[rows] < setting.hurt)
         return spoiled(logits, is_hurt, blank=setting.blank)
 
 
 def by_t(differences: Floats, least: Floats | float = 0.0) -> NDArray[np.bool_]:
-    """Marks the classes called by one-sided paired t tests with Holm's correction (Holm 1979).
+    """Mark the classes called by one-sided paired t tests with Holm's correction (Holm 1979).
 
     Args:
         differences: Alone - taught [R, C].
@@ -185,7 +185,7 @@ def by_t(differences: Floats, least: Floats | float = 0.0) -> NDArray[np.bool_]:
 
 
 def confirmations(differences: Floats, repetitions: int) -> Iterator[tuple[int, Floats, Floats]]:
-    """Yields split, differences [R, C], and the mean of the split's other seeds [C]."""
+    """Yield split, differences [R, C], and the mean of the split's other seeds [C]."""
     splits, seeds, _ = differences.shape
     for split in range(splits):
         for first in range(0, seeds - repetitions + 1, repetitions):
@@ -223,7 +223,7 @@ def row(setting: Setting, differences: Floats, counts: Counts, repetitions: int)
 
 
 def drawn(generator: np.random.Generator, classes: int, images: int, repetitions: int) -> Floats:
-    """Returns differences of two arms of one recipe, counts of images [R, C]."""
+    """Return differences of two arms of one recipe, counts of images [R, C]."""
     accuracy = np.linspace(0.8, 0.99, classes)[:, None]
     right = generator.beta(0.7 * accuracy, 0.7 * (1.0 - accuracy), size=(classes, images)).clip(1e-9, 1.0 - 1e-9)
     logits = np.log(right / (1.0 - right))
@@ -267,7 +267,7 @@ def trained_tables(splits: int, seeds: int, epochs: int) -> Iterator[Table]:
 
 
 def verdict(table: Table, rounds: int) -> Verdict:
-    """Says whether any row's false calls are more than chance has at the level (exact binomial test, Bonferroni)."""
+    """Say whether any row's false calls are more than chance has at the level (exact binomial test, Bonferroni)."""
     tallies = []
     for row in table.rows:
         tried = row.get("confirmations", rounds)

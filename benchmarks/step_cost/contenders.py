@@ -1,4 +1,4 @@
-"""The contenders of `step_cost.py`: functions that train one epoch and return its seconds."""
+"""Contenders of `benchmarks.step_cost`: functions that train one epoch and return its seconds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from benchmarks.common.materials import LARGE_TEACHER, SMALL_TEACHER, Material, PicturesInMemory
+from benchmarks.common.materials import LARGE_TEACHER, SMALL_TEACHER, ImagesInMemory, Material
 from benchmarks.step_cost.peer_loops import augmentation, timm_loop, torchdistill_box, wait_for
 from nas_distill.config import ExecutionConfig
 from nas_distill.data.views.plan import ViewPlan
@@ -34,10 +34,10 @@ class Contender:
     """One way to train an epoch.
 
     Attributes:
-        epoch: Trains it and returns the seconds.
-        execution: Precision and memory format.
-        role: floor, stored, online, torchdistill or timm.
-        teacher: Whose answers.
+        epoch: Function that trains an epoch and returns its seconds.
+        execution: Precision, memory format and attention.
+        role: "floor", "stored", "online", "torchdistill" or "timm".
+        teacher: Name of the teacher that runs at every step; empty if none does.
     """
 
     epoch: Epoch
@@ -48,7 +48,7 @@ class Contender:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """One student on one device."""
+    """One student on one device, trained in different ways."""
 
     material: Material
     spec: StudentSpec
@@ -57,7 +57,7 @@ class Bench:
     device: torch.device
 
     def floor(self, execution: ExecutionSettings) -> Epoch:
-        """Returns the bare student's epoch."""
+        """Return an epoch of the bare student: no views, teacher or moving average."""
         train, preprocess = self.material.train, self.material.preprocess
         layout = torch_memory_format(execution)
         network = apply_execution(self.material.network(self.spec, SEED).to(self.device), execution).train()
@@ -84,7 +84,7 @@ class Bench:
         return epoch
 
     def ours(self, targets: Targets, execution: ExecutionConfig) -> tuple[Trainer, Epoch]:
-        """Returns a trainer and its epoch without the evaluation."""
+        """Return a trainer, and a function that runs its epochs and returns their seconds without the evaluation."""
         trainer = TrainerWithWatch(
             self.material.network(self.spec, SEED),
             recipe=self.recipe,
@@ -97,15 +97,15 @@ class Bench:
         )
 
         def epoch() -> float:
-            started, evaluating = time.perf_counter(), trainer.evaluation_s
+            started, evaluated_s = time.perf_counter(), trainer.evaluation_s
             trainer.run_epoch()
             wait_for(self.device)
-            return time.perf_counter() - started - (trainer.evaluation_s - evaluating)
+            return time.perf_counter() - started - (trainer.evaluation_s - evaluated_s)
 
         return trainer, epoch
 
     def with_teacher(self, name: str, *, workers: int) -> dict[str, Contender]:
-        """Returns what asks the teacher at every step; torchdistill only where it is installed."""
+        """Return the contenders that run the teacher at every step; torchdistill only if it is installed."""
         teacher = self.material.untrained_teacher(TEACHERS[name]).to(self.device)
         trainer, epoch = self.ours(OnlineTargets(teacher), ExecutionConfig())
         epoch()
@@ -118,7 +118,7 @@ class Bench:
             role: loop(
                 self.material.network(self.spec, SEED),
                 self.material.network(TEACHERS[name], SEED),
-                PicturesInMemory.of(self.material.train, transform),
+                ImagesInMemory.of(self.material.train, transform),
                 batch_size=self.recipe.batch_size,
                 workers=workers,
                 device=self.device,
@@ -136,7 +136,7 @@ class Bench:
 
 
 class TrainerWithWatch(Trainer):
-    """A trainer that notes what its evaluation takes.
+    """A trainer that measures the time of its evaluations.
 
     Attributes:
         evaluation_s: Seconds of all evaluations so far.
@@ -147,7 +147,7 @@ class TrainerWithWatch(Trainer):
         self.evaluation_s = 0.0
 
     def measure(self) -> MetricSums:
-        """Measures, with the device at rest before and after."""
+        """Measure the validation metrics, with the device synchronised before and after."""
         wait_for(self._device)
         started = time.perf_counter()
         measured = super().measure()

@@ -1,8 +1,9 @@
-"""Where an epoch of distillation spends its time: shares of wall time by part, and the operations that take most.
+"""Measure where an epoch of distillation spends its time: time per part, and the most expensive operations.
 
-The parts are medians of some epochs, the operations those of another (torch.profiler); a first one warms up.
+One epoch warms up. Then the parts are timed for several epochs (the medians are reported), and the operations are
+profiled for one more epoch with torch.profiler.
 
-    python benchmarks/epoch_profile.py [--student CNN] [--threads 1] [--device cuda] [--label NAME]
+    python -m benchmarks.step_cost.epoch_profile [--student CNN] [--threads 1] [--device cuda] [--label NAME]
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from nas_distill.records import Recipe
 from nas_distill.train.loop import Trainer
 
 SEED = 0
-REST = "the rest of the loop"
+REST = "rest of the loop"
 PART_COLUMNS = (
     Column("part", "part"),
     Column("ms_per_step", "ms per step", "{:.3f}"),
@@ -43,7 +44,7 @@ PART_COLUMNS = (
 )
 OPERATION_COLUMNS = (
     Column("name", "operation"),
-    Column("self_ms_per_step", "own time, ms per step", "{:.3f}"),
+    Column("self_ms_per_step", "self time, ms per step", "{:.3f}"),
     Column("share_percent", "share, %", "{:.1f}"),
     Column("calls_per_step", "calls per step", "{:.1f}"),
 )
@@ -59,13 +60,13 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--student", choices=tuple(STUDENTS), default=next(iter(STUDENTS)))
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--epochs", type=int, default=7, help="that are watched")
-    parser.add_argument("--operations", type=int, default=15, help="how many are listed")
-    parser.add_argument("--label", default="", help="added to the name of the files, such as 'before'")
+    parser.add_argument("--student", choices=tuple(STUDENTS), default=next(iter(STUDENTS)), help="student to train")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads  [default: 1]")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="device  [default: cpu]")
+    parser.add_argument("--batch-size", type=int, default=64, help="batch size  [default: 64]")
+    parser.add_argument("--epochs", type=int, default=7, help="number of timed epochs  [default: 7]")
+    parser.add_argument("--operations", type=int, default=15, help="number of operations to list  [default: 15]")
+    parser.add_argument("--label", default="", help="suffix of the result files, such as 'before'")
     add_common_arguments(parser)
     arguments = parser.parse_args()
     if arguments.quick:
@@ -94,19 +95,18 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Report:
     operations = top_operations(trainer, device, steps, arguments.operations)
     subject = f"{arguments.student} student, batch {arguments.batch_size} of 1x32x32, {steps} steps"
     label = f"-{arguments.label}" if arguments.label else ""
-    execution = getattr(trainer, "execution", None)
     return Report(
         name=f"step_cost/epoch_profile-{arguments.device}{label}",
         tables=(
-            Table(title=f"An epoch by its parts: {subject}", columns=PART_COLUMNS, rows=tuple(parts)),
-            Table(title=f"Operations by their own time: {subject}", columns=OPERATION_COLUMNS, rows=tuple(operations)),
+            Table(title=f"Epoch by part: {subject}", columns=PART_COLUMNS, rows=tuple(parts)),
+            Table(title=f"Operations by self time: {subject}", columns=OPERATION_COLUMNS, rows=tuple(operations)),
         ),
         verdicts=(overhead(parts),),
         conditions=conditions(
             seed=SEED,
             threads=arguments.threads,
             device=arguments.device,
-            **({} if execution is None else {"execution": describe(execution)}),
+            execution=describe(trainer.execution),
         ),
     )
 
@@ -114,7 +114,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Report:
 def watch(
     trainer: Trainer, network: torch.nn.Module, device: torch.device, *, steps: int, epochs: int
 ) -> list[dict[str, Any]]:
-    """Returns the parts of an epoch, medians of `epochs`, the longest first."""
+    """Return the time of each part of an epoch, medians over `epochs` epochs, the longest part first."""
     stopwatch = Stopwatch(device)
     watched: list[dict[str, float]] = []
     with stopwatch.watching(network):
@@ -134,7 +134,7 @@ def watch(
 
 
 def top_operations(trainer: Trainer, device: torch.device, steps: int, count: int) -> list[dict[str, Any]]:
-    """Returns the operations with the most time of their own in one epoch, evaluation included."""
+    """Return the operations with the most self time in one epoch, evaluation included."""
     on_gpu = device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     with profile(activities=activities) as profiler:
@@ -156,13 +156,13 @@ def top_operations(trainer: Trainer, device: torch.device, steps: int, count: in
 
 
 def overhead(parts: list[dict[str, Any]]) -> Verdict:
-    """Returns what a step takes beyond the student's own forward pass, backward pass and optimiser."""
+    """Return the time of a step beyond the student's forward pass, backward pass and optimiser step."""
     spent = {entry["part"]: entry["ms_per_step"] for entry in parts}
     student = sum(spent.get(part, 0.0) for part in ("forward", "backward", "optimiser"))
     besides = sum(spent.values()) - student - spent.get(EVALUATION, 0.0)
     return Verdict(
-        text=f"forward, backward and optimiser take {student:.2f} ms per step, all else but the evaluation "
-        f"{besides:.2f} ms ({100 * besides / student:.1f} % on top)"
+        text=f"Forward, backward and optimiser take {student:.2f} ms per step; everything else except the evaluation "
+        f"takes {besides:.2f} ms ({100 * besides / student:.1f} % on top)"
     )
 
 

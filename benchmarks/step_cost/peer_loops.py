@@ -1,7 +1,7 @@
-"""Two ways in which people distil today, an epoch at a time: torchdistill's box, and a plain loop around timm.
+"""Two common ways to distil, one epoch at a time: torchdistill's box, and a plain training loop with timm models.
 
-Both get their images from a `torch.utils.data.DataLoader` with torchvision's transforms on PIL images, ask the teacher
-at every step (in eval mode and without autograd), and end an epoch with the device at rest.
+Both read images through a `torch.utils.data.DataLoader` with torchvision's transforms on PIL images, run the teacher at
+every step (in eval mode, without autograd), and synchronise the device at the end of an epoch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LABEL_WEIGHT = 0.1
 
 
 def augmentation(image_size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> Any:
-    """Returns CIFAR's usual transforms: crop with an eighth of padding, mirror, scale, normalise."""
+    """Return the usual transforms for CIFAR: crop with padding of an eighth, horizontal flip, normalisation."""
     return transforms.Compose(
         [
             transforms.RandomCrop(image_size, padding=image_size // 8),
@@ -37,7 +37,7 @@ def augmentation(image_size: int, mean: tuple[float, ...], std: tuple[float, ...
 
 
 def wait_for(device: torch.device) -> None:
-    """Waits until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -51,7 +51,7 @@ def timm_loop(
     workers: int,
     device: torch.device,
 ) -> Callable[[], float]:
-    """Returns a function that trains one epoch and returns its seconds."""
+    """Return a function that trains one epoch with a plain loop and returns its seconds."""
     loader: DataLoader[Any] = DataLoader(
         images,
         batch_size=batch_size,
@@ -68,10 +68,12 @@ def timm_loop(
         for inputs, labels in loader:
             inputs, labels = inputs.to(device, non_blocking=True), labels.to(device, non_blocking=True)  # noqa: PLW2901
             with torch.no_grad():
-                answers = teacher(inputs)
+                teacher_logits = teacher(inputs)
             logits = student(inputs)
             divergence = kl_div(
-                log_softmax(logits / TEMPERATURE, dim=1), softmax(answers / TEMPERATURE, dim=1), reduction="batchmean"
+                log_softmax(logits / TEMPERATURE, dim=1),
+                softmax(teacher_logits / TEMPERATURE, dim=1),
+                reduction="batchmean",
             )
             loss = (1 - LABEL_WEIGHT) * TEMPERATURE**2 * divergence + LABEL_WEIGHT * cross_entropy(logits, labels)
             optimizer.zero_grad(set_to_none=True)
@@ -92,7 +94,7 @@ def torchdistill_box(
     workers: int,
     device: torch.device,
 ) -> Callable[[], float]:
-    """Returns a function that trains one epoch and returns its seconds: the loop of torchdistill's own examples.
+    """Return a function that trains one epoch with the loop of torchdistill's examples and returns its seconds.
 
     Raises:
         ImportError: torchdistill is not installed; it is in this project's `bench` extra.
@@ -112,7 +114,7 @@ def torchdistill_box(
         distributed=False,
         lr_factor=1,
     )
-    # torchdistill leaves the teacher in whichever mode it came, which for a fresh module is training.
+    # torchdistill does not change the teacher's mode, and a new module is in training mode.
     teacher.eval()
 
     def epoch() -> float:
@@ -131,10 +133,16 @@ def torchdistill_box(
 
 def _box_settings(batch_size: int, workers: int, device: torch.device) -> dict[str, Any]:
     logits = {"student_module_path": ".", "student_module_io": "output"}
-    answers = {"teacher_module_path": ".", "teacher_module_io": "output"}
+    teacher_logits = {"teacher_module_path": ".", "teacher_module_io": "output"}
     loss = {
         "key": "KDLoss",
-        "kwargs": {**logits, **answers, "temperature": TEMPERATURE, "alpha": LABEL_WEIGHT, "reduction": "batchmean"},
+        "kwargs": {
+            **logits,
+            **teacher_logits,
+            "temperature": TEMPERATURE,
+            "alpha": LABEL_WEIGHT,
+            "reduction": "batchmean",
+        },
     }
     return {
         "num_epochs": 1,
@@ -152,5 +160,5 @@ def _box_settings(batch_size: int, workers: int, device: torch.device) -> dict[s
 
 
 def _loader_arguments(workers: int, device: torch.device) -> dict[str, Any]:
-    # Workers that outlive the epoch: starting them anew would be charged to every epoch.
+    # Persistent workers: otherwise every epoch would include their start.
     return {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": device.type == "cuda"}

@@ -1,12 +1,14 @@
-"""What a distillation step costs: the bare student step, ours with stored and online answers, and two peers.
+"""Measure the cost of a distillation step: bare student, stored teacher outputs, online teacher, and two peers.
 
-Floor: forward, cross-entropy, backward, optimiser on tensors already on the device, same batches, thread count and
-precision. Ours: an epoch of `Trainer`, views, distillation loss, moving average and all, less its evaluation. Peers:
-torchdistill's box and a plain loop around timm, both with torchvision's transforms in a loader with workers. One round
-is an epoch of every contender, in turns; the first round (which decodes, probes and warms up) is thrown away.
+- Floor: forward, cross-entropy, backward and optimiser step on tensors that are already on the device, with the same
+  batches, threads and precision.
+- nas_distill ("ours"): an epoch of `Trainer` with views, distillation loss and moving average, without its evaluation.
+- Peers: torchdistill's box and a plain loop around timm, both with torchvision's transforms in a multi-worker loader.
 
-    python benchmarks/step_cost.py [--rounds 5] [--threads 1] [--device cuda]
-    python benchmarks/step_cost.py --image-size 224     # an image folder made on the spot: floor and stored answers
+Each round runs one epoch of every contender. A first round (image decoding, precision probe, warm-up) is discarded.
+
+    python -m benchmarks.step_cost [--rounds 5] [--threads 1] [--device cuda]
+    python -m benchmarks.step_cost --image-size 224     # generated image folder; floor and stored outputs only
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ VIEWS = 2
 FLOOR_TARGET = 1.05
 PEER_TARGET = 8.0
 COLUMNS = (
-    Column("name", ""),
+    Column("name", "contender"),
     Column("execution", "precision"),
     Column("ms_per_step", "ms per step", "{:.2f}"),
     Column("times_floor", "times the floor of its precision", "{:.2f}"),
@@ -67,15 +69,23 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--image-size", type=int, default=32, help="above 64: floor and stored answers only")
-    parser.add_argument("--images", type=int, help="per epoch  [default: 512 on a CPU, 8192 on a GPU]")
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--workers", type=int, default=min(8, os.cpu_count() or 1), help="of the peers' loaders")
-    parser.add_argument("--students", nargs="+", choices=tuple(STUDENTS), default=list(STUDENTS))
-    parser.add_argument("--teachers", nargs="+", choices=tuple(TEACHERS), default=list(TEACHERS))
+    parser.add_argument("--rounds", type=int, default=5, help="measured rounds  [default: 5]")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads  [default: 1]")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="device  [default: cpu]")
+    parser.add_argument(
+        "--image-size", type=int, default=32, help="pixels; above 64, floor and stored outputs only  [default: 32]"
+    )
+    parser.add_argument("--images", type=int, help="images per epoch  [default: 512 on a CPU, 8192 on a GPU]")
+    parser.add_argument("--batch-size", type=int, default=64, help="batch size  [default: 64]")
+    parser.add_argument(
+        "--workers", type=int, default=min(8, os.cpu_count() or 1), help="workers of the peers' data loaders"
+    )
+    parser.add_argument(
+        "--students", nargs="+", choices=tuple(STUDENTS), default=list(STUDENTS), help="students  [default: all]"
+    )
+    parser.add_argument(
+        "--teachers", nargs="+", choices=tuple(TEACHERS), default=list(TEACHERS), help="teachers  [default: all]"
+    )
     add_common_arguments(parser)
     arguments = parser.parse_args()
     if arguments.quick:
@@ -124,31 +134,33 @@ def large_images(arguments: argparse.Namespace) -> bool:
 
 
 def gather(arguments: argparse.Namespace, material: Material, spec: StudentSpec) -> dict[str, Contender]:
-    """Returns the contenders by name, the floors first."""
+    """Return the contenders by name, floors first."""
     device = torch.device(arguments.device)
-    recipe = Recipe(**HINTON, epochs=1000, batch_size=arguments.batch_size)  # long enough for the probe to pay
+    recipe = Recipe(**HINTON, epochs=1000, batch_size=arguments.batch_size)  # long enough to be probed
     first = material.untrained_teacher(spec if large_images(arguments) else SMALL_TEACHER)
     knowledge, plan = material.knowledge(first.to(device), views=VIEWS, device=device)
     bench = Bench(material=material, spec=spec, recipe=recipe, plan=plan, device=device)
     stored = StoredTargets(knowledge, device)
     trainer, epoch = bench.ours(stored, ExecutionConfig())
-    epoch()  # the probe chooses; its choice is the precision of the floor
+    epoch()  # probes the precision, which is also the precision of the floor
     chosen = trainer.execution
     contenders = {"floor": Contender(epoch=bench.floor(PLAIN), execution=PLAIN, role="floor")}
     if chosen != PLAIN:
-        contenders["floor, as ours is run"] = Contender(epoch=bench.floor(chosen), execution=chosen, role="floor")
+        contenders["floor, same precision as ours"] = Contender(
+            epoch=bench.floor(chosen), execution=chosen, role="floor"
+        )
         plain = ExecutionConfig().without_probe()
-        contenders["ours, stored answers, not probed"] = Contender(
+        contenders["ours, stored outputs, no probe"] = Contender(
             epoch=bench.ours(stored, plain)[1], execution=PLAIN, role="stored"
         )
-    contenders["ours, stored answers"] = Contender(epoch=epoch, execution=chosen, role="stored")
+    contenders["ours, stored outputs"] = Contender(epoch=epoch, execution=chosen, role="stored")
     for name in [] if large_images(arguments) else arguments.teachers:
         contenders |= bench.with_teacher(name, workers=arguments.workers)
     return contenders
 
 
 def measured_rows(contenders: dict[str, Contender], arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    # The short epochs three times a round: their ratio is what the tightest target is about.
+    # Short epochs run three times per round: the tightest target is about their ratio.
     repeats = {name: 3 for name, contender in contenders.items() if contender.role in {"floor", "stored"}}
     epochs = {name: contender.epoch for name, contender in contenders.items()}
     seconds = interleaved(epochs, arguments.rounds, repeats=repeats)
@@ -171,10 +183,11 @@ def measured_rows(contenders: dict[str, Contender], arguments: argparse.Namespac
 
 
 def judge(student: str, rows: list[dict[str, Any]]) -> list[Verdict]:
-    stored = next(row for row in rows if row["name"] == "ours, stored answers")
+    stored = next(row for row in rows if row["name"] == "ours, stored outputs")
     verdicts = [
         Verdict(
-            text=f"{student}: stored answers cost {stored['times_floor']:.3f} times the floor in {stored['execution']} "
+            text=f"{student}: a step with stored outputs takes {stored['times_floor']:.3f} times the floor in "
+            f"{stored['execution']} "
             f"(target: at most {FLOOR_TARGET})",
             met=stored["times_floor"] <= FLOOR_TARGET,
         )
@@ -183,11 +196,12 @@ def judge(student: str, rows: list[dict[str, Any]]) -> list[Verdict]:
         if row["role"] in {"torchdistill", "timm"}:
             ratio = row["ms_per_step"] / stored["ms_per_step"]
             is_target = row["role"] == "torchdistill" and row["teacher"] == "large teacher"
-            text = f"{student}: stored answers are {ratio:.1f} times faster than {row['name']}"
+            text = f"{student}: a step with stored outputs is {ratio:.1f} times faster than {row['name']}"
             if is_target:
                 text += f" (target: at least {PEER_TARGET:.0f})"
             verdicts.append(Verdict(text=text, met=ratio >= PEER_TARGET if is_target else None))
     online = any(row["role"] == "online" for row in rows)
     if online and not any(row["role"] == "torchdistill" for row in rows):
-        verdicts.append(Verdict(text=f"{student}: torchdistill was not measured; it comes with pip install '.[bench]'"))
+        text = f"{student}: torchdistill was not measured; install it with: pip install '.[bench]'"
+        verdicts.append(Verdict(text=text))
     return verdicts

@@ -1,4 +1,4 @@
-"""Wall time of the parts of a training epoch, each without the parts inside it."""
+"""Wall time of the parts of a training epoch; nested parts are counted once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import inspect
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,6 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from nas_distill.data.splits import DecodedSplit, MemorySplit
 from nas_distill.knowledge.targets import StoredTargets
 from nas_distill.losses.registry import DistillationLoss
 from nas_distill.models.preprocess import Preprocess
@@ -24,14 +23,12 @@ from nas_distill.train import loop
 
 EVALUATION = "evaluation"
 
-_PARTS: tuple[tuple[str, Any, str], ...] = (
+Part = tuple[str, Any, str]
+
+_PARTS: tuple[Part, ...] = (
     ("data and views", loop, "view_batches"),
-    ("data and views", loop, "render_view"),
-    ("data and views", MemorySplit, "batches"),
-    ("data and views", DecodedSplit, "batches"),
-    ("teacher's answers", StoredTargets, "logits"),
+    ("teacher outputs", StoredTargets, "outputs"),
     ("preprocessing", Preprocess, "__call__"),
-    ("loss", DistillationLoss, "__call__"),
     ("loss", DistillationLoss, "forward"),
     ("backward", torch.Tensor, "backward"),
     ("gradient clipping", nn.utils, "clip_grad_norm_"),
@@ -39,19 +36,21 @@ _PARTS: tuple[tuple[str, Any, str], ...] = (
     ("schedule", timm.scheduler.scheduler.Scheduler, "step_update"),
     ("moving average", ModelEmaV3, "update"),
     (EVALUATION, loop.Trainer, "measure"),
-    (EVALUATION, loop.Trainer, "evaluate"),
 )
-"""Part, owner and name of what does it; a name that its owner does not define itself is passed over."""
+"""Name of the part, and the owner and name of the function that does it."""
 
 
 class Stopwatch:
-    """Adds up the seconds of labelled stretches; what runs inside evaluation counts as evaluation.
+    """Measure the time of labelled intervals.
+
+    Everything that runs during the evaluation counts as evaluation.
 
     Args:
-        device: On a GPU every stretch begins and ends with the device at rest, which takes away what overlaps.
+        device: Device of the training. On a GPU, the device is synchronised at both ends of every interval, so host
+            and device never overlap while they are timed.
 
     Attributes:
-        seconds: Label -> seconds so far.
+        seconds: Seconds so far, by label.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -61,35 +60,42 @@ class Stopwatch:
         self._since = 0.0
 
     def start(self, label: str) -> None:
-        """Begins a stretch; the one around it waits."""
+        """Start an interval; the enclosing interval is paused."""
         self._tick()
         self._stack.append(EVALUATION if EVALUATION in self._stack else label)
 
     def stop(self) -> None:
-        """Ends the innermost stretch."""
+        """End the innermost interval."""
         self._tick()
         self._stack.pop()
 
     @contextmanager
-    def watching(self, network: nn.Module) -> Iterator[None]:
-        """Watches the forward passes of `network`, every optimiser's steps and all parts of the loop."""
+    def watching(self, network: nn.Module, parts: Sequence[Part] = _PARTS) -> Iterator[None]:
+        """Time the forward passes of `network`, all optimiser steps and the parts of the training loop.
+
+        Args:
+            network: Network to time.
+            parts: Functions to time.
+
+        Raises:
+            AttributeError: A function does not exist under its name.
+        """
+        originals = [(label, owner, name, _own_function(owner, name)) for label, owner, name in parts]
         before = network.register_forward_pre_hook(lambda *_: self.start("forward"))
         after = network.register_forward_hook(lambda *_: self.stop())
         step_before = register_optimizer_step_pre_hook(lambda *_: self.start("optimiser"))
         step_after = register_optimizer_step_post_hook(lambda *_: self.stop())
-        own = [(label, owner, name) for label, owner, name in _PARTS if name in vars(owner)]
-        originals = [(owner, name, vars(owner)[name]) for _, owner, name in own]
-        for label, owner, name in own:
-            setattr(owner, name, self._watched(label, vars(owner)[name]))
+        for label, owner, name, original in originals:
+            setattr(owner, name, self._timed(label, original))
         try:
             yield
         finally:
-            for owner, name, original in originals:
+            for _, owner, name, original in originals:
                 setattr(owner, name, original)
             for handle in (before, after, step_before, step_after):
                 handle.remove()
 
-    def _watched(self, label: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _timed(self, label: str, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def call(*arguments: Any, **settings: Any) -> Any:
             self.start(label)
@@ -120,3 +126,11 @@ class Stopwatch:
         if self._stack:
             self.seconds[self._stack[-1]] += now - self._since
         self._since = now
+
+
+def _own_function(owner: Any, name: str) -> Callable[..., Any]:
+    """Return a function that a module or class defines itself; replacing an inherited one affects siblings."""
+    if name not in vars(owner):
+        raise AttributeError(f"{owner.__name__} defines no {name!r}; correct the list of timed functions")
+    function: Callable[..., Any] = vars(owner)[name]
+    return function

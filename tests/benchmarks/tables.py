@@ -22,7 +22,7 @@ def make_row(
     patience: int = 0,
     error: str = "",
 ) -> Row:
-    """Returns a row of a candidate that is as large as its number says."""
+    """Return a row of a candidate that is as large as its number says."""
     recipe = RECIPE.model_copy(update={"early_stopping_patience": patience})
     values = np.array(gaps)
     return Row(

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from benchmarks.common.ledger import Task
-from benchmarks.common.trainings import Place, open_place, targets
+from benchmarks.common.tasks import Task
+from benchmarks.common.trainings import SharedInputs, load_inputs, targets
 from benchmarks.search_quality.curves import Curve, draw, train_curve, training_seed
-from benchmarks.search_quality.synthetic import made_up_urn
+from benchmarks.search_quality.synthetic import synthetic_source
 from nas_distill.config import LOCAL_DIR, ExecutionConfig
 from nas_distill.records import Recipe
 from nas_distill.train.loop import Trainer
@@ -12,7 +12,7 @@ from tests.helpers import TINY_SPEC, SmallRun
 EPOCHS = 3
 
 
-def make_task(small_run: SmallRun, **changes: object) -> tuple[Task, Place]:
+def make_task(small_run: SmallRun, **changes: object) -> tuple[Task, SharedInputs]:
     recipe = Recipe(**{"epochs": EPOCHS, "batch_size": 32, "ema_decay": 0.98, **changes})  # type: ignore[arg-type]
     task = Task(
         student=TINY_SPEC,
@@ -25,7 +25,7 @@ def make_task(small_run: SmallRun, **changes: object) -> tuple[Task, Place]:
         device="cpu",
         online=False,
     )
-    place = Place(
+    inputs = SharedInputs(
         folder=small_run.run.path,
         data=small_run.data,
         knowledge=small_run.run.knowledge / small_run.knowledge_id,
@@ -33,29 +33,29 @@ def make_task(small_run: SmallRun, **changes: object) -> tuple[Task, Place]:
         device="cpu",
         threads=1,
     )
-    return task, place
+    return task, inputs
 
 
-def own_gaps(task: Task, place: Place) -> list[float | None]:
-    """Returns the gaps that a search would see."""
-    opened = open_place(place)
+def own_gaps(task: Task, inputs: SharedInputs) -> list[float | None]:
+    """Return the gaps that a search would see."""
+    loaded = load_inputs(inputs)
     trainer = Trainer(
-        opened.material.network(task.student, task.seed),
+        loaded.material.network(task.student, task.seed),
         recipe=task.recipe,
-        data=opened.material.training_data(task.plan),
-        targets=targets(task, place),
-        reference=opened.reference,
+        data=loaded.material.training_data(task.plan),
+        targets=targets(task, inputs),
+        reference=loaded.reference,
         seed=task.seed,
-        device=opened.device,
+        device=loaded.device,
         execution=task.execution,
     )
     return [trainer.run_epoch().gap_points for _ in range(EPOCHS)]
 
 
 def test_a_curve_is_what_a_search_sees_and_measuring_the_raw_weights_changes_nothing(small_run: SmallRun) -> None:
-    task, place = make_task(small_run)
-    curve = train_curve(task, place)
-    assert list(curve.gap_points) == own_gaps(task, place)
+    task, inputs = make_task(small_run)
+    curve = train_curve(task, inputs)
+    assert list(curve.gap_points) == own_gaps(task, inputs)
     assert curve.raw_gap_points != curve.gap_points
     assert not curve.error
     assert all(seconds > 0.0 for seconds in (*curve.cpu_time_s, *curve.wall_time_s))
@@ -79,13 +79,13 @@ def test_a_network_that_goes_to_nan_is_a_short_curve(small_run: SmallRun) -> Non
 
 
 def test_the_first_candidates_do_not_depend_on_how_many_are_drawn() -> None:
-    urn = made_up_urn(epochs=3)
-    few, many = draw(urn, count=4, seed=0), draw(urn, count=9, seed=0)
+    source = synthetic_source(epochs=3)
+    few, many = draw(source, count=4, seed=0), draw(source, count=9, seed=0)
     assert many[:4] == few
     assert len({(each.spec.spec_id, each.recipe.digest()) for each in many}) == 9
     assert [each.number for each in many] == list(range(9))
-    assert draw(urn, count=4, seed=1) != few
-    assert all(urn.limits.rejection(each.cost) is None for each in many)
+    assert draw(source, count=4, seed=1) != few
+    assert all(source.limits.rejection(each.cost) is None for each in many)
 
 
 def test_every_training_has_a_seed_of_its_own() -> None:

@@ -6,8 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.common.ledger import Found, Ledger, Outcome
 from benchmarks.common.pool import run_all
+from benchmarks.common.tasks import Outcome, TaskLog, TaskResult
 from nas_distill.errors import TrialError
 from nas_distill.records.base import Record
 
@@ -18,10 +18,10 @@ class Sum(Record):
     numbers: tuple[int, ...]
 
 
-class Total(Found):
+class Total(TaskResult):
     value: int
 
-    def words(self) -> str:
+    def summary(self) -> str:
         return str(self.value)
 
 
@@ -40,10 +40,11 @@ def rest(task: Sum, folder: str) -> Total:
 def test_tasks_are_done_kept_and_not_done_again(tmp_path: Path) -> None:
     tasks = [Sum(numbers=(number, 1)) for number in (1, 2, -9)]
     path = tmp_path / "kept.jsonl"
-    found = dict(run_all(tasks, 10, processes=2, ledger=Ledger(path, Outcome[Total]), work=add))
-    assert {task.numbers[0]: outcome.words() for task, outcome in found.items()} == {1: "12", 2: "13", -9: "too little"}
+    found = dict(run_all(tasks, 10, processes=2, task_log=TaskLog(path, Outcome[Total]), work=add))
+    summaries = {task.numbers[0]: outcome.summary() for task, outcome in found.items()}
+    assert summaries == {1: "12", 2: "13", -9: "too little"}
     # What failed is tried again, the rest comes from the file: with another bonus it would be another sum.
-    again = dict(run_all(tasks, 90, processes=2, ledger=Ledger(path, Outcome[Total]), work=add))
+    again = dict(run_all(tasks, 90, processes=2, task_log=TaskLog(path, Outcome[Total]), work=add))
     assert again == found
 
 
@@ -51,8 +52,8 @@ def test_workers_end_with_the_program_that_waits_for_them(tmp_path: Path) -> Non
     program = (
         "from tests.benchmarks.test_pool import *\n"
         "if __name__ == '__main__':\n"
-        f"    ledger = Ledger(None, Outcome[Total])\n"
-        f"    list(run_all([Sum(numbers=(1,))], {str(tmp_path)!r}, processes=1, ledger=ledger, work=rest))\n"
+        f"    task_log = TaskLog(None, Outcome[Total])\n"
+        f"    list(run_all([Sum(numbers=(1,))], {str(tmp_path)!r}, processes=1, task_log=task_log, work=rest))\n"
     )
     script = tmp_path / "program.py"
     script.write_text(program)

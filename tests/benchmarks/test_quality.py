@@ -5,7 +5,7 @@ import math
 import pytest
 
 from benchmarks.search_quality.curve_table import CurveTable
-from benchmarks.search_quality.quality import MADE_UP, Job, Score, play
+from benchmarks.search_quality.quality import SYNTHETIC, Job, Score, simulate
 from benchmarks.search_quality.rung_ranks import neighbour_correlation, rank_correlations, seed_correlation
 from benchmarks.search_quality.synthetic import synthetic_table
 from tests.benchmarks.tables import EPOCHS, make_row
@@ -31,10 +31,10 @@ def test_the_share_needed_is_infinite_when_it_is_never_reached() -> None:
 @pytest.mark.parametrize("contender", ["ours", "random", "Optuna NSGA-II"])
 def test_a_simulated_search_scores_the_same_twice(contender: str) -> None:
     job = Job(
-        table=MADE_UP, table_id="", commit="abc", contender=contender, seed=3, workers=4, budget_share=0.15,
+        table=SYNTHETIC, table_id="", commit="abc", contender=contender, seed=3, workers=4, budget_share=0.15,
         objectives=("gap_points", "num_params"),
     )  # fmt: skip
-    first, second = play(job, None), play(job, None)
+    first, second = simulate(job, None), simulate(job, None)
     assert first == second
     values = [value for _, value in first.steps]
     assert values == sorted(values)

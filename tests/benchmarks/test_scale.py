@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.scale.comparing import differences, front_of, redone
+from benchmarks.scale.comparing import differences, front_of, retrained_epochs
 from benchmarks.scale.sleeping import complete_record, gap_after, log_of, point_after
 from benchmarks.scale.slots import Span, busy_share
 from nas_distill.records import Cost, Recipe, StudentSpec, TrialRecord
@@ -16,8 +16,8 @@ from nas_distill.run_directory.layout import RunDirectory
 from tests.records.factory import changed_record
 
 
-def span(begun: float, ended: float) -> Span:
-    return Span(begun=begun, ended=ended, worker=1, torch=False)
+def span(started: float, ended: float) -> Span:
+    return Span(started=started, ended=ended, worker=1, torch=False)
 
 
 @pytest.mark.parametrize(
@@ -36,10 +36,10 @@ def test_a_slot_is_busy_while_a_trial_runs_within_the_window(spans: list[Span], 
 @pytest.mark.parametrize(
     ("epochs", "again"),
     [
-        ([["begun", 1, 2, 3]], 0),
-        ([["begun", 1, 2, 3], ["begun", 3, 4]], 1),
-        ([["begun", 1, 2], ["begun", 1, 2, 3], ["begun", 3, 4]], 2),  # per interruption, not in all
-        ([["begun"], ["begun", 1]], 0),
+        ([["started", 1, 2, 3]], 0),
+        ([["started", 1, 2, 3], ["started", 3, 4]], 1),
+        ([["started", 1, 2], ["started", 1, 2, 3], ["started", 3, 4]], 2),  # per interruption, not in all
+        ([["started"], ["started", 1]], 0),
     ],
 )
 def test_epochs_trained_again_are_counted_per_interruption(
@@ -47,9 +47,9 @@ def test_epochs_trained_again_are_counted_per_interruption(
 ) -> None:
     folder = RunDirectory(tmp_path).trial(3)
     folder.path.mkdir(parents=True)
-    lines = [{"begun_at": 0.0} if one == "begun" else {"epoch": one} for session in epochs for one in session]
+    lines = [{"started_at": 0.0} if one == "started" else {"epoch": one} for session in epochs for one in session]
     log_of(folder).write_text("".join(json.dumps({"pid": 1, **line}) + "\n" for line in lines))
-    assert redone(tmp_path, 3) == again
+    assert retrained_epochs(tmp_path, 3) == again
 
 
 def record(number: int, num_params: int, epochs: int = 2) -> TrialRecord:

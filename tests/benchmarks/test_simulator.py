@@ -7,15 +7,15 @@ import pytest
 
 from benchmarks.search_quality.curve_table import Row
 from benchmarks.search_quality.mapping import RowMap
-from benchmarks.search_quality.our_search import Early, Ours, Scene
-from benchmarks.search_quality.peers import OptunaAlone
+from benchmarks.search_quality.our_search import OurEarlyStopping, OurSearch, Problem
+from benchmarks.search_quality.peers import OptunaSearcher
 from benchmarks.search_quality.simulator import (
-    Never,
-    Playback,
-    Played,
+    EndedTrial,
+    NoStopping,
     Proposal,
     Searcher,
     Simulation,
+    SimulationResult,
     Stopper,
     draw_rows,
 )
@@ -25,11 +25,11 @@ from tests.benchmarks.tables import EPOCHS, RECIPE, make_cost, make_row, make_sp
 
 
 class Scripted:
-    """Proposes candidates in a given order, and remembers what it was told."""
+    """Propose candidates in a given order, and remembers what it was told."""
 
     def __init__(self, candidates: Sequence[int]) -> None:
         self.left = list(candidates)
-        self.heard: list[Played] = []
+        self.heard: list[EndedTrial] = []
         self.asked = 0
 
     def ask(self) -> Proposal | None:
@@ -39,12 +39,12 @@ class Scripted:
         self.asked += 1
         return Proposal(number=candidate, spec=make_spec(candidate), recipe=RECIPE, cost=make_cost(candidate))
 
-    def tell(self, played: Played) -> None:
-        self.heard.append(played)
+    def tell(self, ended_trial: EndedTrial) -> None:
+        self.heard.append(ended_trial)
 
 
 class StopsAt:
-    """Stops some trials at some epoch."""
+    """Stop some trials at some epoch."""
 
     def __init__(self, epochs: dict[int, int]) -> None:
         self.epochs = epochs
@@ -53,8 +53,8 @@ class StopsAt:
     def stops(self, number: int, epoch: int, row: Row) -> bool:
         return self.epochs.get(number) == epoch
 
-    def finished(self, played: Played) -> None:
-        self.heard.append(played.number)
+    def finished(self, ended_trial: EndedTrial) -> None:
+        self.heard.append(ended_trial.number)
 
 
 def play(
@@ -64,22 +64,22 @@ def play(
     stopper: Stopper | None = None,
     workers: int = 2,
     budget: int = 100,
-) -> Playback:
+) -> SimulationResult:
     found = tuple(rows)
     return Simulation(
-        found, RowMap(found), searcher=searcher, stopper=stopper or Never(), workers=workers, budget=budget
+        found, RowMap(found), searcher=searcher, stopper=stopper or NoStopping(), workers=workers, budget=budget
     ).run()
 
 
 def test_asynchronous_workers_end_trials_in_the_order_of_their_seconds() -> None:
     rows = [make_row(0, seconds=10.0), make_row(1, seconds=1.0), make_row(2, seconds=2.0), make_row(3, seconds=100.0)]
     searcher = Scripted([0, 1, 2, 3])
-    playback = play(rows, searcher)
+    result = play(rows, searcher)
     # Worker A: 0 until 40. Worker B: 1 until 4, 2 until 12, 3 until 412.
-    assert [(trial.number, trial.ended_s) for trial in playback.trials] == [(1, 4.0), (2, 12.0), (0, 40.0), (3, 412.0)]
-    assert searcher.heard == list(playback.trials)
+    assert [(trial.number, trial.ended_s) for trial in result.trials] == [(1, 4.0), (2, 12.0), (0, 40.0), (3, 412.0)]
+    assert searcher.heard == list(result.trials)
     # When trial 1 ended, trial 0 was in its first epoch; when 2 ended, in its second.
-    assert [trial.spent for trial in playback.trials] == [5, 10, 13, 16]
+    assert [trial.spent for trial in result.trials] == [5, 10, 13, 16]
 
 
 def test_of_epochs_that_end_at_once_the_one_that_began_first_comes_first() -> None:
@@ -90,16 +90,16 @@ def test_of_epochs_that_end_at_once_the_one_that_began_first_comes_first() -> No
 def test_a_stopped_trial_frees_its_worker_and_is_told_what_it_reached() -> None:
     rows = [make_row(0, seconds=5.0), make_row(1), make_row(2)]
     searcher, stopper = Scripted([0, 1, 2]), StopsAt({1: 2})
-    playback = play(rows, searcher, stopper=stopper)
-    first, second, third = playback.trials
+    result = play(rows, searcher, stopper=stopper)
+    first, second, third = result.trials
     assert (first.number, first.status, first.epochs, first.gap_points, first.ended_s) == (
         1, TrialStatus.STOPPED, 2, 30.0, 2.0,
     )  # fmt: skip
     assert (second.number, second.ended_s) == (2, 6.0)
     assert third.number == 0
     assert stopper.heard == [1, 2, 0]
-    assert [trial.number for trial in playback.complete(100)] == [2, 0]
-    assert [trial.number for trial in playback.complete(second.spent)] == [2]
+    assert [trial.number for trial in result.complete(100)] == [2, 0]
+    assert [trial.number for trial in result.complete(second.spent)] == [2]
 
 
 def test_the_last_epoch_cannot_be_stopped() -> None:
@@ -114,10 +114,10 @@ def test_own_early_stopping_completes_a_trial_with_its_best_epoch() -> None:
 
 
 def test_a_failed_training_costs_one_more_epoch() -> None:
-    playback = play([make_row(0, gaps=(40.0, 30.0), error="NaN")], Scripted([0]))
-    (trial,) = playback.trials
-    assert (trial.status, trial.epochs, playback.spent) == (TrialStatus.FAILED, 3, 3)
-    assert not playback.complete(100)
+    result = play([make_row(0, gaps=(40.0, 30.0), error="NaN")], Scripted([0]))
+    (trial,) = result.trials
+    assert (trial.status, trial.epochs, result.spent) == (TrialStatus.FAILED, 3, 3)
+    assert not result.complete(100)
 
 
 def test_a_training_that_failed_at_once_is_a_trial_too() -> None:
@@ -128,43 +128,45 @@ def test_a_training_that_failed_at_once_is_a_trial_too() -> None:
 @pytest.mark.parametrize("budget", [1, 3, 4, 7, 11, 16])
 def test_the_budget_is_spent_and_never_exceeded(budget: int) -> None:
     rows = [make_row(number, seconds=1.0 + number) for number in range(4)]
-    playback = play(rows, Scripted([0, 1, 2, 3]), workers=3, budget=budget)
-    assert playback.spent == budget
-    assert all(trial.spent <= budget for trial in playback.trials)
-    assert sum(trial.epochs for trial in playback.trials) <= budget
-    assert len(playback.complete(budget)) == len(playback.trials)
+    result = play(rows, Scripted([0, 1, 2, 3]), workers=3, budget=budget)
+    assert result.spent == budget
+    assert all(trial.spent <= budget for trial in result.trials)
+    assert sum(trial.epochs for trial in result.trials) <= budget
+    assert len(result.complete(budget)) == len(result.trials)
 
 
 def test_a_row_is_used_once_and_the_next_nearest_takes_its_place() -> None:
     rows = [make_row(0), make_row(5), make_row(50)]
-    playback = play(rows, Scripted([5, 5, 5, 5]), workers=1)
-    assert [trial.row.candidate for trial in playback.trials] == [5, 0, 50]
-    assert playback.exhausted
-    assert playback.started == 3
+    result = play(rows, Scripted([5, 5, 5, 5]), workers=1)
+    assert [trial.row.candidate for trial in result.trials] == [5, 0, 50]
+    assert result.exhausted
+    assert result.started == 3
 
 
 def test_a_searcher_without_proposals_ends_the_run() -> None:
-    playback = play([make_row(0), make_row(1)], Scripted([1]))
-    assert [trial.number for trial in playback.trials] == [1]
-    assert not playback.exhausted
+    result = play([make_row(0), make_row(1)], Scripted([1]))
+    assert [trial.number for trial in result.trials] == [1]
+    assert not result.exhausted
 
 
 @pytest.fixture(scope="module")
-def scene() -> Scene:
-    return Scene.of(synthetic_table(candidates=40, epochs=9, second_seed=10), ("gap_points", "num_params"))
+def problem() -> Problem:
+    return Problem.of(synthetic_table(candidates=40, epochs=9, second_seed=10), ("gap_points", "num_params"))
 
 
-def replay(scene: Scene, searcher: Searcher, stopper: Stopper, *, seed: int = 0, budget: int = 70) -> Playback:
-    return play(draw_rows(scene.table, seed), searcher, stopper=stopper, workers=4, budget=budget)
+def replay(
+    problem: Problem, searcher: Searcher, stopper: Stopper, *, seed: int = 0, budget: int = 70
+) -> SimulationResult:
+    return play(draw_rows(problem.table, seed), searcher, stopper=stopper, workers=4, budget=budget)
 
 
-def outline(playback: Playback) -> list[tuple[int, int, int, TrialStatus, float]]:
-    return [(trial.number, trial.row.candidate, trial.epochs, trial.status, trial.ended_s) for trial in playback.trials]
+def outline(result: SimulationResult) -> list[tuple[int, int, int, TrialStatus, float]]:
+    return [(trial.number, trial.row.candidate, trial.epochs, trial.status, trial.ended_s) for trial in result.trials]
 
 
 @pytest.mark.parametrize("rule", ["layers", "volume", "residual"])
-def test_our_search_is_the_same_when_run_twice(scene: Scene, rule: str) -> None:
-    first, second = (replay(scene, Ours(scene, seed=1), Early(scene, rule)) for _ in range(2))
+def test_our_search_is_the_same_when_run_twice(problem: Problem, rule: str) -> None:
+    first, second = (replay(problem, OurSearch(problem, seed=1), OurEarlyStopping(problem, rule)) for _ in range(2))
     assert outline(first) == outline(second)
     assert first.spent == second.spent == 70
     candidates = [trial.row.candidate for trial in first.trials]
@@ -172,27 +174,27 @@ def test_our_search_is_the_same_when_run_twice(scene: Scene, rule: str) -> None:
     assert {trial.status for trial in first.trials} == {TrialStatus.COMPLETE, TrialStatus.STOPPED}
 
 
-def test_another_seed_is_another_search(scene: Scene) -> None:
-    first, second = (replay(scene, Ours(scene, seed=seed), Never()) for seed in (1, 2))
+def test_another_seed_is_another_search(problem: Problem) -> None:
+    first, second = (replay(problem, OurSearch(problem, seed=seed), NoStopping()) for seed in (1, 2))
     assert outline(first) != outline(second)
 
 
 @pytest.mark.parametrize("stopped_trial_value", ["failed", "reached", "extrapolated"])
-def test_every_way_of_telling_of_stopped_trials_plays(scene: Scene, stopped_trial_value: str) -> None:
-    searcher = Ours(scene, seed=1, stopped_trial_value=stopped_trial_value)  # type: ignore[arg-type]
-    assert replay(scene, searcher, Early(scene, "layers")).spent == 70
+def test_every_way_of_telling_of_stopped_trials_plays(problem: Problem, stopped_trial_value: str) -> None:
+    searcher = OurSearch(problem, seed=1, stopped_trial_value=stopped_trial_value)  # type: ignore[arg-type]
+    assert replay(problem, searcher, OurEarlyStopping(problem, "layers")).spent == 70
 
 
-def test_random_search_is_the_same_when_run_twice(scene: Scene) -> None:
+def test_random_search_is_the_same_when_run_twice(problem: Problem) -> None:
     first, second = (
-        replay(scene, OptunaAlone(scene, optuna.samplers.RandomSampler(seed=3)), Never()) for _ in range(2)
+        replay(problem, OptunaSearcher(problem, optuna.samplers.RandomSampler(seed=3)), NoStopping()) for _ in range(2)
     )
     assert outline(first) == outline(second)
     assert first.spent == 70
 
 
-def test_a_row_is_drawn_for_every_candidate_among_its_replicates(scene: Scene) -> None:
-    draws = [draw_rows(scene.table, seed) for seed in range(8)]
+def test_a_row_is_drawn_for_every_candidate_among_its_replicates(problem: Problem) -> None:
+    draws = [draw_rows(problem.table, seed) for seed in range(8)]
     assert all([row.candidate for row in rows] == list(range(40)) for rows in draws)
     assert {rows[0].replicate for rows in draws} == {0, 1}
     assert {rows[39].replicate for rows in draws} == {0}

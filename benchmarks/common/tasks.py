@@ -1,4 +1,4 @@
-"""Tasks of benchmarks, trainings above all: what decides one, what it comes to, and where that is kept."""
+"""Tasks of benchmarks, their results, and the log that keeps finished tasks between runs."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ from nas_distill.records.base import Record, Share
 
 
 class Task(Record):
-    """One training: everything that decides its numbers, but for the code; its digest is its key in a `Ledger`.
+    """One training.
+
+    A task holds everything that decides the training's numbers, except for the code. Its digest is its key in a
+    `TaskLog`.
 
     Attributes:
-        student: What is trained.
-        recipe: How.
-        seed: Of initial weights, order of images and dropout.
-        data_id: Of images and splits.
-        teacher_sha256: Of the teacher's tensors.
-        plan: The views.
-        execution: How the network is run.
-        device: Kind of device, such as "cpu".
-        online: Whether the teacher is asked at every step.
+        student: Student to train.
+        recipe: Recipe to train it with.
+        seed: Seed of initial weights, image order and dropout.
+        data_id: Identifier of images and splits.
+        teacher_sha256: SHA-256 digest of the teacher's tensors.
+        plan: Augmented views of the images.
+        execution: Precision, memory format and attention.
+        device: Type of device, such as "cpu".
+        online: Whether the teacher runs at every step; if not, its stored outputs are read.
     """
 
     student: StudentSpec
@@ -41,25 +44,25 @@ class Task(Record):
     online: bool
 
 
-class Found(Record, ABC):
-    """What a task came to."""
+class TaskResult(Record, ABC):
+    """Result of a task."""
 
     @abstractmethod
-    def words(self) -> str:
-        """Returns the essence."""
+    def summary(self) -> str:
+        """Return the result in one line."""
 
 
-class Result(Found):
-    """What a trained student is worth, on validation.
+class Result(TaskResult):
+    """Validation metrics of a trained student.
 
     Attributes:
         top1: Accuracy, 0 to 1.
         gap_points: 100 (teacher top-1 - student top-1).
-        agreement: Share of images with the teacher's argmax.
+        agreement: Share of images for which student and teacher predict the same class, 0 to 1.
         divergence_nats: Mean KL(teacher || student).
-        seconds: Of all epochs.
-        num_params: Of the network that answers; a teacher's classifier that it answers through included.
-        released: Classes for which the teacher's terms were dropped.
+        seconds: Wall time of all epochs.
+        num_params: Number of parameters of the deployed network, including a teacher's classifier that it reuses.
+        released: Classes for which the teacher's loss terms were dropped.
     """
 
     top1: Share
@@ -70,22 +73,22 @@ class Result(Found):
     num_params: PositiveInt
     released: tuple[int, ...] = ()
 
-    def words(self) -> str:
-        """Returns accuracy and seconds."""
+    def summary(self) -> str:
+        """Return accuracy and wall time."""
         return f"{100 * self.top1:.2f} % in {self.seconds:.0f} s"
 
 
-ResultT = TypeVar("ResultT", bound=Found)
+ResultT = TypeVar("ResultT", bound=TaskResult)
 
 
 class Outcome(Record, Generic[ResultT]):
     """How a task ended.
 
     Attributes:
-        key: The task's digest.
-        commit: Of the code.
-        result: None when it failed.
-        error: Why it failed, one line; empty when it did not.
+        key: Digest of the task.
+        commit: Commit of the code that ran it.
+        result: Result; None if the task failed.
+        error: One-line reason of the failure; empty if the task succeeded.
     """
 
     key: str
@@ -93,19 +96,19 @@ class Outcome(Record, Generic[ResultT]):
     result: ResultT | None = None
     error: str = ""
 
-    def words(self) -> str:
-        """Returns what it came to, or why it failed."""
-        return self.error if self.result is None else self.result.words()
+    def summary(self) -> str:
+        """Return the result in one line, or the reason of the failure."""
+        return self.error if self.result is None else self.result.summary()
 
 
-class Ledger(Generic[ResultT]):
-    """The finished tasks of a benchmark, one line of JSON each; with no path none are kept.
+class TaskLog(Generic[ResultT]):
+    """Finished tasks of a benchmark, one line of JSON each.
 
-    Failed ones are not kept: they are tried again.
+    Failed tasks are not recorded, so that the next run repeats them.
 
     Args:
-        path: Made when the first is added.
-        kind: What a line holds, such as `Outcome[Result]`.
+        path: File of the log, created with the first outcome; None keeps outcomes in memory only.
+        kind: Type of a line, such as `Outcome[Result]`.
     """
 
     def __init__(self, path: Path | None, kind: type[Outcome[ResultT]]) -> None:
@@ -117,16 +120,16 @@ class Ledger(Generic[ResultT]):
             try:
                 outcome = kind.model_validate_json(line)
             except ValueError:
-                print(f"{path}: line {number} is damaged; its task is done again", file=sys.stderr)
+                print(f"{path}: line {number} is damaged; its task will be repeated", file=sys.stderr)
                 continue
             self._found[outcome.key] = outcome
 
     def get(self, task: Record) -> Outcome[ResultT] | None:
-        """Returns how the task ended, or None when it has not."""
+        """Return the outcome of a task; None if it has not finished."""
         return self._found.get(task.digest())
 
     def add(self, outcome: Outcome[ResultT]) -> None:
-        """Keeps a finished task."""
+        """Record the outcome of a finished task."""
         self._found[outcome.key] = outcome
         if self._path is None:
             return
