@@ -45,7 +45,7 @@ class Adaptation(Record):
         sample_weighting: Weight of each image in the teacher's terms, 1 on average over a batch: the teacher's
             "confidence" (1 - entropy / log C), its "correctness" (probability of the label), or "none".
         release: Whether to hold out training images and to drop the teacher's terms for classes on which they hurt
-            there (per-class release, see docs/adaptive.md).
+            there (per-class release, see docs/how-to/strong-teacher.md).
         release_holdout: Share of the training images that are held out for this test and not trained on.
         release_level: Significance level of the test, over all classes of one epoch.
     """

@@ -22,7 +22,7 @@ from nas_distill.run_directory.layout import RunDirectory
 from tests.cli.shell import error_of
 from tests.report.factory import make_record, make_records, make_run
 
-DOCS = Path(__file__).parents[2] / "docs" / "pareto.md"
+DOCS = Path(__file__).parents[2] / "docs" / "how-to" / "compare-runs.md"
 _PROGRAM = """
 import json, sys
 from nas_distill.cli import main

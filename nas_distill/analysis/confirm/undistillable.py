@@ -49,7 +49,7 @@ class ClassEffect:
 def undistillable_classes(records: Sequence[TrialRecord], *, level: float = LEVEL) -> tuple[ClassEffect, ...]:
     """Return the effect of the teacher on each class of a student, from its arms "distilled" and "control".
 
-    The claim is about training seeds, on the images that were scored (docs/undistillable.md).
+    The claim is about training seeds, on the images that were scored (docs/explanation/statistics.md).
 
     Args:
         records: Records of one student. Other arms, failed trainings and repetitions with only one arm are ignored.

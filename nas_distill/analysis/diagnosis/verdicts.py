@@ -34,7 +34,7 @@ class Diagnosis(Record):
 
     Attributes:
         number: Trial number.
-        verdict: Cause of the student's gap; docs/diagnosis.md defines each.
+        verdict: Cause of the student's gap; docs/explanation/diagnosis.md defines each.
         evidence: Sentences with the measured values and thresholds that led to the verdict.
         remedy: What to try.
         earlier_rules: Names of the rules that were tested before and did not fire, in order. A rule that could not be

@@ -68,7 +68,7 @@ class Bands:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CapacityLaw:
-    """A fitted law; see docs/capacity_law.md.
+    """A fitted law; see docs/explanation/capacity-gap.md.
 
     Attributes:
         size: Column that is the size.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nas_distill.analysis.front.comparison import Comparison
 
 SCHEMA_VERSION = 1
-"""Version of the JSON format, which docs/pareto.md describes."""
+"""Version of the JSON format, which docs/how-to/compare-runs.md describes."""
 
 _JSON_COLUMNS = ("arguments", "losses", "recipe", "class_gap_points", "curve_gap_points")
 
