@@ -46,11 +46,11 @@ class AnalyticCostEstimator(CostEstimator):
 
     def cost(self, spec: StudentSpec, recipe: Recipe) -> Cost:
         del recipe  # none of the benchmarked losses adds parameters to the student
-        begun = time.perf_counter()
+        started = time.perf_counter()
         try:
             return cost_of(spec, self.shape)
         finally:
-            self.measuring_s += time.perf_counter() - begun
+            self.measuring_s += time.perf_counter() - started
 
 
 @cache

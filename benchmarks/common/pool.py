@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from benchmarks.common.parent import exit_with_parent
 from benchmarks.common.program import commit
 from benchmarks.common.tasks import Outcome, ResultT, TaskLog
 from nas_distill.errors import NasDistillError
@@ -27,6 +26,7 @@ def run_all(
     processes: int,
     task_log: TaskLog[ResultT],
     work: Callable[[TaskT, SharedT], ResultT],
+    make_executor: Callable[[int], Executor] | None = None,
 ) -> Iterator[tuple[TaskT, Outcome[ResultT]]]:
     """Yield each task with its outcome: recorded tasks first, then the others in the order in which they finish.
 
@@ -36,6 +36,8 @@ def run_all(
         processes: Number of tasks that run in parallel.
         task_log: Log of finished tasks; new results are added to it.
         work: Function that runs one task in a worker process.
+        make_executor: Function that returns an executor with a given number of workers. Default: processes that exit
+            with this one.
     """
     missing = []
     for task in tasks:
@@ -47,9 +49,7 @@ def run_all(
     if not missing:
         return
     code = commit()
-    pool = ProcessPoolExecutor(
-        min(processes, len(missing)), mp_context=multiprocessing.get_context("spawn"), initializer=exit_with_parent
-    )
+    pool = (make_executor or process_executor)(min(processes, len(missing)))
     try:
         started = {pool.submit(work, task, shared): task for task in missing}
         for future in as_completed(started):
@@ -59,6 +59,12 @@ def run_all(
             yield started[future], outcome
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def process_executor(workers: int) -> Executor:
+    """Return an executor of spawned processes that exit with this one."""
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=exit_with_parent)
 
 
 def _outcome(future: Future[ResultT], task: Record, code: str) -> Outcome[ResultT]:
@@ -72,15 +78,3 @@ def _outcome(future: Future[ResultT], task: Record, code: str) -> Outcome[Result
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
     kind = "" if isinstance(error, NasDistillError) else f"{type(error).__name__}: "
     return Outcome(key=task.digest(), commit=code, error=kind + reason)
-
-
-def exit_with_parent() -> None:
-    """Exit this process as soon as its parent has exited, even if the parent was killed."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

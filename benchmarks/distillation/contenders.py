@@ -1,6 +1,6 @@
-"""The contenders of `distillation_gain.py`: every way to distil that is compared, by name.
+"""Contenders of `benchmarks.distillation`: the ways to distil that are compared, by name.
 
-A name is that of a loss, alone or with changes: `kd`, `kd+standardise`, `dist+confidence+until-half`.
+A name is a loss, alone or with changes, such as `kd`, `kd+standardise` or `dist+confidence+until-half`.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Contender:
     """One way to distil.
 
     Attributes:
-        name: What it is called in the tables.
-        recipe: How.
+        name: Name in the tables.
+        recipe: Recipe of the trainings.
     """
 
     name: str
@@ -52,32 +52,32 @@ class Contender:
 
     @property
     def online(self) -> bool:
-        """Whether the teacher must be asked at every step: what feature losses compare is not stored."""
+        """Whether the teacher must run at every step: the feature maps that feature losses compare are not stored."""
         return any(Need.FEATURES in LOSSES.get(loss).needs for loss in self.recipe.losses)
 
     @property
-    def answers(self) -> str:
-        """Where the teacher's answers come from, in words."""
+    def outputs(self) -> str:
+        """Source of the teacher's outputs, as text."""
         if not self.recipe.losses:
             return "none"
-        return "asked online" if self.online else "stored"
+        return "online" if self.online else "stored"
 
     @property
     def settings(self) -> str:
-        """The recipe's weights, and what it sets besides, in words."""
-        words = []
+        """Weights of the recipe and all settings that differ from the defaults, as text."""
+        parts = []
         for loss, given in self.recipe.losses.items():
             entry = LOSSES.get(loss)
             values = entry.resolve(given)
             shown = {name: value for name, value in values.items() if name == "weight" or value != entry.defaults[name]}
-            words += [f"{name} {value:g}" for name, value in shown.items()]
-        words.append(f"label weight {self.recipe.label_weight:g}")
+            parts += [f"{name} {value:g}" for name, value in shown.items()]
+        parts.append(f"label weight {self.recipe.label_weight:g}")
         adaptive = self.recipe.adaptive.model_dump(exclude_defaults=True)
-        return ", ".join([*words, *(f"{name} {value}" for name, value in adaptive.items())])
+        return ", ".join([*parts, *(f"{name} {value}" for name, value in adaptive.items())])
 
 
 def default_names() -> list[str]:
-    """Return the control, every shipped loss, and what `CHANGED` adds."""
+    """Return the control, all shipped losses and the contenders of `CHANGED`."""
     return [NONE, *LOSSES.names(), *CHANGED]
 
 
@@ -86,14 +86,14 @@ def make_contender(
 ) -> Contender:
     """Return the contender called `name`.
 
-    The registry's defaults are overridden by what is given for the loss, this by the changes in the name, this by what
-    is given for the whole name, and this by `more`.
+    Settings override each other in this order, the last one wins: defaults of the registry, settings of the loss,
+    changes in the name, settings of the whole name, `more`.
 
     Args:
-        name: A loss, perhaps with changes, or `none`.
-        epochs: Of its training.
-        given: Name of a loss or of a contender -> settings.
-        more: Further settings; they become part of its name.
+        name: Loss, with or without changes, or `none`.
+        epochs: Epochs of the training.
+        given: Settings by name of a loss or contender.
+        more: Further settings, which become part of the contender's name.
 
     Raises:
         ConfigError: A loss, change or parameter is unknown, or a value breaks a rule.
@@ -112,23 +112,27 @@ def make_contender(
 
 
 def parse_given(texts: Iterable[str]) -> dict[str, dict[str, float]]:
-    """Return settings by contender from texts of the form `CONTENDER.PARAMETER=VALUE`.
+    """Parse settings of the form `CONTENDER.PARAMETER=VALUE` and return them by contender.
 
     Raises:
         ConfigError: A text has another form.
     """
     given: dict[str, dict[str, float]] = {}
     for text in texts:
-        place, _, value = text.partition("=")
-        contender, _, parameter = place.rpartition(".")
+        target, _, value = text.partition("=")
+        contender, _, parameter = target.rpartition(".")
         if not contender:
-            raise ConfigError(f"--set {text}: names no loss; the form is LOSS.PARAMETER=VALUE")
+            raise ConfigError(
+                f"'{text}' names no loss; the form is LOSS.PARAMETER=VALUE",
+                code="config.not_an_assignment",
+                field="--set",
+            )
         given.setdefault(contender, {})[parameter] = _number(value, text, "LOSS.PARAMETER=VALUE")
     return given
 
 
 def sweep(text: str) -> Iterator[tuple[str, dict[str, float]]]:
-    """Yield each combination of a text such as `dist:weight=0.3,1,3:label_weight=0.1,1`: contender and settings.
+    """Yield name and settings of each combination of a text such as `dist:weight=0.3,1,3:label_weight=0.1,1`.
 
     Raises:
         ConfigError: The text has another form.
@@ -145,17 +149,21 @@ def sweep(text: str) -> Iterator[tuple[str, dict[str, float]]]:
 def gather(
     names: Sequence[str], sweeps: Iterable[str], *, epochs: int, given: Mapping[str, Settings]
 ) -> list[Contender]:
-    """Return the control and all contenders that are asked for, each once.
+    """Return the control and all requested contenders, without repetitions.
 
     Raises:
-        ConfigError: As from `make_contender`, `sweep`; or settings are given for a contender that is not compared.
+        ConfigError: As for `make_contender` and `sweep`; or there are settings for a contender that is not compared.
     """
     swept = [(name, settings) for text in sweeps for name, settings in sweep(text)]
     known = {NONE, *names, *(name for name, _ in swept)}
     known |= {name.partition("+")[0] for name in known}
     for name in given:
         if name not in known:
-            raise ConfigError(f"--set {name}: is not compared; {nearest_names(name, known)}")
+            raise ConfigError(
+                f"'{name}' is not compared; {nearest_names(name, known)}",
+                code="config.conflicting_values",
+                field="--set",
+            )
     made = [make_contender(name, epochs=epochs, given=given) for name in (NONE, *names)]
     made += [make_contender(name, epochs=epochs, given=given, more=settings) for name, settings in swept]
     return list({contender.name: contender for contender in made}.values())
@@ -163,8 +171,11 @@ def gather(
 
 def _change(entry: LossEntry, change: str) -> dict[str, Any]:
     if change not in CHANGES:
-        raise ConfigError(f"--losses {entry.name}+{change}: no such change; {nearest_names(change, CHANGES)}")
-    # A loss that finds or fixes its temperatures itself has no parameter for one.
+        raise ConfigError(
+            f"{entry.name}+{change}: there is no change '{change}'; {nearest_names(change, CHANGES)}",
+            code="losses.unknown", field="--losses",
+        )  # fmt: skip
+    # Losses that choose or fix their temperatures have no parameter `temperature`.
     return {
         name: value
         for name, value in CHANGES[change].items()
@@ -178,7 +189,10 @@ def _recipe(entry: LossEntry, settings: Settings, epochs: int) -> Recipe:
     for name in settings:
         if name not in {LABEL_WEIGHT, *own, *adaptive}:
             known = [LABEL_WEIGHT, *entry.defaults, *Adaptation.model_fields]
-            raise ConfigError(f"{entry.name}.{name}: no such parameter; {nearest_names(name, known)}")
+            raise ConfigError(
+                f"there is no such parameter; {nearest_names(name, known)}",
+                code="losses.parameter_unknown", field=f"{entry.name}.{name}",
+            )  # fmt: skip
     entry.resolve(own)
     try:
         return Recipe(
@@ -190,11 +204,15 @@ def _recipe(entry: LossEntry, settings: Settings, epochs: int) -> Recipe:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "recipe"
-        raise ConfigError(f"{entry.name}: {field}: {first['msg']} (found {first['input']!r:.80})") from None
+        raise ConfigError(
+            f"{first['msg']} (found {first['input']!r:.80})", code="config.invalid_value", field=f"{entry.name}.{field}"
+        ) from None
 
 
 def _number(value: str, text: str, form: str) -> float:
     try:
         return float(value)
     except ValueError:
-        raise ConfigError(f"{text}: '{value}' is no number; the form is {form}") from None
+        raise ConfigError(
+            f"'{value}' in '{text}' is not a number; the form is {form}", code="config.invalid_value"
+        ) from None

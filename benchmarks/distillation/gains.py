@@ -1,4 +1,4 @@
-"""What the trainings of `distillation_gain.py` add up to: paired gains, tables, verdicts."""
+"""Results of `benchmarks.distillation`: paired gains, tables and verdicts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.distillation.contenders import Contender
 from nas_distill.losses.registry import NONE
 
 TARGETS = ("kd", "dkd", "dist")
-"""These must gain at the smallest student."""
+"""Losses that must gain at the smallest student."""
 
 MEASURES: dict[str, Callable[[Result], float]] = {
     "top1_percent": lambda result: 100 * result.top1,
@@ -44,26 +44,26 @@ COLUMNS = (
 )
 RECIPE_COLUMNS = (
     Column("name", "loss"),
-    Column("answers", "teacher's answers"),
+    Column("outputs", "teacher outputs"),
     Column("settings", "settings"),
 )
 FAILURE_COLUMNS = (
     Column("name", "loss"),
     Column("student", "student"),
     Column("seeds", "seeds"),
-    Column("error", "why"),
+    Column("error", "error"),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gain:
-    """One contender at one student.
+    """Results of one contender with one student.
 
     Attributes:
-        student: Its name.
-        contender: What is compared.
-        outcomes: By seed.
-        control: Those of `none`.
+        student: Name of the student.
+        contender: The contender.
+        outcomes: Outcomes of the contender, by seed.
+        control: Outcomes of `none`, by seed.
     """
 
     student: str
@@ -73,55 +73,58 @@ class Gain:
 
     @property
     def name(self) -> str:
-        """The contender's."""
+        """Name of the contender."""
         return self.contender.name
 
     @property
     def failed(self) -> dict[int, str]:
-        """Reasons by seed."""
+        """Errors of failed trainings, by seed."""
         return {seed: outcome.error for seed, outcome in sorted(self.outcomes.items()) if outcome.error}
 
     @property
     def results(self) -> dict[int, Result]:
-        """Results by seed, of what did not fail."""
+        """Results of successful trainings, by seed."""
         return _results(self.outcomes)
 
     @property
     def num_params(self) -> int | None:
-        """Parameters of the networks that were trained; None when all trainings failed."""
+        """Number of parameters of the trained network; None if all trainings failed."""
         return next((result.num_params for result in self.results.values()), None)
 
     @property
     def is_larger(self) -> bool:
-        """Whether its network is another than that of `none`: larger by what it takes from the teacher."""
+        """Whether the network differs in size from that of `none`, because it contains parts of the teacher."""
         own = {result.num_params for result in _results(self.control).values()}
         return self.num_params is not None and bool(own) and self.num_params not in own
 
     @property
     def points(self) -> tuple[float, float] | None:
-        """Mean gain in top-1 over `none`, seed by seed, and the half-width of its interval; None without a pair."""
+        """Mean paired gain in top-1 over `none` and half-width of its interval, in percentage points.
+
+        None without a pair of results.
+        """
         mine, others = self.results, _results(self.control)
         pairs = [100 * (mine[seed].top1 - others[seed].top1) for seed in mine if seed in others]
         return mean_interval(pairs) if pairs and self.name != NONE else None
 
     @property
     def helps(self) -> bool:
-        """Whether it is above `none` beyond the interval."""
+        """Whether the gain is positive beyond its interval."""
         return self.points is not None and self.points[0] > self.points[1]
 
     @property
     def hurts(self) -> bool:
-        """Whether it is below `none` beyond the interval."""
+        """Whether the gain is negative beyond its interval."""
         return self.points is not None and self.points[0] < -self.points[1]
 
     def row(self) -> dict[str, Any]:
-        """Return its row of the table."""
+        """Return the row of the table."""
         results = self.results
         values = {key: [measure(result) for result in results.values()] for key, measure in MEASURES.items()}
         row: dict[str, Any] = {"name": self.name, "settings": self.contender.settings, "student": self.student}
         for key, found in values.items():
-            row |= _summed_up(key, mean_interval(found) if found else None)
-        row |= _summed_up("gain_points", self.points)
+            row |= _with_interval(key, mean_interval(found) if found else None)
+        row |= _with_interval("gain_points", self.points)
         row["failed"] = f"{len(self.failed)} of {len(self.outcomes)}" if self.failed else None
         row["seeds"] = list(results)
         row["num_params"] = self.num_params
@@ -131,67 +134,65 @@ class Gain:
         return row
 
     def summary(self) -> str:
-        """Return name and gain."""
+        """Return name and gain as text."""
         assert self.points is not None
         mean, half = self.points
         return f"{self.name} ({mean:+.2f}{f' +- {half:.2f}' if math.isfinite(half) else ''})"
 
 
 def gain_table(title: str, gains: Sequence[Gain]) -> Table:
-    """Return the table of one student: `none`, then the others by their gain, then those without one."""
+    """Return the table of one student: `none`, then the others in descending order of gain, then those without one."""
     ranked = sorted(gains, key=lambda gain: (gain.name != NONE, -(gain.points or (-math.inf, 0.0))[0]))
     return Table(title=title, columns=COLUMNS, rows=tuple(gain.row() for gain in ranked))
 
 
 def recipe_table(contenders: Sequence[Contender]) -> Table:
-    """Return what the names stand for."""
-    rows = [{"name": c.name, "answers": c.answers, "settings": c.settings} for c in contenders]
+    """Return the recipes behind the names."""
+    rows = [{"name": c.name, "outputs": c.outputs, "settings": c.settings} for c in contenders]
     return Table(title="Settings", columns=RECIPE_COLUMNS, rows=tuple(rows))
 
 
 def failure_table(gains: Sequence[Gain]) -> Table | None:
-    """Return the trainings that failed; None when none did."""
+    """Return the table of failed trainings; None if there are none."""
     rows = [
         {"name": gain.name, "student": gain.student, "seeds": ", ".join(seeds), "error": reason}
         for gain in gains
         for reason in dict.fromkeys(gain.failed.values())
         for seeds in ([str(seed) for seed, found in gain.failed.items() if found == reason],)
     ]
-    return Table(title="Failed", columns=FAILURE_COLUMNS, rows=tuple(rows)) if rows else None
+    return Table(title="Failed trainings", columns=FAILURE_COLUMNS, rows=tuple(rows)) if rows else None
 
 
 def verdicts(gains: Sequence[Gain], *, smallest: str) -> tuple[Verdict, ...]:
-    """Return the verdicts on the targets at the smallest student, and what helps and does not at each."""
+    """Return verdicts on the targets at the smallest student, and the losses that help or hurt at each student."""
     found = [_judged(gain) for gain in gains if gain.student == smallest and gain.name in TARGETS]
     for student in dict.fromkeys(gain.student for gain in gains):
         found += _statements(student, [gain for gain in gains if gain.student == student and gain.name != NONE])
     others = {outcome.commit for gain in gains for outcome in gain.outcomes.values()} - {commit()}
     if others:
-        found.append(
-            Verdict(text=f"some trainings were kept from an earlier run, of commit {', '.join(sorted(others))}")
-        )
+        found.append(Verdict(text=f"some trainings are from earlier runs, of commit {', '.join(sorted(others))}"))
     return tuple(found)
 
 
 def _judged(gain: Gain) -> Verdict:
     if gain.points is None:
-        return Verdict(text=f"{gain.name} could not be compared with none at {gain.student}", met=False)
-    return Verdict(text=f"{gain.summary()} is above none beyond its paired interval at {gain.student}", met=gain.helps)
+        return Verdict(text=f"{gain.student}: {gain.name} could not be compared with none", met=False)
+    return Verdict(text=f"{gain.student}: {gain.summary()} gains over none beyond its paired interval", met=gain.helps)
 
 
 def _statements(student: str, gains: Sequence[Gain]) -> list[Verdict]:
     ranked = sorted((gain for gain in gains if gain.points is not None), key=lambda gain: -(gain.points or (0.0,))[0])
     groups = {
-        "above none beyond its interval": [gain.summary() for gain in ranked if gain.helps],
-        "does not help here, not told apart from none": [g.summary() for g in ranked if not g.helps and not g.hurts],
-        "does not help here, below none beyond its interval": [gain.summary() for gain in ranked if gain.hurts],
-        "could not be compared": [gain.name for gain in gains if gain.points is None],
-        "another network than none's": [f"{g.name} ({g.num_params:,} parameters)" for g in gains if g.is_larger],
+        "gain beyond the interval": [gain.summary() for gain in ranked if gain.helps],
+        "no significant difference from none": [g.summary() for g in ranked if not g.helps and not g.hurts],
+        "loss beyond the interval": [gain.summary() for gain in ranked if gain.hurts],
+        "not comparable": [gain.name for gain in gains if gain.points is None],
+        "network differs from that of none": [f"{g.name} ({g.num_params:,} parameters)" for g in gains if g.is_larger],
     }
     return [Verdict(text=f"{student}, {group}: {', '.join(names)}") for group, names in groups.items() if names]
 
 
-def _summed_up(key: str, found: tuple[float, float] | None) -> dict[str, float | None]:
+def _with_interval(key: str, found: tuple[float, float] | None) -> dict[str, float | None]:
     if found is None:
         return {key: None, _interval(key): None}
     mean, half = found

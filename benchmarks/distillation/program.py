@@ -1,17 +1,20 @@
-"""What distillation gains: every loss against `none`, one teacher, one budget, the same small students.
+"""Measure the gain of distillation: every loss against `none`, with one teacher, one budget and the same students.
 
-A seed has the same initial weights, order of images and views for all, so that the gain over `none` is taken seed by
-seed. All are run alike (precision and memory format are fixed, never probed), with the registry's default weight and
-parameters, which `--set` overrides. Losses of logits and embeddings look the teacher's answers up, losses of feature
-maps ask the teacher at every step, about the same views. Accuracy, gap, agreement and divergence are of the last epoch,
-on validation; seconds are those of training, the stored answers apart. `+-` is half of a 95 % interval of Student's t
-over the seeds, each on its own: of twenty that gain nothing about one will seem to gain or lose.
+- Each seed has the same initial weights, image order and views for all losses, so gains over `none` are paired by seed.
+- Precision and memory format are fixed and never probed. Losses use the registry's default weights and parameters;
+  `--set` overrides them.
+- Losses of logits and embeddings read stored teacher outputs. Losses of feature maps run the teacher at every step, on
+  the same views.
+- Accuracy, gap, agreement and divergence are those of the last epoch on validation. Seconds are those of the training,
+  without the stored outputs.
+- `+-` is the half-width of a 95 % interval (Student's t) over the seeds, without a correction for multiple comparisons:
+  about one of twenty losses without effect will seem to gain or lose.
 
-    python -m benchmarks.distillation_gain.py --data folder:PATH --teacher local-dir:PATH [--keep FILE] [--processes 2]
-    python -m benchmarks.distillation_gain.py ... --sweep dist:weight=0.3,1,3:label_weight=0.1,1 --first-seed 100
-    python -m benchmarks.distillation_gain.py --quick      # digits and a teacher trained on the spot
+    python -m benchmarks.distillation --data folder:PATH --teacher local-dir:PATH [--keep FILE] [--processes 2]
+    python -m benchmarks.distillation ... --sweep dist:weight=0.3,1,3:label_weight=0.1,1 --first-seed 100
+    python -m benchmarks.distillation --quick      # digits, and a teacher that is trained first
 
-The exit code is 1 when a training failed.
+The exit status is 1 if a training failed.
 """
 
 from __future__ import annotations
@@ -54,14 +57,14 @@ QUICK_LOSSES = ["kd", "dkd+standardise", "sp", "hint", "kd+release"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """What is compared, on what.
+    """Inputs of the comparison.
 
     Attributes:
-        material: The images.
-        knowledge: The teacher's stored answers.
-        teacher_top1: On validation, 0 to 1.
-        contenders: `none` first.
-        inputs: The same for other processes.
+        material: Prepared images.
+        knowledge: Stored teacher outputs.
+        teacher_top1: Accuracy of the teacher on validation, 0 to 1.
+        contenders: Contenders, `none` first.
+        inputs: The same inputs in a form for other processes.
     """
 
     material: Material
@@ -71,7 +74,7 @@ class Bench:
     inputs: SharedInputs
 
     def task(self, student: str, contender: Contender, seed: int, arguments: argparse.Namespace) -> Task:
-        """Return one training."""
+        """Return the task of one training."""
         key = self.knowledge.manifest.key
         return Task(
             student=STUDENTS[student],
@@ -89,7 +92,7 @@ class Bench:
 def main() -> None:
     arguments = parse()
     if arguments.device != "cpu" and not torch.cuda.is_available():
-        print("distillation_gain.py: this machine has no CUDA GPU; nothing was measured", file=sys.stderr)
+        print("distillation: there is no CUDA GPU; nothing was measured", file=sys.stderr)
         raise SystemExit(EXIT_NO_CUDA)
     torch.set_num_threads(arguments.processes * arguments.threads)
     with tempfile.TemporaryDirectory() as scratch:
@@ -103,35 +106,42 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="digits", help="digits, or folder:PATH of an image folder")
-    parser.add_argument("--teacher", help="local-dir:PATH; digits train one on the spot")
-    parser.add_argument("--losses", nargs="*", metavar="NAME", help="a loss, or LOSS+CHANGE  [default: all]")
-    parser.add_argument("--set", action="append", default=[], metavar="LOSS.PARAMETER=VALUE", dest="given")
+    parser.add_argument("--data", default="digits", help="digits, or folder:PATH of an image folder  [default: digits]")
+    parser.add_argument("--teacher", help="local-dir:PATH  [default for digits: train one first]")
+    parser.add_argument("--losses", nargs="*", metavar="NAME", help="LOSS or LOSS+CHANGE  [default: all]")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="LOSS.PARAMETER=VALUE", dest="given",
+        help="setting of a loss; may be repeated",
+    )  # fmt: skip
     parser.add_argument(
         "--sweep",
         action="append",
         default=[],
         metavar="LOSS:PARAMETER=V1,V2:...",
-        help="compare settings of one loss; without --losses nothing else",
+        help="compare settings of one loss; may be repeated; without --losses, only these are compared",
     )
-    parser.add_argument("--students", nargs="+", choices=tuple(STUDENTS), default=["80k"])
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--first-seed", type=int, default=0, help="settings are tuned with other seeds than reported")
-    parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--train-images", type=int, default=10_000, help="0 for all")
-    parser.add_argument("--validation-images", type=int, default=0, help="0 for all")
-    parser.add_argument("--views", type=int, help="[default: as many as a search would take]")
+    parser.add_argument(
+        "--students", nargs="+", choices=tuple(STUDENTS), default=["80k"], help="students  [default: 80k]"
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="trainings per contender  [default: 3]")
+    parser.add_argument(
+        "--first-seed", type=int, default=0, help="first seed; use other seeds to tune than to report  [default: 0]"
+    )
+    parser.add_argument("--epochs", type=int, default=15, help="epochs per training  [default: 15]")
+    parser.add_argument("--train-images", type=int, default=10_000, help="training images, 0 for all  [default: 10000]")
+    parser.add_argument("--validation-images", type=int, default=0, help="validation images, 0 for all  [default: 0]")
+    parser.add_argument("--views", type=int, help="number of views  [default: as in a search]")
     add_execution_argument(parser)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--processes", type=int, default=2, help="trainings at once")
-    parser.add_argument("--threads", type=int, default=1, help="of each process")
-    parser.add_argument("--keep", type=Path, metavar="FILE", help="finished trainings; the next run goes on from them")
-    parser.add_argument("--work", type=Path, metavar="DIR", help="keeps prepared data and the teacher's answers")
+    parser.add_argument("--device", default="cpu", help="device  [default: cpu]")
+    parser.add_argument("--processes", type=int, default=2, help="trainings in parallel  [default: 2]")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads per process  [default: 1]")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="log of finished trainings, which are not repeated")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="folder in which to keep data and teacher outputs")
     add_common_arguments(parser)
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.data, arguments.teacher, arguments.students = "digits", None, ["20k"]
-        arguments.train_images, arguments.epochs, arguments.seeds = 640, 4, 2
+        arguments.train_images, arguments.epochs, arguments.seeds = 256, 2, 1
         arguments.losses = QUICK_LOSSES if arguments.losses is None else arguments.losses
     if arguments.data != "digits" and arguments.teacher is None:
         parser.error("--teacher local-dir:PATH is needed for data other than digits")
@@ -147,7 +157,7 @@ def parse() -> argparse.Namespace:
 
 
 def set_up(arguments: argparse.Namespace, folder: Path) -> Bench:
-    """Return what all trainings share; the teacher is asked about all views here."""
+    """Prepare everything that the trainings share, including the stored teacher outputs."""
     config = DataConfig(
         source=arguments.data,
         max_train_images=arguments.train_images or None,
@@ -156,10 +166,10 @@ def set_up(arguments: argparse.Namespace, folder: Path) -> Bench:
     )
     material = Material.prepare(config, folder / "data")
     manifest, device = material.manifest, torch.device(arguments.device)
-    where = arguments.teacher or teacher_of_digits(material, folder / "teacher", device)
+    where = arguments.teacher or teacher_of_digits(material, folder / "teacher", device, 2 if arguments.quick else 24)
     teacher = load_teacher(where, class_names=manifest.class_names, channels=manifest.channels).to(device)
     views = plan_views(ViewsConfig(count=arguments.views), manifest, epochs=arguments.epochs, online=False).count
-    print(f"asking the teacher about {views} views of {manifest.num_train:,} images", flush=True)
+    print(f"storing teacher outputs for {views} views of {manifest.num_train:,} images", flush=True)
     storage = OutputStorage(embeddings=True)
     knowledge, _ = material.knowledge(teacher, views=views, device=device, storage=storage)
     return Bench(
@@ -178,14 +188,14 @@ def set_up(arguments: argparse.Namespace, folder: Path) -> Bench:
     )
 
 
-def teacher_of_digits(material: Material, folder: Path, device: torch.device) -> str:
-    """Return a teacher trained on the spot, or the one that an earlier run left in `folder`."""
+def teacher_of_digits(material: Material, folder: Path, device: torch.device, epochs: int) -> str:
+    """Train a teacher of digits, unless `folder` has one from an earlier run, and return its location."""
     if not (folder / METRICS).exists():
         fit_teacher(
             "small_resnet",
             folder,
             arguments={"widths": (16, 32), "depths": (1, 1)},
-            recipe=Recipe(losses={}, label_weight=1.0, epochs=24),
+            recipe=Recipe(losses={}, label_weight=1.0, epochs=epochs),
             splits=(material.train, material.validation),
             views=ViewsConfig(),
             seed=0,
@@ -196,22 +206,22 @@ def teacher_of_digits(material: Material, folder: Path, device: torch.device) ->
 
 
 def measure(bench: Bench, arguments: argparse.Namespace) -> list[Gain]:
-    """Train everything that is not in the task_log; returns what each contender gains at each student."""
+    """Run the trainings that are not logged yet, and return the gain of each contender with each student."""
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
-    # Seed by seed, so that an interrupted run has compared all losses; the slow ones first, so that no process idles
+    # Seed by seed, so that an interrupted run has compared all losses. Slow trainings first, so that no process is idle
     # at the end.
     order = sorted(bench.contenders, key=lambda contender: not contender.online)
-    places = {
+    keys = {
         bench.task(student, contender, seed, arguments).digest(): (student, contender, seed)
         for seed in seeds
         for student in arguments.students
         for contender in order
     }
-    tasks = [bench.task(*inputs, arguments) for inputs in places.values()]
+    tasks = [bench.task(*key, arguments) for key in keys.values()]
     outcomes: dict[tuple[str, str], dict[int, Outcome[Result]]] = {}
     task_log = TaskLog(arguments.keep, Outcome[Result])
     for task, outcome in run_all(tasks, bench.inputs, processes=arguments.processes, task_log=task_log, work=train):
-        student, contender, seed = places[task.digest()]
+        student, contender, seed = keys[task.digest()]
         outcomes.setdefault((student, contender.name), {})[seed] = outcome
         done = sum(len(found) for found in outcomes.values())
         print(f"{done}/{len(tasks)} {student}, {contender.name}, seed {seed}: {outcome.summary()}", flush=True)
@@ -251,6 +261,6 @@ def describe(bench: Bench, gains: Sequence[Gain], arguments: argparse.Namespace)
             processes=arguments.processes,
             execution=", ".join(EXECUTIONS[arguments.execution].model_dump().values()),
             data=Path(arguments.data.partition(":")[2]).name or arguments.data,
-            stored_answers_s=math.ceil(bench.knowledge.manifest.build_time_s),
+            seconds_to_store_outputs=math.ceil(bench.knowledge.manifest.build_time_s),
         ),
     )

@@ -1,12 +1,12 @@
-"""Student accuracy against the number of views K that the teacher's stored answers cover.
+"""Measure student accuracy as a function of K, the number of views for which teacher outputs are stored.
 
-With K views epoch e trains on view e mod K. K = epochs shows the student a new view in every epoch, exactly as a
-teacher that is asked online would; fewer views cost less to build and to keep, and repeat. Teacher, student, recipe and
-epochs are the same for all K, and a seed has the same initial weights and order of images for all K. Views are
-numbered, so the first K of the largest store are the store of K views: it is built once, and each view is timed.
+With K views, epoch e trains on view e mod K. With K = epochs, every epoch has a new view, as with an online teacher.
+Fewer views are cheaper to build and store, but repeat. Teacher, student, recipe and epochs are the same for all K, and
+a seed has the same initial weights and image order for all K. The first K views of the largest store are a store of K
+views, so it is built once, and each view is timed.
 
-    python -m benchmarks.views.py --data folder:PATH --teacher local-dir:PATH [--epochs 24] [--seeds 3]
-    python -m benchmarks.views.py --quick                  # digits and a teacher trained on the spot
+    python -m benchmarks.distillation.views --data folder:PATH --teacher local-dir:PATH [--epochs 24] [--seeds 3]
+    python -m benchmarks.distillation.views --quick         # digits, and a teacher that is trained first
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ COLUMNS = (
     Column("gap_points", "gap, points", "{:.2f}"),
     Column("divergence_nats", "divergence, nats", "{:.3f}"),
     Column("agreement_percent", "agreement, %", "{:.2f}"),
-    Column("less_than_online_points", "against K = epochs, paired", "{:+.2f}"),
+    Column("less_than_online_points", "difference from K = epochs, paired", "{:+.2f}"),
     Column("less_than_online_interval", "95 %, +-", "{:.2f}"),
     Column("bytes_stored", "bytes stored", "{:,}"),
     Column("build_s", "seconds to build", "{:.1f}"),
@@ -62,15 +62,15 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """What all trainings share.
+    """Inputs that all trainings share.
 
     Attributes:
-        material: The images.
-        plan: Of the largest K.
-        knowledge: The teacher's answers to its views.
-        build_s: Seconds that those took.
-        reference: The teacher's answers to plain images.
-        epochs: Of every training.
+        material: Prepared images.
+        plan: Views of the largest K.
+        knowledge: Stored teacher outputs for these views.
+        build_s: Seconds to store these outputs.
+        reference: Teacher outputs for images without augmentation.
+        epochs: Epochs per training.
     """
 
     material: Material
@@ -91,15 +91,17 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="digits", help="digits, or folder:PATH of an image folder")
-    parser.add_argument("--teacher", help="local-dir:PATH; digits train one on the spot")
-    parser.add_argument("--train-images", type=int, default=6400)
-    parser.add_argument("--validation-images", type=int, default=2000)
-    parser.add_argument("--epochs", type=int, default=24)
-    parser.add_argument("--views", type=int, nargs="+", help="K to compare  [default: 1 2 4 8 16, the default, epochs]")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--data", default="digits", help="digits, or folder:PATH of an image folder  [default: digits]")
+    parser.add_argument("--teacher", help="local-dir:PATH  [default for digits: train one first]")
+    parser.add_argument("--train-images", type=int, default=6400, help="training images  [default: 6400]")
+    parser.add_argument("--validation-images", type=int, default=2000, help="validation images  [default: 2000]")
+    parser.add_argument("--epochs", type=int, default=24, help="epochs per training  [default: 24]")
+    parser.add_argument(
+        "--views", type=int, nargs="+", help="values of K  [default: 1 2 4 8 16, that of a search, epochs]"
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="trainings per K  [default: 3]")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads  [default: 1]")
+    parser.add_argument("--device", default="cpu", help="device  [default: cpu]")
     add_common_arguments(parser)
     arguments = parser.parse_args()
     if arguments.quick:
@@ -118,7 +120,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Report:
     points = {count: [train(bench, count, seed, device) for seed in range(arguments.seeds)] for count in counts}
     rows = [row(bench, count, points) for count in counts]
     title = (
-        f"Accuracy against number of views: {manifest.num_train:,} training and {manifest.num_validation:,} validation "
+        f"Accuracy by number of views: {manifest.num_train:,} training and {manifest.num_validation:,} validation "
         f"images, {arguments.epochs} epochs, student small_resnet {WIDTHS} ({bench.material.parameters(STUDENT):,} "
         f"parameters), teacher {100 * bench.reference.teacher.top1:.2f} %"
     )
@@ -136,7 +138,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Report:
 
 
 def set_up(arguments: argparse.Namespace, folder: Path, device: torch.device) -> Bench:
-    """Return what all trainings share, with the answers to as many views as the largest K."""
+    """Prepare everything that the trainings share, with stored outputs for the largest K."""
     config = DataConfig(
         source=arguments.data,
         max_train_images=arguments.train_images,
@@ -183,12 +185,12 @@ def views_to_compare(arguments: argparse.Namespace, manifest: DataManifest) -> l
 
 
 def default_views(manifest: DataManifest, epochs: int) -> int:
-    """Return the K that a search takes by itself."""
+    """Return the K that a search uses by default."""
     return plan_views(ViewsConfig(), manifest, epochs=epochs, online=False).count
 
 
 def train(bench: Bench, count: int, seed: int, device: torch.device) -> EpochMetrics:
-    """Return the last epoch's metrics of one student trained on `count` views."""
+    """Train one student on `count` views and return the metrics of its last epoch."""
     trainer = Trainer(
         bench.material.network(STUDENT, seed),
         recipe=Recipe(**HINTON, epochs=bench.epochs),
@@ -237,16 +239,16 @@ def verdicts(
     best = max(rows, key=lambda entry: entry["top1_percent"])
     chosen = next((entry for entry in rows if entry["views"] == default), None)
     if chosen is None:
-        return (Verdict(text=f"the default, K = {default}, was not among the K compared"),)
+        return (Verdict(text=f"the default K = {default} was not compared"),)
     differences = [
         100 * (a.top1 - b.top1) for a, b in zip(points[default], points[best["views"]], strict=True)
     ]  # fmt: skip
     mean, half = mean_interval(differences) if default != best["views"] else (0.0, 0.0)
     within = chosen["top1_percent"] >= best["top1_percent"] - best["interval_points"]
     text = (
-        f"default K = {default} reaches {chosen['top1_percent']:.2f} %, the best, K = {best['views']}, "
-        f"{best['top1_percent']:.2f} +- {best['interval_points']:.2f} %; paired by seed the default is {mean:+.2f} +- "
-        f"{half:.2f} points from it"
+        f"the default K = {default} reaches {chosen['top1_percent']:.2f} %, the best K = {best['views']} "
+        f"{best['top1_percent']:.2f} +- {best['interval_points']:.2f} %; paired by seed, the default differs by "
+        f"{mean:+.2f} +- {half:.2f} points"
     )
     return (Verdict(text=text, met=within),)
 

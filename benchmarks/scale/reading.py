@@ -68,9 +68,9 @@ EPOCHS, STOPS, SHARE_COMPLETE = 30, (10, 15, 20), 0.15
 PARAMETERS, CLASSES, CHUNK = 20, 10, 500
 _LAUNCHER = """
 import json, resource, subprocess, sys, time
-begun = time.perf_counter()
+started = time.perf_counter()
 done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE)
-wall, used = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+wall, used = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
 lines = done.stdout.count(10)
 print(json.dumps([wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, lines, done.returncode]))
 """

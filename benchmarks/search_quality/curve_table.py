@@ -1,4 +1,4 @@
-"""Tables of learning curves: one parquet file each, with what is needed to judge and to replay them."""
+"""Tables of learning curves: one Parquet file each, with the metadata to judge and replay them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from nas_distill.records.base import parse_record
 
 TABLES = Path(__file__).parent / "tables"
 CURVES = ("gap_points", "raw_gap_points", "divergence_nats", "nll_nats", "wall_time_s", "cpu_time_s")
-"""Columns that hold one float32 per epoch; what they mean is said at `_curves.Curve`."""
+"""Columns with one float32 per epoch, see `curves.Curve`."""
 _PROVENANCE = b"provenance"
+_FIX = "make a table with python -m benchmarks.search_quality.make_tables"
 
 Floats = NDArray[np.float64]
 
@@ -31,16 +32,16 @@ class Row:
     """One training.
 
     Attributes:
-        candidate: Number of the candidate; its replicates share it.
-        replicate: From 0; another seed each.
-        seed: Of initial weights, order of images and dropout.
-        parameters: What the sampler chose, by name.
-        spec: The candidate.
-        recipe: How it was distilled.
-        cost: What it costs.
-        commit: Of the code that trained it.
-        error: Why the training failed; empty when it did not.
-        curves: By the names of `CURVES`, one value per epoch.
+        candidate: Number of the candidate, shared by its replicates.
+        replicate: Number of the replicate, from 0; each has its own seed.
+        seed: Seed of initial weights, image order and dropout.
+        parameters: Parameters that the sampler chose, by name.
+        spec: Architecture of the candidate.
+        recipe: Recipe of the training.
+        cost: Cost of the candidate.
+        commit: Commit of the code.
+        error: Reason of a failure; empty if the training succeeded.
+        curves: Values per epoch, by the names in `CURVES`.
     """
 
     candidate: int
@@ -60,8 +61,8 @@ class CurveTable:
     """Trainings of one space with one teacher.
 
     Attributes:
-        rows: In the order of candidate and replicate.
-        provenance: Space, seeds, data, teacher (as `TeacherRecord`), epochs, hardware, versions, commit and date.
+        rows: Trainings, ordered by candidate and replicate.
+        provenance: Space, seeds, data, teacher (a `TeacherRecord`), epochs, hardware, versions, commit and date.
     """
 
     rows: tuple[Row, ...]
@@ -69,27 +70,27 @@ class CurveTable:
 
     @property
     def epochs(self) -> int:
-        """Full fidelity."""
+        """Epochs per training."""
         return int(self.provenance["epochs"])
 
     @cached_property
     def teacher(self) -> TeacherRecord:
-        """What the gaps are measured against."""
+        """The teacher that gaps are measured against."""
         return TeacherRecord.model_validate(self.provenance["teacher"])
 
     @property
     def num_candidates(self) -> int:
-        """Different candidates."""
+        """Number of distinct candidates."""
         return len({row.candidate for row in self.rows})
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Where a training ends by its recipe's own early stopping, and what it keeps.
+    """Where a training ends under its recipe's early stopping, and which weights it keeps.
 
     Attributes:
-        epochs: Trained.
-        kept: Epoch whose weights are kept, from 1; the last without early stopping.
+        epochs: Number of epochs trained.
+        kept: Epoch whose weights are kept, from 1; the last one without early stopping.
     """
 
     epochs: int
@@ -97,7 +98,7 @@ class End:
 
 
 def ended(row: Row) -> End:
-    """Return where a training that did not fail ends; by the rule of `train.loop.Trainer`."""
+    """Return where a training that did not fail ends, by the same rule as `train.loop.Trainer`."""
     gaps, nlls, patience = row.curves["gap_points"], row.curves["nll_nats"], row.recipe.early_stopping_patience
     if patience == 0:
         return End(len(gaps), len(gaps))
@@ -111,7 +112,7 @@ def ended(row: Row) -> End:
 
 
 def write_table(table: CurveTable, path: Path) -> None:
-    """Write a table, zstd-compressed, its provenance as JSON in the file's metadata."""
+    """Write a table, compressed with zstd; the provenance is JSON in the metadata of the file."""
     rows = table.rows
     columns: dict[str, pa.Array] = {
         "candidate": pa.array([row.candidate for row in rows], pa.int32()),
@@ -135,18 +136,18 @@ def write_table(table: CurveTable, path: Path) -> None:
 
 
 def read_table(path: Path) -> CurveTable:
-    """Read what `write_table` wrote.
+    """Read a table that `write_table` has written.
 
     Raises:
-        RunError: There is no such file, or it is no such table.
+        RunError: The file does not exist or is not a table of learning curves.
     """
     try:
         found = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
-        raise RunError(f"{path}: cannot be read ({error}); make it with benchmarks/curve_tables.py") from error
+        raise RunError(f"cannot be read ({error}); {_FIX}", code="run.unreadable_file", field=str(path)) from error
     metadata = found.schema.metadata or {}
     if _PROVENANCE not in metadata:
-        raise RunError(f"{path}: is no table of learning curves; make it with benchmarks/curve_tables.py")
+        raise RunError(f"is not a table of learning curves; {_FIX}", code="run.damaged_record", field=str(path))
     return CurveTable(
         rows=tuple(_row(values, path) for values in found.to_pylist()), provenance=json.loads(metadata[_PROVENANCE])
     )

@@ -1,4 +1,4 @@
-"""Full learning curves of candidates drawn at random: which are drawn, and how one is trained and measured."""
+"""Full learning curves of random candidates: drawing the candidates, training and measuring them."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class Candidate(Record):
     """One candidate with its recipe.
 
     Attributes:
-        number: From 0, in the order of drawing.
-        parameters: What the sampler chose, by name.
-        distributions: What it chose from, by name, as Optuna's JSON.
-        spec: The candidate.
-        recipe: How it is distilled.
-        cost: What it costs.
+        number: Number of the candidate, from 0, in the order of drawing.
+        parameters: Parameters that the sampler chose, by name.
+        distributions: Distributions that it chose them from, by name, as Optuna's JSON.
+        spec: Architecture of the candidate.
+        recipe: Recipe of the training.
+        cost: Cost of the candidate.
     """
 
     number: NonNegativeInt
@@ -54,16 +54,16 @@ class Candidate(Record):
 
 
 class Curve(TaskResult):
-    """What one training came to, epoch by epoch, on validation; shorter than its recipe says when it failed.
+    """Validation metrics of one training, one value per epoch; shorter than the recipe's epochs if it failed.
 
     Attributes:
-        gap_points: Of the weights that are evaluated, the moving average where the recipe has one.
-        raw_gap_points: Of the weights that are trained.
-        divergence_nats: Of the evaluated weights.
-        nll_nats: Likewise; it breaks ties when the best epoch is kept.
-        wall_time_s: Of training and of measuring the evaluated weights.
-        cpu_time_s: CPU seconds of this process for the same; unlike the wall, no neighbour lengthens them.
-        error: Why it failed, one line; empty when it did not.
+        gap_points: Gap of the evaluated weights: the moving average if the recipe has one.
+        raw_gap_points: Gap of the trained weights.
+        divergence_nats: Divergence of the evaluated weights from the teacher.
+        nll_nats: Negative log-likelihood of the evaluated weights; breaks ties between epochs.
+        wall_time_s: Wall time of training and of measuring the evaluated weights.
+        cpu_time_s: CPU time of the process for the same; independent of other programs on the machine.
+        error: One-line reason of a failure; empty if the training succeeded.
     """
 
     gap_points: tuple[float, ...]
@@ -75,7 +75,7 @@ class Curve(TaskResult):
     error: str = ""
 
     def summary(self) -> str:
-        """Return the last gap and the seconds."""
+        """Return the last gap and the times as text."""
         return self.error or (
             f"gap {self.gap_points[-1]:.2f} points in {sum(self.wall_time_s):.1f} s, {sum(self.cpu_time_s):.1f} of CPU"
         )
@@ -83,7 +83,7 @@ class Curve(TaskResult):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateSource:
-    """What candidates are drawn from."""
+    """Everything that candidates are drawn from: spaces, base recipe, limits and shape."""
 
     space: Space
     recipes: RecipeSpace
@@ -94,12 +94,12 @@ class CandidateSource:
 
 
 def draw(source: CandidateSource, *, count: int, seed: int) -> list[Candidate]:
-    """Draw different candidates independently and uniformly, those that may not be trained left out.
+    """Draw distinct candidates within the limits, independently and uniformly.
 
-    The first of them do not depend on `count`.
+    The first candidates do not depend on `count`.
 
     Raises:
-        SpaceError: The space has too few that are within its limits.
+        SpaceError: The space has too few candidates within its limits.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
@@ -122,7 +122,10 @@ def draw(source: CandidateSource, *, count: int, seed: int) -> list[Candidate]:
         )
         if len(found) == count:
             return list(found.values())
-    raise SpaceError(f"space '{source.space.name}': has only {len(found)} candidates within the limits")
+    raise SpaceError(
+        f"space '{source.space.name}' has only {len(found)} candidates within the limits; draw fewer",
+        code="space.exhausted",
+    )
 
 
 def _cost(spec: StudentSpec, shape: NetworkShape) -> Cost | None:
@@ -137,15 +140,15 @@ def _as_json(distributions: Mapping[str, BaseDistribution]) -> dict[str, str]:
 
 
 def training_seed(seed: int, candidate: int, replicate: int) -> int:
-    """Return the seed of one training: of initial weights, order of images and dropout."""
+    """Return the seed of one training, for initial weights, image order and dropout."""
     return int(np.random.SeedSequence((seed, candidate, replicate)).generate_state(1)[0])
 
 
 def train_curve(task: Task, inputs: SharedInputs) -> Curve:
-    """Train one student for all epochs in this process, and measures two kinds of weights after every one.
+    """Train one student for all epochs in this process, and measure evaluated and trained weights after each.
 
-    Its recipe's early stopping is left to whoever reads the curve (`_tables.ended`): the course of the learning rate
-    does not depend on it, so the epochs before are the same.
+    The recipe's early stopping is not applied here, but by the reader of the curve (`curve_table.ended`). The schedule
+    of the learning rate does not depend on it, so the epochs before it are the same.
     """
     loaded = load_inputs(inputs)
     material, recipe = loaded.material, task.recipe.model_copy(update={"early_stopping_patience": 0})
@@ -174,14 +177,14 @@ def train_curve(task: Task, inputs: SharedInputs) -> Curve:
 
 
 class _Point(NamedTuple):
-    """One epoch; the raw weights' gap is None where they are the evaluated ones."""
+    """One epoch; the gap of the raw weights is None if these are the evaluated ones."""
 
     metrics: EpochMetrics
     raw_gap_points: float | None
     cpu_time_s: float
 
     def known(self, name: str) -> float:
-        """Return a number that is measured wherever there is a teacher."""
+        """Return a metric that is measured whenever there is a teacher."""
         value: float | None = getattr(self.metrics, name)
         assert value is not None
         return value
@@ -204,7 +207,7 @@ def _curve(points: Sequence[_Point], error: str = "") -> Curve:
 def _raw_gap(network: nn.Module, trainer: Trainer, inputs: SharedInputs) -> float:
     loaded = load_inputs(inputs)
     material, layout = loaded.material, torch_memory_format(trainer.execution)
-    network.eval()  # the trainer puts it back before the next epoch
+    network.eval()  # the trainer resets the mode before the next epoch
     found = evaluate(
         lambda images: network(material.preprocess(images.contiguous(memory_format=layout))),
         material.validation,

@@ -1,19 +1,19 @@
-"""Makes tables of full learning curves for `search_quality.py`: real trainings of candidates drawn at random.
+"""Make tables of full learning curves for `benchmarks.search_quality`, by training random candidates.
 
-Candidates come from a shipped space and the shipped recipe space (`search_spaces/recipes.py`), drawn uniformly; those
-that are not smaller than the teacher, or over `--max-macs`, are left out as a search leaves them out. Each is trained
-for all epochs, whatever early stopping its recipe has: the reader of the table applies it. After every epoch both the
-moving average, which a search evaluates, and the raw weights are measured on validation. The first candidates do not
-depend on how many are asked for; second seeds come last. Precision and memory format are fixed, never probed.
+Candidates are drawn uniformly from a shipped space and the shipped recipe space (`search_spaces/recipes.py`). Like a
+search, the program rejects candidates that are not smaller than the teacher or exceed `--max-macs`. Each is trained for
+all epochs, regardless of its recipe's early stopping, which the reader of the table applies. After every epoch, both
+the moving average, which a search evaluates, and the raw weights are measured on validation. The first candidates do
+not depend on `--candidates`; second seeds run last. Precision and memory format are fixed, never probed.
 
-Finished trainings are kept in `--work`, line by line: after a kill the same command goes on, and with fewer
-`--candidates` it makes a table of what there is.
+Finished trainings are logged in `--work`. The same command resumes an interrupted run; with fewer `--candidates` it
+makes a table of the finished ones.
 
-    python -m benchmarks.curve_tables.py                 # digits, space tiny: tables/digits-tiny.parquet
-    python -m benchmarks.curve_tables.py --data folder:PATH --teacher local-dir:PATH --space resnet --epochs 30 \
-        --candidates 60 --second-seed 0 --train-images 4000 --validation-images 1000 --max-macs 5000000
+    python -m benchmarks.search_quality.make_tables               # digits, space tiny: tables/digits-tiny.parquet
+    python -m benchmarks.search_quality.make_tables --data folder:PATH --teacher local-dir:PATH --space resnet \
+        --epochs 30 --candidates 60 --second-seed 0 --train-images 4000 --validation-images 1000 --max-macs 5000000
 
-The exit code is 1 when a process died or the program itself failed in a training; a network that went to NaN is a row.
+The exit status is 1 if a training ended because of a dead process or a bug. A network that reached NaN is a row.
 """
 
 from __future__ import annotations
@@ -63,14 +63,14 @@ RUNS = Path(__file__).parents[2] / "runs" / "curve_tables"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What all trainings share.
+    """Inputs that all trainings share.
 
     Attributes:
-        config: The search whose candidates these are.
-        material: The images.
-        knowledge: The teacher's stored answers.
-        teacher: The teacher, measured.
-        inputs: The same for other processes.
+        config: Search that would propose these candidates.
+        material: Prepared images.
+        knowledge: Stored teacher outputs.
+        teacher: Record of the teacher, with its metrics.
+        inputs: The same inputs in a form for other processes.
     """
 
     config: SearchConfig
@@ -99,25 +99,25 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="digits", help="digits, or folder:PATH of an image folder")
-    parser.add_argument("--teacher", help="local-dir:PATH; digits train the one that a search trains")
-    parser.add_argument("--space", default="tiny", help="a shipped space, or FILE.py[:function]")
-    parser.add_argument("--name", help="of the table  [default: DATA-SPACE]")
-    parser.add_argument("--candidates", type=int, default=300)
-    parser.add_argument("--second-seed", type=int, help="candidates trained twice  [default: a third]")
-    parser.add_argument("--epochs", type=int, default=27)
-    parser.add_argument("--batch-size", type=int, help="[default: 32 for digits, 64]")
-    parser.add_argument("--train-images", type=int, default=0, help="0 for all")
-    parser.add_argument("--validation-images", type=int, default=0, help="0 for all")
-    parser.add_argument("--max-macs", type=int, help="per image")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data", default="digits", help="digits, or folder:PATH of an image folder  [default: digits]")
+    parser.add_argument("--teacher", help="local-dir:PATH  [default for digits: train the teacher of a search]")
+    parser.add_argument("--space", default="tiny", help="shipped space, or FILE.py[:function]  [default: tiny]")
+    parser.add_argument("--name", help="name of the table  [default: DATA-SPACE]")
+    parser.add_argument("--candidates", type=int, default=300, help="number of candidates  [default: 300]")
+    parser.add_argument("--second-seed", type=int, help="number of candidates with a second seed  [default: a third]")
+    parser.add_argument("--epochs", type=int, default=27, help="epochs per training  [default: 27]")
+    parser.add_argument("--batch-size", type=int, help="batch size  [default: 32 for digits, otherwise 64]")
+    parser.add_argument("--train-images", type=int, default=0, help="training images, 0 for all  [default: 0]")
+    parser.add_argument("--validation-images", type=int, default=0, help="validation images, 0 for all  [default: 0]")
+    parser.add_argument("--max-macs", type=int, help="limit of multiply-accumulates per image")
+    parser.add_argument("--seed", type=int, default=0, help="seed of candidates and trainings  [default: 0]")
     add_execution_argument(parser)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--processes", type=int, default=2, help="trainings at once")
-    parser.add_argument("--threads", type=int, default=1, help="of each process")
-    parser.add_argument("--work", type=Path, metavar="DIR", help=f"keeps all between runs  [default: {RUNS}/NAME]")
-    parser.add_argument("--out", type=Path, help=f"folder for the table  [default: {TABLES.name}/, quick: none]")
-    parser.add_argument("--quick", action="store_true", help="a few trainings, to see that the program works")
+    parser.add_argument("--device", default="cpu", help="device  [default: cpu]")
+    parser.add_argument("--processes", type=int, default=2, help="trainings in parallel  [default: 2]")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads per process  [default: 1]")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="folder of the log  [default: runs/curve_tables/NAME]")
+    parser.add_argument("--out", type=Path, help="folder for the table  [default: benchmarks/search_quality/tables]")
+    parser.add_argument("--quick", action="store_true", help="run a few trainings to check that the program works")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.candidates, arguments.second_seed, arguments.epochs, arguments.train_images = 4, 1, 3, 320
@@ -132,7 +132,7 @@ def parse() -> argparse.Namespace:
 
 
 def set_up(arguments: argparse.Namespace, folder: Path) -> Setup:
-    """Return what all trainings share; the teacher is trained, measured and asked about all views here."""
+    """Prepare the inputs that all trainings share: train and measure the teacher, and store its outputs."""
     data = DataConfig(
         source=arguments.data,
         max_train_images=arguments.train_images or None,
@@ -148,7 +148,7 @@ def set_up(arguments: argparse.Namespace, folder: Path) -> Setup:
     )
     teacher = open_teacher(where, material).to(device)
     views = plan_views(config.views, material.manifest, epochs=arguments.epochs, online=False).count
-    print(f"asking the teacher about {views} views of {material.manifest.num_train:,} images", flush=True)
+    print(f"storing teacher outputs for {views} views of {material.manifest.num_train:,} images", flush=True)
     knowledge, _ = material.knowledge(teacher, views=views, device=device)
     return Setup(
         config=config,
@@ -167,7 +167,7 @@ def set_up(arguments: argparse.Namespace, folder: Path) -> Setup:
 
 
 def teacher_of_digits(material: Material, folder: Path, arguments: argparse.Namespace) -> str:
-    """Return the teacher that a search of the digits trains, or the one that an earlier run left in `folder`."""
+    """Train the teacher that a search of digits trains, unless `folder` has it, and return its location."""
     if not (folder / METRICS).exists():
         assert DIGITS_TEACHER.model is not None
         print("training the teacher", flush=True)
@@ -210,25 +210,25 @@ def draw_candidates(setup: Setup, arguments: argparse.Namespace) -> list[Candida
 def train(
     setup: Setup, candidates: Sequence[Candidate], arguments: argparse.Namespace, task_log: TaskLog[Curve]
 ) -> tuple[list[Row], int]:
-    """Train everything that is not in the task_log; returns the rows, and how many trainings were lost."""
+    """Run the trainings that are not logged yet, and return the rows and the number of lost trainings."""
     order = [(candidate, 0) for candidate in candidates]
     order += [(candidate, 1) for candidate in candidates[: arguments.second_seed]]
-    places = {task_of(setup, candidate, replicate, arguments).digest(): (candidate, replicate)
+    keys = {task_of(setup, candidate, replicate, arguments).digest(): (candidate, replicate)
               for candidate, replicate in order}  # fmt: skip
     tasks = [task_of(setup, candidate, replicate, arguments) for candidate, replicate in order]
     rows: list[Row] = []
-    lost, started, inherited = 0, time.monotonic(), sum(task_log.get(task) is not None for task in tasks)
-    print(f"{len(tasks)} trainings, {inherited} of them kept from before", flush=True)
+    lost, started, logged = 0, time.monotonic(), sum(task_log.get(task) is not None for task in tasks)
+    print(f"{len(tasks)} trainings, {logged} of them logged already", flush=True)
     for number, (task, outcome) in enumerate(
         run_all(tasks, setup.inputs, processes=arguments.processes, task_log=task_log, work=train_curve), start=1
     ):
-        candidate, replicate = places[task.digest()]
+        candidate, replicate = keys[task.digest()]
         if outcome.result is None:
             lost += 1
         else:
             rows.append(row_of(candidate, replicate, task, outcome.commit, outcome.result))
-        if number > inherited:
-            left = (time.monotonic() - started) / (number - inherited) * (len(tasks) - number)
+        if number > logged:
+            left = (time.monotonic() - started) / (number - logged) * (len(tasks) - number)
             print(
                 f"{number}/{len(tasks)} candidate {candidate.number}, seed {replicate}, {candidate.spec.family}, "
                 f"{candidate.cost.num_params:,} parameters: {outcome.summary()}; about {left / 60:.0f} min left",
@@ -268,7 +268,7 @@ def row_of(candidate: Candidate, replicate: int, task: Task, code: str, curve: C
 
 
 def provenance(setup: Setup, candidates: Sequence[Candidate], arguments: argparse.Namespace) -> dict[str, object]:
-    """Return what a reader needs to judge the table, to replay it and to make it again."""
+    """Return everything that is needed to judge, replay or repeat the table."""
     manifest, config = setup.material.manifest, setup.config
     distributions = {name: text for candidate in candidates for name, text in candidate.distributions.items()}
     return {

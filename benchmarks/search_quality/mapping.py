@@ -1,10 +1,10 @@
-"""From what a sampler proposes to a row of a table: the nearest one that is still free.
+"""Map the proposal of a sampler to the nearest unused row of a table.
 
-A table holds a few hundred candidates, a sampler may propose any of millions. What it proposes is described by what
-decides a training, not by the sampler's own parameters: logarithms of parameters and multiply-accumulates, the family,
-and the recipe. Numbers are scaled to the table's range, a different name is a distance of 1, and what only one of the
-two recipes has counts nothing, since its name (of the loss, of the remedy) counts already. The distance is the mean
-over the three facts about the network plus the mean over the facts about the recipe.
+A table has a few hundred candidates; a sampler may propose any of millions. A proposal is described by what decides the
+training, not by the sampler's own parameters: logarithms of parameters and multiply-accumulates, the family, and the
+recipe. Numbers are scaled to the range of the table. Different names have distance 1. Numbers that only one of two
+recipes has are ignored, because the name of the loss or adaptation differs already. The distance is the mean over the
+three features of the network plus the mean over the features of the recipe.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _NETWORK_NAMES = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
-    """What decides a training: numbers (NaN where there is none) and names, those about the network first."""
+class Features:
+    """Features that decide a training: numbers (NaN if missing) and names; those of the network come first."""
 
     numbers: tuple[float, ...]
     names: tuple[str, ...]
 
 
-def describe(spec: StudentSpec, recipe: Recipe, cost: Cost) -> Described:
-    """Return what decides the training of a candidate by a recipe."""
+def describe(spec: StudentSpec, recipe: Recipe, cost: Cost) -> Features:
+    """Return the features of a candidate and its recipe."""
     adaptive = recipe.adaptive
     loss, parameters = next(iter(recipe.losses.items()), ("none", {}))
-    return Described(
+    return Features(
         numbers=(
             math.log(cost.num_params),
             math.log(max(cost.macs, 1)),
@@ -47,8 +47,7 @@ def describe(spec: StudentSpec, recipe: Recipe, cost: Cost) -> Described:
             recipe.label_smoothing,
             recipe.dropout,
             recipe.drop_path,
-            # Steps over which the weights are averaged.
-            math.log(1.0 / (1.0 - recipe.ema_decay)),
+            math.log(1.0 / (1.0 - recipe.ema_decay)),  # number of averaged steps
             recipe.early_stopping_patience / recipe.epochs,
             _log(recipe.label_weight) if recipe.losses else math.nan,
             _log(parameters.get("weight", math.nan)),
@@ -57,7 +56,7 @@ def describe(spec: StudentSpec, recipe: Recipe, cost: Cost) -> Described:
             adaptive.teacher_until if adaptive.teacher_until < 1.0 else math.nan,
             _log(adaptive.temperature_end) if adaptive.temperature_schedule != "constant" else math.nan,
         ),
-        names=(spec.family, loss, recipe.schedule, recipe.mix, _remedy(recipe)),
+        names=(spec.family, loss, recipe.schedule, recipe.mix, _adaptation(recipe)),
     )
 
 
@@ -65,7 +64,7 @@ def _log(value: float) -> float:
     return math.log(value) if value > 0 else math.nan
 
 
-def _remedy(recipe: Recipe) -> str:
+def _adaptation(recipe: Recipe) -> str:
     adaptive = recipe.adaptive
     return "/".join(
         (
@@ -98,19 +97,19 @@ class RowMap:
         self._number_weights = _weights(numbers.shape[1], _NETWORK_NUMBERS, count)
         self._name_weights = _weights(self._names.shape[1], _NETWORK_NAMES, count)
 
-    def distances(self, wanted: Described) -> Floats:
-        """Return the distance of every row [N], 0 to 2 within the table's range."""
+    def distances(self, wanted: Features) -> Floats:
+        """Return the distance of every row [N], from 0 to 2 within the table's range."""
         apart = np.abs(self._numbers - np.array(wanted.numbers) / self._scale)
         different = self._names != np.array(wanted.names)
         distances: Floats = np.nan_to_num(apart) @ self._number_weights + different @ self._name_weights
         return distances
 
-    def nearest(self, wanted: Described, free: Mask) -> int | None:
-        """Return the nearest free row, the first of equals; None when none is free.
+    def nearest(self, wanted: Features, free: Mask) -> int | None:
+        """Return the index of the nearest free row; ties go to the first, None if no row is free.
 
         Args:
-            wanted: What was proposed.
-            free: [N].
+            wanted: Features of the proposal.
+            free: Mask of the rows that may be used [N].
         """
         if not free.any():
             return None

@@ -1,4 +1,4 @@
-"""This project's own search inside the simulator: its proposer, its study and its early stopping, without Ray."""
+"""nas_distill's search in the simulator: its proposer, study and early stopping, without Ray."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ REDUCTION_FACTOR = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """What a table's candidates were drawn from, for searchers that draw from it again.
+    """Search problem of a table: everything that searchers need to propose candidates like those of the table.
 
     Attributes:
-        table: The table.
-        objectives: Of the search.
-        space: Of candidates.
-        recipes: Of recipes.
-        base: The recipe that those change.
-        choices: What they may choose.
-        limits: What candidates may cost.
-        shape: What they take and give.
+        table: Table of learning curves.
+        objectives: Objectives of the search.
+        space: Space of candidates.
+        recipes: Space of recipes.
+        base: Recipe that the recipe space changes.
+        choices: Choices of the recipe space.
+        limits: Cost limits of candidates.
+        shape: Input and output shape of candidates.
     """
 
     table: CurveTable
@@ -63,7 +63,7 @@ class Problem:
 
     @classmethod
     def of(cls, table: CurveTable, objectives: Sequence[str]) -> Problem:
-        """Set the problem of a table."""
+        """Return the problem of a table."""
         facts = table.provenance
         config = SearchConfig(
             teacher=TeacherConfig(model="local-dir:that-of-the-table"),
@@ -83,8 +83,8 @@ class Problem:
             ),
         )
 
-    def place(self, row: Row, epoch: int) -> Floats:
-        """Return the minimised coordinates of a student after an epoch, as `analysis.pareto.axes` makes them."""
+    def coordinates(self, row: Row, epoch: int) -> Floats:
+        """Return the minimised objective values of a student after an epoch."""
         values = [
             row.curves[objective.name][epoch - 1] if objective.kind == "quality" else getattr(row.cost, objective.name)
             for objective in self.objectives
@@ -94,17 +94,17 @@ class Problem:
 
 
 class OurSearch:
-    """The search as `nas_distill search` runs it.
+    """The search of `nas_distill search`.
 
     Args:
-        problem: What it draws from.
-        seed: Of the sampler.
-        stopped_trial_value: What the sampler is told of a stopped trial.
+        problem: Problem to search.
+        seed: Seed of the sampler.
+        stopped_trial_value: Value that the sampler receives for a stopped trial.
     """
 
     def __init__(self, problem: Problem, seed: int, stopped_trial_value: StoppedTrialValue = "failed") -> None:
         sampler = SamplerConfig(stopped_trial_value=stopped_trial_value)
-        self._ledger = StudyLedger(None, "replayed", problem.objectives, seed, sampler)
+        self._ledger = StudyLedger(None, "simulated", problem.objectives, seed, sampler)
         self._proposer = Proposer(
             self._ledger,
             space=problem.space,
@@ -135,11 +135,11 @@ def early_rungs(problem: Problem) -> tuple[int, ...]:
 
 
 class OurEarlyStopping:
-    """The early stopping that `nas_distill search` adds to it.
+    """The early stopping of `nas_distill search`.
 
     Args:
-        problem: Its objectives and epochs.
-        rule: How trials at a rung are compared.
+        problem: Problem to search.
+        rule: Rule that compares trials at a rung.
     """
 
     def __init__(self, problem: Problem, rule: str) -> None:
@@ -147,15 +147,15 @@ class OurEarlyStopping:
         self._asha = Asha(early_rungs(problem), REDUCTION_FACTOR, RULES.order(rule, problem.objectives))
 
     def stops(self, number: int, epoch: int, row: Row) -> bool:
-        values = self._problem.place(row, epoch).tolist()
+        values = self._problem.coordinates(row, epoch).tolist()
         return self._asha.report(number, epoch, values) is Decision.STOP
 
     def finished(self, ended_trial: EndedTrial) -> None:
-        """Do nothing: the rungs know all that they need."""
+        """Do nothing: the rungs have all the values that they need."""
 
 
 def as_record(ended_trial: EndedTrial) -> TrialRecord:
-    """Return the record that a worker would have written; what the table does not hold is zero or empty."""
+    """Return the record that a worker would write; values that the table does not have are zero or empty."""
     row, status = ended_trial.row, ended_trial.status
     curve = _curve(_Key(row))
     metrics = None
@@ -184,7 +184,7 @@ _NOTHING = StudentMetrics(
 
 
 class _Key:
-    """A row as the key of a cache: by identity, since arrays have no hash."""
+    """A row as a cache key, by identity, because arrays are not hashable."""
 
     def __init__(self, row: Row) -> None:
         self.row = row

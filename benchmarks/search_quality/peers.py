@@ -1,8 +1,7 @@
-"""Other people's searches inside the simulator, each through its own objects, with nothing but the cluster left out.
+"""Searches of other projects in the simulator; each one uses the project's own objects, without a cluster.
 
-All draw from the same space and recipe space, and are given rows by the same rule. A proposal over the table's limits
-is told as an error, or a penalty, to those that can hear it, and the next one is asked for: no rival spends an epoch
-on it.
+All propose from the same space and recipe space, and get rows by the same rule. A proposal beyond the limits of the
+table costs no epoch: searchers that accept errors or penalties receive one, and the next proposal is requested.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from nas_distill.records import Cost, Recipe, StudentSpec, TrialStatus
 from nas_distill.search.spaces.loading import propose
 from nas_distill.search.spaces.recipes import propose_recipe
 
-_ASKS = 1000
+_MAX_PROPOSALS = 1000
 _GAP, _SIZE, _EPOCH = "gap_points", "num_params", "training_iteration"
 
 
@@ -41,7 +40,7 @@ def _candidate(problem: Problem, trial: Any) -> tuple[StudentSpec, Recipe]:
 
 
 def _cost(problem: Problem, spec: StudentSpec) -> Cost | None:
-    """Return what a candidate costs; None when it cannot be built."""
+    """Return the cost of a candidate; None if it cannot be built."""
     try:
         return cost_of(spec, problem.shape)
     except SpaceError:
@@ -49,7 +48,7 @@ def _cost(problem: Problem, spec: StudentSpec) -> Cost | None:
 
 
 def _proposal(problem: Problem, number: int, spec: StudentSpec, recipe: Recipe) -> Proposal | None:
-    """Return a proposal within the limits of the table, or None."""
+    """Return a proposal; None if it is beyond the limits of the table."""
     cost = _cost(problem, spec)
     if cost is None or problem.limits.rejection(cost) is not None:
         return None
@@ -57,10 +56,10 @@ def _proposal(problem: Problem, number: int, spec: StudentSpec, recipe: Recipe) 
 
 
 class OptunaSearcher:
-    """Optuna's ask and tell with one of its samplers.
+    """Optuna's ask-and-tell interface with one of its samplers.
 
     Args:
-        problem: What it draws from.
+        problem: Problem to search.
         sampler: The sampler.
     """
 
@@ -70,7 +69,7 @@ class OptunaSearcher:
         self._study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
 
     def ask(self) -> Proposal | None:
-        for _ in range(_ASKS):
+        for _ in range(_MAX_PROPOSALS):
             trial = self._study.ask()
             found = _proposal(self._problem, trial.number, *_candidate(self._problem, trial))
             if found is not None:
@@ -86,14 +85,14 @@ class OptunaSearcher:
 
 
 class RaySearch:
-    """Ray's `OptunaSearch` on two metrics, as its users write it: a stopped trial is told its last result.
+    """Ray's `OptunaSearch` with two metrics; a stopped trial reports its last result, as in Ray Tune.
 
-    It cannot be told of limits, and proposes nothing else once it has found that large students are good: what is over
-    them is told as a student as large as the teacher that is always wrong, the penalty that its users write.
+    It has no concept of limits, and would propose only large students once it has found that they are good. Therefore a
+    proposal beyond the limits reports a student of the teacher's size that is always wrong, the usual penalty.
 
     Args:
-        problem: What it draws from.
-        seed: Of its sampler.
+        problem: Problem to search.
+        seed: Seed of the sampler.
     """
 
     def __init__(self, problem: Problem, seed: int) -> None:
@@ -101,7 +100,7 @@ class RaySearch:
 
         self._problem = problem
         self._drawn: tuple[StudentSpec, Recipe] | None = None
-        self._asked = 0
+        self._proposed = 0
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._search = OptunaSearch(self._draw, metric=[_GAP, _SIZE], mode=["min", "min"], seed=seed)
 
@@ -109,8 +108,8 @@ class RaySearch:
         self._drawn = _candidate(self._problem, trial)
 
     def ask(self) -> Proposal | None:
-        for _ in range(_ASKS):
-            number, self._asked = self._asked, self._asked + 1
+        for _ in range(_MAX_PROPOSALS):
+            number, self._proposed = self._proposed, self._proposed + 1
             self._search.suggest(str(number))
             assert self._drawn is not None
             found = _proposal(self._problem, number, *self._drawn)
@@ -137,11 +136,11 @@ class RaySearch:
 
 
 class RayAsha:
-    """Ray's `ASHAScheduler` on the gap alone.
+    """Ray's `ASHAScheduler` on the gap.
 
     Args:
-        epochs: Full fidelity.
-        options: Of the scheduler, such as `grace_period`; its own defaults otherwise.
+        epochs: Epochs per training.
+        options: Options of the scheduler, such as `grace_period`; others have Ray's defaults.
     """
 
     def __init__(self, epochs: int, **options: float) -> None:
@@ -172,14 +171,14 @@ def _result(row: Row, epoch: int, gap: float | None = None) -> dict[str, Any]:
 
 
 class Moasha:
-    """Syne Tune's MOASHA, which draws at random and stops by several metrics; searcher and stopping rule in one.
+    """Syne Tune's MOASHA: random proposals, early stopping by several metrics; searcher and stopping rule in one.
 
-    Its space is flat: it draws every parameter that any candidate has, and the space asks for those that it needs.
+    Its search space is flat: it draws every parameter of any candidate, and our space reads those that it needs.
 
     Args:
-        problem: What it draws from.
-        seed: Of NumPy's global generator, which it uses.
-        options: Of the scheduler, such as `grace_period`; its own defaults otherwise.
+        problem: Problem to search.
+        seed: Seed of MOASHA and of NumPy's global generator, which it uses.
+        options: Options of the scheduler, such as `grace_period`; others have Syne Tune's defaults.
     """
 
     def __init__(self, problem: Problem, seed: int, **options: float) -> None:
@@ -197,21 +196,21 @@ class Moasha:
             random_seed=seed,
             **options,
         )
-        self._asked = 0
+        self._proposed = 0
         self._trials: dict[int, Any] = {}
 
     def ask(self) -> Proposal | None:
         from syne_tune.backend.trial_status import Trial
 
-        for _ in range(_ASKS):
+        for _ in range(_MAX_PROPOSALS):
             config = self._scheduler.suggest().config
             trial = FixedTrial({name: _plain(value) for name, value in config.items()})
-            found = _proposal(self._problem, self._asked, *_candidate(self._problem, trial))
+            found = _proposal(self._problem, self._proposed, *_candidate(self._problem, trial))
             if found is None:
                 continue
-            self._trials[self._asked] = Trial(trial_id=self._asked, config=config, creation_time=None)
-            self._scheduler.on_trial_add(self._trials[self._asked])
-            self._asked += 1
+            self._trials[self._proposed] = Trial(trial_id=self._proposed, config=config, creation_time=None)
+            self._scheduler.on_trial_add(self._trials[self._proposed])
+            self._proposed += 1
             return found
         return None
 
@@ -226,7 +225,7 @@ class Moasha:
         return bool(self._scheduler.on_trial_result(self._trials[number], _result(row, epoch)) == "STOP")
 
     def finished(self, ended_trial: EndedTrial) -> None:
-        del ended_trial  # heard by `tell`
+        del ended_trial  # `tell` has handled it
 
 
 def _plain(value: Any) -> Any:
@@ -246,8 +245,8 @@ def _domain(distribution: BaseDistribution) -> Any:
         case IntDistribution(low=low, high=high, log=log):
             return (config_space.lograndint if log else config_space.randint)(low, high)
         case FloatDistribution(low=low, high=high, step=float(step)):
-            # Not `finrange`, whose last value may miss the upper bound by a rounding.
+            # Not `finrange`, whose last value may miss the upper bound by a rounding error.
             return config_space.choice([low + step * turn for turn in range(round((high - low) / step) + 1)])
         case FloatDistribution(low=low, high=high, log=log):
             return (config_space.loguniform if log else config_space.uniform)(low, high)
-    raise ValueError(f"{distribution!r} is no distribution that is known here")
+    raise ValueError(f"unknown distribution {distribution!r}")

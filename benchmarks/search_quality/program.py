@@ -1,14 +1,15 @@
-"""How good a search is for its epochs: ours, its parts, and other people's, replayed on tables of real learning curves.
+"""Compare the quality of the students that searches find: nas_distill's search, its variants, and other projects.
 
-All search the same table (see `curve_tables.py`) with the same workers, budget and seeds, in simulated time; what each
-proposes is given the nearest row that it has not used (`_mapping.py`, `_simulator.py`). Compared is the hypervolume of
-fully trained students, within the reference point of `analysis.pareto`, as a share of what training the whole table
-would give. The budget is a share of the epochs that this would take. A table has so many rows and no more: whoever
-stops early begins more trials, and may have used all of them before the budget is spent ("table exhausted"), which
-holds that contender back, not the others. Early stopping of random candidates, and MOASHA's, begins as late and cuts as
-deep as ours; `OptunaSearch` goes with `ASHAScheduler` as Ray ships it.
+All search the same table of learning curves (see `make_tables`) in simulated time, with the same workers, budget and
+seeds. Each proposal trains the nearest unused row of the table (see `mapping` and `simulator`). The measure is the
+hypervolume of completed students, as a share of that of the whole table. The budget is a share of the epochs that
+training the whole table takes.
 
-    python -m benchmarks.search_quality.py [--tables PATH ...] [--seeds 20] [--budget-share 0.25] [--processes 2]
+The number of rows is limited. A search that stops trials early starts more of them and may use all rows before its
+budget is spent ("table exhausted"); this is a disadvantage for that search only. Early stopping of random search, and
+MOASHA, have the same first rung and reduction factor as ours; `OptunaSearch` runs with the defaults of `ASHAScheduler`.
+
+    python -m benchmarks.search_quality [--tables PATH ...] [--seeds 20] [--budget-share 0.25] [--processes 2]
 """
 
 from __future__ import annotations
@@ -51,19 +52,19 @@ STRATEGIES = tuple(variant.name for variant in STRATEGY_VARIANTS)
 ALL_CONTENDERS = tuple(dict.fromkeys((*CONTENDERS, *STRATEGIES)))
 
 QUALITY_COLUMNS = (
-    Column("name", ""),
+    Column("name", "search"),
     *(Column(f"at_{round(100 * share)}", f"at {share:.0%} of the budget") for share in CHECKPOINTS),
-    Column("needed", "budget to random's final, %", "{:.0f}"),
+    Column("needed", "budget to reach random, %", "{:.0f}"),
     Column("started", "trials", "{:.0f}"),
-    Column("complete", "trained to the end", "{:.0f}"),
+    Column("complete", "completed", "{:.0f}"),
     Column("exhausted", "table exhausted", "{:.0%}"),
 )
 RANK_COLUMNS = (
     Column("epoch", "epoch", "{}"),
     Column("averaged", "moving average", "{:.2f}"),
     Column("raw", "raw weights", "{:.2f}"),
-    Column("raw_to_averaged", "raw weights, to the average's final", "{:.2f}"),
-    Column("everything", "as evaluated, all trainings", "{:.2f}"),
+    Column("raw_to_averaged", "raw weights against final average", "{:.2f}"),
+    Column("everything", "evaluated weights, all trainings", "{:.2f}"),
 )
 
 Scores = dict[str, list[Score]]
@@ -96,24 +97,34 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tables", type=Path, nargs="+", help=f"[default: all in {TABLES.name}/]")
-    parser.add_argument("--contenders", nargs="+", choices=ALL_CONTENDERS, default=list(ALL_CONTENDERS), metavar="NAME")
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--workers", type=int, default=4, help="simulated")
-    parser.add_argument("--budget-share", type=float, default=0.25, help="of training all candidates to the end")
-    parser.add_argument("--processes", type=int, default=2, help="simulations at once")
-    parser.add_argument("--keep", type=Path, metavar="FILE", help="finished simulations of this commit; a run goes on")
+    parser.add_argument(
+        "--tables", type=Path, nargs="+", help="tables of learning curves  [default: all of benchmarks/search_quality]"
+    )
+    parser.add_argument(
+        "--contenders", nargs="+", choices=ALL_CONTENDERS, default=list(ALL_CONTENDERS), metavar="NAME",
+        help=f"searches to compare: {', '.join(ALL_CONTENDERS)}  [default: all]",
+    )  # fmt: skip
+    parser.add_argument("--seeds", type=int, default=20, help="simulations per search and table  [default: 20]")
+    parser.add_argument("--workers", type=int, default=4, help="simulated workers  [default: 4]")
+    parser.add_argument(
+        "--budget-share", type=float, default=0.25,
+        help="budget as a share of the epochs that training all candidates takes  [default: 0.25]",
+    )  # fmt: skip
+    parser.add_argument("--processes", type=int, default=2, help="simulations in parallel  [default: 2]")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FILE", help="log of finished simulations, which are not repeated for this commit"
+    )
     add_common_arguments(parser)
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.tables, arguments.seeds = [SYNTHETIC], 2
     if find_spec("syne_tune") is None and MOASHA in arguments.contenders:
-        print("Syne Tune is not installed (pip install '.[bench]'), and is left out")
+        print("Syne Tune is not installed, so MOASHA is left out; install it with: pip install '.[bench]'")
         arguments.contenders.remove(MOASHA)
     if arguments.tables is None:
         arguments.tables = sorted(TABLES.glob("*.parquet"))
     if not arguments.tables:
-        parser.error(f"there is no table in {TABLES}; make one with benchmarks/curve_tables.py")
+        parser.error(f"there is no table in {TABLES}; make one with python -m benchmarks.search_quality.make_tables")
     return arguments
 
 
@@ -135,7 +146,7 @@ def measure(path: Path, arguments: argparse.Namespace) -> Scores:
         for contender in arguments.contenders
     ]
     if arguments.keep is not None and commit().endswith("-dirty"):
-        print(f"{arguments.keep}: is not used, since the working tree has changes that no commit tells apart")
+        print(f"{arguments.keep}: is not used, because the working tree has uncommitted changes")
         arguments.keep = None
     task_log = TaskLog(arguments.keep, Outcome[Score])
     found: dict[tuple[str, int], Score] = {}
@@ -144,42 +155,42 @@ def measure(path: Path, arguments: argparse.Namespace) -> Scores:
     ):
         print(f"{path.stem} {number}/{len(jobs)} {job.contender}, seed {job.seed}: {outcome.summary()}", flush=True)
         if outcome.result is None:
-            raise SystemExit(f"search_quality.py: {job.contender}, seed {job.seed}: {outcome.error}")
+            raise SystemExit(f"search_quality: {job.contender}, seed {job.seed}: {outcome.error}")
         found[job.contender, job.seed] = outcome.result
     return {name: [found[name, seed] for seed in range(arguments.seeds)] for name in arguments.contenders}
 
 
 def describe(path: Path, scores: Scores, arguments: argparse.Namespace) -> list[Table]:
-    """Return the tables of one table of curves."""
+    """Return the tables about one table of learning curves."""
     table = open_problem(path, OBJECTIVES).table
     budget = next(iter(scores.values()))[0].budget
     setting = (
         f"{path.stem}: {table.num_candidates} candidates of {table.provenance['space']} with recipes, {table.epochs} "
         f"epochs, budget {budget:,} epochs, {arguments.workers} workers, {arguments.seeds} seeds"
     )
-    explained = "hypervolume of fully trained students, % of the whole table's: median (quartiles)"
+    explained = "hypervolume of completed students, % of that of the whole table: median (quartiles)"
     tables = [
         Table(title=f"{title}; {explained}. {setting}", columns=QUALITY_COLUMNS, rows=quality_rows(scores, names))
         for title, names in (
             ("Searches", CONTENDERS),
-            ("What the sampler is told of stopped trials", STRATEGIES),
+            ("Value reported for stopped trials", STRATEGIES),
         )
         if set(names) & set(scores)
     ]
     correlations, averaging, trained = rank_correlations(table, rungs_of(path))
     title = (
-        f"Kendall's tau between the gap at an epoch and the final one. {path.stem}: {averaging} trainings with a "
-        f"moving average, {trained} in all"
+        f"Kendall's tau between the gap at an epoch and the final gap. {path.stem}: {averaging} trainings with a "
+        f"moving average, {trained} in total"
     )
     ceiling, pairs = seed_correlation(table)
     if pairs > 1:
-        title += f"; between the finals of two seeds it is {ceiling:.2f} ({pairs} candidates)"
+        title += f"; between the final gaps of two seeds it is {ceiling:.2f} ({pairs} candidates)"
     rows = [{**{column.key: getattr(found, column.key) for column in RANK_COLUMNS}} for found in correlations]
     return [*tables, Table(title=title, columns=RANK_COLUMNS, rows=tuple(rows))]
 
 
 def rungs_of(path: Path) -> tuple[int, ...]:
-    """Return the epochs at which ours may stop a trial."""
+    """Return the epochs at which our search may stop a trial."""
     return early_rungs(open_problem(path, OBJECTIVES))
 
 
@@ -189,7 +200,7 @@ def quality_rows(scores: Scores, names: Sequence[str]) -> tuple[Mapping[str, Any
 
 
 def final_of_random(scores: Scores) -> float | None:
-    """Return random's median hypervolume when its budget is spent; None when it did not run."""
+    """Return the median final hypervolume of random search; None if it did not run."""
     return float(np.median([score.at(1.0) for score in scores[RANDOM]])) if RANDOM in scores else None
 
 
@@ -210,12 +221,12 @@ def quality_row(name: str, found: Sequence[Score], goal: float | None) -> dict[s
 
 
 def needed_share(found: Sequence[Score], goal: float) -> float:
-    """Return the median share of the budget that the goal takes; infinite when half of the seeds do not reach it."""
+    """Return the median share of the budget to reach a hypervolume; infinite if half of the seeds do not reach it."""
     return float(np.median([score.needed(goal) for score in found]))
 
 
 def judge(path: Path, scores: Scores) -> list[Verdict]:
-    """Return whether ours is first at every budget, and soon where random ends."""
+    """Return verdicts: ours is best at every budget, and reaches the final value of random search early."""
     goal = final_of_random(scores)
     if OURS not in scores or goal is None:
         return []
@@ -225,19 +236,19 @@ def judge(path: Path, scores: Scores) -> list[Verdict]:
         medians = {name: float(np.median([score.at(share) for score in scores[name]])) for name in (OURS, *others)}
         best = max(others, key=lambda name: medians[name])
         text = (
-            f"{path.stem}: ours has {100 * medians[OURS]:.2f} % of the hypervolume at {share:.0%} of the budget, the "
-            f"best of the others ({best}) {100 * medians[best]:.2f} %"
+            f"{path.stem}: at {share:.0%} of the budget, ours has {100 * medians[OURS]:.2f} % of the hypervolume, the "
+            f"best other search ({best}) {100 * medians[best]:.2f} %"
         )
         verdicts.append(Verdict(text=text, met=medians[OURS] > medians[best]))
     needed = needed_share(scores[OURS], goal)
-    taken = f"{needed:.0%} of random's epochs" if math.isfinite(needed) else "never"
-    text = f"{path.stem}: ours reaches random's final hypervolume with {taken} (target: at most a third)"
+    taken = f"with {needed:.0%} of its epochs" if math.isfinite(needed) else "never"
+    text = f"{path.stem}: ours reaches the final hypervolume of random search {taken} (target: at most a third)"
     return [*verdicts, Verdict(text=text, met=needed <= TARGET_SHARE)]
 
 
 def neighbour_verdict(path: Path) -> Verdict:
-    """Return how much the row that a proposal is given says about the proposal."""
+    """Return how well the nearest row of a proposal predicts its result."""
     tau = neighbour_correlation(open_problem(path, OBJECTIVES).table)
     return Verdict(
-        text=f"{path.stem}: the final gaps of a candidate and of its nearest neighbour have a tau of {tau:.2f}"
+        text=f"{path.stem}: Kendall's tau between the final gaps of candidates and nearest neighbours is {tau:.2f}"
     )

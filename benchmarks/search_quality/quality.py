@@ -1,4 +1,4 @@
-"""How good a simulated search is: the hypervolume of its fully trained students, epoch by epoch of its budget."""
+"""Quality of a simulated search: hypervolume of its completed students as a function of the epochs spent."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ CHECKPOINTS = (0.25, 0.5, 1.0)
 """Shares of the budget at which the hypervolume is compared."""
 
 SYNTHETIC = Path("synthetic")
-"""Stands for a table that is made up on the spot."""
+"""Stands for a table that is generated on the fly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """A way of searching of ours.
+    """One configuration of nas_distill's search.
 
     Attributes:
-        rule: Of early stopping; None trains everything to the end.
-        stopped_trial_value: What the sampler is told of a stopped trial.
+        rule: Rule of early stopping; None trains every trial to its end.
+        stopped_trial_value: Value that the sampler receives for a stopped trial.
     """
 
     rule: str | None = AshaConfig().rule
@@ -54,14 +54,14 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """As it is printed: what differs from the defaults."""
+        """Name in the tables: settings that differ from the defaults."""
         if self.rule is None:
             return f"{OURS}, no early stopping"
         parts = [OURS]
         if self.rule != AshaConfig().rule:
             parts.append(f"rule {self.rule}")
         if self.stopped_trial_value != SamplerConfig().stopped_trial_value:
-            parts.append(f"stopped as {self.stopped_trial_value}")
+            parts.append(f"stopped trials as {self.stopped_trial_value}")
         return ", ".join(parts)
 
 
@@ -75,17 +75,17 @@ _ALL_VARIANTS = {variant.name: variant for variant in (*VARIANTS, *STRATEGY_VARI
 
 
 class Job(Record):
-    """One simulated search: everything that decides its numbers.
+    """One simulated search, with everything that decides its numbers.
 
     Attributes:
         table: Path of the table.
-        table_id: Digest of its bytes.
-        commit: Of the code.
-        contender: Who searches.
-        seed: Of the contender, and of which replicate a candidate's row is.
-        workers: Trials at once.
-        budget_share: Budget, as a share of the epochs that training all of the table's candidates would take.
-        objectives: Names.
+        table_id: Digest of the file.
+        commit: Commit of the code.
+        contender: Name of the search.
+        seed: Seed of the search and of the choice of replicates.
+        workers: Number of parallel trials.
+        budget_share: Budget as a share of the epochs that training all candidates of the table takes.
+        objectives: Names of the objectives.
     """
 
     table: Path
@@ -99,16 +99,16 @@ class Job(Record):
 
 
 class Score(TaskResult):
-    """What a simulated search came to.
+    """Result of a simulated search.
 
     Attributes:
-        budget: Epochs.
-        spent: Epochs, at most the budget; less when the table was exhausted.
-        started: Trials begun.
-        complete: Trials trained to the end.
+        budget: Budget in epochs.
+        spent: Epochs spent, at most the budget; fewer if the table was exhausted.
+        started: Number of trials started.
+        complete: Number of trials trained to their end.
         exhausted: Whether the table had no free row left before the budget was spent.
-        steps: Epochs spent and hypervolume, whenever it rose; the hypervolume is a share of that of the whole table
-            (of the rows that this seed drew), fully trained.
+        steps: Epochs spent and hypervolume at each increase. The hypervolume is a share of that of the whole table
+            (with the replicates of this seed), fully trained.
     """
 
     budget: PositiveInt
@@ -119,21 +119,21 @@ class Score(TaskResult):
     steps: tuple[tuple[int, float], ...]
 
     def summary(self) -> str:
-        """Return the final hypervolume and the trials."""
-        return f"{100 * self.at(1.0):.2f} % of the hypervolume, {self.complete} of {self.started} trials to the end"
+        """Return final hypervolume and number of trials as text."""
+        return f"{100 * self.at(1.0):.2f} % of the hypervolume, {self.complete} of {self.started} trials completed"
 
     def at(self, share: float) -> float:
-        """Return the hypervolume when a share of the budget was spent."""
+        """Return the hypervolume after a share of the budget."""
         return max((value for spent, value in self.steps if spent <= share * self.budget), default=0.0)
 
     def needed(self, hypervolume: float) -> float:
-        """Return the share of the budget after which the hypervolume was reached; infinite when it never was."""
+        """Return the share of the budget that the hypervolume took; infinite if it was not reached."""
         return min((spent for spent, value in self.steps if value >= hypervolume), default=math.inf) / self.budget
 
 
 @cache
 def open_problem(table: Path, objectives: tuple[str, ...]) -> Problem:
-    """Open a table, once per process."""
+    """Load the problem of a table, once per process."""
     made_up = table == SYNTHETIC
     return Problem.of(
         synthetic_table(candidates=60, epochs=9, second_seed=20) if made_up else read_table(table), objectives
@@ -159,13 +159,13 @@ def simulate(job: Job, _: None) -> Score:
 
 
 def build_contender(name: str, problem: Problem, seed: int) -> tuple[Searcher, Stopper]:
-    """Return who proposes and who stops, for a contender's name."""
+    """Return searcher and stopping rule of a contender."""
     if name in _ALL_VARIANTS:
         variant = _ALL_VARIANTS[name]
         stopper = NoStopping() if variant.rule is None else OurEarlyStopping(problem, variant.rule)
         return OurSearch(problem, seed, stopped_trial_value=variant.stopped_trial_value), stopper
     epochs = problem.table.epochs
-    # Where early stopping alone is compared, it begins as late and cuts as deep as ours.
+    # When only early stopping is compared, its first rung and its reduction factor equal ours.
     alike = {"grace_period": early_rungs(problem)[0], "reduction_factor": REDUCTION_FACTOR}
     match name:
         case "random":
@@ -179,23 +179,23 @@ def build_contender(name: str, problem: Problem, seed: int) -> tuple[Searcher, S
         case _ if name == MOASHA:
             both = Moasha(problem, seed, **alike)
             return both, both
-    raise ValueError(f"{name} is no contender")
+    raise ValueError(f"unknown contender {name!r}")
 
 
 def budget_of(table: CurveTable, share: float) -> int:
-    """Return the budget, epochs."""
+    """Return the budget in epochs."""
     return max(round(share * table.num_candidates * table.epochs), table.epochs)
 
 
 def steps(result: SimulationResult, rows: Sequence[Row], problem: Problem) -> tuple[tuple[int, float], ...]:
-    """Return epochs spent and hypervolume as a share of the table's, whenever it rose."""
+    """Return epochs spent and hypervolume, as a share of the table's, at each increase."""
     reference = _reference(problem)
-    best = hypervolume(_places([(row, ended(row).kept) for row in rows if not row.error], problem), reference)
+    best = hypervolume(_coordinates([(row, ended(row).kept) for row in rows if not row.error], problem), reference)
     found: list[tuple[int, float]] = []
     done: list[tuple[Row, int]] = []
     for trial in result.complete(result.spent):
         done.append((trial.row, trial.kept))
-        value = hypervolume(_places(done, problem), reference) / best
+        value = hypervolume(_coordinates(done, problem), reference) / best
         if not found or value > found[-1][1]:
             found.append((trial.spent, value))
     return tuple(found)
@@ -211,5 +211,5 @@ def _reference(problem: Problem) -> Floats:
     )
 
 
-def _places(trained: Sequence[tuple[Row, int]], problem: Problem) -> Floats:
-    return np.array([problem.place(row, kept) for row, kept in trained])
+def _coordinates(trained: Sequence[tuple[Row, int]], problem: Problem) -> Floats:
+    return np.array([problem.coordinates(row, kept) for row, kept in trained])

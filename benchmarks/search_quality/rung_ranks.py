@@ -1,4 +1,4 @@
-"""How well a rung foretells the final value, and with it who should be stopped: Kendall's tau over a table."""
+"""How well the value at a rung predicts the final value: Kendall's tau over the trainings of a table."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ EVALUATED, RAW = "gap_points", "raw_gap_points"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankCorrelation:
-    """Kendall's tau-b between the gap at an epoch and at the end.
+    """Kendall's tau-b between the gap at an epoch and a final gap.
 
     Attributes:
-        epoch: Epochs trained.
-        averaged: Of the moving average, with its own final value.
-        raw: Of the raw weights, with their own.
-        raw_to_averaged: Of the raw weights, with the final value of the moving average, which is what counts.
-        everything: Of what a search evaluates, with or without a moving average, over all trainings.
+        epoch: Number of epochs trained.
+        averaged: Moving average, against its own final value.
+        raw: Raw weights, against their own final value.
+        raw_to_averaged: Raw weights, against the final value of the moving average, which a search uses.
+        everything: Value that a search uses, with or without a moving average, over all trainings.
     """
 
     epoch: int
@@ -34,10 +34,10 @@ class RankCorrelation:
 
 
 def rank_correlations(table: CurveTable, epochs: Sequence[int]) -> tuple[list[RankCorrelation], int, int]:
-    """Return the rank correlations at some epochs, how many trainings have a moving average, and how many there are.
+    """Return the rank correlations at some epochs, the number of trainings with a moving average, and of all trainings.
 
-    Only first replicates that did not fail count, and all but `everything` is of those with a moving average: for the
-    others the two kinds of weights are the same.
+    Only first replicates that did not fail are used. All values except `everything` use trainings with a moving
+    average only; for the others, both kinds of weights are the same.
     """
     rows = [row for row in table.rows if row.replicate == 0 and not row.error]
     averaging = [row for row in rows if row.recipe.ema_decay > 0]
@@ -55,7 +55,7 @@ def rank_correlations(table: CurveTable, epochs: Sequence[int]) -> tuple[list[Ra
 
 
 def seed_correlation(table: CurveTable) -> tuple[float, int]:
-    """Return Kendall's tau-b between the final gaps of two seeds, which no early look can beat, and over how many."""
+    """Return Kendall's tau-b between the final gaps of two seeds, an upper bound for rungs, and the number of pairs."""
     finals: dict[int, dict[int, float]] = {}
     for row in table.rows:
         if not row.error:
@@ -68,16 +68,16 @@ def seed_correlation(table: CurveTable) -> tuple[float, int]:
 
 
 def neighbour_correlation(table: CurveTable) -> float:
-    """Return Kendall's tau-b between the final gaps of a candidate and of the one that is nearest to it.
+    """Return Kendall's tau-b between the final gaps of each candidate and of its nearest neighbour.
 
-    It says how much a sampler can learn from rows that only resemble what it proposed.
+    It shows how much a sampler can learn from rows that only resemble its proposals.
     """
     rows = [row for row in table.rows if row.replicate == 0 and not row.error]
     found = RowMap(rows)
     nearest = []
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         others = np.ones(len(rows), dtype=np.bool_)
-        others[place] = False
+        others[index] = False
         neighbour = found.nearest(describe(row.spec, row.recipe, row.cost), others)
         assert neighbour is not None
         nearest.append(rows[neighbour].curves[EVALUATED][-1])

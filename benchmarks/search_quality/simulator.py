@@ -1,10 +1,10 @@
-"""Replays a table of learning curves: asynchronous workers in simulated time, any searcher, any stopping rule.
+"""Simulate a search on a table of learning curves: asynchronous workers, any searcher, any stopping rule.
 
-A free worker asks the searcher for a candidate and is given the nearest row of the table that this run has not used
-(`_mapping`); that row's cost and curve are what the searcher and the stopping rule are told. An epoch lasts as long as
-it kept a processor busy when the table was made. A row that its recipe's own early stopping ends is complete, and worth
-its best epoch; one whose training failed fails one epoch after the last that it has. The budget is in epochs of all
-workers together and is never exceeded; what is in flight when it is spent is lost, as for somebody whose time is over.
+An idle worker asks the searcher for a candidate and trains the nearest row of the table that this run has not used (see
+`mapping`). The searcher and the stopping rule see the cost and the curve of that row. An epoch takes as long as the CPU
+time that was measured for the table. A row whose recipe stops early is complete, with its best epoch. A row whose
+training failed fails one epoch after its last value. The budget is a number of epochs, summed over all workers, and is
+never exceeded; trials that are still running when it is spent are lost.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from nas_distill.records import Cost, Recipe, StudentSpec, TrialStatus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """What a searcher proposes.
+    """Proposal of a searcher.
 
     Attributes:
-        number: The searcher's own, different for every proposal.
-        spec: The candidate.
-        recipe: How it would be distilled.
-        cost: What it would cost.
+        number: Number of the proposal, unique per searcher.
+        spec: Architecture of the candidate.
+        recipe: Recipe to distil it with.
+        cost: Cost of the candidate.
     """
 
     number: int
@@ -41,16 +41,16 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndedTrial:
-    """A trial that ended.
+    """A finished trial.
 
     Attributes:
-        number: The proposal's.
-        row: That was given for it.
-        status: How it ended.
-        epochs: Trained, one that failed included.
-        kept: Epoch whose weights are kept, from 1; of a stopped one the last.
-        ended_s: Simulated time.
-        spent: Epochs that all workers had begun by then.
+        number: Number of the proposal.
+        row: Row that was trained for it.
+        status: How the trial ended.
+        epochs: Number of epochs trained, including a failed one.
+        kept: Epoch whose weights are kept, from 1; the last one for a stopped trial.
+        ended_s: Simulated time of the end, in seconds.
+        spent: Epochs that all workers together had started by then.
     """
 
     number: int
@@ -68,33 +68,33 @@ class EndedTrial:
 
 
 class Searcher(Protocol):
-    """Propose candidates and learns from what they come to."""
+    """Propose candidates and learn from their results."""
 
     def ask(self) -> Proposal | None:
-        """Return a proposal within the limits of the table; None when it has no more."""
+        """Return a proposal within the limits of the table; None if there is none left."""
 
     def tell(self, ended_trial: EndedTrial) -> None:
-        """Hear how a trial ended."""
+        """Receive a finished trial."""
 
 
 class Stopper(Protocol):
     """Decide which trials end early."""
 
     def stops(self, number: int, epoch: int, row: Row) -> bool:
-        """Return whether a trial that goes on ends here; called after every epoch but its last.
+        """Return whether a running trial stops now; called after every epoch except for its last.
 
         Args:
-            number: The trial's.
-            epoch: Epochs trained.
-            row: Its cost, and its curve up to `epoch`; the rest is the future.
+            number: Number of the trial.
+            epoch: Number of epochs trained.
+            row: Cost and curve of the trial; the curve must not be read beyond `epoch`.
         """
 
     def finished(self, ended_trial: EndedTrial) -> None:
-        """Hear how a trial ended, however it did."""
+        """Receive a finished trial, whether it was stopped or not."""
 
 
 class NoStopping:
-    """Train everything to the end."""
+    """Train every trial to its end."""
 
     def stops(self, number: int, epoch: int, row: Row) -> bool:
         del number, epoch, row
@@ -106,13 +106,13 @@ class NoStopping:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulationResult:
-    """One simulated search.
+    """Result of a simulated search.
 
     Attributes:
-        trials: In the order in which they ended.
-        spent: Epochs begun, those of trials cut off included.
-        started: Trials begun.
-        exhausted: Whether a worker found no free row, so that the searcher was held back by the table.
+        trials: Finished trials in the order of their ends.
+        spent: Number of epochs started, including those of lost trials.
+        started: Number of trials started.
+        exhausted: Whether a worker found no unused row, so that the table limited the search.
     """
 
     trials: tuple[EndedTrial, ...]
@@ -121,7 +121,7 @@ class SimulationResult:
     exhausted: bool
 
     def complete(self, budget: int) -> list[EndedTrial]:
-        """Return the students that were fully trained within a budget, epochs."""
+        """Return the completed trials that ended within a budget, in epochs."""
         return [trial for trial in self.trials if trial.status is TrialStatus.COMPLETE and trial.spent <= budget]
 
 
@@ -134,7 +134,7 @@ class _RunningTrial:
 
 @dataclass(slots=True)
 class _Clock:
-    """Epochs in the making, by the time at which they end; of equals the one that began first comes first."""
+    """Running epochs, ordered by their end; ties go to the epoch that started first."""
 
     now_s: float = 0.0
     _queue: list[tuple[float, int, _RunningTrial]] = field(default_factory=list)
@@ -151,15 +151,15 @@ class _Clock:
 
 
 class Simulation:
-    """A search of one table.
+    """A search on one table.
 
     Args:
-        rows: One per candidate (see `draw_rows`).
-        row_map: Of these rows.
-        searcher: Proposes.
-        stopper: Stops.
-        workers: Trials at once.
-        budget: Epochs.
+        rows: One row per candidate (see `draw_rows`).
+        row_map: Map of these rows.
+        searcher: Searcher that proposes candidates.
+        stopper: Rule that stops trials early.
+        workers: Number of parallel trials.
+        budget: Number of epochs.
     """
 
     def __init__(
@@ -186,7 +186,7 @@ class Simulation:
         self._ended: list[EndedTrial] = []
 
     def run(self) -> SimulationResult:
-        """Play until the budget is spent, or nothing is left to train."""
+        """Simulate until the budget is spent or no candidate is left."""
         for _ in range(self._workers):
             self._start()
         while (running_trial := self._clock.next()) is not None:
@@ -202,7 +202,7 @@ class Simulation:
         )
 
     def _start(self) -> None:
-        """Give a free worker something to do, if anything is left."""
+        """Start the next trial on an idle worker, if there is one."""
         if self._spent >= self._budget or self._exhausted:
             return
         if not self._free.any():
@@ -211,24 +211,24 @@ class Simulation:
         proposal = self._searcher.ask()
         if proposal is None:
             return
-        place = self._map.nearest(describe(proposal.spec, proposal.recipe, proposal.cost), self._free)
-        assert place is not None
-        self._free[place] = False
+        index = self._map.nearest(describe(proposal.spec, proposal.recipe, proposal.cost), self._free)
+        assert index is not None
+        self._free[index] = False
         self._started += 1
-        self._begin_epoch(_RunningTrial(number=proposal.number, row=self._rows[place]))
+        self._begin_epoch(_RunningTrial(number=proposal.number, row=self._rows[index]))
 
     def _begin_epoch(self, running_trial: _RunningTrial) -> None:
         if self._spent >= self._budget:
             return
         self._spent += 1
         seconds = running_trial.row.curves["cpu_time_s"]
-        # Nobody measured an epoch that failed.
+        # A failed epoch has no measured time.
         self._clock.begin(
             running_trial, float(seconds[min(running_trial.epoch, len(seconds) - 1)]) if len(seconds) else 0.0
         )
 
     def _status(self, running_trial: _RunningTrial) -> TrialStatus | None:
-        """Return how a trial ends after the epoch that it just trained; None when it goes on."""
+        """Return how a trial ends after the epoch that it has just trained; None if it continues."""
         row, epoch = running_trial.row, running_trial.epoch
         if epoch > len(row.curves["gap_points"]):
             return TrialStatus.FAILED
@@ -253,7 +253,7 @@ class Simulation:
 
 
 def draw_rows(table: CurveTable, seed: int) -> tuple[Row, ...]:
-    """Return one row per candidate: one of its replicates, drawn at random, in the order of candidates."""
+    """Return one random replicate of each candidate, in the order of candidates."""
     replicates: dict[int, list[Row]] = {}
     for row in table.rows:
         replicates.setdefault(row.candidate, []).append(row)

@@ -1,4 +1,4 @@
-"""A table whose curves are made up, from the real spaces: for tests, and to see that a program works."""
+"""A table of synthetic curves for candidates of the real spaces, for tests and quick runs."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ TEACHER = TeacherRecord(
 
 
 def synthetic_table(*, candidates: int, epochs: int, second_seed: int = 0, seed: int = 0) -> CurveTable:
-    """Return a table of the space `tiny` in which large students learn more, and a little later.
+    """Return a table of the space `tiny` in which large students reach smaller gaps, but learn more slowly.
 
     Args:
-        candidates: How many.
-        epochs: Full fidelity.
-        second_seed: Candidates with a second replicate.
-        seed: Of candidates and noise.
+        candidates: Number of candidates.
+        epochs: Epochs per training.
+        second_seed: Number of candidates with a second replicate.
+        seed: Seed of candidates and noise.
     """
     source = synthetic_source(epochs=epochs)
     drawn = draw(source, count=candidates, seed=seed)
@@ -61,7 +61,7 @@ def synthetic_table(*, candidates: int, epochs: int, second_seed: int = 0, seed:
 
 
 def synthetic_source(*, epochs: int) -> CandidateSource:
-    """Return what the candidates of a made-up table are drawn from."""
+    """Return the source of a synthetic table's candidates."""
     config = SearchConfig(
         teacher=TeacherConfig(model="local-dir:synthetic"),
         space=SpaceConfig(name="tiny", recipe="search"),

@@ -1,4 +1,4 @@
-"""Students whose verdict is known, since they were made so: trained for real on the embedded digits, without Ray."""
+"""Students that are constructed to have a known verdict, trained on digits without Ray."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ class Student:
     """One training.
 
     Attributes:
-        spec: The candidate.
-        recipe: How it is distilled.
-        truth: The verdict that it was made for; None for a companion, which others are compared with.
+        spec: Architecture of the student.
+        recipe: Recipe of the student.
+        truth: Verdict that the student is constructed for; None for a student that others are compared with.
     """
 
     spec: StudentSpec
@@ -65,7 +65,7 @@ def resnet(*widths: int) -> StudentSpec:
 
 
 def blind_vit(width: int) -> StudentSpec:
-    """Return a ViT whose only patch is the whole 8x8 image: attention has nothing to look at."""
+    """Return a ViT whose only patch is the whole 8x8 image, so that attention has no effect."""
     arguments = {"patch_size": 8, "embed_dim": width, "depth": 2, "num_heads": 2, "mlp_ratio": 2.0}
     return StudentSpec(architecture="vit_tiny_patch16_224", arguments=arguments, family="vit of one patch")
 
@@ -79,21 +79,21 @@ PLENTY = (
     Student(spec=resnet(10, 20), recipe=_GOOD.model_copy(update={"epochs": 4}), truth="undertrained"),
     Student(spec=blind_vit(24), recipe=_GOOD, truth="architecture_mismatch"),
 )
-"""On all digits."""
+"""Students that are trained on all digits."""
 
 SCARCE = (
     Student(spec=resnet(4, 8), recipe=_WEAK),
     Student(spec=resnet(12, 24), recipe=_WEAK),
     Student(spec=resnet(24, 48), recipe=_WEAK, truth="over_capacity"),
 )
-"""On fifty of them, without weight decay or augmentation, mostly by labels."""
+"""Students that are trained on fifty digits, without weight decay or augmentation, mostly by labels."""
 
 
 def train_cases(folder: Path, seed: int) -> Iterator[tuple[Student, TrialRecord, RunDirectory]]:
-    """Train all cases and companions of a seed, which decides splits, teacher and students.
+    """Train all students of a seed; the seed decides splits, teacher and weights.
 
     Yields:
-        Student, how its training ended, and the run it belongs to.
+        Student, record of its training, and run directory.
     """
     plenty = _Site(folder / "plenty", DataConfig(split_seed=seed), ViewsConfig(), seed)
     yield from plenty.train(PLENTY)
@@ -103,7 +103,7 @@ def train_cases(folder: Path, seed: int) -> Iterator[tuple[Student, TrialRecord,
 
 
 def as_study(run: RunDirectory, records: list[TrialRecord]) -> StudySnapshot:
-    """Write records into the run's study, as a search does, and reads it as the report does."""
+    """Write records into the run's study as a search does, and read it as the report does."""
     write_text(run.config, dump_config(SearchConfig()))
     study = optuna.create_study(study_name="nas_distill", storage=run.own_storage, directions=["minimize"] * 2)
     study.set_user_attr("schema_version", TRIAL_SCHEMA_VERSION)
@@ -119,7 +119,7 @@ def as_study(run: RunDirectory, records: list[TrialRecord]) -> StudySnapshot:
 
 
 class _Site:
-    """A run directory with data, teacher and stored answers."""
+    """A run directory with data, teacher and stored outputs."""
 
     def __init__(
         self, path: Path, data: DataConfig, views: ViewsConfig, seed: int, *, teacher: Path | None = None

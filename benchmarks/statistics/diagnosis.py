@@ -1,12 +1,12 @@
-"""How often the decision table gives students that were made so their verdict.
+"""Measure how often the decision table finds the verdict of students that were constructed to have it.
 
-Six kinds of students are trained for real, with companions to compare them with, on the embedded digits: too narrow to
-fit; over-sized on fifty images; stopped after 4 of 40 epochs; under a loss that says nothing of classes, beside the
-same student under a good one; of a family that cannot see, beside one of its size that can; and one that is none of
-these. Each seed has its own splits, teacher and students. The default thresholds and the rule of
-the pace were chosen on seeds from 1000 on, 0 to 5, 100 and 101.
+Six kinds of students are trained on digits, with other students to compare them with: too narrow to fit; too large for
+fifty images; stopped after 4 of 40 epochs; trained with a loss that ignores classes, beside the same student with a
+good loss; of an architecture that cannot learn, beside one of its size that can; and one without any of these problems.
+Each seed has its own splits, teacher and students. The default thresholds and the rule for undertrained students were
+chosen on other seeds: 0 to 5, 100, 101, and 1000 and above.
 
-    python -m benchmarks.diagnosis.py [--seeds 10]
+    python -m benchmarks.statistics.diagnosis [--seeds 10]
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Report:
     for seed in seeds:
         for truth, verdict, evidence in judged(folder / str(seed), seed):
             confusion.setdefault(truth, Counter())[verdict] += 1
-            print(f"seed {seed}: made {truth}, found {verdict}: {evidence}", flush=True)
+            print(f"seed {seed}: constructed {truth}, found {verdict}: {evidence}", flush=True)
     rows = tuple(
         {"truth": truth, "right": 100.0 * confusion[truth][truth] / len(seeds), **confusion[truth]}
         for truth in VERDICTS
         if truth in confusion
     )
     columns = (
-        Column("truth", "made"),
+        Column("truth", "constructed"),
         *(Column(name, name) for name in VERDICTS),
-        Column("right", "right, %", "{:.0f}"),
+        Column("right", "correct, %", "{:.0f}"),
     )
     return Report(
         name="statistics/diagnosis",
-        tables=(
-            Table(title=f"Verdicts on students that were made so, {len(seeds)} seeds", columns=columns, rows=rows),
-        ),
+        tables=(Table(title=f"Verdicts on constructed students, {len(seeds)} seeds", columns=columns, rows=rows),),
         verdicts=tuple(
-            Verdict(text=f"{row['truth']}: {row['right']:.0f} % right (target: 90)", met=float(str(row["right"])) >= 90)
+            Verdict(
+                text=f"{row['truth']}: {row['right']:.0f} % correct (target: 90 %)", met=float(str(row["right"])) >= 90
+            )
             for row in rows
         ),
         conditions=conditions(seed=list(seeds), threads=1),
@@ -56,7 +56,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Report:
 
 
 def judged(folder: Path, seed: int) -> list[tuple[str, str, str]]:
-    """Return truth, verdict and evidence of each case of a seed."""
+    """Return true verdict, found verdict and evidence for each student of a seed."""
     trained = list(train_cases(folder, seed))
     found: list[tuple[str, str, str]] = []
     for run in dict.fromkeys(run for _, _, run in trained):
@@ -74,8 +74,8 @@ def judged(folder: Path, seed: int) -> list[tuple[str, str, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--first-seed", type=int, default=200)
+    parser.add_argument("--seeds", type=int, default=10, help="number of seeds  [default: 10]")
+    parser.add_argument("--first-seed", type=int, default=200, help="first seed  [default: 200]")
     add_common_arguments(parser)
     arguments = parser.parse_args()
     if arguments.quick:

@@ -1,4 +1,4 @@
-"""Many small networks that learn digits from teachers of their own kind, side by side: for statistics over seeds."""
+"""Many small networks that learn digits from similar teachers in parallel, for statistics over seeds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BATCH, RATE = 64, 1e-2
 
 
 class Networks(nn.Module):
-    """As many networks as there are seeds, side by side: [S, B, 64] -> [S, B, 10]."""
+    """A batch of S networks, one per seed: [S, B, 64] -> [S, B, 10]."""
 
     def __init__(self, count: int, width: int, seed: int) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Networks(nn.Module):
 
 
 class Digits:
-    """Images, and who plays which role under each seed; rows of `train`, `held` and `validation` are seeds."""
+    """Images of digits, and the splits of each seed; the rows of `train`, `held` and `validation` belong to seeds."""
 
     def __init__(self, seeds: int, share: float) -> None:
         images, labels = load_digits(return_X_y=True)
@@ -42,16 +42,16 @@ class Digits:
         self.train, self.held = (torch.stack(part) for part in zip(*parts, strict=True))
         self.validation = torch.stack([validation for _, validation in splits])
         self.generator = torch.Generator().manual_seed(seeds)
-        # Which images of the class the teacher does not know is a matter of the image, not of the view.
-        self.luck = torch.rand(len(self.labels), generator=self.generator)
+        # Decides which images of the class the teacher does not know, the same for all views of an image.
+        self.difficulty = torch.rand(len(self.labels), generator=self.generator)
 
     def view(self, rows: Tensor) -> Tensor:
-        """Return the images at `rows`, [S, B, 64], shifted by up to a pixel."""
+        """Return the images at `rows`, [S, B, 64], shifted by up to one pixel."""
         down, right = torch.randint(0, 3, (2,), generator=self.generator).tolist()
         return pad(self.images[rows], (1, 1, 1, 1))[..., down : down + 8, right : right + 8].flatten(2)
 
     def steps(self, rows: Tensor, epochs: int, networks: Networks) -> Iterator[tuple[int, Tensor]]:
-        """Yield (epoch, rows of a batch [S, B]) and steps the optimiser on what was put into the gradients."""
+        """Yield epoch and rows of a batch [S, B], and step the optimiser after each."""
         optimizer = torch.optim.AdamW(networks.parameters(), lr=RATE, weight_decay=0.02)
         count = rows.shape[1] // BATCH
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=count * epochs, pct_start=0.1)
@@ -65,7 +65,7 @@ class Digits:
 
 
 def teacher_loss(name: str, temperature: float, teacher: Tensor, labels: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return the loss of the student's logits."""
+    """Return the loss as a function of the student's logits."""
     losses: dict[str, Callable[[Tensor], Tensor]] = {
         "kd": lambda student: kd(student, teacher, temperature=temperature),
         "dkd": lambda student: dkd(student, teacher, labels, temperature=temperature),
@@ -75,7 +75,7 @@ def teacher_loss(name: str, temperature: float, teacher: Tensor, labels: Tensor)
 
 
 def spoiled(logits: Tensor, is_hurt: Tensor, *, blank: bool) -> Tensor:
-    """Return logits [..., 10] with those at `is_hurt` [...] wrong: of another class, or equal when `blank`."""
+    """Return logits [..., 10], wrong where `is_hurt` [...] is true: of another class, or all equal if `blank`."""
     swapped = list(range(CLASSES))
     swapped[HURT], swapped[TAKEN_FOR] = TAKEN_FOR, HURT
     wrong = torch.zeros_like(logits) if blank else logits[..., swapped]

@@ -1,10 +1,11 @@
-"""How often the bands of the capacity law hold what they should: on made students with a known law, and on real ones.
+"""Measure the coverage of the capacity law's intervals, on simulated students with a known law and on real students.
 
-Made students are of two families with one exponent; the median of their noise is 0, so that the law of the typical
-student is known. Each repetition fits the law to all students (judged at the sizes seen), then to the smaller three
-quarters (judged at the sizes of the largest quarter). Real students are those of `benchmarks/tables/`.
+Simulated students belong to two families with one exponent. The median of their noise is 0, so the law of the typical
+student is known. Each repetition fits the law twice: to all students (judged at the sizes seen), and to the smaller
+three quarters (judged at the sizes of the largest quarter). Real students come from the tables of
+`benchmarks.search_quality`.
 
-    python -m benchmarks.law_coverage.py [--repetitions 200]
+    python -m benchmarks.statistics.law_coverage [--repetitions 200]
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ REFERENCE, EXPONENT = 20_000.0, 0.5
 FLOORS, RISES = np.array([1.0, -1.0]), np.array([6.0, 10.0])
 COUNTS = (20, 60, 200)
 TENTH = float(norm.ppf(0.1))
-"""Of Gaussian noise: where the best tenth begins."""
+"""Quantile of standard Gaussian noise at which the best tenth begins."""
 
 
 def gaussian(logs: Floats, generator: np.random.Generator) -> Floats:
@@ -54,7 +55,7 @@ def uneven(logs: Floats, generator: np.random.Generator) -> Floats:
 
 def outliers(logs: Floats, generator: np.random.Generator) -> Floats:
     wild = generator.random(len(logs)) < 0.1
-    # A tenth lies 20 points above: the median of the whole is the quantile 0.5 / 0.9 of the rest.
+    # A tenth lies 20 points above, so the overall median is the quantile 0.5 / 0.9 of the rest.
     shift = 2.0 * float(norm.ppf(0.5 / 0.9))
     return np.where(wild, generator.normal(20.0, 4.0, len(logs)), gaussian(logs, generator)) - shift
 
@@ -73,8 +74,16 @@ NOISES: dict[str, Noise] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """Students with a known law: the table, and log(size / reference), family and true median of each."""
+class SimulatedStudents:
+    """Students with a known law.
+
+    Attributes:
+        trials: Table of trials.
+        sizes: Number of parameters [N].
+        families: Index of the family, 0 or 1 [N].
+        law: True median gap in percentage points [N].
+        gaps: Gap in percentage points [N].
+    """
 
     trials: pd.DataFrame
     sizes: Floats
@@ -83,8 +92,8 @@ class Made:
     gaps: Floats
 
 
-def make(count: int, noise: Noise, generator: np.random.Generator) -> Made:
-    """Return made students of sizes over about two decades."""
+def simulate(count: int, noise: Noise, generator: np.random.Generator) -> SimulatedStudents:
+    """Return simulated students with sizes over about two decades."""
     sizes = np.ceil(REFERENCE * np.exp(generator.normal(0.0, 1.2, count)))
     logs = np.log(sizes / REFERENCE)
     families = generator.permutation(np.arange(count) % 2)
@@ -98,15 +107,15 @@ def make(count: int, noise: Noise, generator: np.random.Generator) -> Made:
         "gap_points": gaps,
     }
     trials = pd.DataFrame(rows).reindex(columns=list(COLUMNS)).astype(dict(COLUMNS))
-    return Made(trials=trials, sizes=sizes, families=families, law=law, gaps=gaps)
+    return SimulatedStudents(trials=trials, sizes=sizes, families=families, law=law, gaps=gaps)
 
 
-def covered(law: CapacityLaw, students: Made, kept: NDArray[np.bool_], shift: float) -> dict[str, float]:
-    """Return the share of students within the law's band (their true law) and the predictive one (their gap)."""
+def covered(law: CapacityLaw, students: SimulatedStudents, kept: NDArray[np.bool_], shift: float) -> dict[str, float]:
+    """Return the share of students whose true law is in the law's band, and whose gap is in the predictive band."""
     names = {curve.family for curve in law.curves}
     curve_in, gap_in = [], []
-    for place, family in enumerate("ab"):
-        own = kept & (students.families == place)
+    for index, family in enumerate("ab"):
+        own = kept & (students.families == index)
         if family not in names or not own.any():
             continue
         bands = law.predict(students.sizes[own], family)
@@ -119,9 +128,9 @@ def covered(law: CapacityLaw, students: Made, kept: NDArray[np.bool_], shift: fl
 
 
 def repetition(count: int, noise: Noise, seed: Sequence[int], of: Subject) -> dict[str, float]:
-    """Return coverage within the sizes seen ("law", "new") and beyond ("far_law", "far_new")."""
+    """Return the coverage within the sizes seen ("law", "new") and beyond them ("far_law", "far_new")."""
     generator = np.random.default_rng(seed)
-    seen, fresh = make(count, noise, generator), make(240, noise, generator)
+    seen, fresh = simulate(count, noise, generator), simulate(240, noise, generator)
     shift = 2.0 * TENTH if of == "best" else 0.0
     law = fit_capacity_law(seen.trials, of=of, level=LEVEL, seed=SEED, resamples=RESAMPLES)
     within = (fresh.sizes >= seen.sizes.min()) & (fresh.sizes <= seen.sizes.max())
@@ -133,17 +142,17 @@ def repetition(count: int, noise: Noise, seed: Sequence[int], of: Subject) -> di
     return {**near, **{f"far_{name}": value for name, value in far.items()}, "exponent": law.exponent}
 
 
-def made_row(name: str, noise: Noise, count: int, repetitions: int, of: Subject = "typical") -> dict[str, Any]:
-    """Return means over repetitions, in percent."""
-    begun = time.process_time()
-    place = list(NOISES).index(name)
-    found = [repetition(count, noise, (SEED, place, count, number), of) for number in range(repetitions)]
+def simulated_row(name: str, noise: Noise, count: int, repetitions: int, of: Subject = "typical") -> dict[str, Any]:
+    """Return means over the repetitions, in percent."""
+    started = time.process_time()
+    index = list(NOISES).index(name)
+    found = [repetition(count, noise, (SEED, index, count, number), of) for number in range(repetitions)]
     row: dict[str, Any] = {"noise": name, "of": of, "count": count}
     for key in ("law", "new", "far_law", "far_new"):
         values = np.array([one[key] for one in found if key in one])
         row[key], row[f"{key}_error"] = 100.0 * values.mean(), 164.5 * values.std(ddof=1) / np.sqrt(len(values))
     row["exponent"] = float(np.median([one["exponent"] for one in found]))
-    row["seconds"] = (time.process_time() - begun) / repetitions
+    row["seconds"] = (time.process_time() - started) / repetitions
     return row
 
 
@@ -173,7 +182,7 @@ def trials_of(table: CurveTable) -> pd.DataFrame:
 
 
 def real_rows(name: str) -> list[dict[str, Any]]:
-    """Return the check on the largest quarter of a real table's students, by size and subject."""
+    """Return the coverage in the largest quarter of a real table's students, by size and subject."""
     trials = trials_of(read_table(TABLES / f"{name}.parquet"))
     rows = []
     for of in ("typical", "best"):
@@ -192,16 +201,20 @@ def real_rows(name: str) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=200, help="per kind of noise and number of students")
+    parser.add_argument(
+        "--repetitions", type=int, default=200, help="repetitions per noise and number of students  [default: 200]"
+    )
     add_common_arguments(parser)
     arguments = parser.parse_args()
     repetitions = 3 if arguments.quick else arguments.repetitions
-    made = [
-        made_row(name, noise, count, repetitions)
+    simulated = [
+        simulated_row(name, noise, count, repetitions)
         for name, noise in NOISES.items()
         for count in (COUNTS[:1] if arguments.quick else COUNTS)
     ]
-    made += [made_row("Gaussian", gaussian, count, repetitions, "best") for count in COUNTS[1:] if not arguments.quick]
+    simulated += [
+        simulated_row("Gaussian", gaussian, count, repetitions, "best") for count in COUNTS[1:] if not arguments.quick
+    ]
     real = [row for name in ("digits-tiny", "cifar-resnet") for row in real_rows(name)]
     percent = "{:.1f}"
     columns = (
@@ -212,7 +225,7 @@ def main() -> None:
         Column("new", "new student, sizes seen, %", percent, "new_error"),
         Column("far_law", "law, largest quarter, %", percent, "far_law_error"),
         Column("far_new", "new student, largest quarter, %", percent, "far_new_error"),
-        Column("exponent", "exponent, median", "{:.2f}"),
+        Column("exponent", "median exponent", "{:.2f}"),
         Column("seconds", "CPU s per repetition", "{:.2f}"),
     )
     on_tables = (
@@ -225,41 +238,41 @@ def main() -> None:
         Column("below", "below, %", "{:.0f}"),
         Column("above", "above, %", "{:.0f}"),
         Column("error", "median error, points", "{:.2f}"),
-        Column("bias", "median of gap - law, points", "{:+.2f}"),
+        Column("bias", "median gap - law, points", "{:+.2f}"),
     )
     nominal = f"{100 * LEVEL:g} % nominal"
     report = Report(
         name="statistics/law_coverage",
         tables=(
-            Table(title=f"Made students with a known law (exponent {EXPONENT}), coverage, {nominal}",
-                  columns=columns, rows=tuple(made)),
-            Table(title=f"Real students, the largest quarter left out, new student, {nominal}",
+            Table(title=f"Simulated students with a known law (exponent {EXPONENT}), coverage, {nominal}",
+                  columns=columns, rows=tuple(simulated)),
+            Table(title=f"Real students, largest quarter left out, coverage of new students, {nominal}",
                   columns=on_tables, rows=tuple(real)),
         ),
-        verdicts=verdicts(made, real),
+        verdicts=verdicts(simulated, real),
         conditions=conditions(seed=SEED, threads=1, repetitions=repetitions, resamples=RESAMPLES),
     )  # fmt: skip
     publish(report, arguments)
 
 
-def verdicts(made: Sequence[dict[str, Any]], real: Sequence[dict[str, Any]]) -> tuple[Verdict, ...]:
-    """Return the lowest coverage of each kind, against the nominal less 5 points."""
+def verdicts(simulated: Sequence[dict[str, Any]], real: Sequence[dict[str, Any]]) -> tuple[Verdict, ...]:
+    """Return the lowest coverage of each kind; the target is the nominal coverage minus 5 points."""
     names = {
-        "law": "law at sizes seen",
-        "new": "new student at sizes seen",
-        "far_law": "law in the largest quarter",
-        "far_new": "new student in the largest quarter",
+        "law": "law, sizes seen",
+        "new": "new student, sizes seen",
+        "far_law": "law, largest quarter",
+        "far_new": "new student, largest quarter",
     }
     found = []
     for key, title in names.items():
-        worst = min(made, key=lambda row: row[key])
+        worst = min(simulated, key=lambda row: row[key])
         text = (
             f"{title}: lowest coverage {worst[key]:.1f} % ({worst['noise']}, {worst['of']}, {worst['count']} students)"
         )
         met = bool(worst[key] >= 100 * LEVEL - 5)
-        found.append(Verdict(text=f"{text}, at least {100 * LEVEL - 5:g} % asked", met=met))
+        found.append(Verdict(text=f"{text} (target: at least {100 * LEVEL - 5:g} %)", met=met))
     lowest = min(row["covered"] for row in real)
-    return (*found, Verdict(text=f"real tables: {lowest:.0f} % of the largest quarter within the interval at worst"))
+    return (*found, Verdict(text=f"real tables: at worst, the interval contains {lowest:.0f} % of the largest quarter"))
 
 
 if __name__ == "__main__":

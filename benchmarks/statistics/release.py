@@ -1,11 +1,11 @@
-"""How often per-class release finds a class that the teacher hurts, and how often it finds one that it does not.
+"""Measure how often per-class release finds a class that the teacher hurts, and how often it releases another class.
 
-Students with one hidden layer learn digits from a teacher of the same kind, many seeds at once; each seed has its own
-split, teacher, held-out images and student. The teacher is left as it is ("clean": any release is a false alarm) or
-answers a share of the images of one class as another ("wrong"), or with equal logits ("blank"), in training and on
-held-out images alike. The rule is `nas_distill.train.release`; the loop around it is a plain one.
+Students with one hidden layer learn digits from a teacher of the same kind, many seeds in parallel. Each seed has its
+own split, teacher, held-out images and student. The teacher is either clean (any release is a false alarm), or, in
+training and on held-out images, it predicts another class ("wrong") or equal logits ("blank") for a share of the images
+of one class. The rule is that of `nas_distill.train.release`; the training loop is a plain one.
 
-    python -m benchmarks.release.py [--seeds 100]
+    python -m benchmarks.statistics.release [--seeds 100]
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ LEVEL = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What is varied.
+    """One experiment.
 
     Attributes:
-        name: In the table.
-        loss: The teacher's, by name.
+        name: Name in the table.
+        loss: Name of the teacher's loss.
         label: Weight of the labels.
         teacher: Weight of the teacher's loss.
-        temperature: Of the loss.
-        smoothing: Of the labels that the teacher was trained on.
-        width: Of the teacher's hidden layer.
-        unseen: Whether the teacher was not trained on the held-out images either.
-        share: Held out.
-        hurt: Share of the images of the class that are answered wrongly.
-        blank: Whether wrongly means equal logits instead of another class.
-        any_pull: Whether pulls to a right but less sure answer count as harm too.
-        releases: Whether what is found is released.
+        temperature: Temperature of the teacher's loss.
+        smoothing: Label smoothing in the training of the teacher.
+        width: Width of the teacher's hidden layer.
+        unseen: Whether the teacher is not trained on the held-out images.
+        share: Share of images held out, 0 to 1.
+        hurt: Share of the images of the class for which the teacher is wrong, 0 to 1.
+        blank: Whether wrong outputs are equal logits instead of another class.
+        any_pull: Whether a teacher that is right but less confident counts as harm too.
+        releases: Whether classes are released.
     """
 
     name: str
@@ -71,7 +71,7 @@ EVEN: dict[str, Any] = {"label": 1.0, "teacher": 1.0}
 CLEAN = (
     Setting(name="kd"),
     Setting(name="kd, 30 % held out", share=0.3),
-    Setting(name="kd, teacher has not seen them", share=0.3, unseen=True),
+    Setting(name="kd, unseen by the teacher", share=0.3, unseen=True),
     Setting(name="kd, weights 1 and 1", **EVEN),
     Setting(name="kd, weights 1 and 1, T = 1", temperature=1.0, **EVEN),
     Setting(name="kd, teacher with label smoothing 0.1", smoothing=0.1),
@@ -91,20 +91,20 @@ WRONG = (
 TITLES = {
     "setting": ("setting", "{}"),
     "false": ("runs with a false release, %", "{:.1f}"),
-    "any_pull": ("without the clause, %", "{:.1f}"),
+    "any_pull": ("if less confidence counts as harm, %", "{:.1f}"),
     "found": ("found, %", "{:.0f}"),
-    "epoch": ("after epoch, median", "{:.0f}"),
-    "latest": ("90 % by", "{:.0f}"),
-    "with": ("class with release, %", "{:.1f}"),
-    "without": ("without release, %", "{:.1f}"),
-    "control": ("labels alone, %", "{:.1f}"),
-    "top1": ("all classes, student, %", "{:.1f}"),
-    "teacher": ("teacher, %", "{:.1f}"),
+    "epoch": ("median epoch", "{:.0f}"),
+    "latest": ("90 % by epoch", "{:.0f}"),
+    "with": ("class, with release, %", "{:.1f}"),
+    "without": ("class, without release, %", "{:.1f}"),
+    "control": ("class, labels only, %", "{:.1f}"),
+    "top1": ("top-1 of students, %", "{:.1f}"),
+    "teacher": ("top-1 of teachers, %", "{:.1f}"),
 }
 
 
 class Run:
-    """All seeds of one setting."""
+    """All seeds of one experiment."""
 
     def __init__(self, setting: Setting, seeds: int, epochs: int) -> None:
         self.setting, self.seeds, self.epochs = setting, seeds, epochs
@@ -118,20 +118,20 @@ class Run:
         self.watches = [ReleaseWatch(CLASSES, LEVEL) for _ in range(seeds)]
         self.found: list[dict[int, int]] = [{} for _ in range(seeds)]
 
-    def answers(self, rows: Tensor, images: Tensor) -> Tensor:
-        """Return what the teachers say, [S, B, 10], with what is wrong about it."""
+    def teacher_logits(self, rows: Tensor, images: Tensor) -> Tensor:
+        """Return the logits of the teachers, [S, B, 10], including the wrong ones."""
         with torch.no_grad():
             logits = self.teachers(images)
-        is_hurt = (self.data.labels[rows] == HURT) & (self.data.luck[rows] < self.setting.hurt)
+        is_hurt = (self.data.labels[rows] == HURT) & (self.data.difficulty[rows] < self.setting.hurt)
         return spoiled(logits, is_hurt, blank=self.setting.blank)
 
     def teacher_loss(self, teacher: Tensor, labels: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return the weighted loss of the student's logits."""
+        """Return the weighted loss as a function of the student's logits."""
         loss = teacher_loss(self.setting.loss, self.setting.temperature, teacher, labels)
         return lambda student: self.setting.teacher * loss(student)
 
     def students(self) -> Networks:
-        """Return the students after training, with a check after every epoch from the second on."""
+        """Train the students and return them; classes are checked after every epoch from the second on."""
         students, labels_of = Networks(self.seeds, 32, 2), self.data.labels
         offsets, checked = CLASSES * torch.arange(self.seeds)[:, None], 0
         for epoch, rows in self.data.steps(self.data.train, self.epochs, students):
@@ -144,18 +144,18 @@ class Run:
             if not self.setting.releases:
                 released = torch.zeros_like(released)
             kept = released_weights((labels_of[rows] + offsets).flatten(), released)
-            loss = self.teacher_loss(self.answers(rows, images).flatten(0, 1), labels)
+            loss = self.teacher_loss(self.teacher_logits(rows, images).flatten(0, 1), labels)
             label = weighted_cross_entropy(logits, labels, label_weights(self.setting.label, 1.0, kept))
             (self.seeds * (label + loss(weight_gradients(logits, kept)))).backward()
         return students
 
     def check(self, students: Networks, epoch: int) -> None:
-        """Look at the held-out images of every seed after `epoch` epochs."""
+        """Check the held-out images of every seed after `epoch` epochs."""
         rows = self.data.held
         images = self.data.view(rows)
         with torch.no_grad():
             logits = students(images)
-        for seed, (student, teacher) in enumerate(zip(logits, self.answers(rows, images), strict=True)):
+        for seed, (student, teacher) in enumerate(zip(logits, self.teacher_logits(rows, images), strict=True)):
             labels = self.data.labels[rows[seed]]
             loss = self.teacher_loss(teacher, labels)
             aligned = alignments(student, loss, labels, None if self.setting.any_pull else teacher)
@@ -163,7 +163,7 @@ class Run:
                 self.found[seed][label] = epoch
 
     def accuracy(self, networks: Networks, only: int | None = None) -> float:
-        """Return the mean accuracy on validation, percent; of the images of one class where it is given."""
+        """Return the mean accuracy on validation in percent, of all images or those of one class."""
         labels = self.data.labels[self.data.validation]
         with torch.no_grad():
             hits = networks(self.data.images[self.data.validation].flatten(2)).argmax(dim=2) == labels
@@ -199,9 +199,9 @@ def row(setting: Setting, seeds: int, epochs: int) -> Mapping[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=100)
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=100, help="number of seeds  [default: 100]")
+    parser.add_argument("--epochs", type=int, default=30, help="epochs per training  [default: 30]")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads  [default: 1]")
     add_common_arguments(parser)
     arguments = parser.parse_args()
     if arguments.quick:
@@ -209,7 +209,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     seeds, epochs = arguments.seeds, arguments.epochs
     tables = []
-    for title, settings in (("Clean teacher", CLEAN), (f"Class {HURT} answered wrongly", WRONG)):
+    for title, settings in (("Clean teacher", CLEAN), (f"Teacher wrong about class {HURT}", WRONG)):
         rows = tuple(row(setting, seeds, epochs) for setting in settings)
         columns = tuple(Column(key, *TITLES[key]) for key in TITLES if key in rows[0])
         tables.append(Table(title=f"{title}: {seeds} seeds, {epochs} epochs", columns=columns, rows=rows))

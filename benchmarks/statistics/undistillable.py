@@ -1,17 +1,18 @@
-"""How often `confirm`'s test calls a class undistillable that is not, and how often it finds one that is.
+"""Measure how often the test of `confirm` calls a class undistillable by mistake, and how often it finds a hurt class.
 
-Students with one hidden layer learn digits from a teacher of the same kind, and alone, many at once. A confirmation is
-what `nas_distill confirm` has of one student: a split, its teacher, and R seeds with and without that teacher, scored
-on the images that no training saw. The teacher is left as it is, or answers a share of the images of one class as
-another, or with equal logits. A call is false when the other seeds of the same split say that the teacher does the
-class no harm (mean alone - taught at most 0); under the exact null both arms are the same recipe with other seeds, and
-every call is false. Harm to a class by a clean teacher can be real: what smooths all answers costs some classes
-accuracy.
+Many students with one hidden layer learn digits in parallel, with and without a teacher of the same kind. A
+confirmation has the data that `nas_distill confirm` has of one student: a split, its teacher, and R seeds with and
+without the teacher, scored on images that no training saw. The teacher is clean, or wrong about a share of the images
+of one class (another class, or equal logits).
 
-The last table needs no training: right and wrong answers are drawn, with images of every difficulty, seeds that shift a
-whole class, and classes of 80 to 99 % accuracy.
+A call is false if the other seeds of the same split show no harm (mean difference control - distilled at most 0). Under
+the exact null, both arms have the same recipe and different seeds, so every call is false. A clean teacher can really
+harm a class, because smoothing all outputs costs some classes accuracy.
 
-    python -m benchmarks.undistillable.py [--splits 20] [--seeds 40]
+The last table needs no training: correct predictions are drawn at random, with images of different difficulty, seeds
+that shift a whole class, and classes of 80 to 99 % accuracy.
+
+    python -m benchmarks.statistics.undistillable [--splits 20] [--seeds 40]
 """
 
 from __future__ import annotations
@@ -40,17 +41,17 @@ REPETITIONS = (5, 10)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """How the arm "taught" is taught; the defaults are the recipe's.
+    """Recipe of the arm "distilled"; the defaults are those of a recipe.
 
     Attributes:
-        name: In the table.
-        loss: By name; None for labels alone.
+        name: Name in the table.
+        loss: Name of the teacher's loss; None trains on labels only.
         label: Weight of the labels.
         teacher: Weight of the teacher's loss.
-        temperature: Of the loss.
-        hurt: Share of the images of the class that the teacher answers wrongly.
-        blank: Whether wrongly means equal logits.
-        against_itself: Whether "alone" is the same recipe with other seeds: the exact null.
+        temperature: Temperature of the teacher's loss.
+        hurt: Share of the images of the class for which the teacher is wrong, 0 to 1.
+        blank: Whether wrong outputs are equal logits instead of another class.
+        against_itself: Whether the arm "control" has the same recipe and other seeds (the exact null).
     """
 
     name: str
@@ -64,8 +65,8 @@ class Setting:
 
 
 EVEN: dict[str, Any] = {"label": 1.0, "teacher": 1.0}
-ALONE = Setting(name="labels alone", loss=None, label=1.0, teacher=0.0, against_itself=True)
-NULL = (ALONE, Setting(name="kd", against_itself=True))
+CONTROL = Setting(name="labels only", loss=None, label=1.0, teacher=0.0, against_itself=True)
+NULL = (CONTROL, Setting(name="kd", against_itself=True))
 CLEAN = (
     Setting(name="kd"),
     Setting(name="kd, weights 1 and 1", **EVEN),
@@ -83,13 +84,13 @@ COLUMNS = (
     Column("setting", "setting"),
     Column("repetitions", "seeds per arm"),
     Column("confirmations", "confirmations"),
-    Column("effect", "alone - taught, class {hurt}, points", "{:+.1f}"),
+    Column("effect", "control - distilled, class {hurt}, points", "{:+.1f}"),
     Column("found", "class {hurt} found, %", "{:.0f}"),
-    Column("found_by_t", "by t and Holm, %", "{:.0f}"),
+    Column("found_by_t", "found by t and Holm, %", "{:.0f}"),
     Column("false", "with a false call, %", "{:.1f}"),
-    Column("false_by_t", "by t and Holm, %", "{:.1f}"),
-    Column("called", "with any call (of another class), %", "{:.1f}"),
-    Column("worst", "most hurt class, points", "{:+.1f}"),
+    Column("false_by_t", "with a false call by t and Holm, %", "{:.1f}"),
+    Column("called", "with any call of another class, %", "{:.1f}"),
+    Column("worst", "most hurt other class, points", "{:+.1f}"),
     Column("gain", "gain in top-1, points", "{:+.1f}"),
 )
 SIMULATED = (
@@ -97,13 +98,13 @@ SIMULATED = (
     Column("images", "images per class"),
     Column("repetitions", "seeds per arm"),
     Column("flips", "with a false call, %", "{:.1f}"),
-    Column("t", "by t and Holm, %", "{:.1f}"),
-    Column("floored", "by t and Holm, spread at least McNemar's, %", "{:.1f}"),
+    Column("t", "with a false call by t and Holm, %", "{:.1f}"),
+    Column("floored", "the same, spread at least McNemar's, %", "{:.1f}"),
 )
 
 
 class Trainings:
-    """All splits, each with its teacher and S students per arm, side by side."""
+    """All splits, each with its teacher and S students per arm, trained in parallel."""
 
     def __init__(self, splits: int, seeds: int, epochs: int) -> None:
         self.splits, self.seeds, self.epochs = splits, seeds, epochs
@@ -119,16 +120,16 @@ class Trainings:
         self.shifted = torch.stack([padded[:, down : down + 8, right : right + 8] for down, right in shifts]).flatten(2)
         with torch.no_grad():
             seen = self.shifted.flatten(0, 1).expand(splits, -1, -1)
-            self.said = self.teachers(seen).view(splits, len(shifts), -1, CLASSES)
+            self.teacher_logits = self.teachers(seen).view(splits, len(shifts), -1, CLASSES)
         targets = self.data.labels[self.data.validation]
         self.counts: Counts = np.stack([np.bincount(own, minlength=CLASSES) for own in targets.numpy()])
 
     def hits(self, setting: Setting, seed: int) -> Counts:
-        """Return the right answers of trained students on images that none of them saw, [splits, seeds, classes].
+        """Return the correct predictions of trained students on unseen images, counts [splits, seeds, classes].
 
         Args:
-            setting: How they are taught.
-            seed: Of initial weights and of the order of images; arms with one seed share both.
+            setting: Recipe of the students.
+            seed: Seed of initial weights and image order; arms with the same seed share both.
         """
         key = (replace(setting, name="", against_itself=False), seed)
         if key not in self.known:
@@ -140,15 +141,15 @@ class Trainings:
         students = Networks(many, 32, seed)
         self.data.generator.manual_seed(seed)
         for _, rows in self.data.steps(self.seen.repeat_interleave(self.seeds, dim=0), self.epochs, students):
-            # Each student sees its own shifts: what all of an arm share, its seeds cannot average out.
+            # Each student has its own shifts: the effect of shared shifts would not average out over the seeds.
             shift = torch.randint(0, len(self.shifted), (many, 1), generator=self.data.generator)
             images, labels = self.shifted[shift, rows], labels_of[rows]
             logits = students(images).flatten(0, 1)
             loss = setting.label * cross_entropy(logits, labels.flatten())
             if setting.loss is not None:
-                answers = self.answers(setting, rows, shift).flatten(0, 1)
+                outputs = self.outputs(setting, rows, shift).flatten(0, 1)
                 loss = loss + setting.teacher * teacher_loss(
-                    setting.loss, setting.temperature, answers, labels.flatten()
+                    setting.loss, setting.temperature, outputs, labels.flatten()
                 )(logits)
             (many * loss).backward()
         held = self.data.validation.repeat_interleave(self.seeds, dim=0)
@@ -158,19 +159,19 @@ class Trainings:
         found: Counts = per_class.long().numpy().reshape(self.splits, self.seeds, CLASSES)
         return found
 
-    def answers(self, setting: Setting, rows: Tensor, shift: Tensor) -> Tensor:
-        """Return what each student's teacher says, [splits x seeds, B, 10], with what is wrong about it."""
-        logits = self.said[torch.arange(self.splits).repeat_interleave(self.seeds)[:, None], shift, rows]
-        is_hurt = (self.data.labels[rows] == HURT) & (self.data.luck[rows] < setting.hurt)
+    def outputs(self, setting: Setting, rows: Tensor, shift: Tensor) -> Tensor:
+        """Return the logits of each student's teacher, [splits x seeds, B, 10], including the wrong ones."""
+        logits = self.teacher_logits[torch.arange(self.splits).repeat_interleave(self.seeds)[:, None], shift, rows]
+        is_hurt = (self.data.labels[rows] == HURT) & (self.data.difficulty[rows] < setting.hurt)
         return spoiled(logits, is_hurt, blank=setting.blank)
 
 
 def by_t(differences: Floats, least: Floats | float = 0.0) -> NDArray[np.bool_]:
-    """Mark the classes called by one-sided paired t tests with Holm's correction (Holm 1979).
+    """Call classes by one-sided paired t tests with Holm's correction (Holm 1979) and return a mask [C].
 
     Args:
-        differences: Alone - taught [R, C].
-        least: Least variance of a difference.
+        differences: Differences control - distilled [R, C].
+        least: Lower bound of the variance of a difference.
     """
     repetitions, classes = differences.shape
     errors = np.sqrt(np.maximum(differences.var(axis=0, ddof=1), least) / repetitions)
@@ -185,7 +186,7 @@ def by_t(differences: Floats, least: Floats | float = 0.0) -> NDArray[np.bool_]:
 
 
 def confirmations(differences: Floats, repetitions: int) -> Iterator[tuple[int, Floats, Floats]]:
-    """Yield split, differences [R, C], and the mean of the split's other seeds [C]."""
+    """Yield split, differences [R, C], and mean differences of the split's other seeds [C]."""
     splits, seeds, _ = differences.shape
     for split in range(splits):
         for first in range(0, seeds - repetitions + 1, repetitions):
@@ -196,25 +197,25 @@ def confirmations(differences: Floats, repetitions: int) -> Iterator[tuple[int, 
 
 def row(setting: Setting, differences: Floats, counts: Counts, repetitions: int) -> Mapping[str, Any]:
     others = np.arange(CLASSES) != HURT if setting.hurt else np.ones(CLASSES, dtype=np.bool_)
-    tallies: dict[str, list[bool]] = {key: [] for key in ("found", "found_by_t", "false", "false_by_t", "called")}
+    calls: dict[str, list[bool]] = {key: [] for key in ("found", "found_by_t", "false", "false_by_t", "called")}
     for split, own, elsewhere in confirmations(differences, repetitions):
         effects = class_effects(own, np.tile(counts[split], (repetitions, 1)))
         called = np.array([effect.outcome == "undistillable" for effect in effects])
         called_by_t = by_t(own)
         harmless = others & ((elsewhere <= 0.0) | setting.against_itself)
-        tallies["found"].append(bool(called[HURT]))
-        tallies["found_by_t"].append(bool(called_by_t[HURT]))
-        tallies["false"].append(bool((called & harmless).any()))
-        tallies["false_by_t"].append(bool((called_by_t & harmless).any()))
-        tallies["called"].append(bool((called & others).any()))
+        calls["found"].append(bool(called[HURT]))
+        calls["found_by_t"].append(bool(called_by_t[HURT]))
+        calls["false"].append(bool((called & harmless).any()))
+        calls["false_by_t"].append(bool((called_by_t & harmless).any()))
+        calls["called"].append(bool((called & others).any()))
     means = differences.mean(axis=(0, 1))
-    shares = {key: 100.0 * float(np.mean(values)) for key, values in tallies.items()}
+    shares = {key: 100.0 * float(np.mean(values)) for key, values in calls.items()}
     if not setting.hurt:
         del shares["found"], shares["found_by_t"]
     return {
         "setting": setting.name,
         "repetitions": repetitions,
-        "confirmations": len(tallies["called"]),
+        "confirmations": len(calls["called"]),
         "effect": float(means[HURT]),
         "worst": float(means[others].max()),
         "gain": -float(np.average(means, weights=counts.sum(axis=0))),
@@ -223,7 +224,7 @@ def row(setting: Setting, differences: Floats, counts: Counts, repetitions: int)
 
 
 def drawn(generator: np.random.Generator, classes: int, images: int, repetitions: int) -> Floats:
-    """Return differences of two arms of one recipe, counts of images [R, C]."""
+    """Return random differences between two arms with the same recipe, counts of images [R, C]."""
     accuracy = np.linspace(0.8, 0.99, classes)[:, None]
     right = generator.beta(0.7 * accuracy, 0.7 * (1.0 - accuracy), size=(classes, images)).clip(1e-9, 1.0 - 1e-9)
     logits = np.log(right / (1.0 - right))
@@ -235,14 +236,14 @@ def drawn(generator: np.random.Generator, classes: int, images: int, repetitions
 
 def simulated(classes: int, images: int, repetitions: int, rounds: int) -> Mapping[str, Any]:
     generator = np.random.default_rng((classes, images, repetitions))
-    tallies = np.zeros(3)
+    false_calls = np.zeros(3)
     for _ in range(rounds):
         differences = drawn(generator, classes, images, repetitions)
-        tallies[0] += (step_down_p_values(differences, np.ones(classes)) <= LEVEL).any()
-        tallies[1] += by_t(differences).any()
+        false_calls[0] += (step_down_p_values(differences, np.ones(classes)) <= LEVEL).any()
+        false_calls[1] += by_t(differences).any()
         # m discordant images give McNemar's difference a variance of m, and m is at least |difference|.
-        tallies[2] += by_t(differences, np.maximum(np.abs(differences).mean(axis=0), 1e-9)).any()
-    rates = 100.0 * tallies / rounds
+        false_calls[2] += by_t(differences, np.maximum(np.abs(differences).mean(axis=0), 1e-9)).any()
+    rates = 100.0 * false_calls / rounds
     shares = dict(zip(("flips", "t", "floored"), rates.tolist(), strict=True))
     return {"classes": classes, "images": images, "repetitions": repetitions, **shares}
 
@@ -251,11 +252,11 @@ def trained_tables(splits: int, seeds: int, epochs: int) -> Iterator[Table]:
     trainings = Trainings(splits, seeds, epochs)
     title = f"{splits} splits, {seeds} seeds per arm and split, {epochs} epochs"
     for name, settings in (
-        ("Exact null", NULL), ("Clean teacher", CLEAN), (f"Class {HURT} answered wrongly", WRONG),
+        ("Exact null", NULL), ("Clean teacher", CLEAN), (f"Teacher wrong about class {HURT}", WRONG),
     ):  # fmt: skip
         rows = []
         for setting in settings:
-            control = trainings.hits(setting, 3) if setting.against_itself else trainings.hits(ALONE, 2)
+            control = trainings.hits(setting, 3) if setting.against_itself else trainings.hits(CONTROL, 2)
             differences = 100.0 * (control - trainings.hits(setting, 2)) / trainings.counts[:, None, :]
             rows += [row(setting, differences, trainings.counts, count) for count in REPETITIONS if count < seeds]
         columns = [
@@ -267,24 +268,26 @@ def trained_tables(splits: int, seeds: int, epochs: int) -> Iterator[Table]:
 
 
 def verdict(table: Table, rounds: int) -> Verdict:
-    """Say whether any row's false calls are more than chance has at the level (exact binomial test, Bonferroni)."""
-    tallies = []
+    """Test whether any row has more false calls than the level allows (exact binomial test, Bonferroni)."""
+    tests = []
     for row in table.rows:
         tried = row.get("confirmations", rounds)
         false = round(tried * row.get("false", row.get("flips", 0.0)) / 100)
-        tallies.append((float(stats.binom.sf(false - 1, tried, LEVEL)), false, tried))
-    chance, false, tried = min(tallies)
-    text = f"{table.title}: at worst {false} of {tried} with a false call; so many at the level: {chance:.2f}"
-    return Verdict(text=text, met=chance * len(tallies) > 0.05)
+        tests.append((float(stats.binom.sf(false - 1, tried, LEVEL)), false, tried))
+    p_value, false, tried = min(tests)
+    text = (
+        f"{table.title}: at worst {false} of {tried} confirmations have a false call (p = {p_value:.2f} at the level)"
+    )
+    return Verdict(text=text, met=p_value * len(tests) > 0.05)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--splits", type=int, default=20)
-    parser.add_argument("--seeds", type=int, default=40)
-    parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--rounds", type=int, default=2000)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--splits", type=int, default=20, help="number of splits  [default: 20]")
+    parser.add_argument("--seeds", type=int, default=40, help="seeds per arm and split  [default: 40]")
+    parser.add_argument("--epochs", type=int, default=15, help="epochs per training  [default: 15]")
+    parser.add_argument("--rounds", type=int, default=2000, help="simulated confirmations per row  [default: 2000]")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads  [default: 1]")
     add_common_arguments(parser)
     arguments = parser.parse_args()
     if arguments.quick:
@@ -293,7 +296,7 @@ def main() -> None:
     tables = tuple(trained_tables(arguments.splits, arguments.seeds, arguments.epochs))
     sizes = [(10, 10), (10, 36), (10, 100), (10, 1000), (100, 36)]
     rows = tuple(simulated(*size, count, arguments.rounds) for size in sizes for count in (3, *REPETITIONS))
-    title = f"Exact null, simulated: {arguments.rounds} confirmations each"
+    title = f"Exact null, simulated: {arguments.rounds} confirmations per row"
     tables = (*tables, Table(title=title, columns=SIMULATED, rows=rows))
     verdicts = [verdict(table, arguments.rounds) for table in tables]
     facts = conditions(seed=[2, 3], threads=arguments.threads, level=LEVEL)

@@ -1,4 +1,4 @@
-"""Tables of a few rows, written by hand."""
+"""Small tables of learning curves."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def make_row(
     patience: int = 0,
     error: str = "",
 ) -> Row:
-    """Return a row of a candidate that is as large as its number says."""
+    """Return the row of a candidate whose size grows with its number."""
     recipe = RECIPE.model_copy(update={"early_stopping_patience": patience})
     values = np.array(gaps)
     return Row(

@@ -36,7 +36,7 @@ def make_task(small_run: SmallRun, **changes: object) -> tuple[Task, SharedInput
     return task, inputs
 
 
-def own_gaps(task: Task, inputs: SharedInputs) -> list[float | None]:
+def gaps_of_a_search(task: Task, inputs: SharedInputs) -> list[float | None]:
     """Return the gaps that a search would see."""
     loaded = load_inputs(inputs)
     trainer = Trainer(
@@ -52,33 +52,33 @@ def own_gaps(task: Task, inputs: SharedInputs) -> list[float | None]:
     return [trainer.run_epoch().gap_points for _ in range(EPOCHS)]
 
 
-def test_a_curve_is_what_a_search_sees_and_measuring_the_raw_weights_changes_nothing(small_run: SmallRun) -> None:
+def test_a_curve_has_the_gaps_of_a_search_and_measuring_raw_weights_does_not_change_them(small_run: SmallRun) -> None:
     task, inputs = make_task(small_run)
     curve = train_curve(task, inputs)
-    assert list(curve.gap_points) == own_gaps(task, inputs)
+    assert list(curve.gap_points) == gaps_of_a_search(task, inputs)
     assert curve.raw_gap_points != curve.gap_points
     assert not curve.error
     assert all(seconds > 0.0 for seconds in (*curve.cpu_time_s, *curve.wall_time_s))
 
 
-def test_without_a_moving_average_both_kinds_of_weights_are_the_same(small_run: SmallRun) -> None:
+def test_without_a_moving_average_raw_and_evaluated_gaps_are_equal(small_run: SmallRun) -> None:
     curve = train_curve(*make_task(small_run, ema_decay=0.0))
     assert curve.raw_gap_points == curve.gap_points
 
 
-def test_early_stopping_does_not_cut_a_curve(small_run: SmallRun) -> None:
+def test_early_stopping_does_not_shorten_a_curve(small_run: SmallRun) -> None:
     curve = train_curve(*make_task(small_run, early_stopping_patience=1, learning_rate=1e-9))
     assert len(curve.gap_points) == EPOCHS
 
 
-def test_a_network_that_goes_to_nan_is_a_short_curve(small_run: SmallRun) -> None:
+def test_a_network_that_reaches_nan_has_a_short_curve(small_run: SmallRun) -> None:
     curve = train_curve(*make_task(small_run, optimizer="sgd", learning_rate=1e30, gradient_clip_norm=0.0))
     assert curve.error
     assert len(curve.gap_points) == len(curve.cpu_time_s) < EPOCHS
     assert Curve.model_validate_json(curve.model_dump_json()) == curve
 
 
-def test_the_first_candidates_do_not_depend_on_how_many_are_drawn() -> None:
+def test_the_first_candidates_do_not_depend_on_the_number_drawn() -> None:
     source = synthetic_source(epochs=3)
     few, many = draw(source, count=4, seed=0), draw(source, count=9, seed=0)
     assert many[:4] == few
@@ -88,5 +88,5 @@ def test_the_first_candidates_do_not_depend_on_how_many_are_drawn() -> None:
     assert all(source.limits.rejection(each.cost) is None for each in many)
 
 
-def test_every_training_has_a_seed_of_its_own() -> None:
+def test_every_training_has_its_own_seed() -> None:
     assert len({training_seed(0, candidate, replicate) for candidate in range(20) for replicate in (0, 1)}) == 40

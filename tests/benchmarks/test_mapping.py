@@ -12,17 +12,17 @@ from nas_distill.search.spaces.loading import load_space
 from tests.benchmarks.tables import RECIPE, make_cost, make_row, make_spec
 
 
-def test_every_row_is_nearest_to_itself_and_at_no_distance() -> None:
+def test_every_row_is_nearest_to_itself_at_distance_zero() -> None:
     rows = synthetic_table(candidates=30, epochs=3).rows
     found = RowMap(rows)
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         distances = found.distances(describe(row.spec, row.recipe, row.cost))
-        assert distances[place] == 0.0
+        assert distances[index] == 0.0
         assert distances.min() == 0.0
         assert distances.max() <= 2.0
 
 
-def test_the_nearest_free_row_is_taken_and_none_when_none_is_free() -> None:
+def test_the_nearest_free_row_is_chosen() -> None:
     found = RowMap([make_row(0), make_row(4), make_row(9)])
     wanted = describe(make_spec(4), RECIPE, make_cost(4))
     assert found.nearest(wanted, np.array([True, True, True])) == 1
@@ -30,7 +30,7 @@ def test_the_nearest_free_row_is_taken_and_none_when_none_is_free() -> None:
     assert found.nearest(wanted, np.array([False, False, False])) is None
 
 
-def test_another_loss_is_as_far_as_a_fact_about_the_recipe_goes() -> None:
+def test_another_loss_has_a_small_distance() -> None:
     rows = [make_row(0), make_row(0)]
     found = RowMap(rows)
     other = RECIPE.model_copy(update={"losses": {"kd": {"weight": 0.9, "temperature": 4.0}}})
@@ -39,12 +39,15 @@ def test_another_loss_is_as_far_as_a_fact_about_the_recipe_goes() -> None:
     assert 0.0 < different < 0.2
 
 
-def test_costs_on_paper_are_those_that_are_measured() -> None:
-    for name, shape in (
-        ("resnet", NetworkShape(num_classes=7, channels=3, image_size=33)),
-        ("tiny", NetworkShape(num_classes=10, channels=1, image_size=8)),
-    ):
-        for spec in sample_space(load_space(name), 12, seed=5):
+def test_analytic_costs_equal_measured_costs() -> None:
+    shapes = {
+        "resnet": NetworkShape(num_classes=7, channels=3, image_size=33),
+        "tiny": NetworkShape(num_classes=10, channels=1, image_size=8),
+    }
+    for name, shape in shapes.items():
+        specs = [spec for spec in sample_space(load_space(name), 16, seed=5) if spec.architecture == "small_resnet"]
+        assert len(specs) >= 6
+        for spec in specs[:6]:
             assert cost_of(spec, shape) == measure_cost(
                 spec, num_classes=shape.num_classes, channels=shape.channels, image_size=shape.image_size
             )

@@ -18,11 +18,11 @@ def score(steps: tuple[tuple[int, float], ...] = STEPS) -> Score:
 
 
 @pytest.mark.parametrize(("share", "value"), [(0.05, 0.0), (0.1, 0.2), (0.25, 0.2), (0.5, 0.5), (1.0, 0.6)])
-def test_hypervolume_is_that_of_students_finished_by_then(share: float, value: float) -> None:
+def test_the_hypervolume_counts_students_finished_within_a_share_of_the_budget(share: float, value: float) -> None:
     assert score().at(share) == value
 
 
-def test_the_share_needed_is_infinite_when_it_is_never_reached() -> None:
+def test_the_share_to_reach_a_hypervolume_is_infinite_if_it_is_not_reached() -> None:
     assert score().needed(0.5) == pytest.approx(0.4)
     assert score().needed(0.45) == pytest.approx(0.4)
     assert math.isinf(score().needed(0.7))
@@ -43,7 +43,7 @@ def test_a_simulated_search_scores_the_same_twice(contender: str) -> None:
     assert all(spent <= first.budget for spent, _ in first.steps)
 
 
-def test_rank_correlations_are_one_at_the_end_and_lower_before() -> None:
+def test_rank_correlations_are_one_at_the_last_epoch_and_lower_before() -> None:
     table = synthetic_table(candidates=40, epochs=9, second_seed=12)
     (early, last), averaging, trained = rank_correlations(table, (1, 9))
     assert (last.averaged, last.raw, last.everything) == pytest.approx((1.0, 1.0, 1.0), rel=1e-12)
@@ -56,6 +56,6 @@ def test_rank_correlations_are_one_at_the_end_and_lower_before() -> None:
     assert 0.0 < ceiling <= 1.0
 
 
-def test_seeds_are_not_compared_where_there_is_one() -> None:
+def test_candidates_with_one_seed_are_not_compared() -> None:
     table = CurveTable(rows=(make_row(0), make_row(1)), provenance={"epochs": EPOCHS})
     assert seed_correlation(table)[1] == 0

@@ -1,4 +1,4 @@
-"""How busy slots were, and what a killed search trained again."""
+"""How busy slots were, and which epochs a killed search trained again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def span(started: float, ended: float) -> Span:
     ("spans", "share"),
     [
         ([span(0.0, 10.0), span(0.0, 10.0)], 1.0),
-        ([span(0.0, 10.0), span(5.0, 20.0)], 0.75),  # a slot was free for half of the window
+        ([span(0.0, 10.0), span(5.0, 20.0)], 0.75),  # one slot is free for half of the window
         ([span(-5.0, 5.0), span(2.0, 2.5)], 0.275),
         ([], 0.0),
     ],
@@ -38,7 +38,10 @@ def test_a_slot_is_busy_while_a_trial_runs_within_the_window(spans: list[Span], 
     [
         ([["started", 1, 2, 3]], 0),
         ([["started", 1, 2, 3], ["started", 3, 4]], 1),
-        ([["started", 1, 2], ["started", 1, 2, 3], ["started", 3, 4]], 2),  # per interruption, not in all
+        (
+            [["started", 1, 2], ["started", 1, 2, 3], ["started", 3, 4]],
+            2,
+        ),  # the largest number per interruption, not the sum
         ([["started"], ["started", 1]], 0),
     ],
 )
@@ -63,7 +66,7 @@ def record(number: int, num_params: int, epochs: int = 2) -> TrialRecord:
     return complete_record(task, [point_after(num_params, epoch, 0.1) for epoch in range(1, epochs + 1)])
 
 
-def test_what_is_lost_or_other_is_found_and_times_are_not_compared() -> None:
+def test_lost_and_different_trials_are_found_and_times_are_ignored() -> None:
     before = {0: record(0, 500), 1: record(1, 900)}
     assert differences(before, dict(before)) == []
     curve = tuple(point.model_copy(update={"wall_time_s": 9.0}) for point in before[1].curve)
@@ -75,6 +78,6 @@ def test_what_is_lost_or_other_is_found_and_times_are_not_compared() -> None:
     assert differences(before, {**before, 2: record(2, 700)}) == [2]
 
 
-def test_the_gap_falls_with_size_and_epochs_so_that_all_are_on_the_front() -> None:
+def test_the_gap_falls_with_size_and_epochs_so_all_students_are_on_the_front() -> None:
     assert gap_after(1000, 2) > gap_after(2000, 2) > gap_after(2000, 3)
     assert len(front_of({number: record(number, 500 + number) for number in range(5)})) == 5

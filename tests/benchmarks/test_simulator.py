@@ -25,36 +25,34 @@ from tests.benchmarks.tables import EPOCHS, RECIPE, make_cost, make_row, make_sp
 
 
 class Scripted:
-    """Propose candidates in a given order, and remembers what it was told."""
+    """Propose candidates in a given order and record finished trials."""
 
     def __init__(self, candidates: Sequence[int]) -> None:
         self.left = list(candidates)
-        self.heard: list[EndedTrial] = []
-        self.asked = 0
+        self.ended: list[EndedTrial] = []
 
     def ask(self) -> Proposal | None:
         if not self.left:
             return None
         candidate = self.left.pop(0)
-        self.asked += 1
         return Proposal(number=candidate, spec=make_spec(candidate), recipe=RECIPE, cost=make_cost(candidate))
 
     def tell(self, ended_trial: EndedTrial) -> None:
-        self.heard.append(ended_trial)
+        self.ended.append(ended_trial)
 
 
 class StopsAt:
-    """Stop some trials at some epoch."""
+    """Stop given trials at given epochs."""
 
     def __init__(self, epochs: dict[int, int]) -> None:
         self.epochs = epochs
-        self.heard: list[int] = []
+        self.ended: list[int] = []
 
     def stops(self, number: int, epoch: int, row: Row) -> bool:
         return self.epochs.get(number) == epoch
 
     def finished(self, ended_trial: EndedTrial) -> None:
-        self.heard.append(ended_trial.number)
+        self.ended.append(ended_trial.number)
 
 
 def play(
@@ -71,23 +69,23 @@ def play(
     ).run()
 
 
-def test_asynchronous_workers_end_trials_in_the_order_of_their_seconds() -> None:
+def test_trials_of_asynchronous_workers_end_in_the_order_of_their_durations() -> None:
     rows = [make_row(0, seconds=10.0), make_row(1, seconds=1.0), make_row(2, seconds=2.0), make_row(3, seconds=100.0)]
     searcher = Scripted([0, 1, 2, 3])
     result = play(rows, searcher)
     # Worker A: 0 until 40. Worker B: 1 until 4, 2 until 12, 3 until 412.
     assert [(trial.number, trial.ended_s) for trial in result.trials] == [(1, 4.0), (2, 12.0), (0, 40.0), (3, 412.0)]
-    assert searcher.heard == list(result.trials)
-    # When trial 1 ended, trial 0 was in its first epoch; when 2 ended, in its second.
+    assert searcher.ended == list(result.trials)
+    # Trial 0 was in its first epoch when trial 1 ended, and in its second when trial 2 ended.
     assert [trial.spent for trial in result.trials] == [5, 10, 13, 16]
 
 
-def test_of_epochs_that_end_at_once_the_one_that_began_first_comes_first() -> None:
+def test_of_epochs_that_end_together_the_first_started_comes_first() -> None:
     rows = [make_row(number) for number in range(4)]
     assert [trial.number for trial in play(rows, Scripted([2, 0, 3, 1])).trials] == [2, 0, 3, 1]
 
 
-def test_a_stopped_trial_frees_its_worker_and_is_told_what_it_reached() -> None:
+def test_a_stopped_trial_frees_its_worker_and_reports_its_last_value() -> None:
     rows = [make_row(0, seconds=5.0), make_row(1), make_row(2)]
     searcher, stopper = Scripted([0, 1, 2]), StopsAt({1: 2})
     result = play(rows, searcher, stopper=stopper)
@@ -97,7 +95,7 @@ def test_a_stopped_trial_frees_its_worker_and_is_told_what_it_reached() -> None:
     )  # fmt: skip
     assert (second.number, second.ended_s) == (2, 6.0)
     assert third.number == 0
-    assert stopper.heard == [1, 2, 0]
+    assert stopper.ended == [1, 2, 0]
     assert [trial.number for trial in result.complete(100)] == [2, 0]
     assert [trial.number for trial in result.complete(second.spent)] == [2]
 
@@ -107,7 +105,7 @@ def test_the_last_epoch_cannot_be_stopped() -> None:
     assert trial.status is TrialStatus.COMPLETE
 
 
-def test_own_early_stopping_completes_a_trial_with_its_best_epoch() -> None:
+def test_early_stopping_of_a_recipe_completes_the_trial_with_its_best_epoch() -> None:
     row = make_row(0, gaps=(40.0, 10.0, 20.0, 5.0), patience=1)
     (trial,) = play([row], Scripted([0])).trials
     assert (trial.status, trial.epochs, trial.gap_points) == (TrialStatus.COMPLETE, 3, 10.0)
@@ -120,13 +118,13 @@ def test_a_failed_training_costs_one_more_epoch() -> None:
     assert not result.complete(100)
 
 
-def test_a_training_that_failed_at_once_is_a_trial_too() -> None:
+def test_a_training_that_fails_in_its_first_epoch_is_a_trial() -> None:
     (trial,) = play([make_row(0, gaps=(), error="NaN")], Scripted([0])).trials
     assert (trial.status, trial.epochs) == (TrialStatus.FAILED, 1)
 
 
 @pytest.mark.parametrize("budget", [1, 3, 4, 7, 11, 16])
-def test_the_budget_is_spent_and_never_exceeded(budget: int) -> None:
+def test_the_budget_is_spent_and_not_exceeded(budget: int) -> None:
     rows = [make_row(number, seconds=1.0 + number) for number in range(4)]
     result = play(rows, Scripted([0, 1, 2, 3]), workers=3, budget=budget)
     assert result.spent == budget
@@ -135,7 +133,7 @@ def test_the_budget_is_spent_and_never_exceeded(budget: int) -> None:
     assert len(result.complete(budget)) == len(result.trials)
 
 
-def test_a_row_is_used_once_and_the_next_nearest_takes_its_place() -> None:
+def test_a_row_is_used_once_and_then_the_next_nearest() -> None:
     rows = [make_row(0), make_row(5), make_row(50)]
     result = play(rows, Scripted([5, 5, 5, 5]), workers=1)
     assert [trial.row.candidate for trial in result.trials] == [5, 0, 50]
@@ -143,7 +141,7 @@ def test_a_row_is_used_once_and_the_next_nearest_takes_its_place() -> None:
     assert result.started == 3
 
 
-def test_a_searcher_without_proposals_ends_the_run() -> None:
+def test_a_searcher_without_proposals_ends_the_simulation() -> None:
     result = play([make_row(0), make_row(1)], Scripted([1]))
     assert [trial.number for trial in result.trials] == [1]
     assert not result.exhausted
@@ -165,7 +163,7 @@ def outline(result: SimulationResult) -> list[tuple[int, int, int, TrialStatus, 
 
 
 @pytest.mark.parametrize("rule", ["layers", "volume", "residual"])
-def test_our_search_is_the_same_when_run_twice(problem: Problem, rule: str) -> None:
+def test_our_search_is_reproducible(problem: Problem, rule: str) -> None:
     first, second = (replay(problem, OurSearch(problem, seed=1), OurEarlyStopping(problem, rule)) for _ in range(2))
     assert outline(first) == outline(second)
     assert first.spent == second.spent == 70
@@ -174,18 +172,18 @@ def test_our_search_is_the_same_when_run_twice(problem: Problem, rule: str) -> N
     assert {trial.status for trial in first.trials} == {TrialStatus.COMPLETE, TrialStatus.STOPPED}
 
 
-def test_another_seed_is_another_search(problem: Problem) -> None:
+def test_another_seed_proposes_other_candidates(problem: Problem) -> None:
     first, second = (replay(problem, OurSearch(problem, seed=seed), NoStopping()) for seed in (1, 2))
     assert outline(first) != outline(second)
 
 
 @pytest.mark.parametrize("stopped_trial_value", ["failed", "reached", "extrapolated"])
-def test_every_way_of_telling_of_stopped_trials_plays(problem: Problem, stopped_trial_value: str) -> None:
+def test_every_value_for_stopped_trials_spends_the_budget(problem: Problem, stopped_trial_value: str) -> None:
     searcher = OurSearch(problem, seed=1, stopped_trial_value=stopped_trial_value)  # type: ignore[arg-type]
     assert replay(problem, searcher, OurEarlyStopping(problem, "layers")).spent == 70
 
 
-def test_random_search_is_the_same_when_run_twice(problem: Problem) -> None:
+def test_random_search_is_reproducible(problem: Problem) -> None:
     first, second = (
         replay(problem, OptunaSearcher(problem, optuna.samplers.RandomSampler(seed=3)), NoStopping()) for _ in range(2)
     )
@@ -193,7 +191,7 @@ def test_random_search_is_the_same_when_run_twice(problem: Problem) -> None:
     assert first.spent == 70
 
 
-def test_a_row_is_drawn_for_every_candidate_among_its_replicates(problem: Problem) -> None:
+def test_one_replicate_is_drawn_per_candidate(problem: Problem) -> None:
     draws = [draw_rows(problem.table, seed) for seed in range(8)]
     assert all([row.candidate for row in rows] == list(range(40)) for rows in draws)
     assert {rows[0].replicate for rows in draws} == {0, 1}

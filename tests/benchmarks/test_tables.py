@@ -13,7 +13,7 @@ from nas_distill.errors import RunError
 from tests.benchmarks.tables import EPOCHS, make_row
 
 
-def test_a_table_comes_back_as_it_was_written(tmp_path: Path) -> None:
+def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
     failed = make_row(1, gaps=(), error="epoch 1: NaN")
     table = CurveTable(
         rows=(make_row(0), failed), provenance={"epochs": EPOCHS, "teacher": TEACHER.model_dump(mode="json")}
@@ -30,26 +30,32 @@ def test_a_table_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["t.parquet"]
 
 
-def test_what_is_no_table_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"curve_tables\.py"):
-        read_table(tmp_path / "missing.parquet")
-    pq.write_table(pa.table({"candidate": [1]}), tmp_path / "other.parquet")
-    with pytest.raises(RunError, match="no table of learning curves"):
-        read_table(tmp_path / "other.parquet")
+def test_a_missing_file_and_another_parquet_file_are_errors(tmp_path: Path) -> None:
+    missing, other = tmp_path / "missing.parquet", tmp_path / "other.parquet"
+    pq.write_table(pa.table({"candidate": [1]}), other)
+    for path, code in ((missing, "run.unreadable_file"), (other, "run.damaged_record")):
+        with pytest.raises(RunError) as caught:
+            read_table(path)
+        assert (caught.value.code, caught.value.field) == (code, str(path))
 
 
 @pytest.mark.parametrize(
     ("gaps", "nlls", "patience", "end"),
     [
         ((4.0, 3.0, 2.0, 1.0), None, 0, End(4, 4)),
-        ((1.0, 2.0, 3.0, 4.0), None, 0, End(4, 4)),  # the last is kept, as it is without early stopping
+        ((1.0, 2.0, 3.0, 4.0), None, 0, End(4, 4)),  # without early stopping, the last epoch is kept
         ((4.0, 3.0, 2.0, 1.0), None, 1, End(4, 4)),
         ((1.0, 2.0, 3.0, 4.0), None, 2, End(3, 1)),
-        ((3.0, 3.0, 3.0, 3.0), (0.3, 0.2, 0.2, 0.1), 1, End(3, 2)),  # ties go by likelihood, and equals are not better
+        (
+            (3.0, 3.0, 3.0, 3.0),
+            (0.3, 0.2, 0.2, 0.1),
+            1,
+            End(3, 2),
+        ),  # the likelihood breaks ties; an equal epoch is not better
         ((3.0, 2.0, 2.5, 2.4), None, 3, End(4, 2)),
     ],
 )
-def test_early_stopping_is_that_of_the_trainer(
+def test_early_stopping_follows_the_rule_of_the_trainer(
     gaps: tuple[float, ...], nlls: tuple[float, ...] | None, patience: int, end: End
 ) -> None:
     assert ended(make_row(0, gaps=gaps, nlls=nlls, patience=patience)) == end
