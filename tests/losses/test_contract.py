@@ -277,7 +277,8 @@ def test_a_parameter_out_of_range_is_an_error_with_its_field() -> None:
 def test_an_unknown_parameter_is_an_error_with_a_suggestion() -> None:
     for entry in EVERY_LOSS:
         with case(entry.name):
-            with pytest.raises(ConfigError, match="did you mean 'weight'") as caught:
+            with pytest.raises(ConfigError) as caught:
                 entry.resolve({"wieght": 1.0})
             assert caught.value.code == "losses.parameter_unknown"
             assert caught.value.field == f"recipe.losses.{entry.name}.wieght"
+            assert "'weight'" in str(caught.value)

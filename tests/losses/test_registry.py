@@ -35,9 +35,11 @@ def test_the_inputs_of_the_shipped_losses() -> None:
 
 
 def test_an_unknown_loss_is_an_error_that_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"did you mean 'dkd'\? known: at, cc, .*wsld") as caught:
+    with pytest.raises(ConfigError) as caught:
         LOSSES.get("dk")
     assert (caught.value.code, caught.value.field) == ("losses.unknown", "recipe.losses")
+    assert "'dkd'" in str(caught.value)
+    assert ", ".join(LOSSES.names()) in str(caught.value)
 
 
 def test_parameters_and_defaults_come_from_the_signature() -> None:

@@ -131,9 +131,10 @@ def test_a_reference_without_a_student_is_an_error(finished: RunDirectory, model
 
 def test_a_folder_that_is_not_a_trial_is_ignored(damaged: RunDirectory) -> None:
     shutil.copytree(damaged.trial(3).path, damaged.trials / "00003.bak")
-    with pytest.raises(TeacherError, match="3, 4, 5") as caught:
+    with pytest.raises(TeacherError) as caught:
         load(damaged, 7)
-    assert caught.value.code == "models.trial_not_complete"
+    assert (caught.value.code, caught.value.field) == ("models.trial_not_complete", "teacher.model")
+    assert "3, 4, 5" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
@@ -107,8 +106,9 @@ def test_the_meta_device_allocates_nothing() -> None:
 
 
 def test_an_unknown_architecture_is_an_error_with_a_suggestion() -> None:
-    with pytest.raises(SpaceError, match="did you mean 'resnet18'") as caught:
+    with pytest.raises(SpaceError) as caught:
         build("resnet_18")
+    assert "'resnet18'" in str(caught.value)
     assert (caught.value.code, caught.value.field) == ("models.architecture_unknown", "candidate resnet_18()")
 
 
@@ -119,17 +119,20 @@ def test_arguments_that_the_data_decide_are_rejected(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "reason"),
+    ("arguments", "cause"),
     [
-        ({"widths": (8,), "depths": (1, 1)}, "ValueError: small_resnet: widths (8,) and depths (1, 1)"),
-        ({"width": 8}, "TypeError: "),
-        ({"widths": ("a", "b"), "depths": (1, 1)}, "TypeError: "),
+        ({"widths": (8,), "depths": (1, 1)}, ValueError),
+        ({"width": 8}, TypeError),
+        ({"widths": ("a", "b"), "depths": (1, 1)}, TypeError),
     ],
 )
-def test_arguments_that_a_constructor_rejects_are_an_error(arguments: dict[str, Any], reason: str) -> None:
-    with pytest.raises(SpaceError, match=re.escape(reason)) as caught:
+def test_arguments_that_a_constructor_rejects_are_an_error(arguments: dict[str, Any], cause: type[Exception]) -> None:
+    with pytest.raises(SpaceError) as caught:
         build("small_resnet", arguments)
     assert caught.value.code == "models.candidate_not_buildable"
+    assert str(caught.value.field).startswith("candidate small_resnet(")
+    assert isinstance(caught.value.__cause__, cause)
+    assert f"{cause.__name__}: {caught.value.__cause__}" in str(caught.value)
 
 
 def test_images_that_are_too_small_are_an_error() -> None:

@@ -119,17 +119,18 @@ def test_a_grey_teacher_rejects_colour_images(folder: Path) -> None:
 
 
 def test_another_number_of_classes_is_an_error_that_lists_both(folder: Path) -> None:
-    with pytest.raises(TeacherError, match=r"3 classes \(ant, bee, cat\), the data have 2 \(ant, bee\)") as caught:
+    with pytest.raises(TeacherError) as caught:
         load(f"{LOCAL_DIR}{folder}", class_names=("ant", "bee"))
     assert (caught.value.code, caught.value.field) == ("models.classes_mismatch", "teacher.model")
+    assert all(classes in str(caught.value) for classes in ("(ant, bee, cat)", "(ant, bee)"))
 
 
 @pytest.mark.parametrize("names", [("ant", "cat", "bee"), ("ant", "bee", "cow")])
 def test_other_class_names_or_another_order_are_an_error_that_lists_both(folder: Path, names: tuple[str, ...]) -> None:
-    expected = rf"3 classes \(ant, bee, cat\), the data have 3 \({', '.join(names)}\)"
-    with pytest.raises(TeacherError, match=expected) as caught:
+    with pytest.raises(TeacherError) as caught:
         load(f"{LOCAL_DIR}{folder}", class_names=names)
     assert (caught.value.code, caught.value.field) == ("models.classes_mismatch", "teacher.model")
+    assert all(classes in str(caught.value) for classes in ("(ant, bee, cat)", f"({', '.join(names)})"))
 
 
 def test_a_folder_excludes_a_checkpoint_and_arguments(folder: Path) -> None:

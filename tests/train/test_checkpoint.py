@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import pickle
 import resource
 from collections.abc import Mapping
@@ -176,10 +178,12 @@ def test_a_full_disk_keeps_the_old_state(tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
-        with pytest.raises(RunError, match="File too large"):
+        with pytest.raises(RunError) as caught:
             save_state(path, {"a": torch.ones(100_000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (caught.value.code, caught.value.field) == ("run.unwritable_file", str(path))
+    assert os.strerror(errno.EFBIG) in str(caught.value)
     assert list(tmp_path.iterdir()) == [path]
     assert same({"a": torch.ones(3)}, load_state(path))
 

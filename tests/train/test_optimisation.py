@@ -65,9 +65,10 @@ def test_optimisers_of_timm_take_a_step(name: str) -> None:
 
 def test_an_unknown_optimiser_is_an_error_with_a_suggestion() -> None:
     for reject in (lambda: check_optimizer("adamv"), lambda: make_optimizer(network(), Recipe(optimizer="adamv"))):
-        with pytest.raises(ConfigError, match="did you mean 'adam") as caught:
+        with pytest.raises(ConfigError) as caught:
             reject()
         assert (caught.value.code, caught.value.field) == ("train.optimizer_unknown", "recipe.optimizer")
+        assert "'adam" in str(caught.value)
     check_optimizer("adamw")
 
 

@@ -249,7 +249,7 @@ def test_a_diagnosis_has_a_remedy_and_evidence_with_numbers() -> None:
 def test_without_students_there_is_no_diagnosis() -> None:
     assert judge(student(0, status="failed", gap=np.nan)) == {}
     assert judge() == {}
-    with pytest.raises(ValueError, match="images is 0"):
+    with pytest.raises(ValueError, match="0"):
         judge(student(0), images=0)
 
 

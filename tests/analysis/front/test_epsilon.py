@@ -105,7 +105,7 @@ def test_a_large_front_is_thinned(width: int) -> None:
 
 @pytest.mark.parametrize("tolerance", [[0.1], [0.1, -0.1], [0.1, float("nan")]])
 def test_a_tolerance_is_one_number_of_at_least_0_per_objective(tolerance: list[float]) -> None:
-    with pytest.raises(ValueError, match="one number of at least 0 per objective"):
+    with pytest.raises(ValueError, match="tolerance"):
         epsilon_front_mask(np.array([[1.0, 2.0]]), tolerance)
 
 
@@ -115,7 +115,7 @@ def test_the_indicator_equals_its_definition(case: tuple[Floats, Floats], data: 
     other = data.draw(arrays(np.float64, st.tuples(st.integers(0, 6), st.just(width)), elements=_COORDINATES))
     known, known_other = (rows[~np.isnan(rows).any(axis=1)] for rows in (values, other))
     if not len(known) or not len(known_other):
-        with pytest.raises(ValueError, match="at least one row"):
+        with pytest.raises(ValueError, match="epsilon indicator"):
             epsilon_indicator(values, other)
         return
     expected = max(min(max(a - b) for a in known) for b in known_other)

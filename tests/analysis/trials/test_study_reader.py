@@ -14,7 +14,7 @@ from nas_distill.run_directory.layout import RunDirectory
 from tests.report.factory import make_record, make_run, make_spec
 
 
-def test_a_row_holds_what_the_record_says(tmp_path: Path) -> None:
+def test_a_row_holds_the_values_of_the_record(tmp_path: Path) -> None:
     record = make_record(0, gap_points=1.25, num_params=1000)
     frame = load_frame(make_run(tmp_path, [record]))
     assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == dict(COLUMNS)
@@ -73,16 +73,18 @@ def test_a_moved_run_is_read(tmp_path: Path) -> None:
     assert len(load_frame(RunDirectory(moved))) == 1
 
 
-def test_no_run(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="holds no run"):
+def test_a_folder_without_a_run_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RunError) as caught:
         load_frame(RunDirectory(tmp_path))
+    assert (caught.value.code, caught.value.field) == ("run.missing", str(tmp_path))
 
 
-def test_a_missing_study_is_named_and_not_made(tmp_path: Path) -> None:
+def test_a_missing_study_is_an_error_and_is_not_created(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     (tmp_path / "study.db").unlink()
-    with pytest.raises(StudyError, match=r"study\.db: holds no study"):
+    with pytest.raises(StudyError) as caught:
         load_frame(run)
+    assert (caught.value.code, caught.value.field) == ("study.missing", run.own_storage)
     assert not (tmp_path / "study.db").exists()
 
 
@@ -93,15 +95,18 @@ def test_a_run_in_a_shared_database_is_found_by_its_study_name(tmp_path: Path) -
     moved = RunDirectory((tmp_path / "one").rename(tmp_path / "two"))
     assert len(load_frame(moved)) == 1
     moved.config.write_text(moved.config.read_text().replace("study_name: one", "study_name: other"))
-    with pytest.raises(StudyError, match="no study called 'other'"):
+    with pytest.raises(StudyError) as caught:
         load_frame(moved)
+    assert (caught.value.code, caught.value.field) == ("study.missing", storage)
+    assert "'other'" in str(caught.value)
 
 
-def test_a_damaged_database_is_named(tmp_path: Path) -> None:
+def test_a_damaged_database_is_an_error(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     (tmp_path / "study.db").write_bytes(b"not a database " * 100)
-    with pytest.raises(StudyError, match=r"study\.db: cannot be read: .*not a database"):
+    with pytest.raises(StudyError) as caught:
         load_frame(run)
+    assert (caught.value.code, caught.value.field) == ("study.storage_failed", run.own_storage)
 
 
 def test_passwords_stay_out_of_errors(tmp_path: Path) -> None:

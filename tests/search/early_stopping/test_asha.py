@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -240,13 +241,13 @@ def test_rungs_ascend_between_the_grace_period_and_the_last_epoch(epochs: int, f
 
 @pytest.mark.parametrize("rungs", [(0, 1), (3, 1), (1, 1)])
 def test_rungs_must_ascend(rungs: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="ascending"):
+    with pytest.raises(ValueError, match=re.escape(str(rungs))):
         Asha(rungs, 3.0, quality_alone)
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.5, math.nan])
 def test_the_reduction_factor_must_be_above_1(factor: float) -> None:
-    with pytest.raises(ValueError, match="above 1"):
+    with pytest.raises(ValueError, match=str(factor)):
         Asha((1,), factor, quality_alone)
 
 
@@ -278,7 +279,7 @@ def test_both_greedy_volume_orders_cover_the_same_volumes(values: Floats) -> Non
 def test_a_name_cannot_be_registered_twice(name: str) -> None:
     registry = RuleRegistry()
     registry.register("layers", lambda objectives: quality_alone)
-    with pytest.raises(ValueError, match="already registered"):
+    with pytest.raises(ValueError, match=f"'{name}'"):
         registry.register(name, lambda objectives: quality_alone)
 
 

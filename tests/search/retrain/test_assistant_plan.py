@@ -289,7 +289,8 @@ def test_a_plan_of_another_study_is_rejected(tmp_path: Path, assistant: int, stu
 def test_a_damaged_plan_is_a_run_error(tmp_path: Path) -> None:
     run, ledger = searched(tmp_path)
     run.assistants.write_text("{")
-    with pytest.raises(RunError, match=r"assistants\.json.*; restore it, or remove it") as caught:
+    with pytest.raises(RunError) as caught:
         unfinished(run, configured(), ledger)
+    assert (caught.value.code, caught.value.field) == ("run.damaged_record", str(run.assistants))
     assert "\n" not in str(caught.value)
     ledger.close()
