@@ -205,7 +205,7 @@ class TestWatch:
         second.load(load_state(tmp_path / "state"))
         assert second.released.tolist() == [True, False, False]
         assert check({2: bad}, second) == check({2: bad}, first) == [2]
-        with pytest.raises(ValueError, match="3 classes.* 4"):
+        with pytest.raises(ValueError, match=r"3 classes.* 4"):
             ReleaseWatch(4, 0.05).load(first.state())
 
 

@@ -116,7 +116,7 @@ def test_levels_out_of_range_and_records_of_two_students_are_rejected() -> None:
         with pytest.raises(ConfigError) as caught:
             undistillable_classes(arms_with_a_hurt_class(5), level=level)
         assert (caught.value.code, caught.value.field) == ("analysis.level_out_of_range", "level")
-    with pytest.raises(ValueError, match="student"):
+    with pytest.raises(ValueError, match="7, 8"):
         undistillable_classes([make_confirmed(7, "distilled", 0), make_confirmed(8, "control", 0)])
 
 
