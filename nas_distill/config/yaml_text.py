@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, StreamMark, YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
+from ruamel.yaml.scalarbool import ScalarBoolean
 
 from nas_distill.errors import ConfigError
 
@@ -136,6 +137,8 @@ class _Reader:
             return [self.plain(item, (*path, str(index))) for index, item in enumerate(value)]
         if value is None or isinstance(value, bool):
             return value
+        if isinstance(value, ScalarBoolean):  # true or false with an anchor, a subclass of int
+            return bool(value)
         # Numbers and texts are subclasses that remember their spelling.
         for kind in (int, float, str):
             if isinstance(value, kind):

@@ -113,11 +113,6 @@ class BandComparison:
         return "clear" if enough and best.cautious_high < other.interval[0] else "not distinguishable"
 
 
-def families_by_size(trials: pd.DataFrame, *, seed: int = 0) -> tuple[BandComparison, ...]:
-    """Return the families of each band of sizes, smallest students first; see `labels_by_size`."""
-    return labels_by_size(trials, column="family", label=str, seed=seed)
-
-
 def labels_by_size(
     trials: pd.DataFrame, *, column: str, label: Callable[[str], str], seed: int
 ) -> tuple[BandComparison, ...]:

@@ -71,9 +71,10 @@ class DriverCallback(tune.Callback):  # type: ignore[misc]
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
     ) -> None:
-        """Pass on the number of finished epochs."""
+        """Pass on finished epochs. `ParetoAshaScheduler` has passed on the metrics of a report at a rung."""
         if self._driver is not None and EPOCH in result:
-            self._driver.report_epochs(trial.config[NUMBER], _curve(result))
+            if EXECUTION_INFO not in result:
+                self._driver.report_epochs(trial.config[NUMBER], _curve(result))
             self._driver.epoch_done(trial.config[NUMBER], result[EPOCH])
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:

@@ -61,11 +61,6 @@ def make_sampler(name: str, seed: int) -> GuardedSampler:
     return GuardedSampler(sampler, name)
 
 
-def shipped_samplers() -> tuple[str, ...]:
-    """Return the names of the shipped samplers, sorted."""
-    return tuple(sorted(_SHIPPED))
-
-
 def _make_own(name: str, seed: int) -> BaseSampler:
     constructor = _find_class(name)
     try:

@@ -75,22 +75,6 @@ def load_space(name: str) -> Space:
     )
 
 
-def import_own_space(name: str) -> None:
-    """Import the file of a user's space, which may register architectures with timm; do nothing for a shipped space.
-
-    Every process that builds students of the space calls this first.
-
-    Args:
-        name: Name of the space, as `load_space` takes it.
-
-    Raises:
-        SpaceError: The file cannot be imported.
-    """
-    reference = split_reference(name)
-    if reference is not None:
-        import_file(reference[0], field=_FIELD)
-
-
 def propose(space: Space, trial: SpaceTrial) -> StudentSpec:
     """Return the candidate that a space builds from a trial's suggestions.
 

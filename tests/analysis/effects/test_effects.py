@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.inspection import permutation_importance
 
-from nas_distill.analysis.effects.by_size import families_by_size
+from nas_distill.analysis.effects.by_size import labels_by_size
 from nas_distill.analysis.effects.effects import Effect, Effects, parameter_effects
 from nas_distill.analysis.effects.importance import coded, out_of_fold_errors, rise_of_error
 from nas_distill.analysis.effects.parameters import parameter_table
@@ -241,7 +241,7 @@ def test_families_of_each_band_of_sizes() -> None:
         )
     ]
     trials = pd.DataFrame.from_records(rows, columns=list(COLUMNS)).astype(dict(COLUMNS))
-    small, large = families_by_size(trials)
+    small, large = labels_by_size(trials, column="family", label=str, seed=0)
     assert (small.best.label, large.best.label) == ("resnet", "vit")
     assert small.best.interval == (4.0, 4.0)
     assert (small.largest, large.smallest) == (1100, 9000)

@@ -16,7 +16,7 @@ from nas_distill.errors import ConfigError, StudyError
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Cost, Recipe
 from nas_distill.records.task import TrialTask
-from nas_distill.search.samplers.guarded import SamplerError, make_sampler, shipped_samplers
+from nas_distill.search.samplers.guarded import SamplerError, make_sampler
 from nas_distill.search.spaces.loading import load_space, propose
 from nas_distill.search.spaces.recipes import load_recipe_space, make_choices, propose_recipe
 from nas_distill.search.study.ledger import StudyLedger
@@ -53,10 +53,6 @@ def search(ledger: StudyLedger, trials: int) -> Parameters:
             ledger.tell(complete(task, gap=float(recipe.label_weight)))
         chosen.append(dict(trial.params))
     return chosen
-
-
-def test_the_configuration_lists_the_shipped_samplers() -> None:
-    assert shipped_samplers() == SAMPLERS
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

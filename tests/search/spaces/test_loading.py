@@ -8,12 +8,14 @@ import optuna
 import pytest
 import timm
 
+from nas_distill.config import SearchConfig, SpaceConfig
 from nas_distill.errors import SpaceError
 from nas_distill.models.cost import measure_cost
 from nas_distill.models.student import build_student
 from nas_distill.records import StudentSpec
 from nas_distill.search.samplers.space_sampling import sample_space
-from nas_distill.search.spaces.loading import Space, import_own_space, list_spaces, load_space, propose
+from nas_distill.search.spaces.loading import Space, list_spaces, load_space, propose
+from nas_distill.user_code import import_modules
 
 GOOD = '''
 """Module text."""
@@ -109,9 +111,8 @@ def test_a_users_space_is_imported_for_its_side_effects(tmp_path: Path) -> None:
     path = write(
         tmp_path, "import timm\n\n@timm.models.register_model\ndef net_of_this_test(**kwargs):\n    return None\n"
     )
-    import_own_space("tiny")
     assert not timm.is_model("net_of_this_test")
-    import_own_space(f"{path}:space")
+    import_modules(SearchConfig(space=SpaceConfig(name=f"{path}:space")).user_modules)
     assert timm.is_model("net_of_this_test")
 
 
