@@ -5,10 +5,8 @@ The same service runs behind the command line, so both behave alike.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +18,7 @@ from nas_distill.config.loading import config_from_mapping
 from nas_distill.errors import ConfigError, NasDistillError, nearest_names
 from nas_distill.objectives import Objective, check_objectives
 from nas_distill.records import Cost, EpochMetrics, StudentMetrics
+from nas_distill.run_directory.config import default_folder
 from nas_distill.search.callback_progress import CallbackProgress
 from nas_distill.search.service import resume_search, start_search
 from nas_distill.search.session import SearchOutcome
@@ -64,22 +63,12 @@ def resume(
     )
 
 
-def default_folder(source: str) -> Path:
-    """Return a run directory below `runs/`, named after the data source and the time.
-
-    Args:
-        source: The key `data.source`.
-    """
-    name = re.sub(r"[^\w.-]+", "-", Path(source.rpartition(":")[2]).name).strip("-.") or "data"
-    return Path("runs") / f"{name}-{datetime.now(UTC).astimezone():%Y%m%d-%H%M%S}"
-
-
 def _finished(watched: CallbackProgress, folder: Path, work: Callable[[], SearchOutcome]) -> Run:
     """Do the work of a session, report its end to the callbacks, and return the run."""
     try:
         outcome = work()
     except NasDistillError as error:
-        watched.search_ended(SearchEnded(run=folder, new_trials=0, interrupted=False, error=error))
+        watched.search_ended(SearchEnded(run=folder, new_trials=watched.new_trials, interrupted=False, error=error))
         raise
     watched.search_ended(SearchEnded(run=folder, new_trials=outcome.new_trials, interrupted=outcome.interrupted))
     return Run(outcome.run.path)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,8 +160,9 @@ def command(
 
 def _start(config: SearchConfig, out: str | None) -> SearchOutcome:
     from nas_distill.cli.display.progress import make_progress
+    from nas_distill.run_directory.config import default_folder
 
-    folder = folder_path(out, "--out") if out is not None else _default_folder(config.data.source)
+    folder = folder_path(out, "--out") if out is not None else default_folder(config.data.source)
     _check_folder(folder)
     with make_progress(sys.stderr) as progress:
         from nas_distill.search.service import start_search
@@ -210,11 +209,6 @@ def _resume_values(parameters: dict[str, Any], others: dict[str, object]) -> dic
             field=", ".join(rejected),
         )
     return given_values(changeable, parameters)
-
-
-def _default_folder(source: str) -> Path:
-    name = re.sub(r"[^\w.-]+", "-", Path(source.rpartition(":")[2]).name).strip("-.") or "data"
-    return Path("runs") / f"{name}-{datetime.now(UTC).astimezone():%Y%m%d-%H%M%S}"
 
 
 def _check_folder(folder: Path) -> None:

@@ -1,11 +1,25 @@
-"""The configuration that a run was started with."""
+"""The configuration that a run was started with, and the default name of its folder."""
 
 from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
 
 from nas_distill.config import SearchConfig
 from nas_distill.config.loading import load_config
 from nas_distill.errors import ConfigError, RunError
 from nas_distill.run_directory.layout import RunDirectory
+
+
+def default_folder(source: str) -> Path:
+    """Return a run directory below `runs/`, named after the data source and the time.
+
+    Args:
+        source: The key `data.source`.
+    """
+    name = re.sub(r"[^\w.-]+", "-", Path(source.rpartition(":")[2]).name).strip("-.") or "data"
+    return Path("runs") / f"{name}-{datetime.now(UTC).astimezone():%Y%m%d-%H%M%S}"
 
 
 def read_run_config(run: RunDirectory) -> SearchConfig:

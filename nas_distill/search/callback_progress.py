@@ -25,6 +25,9 @@ class CallbackProgress:
     Args:
         callbacks: The callbacks, called in this order.
         shown: Progress that shows the texts.
+
+    Attributes:
+        new_trials: Trials that have ended so far in this session.
     """
 
     def __init__(self, callbacks: Sequence[Callback], shown: Progress) -> None:
@@ -33,6 +36,7 @@ class CallbackProgress:
         self._warned: set[tuple[int, str]] = set()
         self._last_epoch: dict[int, int] = {}
         self._front: _Front | None = None
+        self.new_trials = 0
 
     def search_started(
         self, run: Path, objectives: Sequence[Objective], front: Mapping[int, Sequence[float]] | None = None
@@ -73,6 +77,7 @@ class CallbackProgress:
 
     def trial_ended(self, record: TrialRecord) -> None:
         """Call `on_trial_end`, then `on_front_change` if the trial enters the front."""
+        self.new_trials += 1
         self._shown.trial_ended(record)
         self._call("on_trial_end", lambda callback: callback.on_trial_end(record))
         change = None if self._front is None else self._front.add(record)

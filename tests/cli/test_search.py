@@ -11,6 +11,7 @@ from nas_distill.cli.options import ConfigFlag
 from nas_distill.config import SearchConfig
 from nas_distill.config.loading import dump_config
 from nas_distill.errors import ConfigError, RunError, TeacherError
+from nas_distill.run_directory.config import default_folder
 from tests.cli.shell import error_of
 
 
@@ -163,7 +164,7 @@ def test_resume_takes_trials_and_resources() -> None:
     ],
 )
 def test_the_default_folder_names_the_data(source: str, name: str) -> None:
-    folder = search._default_folder(source)
+    folder = default_folder(source)
     assert folder.parent == Path("runs")
     assert re.fullmatch(rf"{name}-\d{{8}}-\d{{6}}", folder.name)
 

@@ -217,11 +217,14 @@ class SearchDriver:
         if self.failure is not None:
             return
         self._policy.succeeded()
+        if not self._held:
+            return
         try:
             while self._held:
                 self._recorder.fail(*self._held.pop())
         except NasDistillError as problem:
             self._fail(problem)
+        self._report_status()
 
     def _next_running(self) -> RunningTrial | None:
         """Return the next trial; None when it was interrupted at a rung and is stopped there now.
