@@ -141,7 +141,7 @@ def plan(device: str, out: Path) -> tuple[Step, ...]:
 
 
 def run(step: Step) -> Outcome:
-    """Run one step and return how it ended; its output is printed as it comes."""
+    """Run one step, print its output and return how it ended."""
     started = time.monotonic()
     command = [sys.executable, "-m", step.module, *step.arguments]
     process = subprocess.Popen(

@@ -136,7 +136,7 @@ def open_problem(table: Path, objectives: tuple[str, ...]) -> Problem:
     """Load the problem of a table, once per process."""
     made_up = table == SYNTHETIC
     return Problem.of(
-        synthetic_table(candidates=60, epochs=9, second_seed=20) if made_up else read_table(table), objectives
+        synthetic_table(candidates=40, epochs=9, second_seed=10) if made_up else read_table(table), objectives
     )
 
 
