@@ -105,7 +105,11 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.distillation",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--data", default="digits", help="digits, or folder:PATH of an image folder  [default: digits]")
     parser.add_argument("--teacher", help="local-dir:PATH  [default for digits: train one first]")
     parser.add_argument("--losses", nargs="*", metavar="NAME", help="LOSS or LOSS+CHANGE  [default: all]")

@@ -90,7 +90,11 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.distillation.views",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--data", default="digits", help="digits, or folder:PATH of an image folder  [default: digits]")
     parser.add_argument("--teacher", help="local-dir:PATH  [default for digits: train one first]")
     parser.add_argument("--train-images", type=int, default=6400, help="training images  [default: 6400]")

@@ -176,7 +176,9 @@ def summary(outcomes: Sequence[Outcome], device: str) -> Report:
 
 def parse() -> argparse.Namespace:
     """Return the command-line arguments."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu_check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument(
         "--out", type=Path, default=RESULTS, help="folder for the results (default: benchmarks/results)"

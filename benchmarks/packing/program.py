@@ -100,7 +100,9 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.packing", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda", help="device  [default: cuda]")
     parser.add_argument("--parallel", type=int, nargs="+", default=[1, 2, 4, 8], help="numbers of parallel trials")
     parser.add_argument(

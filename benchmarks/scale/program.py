@@ -103,7 +103,9 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.scale", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run  [default: all]")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), help="ask: sizes of the study, ascending")
     parser.add_argument("--repeats", type=int, default=30, help="ask: proposals per size  [default: 30]")

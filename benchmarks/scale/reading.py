@@ -244,7 +244,11 @@ def rows(run: RunDirectory, rounds: int) -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.scale.reading",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--work", type=Path, help="folder in which to keep the study  [default: a temporary one]")
     parser.add_argument("--trials", type=int, default=10_000, help="trials of the study  [default: 10000]")
     parser.add_argument("--rounds", type=int, default=5, help="processes per command  [default: 5]")

@@ -174,7 +174,11 @@ def scheduled(step: int, steps: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.search_cost.peer_search",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--data", required=True, help="NPZ of train_images, train_labels, val_images, val_labels")
     parser.add_argument("--teacher", required=True, help="timm local-dir of the teacher")
     parser.add_argument("--candidates", type=Path, help="JSON list of students to train instead of proposed ones")

@@ -69,7 +69,11 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.search_cost",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--teacher", choices=(*TEACHERS, "both"), default="small", help="teacher  [default: small]")
     parser.add_argument("--teachers", type=Path, help="folder in which to keep trained teachers")
     parser.add_argument("--trials", type=int, default=16, help="trials per search  [default: 16]")

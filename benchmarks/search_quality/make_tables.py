@@ -98,7 +98,11 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.search_quality.make_tables",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--data", default="digits", help="digits, or folder:PATH of an image folder  [default: digits]")
     parser.add_argument("--teacher", help="local-dir:PATH  [default for digits: train the teacher of a search]")
     parser.add_argument("--space", default="tiny", help="shipped space, or FILE.py[:function]  [default: tiny]")

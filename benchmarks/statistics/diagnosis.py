@@ -73,7 +73,11 @@ def judged(folder: Path, seed: int) -> list[tuple[str, str, str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.statistics.diagnosis",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--seeds", type=int, default=10, help="number of seeds  [default: 10]")
     parser.add_argument("--first-seed", type=int, default=200, help="first seed  [default: 200]")
     add_common_arguments(parser)

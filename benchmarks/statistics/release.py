@@ -198,7 +198,11 @@ def row(setting: Setting, seeds: int, epochs: int) -> Mapping[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.statistics.release",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--seeds", type=int, default=100, help="number of seeds  [default: 100]")
     parser.add_argument("--epochs", type=int, default=30, help="epochs per training  [default: 30]")
     parser.add_argument("--threads", type=int, default=1, help="torch threads  [default: 1]")

@@ -282,7 +282,11 @@ def verdict(table: Table, rounds: int) -> Verdict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.statistics.undistillable",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--splits", type=int, default=20, help="number of splits  [default: 20]")
     parser.add_argument("--seeds", type=int, default=40, help="seeds per arm and split  [default: 40]")
     parser.add_argument("--epochs", type=int, default=15, help="epochs per training  [default: 15]")

@@ -68,7 +68,9 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.step_cost", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5, help="measured rounds  [default: 5]")
     parser.add_argument("--threads", type=int, default=1, help="torch threads  [default: 1]")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="device  [default: cpu]")
