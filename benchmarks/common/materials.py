@@ -43,13 +43,6 @@ STUDENTS = {
     ),
 }
 """Two architectures of about 13 million multiply-accumulates each."""
-STUDENTS_OF_LARGE_IMAGES = {
-    CNN: StudentSpec(
-        architecture="resnet18",
-        arguments={"layers": (1, 1, 1, 1), "channels": (32, 64, 128, 256), "stem_type": "deep", "stem_width": 16},
-    ),
-    VIT: StudentSpec(architecture="vit_tiny_patch16_224", arguments={"embed_dim": 96, "depth": 6, "num_heads": 3}),
-}
 SMALL_TEACHER = StudentSpec(architecture="small_resnet", arguments={"widths": (32, 64, 128), "depths": (2, 2, 2)})
 LARGE_TEACHER = StudentSpec(
     architecture="small_resnet", arguments={"widths": (64, 128, 256, 512), "depths": (3, 4, 6, 3)}
@@ -68,18 +61,16 @@ def make_image_folder(folder: Path, *, images: int, image_size: int, seed: int =
     Args:
         folder: Folder to write to; created if missing.
         images: Number of training images, at least the number of classes; the other splits get one image per class.
-        image_size: Height and width in pixels. Images above 64 pixels are written as JPEG, like photographs; smaller
-            ones as PNG.
+        image_size: Height and width in pixels.
         seed: Seed of noise and phases.
     """
     random = np.random.default_rng(seed)
-    suffix = "jpg" if image_size > 64 else "png"
     for split, count in (("train", images), ("val", CLASSES), ("test", CLASSES)):
         for number in range(count):
-            place = folder / split / f"class{number % CLASSES}"
-            place.mkdir(parents=True, exist_ok=True)
+            class_folder = folder / split / f"class{number % CLASSES}"
+            class_folder.mkdir(parents=True, exist_ok=True)
             pixels = _striped(random, number % CLASSES, image_size)
-            Image.fromarray(pixels).save(place / f"{number:06d}.{suffix}")
+            Image.fromarray(pixels).save(class_folder / f"{number:06d}.png")
     return folder
 
 

@@ -36,26 +36,6 @@ TEMPERATURE, LABEL_WEIGHT = 4.0, 0.1
 LEARNING_RATE, WEIGHT_DECAY, WARMUP_SHARE = 4e-3, 0.02, 0.1
 
 
-def space(trial: Trial) -> dict[str, Any]:
-    """Propose a student as the shipped space `tiny` does: small residual networks and vision transformers."""
-    if trial.suggest_categorical("family", ["resnet", "vit"]) == "resnet":
-        stages = trial.suggest_int("resnet_stages", 2, 3)
-        width = trial.suggest_int("resnet_width", 4, 26, log=True)
-        growth = trial.suggest_float("resnet_growth", 1.0, 2.0, step=0.25)
-        depth = trial.suggest_int("resnet_depth", 1, 2)
-        widths = [round(width * growth**stage) for stage in range(stages)]
-        return {"student": ["small_resnet", {"widths": widths, "depths": [depth] * stages}]}
-    heads = trial.suggest_int("vit_heads", 1, 4)
-    arguments = {
-        "patch_size": trial.suggest_categorical("vit_patch", [2, 4]),
-        "embed_dim": heads * trial.suggest_categorical("vit_head_width", [8, 16]),
-        "depth": trial.suggest_int("vit_depth", 1, 4),
-        "num_heads": heads,
-        "mlp_ratio": trial.suggest_categorical("vit_mlp_ratio", [1.0, 2.0, 4.0]),
-    }
-    return {"student": ["vit_tiny_patch16_224", arguments]}
-
-
 def listed(trial: Trial, students: list[Any]) -> dict[str, Any]:
     """Return student number n for trial number n; the sampler chooses a number that is not used."""
     trial.suggest_float("unused", 0.0, 1.0)
@@ -181,7 +161,7 @@ def main() -> None:
     )
     parser.add_argument("--data", required=True, help="NPZ of train_images, train_labels, val_images, val_labels")
     parser.add_argument("--teacher", required=True, help="timm local-dir of the teacher")
-    parser.add_argument("--candidates", type=Path, help="JSON list of students to train instead of proposed ones")
+    parser.add_argument("--candidates", type=Path, required=True, help="JSON list of students to train")
     parser.add_argument("--trials", type=int, default=16, help="number of trials  [default: 16]")
     parser.add_argument("--epochs", type=int, default=12, help="epochs per trial  [default: 12]")
     parser.add_argument("--batch-size", type=int, default=64, help="batch size  [default: 64]")
@@ -193,10 +173,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with np.load(arguments.data) as stored:
         data = dict(stored)
-    proposals = space
-    if arguments.candidates is not None:
-        # A partial of a module's function, because OptunaSearch pickles the space.
-        proposals = partial(listed, students=json.loads(arguments.candidates.read_text()))
+    # A partial of a module's function, because OptunaSearch pickles the space.
+    proposals = partial(listed, students=json.loads(arguments.candidates.read_text()))
     options = {**vars(arguments), "teacher": str(Path(arguments.teacher).resolve())}
     ray.init(address="local", num_cpus=arguments.workers, include_dashboard=False, log_to_driver=False)
     tuner = tune.Tuner(

@@ -1,8 +1,8 @@
 """Measure the cost of a search: nas_distill ("ours") against a script with Ray Tune, OptunaSearch, online teacher.
 
 The script is `benchmarks.search_cost.peer_search`. Both train every trial to the end, on digits at 32x32, with the same
-teacher weights, recipe, epochs, batch size and number of workers. By default, both train the same candidates of the
-space `tiny` in the same order; with `--candidates own`, each side's sampler proposes candidates.
+teacher weights, recipe, epochs, batch size and number of workers. Both train the same candidates of the space
+`tiny` in the same order, so their samplers do not matter.
 
 Wall time is that of the whole program: imports, start of Ray and, for nas_distill, the stored teacher outputs and the
 report. The teacher is trained beforehand. CPU time and memory are summed over all processes. Each round runs both sides
@@ -80,16 +80,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=12, help="epochs per trial  [default: 12]")
     parser.add_argument("--batch-size", type=int, default=64, help="batch size  [default: 64]")
     parser.add_argument("--workers", type=int, default=2, help="trials in parallel  [default: 2]")
-    parser.add_argument(
-        "--candidates", choices=("same", "own"), default="same",
-        help="same candidates for both sides, or each side's own proposals  [default: same]",
-    )  # fmt: skip
     parser.add_argument("--loader-workers", type=int, default=0, help="loader workers per trial of the peer")
     parser.add_argument("--gpus", type=float, default=0.0, help="GPUs per trial, for both sides  [default: 0]")
     parser.add_argument("--rounds", type=int, default=5, help="searches per side  [default: 5]")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="option --set of nas_distill's search"
-    )
     add_common_arguments(parser)
     arguments = parser.parse_args()
     if arguments.quick:
@@ -112,9 +105,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Report:
                 teacher=teacher,
                 data=data,
                 seed=number,
-                candidates=None
-                if arguments.candidates == "own"
-                else write_candidates(folder / f"candidates-{number}", count=arguments.trials, seed=number),
+                candidates=write_candidates(folder / f"candidates-{number}", count=arguments.trials, seed=number),
             )
             searches[OURS].append(run_ours(task, folder / f"{name}-ours-{number}"))
             searches[PEER].append(run_peer(task, folder / f"{name}-peer-{number}"))
@@ -140,7 +131,6 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Report:
             threads=1,
             device="cuda" if arguments.gpus else "cpu",
             batch_size=arguments.batch_size,
-            candidates=arguments.candidates,
             gpus_per_trial=arguments.gpus,
             loader_workers_of_peer=arguments.loader_workers,
         ),

@@ -60,14 +60,14 @@ class SearchTask:
         teacher: timm local-dir of the teacher.
         data: NPZ file of the prepared images.
         seed: Seed of the search.
-        candidates: File of `write_candidates`; None lets each side's sampler propose candidates.
+        candidates: File of `write_candidates`.
     """
 
     arguments: argparse.Namespace
     teacher: Path
     data: Path
     seed: int
-    candidates: Path | None
+    candidates: Path
 
 
 def arrays(prefix: str, split: ImageSplit) -> dict[str, Any]:
@@ -93,19 +93,16 @@ def make_teacher(name: str, arguments: argparse.Namespace, folder: Path) -> Path
 
 def run_ours(task: SearchTask, folder: Path) -> MeasuredSearch:
     arguments = task.arguments
-    space = "tiny" if task.candidates is None else str(task.candidates.with_suffix(".py"))
     run = folder / "run"
     command = [
         sys.executable, "-m", "nas_distill", "search", "--data", "digits", "--image-size", str(IMAGE_SIZE),
-        "--teacher", f"{LOCAL_DIR}{task.teacher}", "--space", space, "--trials", str(arguments.trials),
-        "--epochs", str(arguments.epochs), "--batch-size", str(arguments.batch_size),
+        "--teacher", f"{LOCAL_DIR}{task.teacher}", "--space", str(task.candidates.with_suffix(".py")),
+        "--trials", str(arguments.trials), "--epochs", str(arguments.epochs), "--batch-size", str(arguments.batch_size),
         "--max-parallel", str(arguments.workers), "--gpus-per-trial", str(arguments.gpus), "--seed", str(task.seed),
         "--asha", "none", "--out", str(run),  # every trial trains for all epochs
         "--set", f"recipe.losses={json.dumps(HINTON['losses'])}",
         "--set", f"recipe.label_weight={HINTON['label_weight']}",
     ]  # fmt: skip
-    for override in arguments.set:
-        command += ["--set", override]
     usage = run_watched(command, folder=folder)
     trials = [path for path in sorted(RunDirectory(run).trials.iterdir()) if (path / "result.json").exists()]
     spans = [((path / "task.json").stat().st_mtime, (path / "result.json").stat().st_mtime) for path in trials]
@@ -127,10 +124,9 @@ def run_peer(task: SearchTask, folder: Path) -> MeasuredSearch:
         "--data", str(task.data), "--teacher", str(task.teacher), "--trials", str(arguments.trials),
         "--epochs", str(arguments.epochs), "--batch-size", str(arguments.batch_size),
         "--workers", str(arguments.workers), "--loader-workers", str(arguments.loader_workers),
-        "--gpus", str(arguments.gpus), "--seed", str(task.seed), "--out", str(folder / "tune"),
+        "--gpus", str(arguments.gpus), "--seed", str(task.seed), "--candidates", str(task.candidates),
+        "--out", str(folder / "tune"),
     ]  # fmt: skip
-    if task.candidates is not None:
-        command += ["--candidates", str(task.candidates)]
     usage = run_watched(command, folder=folder)
     trials = json.loads(usage.output.strip().splitlines()[-1])["trials"]
     spans = [(trial["started_at"], trial["ended_at"]) for trial in trials]

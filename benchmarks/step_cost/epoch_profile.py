@@ -3,7 +3,7 @@
 One epoch warms up. Then the parts are timed for several epochs (the medians are reported), and the operations are
 profiled for one more epoch with torch.profiler.
 
-    python -m benchmarks.step_cost.epoch_profile [--student CNN] [--threads 1] [--device cuda] [--label NAME]
+    python -m benchmarks.step_cost.epoch_profile [--student CNN] [--threads 1] [--device cuda]
 """
 
 from __future__ import annotations
@@ -70,7 +70,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=64, help="batch size  [default: 64]")
     parser.add_argument("--epochs", type=int, default=7, help="number of timed epochs  [default: 7]")
     parser.add_argument("--operations", type=int, default=15, help="number of operations to list  [default: 15]")
-    parser.add_argument("--label", default="", help="suffix of the result files, such as 'before'")
     add_common_arguments(parser)
     arguments = parser.parse_args()
     if arguments.quick:
@@ -98,9 +97,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Report:
     parts = watch(trainer, network, device, steps=steps, epochs=arguments.epochs)
     operations = top_operations(trainer, device, steps, arguments.operations)
     subject = f"{arguments.student} student, batch {arguments.batch_size} of 1x32x32, {steps} steps"
-    label = f"-{arguments.label}" if arguments.label else ""
     return Report(
-        name=f"step_cost/epoch_profile-{arguments.device}{label}",
+        name=f"step_cost/epoch_profile-{arguments.device}",
         tables=(
             Table(title=f"Epoch by part: {subject}", columns=PART_COLUMNS, rows=tuple(parts)),
             Table(title=f"Operations by self time: {subject}", columns=OPERATION_COLUMNS, rows=tuple(operations)),

@@ -8,7 +8,6 @@
 Each round runs one epoch of every contender. A first round (image decoding, precision probe, warm-up) is discarded.
 
     python -m benchmarks.step_cost [--rounds 5] [--threads 1] [--device cuda]
-    python -m benchmarks.step_cost --image-size 224     # generated image folder; floor and stored outputs only
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ from benchmarks.common.materials import (
     HINTON,
     SMALL_TEACHER,
     STUDENTS,
-    STUDENTS_OF_LARGE_IMAGES,
     Material,
     make_image_folder,
 )
@@ -46,7 +44,7 @@ from nas_distill.config import DataConfig, ExecutionConfig
 from nas_distill.knowledge.targets import StoredTargets
 from nas_distill.records import Recipe, StudentSpec
 
-VIEWS = 2
+VIEWS, IMAGE_SIZE = 2, 32
 FLOOR_TARGET = 1.05
 PEER_TARGET = 8.0
 COLUMNS = (
@@ -74,9 +72,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="measured rounds  [default: 5]")
     parser.add_argument("--threads", type=int, default=1, help="torch threads  [default: 1]")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="device  [default: cpu]")
-    parser.add_argument(
-        "--image-size", type=int, default=32, help="pixels; above 64, floor and stored outputs only  [default: 32]"
-    )
     parser.add_argument("--images", type=int, help="images per epoch  [default: 512 on a CPU, 8192 on a GPU]")
     parser.add_argument("--batch-size", type=int, default=64, help="batch size  [default: 64]")
     parser.add_argument(
@@ -98,22 +93,20 @@ def parse() -> argparse.Namespace:
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> Report:
-    source = make_image_folder(folder / "images", images=arguments.images, image_size=arguments.image_size)
+    source = make_image_folder(folder / "images", images=arguments.images, image_size=IMAGE_SIZE)
     material = Material.prepare(DataConfig(source=f"folder:{source}"), folder / "run")
-    students = STUDENTS_OF_LARGE_IMAGES if large_images(arguments) else STUDENTS
     tables, verdicts = [], []
     for name in arguments.students:
-        contenders = gather(arguments, material, students[name])
+        contenders = gather(arguments, material, STUDENTS[name])
         rows = measured_rows(contenders, arguments)
         title = (
-            f"One step, {name} student ({material.parameters(students[name]):,} parameters), batch "
-            f"{arguments.batch_size} of 3x{arguments.image_size}x{arguments.image_size}"
+            f"One step, {name} student ({material.parameters(STUDENTS[name]):,} parameters), batch "
+            f"{arguments.batch_size} of 3x{IMAGE_SIZE}x{IMAGE_SIZE}"
         )
         tables.append(Table(title=title, columns=COLUMNS, rows=tuple(rows)))
         verdicts += judge(name, rows)
-    size = f"-{arguments.image_size}" if large_images(arguments) else ""
     return Report(
-        name=f"step_cost/{arguments.device}{size}",
+        name=f"step_cost/{arguments.device}",
         tables=tuple(tables),
         verdicts=tuple(verdicts),
         conditions=conditions(
@@ -125,21 +118,17 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Report:
             loader_workers_of_peers=arguments.workers,
             **{
                 name.replace(" ", "_"): f"{material.parameters(TEACHERS[name]):,} parameters"
-                for name in ([] if large_images(arguments) else arguments.teachers)
+                for name in arguments.teachers
             },
         ),
     )
-
-
-def large_images(arguments: argparse.Namespace) -> bool:
-    return bool(arguments.image_size > 64)
 
 
 def gather(arguments: argparse.Namespace, material: Material, spec: StudentSpec) -> dict[str, Contender]:
     """Return the contenders by name, floors first."""
     device = torch.device(arguments.device)
     recipe = Recipe(**HINTON, epochs=1000, batch_size=arguments.batch_size)  # long enough to be probed
-    first = material.untrained_teacher(spec if large_images(arguments) else SMALL_TEACHER)
+    first = material.untrained_teacher(SMALL_TEACHER)
     knowledge, plan = material.knowledge(first.to(device), views=VIEWS, device=device)
     bench = Bench(material=material, spec=spec, recipe=recipe, plan=plan, device=device)
     stored = StoredTargets(knowledge, device)
@@ -156,7 +145,7 @@ def gather(arguments: argparse.Namespace, material: Material, spec: StudentSpec)
             epoch=bench.ours(stored, plain)[1], execution=PLAIN, role="stored"
         )
     contenders["ours, stored outputs"] = Contender(epoch=epoch, execution=chosen, role="stored")
-    for name in [] if large_images(arguments) else arguments.teachers:
+    for name in arguments.teachers:
         contenders |= bench.with_teacher(name, workers=arguments.workers)
     return contenders
 
