@@ -263,7 +263,9 @@ _CLI: dict[str, str] = {
     "cli.not_a_pair": "An option is not of the form NAME=VALUE.",
     "cli.not_with_resume": "An option cannot change in an existing run.",
     "cli.run_exists": "The output folder already contains a run.",
+    "cli.system_error": "The operating system reports an error, such as a missing permission.",
     "cli.unknown_loss": "No loss has this name.",
+    "cli.usage": "A command or option is unknown, or an argument is missing or of the wrong type.",
     "report.unknown_trial": "The run has no trial with this number.",
 }
 

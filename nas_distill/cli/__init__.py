@@ -77,10 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         help_hint = f"; see `{context.command_path} --help`" if isinstance(context, click.Context) else ""
-        _print_error(error.format_message().rstrip(".") + help_hint)
+        _print_error(error.format_message().rstrip(".") + help_hint, code="cli.usage")
         return error.exit_code
     except OSError as error:  # a path or disk problem that no verb handled is a user error, not a bug
-        _print_error(_system_message(error))
+        _print_error(_system_message(error), code="cli.system_error")
         return RunError.exit_status
     except (KeyboardInterrupt, click.Abort):
         _print_error("interrupted")
@@ -95,8 +95,10 @@ def _system_message(error: OSError) -> str:
     return f"{where}{reason}; check the path, its permissions and the free disk space"
 
 
-def _print_error(message: str) -> None:
-    for line in message.splitlines():
+def _print_error(message: str, *, code: str | None = None) -> None:
+    """Print a message, which names its code already or gets this one at its end."""
+    shown = message if code is None else f"{message}  [{code}]"
+    for line in shown.splitlines():
         click.secho(f"error: {line}", fg="red", err=True)
 
 

@@ -242,6 +242,7 @@ class _Draft:
         if details["type"] in CODES:  # a rule with a code of its own, see `config.rules`
             return _error(path, details["msg"], details["type"], origin)
         message, value = details["msg"].removeprefix("Value error, ").removeprefix("Input "), details["input"]
+        message = message.partition(", unable to ")[0]  # "should be a valid integer, unable to parse string ..."
         if details["type"] in {"model_type", "dict_type", "mapping_type"}:
             message = "should be a mapping (`key: value` lines)"
         if details["type"] == "tuple_type":

@@ -82,7 +82,7 @@ def test_a_wrong_command_line_is_one_line_that_points_to_help(
     captured = capsys.readouterr()
     assert captured.err.startswith("error: ")
     assert all(value in captured.err for value in values)
-    assert re.search(r"; see `.* --help`\n$", captured.err)
+    assert re.search(r"; see `.* --help`  \[cli\.usage\]\n$", captured.err)
     assert captured.err.count("\n") == 1
 
 
