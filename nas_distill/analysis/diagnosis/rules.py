@@ -176,7 +176,7 @@ def _overfit(students: Students, index: int, settings: DiagnosisConfig) -> Evide
     if points >= settings.generalisation_gap_points and points > students.half_width_points[index]:
         return (
             (
-                f"{fit}, and its top-1 is {signed(points)} points higher there than on validation images "
+                f"{fit}, and its top-1 is {points:.2f} points higher there than on validation images "
                 f"(threshold: {settings.generalisation_gap_points:g})"
             ),
         )
@@ -196,7 +196,7 @@ def matched(students: Students, index: int) -> Evidence:
     if not np.isnan(fit) and not np.isnan(difference):
         measured = (
             f"it agrees with the teacher on {percent(fit)} of the training images, and its top-1 is "
-            f"{signed(difference)} points higher there than on validation images"
+            f"{abs(difference):.2f} points {'lower' if difference < 0 else 'higher'} there than on validation images"
         )
     rival = students.clearly_better([students.best_by_size_overall.up_to(students.values["num_params"][index])], index)
     if rival is None:
