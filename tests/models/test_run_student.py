@@ -111,21 +111,25 @@ def test_the_lineage_starts_at_the_first_teacher(finished: RunDirectory, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("model", "code"),
+    ("model", "code", "values"),
     [
-        ("run:nowhere", "run_unreadable"),
-        ("run:{run}/best", "run_unreadable"),
-        ("run:{run}/", "run_unreadable"),
-        ("run:{run}/-1", "run_unreadable"),
-        ("run:/no/such/run/3", "run_unreadable"),
-        ("run:{run}/7", "trial_not_complete"),
-        ("run:{run}/5", "trial_not_complete"),
+        ("run:nowhere", "run_unreadable", ("RUN/TRIAL",)),
+        ("run:{run}/best", "run_unreadable", ("RUN/TRIAL",)),
+        ("run:{run}/", "run_unreadable", ("RUN/TRIAL",)),
+        ("run:{run}/-1", "run_unreadable", ("RUN/TRIAL",)),
+        ("run:/no/such/run/3", "run_unreadable", ("/no/such/run: ",)),
+        ("run:{run}/7", "trial_not_complete", ("trial 7 ", "3, 4, 5")),
+        ("run:{run}/5", "trial_not_complete", ("trial 5 ", "failed", "the loss is NaN")),
     ],
 )
-def test_a_reference_without_a_student_is_an_error(finished: RunDirectory, model: str, code: str) -> None:
+def test_a_reference_without_a_student_is_an_error(
+    finished: RunDirectory, model: str, code: str, values: tuple[str, ...]
+) -> None:
+    model = model.format(run=finished.path)
     with pytest.raises(TeacherError) as caught:
-        load_run_student(model.format(run=finished.path))
+        load_run_student(model)
     assert (caught.value.code, caught.value.field) == (f"models.{code}", "teacher.model")
+    assert all(value in str(caught.value) for value in (model, *values))
     assert "\n" not in str(caught.value)
 
 
@@ -162,28 +166,29 @@ def damaged(finished: RunDirectory, tmp_path: Path) -> RunDirectory:
 
 
 def test_damaged_files_of_a_run_are_errors(damaged: RunDirectory) -> None:
-    def code() -> str:
+    def code(file: Path) -> str:
         with pytest.raises(TeacherError) as caught:
             load(damaged, 3)
         assert caught.value.field == "teacher.model"
+        assert str(file) in str(caught.value)
         return caught.value.code
 
     weights = damaged.trial(3).weights
     whole = weights.read_bytes()
     weights.write_bytes(whole[:100])
-    assert code() == "models.weights_unreadable"
+    assert code(weights) == "models.weights_unreadable"
     weights.write_bytes(damaged.trial(4).weights.read_bytes())
-    assert code() == "models.weights_mismatch"
+    assert code(weights) == "models.weights_mismatch"
     weights.unlink()
-    assert code() == "models.weights_unreadable"
+    assert code(weights) == "models.weights_unreadable"
     weights.write_bytes(whole)
     manifest = json.loads(damaged.data_manifest.read_text())
     damaged.data_manifest.write_text(json.dumps(manifest | {"image_size": 0}))
-    assert code() == "models.run_unreadable"
+    assert code(damaged.data_manifest) == "models.run_unreadable"
     damaged.data_manifest.write_text(json.dumps(manifest))
     load(damaged, 3)
     damaged.trial(3).result.write_text("{}")
-    assert code() == "models.run_unreadable"
+    assert code(damaged.trial(3).result) == "models.run_unreadable"
 
 
 def test_a_student_with_its_teachers_head_cannot_be_a_teacher(damaged: RunDirectory, small_run: SmallRun) -> None:

@@ -110,7 +110,22 @@ def test_workers_store_the_outputs_of_a_trials_student(
     job = ShardJob(folder=str(shared.folder), key=shared.manifest.key, shape=shared.manifest.shape)
     with pytest.raises(RunError) as caught:
         make_worker(prepared, job).open()  # reads the teacher, not the student
-    assert caught.value.code == "cluster.path_not_shared"
+    assert (caught.value.code, caught.value.field) == ("cluster.path_not_shared", teacher_reference(run, None))
+
+
+def test_a_worker_rejects_other_weights_of_the_teacher(prepared: SmallRun, tmp_path: Path) -> None:
+    known = build(prepared, tmp_path / "k", None, NullProgress())
+    job = ShardJob(folder=str(known.folder), key=known.manifest.key, shape=known.manifest.shape)
+    weights = prepared.run.teacher / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-2] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(RunError) as caught:
+        make_worker(prepared, job).open()
+    assert (caught.value.code, caught.value.field) == (
+        "cluster.path_not_shared",
+        teacher_reference(prepared.run, None),
+    )
 
 
 def make_worker(prepared: SmallRun, job: ShardJob) -> ShardWorker:
@@ -121,8 +136,9 @@ def test_a_worker_raises_user_errors(prepared: SmallRun, tmp_path: Path) -> None
     known = build(prepared, tmp_path / "k", None, NullProgress())
     job = ShardJob(folder=str(known.folder), key=known.manifest.key, shape=known.manifest.shape)
     (prepared.run.teacher / "config.json").unlink()
-    with pytest.raises(TeacherError):
+    with pytest.raises(TeacherError) as caught:
         make_worker(prepared, job).open()
+    assert (caught.value.code, caught.value.field) == ("models.teacher_not_loadable", "teacher.model")
 
 
 @pytest.mark.parametrize(

@@ -220,11 +220,11 @@ def test_without_a_large_gap_no_assistant_teaches(small_run: SmallRun, space: Pa
     )
     outcome = start_search(config, tmp_path / "run", heard)
     assert outcome.new_trials == 1
-    (told,) = heard.texts("assistants")
-    assert read_plan(outcome.run).stop_reason == told
+    (reason,) = heard.texts("assistants")
+    assert read_plan(outcome.run).stop_reason == reason
     section = chain_section(load_content(outcome.run))
     assert section is not None
-    assert section.notes == (told,)
+    assert section.notes == (reason,)
 
 
 @pytest.mark.timeout(400)
@@ -250,7 +250,11 @@ def test_a_student_of_a_run_teaches_the_next_run(
     assert [(link.run, link.trial) for link in teacher.lineage] == [("first", None), ("first", 1)]
     assert not heard.texts("warning")
     report = build_report(run).paths.markdown.read_text().replace("\\", "")
-    assert "first" in report  # the run that the teacher comes from
+    (line,) = (line for line in report.splitlines() if "\N{RIGHTWARDS ARROW}" in line and "first" in line)
+    parts = line.split("\N{RIGHTWARDS ARROW}")
+    for part, link in zip(parts, teacher.lineage, strict=True):
+        assert all(value in part for value in (link.run, link.architecture, f"{100.0 * link.top1:.2f} %"))
+    assert ["trial 1" in part for part in parts] == [False, True]
     # The teacher is copied into the run.
     assert load_frame(run)["status"].tolist() == ["complete"]
 
@@ -263,8 +267,9 @@ def test_a_recipe_without_a_teacher_is_rejected_before_anything_is_computed(
     small_run: SmallRun, space: Path, tmp_path: Path
 ) -> None:
     config = make_config(small_run, space, recipe=Recipe(losses={}, label_weight=1.0))
-    with pytest.raises(ConfigError, match=r"assistants\.count: recipe\.losses has no loss with a weight above 0"):
+    with pytest.raises(ConfigError) as caught:
         start_search(config, tmp_path / "run", Heard())
+    assert (caught.value.code, caught.value.field) == ("search.recipe_without_assistants", "assistants.count")
     assert not (tmp_path / "run" / "teacher").exists()
 
 

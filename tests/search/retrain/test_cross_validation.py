@@ -160,6 +160,18 @@ def test_folds_that_lose_their_workers_are_not_recorded_and_continue_later(
     assert {folder_of(run, task).result.stat().st_mtime_ns for task in finished} == before
 
 
+def test_nothing_is_recorded_if_all_workers_die(worker_config: WorkerConfig, deadly: StudentSpec) -> None:
+    run, planned = RunDirectory(Path(worker_config.run)), make_folds(0, of=3, spec=deadly)
+    with pytest.raises(ClusterError) as caught:
+        run_folds(planned, worker_config)
+    assert (caught.value.code, caught.value.field) == ("cluster.workers_died", "picks.folds")
+    assert not list(run.folds.rglob("result.json"))
+    assert run.read_folds(0, 3) == ()
+    assert unfinished_tasks(run, planned) == tuple(planned)
+    lost = [event["training"] for event in run.read_events() if event.get("status") == "lost"]
+    assert lost == [f"trial 0, fold {part} of 3" for part in (1, 2, 3)]
+
+
 def test_picks_of_the_report_are_planned_with_their_own_recipes_and_seeds(tmp_path: Path) -> None:
     config = SearchConfig(picks=PicksConfig(folds=3))
     run = make_run(tmp_path, make_records(12), config=config)
