@@ -1,4 +1,4 @@
-"""The decision table, rule by rule, on synthetic students; benchmarks/diagnosis.py judges trained ones."""
+"""The decision table, rule by rule, on synthetic students; benchmarks.statistics.diagnosis judges trained ones."""
 
 from __future__ import annotations
 
