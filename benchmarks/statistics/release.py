@@ -209,7 +209,7 @@ def main() -> None:
     add_common_arguments(parser)
     arguments = parser.parse_args()
     if arguments.quick:
-        arguments.seeds, arguments.epochs = 3, 6
+        arguments.seeds, arguments.epochs = 2, 3
     torch.set_num_threads(arguments.threads)
     seeds, epochs = arguments.seeds, arguments.epochs
     tables = []
