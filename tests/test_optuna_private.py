@@ -31,7 +31,7 @@ def test_the_module_names_the_version_that_was_read() -> None:
     assert f"Optuna {READ_IN}" in optuna_private.__doc__
 
 
-def test_the_signatures_are_those_that_were_read() -> None:
+def test_the_signatures_are_unchanged() -> None:
     empty = inspect.Parameter.empty
     expected = {"self": empty, "deepcopy": True, "states": None, "use_cache": False}
     assert parameters(optuna.Study._get_trials) == expected, CHANGED
@@ -117,7 +117,7 @@ def test_the_unchecked_database_writes_what_optuna_reads(tmp_path: Path) -> None
     assert (read.params, read.distributions) == (trial.params, trial.distributions), CHANGED
 
 
-def test_the_tables_have_the_columns_that_are_read() -> None:
+def test_the_tables_have_the_expected_columns() -> None:
     trials, attributes = (
         set(model.__table__.c.keys()) for model in (optuna_private.TrialModel, optuna_private.TrialUserAttributeModel)
     )

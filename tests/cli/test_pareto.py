@@ -81,7 +81,7 @@ def test_the_front_is_printed_with_its_picks(run: RunDirectory, capsys: pytest.C
     assert "\x1b" not in output
 
 
-def test_the_picks_are_those_of_the_report(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_picks_equal_the_picks_of_the_report(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(run.path)]) == 0
     capsys.readouterr()
     answer = _json(capsys, run.path)

@@ -26,7 +26,7 @@ def default_of(flag: ConfigFlag) -> object:
     return value
 
 
-def test_the_defaults_in_help_are_those_of_the_configuration() -> None:
+def test_the_defaults_in_help_equal_the_defaults_of_the_configuration() -> None:
     for flag in dict.fromkeys((*search.FLAGS, *teacher.FLAGS)):
         default = default_of(flag)
         if default is None or default is False:

@@ -87,7 +87,7 @@ def test_set_cannot_add_a_loss_and_suggests_commands_that_work(key: str) -> None
     assert load_config(None, [both]).recipe.losses == {"dist": {"weight": 1.0}, "kd": {"temperature": 4.0}}
 
 
-def test_the_losses_in_effect_are_those_of_lower_layers(tmp_path: Path) -> None:
+def test_set_of_a_loss_applies_to_the_losses_of_lower_layers(tmp_path: Path) -> None:
     path = write(tmp_path, "recipe: {losses: {dkd: {alpha: 1}, at: {}}}\n")
     assert "(dkd, at are)" in str(rejection(path, "recipe.losses.dist.weight=2"))
     path = write(tmp_path, "recipe: {losses: {none: {}}}\n")

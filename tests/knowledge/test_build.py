@@ -57,7 +57,7 @@ def test_the_manifest_states_the_largest_rounding_error(small_run: SmallRun) -> 
     assert knowledge.manifest.errors.divergence == ()
 
 
-def test_reference_outputs_are_those_of_the_teacher_for_plain_images(small_run: SmallRun) -> None:
+def test_reference_outputs_equal_the_outputs_of_the_teacher_for_plain_images(small_run: SmallRun) -> None:
     reference = open_shared(small_run).reference()
     (batch,) = small_run.validation.batches(torch.arange(160), 160, device=CPU)
     torch.testing.assert_close(reference.validation, small_run.teacher(batch.images), rtol=1e-5, atol=1e-5)

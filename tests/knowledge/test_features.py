@@ -30,7 +30,7 @@ def test_positions_are_spread_over_the_split(num_images: int) -> None:
     assert len(steps) == 0 or (steps.min() >= 1 and steps.max() - steps.min() <= 1)
 
 
-def test_stored_features_are_those_of_the_teacher(small_run: SmallRun, tmp_path: Path) -> None:
+def test_stored_features_equal_the_features_of_the_teacher(small_run: SmallRun, tmp_path: Path) -> None:
     stored = build(small_run, tmp_path).reference().features
     (batch,) = small_run.validation.batches(torch.arange(160), 160, device=torch.device("cpu"))
     expected = small_run.teacher.outputs(batch.images, OutputRequest(embedding=True)).embedding

@@ -13,7 +13,7 @@ from tests.models.networks import images, make_network
 from tests.models.test_teacher_network import Odd, make_teacher
 
 
-def test_outputs_are_those_of_the_teacher() -> None:
+def test_outputs_equal_the_outputs_of_the_teacher() -> None:
     teacher = make_teacher(make_network(), "small_resnet")
     inference = TeacherInference(teacher, CPU, embeddings=True)
     outputs, expected = inference.outputs(images()), teacher.outputs(images(), OutputRequest(embedding=True))

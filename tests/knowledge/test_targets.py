@@ -103,7 +103,7 @@ def test_stored_embeddings_give_the_stored_logits(small_run: SmallRun, tmp_path:
     )
 
 
-def test_outputs_that_are_not_stored_are_rejected(small_run: SmallRun) -> None:
+def test_a_request_for_outputs_without_storage_is_rejected(small_run: SmallRun) -> None:
     targets = StoredTargets(Knowledge(small_run.run.knowledge / small_run.knowledge_id), CPU)
     with pytest.raises(ConfigError) as caught:
         targets.outputs(0, torch.arange(3), torch.empty(0), OutputRequest(embedding=True))

@@ -59,7 +59,7 @@ def test_the_initial_variance_is_the_parameter(variance: float) -> None:
     torch.testing.assert_close(softplus(loss.log_scale) + 1e-3, torch.full((6,), variance), rtol=1e-5, atol=0.0)
 
 
-def test_features_that_are_not_a_map_are_a_config_error() -> None:
+def test_features_without_spatial_dimensions_are_a_config_error() -> None:
     for kind, name in ((HintRegressor, "hint"), (VariationalRegressor, "vid")):
         with pytest.raises(ConfigError) as caught:
             kind((16,), (6, 4, 4))

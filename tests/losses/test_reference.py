@@ -189,7 +189,7 @@ def test_every_stated_difference_applies_to_a_record() -> None:
     assert [d for d in DIFFERENCES if id(d) not in used] == []
 
 
-def test_value_and_gradient_are_those_of_the_original() -> None:
+def test_value_and_gradient_equal_the_original_implementation() -> None:
     for record in records_of(Kind.MATCHED, Kind.FACTOR, Kind.EPSILON):
         with case(record):
             known = difference(record)

@@ -55,7 +55,7 @@ def call(network: nn.Module, name: str, *arguments: Any, **others: Any) -> Any:
 
 
 @networks
-def test_the_outputs_are_those_of_timm(architecture: str, arguments: dict[str, Any]) -> None:
+def test_the_outputs_equal_the_outputs_of_timm(architecture: str, arguments: dict[str, Any]) -> None:
     network = make(architecture, arguments).eval()
     batch = images()
     logits, embedding, (half, whole) = network_outputs(network, batch, EVERYTHING)

@@ -135,7 +135,7 @@ def test_arguments_that_a_constructor_rejects_are_an_error(arguments: dict[str, 
     assert f"{cause.__name__}: {caught.value.__cause__}" in str(caught.value)
 
 
-def test_images_that_are_too_small_are_an_error() -> None:
+def test_too_small_images_are_an_error() -> None:
     found = rejection("test_convnext", image_size=4, device="meta")
     assert found == ("models.image_size_rejected", "candidate test_convnext()")
 

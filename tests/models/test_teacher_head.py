@@ -161,7 +161,7 @@ def test_the_cost_includes_projector_and_classifier(
     assert not any(isinstance(module, nn.Linear) and module.out_features == 3 for module in student.backbone.modules())
 
 
-def test_macs_are_those_of_the_pooled_map(head: TeacherHead) -> None:
+def test_macs_are_counted_for_the_pooled_map(head: TeacherHead) -> None:
     spec = StudentSpec(architecture=SMALL[0], arguments=SMALL[1])
     plain, through = measure_cost(spec, **SHAPE), measure_cost(spec, **SHAPE, teacher_head=head)
     projector = (6 * 6 + 6 * 6 * 9 + 6 * 12) * 16 * 16

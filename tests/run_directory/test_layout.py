@@ -139,7 +139,7 @@ def test_a_reader_never_sees_a_torn_file(tmp_path: Path) -> None:
     assert reads > 0
 
 
-def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_an_unwritable_path_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with run_error("run.unwritable_file", tmp_path / "file" / "below"):
         write_text(tmp_path / "file" / "below", "x")

@@ -214,7 +214,7 @@ def test_a_loss_of_weight_0_does_not_use_the_teacher(trial_inputs: TrialInputs) 
     )
 
 
-def test_embeddings_that_are_not_stored_are_an_error(trial_inputs: TrialInputs) -> None:
+def test_a_loss_of_embeddings_without_stored_embeddings_is_an_error(trial_inputs: TrialInputs) -> None:
     with pytest.raises(ConfigError) as caught:
         make_trainer(trial_inputs, {}, losses={"rkd": {}})
     assert (caught.value.code, caught.value.field) == ("knowledge.embeddings_not_stored", "recipe.losses")

@@ -103,7 +103,7 @@ def test_class_gaps_average_to_the_gap(split: Split) -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(splits(), st.integers(1, 7))
-def test_sums_of_batches_add_up_to_those_of_the_split(split: Split, size: int) -> None:
+def test_sums_of_batches_add_up_to_the_sums_of_the_split(split: Split, size: int) -> None:
     student, teacher, labels = split
     whole = metric_sums(student, labels, teacher)
     batches = zip(*(torch.split(part, size) for part in (student, labels, teacher)), strict=True)

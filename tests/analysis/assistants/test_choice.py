@@ -33,7 +33,7 @@ FRONT = [
 ]
 
 
-def test_the_assistant_is_midway_between_the_teacher_and_those_that_need_help() -> None:
+def test_the_assistant_is_midway_between_the_teacher_and_the_students_with_a_large_gap() -> None:
     # Students 0 to 3 need help: their mean size is 20,598, and the geometric mean of that and the teacher's 143,520.
     choice = choose(FRONT)
     assert (choice.outcome, choice.assistant, choice.students) == ("chosen", 3, (0, 1, 2))

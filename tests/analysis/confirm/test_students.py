@@ -75,7 +75,7 @@ def test_a_student_without_a_finished_training_has_a_row_without_estimates() -> 
     assert [pick.number for pick in picks_of(records)] == [None, None, None]
 
 
-def test_the_winners_curse_is_told_apart_from_the_step_to_test() -> None:
+def test_selection_bias_is_separated_from_the_shift_to_the_test_split() -> None:
     records = [
         make_confirmed(4, "distilled", repetition, gap_points=3.0 + repetition, validation_gap=2.0)
         for repetition in (0, 1)
@@ -135,7 +135,7 @@ def test_equal_students_share_the_front_evenly_and_paired_repetitions_separate_t
     assert paired.on_front == (1.0, 1.0)
 
 
-def test_odds_are_about_those_of_the_normal_distribution() -> None:
+def test_probabilities_are_close_to_the_normal_distribution() -> None:
     generator = np.random.default_rng(3)
     gaps = generator.normal(0.0, 1.0, 20)
     gaps = (gaps - gaps.mean()) / gaps.std(ddof=1)

@@ -168,7 +168,7 @@ def brute_force(differences: np.ndarray, resolution: np.ndarray) -> list[float]:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(2, 6), st.integers(1, 5), st.integers(0, 10_000))
-def test_p_values_are_those_of_the_definition(repetitions: int, classes: int, seed: int) -> None:
+def test_p_values_equal_their_definition(repetitions: int, classes: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
     differences = np.round(generator.normal(0.7, 2.0, size=(repetitions, classes)))
     resolution = generator.uniform(0.5, 1.5, size=classes)

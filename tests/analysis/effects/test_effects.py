@@ -206,7 +206,7 @@ def test_importance_agrees_with_scikit_learn() -> None:
     assert mine[0] > 1.0 > mine[1] > 0.2 > abs(mine[2])
 
 
-def test_of_many_categories_those_with_the_most_students_are_scored() -> None:
+def test_only_the_categories_with_the_most_students_are_scored() -> None:
     names = [f"rare{place}" for place in range(20)] + [f"six{place:02}" for place in range(14) for _ in range(6)]
     names += ["best"] * 7
     column, residuals = pd.Series(names), np.array([-5.0 if name == "best" else 1.0 for name in names])

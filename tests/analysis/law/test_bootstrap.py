@@ -8,7 +8,7 @@ from nas_distill.analysis.law.bootstrap import MAX_RESAMPLED
 from tests.analysis.law.law_trials import EXPONENT, FEW, make_trials
 
 
-def test_predictive_intervals_contain_new_students_and_are_wider_than_those_of_the_law() -> None:
+def test_predictive_intervals_contain_new_students_and_are_wider_than_confidence_intervals() -> None:
     found = fit_capacity_law(make_trials(100, noise=2.0, seed=3), resamples=FEW)
     fresh = make_trials(400, noise=2.0, seed=4)
     inside = []

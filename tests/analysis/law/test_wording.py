@@ -66,7 +66,7 @@ def test_answers_can_be_written_as_json(law: CapacityLaw, gap: float) -> None:
     assert {type(one) for one in (answer.value, answer.low, answer.high)} <= {float, type(None)}
 
 
-def test_sizes_outside_those_of_the_students_are_extrapolations(law: CapacityLaw) -> None:
+def test_sizes_outside_the_range_of_the_students_are_extrapolations(law: CapacityLaw) -> None:
     curve = law.curve("b")
     gap = law.predict(1.5 * curve.largest, "b").mid[0]
     beyond = law.smallest_size(gap, "b")

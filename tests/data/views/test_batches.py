@@ -138,7 +138,7 @@ def partners_of(split: ImageSplit, order: Tensor, plan: ViewPlan) -> list[int]:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_only_partners_that_are_needed_are_decoded(tmp_path: Path, workers: int) -> None:
+def test_only_the_mixing_partners_of_the_batch_are_decoded(tmp_path: Path, workers: int) -> None:
     write_class_folders(tmp_path / "data", {"a": 20, "b": 20}, size=SIZE)
     plan = make_plan(mix="cutmix", mix_share=0.5)
     split = open_train(tmp_path / "data", tmp_path / "run", memory_budget_mib=1, workers=workers)

@@ -22,7 +22,7 @@ def test_classes_with_the_same_name_are_separate(tmp_path: Path) -> None:
     assert hardest_class(content, pick) == "crane, +4.00 points on 28 images"
 
 
-def test_classes_are_sorted_by_gap_without_those_that_have_no_images() -> None:
+def test_classes_with_images_are_sorted_by_gap() -> None:
     gaps = "[0.5, null, 4.0, 0.5, 1.0, 0.0, 0.0, 0.0, 0.0, -2.0]"
     found = classes_by_gap({"class_gap_points": gaps}, make_teacher())
     assert found[:4] == ((4.0, "2", 29), (1.0, "4", 29), (0.5, "0", 29), (0.5, "3", 29))

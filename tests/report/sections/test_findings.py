@@ -72,7 +72,7 @@ def test_confirmed_students_have_intervals_and_the_class_that_the_teacher_hurts(
     assert classes.lead[0].startswith("2 of 20 ")
 
 
-def test_the_report_tells_whether_the_test_images_were_used(run: RunDirectory) -> None:
+def test_the_report_states_whether_the_test_images_were_used(run: RunDirectory) -> None:
     assert "the test images were not used" in render_markdown(load_content(run), ())
     confirm(run, RECORDS, [4], folds=True)
     assert "the test images were not used" in render_markdown(load_content(run), ())

@@ -47,7 +47,7 @@ def test_a_student_on_the_front_is_compared_with_its_neighbours(run: RunDirector
     assert last.startswith("Diagnosis: ")
 
 
-def test_a_dominated_student_is_compared_with_those_that_dominate_it(run: RunDirectory) -> None:
+def test_a_dominated_student_is_compared_with_its_dominating_students(run: RunDirectory) -> None:
     loaded = Run(run.path)
     trials = loaded.trials.set_index("number")
     number = next(int(one) for one in loaded.trials["number"] if one not in loaded.front().numbers and one < 20)

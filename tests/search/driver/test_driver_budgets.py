@@ -40,7 +40,7 @@ def test_an_exhausted_space_ends_the_search_without_an_error(
     assert heard.last_status.total is not None
 
 
-def test_an_epoch_budget_starts_no_further_trials_and_those_in_flight_finish(
+def test_an_exhausted_epoch_budget_starts_no_trials_and_running_trials_finish(
     tmp_path: Path, small_run: SmallRun, context: TrialContext
 ) -> None:
     watch = BudgetWatch(BudgetConfig(epochs=3))

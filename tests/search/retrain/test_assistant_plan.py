@@ -96,7 +96,7 @@ def unfinished(run: RunDirectory, config: SearchConfig, ledger: StudyLedger) -> 
     return has_unfinished_rounds(run, ledger, config.assistants, config.picks)
 
 
-def test_the_front_decides_who_teaches_whom(tmp_path: Path) -> None:
+def test_the_front_decides_the_assistant_and_its_students(tmp_path: Path) -> None:
     run, ledger = searched(tmp_path)
     assert unfinished(run, configured(), ledger)
     plan = extend(AssistantPlan(), run, configured(), ledger)
@@ -112,7 +112,7 @@ def test_the_front_decides_who_teaches_whom(tmp_path: Path) -> None:
     ("settings", "students"),
     [({"students": 1}, (0,)), ({"min_gap_points": 20.0}, (0,)), ({"min_gap_points": 7.0, "students": 5}, (0, 1))],
 )
-def test_settings_decide_how_many_and_from_which_gap(
+def test_the_settings_limit_the_number_of_students_and_their_gap(
     tmp_path: Path, settings: dict[str, float], students: tuple[int, ...]
 ) -> None:
     run, ledger = searched(tmp_path)

@@ -135,7 +135,7 @@ def run_folder(tmp_path: Path) -> None:
     ],
     ids=["raises", "type", "unbuildable", "infeasible", "distribution"],
 )
-def test_a_faulty_space_ends_the_search_which_continues_once_it_is_fixed(
+def test_a_faulty_space_ends_the_search_and_a_fixed_space_continues_it(
     tmp_path: Path, small_run: SmallRun, context: TrialContext, fault: str, code: str
 ) -> None:
     space = write(tmp_path / "mine.py", SPACE, fault)
@@ -154,7 +154,7 @@ def test_a_faulty_space_ends_the_search_which_continues_once_it_is_fixed(
 
 
 @pytest.mark.parametrize("fault", [PROPOSAL_FAILS, AFTER_TRIAL_FAILS], ids=["at a proposal", "after a trial"])
-def test_a_faulty_sampler_ends_the_search_which_continues_with_another(
+def test_a_faulty_sampler_ends_the_search_and_another_sampler_continues_it(
     tmp_path: Path, small_run: SmallRun, context: TrialContext, fault: str
 ) -> None:
     space = write(tmp_path / "mine.py", SPACE, "pass")

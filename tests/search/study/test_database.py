@@ -25,7 +25,7 @@ from tests.search.study.ledgers import ask_and_assign, complete, open_ledger, st
 OBJECTIVES = check_objectives(("gap_points", "num_params"))
 
 
-def test_parameters_are_written_without_reading_those_of_other_trials(tmp_path: Path) -> None:
+def test_parameters_are_written_without_reading_other_trials(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'study.db'}"
     storage = MirroredStorage(url)
     study = optuna.create_study(storage=storage, study_name="s", sampler=optuna.samplers.RandomSampler(seed=0))
@@ -49,7 +49,7 @@ def test_parameters_are_written_without_reading_those_of_other_trials(tmp_path: 
     assert row.distributions == trial.distributions
 
 
-def test_parameters_incompatible_with_those_in_the_database_are_rejected_in_memory(tmp_path: Path) -> None:
+def test_parameters_incompatible_with_the_database_are_rejected_in_memory(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'study.db'}"
     first = MirroredStorage(url)
     trial = optuna.create_study(storage=first, study_name="s").ask()

@@ -236,7 +236,7 @@ def test_a_study_in_memory_needs_no_database() -> None:
     ledger.close()
 
 
-def test_ended_trials_come_in_the_order_in_which_they_ended(tmp_path: Path) -> None:
+def test_ended_trials_are_listed_in_order_of_their_end(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     numbers = [ask_and_assign(ledger) for _ in range(3)]
     for number in (numbers[2], numbers[0], numbers[1]):
