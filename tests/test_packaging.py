@@ -72,7 +72,7 @@ def test_the_wheel_holds_nothing_else(wheel: Path) -> None:
     assert metadata.endswith(".dist-info")
 
 
-def test_the_script_is_called_as_documents_and_errors_say(wheel: Path, installed: Path, tmp_path: Path) -> None:
+def test_the_installed_script_is_called_nas_distill(wheel: Path, installed: Path, tmp_path: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     (name,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
     assert re.findall(r"(?m)^(\S+) *= *(\S+)$", archive.read(name).decode()) == [

@@ -80,7 +80,7 @@ def test_trials_of_asynchronous_workers_end_in_the_order_of_their_durations() ->
     assert [trial.spent for trial in result.trials] == [5, 10, 13, 16]
 
 
-def test_of_epochs_that_end_together_the_first_started_comes_first() -> None:
+def test_simultaneous_epochs_are_ordered_by_their_start() -> None:
     rows = [make_row(number) for number in range(4)]
     assert [trial.number for trial in play(rows, Scripted([2, 0, 3, 1])).trials] == [2, 0, 3, 1]
 

@@ -73,5 +73,5 @@ def test_an_unknown_loss_is_an_error_with_the_nearest_name() -> None:
     assert all(name in str(error) for name in NAMES)
 
 
-def test_no_verb_is_help(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_call_without_a_verb_shows_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "list" in output(capsys)

@@ -36,7 +36,7 @@ def test_the_command_line_surface_is_frozen() -> None:
     assert surface() == SNAPSHOT.read_text(encoding="utf-8"), "if intended, run python -m tests.cli.surface"
 
 
-def test_no_verb_is_help() -> None:
+def test_a_call_without_a_verb_shows_help() -> None:
     assert run_cli().stdout == run_cli("--help").stdout
     assert "Usage: " in run_cli("spaces").stdout
 

@@ -122,9 +122,7 @@ def test_errors_of_an_existing_run_name_key_and_flag(arguments: list[str], field
 
 
 @pytest.mark.parametrize("arguments", [["search", "--resume"], ["confirm"]])
-def test_a_damaged_configuration_is_a_fault_of_the_run_whatever_flags_are_given(
-    arguments: list[str], tmp_path: Path
-) -> None:
+def test_a_damaged_configuration_is_a_fault_of_the_run_with_any_flags(arguments: list[str], tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("seeed: 1\n", encoding="utf-8")
     error = error_of(*arguments, tmp_path, "--max-parallel", "1")
     assert isinstance(error, RunError)

@@ -108,14 +108,14 @@ def test_a_limit_below_the_number_of_classes_is_rejected() -> None:
 
 
 @pytest.mark.parametrize(("rare", "field"), [(1, "data.test_fraction"), (2, "data.validation_fraction")])
-def test_a_class_that_is_too_small_to_split_is_named(rare: int, field: str) -> None:
+def test_an_error_names_a_class_that_is_too_small_to_split(rare: int, field: str) -> None:
     labels = np.array([0] * 50 + [1] * rare + [2] * 50, dtype=np.int64)
     error = rejected(labels, 3)
     assert (error.code, error.field) == ("data.class_too_small_to_split", field)
     assert "'class1'" in str(error)
 
 
-def test_a_class_without_training_images_is_named() -> None:
+def test_an_error_names_a_class_without_training_images() -> None:
     error = rejected(interleaved(40, 2), 3)
     assert (error.code, error.field) == ("data.class_without_images", "data.source")
     assert "'class2'" in str(error)

@@ -202,7 +202,7 @@ def test_test_images_are_not_decoded(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("image_size", [None, 8])
 @pytest.mark.parametrize("damage", ["truncated", "garbage", "empty"])
-def test_a_damaged_image_is_named(tmp_path: Path, damage: str, image_size: int | None) -> None:
+def test_an_error_names_a_damaged_image(tmp_path: Path, damage: str, image_size: int | None) -> None:
     write_class_folders(tmp_path / "data" / "train", {"a": 10, "b": 10})
     write_class_folders(tmp_path / "data" / "val", {"a": 2, "b": 2})
     path = tmp_path / "data" / "train" / "a" / "000.png"

@@ -146,7 +146,7 @@ def test_reading_does_not_advance_the_global_random_generator(folder: Path, tmp_
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_image_damaged_after_preparation_is_named(tmp_path: Path, workers: int) -> None:
+def test_an_error_names_an_image_damaged_after_preparation(tmp_path: Path, workers: int) -> None:
     write_class_folders(tmp_path / "data", {"a": 20, "b": 20}, size=SIZE)
     split = decoded_split(tmp_path / "data", tmp_path / "run", workers)
     for path in (tmp_path / "data").rglob("*.png"):

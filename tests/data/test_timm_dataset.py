@@ -49,7 +49,7 @@ def test_a_missing_root_is_rejected() -> None:
     assert (error.code, error.field) == ("data.missing_root", "data.root")
 
 
-def test_an_unknown_torchvision_name(tmp_path: Path) -> None:
+def test_an_unknown_torchvision_name_is_an_error(tmp_path: Path) -> None:
     error = rejected(DataConfig(source="torch/cifar1000", root=str(tmp_path)))
     assert (error.code, error.field) == ("data.unknown_torchvision_name", "data.source")
     assert "cifar100," in str(error)

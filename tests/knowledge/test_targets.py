@@ -79,7 +79,7 @@ def test_storing_all_logits_but_one_is_exact() -> None:
         (9, 5, 0),
     ],
 )
-def test_how_many_logits_are_stored(top_k: int | None, num_classes: int, stored: int) -> None:
+def test_the_number_of_stored_logits(top_k: int | None, num_classes: int, stored: int) -> None:
     assert OutputStorage(top_k=top_k).stored_top_k(num_classes) == stored
 
 

@@ -16,7 +16,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "reference" / "losses.md"
 EVERY = "at cc ctkd dist dkd hint kd mlkd nkd pkt rkd simkd sp vid wsld"
 
 
-def test_the_shipped_names() -> None:
+def test_the_names_of_the_shipped_losses() -> None:
     assert LOSSES.names() == tuple(EVERY.split())
     assert dict(LOSSES.get("kd").defaults) == {"weight": 0.9, "standardise": 0.0, "temperature": 2.0}
 

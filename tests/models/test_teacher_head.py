@@ -181,7 +181,7 @@ def test_output_shapes_on_the_meta_device_are_the_real_ones(
     assert on_meta == check_outputs(build(head, architecture, arguments), batch(), request)
 
 
-def test_what_is_saved_is_complete(head: TeacherHead, tmp_path: Path) -> None:
+def test_a_saved_student_includes_the_head_of_its_teacher(head: TeacherHead, tmp_path: Path) -> None:
     student = build(head).train()
     student(batch())
     safetensors.torch.save_file(student.state_dict(), tmp_path / "student.safetensors")

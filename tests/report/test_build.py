@@ -193,7 +193,7 @@ def test_the_report_shows_the_objectives_of_the_run(tmp_path: Path) -> None:
     assert {"Size", "NLL, nats"} <= set(front_table(load_content(run))[0])
 
 
-def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
+def test_an_error_names_a_missing_manifest(tmp_path: Path) -> None:
     run = _run(tmp_path, [])
     run.data_manifest.unlink()
     with pytest.raises(RunError) as caught:

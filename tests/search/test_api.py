@@ -136,7 +136,7 @@ def test_losses_of_plugins_and_recipe_files_are_known_to_workers(small_run: Smal
         assert loss in run._directory.trial(0).read_curve()[0].loss_parts
 
 
-def test_a_plugin_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
+def test_an_error_names_a_plugin_that_cannot_be_imported(tmp_path: Path) -> None:
     broken = tmp_path / "broken.py"
     broken.write_text("1 / 0\n", encoding="utf-8")
     for name, code in (

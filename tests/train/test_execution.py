@@ -56,7 +56,7 @@ def make_network(spec: StudentSpec = SAFE_SPEC, *, dropout: float = 0.0) -> nn.M
         ({"precision": "bfloat16", "memory_format": "contiguous"}, [BFLOAT16]),
     ],
 )
-def test_candidates_are_what_the_configuration_allows(
+def test_the_configuration_limits_the_execution_candidates(
     config: dict[str, str], expected: list[ExecutionSettings]
 ) -> None:
     assert candidate_executions(ExecutionConfig.model_validate(config), make_network()) == expected

@@ -201,7 +201,7 @@ def test_the_schedule_is_a_function_of_the_step() -> None:
     assert optimizer.param_groups[0]["lr"] == learning_rates(recipe, 50)[33]
 
 
-def test_no_average_without_a_decay() -> None:
+def test_without_a_decay_there_is_no_average() -> None:
     assert make_average(network(), Recipe(ema_decay=0.0)) is None
 
 

@@ -197,5 +197,5 @@ def test_evaluation_compares_each_image_with_its_own_teacher_logits(
     ("error", "expected"),
     [(torch.OutOfMemoryError("CUDA out of memory"), True), (RuntimeError("mat1 and mat2 shapes"), False)],
 )
-def test_what_counts_as_out_of_memory(error: RuntimeError, expected: bool) -> None:
+def test_out_of_memory_errors_are_recognised(error: RuntimeError, expected: bool) -> None:
     assert is_out_of_memory(error) is expected

@@ -87,7 +87,7 @@ def test_a_database_path_that_is_too_long_is_an_error(tmp_path: Path) -> None:
     assert os.strerror(errno.ENAMETOOLONG) in str(caught.value)
 
 
-def test_rows_are_by_number_whatever_the_order_in_the_database(tmp_path: Path) -> None:
+def test_rows_are_sorted_by_number_in_any_order_of_the_database(tmp_path: Path) -> None:
     run = make_run(tmp_path, [make_record(0, gap_points=float(gap), num_params=1000) for gap in range(3)])
     database = optuna.storages.RDBStorage(run.own_storage)
     with database.engine.begin() as connection:

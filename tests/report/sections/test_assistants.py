@@ -55,7 +55,7 @@ def test_without_assistants_there_is_no_section(tmp_path: Path) -> None:
     assert "Distilled from" not in front_table(content)[0]
 
 
-def test_the_chain_and_what_it_gained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_section_shows_the_chain_and_its_gains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_distilled(tmp_path)
     section = chain_section(load_content(run))
     assert section is not None

@@ -71,7 +71,7 @@ def test_an_item_whose_processes_keep_dying_is_lost_and_the_others_finish(tmp_pa
     assert worker.attempts(1) == 2
 
 
-def test_processes_that_die_whatever_they_run_stop_the_work(tmp_path: Path) -> None:
+def test_the_work_stops_after_processes_die_on_three_items_in_a_row(tmp_path: Path) -> None:
     worker = FaultyWorker(tmp_path, deaths=dict.fromkeys(range(6), 99))
     results, lost = run(make_executor(worker, max_workers=1), 6, loses=True)
     assert results == {}

@@ -26,7 +26,7 @@ class Broken(Heard):
 
 
 @pytest.mark.timeout(400)
-def test_an_exception_in_a_callback_is_named_in_the_error(tmp_path: Path, small_run: SmallRun) -> None:
+def test_the_error_names_an_exception_in_a_callback(tmp_path: Path, small_run: SmallRun) -> None:
     for part in small_run.run.path.iterdir():
         if part.name != "trials":
             (tmp_path / part.name).symlink_to(part)

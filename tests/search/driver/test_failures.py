@@ -35,7 +35,7 @@ def test_after_a_success_given_up_items_need_not_stop_the_work() -> None:
     assert [policy.failed(item) for item in "abcd"] == [Decision.GIVE_UP] * 4
 
 
-def test_an_item_that_made_progress_is_given_up_by_its_own_fault() -> None:
+def test_an_item_that_made_progress_does_not_count_towards_failures_in_a_row() -> None:
     policy = FailurePolicy(0, stop_after_success=True)
     assert [policy.failed(item, made_progress=True) for item in "abcd"] == [Decision.GIVE_UP] * 4
     assert policy.given_up_in_a_row == 0

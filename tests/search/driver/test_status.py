@@ -172,7 +172,7 @@ def test_a_resumed_trial_that_restarts_behind_its_curve_leaves_no_estimate(inher
     assert early.remaining_seconds(total=4, running={1: (3, 30)}, elapsed_s=9.0, inherited=inherited) is None
 
 
-def test_nothing_left_takes_no_time() -> None:
+def test_without_remaining_trials_the_estimate_is_zero() -> None:
     assert count([ended(0)]).remaining_seconds(total=1, running={}, elapsed_s=5.0) == 0.0
 
 
