@@ -71,6 +71,10 @@ def import_file(path: Path, *, field: str) -> ModuleType:
     return module
 
 
+USER_MODULE_FIELDS = "plugins, space.name, space.recipe"
+"""Configuration keys that `SearchConfig.user_modules` collects, for errors of workers."""
+
+
 def import_modules(names: Iterable[str], *, field: str = "plugins") -> None:
     """Import users' modules, so that the losses, objectives, rules and architectures that they register are known.
 

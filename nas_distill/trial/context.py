@@ -27,7 +27,7 @@ from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.train.evaluation import Reference
 from nas_distill.train.metrics import SplitMetrics, metric_sums
 from nas_distill.train.training_data import TrainingData
-from nas_distill.user_code import import_modules
+from nas_distill.user_code import USER_MODULE_FIELDS, import_modules
 
 
 def teacher_reference(run: RunDirectory, assistant: int | None) -> str:
@@ -235,7 +235,7 @@ def open_context(worker_config: WorkerConfig) -> TrialContext:
         ConfigError: A module of the user cannot be imported.
         RunError: Part of the run directory is missing or damaged.
     """
-    import_modules(worker_config.user_modules)
+    import_modules(worker_config.user_modules, field=USER_MODULE_FIELDS)
     torch.set_num_threads(worker_config.threads)
     torch.backends.cudnn.benchmark = True  # shapes hardly change within a trial
     return TrialContext(worker_config)

@@ -19,7 +19,7 @@ from nas_distill.search.backend.cluster import ROUNDING, has_gpus, worker_slots
 from nas_distill.search.backend.executor import Executor, WorkDescription
 from nas_distill.search.driver.failures import FailurePolicy
 from nas_distill.trial.context import teacher_reference
-from nas_distill.user_code import import_modules
+from nas_distill.user_code import USER_MODULE_FIELDS, import_modules
 
 
 class ShardWorker:
@@ -62,7 +62,7 @@ class ShardWorker:
             NasDistillError: They cannot be read, or the teacher is not the one that the driver read.
         """
         torch.set_num_threads(self._threads)
-        import_modules(self._user_modules)
+        import_modules(self._user_modules, field=USER_MODULE_FIELDS)
         train = open_split(self._data, self._run.path, "train")
         reference = teacher_reference(self._run, self._assistant)
         teacher = load_teacher(
