@@ -318,8 +318,9 @@ def test_a_dumped_configuration_reads_back_equal(
 
 def test_a_run_returns_its_configuration(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
-    with pytest.raises(RunError):
+    with pytest.raises(RunError) as caught:
         read_run_config(run)
+    assert (caught.value.code, caught.value.field) == ("run.missing", str(tmp_path))
     config = load_config(None, ["seed=7", "recipe.losses={dkd: {alpha: 2}}"])
     run.config.write_text(dump_config(config), encoding="utf-8")
     assert read_run_config(run) == config

@@ -52,5 +52,6 @@ def test_tables_are_copies(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_run_is_a_user_error(tmp_path: Path) -> None:
-    with pytest.raises(RunError):
+    with pytest.raises(RunError) as caught:
         nas_distill.load_run(tmp_path)
+    assert (caught.value.code, caught.value.field) == ("run.missing", str(tmp_path))

@@ -107,8 +107,9 @@ def test_an_interrupted_build_is_not_used_and_can_be_continued(small_run: SmallR
     with pytest.raises(KeyboardInterrupt):
         build(small_run, tmp_path, progress=InterruptAt(images=2 * 320 + 1))
     (folder,) = tmp_path.iterdir()
-    with pytest.raises(RunError):
+    with pytest.raises(RunError) as caught:
         Knowledge(folder)
+    assert (caught.value.code, caught.value.field) == ("run.unreadable_file", str(folder / "manifest.json"))
     finished = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert {"views/00000.json", "views/00001.json", "reference.json"} <= finished
     assert not any(name.endswith(".tmp") or name.startswith("views/00002") for name in finished)

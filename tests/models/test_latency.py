@@ -45,5 +45,6 @@ def test_it_does_not_change_the_random_state() -> None:
 
 def test_a_candidate_that_cannot_be_built_is_an_error() -> None:
     spec = StudentSpec(architecture="small_resnet", arguments={"widths": (4,), "depths": (1, 1)})
-    with pytest.raises(SpaceError):
+    with pytest.raises(SpaceError) as caught:
         measure_latency(spec, num_classes=10, channels=1, image_size=8)
+    assert caught.value.code == "models.candidate_not_buildable"

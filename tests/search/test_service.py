@@ -183,22 +183,26 @@ def test_a_search_that_cannot_work_ends_with_one_line(
 
 def test_an_unusable_storage_is_rejected_before_anything_is_computed(small_run: SmallRun, tmp_path: Path) -> None:
     wrong = make_config(small_run, resources=ResourcesConfig(storage="notaurl"))
-    with pytest.raises(StudyError):
+    with pytest.raises(StudyError) as caught:
         start_search(wrong, tmp_path / "run", Heard())
+    assert caught.value.code == "study.storage_url"
     assert not (tmp_path / "run").exists()
 
 
 def test_a_corrected_command_can_use_the_same_run_directory(small_run: SmallRun, tmp_path: Path) -> None:
     nowhere = make_config(small_run, teacher=TeacherConfig(model="local-dir:/no/such/folder"))
-    with pytest.raises(TeacherError):
+    with pytest.raises(TeacherError) as unloadable:
         start_search(nowhere, tmp_path / "run", Heard())
+    assert unloadable.value.code == "models.teacher_not_loadable"
     other = make_small_run(tmp_path / "other", seed=1)
     views = ViewsConfig(crop_padding=9)  # larger than the image: rejected after the teacher was imported
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError) as caught:
         start_search(make_config(small_run, views=views), tmp_path / "run", Heard())
+    assert (caught.value.code, caught.value.field) == ("data.views_padding_too_large", "views.crop_padding")
     points = SpaceConfig(initial_points=str(tmp_path / "nowhere.yaml"))
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError) as caught:
         start_search(make_config(small_run, space=points), tmp_path / "run", Heard())
+    assert (caught.value.code, caught.value.field) == ("search.file_unreadable", "space.initial_points")
     objectives = ("agreement", "macs", "num_params")
     right = make_config(other, budget=BudgetConfig(trials=1), objectives=objectives)
     outcome = start_search(right, tmp_path / "run", Heard())
@@ -211,8 +215,9 @@ def test_a_search_that_a_full_disk_ended_can_be_resumed(small_run: SmallRun, tmp
     run.path.mkdir()
     run.knowledge.write_text("a file instead of a folder, so that writing fails as on a full disk")
     config = make_config(small_run, budget=BudgetConfig(trials=1))
-    with pytest.raises(RunError):
+    with pytest.raises(RunError) as caught:
         start_search(config, run.path, Heard())
+    assert caught.value.code == "knowledge.not_stored"
     teacher = (run.teacher / "model.safetensors").stat().st_mtime_ns
     run.knowledge.unlink()
     assert resume_search(run.path, Heard()).new_trials == 1

@@ -62,8 +62,9 @@ def test_a_space_that_moved_is_no_change(ledger: StudyLedger) -> None:
 def test_only_a_space_that_raised_may_be_corrected_and_only_once(ledger: StudyLedger) -> None:
     ledger.set_fingerprint(WAS)
     ledger.note_space_failure()
-    with pytest.raises(StudyError):
+    with pytest.raises(StudyError) as caught:
         ledger.set_fingerprint(changed(space_source="bbbb", data_id="d2"))
+    assert caught.value.code == "study.other_fingerprint"
     (change,) = ledger.set_fingerprint(changed(space_source="bbbb"))
     assert change == "in space tiny (source aaaa), now tiny (source bbbb)"
     with pytest.raises(StudyError) as caught:
