@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from nas_distill.config.fields import booleans_for_numbers, example, hint, section_at
-from nas_distill.config.search import SearchConfig
+from nas_distill.config.search import PLUGIN_NAME, SearchConfig
 from nas_distill.config.yaml_text import KeyPath, dump_yaml, inline_yaml, parse_yaml
 from nas_distill.error_codes import CODES
 from nas_distill.errors import ConfigError
@@ -214,7 +214,7 @@ class _Draft:
         ]
         plugins = self._values.get("plugins")
         if isinstance(plugins, list | tuple):  # first, because they register names that validation looks up
-            import_modules(name for name in plugins if isinstance(name, str))
+            import_modules(name for name in plugins if isinstance(name, str) and PLUGIN_NAME.match(name))
         try:
             config = SearchConfig.model_validate(self._values)
         except ValidationError as error:

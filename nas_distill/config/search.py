@@ -29,7 +29,8 @@ SEARCHED_RECIPE = "search"
 DEFAULT_TRIALS = 16
 
 _SQLITE_FILE = "sqlite:///"
-Plugin = Annotated[str, Field(pattern=r"^(.+\.py|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*)$")]
+PLUGIN_NAME = re.compile(r"^(.+\.py|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*)$")
+Plugin = Annotated[str, Field(pattern=PLUGIN_NAME.pattern)]
 """An importable module or a Python file."""
 
 _OWN_SPACE = re.compile(r".+\.py(:\w+)?")

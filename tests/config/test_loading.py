@@ -263,7 +263,9 @@ def test_true_and_false_are_accepted_where_a_switch_is_expected() -> None:
     assert config.teacher.arguments == {"a": True, "b": (False, 1), "c": {"d": True}}
 
 
-def test_every_list_has_a_valid_example() -> None:
+def test_every_list_has_a_valid_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my_losses.py").touch()  # the example of `plugins`
     fields = {key: field_at(key) for key in all_keys()}
     lists = [key for key, field in fields.items() if field is not None and "tuple[" in str(field.annotation)]
     assert {".".join(key) for key in lists} == {"asha.rungs", "objectives", "plugins", "views.mixes"}

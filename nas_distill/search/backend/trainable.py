@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from nas_distill.records import EpochMetrics
 from nas_distill.records.base import parse_record
 from nas_distill.records.task import TrialTask
 from nas_distill.search.backend.protocol import TASK, ReportingTrainable
@@ -28,6 +29,7 @@ class DistillTrainable(ReportingTrainable):
         task = parse_record(TrialTask, config[TASK], origin="task")
         self.__dict__.pop("_trial", None)  # frees the networks of the last trial before the next ones are built
         torch.cuda.empty_cache()
+        self._point: EpochMetrics | None = None
         self._trial = Trial(task, self._context, self._run.trial(task.number))
 
     def advance(self) -> int | None:
