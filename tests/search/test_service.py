@@ -239,6 +239,7 @@ def test_digits_without_a_teacher_trains_one_first(tmp_path: Path) -> None:
     assert load_frame(run)["status"].tolist() == ["complete"]
 
 
+@pytest.mark.slow
 def test_a_teacher_is_trained_without_a_probe(tmp_path: Path) -> None:
     runs = []
     for name, execution in {"probing": ExecutionConfig(), "fixed": ExecutionConfig().without_probe()}.items():

@@ -156,6 +156,7 @@ def test_a_finished_run_repeats_nothing_and_can_be_extended(copied: RunDirectory
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.slow
 def test_assistants_are_added_to_a_finished_run(
     distilled: Distilled, small_run: SmallRun, space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -177,6 +177,7 @@ def test_other_data_are_rejected(run: RunDirectory) -> None:
     assert not (run.images / "test.npy").exists()
 
 
+@pytest.mark.slow
 def test_damaged_test_logits_are_computed_again(run: RunDirectory) -> None:
     confirm_students(run.path, Request(picks=("best_quality",), seeds=1), Heard())
     array = run.confirm / "test_logits.npy"

@@ -139,6 +139,7 @@ def test_folds_of_a_recipe_that_mixes_images_fail_and_the_others_finish(
     assert all((record.error or "").startswith("picks.folds: ") for record in records[2:])
 
 
+@pytest.mark.slow
 def test_folds_that_lose_their_workers_are_not_recorded_and_continue_later(
     worker_config: WorkerConfig, deadly: StudentSpec, tmp_path: Path
 ) -> None:
@@ -160,6 +161,7 @@ def test_folds_that_lose_their_workers_are_not_recorded_and_continue_later(
     assert {folder_of(run, task).result.stat().st_mtime_ns for task in finished} == before
 
 
+@pytest.mark.slow
 def test_nothing_is_recorded_if_all_workers_die(worker_config: WorkerConfig, deadly: StudentSpec) -> None:
     run, planned = RunDirectory(Path(worker_config.run)), make_folds(0, of=3, spec=deadly)
     with pytest.raises(ClusterError) as caught:

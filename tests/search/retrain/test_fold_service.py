@@ -39,6 +39,7 @@ def results(run: RunDirectory) -> dict[Path, int]:
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.slow
 def test_folds_are_added_to_a_finished_search_and_lost_ones_are_repeated(small_run: SmallRun, tmp_path: Path) -> None:
     run = start_search(make_config(small_run, 0), tmp_path / "run", Heard()).run
     assert not run.folds.exists()
