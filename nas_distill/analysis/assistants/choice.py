@@ -23,7 +23,7 @@ from nas_distill.run_directory.files import read_record
 from nas_distill.run_directory.layout import RunDirectory
 
 _MUCH_LARGER = 2
-"""An assistant must be more than so many times as large as one of the students that need help."""
+"""Minimum size of an assistant, as a multiple of the smallest student that needs help."""
 
 
 class AssistantRound(Record):

@@ -36,7 +36,7 @@ def diagnose(
     Args:
         trials: Table of trials; see `StudySnapshot.trials`.
         curves: Table of their learning curves.
-        images: Number of validation images, at least 1. Differences that so many images cannot resolve count as none.
+        images: Number of validation images, at least 1. Differences too small for this sample count as none.
         settings: Thresholds. Default: the documented ones.
         number: Trial number of the only student to judge. Default: judge all.
 

@@ -25,7 +25,7 @@ MIN_STUDENTS = 30
 """Fewest students for effects to be measured."""
 
 MAX_STUDENTS = 1000
-"""Most students that are used. If there are more, so many are drawn at random."""
+"""Maximum number of students. From a larger run, a random sample of this size is used."""
 
 CORRELATED = 0.7
 """Absolute rank correlation from which two parameters are reported as sharing their importance."""

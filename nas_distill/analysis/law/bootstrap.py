@@ -15,10 +15,10 @@ Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 MAX_RESAMPLED = 1000
-"""Most rows of a resample. If there are more students, a subsample of so many is resampled."""
+"""Maximum number of students per resample. A larger run is subsampled to this size."""
 
 MIN_OF_A_FAMILY = 30
-"""Rows that each family keeps in that subsample, if it has so many."""
+"""Minimum number of students per family in the subsample; a smaller family keeps all of its students."""
 
 MIN_FOR_OWN_SPREAD = 40
 """Fewest students of a family with a spread of its own. Smaller families share one spread."""

@@ -95,7 +95,7 @@ def _epsilon(comparison: Comparison) -> Table:
 
 def _attainment(comparison: Comparison) -> Table:
     """Return one row per point of each attainment surface."""
-    table = Table(title="Attainment: reached by at least so many of the runs", title_justify="left")
+    table = Table(title="Attainment: trade-offs reached by at least the given share of the runs", title_justify="left")
     table.add_column("Level", justify="right")
     table.add_column("Runs", justify="right")
     for objective in comparison.objectives:

@@ -18,7 +18,7 @@ from nas_distill.search.spaces.loading import load_space
 from nas_distill.trial.context import WorkerConfig
 
 _SAMPLED_CANDIDATES = 64
-"""The largest of so many random candidates are measured on a GPU."""
+"""Number of random candidates; the largest of them are measured on a GPU."""
 
 
 def plan_workers(
