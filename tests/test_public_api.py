@@ -64,7 +64,8 @@ def test_the_function_search_survives_imports_of_the_subpackage() -> None:
         "assert isinstance(nas_distill.search, types.FunctionType)\n"
         "assert isinstance(sys.modules['nas_distill.search'], types.ModuleType)\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert child.returncode == 0, child.stderr
 
 
 def test_no_module_reaches_the_subpackage_search_by_attribute() -> None:

@@ -1,8 +1,8 @@
 """Map the proposal of a sampler to the nearest unused row of a table.
 
-A table has a few hundred candidates; a sampler may propose any of millions. A proposal is described by what decides the
-training, not by the sampler's own parameters: logarithms of parameters and multiply-accumulates, the family, and the
-recipe. Numbers are scaled to the range of the table. Different names have distance 1. Numbers that only one of two
+A table has a few hundred candidates, but a sampler can propose millions. The features of a proposal are the
+logarithms of its parameters and multiply-accumulates, its family, and its recipe; the sampler's own parameters are
+not used. Numbers are scaled to the range of the table. Different names have distance 1. Numbers that only one of two
 recipes has are ignored, because the name of the loss or adaptation differs already. The distance is the mean over the
 three features of the network plus the mean over the features of the recipe.
 """

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,22 +14,14 @@ from typing import Any
 
 import pytest
 
-from nas_distill.errors import RunError
 from nas_distill.records import (
     Cost,
-    EpochMetrics,
-    ExecutionInfo,
-    Recipe,
-    StudentSpec,
     TeacherRecord,
-    TrialOutcome,
-    TrialRecord,
-    TrialStatus,
     TrialTask,
 )
-from nas_distill.run_directory.files import read_record, write_atomic, write_record, write_text
+from nas_distill.run_directory.files import write_record, write_text
 from nas_distill.run_directory.layout import RunDirectory, TrialFolder
-from tests.helpers import file_size_limit
+from tests.run_directory.factory import assert_run_error, make_epoch, make_trial
 
 HOLD = """
 import sys
@@ -43,133 +33,6 @@ with RunDirectory(Path(sys.argv[1])).locked():
 """
 
 
-def make_epoch(epoch: int = 1) -> EpochMetrics:
-    return EpochMetrics(
-        epoch=epoch, train_loss=1.0, loss_parts={"label": 1.0}, learning_rate=0.1, top1=0.5, nll_nats=1.0,
-        wall_time_s=1.0,
-    )  # fmt: skip
-
-
-def make_trial(number: int = 0) -> TrialRecord:
-    task = TrialTask(
-        number=number,
-        seed=0,
-        spec=StudentSpec(architecture="resnet18"),
-        recipe=Recipe(),
-        cost=Cost(num_params=1, macs=1, size_bytes=4),
-    )
-    outcome = TrialOutcome(status=TrialStatus.STOPPED, curve=(make_epoch(),))
-    return TrialRecord(task=task, execution=ExecutionInfo(device="cpu"), outcome=outcome)
-
-
-@contextmanager
-def run_error(code: str, field: Path | str) -> Iterator[None]:
-    with pytest.raises(RunError) as caught:
-        yield
-    assert (caught.value.code, caught.value.field) == (code, str(field))
-
-
-def test_writing_creates_folders_and_replaces(tmp_path: Path) -> None:
-    path = tmp_path / "a" / "b" / "file.txt"
-    write_text(path, "old")
-    write_text(path, "new: ü")
-    assert path.read_text(encoding="utf-8") == "new: ü"
-    assert list(path.parent.iterdir()) == [path]
-    assert path.stat().st_mode & 0o777 == 0o644
-
-
-def test_a_full_disk_half_way_keeps_the_old_content(tmp_path: Path) -> None:
-    path = tmp_path / "file.txt"
-    write_text(path, "old")
-    with file_size_limit(4096), run_error("run.unwritable_file", path):
-        write_text(path, "n" * 100_000)
-    assert path.read_text(encoding="utf-8") == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_writer_that_raises_half_way_keeps_the_old_content(tmp_path: Path) -> None:
-    path = tmp_path / "file.txt"
-    write_text(path, "old")
-
-    def write(temporary: Path) -> None:
-        temporary.write_text("half", encoding="utf-8")
-        raise KeyError("the other half")
-
-    with pytest.raises(KeyError):
-        write_atomic(path, write)
-    assert path.read_text(encoding="utf-8") == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_process_killed_half_way_keeps_the_old_content(tmp_path: Path) -> None:
-    path = tmp_path / "file.txt"
-    write_text(path, "old")
-    code = textwrap.dedent("""
-        import os, signal, sys
-        from pathlib import Path
-        from nas_distill.run_directory.files import write_atomic
-        def write(temporary):
-            temporary.write_text("half")
-            os.kill(os.getpid(), signal.SIGKILL)
-        write_atomic(Path(sys.argv[1]), write)
-    """)
-    child = subprocess.run([sys.executable, "-c", code, str(path)], check=False, timeout=60)
-    assert child.returncode == -signal.SIGKILL
-    assert path.read_text(encoding="utf-8") == "old"
-
-
-def _write_pages(path: str) -> None:
-    for page in range(150):
-        write_text(Path(path), str(page % 10) * 20_000)
-
-
-def test_a_reader_never_sees_a_torn_file(tmp_path: Path) -> None:
-    path = tmp_path / "file.txt"
-    write_text(path, "0" * 20_000)
-    writer = multiprocessing.get_context("spawn").Process(target=_write_pages, args=(str(path),))
-    writer.start()
-    reads = 0
-    while writer.is_alive():
-        text = path.read_text(encoding="utf-8")
-        assert len(text) == 20_000
-        assert len(set(text)) == 1
-        reads += 1
-    writer.join()
-    assert writer.exitcode == 0
-    assert reads > 0
-
-
-def test_an_unwritable_path_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    with run_error("run.unwritable_file", tmp_path / "file" / "below"):
-        write_text(tmp_path / "file" / "below", "x")
-    (tmp_path / "folder").mkdir()
-    with run_error("run.unwritable_file", tmp_path / "folder"):
-        write_text(tmp_path / "folder", "x")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
-
-
-def test_records_round_trip(tmp_path: Path) -> None:
-    write_record(tmp_path / "r.json", make_trial())
-    assert read_record(tmp_path / "r.json", TrialRecord) == make_trial()
-
-
-def test_a_missing_record_is_an_error(tmp_path: Path) -> None:
-    with run_error("run.unreadable_file", tmp_path / "r.json"):
-        read_record(tmp_path / "r.json", TrialRecord)
-    with run_error("run.unreadable_file", tmp_path):
-        read_record(tmp_path, TrialRecord)
-
-
-def test_a_record_cut_off_anywhere_is_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "r.json"
-    whole = make_trial().model_dump_json().encode()
-    for keep in range(0, len(whole), 37):
-        path.write_bytes(whole[:keep])
-        with run_error("run.damaged_record", path):
-            read_record(path, TrialRecord)
-
-
 def test_the_record_of_a_trial_is_composed_of_task_and_result(tmp_path: Path) -> None:
     folder = RunDirectory(tmp_path).trial(7)
     folder.write_record(make_trial(7))
@@ -177,10 +40,10 @@ def test_the_record_of_a_trial_is_composed_of_task_and_result(tmp_path: Path) ->
     assert TrialTask.model_validate_json(folder.task.read_text()) == make_trial(7).task
     assert folder.read_result() == make_trial(7).result()
     write_record(folder.task, make_trial(8).task)
-    with run_error("run.foreign_result", folder.result):
+    with assert_run_error("run.foreign_result", folder.result):
         folder.read_record()
     folder.task.unlink()
-    with run_error("run.unreadable_file", folder.task):
+    with assert_run_error("run.unreadable_file", folder.task):
         folder.read_record()
 
 
@@ -188,10 +51,10 @@ def test_a_run_of_an_earlier_version_is_one_error(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     write_text(run.config, "seed: 0\n")
     write_text(run.trial(3).path / "spec.json", "{}")
-    with run_error("run.other_version", tmp_path):
+    with assert_run_error("run.other_version", tmp_path):
         run.existing()
     write_text(run.trial(3).result, json.dumps({"schema_version": 1, "number": 3}))
-    with run_error("run.other_version", run.trial(3).result):
+    with assert_run_error("run.other_version", run.trial(3).result):
         run.trial(3).read_record()
 
 
@@ -211,7 +74,7 @@ def test_a_damaged_curve_names_its_line(tmp_path: Path, damage: bytes) -> None:
     folder = TrialFolder(tmp_path)
     folder.write_curve([make_epoch(1)])
     folder.curve.write_bytes(folder.curve.read_bytes() + damage)
-    with run_error("run.damaged_record", f"{folder.curve}:2"):
+    with assert_run_error("run.damaged_record", f"{folder.curve}:2"):
         folder.read_curve()
 
 
@@ -223,7 +86,7 @@ def test_line_separators_in_text_do_not_end_a_line(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_run(tmp_path: Path) -> None:
-    with run_error("run.missing", tmp_path):
+    with assert_run_error("run.missing", tmp_path):
         RunDirectory(tmp_path).existing()
     (tmp_path / "config.yaml").write_text("seed: 0\n")
     assert RunDirectory(tmp_path).existing() == RunDirectory(tmp_path)
@@ -234,12 +97,12 @@ def test_a_folder_that_may_not_be_entered_is_an_error(tmp_path: Path) -> None:
     write_text(run.config, "seed: 0\n")
     run.path.chmod(0)
     try:
-        with unprivileged(), run_error("run.unreadable_file", run.config):
+        with unprivileged(), assert_run_error("run.unreadable_file", run.config):
             run.existing()
     finally:
         run.path.chmod(0o755)
     too_long = RunDirectory(tmp_path / ("n" * 300))
-    with run_error("run.unreadable_file", too_long.config):
+    with assert_run_error("run.unreadable_file", too_long.config):
         too_long.existing()
 
 
@@ -247,13 +110,13 @@ def test_a_folder_that_may_not_be_entered_is_an_error(tmp_path: Path) -> None:
 def test_a_log_that_is_a_folder_is_an_error(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     folder = TrialFolder(tmp_path)
-    with run_error("run.unreadable_file", tmp_path / name):
+    with assert_run_error("run.unreadable_file", tmp_path / name):
         _ = folder.read_curve(), folder.read_record()
 
 
 def test_the_teacher_of_a_run(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
-    with run_error("run.unreadable_file", run.teacher_record):
+    with assert_run_error("run.unreadable_file", run.teacher_record):
         run.read_teacher()
     teacher = TeacherRecord(
         architecture="resnet18", weights_sha256="0", class_names=("a", "b"),
@@ -305,7 +168,7 @@ def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
 def test_only_one_process_holds_the_lock(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     with holder(run.path) as child:
-        with run_error("run.locked", run.path):
+        with assert_run_error("run.locked", run.path):
             take(run)
         child.communicate("\n", timeout=60)
         assert child.returncode == 0
@@ -329,14 +192,14 @@ def test_the_lock_is_released_after_an_error(tmp_path: Path) -> None:
 
 def test_the_lock_is_not_reentrant(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
-    with run.locked(), run_error("run.locked", run.path):
+    with run.locked(), assert_run_error("run.locked", run.path):
         take(run)
 
 
 def test_a_file_is_not_a_run_directory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        with run_error("run.not_a_directory", path):
+        with assert_run_error("run.not_a_directory", path):
             take(RunDirectory(path))
 
 
