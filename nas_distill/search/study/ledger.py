@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from nas_distill.search.samplers.guarded import SamplerError, make_sampler
 from nas_distill.search.study import metadata
 from nas_distill.search.study.fingerprint import Fingerprint
 from nas_distill.search.study.memory_mirror import REPORTED, MirroredStorage
+from nas_distill.search.study.point_queue import PointQueue
 from nas_distill.search.study.reported_values import reported_values
 
 _TASK, _RESULT, _REJECTION, _POINT = "task", "result", "rejection", "point"
@@ -74,7 +74,7 @@ class StudyLedger:
         self._sampler = make_sampler(sampler.name, mixed)
         # A seed of its own: many samplers start with random draws, which would repeat those of the same seed.
         self._random_sampler = make_sampler("random", _mixed_seed(mixed, 1))
-        self._points = _untried(metadata.points_of(self._study), trials)
+        self._points = PointQueue(metadata.points_of(self._study), _tried_points(trials))
         self._rejected = sum(_REJECTION in trial.user_attrs for trial in trials)
 
     def _opened(self, name: str) -> optuna.Study:
@@ -103,7 +103,7 @@ class StudyLedger:
     def set_initial_points(self, points: Sequence[Mapping[str, Any]]) -> None:
         """Store the initial points of a study without trials: values by name of the parameter, in order."""
         metadata.set_initial_points(self._study, points)
-        self._points = _untried(metadata.points_of(self._study), ())
+        self._points = PointQueue(metadata.points_of(self._study), ())
 
     @property
     def num_trials(self) -> int:
@@ -131,7 +131,7 @@ class StudyLedger:
 
     def _ask_initial_point(self) -> Trial:
         # Not `enqueue_trial`: an initial point counts as tried only once its candidate is assigned or rejected.
-        index, point = self._points.popleft()
+        index, point = self._points.next()
         return self._create(planned_trial(point, user_attrs={_POINT: index}))
 
     def repeat(self, number: int) -> Trial:
@@ -280,8 +280,7 @@ class StudyLedger:
         index = self._storage.get_trial(trial_id).user_attrs.get(_POINT)
         if index is not None:
             self._storage.set_trial_user_attr(trial_id, _POINT, None)
-            if index not in [queued for queued, _ in self._points]:
-                self._points.appendleft((index, metadata.points_of(self._study)[index]))
+            self._points.return_point(index)
 
     def _reject(self, number: int, trial_id: int, reason: str, state: TrialState) -> None:
         self._storage.set_trial_user_attr(trial_id, _REJECTION, reason)
@@ -314,9 +313,7 @@ def _mixed_seed(seed: int, num_trials: int) -> int:
     return int(np.random.SeedSequence((seed, num_trials)).generate_state(1)[0])
 
 
-def _untried(points: Sequence[dict[str, Any]], trials: Sequence[FrozenTrial]) -> deque[tuple[int, dict[str, Any]]]:
-    """Return the points, with their indices, whose candidates were neither assigned nor rejected."""
-    tried = {
-        trial.user_attrs.get(_POINT) for trial in trials if _TASK in trial.user_attrs or _REJECTION in trial.user_attrs
-    }
-    return deque((index, point) for index, point in enumerate(points) if index not in tried)
+def _tried_points(trials: Sequence[FrozenTrial]) -> set[int]:
+    """Return the positions of the initial points whose candidates were assigned or rejected."""
+    done = [trial.user_attrs for trial in trials if _TASK in trial.user_attrs or _REJECTION in trial.user_attrs]
+    return {attributes[_POINT] for attributes in done if attributes.get(_POINT) is not None}
