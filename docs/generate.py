@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, reduce
 from pathlib import Path
 from types import NoneType, UnionType
@@ -150,9 +150,22 @@ def _python_api() -> str:
             lines += ["", "| member | meaning |", "| -- | -- |"] if members else []
             lines += [f"| `{one}` | {_cell(_summary(member))} |" for one, member in members]
         else:
-            signature = str(inspect.signature(value)).replace("'", "")
-            lines += ["```text", f"{name}{signature}", "", inspect.getdoc(value) or "", "```"]
+            lines += ["```text", _signature(name, value), "", inspect.getdoc(value) or "", "```"]
     return "\n".join(lines) + "\n"
+
+
+def _signature(name: str, function: Callable[..., object]) -> str:
+    """Return a signature, one parameter per line where it is long."""
+    signature = inspect.signature(function)
+    line = f"{name}{signature}".replace("'", "")
+    if len(line) <= _WIDTH:
+        return line
+    names = [str(parameter).replace("'", "") for parameter in signature.parameters.values()]
+    keyword_only = [p.kind is inspect.Parameter.KEYWORD_ONLY for p in signature.parameters.values()]
+    if True in keyword_only:
+        names.insert(keyword_only.index(True), "*")
+    result = str(signature.return_annotation).replace("'", "")
+    return "\n".join([f"{name}(", *(f"    {one}," for one in names), f") -> {result}"])
 
 
 def _is_public_member(name: str, member: object) -> bool:
