@@ -134,7 +134,7 @@ def publish(report: Report, arguments: argparse.Namespace) -> None:
 
     Args:
         report: Report of the program.
-        arguments: Command-line arguments `quick` and `out`, see `add_common_arguments`. A quick run prints no verdicts.
+        arguments: Command-line arguments `quick` and `out`, see `benchmark_parser`. A quick run prints no verdicts.
     """
     folder = _results_folder(arguments)
     console = Console(width=max(120, Console().width), highlight=False)
@@ -182,8 +182,18 @@ def markdown(report: Report) -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `--quick` and `--out`."""
+def benchmark_parser(module: str, description: str | None) -> argparse.ArgumentParser:
+    """Return the parser of a benchmark, with `--quick` and `--out`.
+
+    Args:
+        module: Name of the module below `benchmarks`, such as "scale.kills".
+        description: Docstring of the module.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m benchmarks.{module}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
         "--quick",
         action="store_true",
@@ -192,6 +202,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, help="folder for the results  [default: benchmarks/results; none with --quick]"
     )
+    return parser
 
 
 def describe(execution: ExecutionSettings) -> str:

@@ -31,7 +31,7 @@ import torch
 
 from benchmarks.common.materials import Material
 from benchmarks.common.pool import run_all
-from benchmarks.common.program import EXIT_MISSED, EXIT_NO_CUDA, Report, add_common_arguments, conditions, publish
+from benchmarks.common.program import EXIT_MISSED, EXIT_NO_CUDA, Report, benchmark_parser, conditions, publish
 from benchmarks.common.tasks import Outcome, Result, Task, TaskLog
 from benchmarks.common.trainings import EXECUTIONS, SharedInputs, add_execution_argument, train
 from benchmarks.distillation.contenders import Contender, default_names, gather, parse_given
@@ -105,11 +105,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.distillation",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = benchmark_parser("distillation", __doc__)
     parser.add_argument("--data", default="digits", help="digits, or folder:PATH of an image folder  [default: digits]")
     parser.add_argument("--teacher", help="local-dir:PATH  [default for digits: train one first]")
     parser.add_argument("--losses", nargs="*", metavar="NAME", help="LOSS or LOSS+CHANGE  [default: all]")
@@ -141,7 +137,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="torch threads per process  [default: 1]")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="log of finished trainings, which are not repeated")
     parser.add_argument("--work", type=Path, metavar="DIR", help="folder in which to keep data and teacher outputs")
-    add_common_arguments(parser)
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.data, arguments.teacher, arguments.students = "digits", None, ["20k"]

@@ -27,7 +27,7 @@ from benchmarks.common.program import (
     Report,
     Table,
     Verdict,
-    add_common_arguments,
+    benchmark_parser,
     conditions,
     mean_interval,
     publish,
@@ -90,11 +90,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.distillation.views",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = benchmark_parser("distillation.views", __doc__)
     parser.add_argument("--data", default="digits", help="digits, or folder:PATH of an image folder  [default: digits]")
     parser.add_argument("--teacher", help="local-dir:PATH  [default for digits: train one first]")
     parser.add_argument("--train-images", type=int, default=6400, help="training images  [default: 6400]")
@@ -106,7 +102,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="trainings per K  [default: 3]")
     parser.add_argument("--threads", type=int, default=1, help="torch threads  [default: 1]")
     parser.add_argument("--device", default="cpu", help="device  [default: cpu]")
-    add_common_arguments(parser)
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.data, arguments.teacher = "digits", None

@@ -32,7 +32,7 @@ from benchmarks.common.program import (
     Report,
     Table,
     Verdict,
-    add_common_arguments,
+    benchmark_parser,
     conditions,
     interleaved,
     median,
@@ -100,9 +100,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.packing", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = benchmark_parser("packing", __doc__)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda", help="device  [default: cuda]")
     parser.add_argument("--parallel", type=int, nargs="+", default=[1, 2, 4, 8], help="numbers of parallel trials")
     parser.add_argument(
@@ -113,7 +111,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=64, help="batch size  [default: 64]")
     parser.add_argument("--trials", type=int, default=1, help="trials per process and measurement  [default: 1]")
     parser.add_argument("--rounds", type=int, default=5, help="rounds  [default: 5]")
-    add_common_arguments(parser)
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.images, arguments.epochs, arguments.rounds = 128, 2, 1

@@ -36,7 +36,7 @@ from benchmarks.common.program import (
     Report,
     Table,
     Verdict,
-    add_common_arguments,
+    benchmark_parser,
     conditions,
     publish,
 )
@@ -117,11 +117,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.scale.kills",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = benchmark_parser("scale.kills", __doc__)
     parser.add_argument(
         "--rules", nargs="+", default=["none", AshaConfig().rule], help="early-stopping rules  [default: none, default]"
     )
@@ -132,7 +128,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--checkpoint-every", type=int, default=2, help="epochs between checkpoints  [default: 2]")
     parser.add_argument("--workers", type=int, default=2, help="trials in parallel  [default: 2]")
     parser.add_argument("--seed", type=int, default=0, help="seed of the moments and the candidates  [default: 0]")
-    add_common_arguments(parser)
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.kills, arguments.trials = 1, 6

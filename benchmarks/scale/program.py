@@ -25,7 +25,7 @@ import ray
 
 from benchmarks.common.cost_estimator import AnalyticCostEstimator
 from benchmarks.common.process import memory_of
-from benchmarks.common.program import Column, Report, Table, Verdict, add_common_arguments, conditions, publish
+from benchmarks.common.program import Column, Report, Table, Verdict, benchmark_parser, conditions, publish
 from benchmarks.scale.sleeping import Sleep, complete_record, point_after
 from benchmarks.scale.sleeping_search import (
     OBJECTIVES,
@@ -103,9 +103,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.scale", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = benchmark_parser("scale", __doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run  [default: all]")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), help="ask: sizes of the study, ascending")
     parser.add_argument("--repeats", type=int, default=30, help="ask: proposals per size  [default: 30]")
@@ -119,7 +117,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=4, help="slots: trials per slot  [default: 4]")
     parser.add_argument("--sleep-s", type=float, default=120.0, help="slots: mean seconds of a trial  [default: 120]")
     parser.add_argument("--seed", type=int, default=0, help="seed of the proposals  [default: 0]")
-    add_common_arguments(parser)
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.sizes, arguments.repeats, arguments.trials = [10, 30], 3, 6

@@ -11,7 +11,6 @@ With --work, the study is kept and used again. The exit status is 1 if a target 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -38,7 +37,7 @@ from benchmarks.common.program import (
     Report,
     Table,
     Verdict,
-    add_common_arguments,
+    benchmark_parser,
     conditions,
     median,
     publish,
@@ -244,15 +243,10 @@ def rows(run: RunDirectory, rounds: int) -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.scale.reading",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = benchmark_parser("scale.reading", __doc__)
     parser.add_argument("--work", type=Path, help="folder in which to keep the study  [default: a temporary one]")
     parser.add_argument("--trials", type=int, default=10_000, help="trials of the study  [default: 10000]")
     parser.add_argument("--rounds", type=int, default=5, help="processes per command  [default: 5]")
-    add_common_arguments(parser)
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.trials, arguments.rounds = 200, 1

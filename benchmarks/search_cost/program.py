@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common.materials import Material
-from benchmarks.common.program import Column, Report, Table, Verdict, add_common_arguments, conditions, median, publish
+from benchmarks.common.program import Column, Report, Table, Verdict, benchmark_parser, conditions, median, publish
 from benchmarks.search_cost.candidates import write_candidates
 from benchmarks.search_cost.sides import (
     IMAGE_SIZE,
@@ -69,11 +69,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.search_cost",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = benchmark_parser("search_cost", __doc__)
     parser.add_argument("--teacher", choices=(*TEACHERS, "both"), default="small", help="teacher  [default: small]")
     parser.add_argument("--teachers", type=Path, help="folder in which to keep trained teachers")
     parser.add_argument("--trials", type=int, default=16, help="trials per search  [default: 16]")
@@ -83,7 +79,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--loader-workers", type=int, default=0, help="loader workers per trial of the peer")
     parser.add_argument("--gpus", type=float, default=0.0, help="GPUs per trial, for both sides  [default: 0]")
     parser.add_argument("--rounds", type=int, default=5, help="searches per side  [default: 5]")
-    add_common_arguments(parser)
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.trials, arguments.epochs, arguments.rounds = 4, 2, 1

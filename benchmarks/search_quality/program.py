@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common.pool import run_all
-from benchmarks.common.program import Column, Report, Table, Verdict, add_common_arguments, commit, conditions, publish
+from benchmarks.common.program import Column, Report, Table, Verdict, benchmark_parser, commit, conditions, publish
 from benchmarks.common.tasks import Outcome, TaskLog
 from benchmarks.search_quality.curve_table import TABLES
 from benchmarks.search_quality.our_search import early_rungs
@@ -96,11 +96,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.search_quality",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = benchmark_parser("search_quality", __doc__)
     parser.add_argument(
         "--tables", type=Path, nargs="+", help="tables of learning curves  [default: all of benchmarks/search_quality]"
     )
@@ -118,7 +114,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--keep", type=Path, metavar="FILE", help="log of finished simulations, which are not repeated for this commit"
     )
-    add_common_arguments(parser)
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.tables, arguments.seeds = [SYNTHETIC], 2

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.common.program import Column, Report, Table, Verdict, add_common_arguments, conditions, publish
+from benchmarks.common.program import Column, Report, Table, Verdict, benchmark_parser, conditions, publish
 from benchmarks.statistics.cases import as_study, train_cases
 from nas_distill.analysis.diagnosis.table import diagnose
 from nas_distill.analysis.diagnosis.verdicts import VERDICTS
@@ -73,14 +73,9 @@ def judged(folder: Path, seed: int) -> list[tuple[str, str, str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.statistics.diagnosis",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = benchmark_parser("statistics.diagnosis", __doc__)
     parser.add_argument("--seeds", type=int, default=10, help="number of seeds  [default: 10]")
     parser.add_argument("--first-seed", type=int, default=200, help="first seed  [default: 200]")
-    add_common_arguments(parser)
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.seeds = 1

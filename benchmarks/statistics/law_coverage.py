@@ -10,7 +10,6 @@ three quarters (judged at the sizes of the largest quarter). Real students come 
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from benchmarks.common.program import Column, Report, Table, Verdict, add_common_arguments, conditions, publish
+from benchmarks.common.program import Column, Report, Table, Verdict, benchmark_parser, conditions, publish
 from benchmarks.search_quality.curve_table import TABLES, CurveTable, ended, read_table
 from nas_distill.analysis.law.api import fit_capacity_law
 from nas_distill.analysis.law.holdout import LEFT_OUT, holdout_coverage
@@ -200,15 +199,10 @@ def real_rows(name: str) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.statistics.law_coverage",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = benchmark_parser("statistics.law_coverage", __doc__)
     parser.add_argument(
         "--repetitions", type=int, default=200, help="repetitions per noise and number of students  [default: 200]"
     )
-    add_common_arguments(parser)
     arguments = parser.parse_args()
     repetitions = 3 if arguments.quick else arguments.repetitions
     simulated = [

@@ -10,7 +10,6 @@ of one class. The rule is that of `nas_distill.train.release`; the training loop
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from benchmarks.common.program import Column, Report, Table, add_common_arguments, conditions, median, publish
+from benchmarks.common.program import Column, Report, Table, benchmark_parser, conditions, median, publish
 from benchmarks.statistics.digits import CLASSES, HURT, Digits, Networks, spoiled, teacher_loss
 from nas_distill.losses.sample_weighting import (
     label_weights,
@@ -198,15 +197,10 @@ def row(setting: Setting, seeds: int, epochs: int) -> Mapping[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.statistics.release",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = benchmark_parser("statistics.release", __doc__)
     parser.add_argument("--seeds", type=int, default=100, help="number of seeds  [default: 100]")
     parser.add_argument("--epochs", type=int, default=30, help="epochs per training  [default: 30]")
     parser.add_argument("--threads", type=int, default=1, help="torch threads  [default: 1]")
-    add_common_arguments(parser)
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.seeds, arguments.epochs = 2, 3

@@ -17,7 +17,6 @@ that shift a whole class, and classes of 80 to 99 % accuracy.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,7 +28,7 @@ from scipy import stats
 from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
 
-from benchmarks.common.program import Column, Report, Table, Verdict, add_common_arguments, conditions, publish
+from benchmarks.common.program import Column, Report, Table, Verdict, benchmark_parser, conditions, publish
 from benchmarks.statistics.digits import CLASSES, HURT, Digits, Networks, spoiled, teacher_loss
 from nas_distill.analysis.confirm.undistillable import LEVEL, class_effects
 from nas_distill.analysis.permutation_test import step_down_p_values
@@ -282,17 +281,12 @@ def verdict(table: Table, rounds: int) -> Verdict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.statistics.undistillable",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = benchmark_parser("statistics.undistillable", __doc__)
     parser.add_argument("--splits", type=int, default=20, help="number of splits  [default: 20]")
     parser.add_argument("--seeds", type=int, default=40, help="seeds per arm and split  [default: 40]")
     parser.add_argument("--epochs", type=int, default=15, help="epochs per training  [default: 15]")
     parser.add_argument("--rounds", type=int, default=2000, help="simulated confirmations per row  [default: 2000]")
     parser.add_argument("--threads", type=int, default=1, help="torch threads  [default: 1]")
-    add_common_arguments(parser)
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.splits, arguments.seeds, arguments.epochs, arguments.rounds = 2, 6, 2, 20

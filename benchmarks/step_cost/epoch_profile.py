@@ -23,7 +23,7 @@ from benchmarks.common.program import (
     Report,
     Table,
     Verdict,
-    add_common_arguments,
+    benchmark_parser,
     conditions,
     describe,
     median,
@@ -59,18 +59,13 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.step_cost.epoch_profile",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = benchmark_parser("step_cost.epoch_profile", __doc__)
     parser.add_argument("--student", choices=tuple(STUDENTS), default=next(iter(STUDENTS)), help="student to train")
     parser.add_argument("--threads", type=int, default=1, help="torch threads  [default: 1]")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="device  [default: cpu]")
     parser.add_argument("--batch-size", type=int, default=64, help="batch size  [default: 64]")
     parser.add_argument("--epochs", type=int, default=7, help="number of timed epochs  [default: 7]")
     parser.add_argument("--operations", type=int, default=15, help="number of operations to list  [default: 15]")
-    add_common_arguments(parser)
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.batch_size, arguments.epochs = 256, 2

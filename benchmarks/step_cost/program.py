@@ -32,7 +32,7 @@ from benchmarks.common.program import (
     Report,
     Table,
     Verdict,
-    add_common_arguments,
+    benchmark_parser,
     conditions,
     describe,
     interleaved,
@@ -66,9 +66,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.step_cost", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = benchmark_parser("step_cost", __doc__)
     parser.add_argument("--rounds", type=int, default=5, help="measured rounds  [default: 5]")
     parser.add_argument("--threads", type=int, default=1, help="torch threads  [default: 1]")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="device  [default: cpu]")
@@ -83,7 +81,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--teachers", nargs="+", choices=tuple(TEACHERS), default=list(TEACHERS), help="teachers  [default: all]"
     )
-    add_common_arguments(parser)
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rounds, arguments.images, arguments.batch_size = 1, 64, 16
