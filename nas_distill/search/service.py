@@ -243,13 +243,7 @@ def _change_config(
 
 
 def _opened_ledger(run: RunDirectory, config: SearchConfig) -> AbstractContextManager[StudyLedger]:
-    return opened_ledger(
-        config.resources.storage or run.own_storage,
-        config.resources.study_name,
-        config.objectives,
-        seed=config.seed,
-        sampler=config.sampler,
-    )
+    return opened_ledger(run, config.resources, config.objectives, seed=config.seed, sampler=config.sampler)
 
 
 def _has_work(run: RunDirectory, config: SearchConfig, ledger: StudyLedger) -> bool:

@@ -90,11 +90,7 @@ def confirm_students(
         if resources:
             config = load_config(run.config, (), resources, flag_names=flag_names)
         with opened_ledger(
-            config.resources.storage or run.own_storage,
-            config.resources.study_name,
-            config.objectives,
-            seed=config.seed,
-            sampler=config.sampler,
+            run, config.resources, config.objectives, seed=config.seed, sampler=config.sampler
         ) as ledger:
             planned = plan_confirmation(run, config.picks, ledger.assigned(), request)
             for line in unreleased(planned) if request.release else ():
