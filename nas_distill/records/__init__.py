@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nas_distill.records.execution import Attention, ExecutionInfo, ExecutionSettings, MemoryFormat, Precision
 from nas_distill.records.recipe import Adaptation, Recipe, RecipeChoices
+from nas_distill.records.space_context import SpaceContext, SpaceInfo, TeacherShape
 from nas_distill.records.space_trial import SpaceTrial
 from nas_distill.records.student import Cost, StudentSpec
 from nas_distill.records.task import Arm, Confirmation, Fold, TrialTask
@@ -24,11 +25,14 @@ __all__ = [
     "Precision",
     "Recipe",
     "RecipeChoices",
+    "SpaceContext",
+    "SpaceInfo",
     "SpaceTrial",
     "StudentMetrics",
     "StudentSpec",
     "TeacherLink",
     "TeacherRecord",
+    "TeacherShape",
     "TrialOutcome",
     "TrialRecord",
     "TrialResult",

@@ -9,9 +9,14 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 
 from nas_distill.records.base import FrozenArguments, Record
 
+RANDOM, FROM_TEACHER, PRETRAINED = "random", "teacher", "pretrained"
+"""Values of `StudentSpec.initial_weights`, besides `run:RUN/TRIAL`."""
+
+InitialWeights = Annotated[str, Field(pattern=r"^(random|teacher|pretrained|run:.+/\d+)$")]
+
 
 class StudentSpec(Record):
-    """A candidate: a timm architecture name and its constructor arguments.
+    """A candidate: a timm architecture name, its constructor arguments and its initial weights.
 
     Attributes:
         architecture: Name of an architecture for `timm.create_model`, including `small_resnet` and those that a space
@@ -19,11 +24,15 @@ class StudentSpec(Record):
         arguments: Keyword arguments of the constructor, JSON values only. The data set `num_classes`, `in_chans` and,
             if the architecture has it, `img_size`; the recipe sets the drop rates.
         family: Group of the candidate in figures and diagnosis; by default the architecture.
+        initial_weights: Weights that training starts from: "random"; "teacher", cut from the teacher; "pretrained",
+            timm's own weights of the architecture; or "run:RUN/TRIAL", those of a student of another run. None in a
+            candidate of a space leaves the choice to the search; a recorded candidate has a value.
     """
 
     architecture: Annotated[str, Field(min_length=1)]
     arguments: FrozenArguments = Field(default_factory=dict)
     family: str = ""
+    initial_weights: InitialWeights | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -92,9 +92,9 @@ def test_spec_id_is_stable() -> None:
     spec = StudentSpec(architecture="small_resnet", arguments={"widths": (8, 16), "depths": [1, 1], "block": "basic"})
     assert spec.canonical_json() == (
         '{"architecture":"small_resnet","arguments":{"block":"basic","depths":[1,1],"widths":[8,16]},'
-        '"family":"small_resnet"}'
+        '"family":"small_resnet","initial_weights":null}'
     )
-    assert spec.spec_id == "b548925b1034"
+    assert spec.spec_id == "a6c16c9a89ca"
 
 
 def test_specs_differ_where_json_differs() -> None:
