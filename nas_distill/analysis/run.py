@@ -147,7 +147,7 @@ class Run:
         return fit_capacity_law(self.study.trials, size=size, of=of, seed=seed)
 
     def effects(self, *, seed: int = 0) -> Effects:
-        """Return which parameters of architecture and recipe went with the gap at equal size.
+        """Return which parameters of architecture and recipe are associated with the gap at equal size.
 
         Args:
             seed: Seed of folds, forests, shuffles and bootstrap.

@@ -1,4 +1,4 @@
-"""Measure which parameters of architecture and recipe went with the capacity gap at equal size."""
+"""Measure which parameters of architecture and recipe are associated with the capacity gap at equal size."""
 
 from __future__ import annotations
 
@@ -220,8 +220,8 @@ def _share(r2: float) -> str:
 
 def _sentence(row: Effect) -> str:
     text = (
-        f"{row.name} went with the gap at equal size: shuffling its values raises the RMSE of the predicted gap by "
-        f"{row.importance_points:.2f} points (95 % interval {signed(row.low)} to {signed(row.high)}; "
+        f"{row.name} is associated with the gap at equal size: shuffling its values raises the RMSE of the predicted "
+        f"gap by {row.importance_points:.2f} points (95 % interval {signed(row.low)} to {signed(row.high)}; "
         f"{row.students} students)."
     )
     if row.contrast is not None:

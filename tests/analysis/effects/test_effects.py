@@ -103,7 +103,7 @@ def test_the_best_values_of_a_parameter_are_found(effects: Effects) -> None:
 
 def test_sentences_never_claim_a_cause(effects: Effects) -> None:
     text = " ".join(effects.sentences)
-    assert "learning_rate went with the gap at equal size" in text
+    assert "learning_rate is associated with the gap at equal size" in text
     assert "other parameters are not distinguishable from chance" in text
     for word in ("cause", "because", "due to", "leads to", "improve", "reduces"):
         assert word not in text
