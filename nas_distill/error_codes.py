@@ -91,6 +91,7 @@ _MODELS: dict[str, str] = {
     "models.classes_mismatch": "The teacher has other classes than the data, or has them in another order.",
     "models.full_float32_unavailable": "Another component set torch's precision API in a way that rules out float32.",
     "models.image_size_rejected": "The network cannot process images of this size.",
+    "models.normalisation_unknown": "A network or a trial's result does not say how its images are normalised.",
     "models.output_missing": "A loss compares an embedding or a feature map that the network does not provide.",
     "models.output_shape_wrong": "The network does not return one logit per class and image.",
     "models.pickle_not_trusted": "Pickled weights can run any code and are opened only with --trust-pickle.",

@@ -49,6 +49,7 @@ from nas_distill.records import (  # fmt: skip
     Cost,
     EpochMetrics,
     ExecutionInfo,
+    Normalisation,
     Recipe,
     StudentMetrics,
     StudentSpec,
@@ -93,6 +94,7 @@ COLUMNS = (
 def make_teacher() -> TeacherRecord:
     return TeacherRecord(
         architecture="resnet56", weights_sha256="0" * 64, class_names=tuple(map(str, range(CLASSES))),
+        normalisation=Normalisation(mean=(0.5,) * 3, std=(0.5,) * 3),
         cost=Cost(num_params=855_770, macs=125_485_706, size_bytes=3_500_000), top1=0.93, nll_nats=0.3,
         class_top1=(0.93,) * CLASSES, class_counts=(500,) * CLASSES, data_id="d" * 12,
     )  # fmt: skip

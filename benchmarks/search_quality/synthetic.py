@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.search_quality.curve_table import CurveTable, Floats, Row
 from benchmarks.search_quality.curves import Candidate, CandidateSource, draw, training_seed
 from nas_distill.config import SearchConfig, SpaceConfig, TeacherConfig
-from nas_distill.records import Cost, Recipe, TeacherRecord
+from nas_distill.records import Cost, Normalisation, Recipe, TeacherRecord
 from nas_distill.records.network_shape import NetworkShape
 from nas_distill.search.proposal.limits import make_limits
 from nas_distill.search.spaces.loading import load_space
@@ -20,6 +20,7 @@ TEACHER = TeacherRecord(
     architecture="small_resnet",
     weights_sha256="0" * 64,
     class_names=_CLASSES,
+    normalisation=Normalisation(mean=(0.5,), std=(0.5,)),
     cost=Cost(num_params=700_000, macs=10_000_000, size_bytes=2_800_000),
     top1=0.98,
     nll_nats=0.1,

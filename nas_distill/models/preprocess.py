@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
+
+from nas_distill.records.normalisation import Normalisation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +26,16 @@ class Preprocess:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     image_size: int | None = None
+
+    @classmethod
+    def of(cls, normalisation: Normalisation, *, image_size: int | None = None) -> Self:
+        """Return the conversion with this normalisation."""
+        return cls(mean=normalisation.mean, std=normalisation.std, image_size=image_size)
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """Mean and standard deviation as a record."""
+        return Normalisation(mean=self.mean, std=self.std)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the network inputs for a batch of images.

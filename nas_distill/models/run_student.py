@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
-from pydantic import ConfigDict, PositiveFloat, PositiveInt
+from pydantic import ConfigDict, PositiveInt
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -16,7 +16,8 @@ from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.student import build_student
 from nas_distill.models.teacher_network import Teacher
 from nas_distill.records import TeacherLink, TrialRecord
-from nas_distill.records.base import Record, Share
+from nas_distill.records.base import Record
+from nas_distill.records.normalisation import Normalisation
 from nas_distill.run_directory.files import read_record
 from nas_distill.run_directory.layout import RunDirectory
 
@@ -32,8 +33,6 @@ class _Images(Record):
     class_names: tuple[str, ...]
     image_size: PositiveInt
     channels: PositiveInt
-    mean: tuple[Share, ...]
-    std: tuple[PositiveFloat, ...]
     data_id: str
 
 
@@ -90,9 +89,29 @@ def load_run_student(model: str, *, image_size: int | None = None) -> Teacher:
         arguments=record.spec.keyword_arguments(),
         channels=images.channels,
         image_size=size,
-        preprocess=Preprocess(mean=images.mean, std=images.std, image_size=size),
+        preprocess=Preprocess.of(_normalisation(model, record), image_size=size),
         class_names=images.class_names,
     )
+
+
+def recorded_normalisation(model: str) -> Normalisation:
+    """Return the normalisation that the student `run:RUN/TRIAL` was trained with.
+
+    Raises:
+        TeacherError: The run or trial does not exist, or the trial is not complete.
+    """
+    _, record = _trial(model)
+    return _normalisation(model, record)
+
+
+def _normalisation(model: str, record: TrialRecord) -> Normalisation:
+    if record.execution.normalisation is None:
+        raise TeacherError(
+            f"the result of {model} does not say how its images were normalised; use another student",
+            code="models.normalisation_unknown",
+            field="teacher.model",
+        )
+    return record.execution.normalisation
 
 
 def _read_weights(model: str, path: Path) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from torch import nn
 
 from nas_distill.config import LOCAL_DIR, RUN
 from nas_distill.errors import TeacherError, first_line
+from nas_distill.models.normalisation import network_normalisation
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.run_student import load_run_student
 from nas_distill.models.teacher_network import Teacher
@@ -91,16 +92,13 @@ def _wrap(network: nn.Module, arguments: Mapping[str, Any], image_size: int | No
     channels = int(config["input_size"][0]) if stem is None else stem.in_channels
     size = image_size or _own_image_size(config, arguments)
     labels = config.get("label_names")
-    mean, std = (tuple(float(value) for value in config[key]) for key in ("mean", "std"))
-    if len(mean) != channels:
-        mean, std = (tuple([sum(values) / len(values)] * channels) for values in (mean, std))
     return Teacher(
         network,
         architecture=str(config["architecture"]),
         arguments=arguments,
         channels=channels,
         image_size=size,
-        preprocess=Preprocess(mean=mean, std=std, image_size=size),
+        preprocess=Preprocess.of(network_normalisation(network, channels), image_size=size),
         class_names=labels if isinstance(labels, list | tuple) and labels else None,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nas_distill.records.execution import Attention, ExecutionInfo, ExecutionSettings, MemoryFormat, Precision
+from nas_distill.records.normalisation import Normalisation
 from nas_distill.records.recipe import Adaptation, Recipe, RecipeChoices
 from nas_distill.records.space_context import SpaceContext, SpaceInfo, TeacherShape
 from nas_distill.records.space_trial import SpaceTrial
@@ -22,6 +23,7 @@ __all__ = [
     "ExecutionSettings",
     "Fold",
     "MemoryFormat",
+    "Normalisation",
     "Precision",
     "Recipe",
     "RecipeChoices",

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from nas_distill.records.base import Record
+from nas_distill.records.normalisation import Normalisation
 
 Precision = Literal["float32", "bfloat16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
@@ -41,10 +42,13 @@ class ExecutionInfo(Record):
         device: Device that trained the student, such as "cpu" or the name of the accelerator; "unknown" when the
             worker died.
         settings: How the student was run on that device.
+        normalisation: Normalisation of the student's input; None when the trial failed before its student was built,
+            or when the worker died.
         released_classes: Classes for which the teacher's loss terms were dropped (`Adaptation.release`).
     """
 
     resumptions: NonNegativeInt = 0
     device: str = "unknown"
     settings: ExecutionSettings = Field(default_factory=ExecutionSettings)
+    normalisation: Normalisation | None = None
     released_classes: tuple[NonNegativeInt, ...] = ()

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from nas_distill.records.base import Record, Share
+from nas_distill.records.normalisation import Normalisation
 from nas_distill.records.student import Cost
 from nas_distill.records.trial import EpochMetrics
 
@@ -37,6 +38,7 @@ class TeacherRecord(Record):
         architecture: timm name of the network.
         weights_sha256: SHA-256 of the teacher's tensors.
         class_names: Names of the classes, in the order of the outputs.
+        normalisation: Normalisation of its input. Students get the same one (`models.normalisation`).
         cost: Cost at the input size of the teacher.
         top1: Validation accuracy, 0 to 1.
         nll_nats: Mean negative log-likelihood of the labels on validation, nats.
@@ -53,6 +55,7 @@ class TeacherRecord(Record):
     architecture: str
     weights_sha256: str
     class_names: tuple[str, ...]
+    normalisation: Normalisation
     cost: Cost
     top1: Share
     nll_nats: NonNegativeFloat

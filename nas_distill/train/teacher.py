@@ -18,11 +18,12 @@ from nas_distill.data.views.plan import plan_views
 from nas_distill.errors import ConfigError, RunError, SpaceError, TeacherError, TrialError
 from nas_distill.models.cost import measure_cost, measure_module_cost
 from nas_distill.models.initial_weights import InitialWeights, check_initial_weights, copy_weights, load_initial_weights
+from nas_distill.models.normalisation import network_normalisation
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.student import build_student
 from nas_distill.models.teacher import Teacher, load_teacher, save_local_dir
 from nas_distill.models.weights import weights_sha256
-from nas_distill.records import EpochMetrics, Recipe, StudentSpec, TeacherRecord
+from nas_distill.records import EpochMetrics, Normalisation, Recipe, StudentSpec, TeacherRecord
 from nas_distill.records.base import Record
 from nas_distill.run_directory.files import read_record, write_record
 from nas_distill.run_directory.layout import TrialFolder
@@ -149,20 +150,25 @@ def fit_teacher(
     if initial is not None:
         copy_weights(network, initial)
     plan = plan_views(views, manifest, epochs=recipe.epochs, online=True, mix=recipe.mix)
-    preprocess = Preprocess(mean=manifest.mean, std=manifest.std)
+    # Weights expect the normalisation that they were trained with; random weights fit the images' own statistics.
+    normalisation = (
+        Normalisation(mean=manifest.mean, std=manifest.std)
+        if initial is None
+        else network_normalisation(initial, manifest.channels)
+    )
     trainer = Trainer(
         network,
         recipe=recipe,
-        data=TrainingData(train=train, validation=validation, plan=plan, preprocess=preprocess),
+        data=TrainingData(train=train, validation=validation, plan=plan, preprocess=Preprocess.of(normalisation)),
         targets=None,
         reference=None,
         seed=seed,
         device=device,
         execution=execution,
     )
-    identity = _checkpoint_identity((spec, recipe, plan, execution), manifest.data_id, seed, initial)
+    identity = _checkpoint_identity((spec, recipe, plan, execution, normalisation), manifest.data_id, seed, initial)
     curve = _train(trainer, recipe, identity, TrialFolder(out / _WORK), progress)
-    teacher = _save(trainer.finish(), spec, manifest, out).to(device)
+    teacher = _save(trainer.finish(), spec, manifest, normalisation, out).to(device)
     trained_on = manifest.data_id if start is None or _trained_only_on(start, manifest.data_id) else None
     record = measure_teacher(teacher, validation, trained_on_data_id=trained_on, curve=curve)
     write_record(out / METRICS, record)
@@ -195,6 +201,7 @@ def measure_teacher(
         architecture=teacher.architecture,
         weights_sha256=teacher.weights_sha256(),
         class_names=validation.manifest.class_names,
+        normalisation=teacher.preprocess.normalisation,
         cost=measure_module_cost(teacher.network, channels=teacher.channels, image_size=teacher.image_size),
         top1=metrics.top1,
         nll_nats=metrics.nll_nats,
@@ -233,7 +240,9 @@ def _checkpoint_identity(records: Iterable[Record], data_id: str, seed: int, ini
     return "-".join(str(part) for part in parts)
 
 
-def _save(network: torch.nn.Module, spec: StudentSpec, manifest: DataManifest, out: Path) -> Teacher:
+def _save(
+    network: torch.nn.Module, spec: StudentSpec, manifest: DataManifest, normalisation: Normalisation, out: Path
+) -> Teacher:
     """Write the trained network to `out`, and load it from there as a teacher."""
     save_local_dir(
         network,
@@ -242,8 +251,8 @@ def _save(network: torch.nn.Module, spec: StudentSpec, manifest: DataManifest, o
         class_names=manifest.class_names,
         channels=manifest.channels,
         image_size=manifest.image_size,
-        mean=manifest.mean,
-        std=manifest.std,
+        mean=normalisation.mean,
+        std=normalisation.std,
     )
     return load_teacher(f"{LOCAL_DIR}{out}", class_names=manifest.class_names, channels=manifest.channels)
 

@@ -19,6 +19,7 @@ from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.targets import OnlineTargets, StoredTargets, Targets
 from nas_distill.knowledge.teacher_test_logits import read_test_logits
 from nas_distill.knowledge.writing import plain_logits
+from nas_distill.models.normalisation import student_normalisation
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.teacher import Teacher, load_teacher
 from nas_distill.records.base import FrozenTexts, Record
@@ -126,7 +127,9 @@ class TrialContext:
         self._train = open_split(worker_config.data, self._run.path, "train")
         self._validation = open_split(worker_config.data, self._run.path, "validation")
         self.manifest: DataManifest = self._train.manifest
-        self.teacher_params = self._run.read_teacher().cost.num_params
+        teacher = self._run.read_teacher()
+        self.teacher_params = teacher.cost.num_params
+        self._teacher_normalisation = teacher.normalisation
         self._sources: dict[str, tuple[Knowledge, Targets]] = {}
 
     def trial_inputs(self, task: TrialTask) -> TrialInputs:
@@ -138,6 +141,7 @@ class TrialContext:
         Raises:
             ConfigError: The teacher's outputs for the recipe's mixed images are not stored, or mixing would bring
                 images of the fold into training.
+            TeacherError: The student whose weights the task's student continues cannot be found.
             RunError: Part of the run directory is missing or damaged.
         """
         knowledge, targets = self._source(task)
@@ -145,7 +149,9 @@ class TrialContext:
             train=self._train,
             validation=self._validation,
             plan=knowledge.manifest.key.plan,
-            preprocess=Preprocess(mean=self.manifest.mean, std=self.manifest.std),
+            preprocess=Preprocess.of(
+                student_normalisation(task.spec, teacher=self._teacher_normalisation, channels=self.manifest.channels)
+            ),
         )
         if task.fold is None:
             final = None if task.confirmation is None else self._final

@@ -168,6 +168,7 @@ class Trial:
             resumptions=self._resumptions,
             device=device_name(self._context.device),
             settings=self._trainer.execution,
+            normalisation=self._inputs.data.preprocess.normalisation,
             released_classes=self._trainer.released_classes,
         )
 

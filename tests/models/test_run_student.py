@@ -17,7 +17,7 @@ from nas_distill.errors import TeacherError
 from nas_distill.knowledge.build import build_knowledge
 from nas_distill.models.run_student import load_run_student, student_provenance
 from nas_distill.models.teacher import Teacher, load_teacher, save_local_dir
-from nas_distill.records import Recipe, StudentSpec, TrialOutcome, TrialRecord, TrialStatus
+from nas_distill.records import Normalisation, Recipe, StudentSpec, TrialOutcome, TrialRecord, TrialStatus
 from nas_distill.run_directory.files import write_record, write_text
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.run_directory.results import end_trial
@@ -28,6 +28,7 @@ from tests.helpers import CPU, SmallRun, make_task
 from tests.records.factory import changed_record
 
 VIT = StudentSpec(architecture="test_vit", arguments={"patch_size": 4, "embed_dim": 32, "num_heads": 2, "depth": 1})
+NORMALISATION = Normalisation(mean=(0.7,), std=(0.1,))
 ONE_EPOCH = Recipe(epochs=1, batch_size=64, dropout=0.1, drop_path=0.1)
 
 
@@ -38,6 +39,9 @@ def finished(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> R
     shutil.copytree(small_run.run.path, folder)
     run = RunDirectory(folder)
     write_text(run.config, dump_config(SearchConfig()))
+    # Not the images' own statistics, so that a student that is loaded with those has other metrics.
+    teacher = run.read_teacher().model_copy(update={"normalisation": NORMALISATION})
+    write_record(run.teacher_record, teacher)
     context = open_context(small_run.worker_config().model_copy(update={"run": str(folder)}))
     run_trial(make_task(3, recipe=ONE_EPOCH), context, run.trial(3))
     second = run_trial(make_task(4, spec=VIT, recipe=ONE_EPOCH), context, run.trial(4))
@@ -61,6 +65,7 @@ def test_a_loaded_student_has_its_recorded_metrics(finished: RunDirectory, small
     assert record.metrics is not None
     metrics = evaluate(teacher, small_run.validation, device=CPU).metrics()
     assert (metrics.top1, metrics.nll_nats) == pytest.approx((record.metrics.top1, record.metrics.nll_nats))
+    assert teacher.preprocess.normalisation == record.execution.normalisation == NORMALISATION
     assert not any(parameter.requires_grad for parameter in teacher.train().parameters())
     assert not teacher.network.training
 

@@ -16,6 +16,7 @@ import pytest
 
 from nas_distill.records import (
     Cost,
+    Normalisation,
     TeacherRecord,
     TrialTask,
 )
@@ -120,6 +121,7 @@ def test_the_teacher_of_a_run(tmp_path: Path) -> None:
         run.read_teacher()
     teacher = TeacherRecord(
         architecture="resnet18", weights_sha256="0", class_names=("a", "b"),
+        normalisation=Normalisation(mean=(0.5,), std=(0.5,)),
         cost=Cost(num_params=1, macs=1, size_bytes=4), top1=0.5, nll_nats=1.0, class_top1=(0.5, None),
         class_counts=(2, 0), data_id="d",
     )  # fmt: skip

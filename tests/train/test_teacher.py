@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from nas_distill.callbacks import NullProgress
 from nas_distill.config import LOCAL_DIR, DataConfig, ViewsConfig
 from nas_distill.errors import RunError, TeacherError
 from nas_distill.models.weights import load_local_dir
-from nas_distill.records import Recipe, TeacherRecord
+from nas_distill.records import Normalisation, Recipe, TeacherRecord
 from nas_distill.train.teacher import METRICS, train_teacher
 from tests.helpers import SMALL_DATA
 
@@ -60,6 +62,24 @@ def test_a_teacher_can_be_trained_further(first: tuple[Path, TeacherRecord], tmp
     assert not torch.equal(weights(_other(tmp_path))["fc.weight"], before["fc.weight"])
 
 
+def test_training_further_keeps_the_normalisation_of_the_weights(
+    first: tuple[Path, TeacherRecord], tmp_path: Path
+) -> None:
+    shutil.copytree(first[0], tmp_path / "source")
+    _normalise_with(tmp_path / "source", 0.75, 0.5)
+    further = train(tmp_path / "t", f"{LOCAL_DIR}{tmp_path / 'source'}", recipe=STILL)
+    assert further.normalisation == Normalisation(mean=(0.75,), std=(0.5,))
+    config = json.loads((tmp_path / "t" / "config.json").read_text())["pretrained_cfg"]
+    assert (config["mean"], config["std"]) == ([0.75], [0.5])
+    assert first[1].normalisation not in (further.normalisation, Normalisation(mean=(0.5,), std=(0.25,)))
+
+
+def _normalise_with(folder: Path, mean: float, std: float) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["pretrained_cfg"] |= {"mean": [mean], "std": [std]}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
 def _other(tmp_path: Path) -> Path:
     train(tmp_path / "fresh", recipe=STILL)
     return tmp_path / "fresh"
@@ -68,7 +88,9 @@ def _other(tmp_path: Path) -> Path:
 def test_a_checkpoint_and_its_folder_give_the_same_initial_weights(
     first: tuple[Path, TeacherRecord], tmp_path: Path
 ) -> None:
-    folder, _ = first
+    folder = tmp_path / "source"
+    shutil.copytree(first[0], folder)
+    _normalise_with(folder, 0.5, 0.25)  # as timm's configuration of the architecture, which a checkpoint does not have
     record = train(tmp_path / "t", checkpoint=str(folder / "model.safetensors"))
     assert record.weights_sha256 == train(tmp_path / "u", f"{LOCAL_DIR}{folder}").weights_sha256
     assert record.trained_on_data_id == record.data_id

@@ -230,7 +230,12 @@ def test_account_writes_the_curve_and_does_not_end_the_trial(small_run: SmallRun
     trial = Trial(make_task(), rarely, folder)
     point = trial.advance()
     assert folder.read_curve() == ()
-    assert trial.account() == ExecutionInfo(resumptions=0, device="cpu", settings=trial._trainer.execution)
+    assert trial.account() == ExecutionInfo(
+        resumptions=0,
+        device="cpu",
+        settings=trial._trainer.execution,
+        normalisation=small_run.run.read_teacher().normalisation,
+    )
     assert folder.read_curve() == (point,)
     assert trial.record is None
     assert not folder.result.exists()

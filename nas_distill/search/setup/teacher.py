@@ -43,7 +43,7 @@ def prepare_teacher(
 
     Raises:
         TeacherError: The user's teacher cannot be loaded, or does not match the images.
-        RunError: The weights in the run directory differ from those that were measured.
+        RunError: The weights in the run directory, or their normalisation, differ from those that were measured.
     """
     manifest = splits[0].manifest
     if not run.teacher_record.exists():
@@ -55,10 +55,11 @@ def prepare_teacher(
             _import_teacher(run, settings, settings.model, splits[1], progress)
     teacher = load_teacher(f"{LOCAL_DIR}{run.teacher}", class_names=manifest.class_names, channels=manifest.channels)
     record = run.read_teacher()
-    if record.weights_sha256 != teacher.weights_sha256():
+    found = (teacher.weights_sha256(), teacher.preprocess.normalisation)
+    if found != (record.weights_sha256, record.normalisation):
         raise RunError(
-            "the weights differ from those that metrics.json was measured on; restore them, or search with another "
-            "--out",
+            "the weights or their normalisation differ from those that metrics.json was measured with; restore them, "
+            "or search with another --out",
             code="search.teacher_changed",
             field=str(run.teacher),
         )

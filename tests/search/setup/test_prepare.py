@@ -50,14 +50,16 @@ def test_a_teacher_trained_on_other_splits_is_warned_about(small_run: SmallRun, 
     assert len(heard.texts("warning")) == 1
 
 
-def test_another_normalisation_of_the_teacher_needs_new_knowledge(small_run: SmallRun, tmp_path: Path) -> None:
+def test_a_teacher_whose_normalisation_changed_is_rejected(small_run: SmallRun, tmp_path: Path) -> None:
     run, config = RunDirectory(tmp_path), make_config(small_run)
-    first = prepare_run(run, config, NullProgress())
+    prepare_run(run, config, NullProgress())
     description = run.teacher / "config.json"
     settings = json.loads(description.read_text())
     settings["pretrained_cfg"]["mean"] = [0.25]
     description.write_text(json.dumps(settings))
-    assert prepare_run(run, config, NullProgress()).knowledge["teacher/none"] != first.knowledge["teacher/none"]
+    with pytest.raises(RunError) as caught:
+        prepare_run(run, config, NullProgress())
+    assert (caught.value.code, caught.value.field) == ("search.teacher_changed", str(run.teacher))
 
 
 def test_a_second_preparation_computes_nothing(small_run: SmallRun, tmp_path: Path) -> None:
