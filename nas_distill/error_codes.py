@@ -171,6 +171,7 @@ _STUDY: dict[str, str] = {
 
 _SPACE: dict[str, str] = {
     "space.exhausted": "The sampler proposes no candidate that was not tried before.",
+    "space.initial_weights_unfit": "A candidate cannot start from the initial weights that were chosen or allowed.",
     "space.loss_unavailable": "A recipe space chose a loss whose teacher outputs this search does not have.",
     "space.mix_unavailable": "A recipe space chose an image mixing for which this search has no teacher outputs.",
     "space.no_candidate": "Too many proposals in a row were rejected; none of them was a repetition.",

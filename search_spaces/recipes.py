@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nas_distill.records import Adaptation, Recipe, RecipeChoices, SpaceTrial
+from nas_distill.records import RANDOM, Adaptation, Recipe, RecipeChoices, SpaceTrial
 
 TEMPERED = ("kd", "dkd", "dist", "mlkd", "nkd", "wsld")
 """Losses of logits that have a temperature as a fixed parameter."""
@@ -20,7 +20,7 @@ LOGITS = (*TEMPERED, "ctkd")
 
 CHOSEN = (
     "losses", "label_weight", "label_smoothing", "dropout", "drop_path", "ema_decay", "schedule", "adaptive",
-    "early_stopping_patience",
+    "early_stopping_patience", "fine_tuning_rate_share",
 )  # fmt: skip
 """Recipe fields that this space sets regardless of the section `recipe`. It keeps or scales the other fields."""
 
@@ -31,7 +31,8 @@ def recipe(trial: SpaceTrial, base: Recipe, choices: RecipeChoices) -> Recipe:
     """Search the loss and its parameters, its adaptation, mixing, learning rate, regularisation and weight averaging.
 
     Epochs, batch size, optimiser, warm-up and gradient clipping stay as in the configuration. The parameters of an
-    option are suggested only where the option was chosen, and each name always has the same range.
+    option are suggested only where the option was chosen, and each name always has the same range. The learning rate of
+    a student that does not start from random weights has a range of its own.
 
     Args:
         trial: Trial that suggests the parameters.
@@ -49,7 +50,7 @@ def recipe(trial: SpaceTrial, base: Recipe, choices: RecipeChoices) -> Recipe:
         "label_weight": 1.0 if loss == "none" else trial.suggest_float("label_weight", 0.05, 1.0, log=True),
         "adaptive": Adaptation(**_suggest_adaptation(trial, remedy, base.epochs)),
         "mix": _suggest_mix(trial, remedy, choices),
-        "learning_rate": base.learning_rate * trial.suggest_float("learning_rate_factor", 0.25, 4.0, log=True),
+        **_suggest_learning_rate(trial, base, choices),
         "schedule": trial.suggest_categorical("schedule", ["cosine", "linear"]),
         "weight_decay": base.weight_decay * trial.suggest_float("weight_decay_factor", 0.1, 10.0, log=True),
         "label_smoothing": trial.suggest_float("label_smoothing", 0.0, 0.1, step=0.02),
@@ -59,6 +60,18 @@ def recipe(trial: SpaceTrial, base: Recipe, choices: RecipeChoices) -> Recipe:
         "early_stopping_patience": max(1, round(patience * base.epochs)) if patience else 0,
     }
     return Recipe(**{**dict(base), **changes})
+
+
+def _suggest_learning_rate(trial: SpaceTrial, base: Recipe, choices: RecipeChoices) -> dict[str, float]:
+    """Suggest the peak learning rate. Weights that know something already need a lower one than random weights.
+
+    The factor of other weights is stored as `fine_tuning_rate_share`: `confirm` trains the same recipe from random
+    weights, too, and that training needs the learning rate of random weights.
+    """
+    if choices.initial_weights == RANDOM:
+        factor = trial.suggest_float("learning_rate_factor", 0.25, 4.0, log=True)
+        return {"learning_rate": base.learning_rate * factor, "fine_tuning_rate_share": 1.0}
+    return {"fine_tuning_rate_share": trial.suggest_float("fine_tuning_rate_factor", 0.02, 1.0, log=True)}
 
 
 def _suggest_parameters(trial: SpaceTrial, loss: str, weight: float) -> dict[str, float]:

@@ -22,6 +22,7 @@ from nas_distill.search.backend.tune import run_trainable
 from nas_distill.search.driver.budget import BudgetWatch
 from nas_distill.search.driver.driver import SearchDriver
 from nas_distill.search.early_stopping.curves import make_early_stopper
+from nas_distill.search.proposal.initial_weights import InitialWeightsChooser
 from nas_distill.search.proposal.limits import Limits
 from nas_distill.search.proposal.proposer import Proposer
 from nas_distill.search.spaces.loading import Space
@@ -85,6 +86,7 @@ def make_proposer(
     return RandomProposer(
         ledger,
         space=Space(name="benchmark", function=function, source_path=Path(__file__), doc=""),
+        initial_weights=InitialWeightsChooser(),
         limits=Limits(),
         cost_estimator=cost_estimator,
         recipe=recipe,

@@ -28,6 +28,7 @@ from nas_distill.records.network_shape import NetworkShape
 from nas_distill.records.recipe import RecipeChoices
 from nas_distill.search.early_stopping.asha import Asha, Decision, rung_epochs
 from nas_distill.search.early_stopping.rules import RULES
+from nas_distill.search.proposal.initial_weights import InitialWeightsChooser
 from nas_distill.search.proposal.limits import Limits, make_limits
 from nas_distill.search.proposal.proposer import ExhaustedSpaceError, Proposer
 from nas_distill.search.spaces.loading import Space, load_space
@@ -108,6 +109,7 @@ class OurSearch:
         self._proposer = Proposer(
             self._ledger,
             space=problem.space,
+            initial_weights=InitialWeightsChooser(),
             limits=problem.limits,
             cost_estimator=AnalyticCostEstimator(problem.shape),
             recipe=problem.base,

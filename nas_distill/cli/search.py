@@ -87,6 +87,13 @@ FLAGS = (
         "--initial-points", "space.initial_points", "Candidates to train first: a YAML or JSON file, or a run's front."
     ),
     ConfigFlag(
+        "--initial-weights",
+        "space.initial_weights",
+        "Weights that students may start from, comma-separated: random, teacher, pretrained, run:RUN/TRIAL.",
+        default="random,teacher",
+    ),
+    ConfigFlag("--pretrained-root", "space.pretrained_root", "Folder with timm's weight files, for offline use."),
+    ConfigFlag(
         "--objectives", "objectives", "Two to four objectives, comma-separated.", default="gap_points,num_params"
     ),
     *BUDGET_FLAGS,
@@ -116,6 +123,9 @@ FLAGS = (
     ConfigFlag("--storage", "resources.storage", "Optuna storage URL.  [default: SQLite file in the run directory]"),
     ConfigFlag("--seed", "seed", "Random seed.", kind=int, default="0"),
 )
+
+_LISTS = frozenset({"objectives", "space.initial_weights"})
+"""Keys of the flags that take a comma-separated list."""
 
 
 @click.command(short_help="Search for students, distil them and write a report.")
@@ -184,8 +194,8 @@ def _config(config_file: str | None, overrides: tuple[str, ...], parameters: dic
     from nas_distill.config.loading import load_config
 
     values = given_values(FLAGS, parameters)
-    if "objectives" in values:
-        values["objectives"] = tuple(name.strip() for name in values["objectives"].split(","))
+    for key in _LISTS & values.keys():
+        values[key] = tuple(name.strip() for name in values[key].split(","))
     return load_config(
         None if config_file is None else Path(config_file), overrides, values, flag_names=flag_names(FLAGS)
     )

@@ -16,9 +16,11 @@ from nas_distill.config.resources import ResourcesConfig
 from nas_distill.config.rules import broken_rule
 from nas_distill.config.sampler import SamplerConfig
 from nas_distill.config.teacher import LOCAL_DIR, RUN, TeacherConfig
+from nas_distill.errors import nearest_names
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Recipe
 from nas_distill.records.base import Record
+from nas_distill.records.student import FROM_TEACHER, PRETRAINED, RANDOM
 
 FIXED_RECIPE = "fixed"
 """`space.recipe`: every candidate is distilled with the `recipe` section."""
@@ -33,6 +35,7 @@ PLUGIN_NAME = re.compile(r"^(.+\.py|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*)$")
 Plugin = Annotated[str, Field(pattern=PLUGIN_NAME.pattern)]
 """An importable module or a Python file."""
 
+_STUDENT_OF_RUN = re.compile(r"run:.+/\d+")
 _OWN_SPACE = re.compile(r".+\.py(:\w+)?")
 _NUMBER = r"(\d+(?:\.\d*)?)"
 _DURATION = re.compile(rf"(?:{_NUMBER}d)?\s*(?:{_NUMBER}h)?\s*(?:{_NUMBER}m)?\s*(?:{_NUMBER}s?)?")
@@ -54,6 +57,11 @@ class SpaceConfig(Record):
         max_latency_ms: Longest latency for one image on one CPU thread of this machine, milliseconds. Measured while
             trials run, so it is noisy.
         allow_larger_than_teacher: Accept candidates with as many parameters as the teacher, or more.
+        initial_weights: Weights that students may start from. The sampler chooses among those that fit the candidate,
+            unless the space fixes them: "random"; "teacher", cut from the teacher; "pretrained", timm's weights of an
+            unmodified architecture; `run:RUN/TRIAL`, the weights of a student of another run.
+        pretrained_root: Folder with timm's weight files, for machines without internet access. Default: the local cache
+            and the Hugging Face hub.
     """
 
     name: Annotated[str, Field(min_length=1)] = "tiny"
@@ -64,6 +72,25 @@ class SpaceConfig(Record):
     max_size_bytes: PositiveInt | None = None
     max_latency_ms: PositiveFloat | None = None
     allow_larger_than_teacher: bool = False
+    initial_weights: Annotated[tuple[str, ...], Field(min_length=1, examples=[(RANDOM, FROM_TEACHER)])] = (
+        RANDOM,
+        FROM_TEACHER,
+    )
+    pretrained_root: str | None = None
+
+    @field_validator("initial_weights")
+    @classmethod
+    def _known_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        named = (RANDOM, FROM_TEACHER, PRETRAINED)
+        for one in value:
+            if one not in named and not _STUDENT_OF_RUN.fullmatch(one):
+                raise ValueError(
+                    f"'{one}' is not a kind of initial weights; {nearest_names(one, named)}; name a student of another "
+                    "run as run:RUN/TRIAL"
+                )
+            if value.count(one) > 1:
+                raise ValueError(f"'{one}' is listed twice; list each once")
+        return value
 
 
 class BudgetConfig(Record):
@@ -224,6 +251,8 @@ class SearchConfig(Record):
                         "name": absolute_file(self.space.name),
                         "recipe": absolute_file(self.space.recipe),
                         "initial_points": absolute(self.space.initial_points),
+                        "initial_weights": tuple(absolute(one, RUN) for one in self.space.initial_weights),
+                        "pretrained_root": absolute(self.space.pretrained_root),
                     }
                 ),
                 "sampler": sampler.model_copy(update={"name": absolute_file(sampler.name)}),

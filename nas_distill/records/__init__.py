@@ -7,12 +7,15 @@ from nas_distill.records.normalisation import Normalisation
 from nas_distill.records.recipe import Adaptation, Recipe, RecipeChoices
 from nas_distill.records.space_context import SpaceContext, SpaceInfo, TeacherShape
 from nas_distill.records.space_trial import SpaceTrial
-from nas_distill.records.student import Cost, StudentSpec
+from nas_distill.records.student import FROM_TEACHER, PRETRAINED, RANDOM, Cost, StudentSpec
 from nas_distill.records.task import Arm, Confirmation, Fold, TrialTask
 from nas_distill.records.teacher import TeacherLink, TeacherRecord
 from nas_distill.records.trial import EpochMetrics, StudentMetrics, TrialOutcome, TrialRecord, TrialResult, TrialStatus
 
 __all__ = [
+    "FROM_TEACHER",
+    "PRETRAINED",
+    "RANDOM",
     "Adaptation",
     "Arm",
     "Attention",

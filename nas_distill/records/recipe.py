@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from nas_distill.records.base import FrozenLosses, Record, Share
+from nas_distill.records.student import RANDOM
 
 Mix = Literal["none", "mixup", "cutmix"]
 Schedule = Literal["cosine", "linear", "step", "constant"]
@@ -74,6 +75,7 @@ class Recipe(Record):
         batch_size: Images per step.
         optimizer: Name of an optimiser of `timm.optim.create_optimizer_v2`.
         learning_rate: Peak learning rate.
+        fine_tuning_rate_share: Factor on `learning_rate` for students that do not start from random weights.
         warmup_share: Share of all steps for linear warm-up, 0 to 1.
         min_learning_rate_share: Learning rate at the end, as a share of the peak.
         weight_decay: Weight decay, decoupled or L2 as the optimiser defines it; biases and norms are exempt.
@@ -98,6 +100,7 @@ class Recipe(Record):
     batch_size: PositiveInt = 64
     optimizer: Annotated[str, Field(min_length=1)] = "adamw"
     learning_rate: PositiveFloat = 4e-3
+    fine_tuning_rate_share: PositiveFloat = 1.0
     warmup_share: Share = 0.1
     min_learning_rate_share: Share = 0.01
     weight_decay: NonNegativeFloat = 0.02
@@ -133,6 +136,7 @@ class RecipeChoices:
         label_weights: Weight of the labels that the literature uses with each loss.
         releases: Whether a tenth of a class's images suffices to release the class (`Adaptation.release`), also on the
             folds on which picks are scored.
+        initial_weights: Weights that the candidate starts from (`StudentSpec.initial_weights`).
     """
 
     losses: tuple[str, ...]
@@ -140,3 +144,4 @@ class RecipeChoices:
     weights: Mapping[str, float]
     label_weights: Mapping[str, float]
     releases: bool
+    initial_weights: str = RANDOM

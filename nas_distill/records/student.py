@@ -46,6 +46,11 @@ class StudentSpec(Record):
         """Hash of the canonical JSON, 12 hexadecimal digits."""
         return self.digest()
 
+    @property
+    def network_id(self) -> str:
+        """Hash of the candidate without its initial weights: equal for candidates that are the same network."""
+        return self.model_copy(update={"initial_weights": None}).digest()
+
     def keyword_arguments(self) -> dict[str, Any]:
         """Return a mutable copy of `arguments`, with sequences as tuples."""
         return {key: dict(value) if isinstance(value, Mapping) else value for key, value in self.arguments.items()}

@@ -26,6 +26,7 @@ from nas_distill.search.backend.shard_pool import RayShardPool
 from nas_distill.search.backend.trainings import unfinished_tasks
 from nas_distill.search.early_stopping.curves import make_early_stopper
 from nas_distill.search.proposal.initial_points import Point, plan_initial_points
+from nas_distill.search.proposal.initial_weights import InitialWeightsChooser
 from nas_distill.search.retrain.assistant_plan import has_unfinished_rounds
 from nas_distill.search.retrain.fold_plan import plan_folds
 from nas_distill.search.session import SearchOutcome, record_fingerprint, search_session
@@ -178,7 +179,8 @@ def _plan_points(config: SearchConfig, *images_per_class: float) -> tuple[Point,
         )
         for count in images_per_class
     ]
-    return plan_initial_points(config.space, config.recipe, choices)
+    initial_weights = InitialWeightsChooser(config.space.initial_weights)
+    return plan_initial_points(config.space, config.recipe, choices, initial_weights)
 
 
 @contextmanager

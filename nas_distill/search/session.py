@@ -20,6 +20,7 @@ from nas_distill.search.driver.driver import SearchDriver
 from nas_distill.search.early_stopping.curves import EarlyStopper, describe_early_stopping, make_early_stopper
 from nas_distill.search.early_stopping.rules import NO_RULE
 from nas_distill.search.proposal.costs import CostEstimator
+from nas_distill.search.proposal.initial_weights import InitialWeightsChooser
 from nas_distill.search.proposal.limits import make_limits
 from nas_distill.search.proposal.proposer import Proposer
 from nas_distill.search.retrain.assistants import AssistantRounds, AssistantSettings
@@ -110,6 +111,7 @@ def record_fingerprint(ledger: StudyLedger, config: SearchConfig, data: DataMani
         recipe=recipes.name,
         recipe_source=source_digest(recipes.source_path, recipes.name),
         epochs=config.recipe.epochs,
+        initial_weights=config.space.initial_weights,
     )
     for change in ledger.set_fingerprint(fingerprint):
         progress.event("warning", f"the study was searched {change}: accepted, because that space had raised an error")
@@ -166,6 +168,7 @@ def _make_proposer(config: SearchConfig, prepared: Prepared, ledger: StudyLedger
     return Proposer(
         ledger,
         space=load_space(config.space.name),
+        initial_weights=InitialWeightsChooser(config.space.initial_weights),
         limits=make_limits(config.space, prepared.teacher.cost),
         cost_estimator=CostEstimator(prepared.manifest.network_shape, prepared.head),
         recipe=config.recipe,

@@ -158,7 +158,13 @@ def test_every_list_has_a_valid_example(tmp_path: Path, monkeypatch: pytest.Monk
     Path("my_losses.py").touch()  # the example of `plugins`
     fields = {key: field_at(key) for key in all_keys()}
     lists = [key for key, field in fields.items() if field is not None and "tuple[" in str(field.annotation)]
-    assert {".".join(key) for key in lists} == {"asha.rungs", "objectives", "plugins", "views.mixes"}
+    assert {".".join(key) for key in lists} == {
+        "asha.rungs",
+        "objectives",
+        "plugins",
+        "space.initial_weights",
+        "views.mixes",
+    }
     for key in lists:
         load_config(None, [f"{'.'.join(key)}={example(key)}"])
 

@@ -163,3 +163,16 @@ def fields_at_fault(section: Callable[..., Any], values: dict[str, Any]) -> list
     with pytest.raises(ValidationError) as caught:
         section(**values)
     return [error["loc"][0] for error in caught.value.errors()]
+
+
+def test_initial_weights_are_checked() -> None:
+    assert SpaceConfig().initial_weights == ("random", "teacher")
+    for value in ((), ("techer",), ("random", "random"), ("run:first",), ("run:first/best",), ("teacher", 3), "random"):
+        assert fields_at_fault(SpaceConfig, {"initial_weights": value}) == ["initial_weights"], value
+
+
+def test_paths_among_the_initial_weights_become_absolute(tmp_path: Path) -> None:
+    space = SpaceConfig(initial_weights=("random", "run:runs/first/12"), pretrained_root="weights")
+    absolute = SearchConfig(space=space).with_absolute_paths(tmp_path).space
+    assert absolute.initial_weights == ("random", f"run:{tmp_path}/runs/first/12")
+    assert absolute.pretrained_root == f"{tmp_path}/weights"

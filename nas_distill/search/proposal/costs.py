@@ -13,7 +13,7 @@ from nas_distill.records import Cost, Recipe, StudentSpec
 from nas_distill.records.network_shape import NetworkShape
 
 _Network = tuple[str, bool]
-"""`spec_id` of a candidate, and whether it uses the teacher's classifier."""
+"""`network_id` of a candidate, and whether it uses the teacher's classifier."""
 
 
 class CostEstimator:
@@ -70,4 +70,4 @@ class CostEstimator:
 
 
 def _network(spec: StudentSpec, recipe: Recipe) -> _Network:
-    return spec.spec_id, uses_teacher_head(recipe)
+    return spec.network_id, uses_teacher_head(recipe)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from nas_distill.errors import ConfigError, NasDistillError
 from nas_distill.records import Recipe, StudentSpec
 from nas_distill.records.recipe import RecipeChoices
 from nas_distill.records.space_trial import SpaceTrial
+from nas_distill.records.student import RANDOM
 from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.search.proposal.initial_weights import InitialWeightsChooser
 from nas_distill.search.samplers.space_sampling import check_point
 from nas_distill.search.spaces.loading import load_space, propose
 from nas_distill.search.spaces.recipes import load_recipe_space, propose_recipe
@@ -27,7 +30,9 @@ Point = Mapping[str, Any]
 FIELD = "space.initial_points"
 
 
-def plan_initial_points(config: SpaceConfig, recipe: Recipe, choices: Sequence[RecipeChoices]) -> tuple[Point, ...]:
+def plan_initial_points(
+    config: SpaceConfig, recipe: Recipe, choices: Sequence[RecipeChoices], initial_weights: InitialWeightsChooser
+) -> tuple[Point, ...]:
     """Return the candidates that a search tries first, in order.
 
     Args:
@@ -35,13 +40,14 @@ def plan_initial_points(config: SpaceConfig, recipe: Recipe, choices: Sequence[R
         recipe: The configuration's recipe.
         choices: Options that recipes may choose from. Several while it is not known which of them hold: a point must
             be valid with one of them.
+        initial_weights: Chooses the weights that a candidate starts from.
 
     Raises:
         ConfigError: The file or run does not exist, a point names a parameter that the space does not suggest, a value
             is outside its distribution, or a point is given twice.
         RunError: The run directory cannot be read.
         StudyError: The run's study cannot be read.
-        SpaceError: The space raised an exception for a point.
+        SpaceError: The space raised an exception for a point, or the initial weights of a point do not fit it.
     """
     if config.initial_points is None:
         return ()
@@ -50,7 +56,9 @@ def plan_initial_points(config: SpaceConfig, recipe: Recipe, choices: Sequence[R
     space, recipes = load_space(config.name), load_recipe_space(config.recipe)
 
     def build(available: RecipeChoices, trial: SpaceTrial) -> tuple[StudentSpec, Recipe]:
-        return propose(space, trial), propose_recipe(recipes, trial, recipe, available)
+        spec = initial_weights.choose(trial, propose(space, trial))
+        own_choices = replace(available, initial_weights=spec.initial_weights or RANDOM)
+        return spec, propose_recipe(recipes, trial, recipe, own_choices)
 
     seen: dict[str, str] = {}
     for short_name, point in points:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nas_distill.errors import SpaceError, StudyError
 from nas_distill.records import Cost, Recipe, StudentSpec
 from nas_distill.records.recipe import RecipeChoices
+from nas_distill.records.student import RANDOM
 from nas_distill.records.task import TrialTask
 from nas_distill.search.proposal.costs import CostEstimator
+from nas_distill.search.proposal.initial_weights import InitialWeightsChooser, UnfitWeightsError
 from nas_distill.search.proposal.limits import Limits
 from nas_distill.search.spaces.loading import Space, propose
 from nas_distill.search.spaces.recipes import RecipeSpace, propose_recipe
 from nas_distill.search.study.ledger import StudyLedger, StudyTrial, gave_up
 
 _PRUNED, _UNBUILDABLE, _OVER_LIMIT, _REPEATED = "pruned", "unbuildable", "over a limit", "repeated"
+_UNFIT = "without fitting initial weights"
 _PRUNED_REASON = "the space pruned it"
 _REJECTIONS_BEFORE_RANDOM = 10
 
@@ -46,6 +49,7 @@ class Proposer:
     Args:
         ledger: Study that samples parameters and records tasks and rejections.
         space: Space of the candidates.
+        initial_weights: Chooses the weights that a candidate starts from.
         limits: Bounds on their cost.
         cost_estimator: Measures their cost.
         recipe: The configuration's recipe, from which `recipes` builds each trial's recipe.
@@ -64,6 +68,7 @@ class Proposer:
         ledger: StudyLedger,
         *,
         space: Space,
+        initial_weights: InitialWeightsChooser,
         limits: Limits,
         cost_estimator: CostEstimator,
         recipe: Recipe,
@@ -75,6 +80,7 @@ class Proposer:
     ) -> None:
         self._ledger = ledger
         self._space = space
+        self._initial_weights = initial_weights
         self._limits = limits
         self._cost_estimator = cost_estimator
         self._recipe = recipe
@@ -142,11 +148,15 @@ class Proposer:
         return task
 
     def _build(self, trial: StudyTrial) -> tuple[StudentSpec, Recipe] | _Rejection:
-        """Return a trial's candidate and recipe, or a rejection if a space pruned the trial."""
+        """Return a trial's candidate and recipe, or a rejection if a space pruned it or no initial weights fit."""
         spec: StudentSpec | None = None
         try:
             spec = propose(self._space, trial)
-            return spec, propose_recipe(self._recipes, trial, self._recipe, self._choices)
+            spec = self._initial_weights.choose(trial, spec)
+            choices = replace(self._choices, initial_weights=spec.initial_weights or RANDOM)
+            return spec, propose_recipe(self._recipes, trial, self._recipe, choices)
+        except UnfitWeightsError as error:
+            return self._reject(trial, _UNFIT, str(error), spec=spec, violations={"initial_weights": 1.0})
         except (SpaceError, StudyError) as error:
             if gave_up(error):
                 return self._reject(trial, _PRUNED, _PRUNED_REASON, spec=spec, violations={"pruned": 1.0})

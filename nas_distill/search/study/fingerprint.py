@@ -1,4 +1,4 @@
-"""What all trials of a study have in common besides objectives and teacher: data, space, recipes and epochs."""
+"""What all trials of a study have in common besides objectives and teacher: data, space, initial weights, recipes."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class Fingerprint(Record):
         recipe: Source of the recipes (`space.recipe`).
         recipe_source: Digest of the file and function of the recipes; empty for the fixed recipe of the configuration.
         epochs: Full fidelity, epochs per student.
+        initial_weights: Weights that students may start from (`space.initial_weights`).
     """
 
     data_id: str
@@ -30,6 +31,7 @@ class Fingerprint(Record):
     recipe: str
     recipe_source: str
     epochs: PositiveInt
+    initial_weights: tuple[str, ...]
 
 
 def source_digest(path: Path, name: str) -> str:
@@ -52,6 +54,9 @@ def differences(was: Fingerprint, now: Fingerprint) -> tuple[str, ...]:
         clauses.append(f"on data {was.data_id}, now {now.data_id}")
     if was.epochs != now.epochs:
         clauses.append(f"with {was.epochs} epochs per student (recipe.epochs), now {now.epochs}")
+    if was.initial_weights != now.initial_weights:
+        old, new = (", ".join(one.initial_weights) for one in (was, now))
+        clauses.append(f"with initial weights {old} (space.initial_weights), now {new}")
     return (*clauses, *changed_sources(was, now))
 
 

@@ -18,6 +18,7 @@ from nas_distill.search.driver.driver import SearchDriver
 from nas_distill.search.early_stopping.asha import Asha
 from nas_distill.search.early_stopping.curves import EarlyStopper
 from nas_distill.search.proposal.costs import CostEstimator
+from nas_distill.search.proposal.initial_weights import InitialWeightsChooser
 from nas_distill.search.proposal.limits import make_limits
 from nas_distill.search.proposal.proposer import Proposer
 from nas_distill.search.spaces.loading import Space
@@ -53,6 +54,7 @@ def open_driver(
     proposer = Proposer(
         ledger,
         space=Space(name="widths", function=function, source_path=Path(__file__), doc=""),
+        initial_weights=InitialWeightsChooser(),
         limits=make_limits(SpaceConfig(), small.run.read_teacher().cost),
         cost_estimator=CostEstimator(NetworkShape(num_classes=10, channels=1, image_size=8)),
         recipe=RECIPE,

@@ -16,6 +16,7 @@ from nas_distill.objectives import check_objectives
 from nas_distill.records import Cost, Recipe
 from nas_distill.records.task import TrialTask
 from nas_distill.search.proposal.initial_points import plan_initial_points
+from nas_distill.search.proposal.initial_weights import InitialWeightsChooser
 from nas_distill.search.spaces.loading import load_space, propose
 from nas_distill.search.spaces.recipes import make_choices
 from nas_distill.search.study.ledger import StudyLedger
@@ -29,7 +30,9 @@ SPACE = load_space("tiny")
 
 def plan(source: Path | str, recipe: str = "fixed", *, images_per_class: float = math.inf) -> tuple[Any, ...]:
     choices = make_choices(Recipe(), TeacherConfig(), images_per_class=images_per_class)
-    return plan_initial_points(SpaceConfig(initial_points=str(source), recipe=recipe), Recipe(), [choices])
+    return plan_initial_points(
+        SpaceConfig(initial_points=str(source), recipe=recipe), Recipe(), [choices], InitialWeightsChooser()
+    )
 
 
 def plan_error(source: Path | str, recipe: str = "fixed", *, images_per_class: float = math.inf) -> ConfigError:
@@ -47,7 +50,7 @@ def write(folder: Path, value: object) -> Path:
 
 
 def test_without_a_source_there_are_no_initial_points() -> None:
-    assert plan_initial_points(SpaceConfig(), Recipe(), []) == ()
+    assert plan_initial_points(SpaceConfig(), Recipe(), [], InitialWeightsChooser()) == ()
 
 
 def test_points_of_a_yaml_or_json_file_keep_their_order(tmp_path: Path) -> None:
@@ -73,7 +76,7 @@ def test_a_point_must_be_valid_for_the_number_of_images(tmp_path: Path, name: st
     assert plan_error(path, "search", images_per_class=invalid).code == "search.point_parameter"
     unknown = [make_choices(Recipe(), TeacherConfig(), images_per_class=count) for count in (math.inf, 0.0)]
     space = SpaceConfig(initial_points=str(path), recipe="search")
-    assert plan_initial_points(space, Recipe(), unknown) == (point,)
+    assert plan_initial_points(space, Recipe(), unknown, InitialWeightsChooser()) == (point,)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +111,7 @@ def test_a_choice_of_one_value_rejects_other_values(tmp_path: Path) -> None:
     )
     space = SpaceConfig(name=str(file), initial_points=str(write(tmp_path, [{"name": "vgg13"}])))
     with pytest.raises(ConfigError) as caught:
-        plan_initial_points(space, Recipe(), [make_choices(Recipe(), TeacherConfig())])
+        plan_initial_points(space, Recipe(), [make_choices(Recipe(), TeacherConfig())], InitialWeightsChooser())
     assert caught.value.code == "search.point_value"
 
 
@@ -125,7 +128,7 @@ def test_a_space_that_raises_for_a_point_is_an_error(tmp_path: Path) -> None:
     file.write_text("def space(trial):\n    return 1 / trial.suggest_int('x', 0, 3)\n")
     space = SpaceConfig(name=str(file), initial_points=str(write(tmp_path, [{"x": 0}])))
     with pytest.raises(SpaceError) as caught:
-        plan_initial_points(space, Recipe(), [make_choices(Recipe(), TeacherConfig())])
+        plan_initial_points(space, Recipe(), [make_choices(Recipe(), TeacherConfig())], InitialWeightsChooser())
     assert caught.value.code == "space.raised"
 
 

@@ -21,6 +21,7 @@ from nas_distill.records.network_shape import NetworkShape
 from nas_distill.records.task import TrialTask
 from nas_distill.search.proposal import costs
 from nas_distill.search.proposal.costs import CostEstimator
+from nas_distill.search.proposal.initial_weights import InitialWeightsChooser
 from nas_distill.search.proposal.limits import Limits, make_limits
 from nas_distill.search.proposal.proposer import ExhaustedSpaceError, Proposer, _draw_at_random
 from nas_distill.search.spaces.loading import Space
@@ -56,6 +57,7 @@ def make_proposer(
     known: tuple[TrialTask, ...] = (),
     recipes: str = "fixed",
     sampler: str = "tpe",
+    initial_weights: InitialWeightsChooser | None = None,
 ) -> tuple[Proposer, StudyLedger]:
     ledger = StudyLedger(
         f"sqlite:///{folder / 'study.db'}",
@@ -68,6 +70,7 @@ def make_proposer(
     proposer = Proposer(
         ledger,
         space=space,
+        initial_weights=initial_weights or InitialWeightsChooser(),
         limits=limits,
         cost_estimator=CostEstimator(SHAPE),
         recipe=Recipe(),
@@ -124,7 +127,7 @@ def test_a_candidate_is_not_proposed_twice(tmp_path: Path) -> None:
 
 def test_candidates_of_earlier_sessions_count_as_known(tmp_path: Path) -> None:
     only = StudentSpec(architecture="small_resnet", arguments={"widths": (4, 4), "depths": (1, 1)})
-    known = make_task(spec=only, recipe=Recipe())
+    known = make_task(spec=only.model_copy(update={"initial_weights": "random"}), recipe=Recipe())
     proposer, _ = make_proposer(tmp_path, lambda trial: only, known=(known,), max_rejections=3)
     with pytest.raises(ExhaustedSpaceError) as caught:
         proposer.next()
@@ -307,3 +310,44 @@ def test_a_latency_bound_that_no_candidate_meets_is_an_error(tmp_path: Path) -> 
         proposer.next()
     assert caught.value.code == "space.no_candidate"
     assert "--max-latency-ms" in str(caught.value)
+
+
+def test_a_candidate_is_trained_once_from_each_of_its_initial_weights(tmp_path: Path) -> None:
+    only = StudentSpec(architecture="small_resnet", arguments={"widths": (4, 4), "depths": (1, 1)})
+    chooser = InitialWeightsChooser(("random", "teacher"), lambda spec, initial_weights: None)
+    proposer, ledger = make_proposer(tmp_path, lambda trial: only, initial_weights=chooser, max_rejections=30)
+    tasks = [proposer.next(), proposer.next()]
+    assert {task.spec.initial_weights for task in tasks} == {"random", "teacher"}
+    assert len({task.cost for task in tasks}) == 1
+    with pytest.raises(ExhaustedSpaceError):
+        proposer.next()
+    assert [task.spec for task in ledger.unfinished()] == [task.spec for task in tasks]
+
+
+def test_a_candidate_without_fitting_initial_weights_is_rejected_with_the_reason(tmp_path: Path) -> None:
+    def narrow(spec: StudentSpec, initial_weights: str) -> str | None:
+        (width, _) = spec.arguments["widths"]
+        return None if width < 12 else f"conv1.weight has {width} channels"
+
+    chooser = InitialWeightsChooser(("teacher",), narrow)
+    proposer, ledger = make_proposer(tmp_path, widths, initial_weights=chooser)
+    assigned = [proposer.next() for _ in range(4)]
+    assert {task.spec.initial_weights for task in assigned} == {"teacher"}
+    rejected = [trial for trial in ledger._trials() if "rejection" in trial.user_attrs and trial.params["width"] >= 12]
+    assert {trial.state for trial in rejected} == {TrialState.PRUNED}
+    assert all("conv1.weight" in trial.user_attrs["rejection"] for trial in rejected)
+
+
+def test_the_recipe_follows_the_initial_weights(tmp_path: Path) -> None:
+    chooser = InitialWeightsChooser(("random", "teacher"), lambda spec, initial_weights: None)
+    proposer, ledger = make_proposer(tmp_path, widths, initial_weights=chooser, recipes="search")
+    tasks = [proposer.next() for _ in range(12)]
+    params = {trial.number: trial.params for trial in ledger._trials()}
+    assert {task.spec.initial_weights for task in tasks} == {"random", "teacher"}
+    for task in tasks:
+        fine_tuned = task.spec.initial_weights == "teacher"
+        assert ("fine_tuning_rate_factor" in params[task.number]) == fine_tuned
+        assert ("learning_rate_factor" in params[task.number]) != fine_tuned
+        if fine_tuned:
+            assert task.recipe.learning_rate == Recipe().learning_rate
+            assert task.recipe.fine_tuning_rate_share == params[task.number]["fine_tuning_rate_factor"]

@@ -24,6 +24,7 @@ from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.driver.budget import BudgetWatch
 from nas_distill.search.driver.driver import SearchDriver
 from nas_distill.search.proposal.costs import CostEstimator
+from nas_distill.search.proposal.initial_weights import InitialWeightsChooser
 from nas_distill.search.proposal.limits import make_limits
 from nas_distill.search.proposal.proposer import Proposer
 from nas_distill.search.spaces.loading import load_space
@@ -80,12 +81,13 @@ def open_search(
     ledger.set_fingerprint(
         Fingerprint(
             data_id="d", space=loaded.name, space_source=source_digest(loaded.source_path, loaded.name),
-            recipe="fixed", recipe_source="", epochs=1,
+            recipe="fixed", recipe_source="", epochs=1, initial_weights=("random",),
         )
     )  # fmt: skip
     proposer = Proposer(
         ledger,
         space=loaded,
+        initial_weights=InitialWeightsChooser(),
         limits=make_limits(SpaceConfig(max_params=max_params), small.run.read_teacher().cost),
         cost_estimator=CostEstimator(NetworkShape(num_classes=10, channels=1, image_size=8)),
         recipe=Recipe(epochs=1, batch_size=64),

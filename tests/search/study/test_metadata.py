@@ -12,7 +12,8 @@ from nas_distill.search.study.fingerprint import Fingerprint, differences, sourc
 from nas_distill.search.study.ledger import StudyLedger
 
 WAS = Fingerprint(
-    data_id="d1", space="tiny", space_source="aaaa", recipe="fixed", recipe_source="", epochs=30
+    data_id="d1", space="tiny", space_source="aaaa", recipe="fixed", recipe_source="", epochs=30,
+    initial_weights=("random", "teacher"),
 )  # fmt: skip
 
 
@@ -35,6 +36,10 @@ def test_an_equal_fingerprint_is_no_change(ledger: StudyLedger) -> None:
     [
         ({"data_id": "d2"}, "on data d1, now d2"),
         ({"epochs": 9}, "with 30 epochs per student (recipe.epochs), now 9"),
+        (
+            {"initial_weights": ("random",)},
+            "with initial weights random, teacher (space.initial_weights), now random",
+        ),
         (
             {"space": "resnet", "space_source": "bbbb"},
             "in space tiny (source aaaa), now resnet (source bbbb)",

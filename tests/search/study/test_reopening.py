@@ -34,6 +34,7 @@ def run(tmp_path: Path) -> RunDirectory:
             recipe="fixed",
             recipe_source="",
             epochs=config.recipe.epochs,
+            initial_weights=config.space.initial_weights,
         )
     )
     with_fingerprint.close()
@@ -45,9 +46,10 @@ def run(tmp_path: Path) -> RunDirectory:
     [
         ({"space": {"name": "resnet"}}, "study.other_fingerprint"),
         ({"recipe": {"epochs": 7}}, "study.other_fingerprint"),
+        ({"space": {"initial_weights": ["random"]}}, "study.other_fingerprint"),
         ({"objectives": ["gap_points", "macs"]}, "study.other_objectives"),
     ],
-    ids=["space", "epochs", "objectives"],
+    ids=["space", "epochs", "initial weights", "objectives"],
 )
 def test_an_edited_configuration_is_an_error(run: RunDirectory, edit: dict[str, object], code: str) -> None:
     values = read_run_config(run).model_dump()
