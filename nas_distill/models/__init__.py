@@ -3,4 +3,5 @@
 Importing this package registers the project's entrypoints with timm.
 """
 
+from nas_distill.models import entrypoints as entrypoints
 from nas_distill.models import small_resnet as small_resnet

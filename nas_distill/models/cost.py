@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nas_distill.model_outputs import OutputRequest
 from nas_distill.models.features import LOGITS_ONLY
+from nas_distill.models.fusion import fused
 from nas_distill.models.student import build_student
 from nas_distill.models.teacher_head import TeacherHead
 from nas_distill.records import Cost, StudentSpec
@@ -49,26 +50,26 @@ def measure_cost(
 
 
 def measure_module_cost(model: nn.Module, *, channels: int, image_size: int) -> Cost:
-    """Return the cost of a built network.
+    """Return the cost of a built network, after merging the branches that it has for training only.
 
     MACs are for one image and are half of the operations that `torch.utils.flop_counter` counts: matrix products,
     convolutions and attention, but no element-wise operations.
 
     Args:
-        model: Network on any device. Its training mode is restored afterwards.
+        model: Network on any device. It is not changed.
         channels: Number of input channels.
         image_size: Input height and width, pixels.
     """
-    tensors = [*model.parameters(), *model.buffers()]
-    device = tensors[0].device
     training = model.training
-    model.eval()
+    deployed = fused(model).eval()
+    tensors = [*deployed.parameters(), *deployed.buffers()]
+    device = tensors[0].device
     # Some versions of torch count 0 for fused attention on a CPU. The MATH backend has the same matrix products.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, channels, image_size, image_size, device=device))
+        deployed(torch.zeros(1, channels, image_size, image_size, device=device))
     model.train(training)
     return Cost(
-        num_params=sum(parameter.numel() for parameter in model.parameters()),
+        num_params=sum(parameter.numel() for parameter in deployed.parameters()),
         macs=counter.get_total_flops() // 2,
         size_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
     )

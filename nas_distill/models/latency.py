@@ -6,6 +6,7 @@ import torch
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch.utils.benchmark import Timer
 
+from nas_distill.models.fusion import fused
 from nas_distill.models.student import build_student
 from nas_distill.models.teacher_head import TeacherHead
 from nas_distill.records import StudentSpec
@@ -37,6 +38,7 @@ def measure_latency(
 ) -> Latency:
     """Return the latency of a candidate with random weights, measured by `torch.utils.benchmark` after a warm-up.
 
+    Branches that a candidate has for training only are merged first.
     Other processes on the machine slow it down; the interquartile range shows by how much the time varied.
 
     Args:
@@ -51,9 +53,10 @@ def measure_latency(
         SpaceError: The candidate cannot be built, or cannot process such images.
     """
     with torch.random.fork_rng(devices=[]):  # drawing these weights must not change the random state
-        network = build_student(
+        student = build_student(
             spec, num_classes=num_classes, channels=channels, image_size=image_size, teacher_head=teacher_head
-        ).eval()
+        )
+    network = fused(student).eval()
     image = torch.zeros(1, channels, image_size, image_size)
     with torch.inference_mode():
         timer = Timer("network(image)", globals={"network": network, "image": image}, num_threads=1)

@@ -64,7 +64,7 @@ class StudentSpec(Record):
 
 
 class Cost(Record):
-    """Cost of a network, known before training.
+    """Cost of a network, known before training. Branches that a network has for training only are merged first.
 
     Attributes:
         num_params: Number of trainable and frozen parameters, without buffers.
