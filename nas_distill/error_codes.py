@@ -89,6 +89,7 @@ _MODELS: dict[str, str] = {
     "models.checkpoint_missing": "The checkpoint file does not exist.",
     "models.checkpoint_needed": "A timm architecture as a teacher needs a checkpoint with weights for these classes.",
     "models.classes_mismatch": "The teacher has other classes than the data, or has them in another order.",
+    "models.cut_misfit": "A student that starts from the teacher's weights is not a smaller form of the teacher.",
     "models.full_float32_unavailable": "Another component set torch's precision API in a way that rules out float32.",
     "models.image_size_rejected": "The network cannot process images of this size.",
     "models.normalisation_unknown": "A network or a trial's result does not say how its images are normalised.",

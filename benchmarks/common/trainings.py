@@ -79,12 +79,18 @@ def add_execution_argument(parser: argparse.ArgumentParser) -> None:
 
 def train(task: Task, inputs: SharedInputs) -> Result:
     """Train one student in this process; all of validation is measured after the last epoch only."""
+    material = load_inputs(inputs).material
+    head = open_teacher(inputs).head() if uses_teacher_head(task.recipe) else None
+    return train_network(material.network(task.student, task.seed, head), task, inputs)
+
+
+def train_network(network: torch.nn.Module, task: Task, inputs: SharedInputs) -> Result:
+    """Train a student that is built already, and measure it like `train`."""
     loaded = load_inputs(inputs)
     material = loaded.material
     watched = torch.arange(min(_WATCHED_IMAGES, material.validation.num_images))
-    head = open_teacher(inputs).head() if uses_teacher_head(task.recipe) else None
     trainer = Trainer(
-        material.network(task.student, task.seed, head),
+        network,
         recipe=task.recipe,
         data=replace(material.training_data(task.plan), validation_indices=watched),
         targets=targets(task, inputs),

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from nas_distill.records.execution import Attention, ExecutionInfo, ExecutionSettings, MemoryFormat, Precision
+from nas_distill.records.execution import (
+    Attention,
+    ExecutionInfo,
+    ExecutionSettings,
+    InitialWeightsReport,
+    MemoryFormat,
+    Precision,
+)
 from nas_distill.records.normalisation import Normalisation
 from nas_distill.records.recipe import Adaptation, Recipe, RecipeChoices
 from nas_distill.records.space_context import SpaceContext, SpaceInfo, TeacherShape
@@ -25,6 +32,7 @@ __all__ = [
     "ExecutionInfo",
     "ExecutionSettings",
     "Fold",
+    "InitialWeightsReport",
     "MemoryFormat",
     "Normalisation",
     "Precision",

@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from nas_distill.records.base import Record
+from nas_distill.records.base import Record, Share
 from nas_distill.records.normalisation import Normalisation
+from nas_distill.records.student import RANDOM, InitialWeights
 
 Precision = Literal["float32", "bfloat16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
@@ -34,6 +35,22 @@ class ExecutionSettings(Record):
     micro_batch_size: PositiveInt | None = None
 
 
+class InitialWeightsReport(Record):
+    """What a student took over from another network before its training.
+
+    Attributes:
+        source: Source of the weights, a value of `StudentSpec.initial_weights`.
+        copied_share: Share of the student's parameters that do not start from random values, 0 to 1.
+        tensors_copied: Number of parameters and buffers, counted as tensors, that were taken over.
+        tensors_total: Number of all tensors of the student.
+    """
+
+    source: InitialWeights = RANDOM
+    copied_share: Share = 0.0
+    tensors_copied: NonNegativeInt = 0
+    tensors_total: NonNegativeInt = 0
+
+
 class ExecutionInfo(Record):
     """Where and how a trial ran. Only its worker knows this.
 
@@ -45,6 +62,7 @@ class ExecutionInfo(Record):
         normalisation: Normalisation of the student's input; None when the trial failed before its student was built,
             or when the worker died.
         released_classes: Classes for which the teacher's loss terms were dropped (`Adaptation.release`).
+        initial_weights: What the student took over before its training; None when the trial ended before that.
     """
 
     resumptions: NonNegativeInt = 0
@@ -52,3 +70,4 @@ class ExecutionInfo(Record):
     settings: ExecutionSettings = Field(default_factory=ExecutionSettings)
     normalisation: Normalisation | None = None
     released_classes: tuple[NonNegativeInt, ...] = ()
+    initial_weights: InitialWeightsReport | None = None

@@ -113,6 +113,11 @@ class Recipe(Record):
     adaptive: Adaptation = Field(default_factory=Adaptation)
     early_stopping_patience: NonNegativeInt = 0
 
+    def for_fine_tuning(self) -> Self:
+        """Return the recipe for a student that does not start from random weights."""
+        rate = self.learning_rate * self.fine_tuning_rate_share
+        return self.model_copy(update={"learning_rate": rate, "fine_tuning_rate_share": 1.0})
+
     @field_validator("losses", mode="before")
     @classmethod
     def _accept_none(cls, value: Any) -> Any:

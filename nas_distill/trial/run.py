@@ -12,8 +12,10 @@ from nas_distill.losses.registry import uses_teacher_head
 from nas_distill.models.student import build_student
 from nas_distill.models.weights import save_weights
 from nas_distill.records import (
+    RANDOM,
     EpochMetrics,
     ExecutionInfo,
+    InitialWeightsReport,
     StudentMetrics,
     TrialOutcome,
     TrialRecord,
@@ -27,6 +29,7 @@ from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.loop import Trainer
 from nas_distill.train.metrics import class_gaps, gap_points
 from nas_distill.trial.context import TrialContext, TrialInputs
+from nas_distill.trial.initial_weights import apply_initial_weights
 
 _PROFILE_STEPS = 3
 
@@ -64,7 +67,7 @@ class Trial:
         write_record(folder.task, task)
         try:
             self._inputs = context.trial_inputs(task)
-            self._trainer = make_trainer(task, context, self._inputs)
+            self._trainer, self._initial_weights = make_trainer(task, context, self._inputs)
         except (SpaceError, ConfigError, TeacherError) as error:
             self._end(TrialStatus.FAILED, ExecutionInfo(device=device_name(context.device)), error=one_line(error))
             return
@@ -120,7 +123,7 @@ class Trial:
                 )
         except (RunError, AttributeError, KeyError, RuntimeError, TypeError, ValueError):
             # A damaged checkpoint, or one of another version, restarts the trial instead of failing it.
-            self._trainer = make_trainer(self._task, self._context, self._inputs)
+            self._trainer, self._initial_weights = make_trainer(self._task, self._context, self._inputs)
             return
         self._curve = list(curve)
         self._resumptions = state["resumptions"] + 1
@@ -170,6 +173,7 @@ class Trial:
             settings=self._trainer.execution,
             normalisation=self._inputs.data.preprocess.normalisation,
             released_classes=self._trainer.released_classes,
+            initial_weights=self._initial_weights,
         )
 
     def _end(
@@ -184,11 +188,14 @@ class Trial:
         self.record = end_trial(self._folder, TrialRecord(task=self._task, execution=execution, outcome=outcome))
 
 
-def make_trainer(task: TrialTask, context: TrialContext, trial_inputs: TrialInputs) -> Trainer:
-    """Return a trainer of the task's student with initial weights.
+def make_trainer(
+    task: TrialTask, context: TrialContext, trial_inputs: TrialInputs
+) -> tuple[Trainer, InitialWeightsReport]:
+    """Return a trainer of the task's student with its initial weights, and what these are.
 
     Raises:
-        SpaceError: The student cannot be built, or lacks outputs that its recipe compares.
+        SpaceError: The student cannot be built, its initial weights do not fit, or it lacks outputs that its recipe
+            compares.
         ConfigError: The recipe names something unknown, or needs teacher outputs that are not stored.
         TeacherError: The teacher lacks outputs that the recipe compares.
     """
@@ -203,9 +210,10 @@ def make_trainer(task: TrialTask, context: TrialContext, trial_inputs: TrialInpu
         drop_path_rate=recipe.drop_path,
         teacher_head=context.teacher.head() if uses_teacher_head(recipe) else None,
     )
-    return Trainer(
+    report = apply_initial_weights(network, task, context, trial_inputs)
+    trainer = Trainer(
         network,
-        recipe=recipe,
+        recipe=recipe if report.source == RANDOM else recipe.for_fine_tuning(),
         data=trial_inputs.data,
         targets=trial_inputs.targets,
         reference=trial_inputs.reference,
@@ -213,6 +221,7 @@ def make_trainer(task: TrialTask, context: TrialContext, trial_inputs: TrialInpu
         device=context.device,
         execution=context.execution,
     )
+    return trainer, report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +248,8 @@ def profile_memory(task: TrialTask, context: TrialContext) -> MemoryProfile:
     torch.cuda.reset_peak_memory_stats(context.device)
     reserved = torch.cuda.memory_reserved(context.device)
     free, _ = torch.cuda.mem_get_info(context.device)
-    make_trainer(task, context, context.trial_inputs(task)).profile_memory(_PROFILE_STEPS)
+    trainer, _ = make_trainer(task, context, context.trial_inputs(task))
+    trainer.profile_memory(_PROFILE_STEPS)
     return MemoryProfile(peak_bytes=torch.cuda.max_memory_reserved(context.device), gpu_bytes=free + reserved)
 
 

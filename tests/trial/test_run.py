@@ -14,7 +14,15 @@ from nas_distill.errors import RunError
 from nas_distill.model_outputs import OutputRequest
 from nas_distill.models.features import network_outputs
 from nas_distill.models.student import build_student
-from nas_distill.records import Confirmation, ExecutionInfo, Recipe, StudentSpec, TrialRecord, TrialStatus
+from nas_distill.records import (
+    Confirmation,
+    ExecutionInfo,
+    InitialWeightsReport,
+    Recipe,
+    StudentSpec,
+    TrialRecord,
+    TrialStatus,
+)
 from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.layout import RunDirectory, TrialFolder
 from nas_distill.run_directory.results import read_own_result
@@ -230,11 +238,13 @@ def test_account_writes_the_curve_and_does_not_end_the_trial(small_run: SmallRun
     trial = Trial(make_task(), rarely, folder)
     point = trial.advance()
     assert folder.read_curve() == ()
+    random = InitialWeightsReport(source="random", tensors_total=len(trial._trainer.finish().state_dict()))
     assert trial.account() == ExecutionInfo(
         resumptions=0,
         device="cpu",
         settings=trial._trainer.execution,
         normalisation=small_run.run.read_teacher().normalisation,
+        initial_weights=random,
     )
     assert folder.read_curve() == (point,)
     assert trial.record is None

@@ -1,0 +1,148 @@
+"""Starts that are compared, and one training from a start in a worker process."""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from pydantic import NonNegativeFloat
+from torch import nn
+
+from benchmarks.common.materials import Material
+from benchmarks.common.tasks import Result, Task
+from benchmarks.common.trainings import SharedInputs, load_inputs, open_teacher, train_network
+from nas_distill.config import DataConfig, ViewsConfig
+from nas_distill.data.views.plan import plan_views
+from nas_distill.models.initial_weights import copy_weights
+from nas_distill.models.weight_selection import CutOptions, initialise_from_teacher
+from nas_distill.models.weights import save_weights
+from nas_distill.records import Recipe
+from nas_distill.records.base import Record, Share
+from nas_distill.train.loop import Trainer
+from nas_distill.train.training_data import TrainingData
+from nas_distill.trial.initial_weights import cut_images
+
+RANDOM, STAND_IN = "random", "stand-in"
+CUTS = {
+    "uniform": CutOptions(layers="first", dropped_inputs="ignore", recompute_batch_norm=False),
+    "even layers": CutOptions(layers="even", dropped_inputs="ignore", recompute_batch_norm=False),
+    "rescale": CutOptions(layers="first", dropped_inputs="rescale", recompute_batch_norm=False),
+    "recompute": CutOptions(layers="first", dropped_inputs="ignore", recompute_batch_norm=True),
+    "reconstruct": CutOptions(layers="first", dropped_inputs="reconstruct", recompute_batch_norm=True),
+    "even+recompute": CutOptions(layers="even", dropped_inputs="ignore", recompute_batch_norm=True),
+    "even+reconstruct": CutOptions(layers="even", dropped_inputs="reconstruct", recompute_batch_norm=True),
+}
+"""Ways of cutting the student out of the teacher, by name. "uniform" is that of Xu et al. 2024."""
+
+
+class StartTask(Task):
+    """One training from a start.
+
+    Attributes:
+        start: Name of the start: "random", "stand-in", or one of `CUTS`.
+        cut: Options of the cut; None for other starts.
+        stand_in: Digest of the data and recipe that the network was trained with before; empty for other starts.
+    """
+
+    start: str
+    cut: CutOptions | None = None
+    stand_in: str = ""
+
+
+class StartResult(Result):
+    """Result of a training from a start.
+
+    Attributes:
+        copied_share: Share of the parameters that were taken over, 0 to 1.
+        start_top1: Accuracy on validation before the training, 0 to 1.
+        start_seconds: Wall time for the initial weights, without the training of a stand-in.
+    """
+
+    copied_share: Share
+    start_top1: Share
+    start_seconds: NonNegativeFloat
+
+
+class StartInputs(Record):
+    """Inputs that all trainings of a family share.
+
+    Attributes:
+        shared: Data, knowledge and teacher.
+        other: Configuration of the other data, for the stand-in of pretrained weights.
+        other_folder: Folder of the other data, prepared; weights trained on them are kept there.
+        other_recipe: Recipe of the trainings on the other data.
+    """
+
+    shared: SharedInputs
+    other: DataConfig
+    other_folder: Path
+    other_recipe: Recipe
+
+
+def train_start(task: StartTask, inputs: StartInputs) -> StartResult:
+    """Give a student its initial weights and train it."""
+    loaded = load_inputs(inputs.shared)
+    material, data = loaded.material, loaded.material.training_data(task.plan)
+    network = material.network(task.student, task.seed)
+    started, share = time.perf_counter(), 0.0
+    if task.cut is not None:
+        teacher = open_teacher(inputs.shared).to(loaded.device)
+        images = cut_images(data, teacher) if task.cut.need_images else None
+        share = initialise_from_teacher(network, teacher.network, options=task.cut, images=images).copied_share
+    seconds = time.perf_counter() - started
+    if task.start == STAND_IN:
+        share = _copy_stand_in(network, task, inputs)
+    top1 = _top1(network, material)
+    found = train_network(network, task, inputs.shared)
+    return StartResult(**found.model_dump(), copied_share=share, start_top1=top1, start_seconds=seconds)
+
+
+def _copy_stand_in(network: nn.Module, task: StartTask, inputs: StartInputs) -> float:
+    """Copy weights that were trained on other data, without the classifier, and return their share."""
+    path = inputs.other_folder / "weights" / f"{task.student.spec_id}-{task.seed}-{task.stand_in}.safetensors"
+    other = _other_material(inputs)
+    source = other.network(task.student, task.seed)
+    if not path.exists():
+        plan = plan_views(ViewsConfig(), other.manifest, epochs=inputs.other_recipe.epochs, online=False)
+        trainer = Trainer(
+            source,
+            recipe=inputs.other_recipe,
+            data=TrainingData(train=other.train, validation=other.validation, plan=plan, preprocess=other.preprocess),
+            targets=None,
+            reference=None,
+            seed=task.seed,
+            device=torch.device(inputs.shared.device),
+            execution=task.execution,
+        )
+        while not trainer.is_finished():
+            trainer.run_epoch()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_weights(trainer.finish(), path)
+    source.load_state_dict(safetensors.torch.load_file(path))
+    # Classes of other data have nothing to do with these, even if they are as many.
+    classifier = source.get_classifier()  # type: ignore[operator]
+    own = network.get_classifier()  # type: ignore[operator]
+    classifier.load_state_dict(own.state_dict())
+    with torch.no_grad():
+        copy_weights(network, source)
+    total = sum(parameter.numel() for parameter in network.parameters())
+    return 1.0 - sum(parameter.numel() for parameter in own.parameters()) / total
+
+
+@cache
+def _other_material(inputs: StartInputs) -> Material:
+    return Material.open(inputs.other, inputs.other_folder)
+
+
+@torch.no_grad()
+def _top1(network: nn.Module, material: Material) -> float:
+    network.eval()
+    order = torch.arange(material.validation.num_images)
+    hits = 0
+    for batch in material.validation.batches(order, 256, device=torch.device("cpu")):
+        hits += int((network(material.preprocess(batch.images)).argmax(1) == batch.labels).sum())
+    network.train()
+    return hits / len(order)

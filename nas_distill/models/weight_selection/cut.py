@@ -1,0 +1,122 @@
+"""Cut a student's initial weights out of its teacher's (weight selection, Xu et al. 2024, arXiv 2311.18823)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from timm.layers import resample_abs_pos_embed, resample_patch_embed, resize_rel_pos_bias_table
+from torch import Tensor, nn
+
+from nas_distill.models.weight_selection.batch_norm import recompute_batch_norm
+from nas_distill.models.weight_selection.indices import uniform_indices
+from nas_distill.models.weight_selection.layout import read_layout
+from nas_distill.models.weight_selection.options import CutOptions
+from nas_distill.models.weight_selection.plan import TensorCut, plan_cut
+from nas_distill.models.weight_selection.reconstruction import input_moments, reconstruction
+from nas_distill.records import FROM_TEACHER, InitialWeightsReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutImages:
+    """The same training images as inputs of both networks, on the device of each.
+
+    Attributes:
+        student: Inputs of the student, float [N, C, H, W].
+        teacher: Inputs of the teacher, float [N, C', H', W'].
+    """
+
+    student: Tensor
+    teacher: Tensor
+
+
+@torch.no_grad()
+def initialise_from_teacher(
+    student: nn.Module, teacher: nn.Module, *, options: CutOptions, images: CutImages | None = None
+) -> InitialWeightsReport:
+    """Replace a student's weights by channels and blocks of its teacher, where they correspond.
+
+    Args:
+        student: Student with random weights, which remain in tensors without a counterpart; its body alone if it uses
+            the teacher's classifier.
+        teacher: Network of the teacher, for the same classes in the same order; it does not change.
+        options: Options of the cut.
+        images: Images for options that need them (`CutOptions.need_images`).
+
+    Raises:
+        MisfitError: The student does not fit, see `plan_cut`.
+    """
+    cuts = plan_cut(student_layout := read_layout(student), read_layout(teacher), options)
+    matrices = _reconstructions(cuts, teacher, options, images)
+    own, theirs = student.state_dict(), teacher.state_dict()
+    for name, cut in cuts.items():
+        value = _selected(theirs[cut.partner], cut, matrices.get(cut.partner))
+        if options.dropped_inputs == "rescale" and _has_fewer_inputs(cut):
+            value = value * math.sqrt(cut.teacher.shape[1] / cut.student.shape[1])
+        own[name].copy_(_resampled(value, cut))
+    if options.recompute_batch_norm:
+        assert images is not None
+        recompute_batch_norm(student, images.student)
+    parameters = {name: own[name].numel() for name in student_layout.parameters}
+    copied = sum(size for name, size in parameters.items() if name in cuts)
+    return InitialWeightsReport(
+        source=FROM_TEACHER,
+        copied_share=copied / sum(parameters.values()),
+        tensors_copied=len(cuts),
+        tensors_total=len(own),
+    )
+
+
+def _reconstructions(
+    cuts: Mapping[str, TensorCut], teacher: nn.Module, options: CutOptions, images: CutImages | None
+) -> dict[str, Tensor]:
+    """Return the matrices that replace dropped inputs, by name of the teacher's weight."""
+    if options.dropped_inputs != "reconstruct":
+        return {}
+    assert images is not None
+    narrowed = {cut.partner: cut.axes[1] for cut in cuts.values() if _has_fewer_inputs(cut)}
+    moments = input_moments(teacher, (name.removesuffix(".weight") for name in narrowed), images.teacher)
+    return {
+        name: reconstruction(moments[module], uniform_indices(axis.student, axis.teacher))
+        for name, axis in narrowed.items()
+        if (module := name.removesuffix(".weight")) in moments
+    }
+
+
+def _has_fewer_inputs(cut: TensorCut) -> bool:
+    """Return whether a tensor is the weight of a layer that sums over fewer channels than the teacher's."""
+    grouped = 1 in cut.student.structure and len(cut.student.structure[1]) == 1
+    return cut.partner.endswith(".weight") and 1 in cut.axes and len(cut.student.shape) in (2, 4) and not grouped
+
+
+def _selected(value: Tensor, cut: TensorCut, matrix: Tensor | None) -> Tensor:
+    for axis, chosen in cut.axes.items():
+        if axis == 1 and matrix is not None:
+            value = torch.tensordot(value, matrix.to(value), dims=([1], [0])).movedim(-1, 1)
+        else:
+            indices = uniform_indices(chosen.student, chosen.teacher)
+            value = value.index_select(axis, indices.to(value.device))
+    return value
+
+
+def _resampled(value: Tensor, cut: TensorCut) -> Tensor:
+    student, teacher = cut.student, cut.teacher
+    if student.image_channels and student.shape[1] != teacher.shape[1]:
+        value = value.sum(dim=1, keepdim=True)  # the teacher sees the grey value in all of its channels
+    if value.shape == student.shape and student.grid == teacher.grid:
+        return value
+    found: Tensor
+    if student.resampling == "patch":
+        found = resample_patch_embed(value, list(student.shape[2:]))
+    elif student.resampling == "position":
+        prefix = student.shape[1] - student.grid[0] * student.grid[1]
+        found = resample_abs_pos_embed(
+            value, new_size=list(student.grid), old_size=list(teacher.grid), num_prefix_tokens=prefix
+        )
+    else:
+        found = resize_rel_pos_bias_table(
+            value, new_window_size=student.grid, new_bias_shape=student.shape, old_window_size=teacher.grid
+        )
+    return found
