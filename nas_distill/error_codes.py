@@ -174,6 +174,7 @@ _SPACE: dict[str, str] = {
     "space.exhausted": "The sampler proposes no candidate that was not tried before.",
     "space.initial_weights_unfit": "A candidate cannot start from the initial weights that were chosen or allowed.",
     "space.loss_unavailable": "A recipe space chose a loss whose teacher outputs this search does not have.",
+    "space.misfit": "A space cannot propose candidates for the data or the teacher of this search.",
     "space.mix_unavailable": "A recipe space chose an image mixing for which this search has no teacher outputs.",
     "space.no_candidate": "Too many proposals in a row were rejected; none of them was a repetition.",
     "space.no_function": "The file of a space has no function of the given name.",
@@ -181,6 +182,7 @@ _SPACE: dict[str, str] = {
     "space.recipe_fixed_field": "A recipe space changed a recipe field that all trials of a search share.",
     "space.signature": "The function of a space does not take the arguments that a search passes.",
     "space.unknown": "No space has the given name.",
+    "space.wrong_info": "The constant `INFO` of a space is not a `SpaceInfo`.",
     "space.wrong_type": "The function of a space returned an object of the wrong type.",
 }
 

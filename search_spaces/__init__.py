@@ -1,1 +1,1 @@
-"""The shipped search spaces: one module per space, with a define-by-run function `space(trial) -> StudentSpec`."""
+"""The shipped search spaces: one module per space, with a define-by-run function `space(trial, context)`."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from nas_distill.records import SpaceTrial, StudentSpec
+from nas_distill.records import SpaceContext, SpaceInfo, SpaceTrial, StudentSpec
+
+INFO = SpaceInfo(families=("resnet", "vit"), min_image_size=8, max_image_size=32, min_params=700, max_params=500_000)
 
 
-def space(trial: SpaceTrial) -> StudentSpec:
+def space(trial: SpaceTrial, context: SpaceContext) -> StudentSpec:
     """ResNets and vision transformers for grey images of 8 to 32 pixels, about 1,000 to 200,000 parameters.
 
     Two families: `small_resnet` with two or three stages, and vision transformers with patches of 2 or 4 pixels. The
     image size must be a multiple of the patch size.
     """
+    del context
     if trial.suggest_categorical("family", ["resnet", "vit"]) == "resnet":
         return _resnet(trial)
     return _vit(trial)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,7 +20,7 @@ from nas_distill.data.views.plan import ViewPlan, plan_views
 from nas_distill.knowledge.build import build_knowledge
 from nas_distill.models.cost import measure_cost
 from nas_distill.models.teacher import Teacher, load_teacher
-from nas_distill.records import Recipe, StudentSpec, TrialTask
+from nas_distill.records import Recipe, SpaceContext, StudentSpec, TeacherShape, TrialTask
 from nas_distill.records.task import source_name
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.train.teacher import fit_teacher
@@ -106,6 +107,19 @@ def make_small_run(folder: Path, data: DataConfig = SMALL_DATA, *, seed: int = 0
         plan=plan,
         knowledge_id=knowledge.folder.name,
     )
+
+
+def make_space_context(*, channels: int = 1, image_size: int = 8, **changes: Any) -> SpaceContext:
+    """Return the context of a search whose teacher is a resnet18."""
+    teacher = TeacherShape(
+        architecture="resnet18",
+        arguments={"layers": (2, 2, 2, 2), "channels": (64, 128, 256, 512)},
+        num_params=11_181_642,
+        macs=37_000_000,
+        image_size=image_size,
+    )
+    values = {"num_classes": 10, "channels": channels, "image_size": image_size, "teacher": teacher}
+    return SpaceContext(**{**values, **changes})
 
 
 def make_task(

@@ -44,8 +44,8 @@ from nas_distill.records import Recipe, TrialRecord
 from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.backend.cluster import ray_cluster
+from nas_distill.search.spaces.loading import load_space
 from nas_distill.search.study.ledger import StudyLedger
-from search_spaces import resnet
 
 PARTS = ("ask", "overhead", "slots")
 SIZES = (10, 100, 1000, 5000)
@@ -167,7 +167,7 @@ def ask_and_tell(
     cost_estimator = AnalyticCostEstimator(SHAPE)
     proposer = make_proposer(
         ledger,
-        resnet.space,
+        load_space("resnet"),
         cost_estimator=cost_estimator,
         recipe=Recipe(epochs=EPOCHS),
         recipes=recipes,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,12 @@ from typing import Any
 from ray import tune
 
 from benchmarks.common.cost_estimator import AnalyticCostEstimator
+from benchmarks.common.space_context import context_of
 from benchmarks.scale.sleeping import Sleep, SleepingTrainable
 from nas_distill.callbacks import Progress
 from nas_distill.config import AshaConfig, BudgetConfig, ResourcesConfig, SamplerConfig, TeacherConfig
 from nas_distill.objectives import check_objectives
-from nas_distill.records import Recipe, SpaceTrial, StudentSpec
+from nas_distill.records import Cost, Recipe, SpaceTrial, StudentSpec
 from nas_distill.records.network_shape import NetworkShape
 from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.layout import RunDirectory
@@ -32,6 +33,7 @@ from nas_distill.search.study.ledger import StudyLedger
 OBJECTIVES = check_objectives(("gap_points", "num_params"))
 STUDY = "nas_distill"
 SHAPE = NetworkShape(num_classes=10, channels=1, image_size=8)
+TEACHER_COST = Cost(num_params=1_000_000, macs=10_000_000, size_bytes=4_000_000)
 WIDTHS = (2, 64)
 
 
@@ -75,7 +77,7 @@ class RandomProposer(Proposer):
 
 def make_proposer(
     ledger: StudyLedger,
-    function: Callable[[SpaceTrial], StudentSpec],
+    space: Space,
     *,
     cost_estimator: AnalyticCostEstimator,
     recipe: Recipe,
@@ -85,7 +87,8 @@ def make_proposer(
     """Return a proposer without cost limits."""
     return RandomProposer(
         ledger,
-        space=Space(name="benchmark", function=function, source_path=Path(__file__), doc=""),
+        space=space,
+        context=context_of(SHAPE, TEACHER_COST),
         initial_weights=InitialWeightsChooser(),
         limits=Limits(),
         cost_estimator=cost_estimator,
@@ -117,7 +120,7 @@ def run_sleeping(
         ledger,
         make_proposer(
             ledger,
-            two_widths,
+            Space(name="two_widths", function=two_widths, source_path=Path(__file__), doc=""),
             cost_estimator=AnalyticCostEstimator(SHAPE),
             recipe=recipe,
             recipes="fixed",

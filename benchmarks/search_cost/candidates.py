@@ -7,8 +7,15 @@ from pathlib import Path
 
 import optuna
 
-from nas_distill.records import StudentSpec
+from benchmarks.common.space_context import context_of
+from nas_distill.records import Cost, StudentSpec
+from nas_distill.records.network_shape import NetworkShape
 from search_spaces import tiny
+
+CONTEXT = context_of(
+    NetworkShape(num_classes=10, channels=1, image_size=8),
+    Cost(num_params=1_000_000, macs=10_000_000, size_bytes=4_000_000),
+)
 
 _SPACE = '''"""Trial number n gets candidate number n of a list."""
 
@@ -44,7 +51,7 @@ def write_candidates(folder: Path, *, count: int, seed: int) -> Path:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     specs: dict[str, StudentSpec] = {}
     while len(specs) < count:
-        spec = tiny.space(study.ask())
+        spec = tiny.space(study.ask(), CONTEXT)
         specs.setdefault(spec.spec_id, spec)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "candidates.json"

@@ -15,10 +15,11 @@ from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import nn
 
 from benchmarks.common.cost_estimator import cost_of
+from benchmarks.common.space_context import context_of
 from benchmarks.common.tasks import Task, TaskResult
 from benchmarks.common.trainings import SharedInputs, load_inputs, targets
 from nas_distill.errors import SpaceError, TrialError
-from nas_distill.records import Cost, EpochMetrics, Recipe, StudentSpec
+from nas_distill.records import Cost, EpochMetrics, Recipe, SpaceContext, StudentSpec
 from nas_distill.records.base import FrozenArguments, FrozenTexts, Record
 from nas_distill.records.network_shape import NetworkShape
 from nas_distill.records.recipe import RecipeChoices
@@ -83,7 +84,7 @@ class Curve(TaskResult):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateSource:
-    """Everything that candidates are drawn from: spaces, base recipe, limits and shape."""
+    """Everything that candidates are drawn from: spaces, base recipe, limits, shape and the teacher's cost."""
 
     space: Space
     recipes: RecipeSpace
@@ -91,6 +92,12 @@ class CandidateSource:
     choices: RecipeChoices
     limits: Limits
     shape: NetworkShape
+    teacher: Cost
+
+    @property
+    def context(self) -> SpaceContext:
+        """Data, teacher and limits, for the space."""
+        return context_of(self.shape, self.teacher, self.limits)
 
 
 def draw(source: CandidateSource, *, count: int, seed: int) -> list[Candidate]:
@@ -106,7 +113,7 @@ def draw(source: CandidateSource, *, count: int, seed: int) -> list[Candidate]:
     found: dict[tuple[str, str], Candidate] = {}
     for _ in range(_DRAWS_PER_CANDIDATE * count):
         trial = study.ask()
-        spec = propose(source.space, trial)
+        spec = propose(source.space, trial, source.context)
         recipe = propose_recipe(source.recipes, trial, source.base, source.choices)
         cost = _cost(spec, source.shape)
         key = spec.spec_id, recipe.digest()

@@ -207,6 +207,7 @@ def draw_candidates(setup: Setup, arguments: argparse.Namespace) -> list[Candida
         shape=NetworkShape(
             num_classes=manifest.num_classes, channels=manifest.channels, image_size=manifest.image_size
         ),
+        teacher=setup.teacher.cost,
     )
     return draw(source, count=arguments.candidates, seed=arguments.seed)
 

@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 
 from benchmarks.common.cost_estimator import AnalyticCostEstimator
+from benchmarks.common.space_context import context_of
 from benchmarks.search_quality.curve_table import CurveTable, Floats, Row
 from benchmarks.search_quality.simulator import EndedTrial, Proposal
 from nas_distill.analysis.front.arithmetic import coordinates
@@ -18,6 +19,7 @@ from nas_distill.records import (
     EpochMetrics,
     ExecutionInfo,
     Recipe,
+    SpaceContext,
     StudentMetrics,
     TrialOutcome,
     TrialRecord,
@@ -61,6 +63,11 @@ class Problem:
     choices: RecipeChoices
     limits: Limits
     shape: NetworkShape
+
+    @property
+    def context(self) -> SpaceContext:
+        """Data, teacher and limits, for the space."""
+        return context_of(self.shape, self.table.teacher.cost, self.limits)
 
     @classmethod
     def of(cls, table: CurveTable, objectives: Sequence[str]) -> Problem:
@@ -109,6 +116,7 @@ class OurSearch:
         self._proposer = Proposer(
             self._ledger,
             space=problem.space,
+            context=problem.context,
             initial_weights=InitialWeightsChooser(),
             limits=problem.limits,
             cost_estimator=AnalyticCostEstimator(problem.shape),

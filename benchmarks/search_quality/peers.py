@@ -36,7 +36,9 @@ _GAP, _SIZE, _EPOCH = "gap_points", "num_params", "training_iteration"
 
 
 def _candidate(problem: Problem, trial: Any) -> tuple[StudentSpec, Recipe]:
-    return propose(problem.space, trial), propose_recipe(problem.recipes, trial, problem.base, problem.choices)
+    return propose(problem.space, trial, problem.context), propose_recipe(
+        problem.recipes, trial, problem.base, problem.choices
+    )
 
 
 def _cost(problem: Problem, spec: StudentSpec) -> Cost | None:

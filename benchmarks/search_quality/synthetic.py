@@ -75,6 +75,7 @@ def synthetic_source(*, epochs: int) -> CandidateSource:
         choices=make_choices(config.recipe, config.teacher, mixes=config.views.mixes),
         limits=make_limits(config.space, TEACHER.cost),
         shape=NetworkShape(num_classes=10, channels=1, image_size=8),
+        teacher=TEACHER.cost,
     )
 
 

@@ -46,13 +46,26 @@ def show_command(name: str) -> None:
     "--channels", type=click.Choice(["1", "3"]), default="3", show_default=True, help="Image channels: grey or RGB."
 )
 @click.option("--classes", type=click.IntRange(min=2), default=10, show_default=True, help="Number of classes.")
-def sample_command(name: str, *, number: int, seed: int, image_size: int, channels: str, classes: int) -> None:
+@click.option(
+    "--teacher",
+    default="resnet50",
+    show_default=True,
+    help="Teacher that the candidates are for: a timm model, local-dir:PATH, or run:RUN/TRIAL.",
+)
+def sample_command(
+    name: str, *, number: int, seed: int, image_size: int, channels: str, classes: int, teacher: str
+) -> None:
     """Sample random candidates from the search space NAME and print their costs."""
     from nas_distill.cli.display.candidates import print_candidates
+    from nas_distill.config import SpaceConfig, TeacherConfig
+    from nas_distill.records.network_shape import NetworkShape
     from nas_distill.search.samplers.space_sampling import sample_space
+    from nas_distill.search.setup.space_context import plan_space
     from nas_distill.search.spaces.loading import load_space
 
-    specs = sample_space(load_space(name), number, seed)
-    unusable = print_candidates(specs, num_classes=classes, channels=int(channels), image_size=image_size)
+    space = load_space(name)
+    shape = NetworkShape(num_classes=classes, channels=int(channels), image_size=image_size)
+    context = plan_space(TeacherConfig(model=teacher), SpaceConfig(), shape).context
+    unusable = print_candidates(sample_space(space, number, seed, context), shape)
     if unusable:
         click.echo(f"{unusable} of {number} candidates cannot be used with these images", err=True)

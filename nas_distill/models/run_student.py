@@ -15,8 +15,9 @@ from nas_distill.errors import RunError, SpaceError, TeacherError
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.student import build_student
 from nas_distill.models.teacher_network import Teacher
-from nas_distill.records import TeacherLink, TrialRecord
+from nas_distill.records import StudentSpec, TeacherLink, TrialRecord
 from nas_distill.records.base import Record
+from nas_distill.records.network_shape import NetworkShape
 from nas_distill.records.normalisation import Normalisation
 from nas_distill.run_directory.files import read_record
 from nas_distill.run_directory.layout import RunDirectory
@@ -137,6 +138,18 @@ def _read_weights(model: str, path: Path) -> dict[str, Tensor]:
             field="teacher.model",
         )
     return weights
+
+
+def run_student_shape(model: str) -> tuple[StudentSpec, NetworkShape]:
+    """Return the architecture of the student `run:RUN/TRIAL`, and the shape of its images; no weights are read.
+
+    Raises:
+        TeacherError: The run or trial does not exist, or the trial is not complete.
+    """
+    run, record = _trial(model)
+    images = _images(model, run)
+    shape = NetworkShape(num_classes=len(images.class_names), channels=images.channels, image_size=images.image_size)
+    return record.spec, shape
 
 
 def student_provenance(model: str) -> StudentProvenance:

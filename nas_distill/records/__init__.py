@@ -12,7 +12,7 @@ from nas_distill.records.execution import (
 )
 from nas_distill.records.normalisation import Normalisation
 from nas_distill.records.recipe import Adaptation, Recipe, RecipeChoices
-from nas_distill.records.space_context import SpaceContext, SpaceInfo, TeacherShape
+from nas_distill.records.space_context import SpaceContext, SpaceInfo, SpaceMisfitError, TeacherShape
 from nas_distill.records.space_trial import SpaceTrial
 from nas_distill.records.student import FROM_TEACHER, PRETRAINED, RANDOM, Cost, StudentSpec
 from nas_distill.records.task import Arm, Confirmation, Fold, TrialTask
@@ -40,6 +40,7 @@ __all__ = [
     "RecipeChoices",
     "SpaceContext",
     "SpaceInfo",
+    "SpaceMisfitError",
     "SpaceTrial",
     "StudentMetrics",
     "StudentSpec",

@@ -9,14 +9,20 @@ from pydantic import Field, PositiveInt, model_validator
 from nas_distill.records.base import FrozenArguments, Record
 
 
+class SpaceMisfitError(ValueError):
+    """Raised by a space that has no candidates for this search; the message says why, and how to change the search."""
+
+
 class TeacherShape(Record):
     """The teacher's architecture and cost, as far as a space needs them.
 
     Attributes:
         architecture: timm name of the teacher; an architecture without the name of its weights.
         arguments: Constructor arguments of the teacher, JSON values only, without the numbers of classes and channels.
+            They include those that set its width and depth, as far as they are known.
         num_params: Number of parameters.
-        macs: Multiply-accumulate operations of one forward pass of one image, at the teacher's own image size.
+        macs: Multiply-accumulate operations of one forward pass of one image of the search's size; at the teacher's own
+            size if it cannot process images of the search's size.
         image_size: Height and width of the teacher's input, pixels.
     """
 

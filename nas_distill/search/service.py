@@ -18,6 +18,7 @@ from nas_distill.config.loading import dump_config, load_config
 from nas_distill.data.manifest import DataManifest
 from nas_distill.errors import ClusterError, ConfigError, NasDistillError, RunError, StudyError
 from nas_distill.objectives import check_objectives
+from nas_distill.records import SpaceContext
 from nas_distill.run_directory.config import read_run_config
 from nas_distill.run_directory.files import read_record, write_text
 from nas_distill.run_directory.layout import RunDirectory
@@ -31,6 +32,7 @@ from nas_distill.search.retrain.assistant_plan import has_unfinished_rounds
 from nas_distill.search.retrain.fold_plan import plan_folds
 from nas_distill.search.session import SearchOutcome, record_fingerprint, search_session
 from nas_distill.search.setup.prepare import Prepared, prepare
+from nas_distill.search.setup.space_context import expect_space, setup_space
 from nas_distill.search.setup.validate import check_assistants, check_folds, check_inputs, check_losses
 from nas_distill.search.spaces.loading import load_space
 from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
@@ -61,8 +63,10 @@ def start_search(config: SearchConfig, folder: Path, progress: Progress) -> Sear
     config = _name_study(config.with_absolute_paths(Path.cwd()), run)
     check_unused_settings(config)
     _check_config(config)
-    points = _plan_points(config, math.inf, 0.0)  # the number of images per class is not known yet
     check_inputs(config.data, config.teacher)
+    expected = expect_space(config.data, config.teacher, config.space)
+    # The number of images per class is not known yet.
+    points = _plan_points(config, expected.context, math.inf, 0.0)
     with _locked_new_run(run), _opened_ledger(run, config) as ledger, ExitStack() as cluster:
         _check_empty(ledger)
         ledger.set_initial_points(points)
@@ -70,7 +74,8 @@ def start_search(config: SearchConfig, folder: Path, progress: Progress) -> Sear
         try:
             cluster.enter_context(ray_cluster(config.resources))
             prepared = _prepare(run, config, progress)
-            _plan_points(config, prepared.manifest.images_per_class)
+            demands = setup_space(run, config.space, prepared.manifest.network_shape)
+            _plan_points(config, demands.context, prepared.manifest.images_per_class)
         except NasDistillError as error:
             _discard_start(run, ledger, error)
             raise
@@ -167,7 +172,7 @@ def _check_config(config: SearchConfig) -> None:
     check_optimizer(config.teacher.recipe.optimizer)
 
 
-def _plan_points(config: SearchConfig, *images_per_class: float) -> tuple[Point, ...]:
+def _plan_points(config: SearchConfig, context: SpaceContext, *images_per_class: float) -> tuple[Point, ...]:
     """Return the initial points, each of which must be valid for one of these numbers of images per class."""
     choices = [
         make_choices(
@@ -180,7 +185,7 @@ def _plan_points(config: SearchConfig, *images_per_class: float) -> tuple[Point,
         for count in images_per_class
     ]
     initial_weights = InitialWeightsChooser(config.space.initial_weights)
-    return plan_initial_points(config.space, config.recipe, choices, initial_weights)
+    return plan_initial_points(config.space, config.recipe, choices, context, initial_weights)
 
 
 @contextmanager

@@ -21,13 +21,13 @@ from nas_distill.search.early_stopping.curves import EarlyStopper, describe_earl
 from nas_distill.search.early_stopping.rules import NO_RULE
 from nas_distill.search.proposal.costs import CostEstimator
 from nas_distill.search.proposal.initial_weights import InitialWeightsChooser
-from nas_distill.search.proposal.limits import make_limits
 from nas_distill.search.proposal.proposer import Proposer
 from nas_distill.search.retrain.assistants import AssistantRounds, AssistantSettings
 from nas_distill.search.retrain.cross_validation import score_picks
 from nas_distill.search.setup.assistant_outputs import store_assistant_outputs
 from nas_distill.search.setup.knowledge import plan_knowledge
 from nas_distill.search.setup.prepare import Prepared
+from nas_distill.search.setup.space_context import setup_space
 from nas_distill.search.setup.workers import plan_workers
 from nas_distill.search.spaces.loading import load_space
 from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
@@ -124,7 +124,7 @@ def _make_driver(
     return SearchDriver(
         run,
         ledger,
-        _make_proposer(config, prepared, ledger),
+        _make_proposer(run, config, prepared, ledger),
         objectives=objectives,
         max_failures=config.resources.max_failures,
         progress=progress,
@@ -164,12 +164,14 @@ def _make_early_stopper(config: SearchConfig) -> EarlyStopper | None:
     return make_early_stopper(config.asha, epochs=config.recipe.epochs, objectives=check_objectives(config.objectives))
 
 
-def _make_proposer(config: SearchConfig, prepared: Prepared, ledger: StudyLedger) -> Proposer:
+def _make_proposer(run: RunDirectory, config: SearchConfig, prepared: Prepared, ledger: StudyLedger) -> Proposer:
+    demands = setup_space(run, config.space, prepared.manifest.network_shape)
     return Proposer(
         ledger,
         space=load_space(config.space.name),
+        context=demands.context,
         initial_weights=InitialWeightsChooser(config.space.initial_weights),
-        limits=make_limits(config.space, prepared.teacher.cost),
+        limits=demands.limits,
         cost_estimator=CostEstimator(prepared.manifest.network_shape, prepared.head),
         recipe=config.recipe,
         recipes=load_recipe_space(config.space.recipe),

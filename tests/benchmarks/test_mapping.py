@@ -10,6 +10,7 @@ from nas_distill.records.network_shape import NetworkShape
 from nas_distill.search.samplers.space_sampling import sample_space
 from nas_distill.search.spaces.loading import load_space
 from tests.benchmarks.tables import RECIPE, make_cost, make_row, make_spec
+from tests.helpers import make_space_context
 
 
 def test_every_row_is_nearest_to_itself_at_distance_zero() -> None:
@@ -45,7 +46,8 @@ def test_analytic_costs_equal_measured_costs() -> None:
         "tiny": NetworkShape(num_classes=10, channels=1, image_size=8),
     }
     for name, shape in shapes.items():
-        specs = [spec for spec in sample_space(load_space(name), 16, seed=5) if spec.architecture == "small_resnet"]
+        sampled = sample_space(load_space(name), 16, seed=5, context=make_space_context())
+        specs = [spec for spec in sampled if spec.architecture == "small_resnet"]
         assert len(specs) >= 6
         for spec in specs[:6]:
             assert cost_of(spec, shape) == measure_cost(

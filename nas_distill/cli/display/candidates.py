@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 
 from rich.console import Console
 from rich.table import Table
@@ -12,16 +13,15 @@ from rich.text import Text
 from nas_distill.errors import SpaceError
 from nas_distill.models.cost import measure_cost
 from nas_distill.records import StudentSpec
+from nas_distill.records.network_shape import NetworkShape
 
 
-def print_candidates(specs: Iterable[StudentSpec], *, num_classes: int, channels: int, image_size: int) -> int:
+def print_candidates(specs: Iterable[StudentSpec], shape: NetworkShape) -> int:
     """Print one row per candidate: its architecture and its costs, or why it cannot be used.
 
     Args:
         specs: The candidates.
-        num_classes: Number of classes.
-        channels: Number of image channels, 1 or 3.
-        image_size: Height and width of the images, pixels.
+        shape: Input and output shape of the candidates.
 
     Returns:
         The number of candidates that cannot be used.
@@ -33,7 +33,7 @@ def print_candidates(specs: Iterable[StudentSpec], *, num_classes: int, channels
     unusable = 0
     for spec in specs:
         try:
-            cost = measure_cost(spec, num_classes=num_classes, channels=channels, image_size=image_size)
+            cost = measure_cost(spec, **asdict(shape))
         except SpaceError as error:
             unusable += 1
             table.add_row(Text(f"{_call(spec)}\n  cannot be used: {error}"), "-", "-")

@@ -14,7 +14,7 @@ from nas_distill.analysis.trials.study_reader import read_parameters
 from nas_distill.config import SpaceConfig
 from nas_distill.config.yaml_text import parse_yaml
 from nas_distill.errors import ConfigError, NasDistillError
-from nas_distill.records import Recipe, StudentSpec
+from nas_distill.records import Recipe, SpaceContext, StudentSpec
 from nas_distill.records.recipe import RecipeChoices
 from nas_distill.records.space_trial import SpaceTrial
 from nas_distill.records.student import RANDOM
@@ -31,7 +31,11 @@ FIELD = "space.initial_points"
 
 
 def plan_initial_points(
-    config: SpaceConfig, recipe: Recipe, choices: Sequence[RecipeChoices], initial_weights: InitialWeightsChooser
+    config: SpaceConfig,
+    recipe: Recipe,
+    choices: Sequence[RecipeChoices],
+    context: SpaceContext,
+    initial_weights: InitialWeightsChooser,
 ) -> tuple[Point, ...]:
     """Return the candidates that a search tries first, in order.
 
@@ -40,6 +44,7 @@ def plan_initial_points(
         recipe: The configuration's recipe.
         choices: Options that recipes may choose from. Several while it is not known which of them hold: a point must
             be valid with one of them.
+        context: Data, teacher and limits of the search, for the space.
         initial_weights: Chooses the weights that a candidate starts from.
 
     Raises:
@@ -56,7 +61,7 @@ def plan_initial_points(
     space, recipes = load_space(config.name), load_recipe_space(config.recipe)
 
     def build(available: RecipeChoices, trial: SpaceTrial) -> tuple[StudentSpec, Recipe]:
-        spec = initial_weights.choose(trial, propose(space, trial))
+        spec = initial_weights.choose(trial, propose(space, trial, context))
         own_choices = replace(available, initial_weights=spec.initial_weights or RANDOM)
         return spec, propose_recipe(recipes, trial, recipe, own_choices)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nas_distill.errors import SpaceError, StudyError
-from nas_distill.records import Cost, Recipe, StudentSpec
+from nas_distill.records import Cost, Recipe, SpaceContext, StudentSpec
 from nas_distill.records.recipe import RecipeChoices
 from nas_distill.records.student import RANDOM
 from nas_distill.records.task import TrialTask
@@ -49,6 +49,7 @@ class Proposer:
     Args:
         ledger: Study that samples parameters and records tasks and rejections.
         space: Space of the candidates.
+        context: Data, teacher and limits of the search, for the space.
         initial_weights: Chooses the weights that a candidate starts from.
         limits: Bounds on their cost.
         cost_estimator: Measures their cost.
@@ -68,6 +69,7 @@ class Proposer:
         ledger: StudyLedger,
         *,
         space: Space,
+        context: SpaceContext,
         initial_weights: InitialWeightsChooser,
         limits: Limits,
         cost_estimator: CostEstimator,
@@ -80,6 +82,7 @@ class Proposer:
     ) -> None:
         self._ledger = ledger
         self._space = space
+        self._context = context
         self._initial_weights = initial_weights
         self._limits = limits
         self._cost_estimator = cost_estimator
@@ -151,7 +154,7 @@ class Proposer:
         """Return a trial's candidate and recipe, or a rejection if a space pruned it or no initial weights fit."""
         spec: StudentSpec | None = None
         try:
-            spec = propose(self._space, trial)
+            spec = propose(self._space, trial, self._context)
             spec = self._initial_weights.choose(trial, spec)
             choices = replace(self._choices, initial_weights=spec.initial_weights or RANDOM)
             return spec, propose_recipe(self._recipes, trial, self._recipe, choices)

@@ -12,27 +12,28 @@ from optuna.trial import FrozenTrial
 
 from nas_distill.errors import ConfigError, StudyError, nearest_names
 from nas_distill.optuna_private import contains
-from nas_distill.records import StudentSpec
+from nas_distill.records import SpaceContext, StudentSpec
 from nas_distill.search.spaces.loading import Space, propose
 
 _DRAWS = 20
 """Attempts to reach all parameters of a point: the choices that it leaves open decide which others are suggested."""
 
 
-def sample_space(space: Space, n: int, seed: int) -> tuple[StudentSpec, ...]:
+def sample_space(space: Space, n: int, seed: int, context: SpaceContext) -> tuple[StudentSpec, ...]:
     """Return `n` candidates drawn independently and uniformly; candidates may repeat.
 
     Args:
         space: Space to sample from.
         n: Number of candidates.
         seed: Random seed; equal seeds draw equal candidates.
+        context: Data, teacher and limits of a search.
 
     Raises:
-        SpaceError: The space raised an exception, or did not return a `StudentSpec`.
+        SpaceError: The space does not suit the context, raised an exception, or did not return a `StudentSpec`.
     """
     with _without_optuna_logs():
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-        return tuple(propose(space, study.ask()) for _ in range(n))
+        return tuple(propose(space, study.ask(), context) for _ in range(n))
 
 
 def check_point(point: Mapping[str, Any], build: Callable[[optuna.Trial], object], *, field: str, name: str) -> None:

@@ -11,9 +11,9 @@ from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.backend.gpu_packing import choose_gpus_per_trial, largest_candidates
 from nas_distill.search.backend.workers import WorkerSetup
-from nas_distill.search.proposal.limits import make_limits
 from nas_distill.search.samplers.space_sampling import sample_space
 from nas_distill.search.setup.prepare import Prepared
+from nas_distill.search.setup.space_context import setup_space
 from nas_distill.search.spaces.loading import load_space
 from nas_distill.trial.context import WorkerConfig
 
@@ -68,9 +68,10 @@ def plan_workers(
     )
 
     def candidates() -> list[TrialTask]:
-        specs = sample_space(load_space(space.name), _SAMPLED_CANDIDATES, seed)
-        limits = make_limits(space, prepared.teacher.cost)
-        return largest_candidates(specs, prepared.manifest.network_shape, limits, recipe)
+        shape = prepared.manifest.network_shape
+        demands = setup_space(run, space, shape)
+        specs = sample_space(load_space(space.name), _SAMPLED_CANDIDATES, seed, demands.context)
+        return largest_candidates(specs, shape, demands.limits, recipe)
 
     gpus = choose_gpus_per_trial(setup, candidates, progress)
     return replace(

@@ -26,7 +26,7 @@ from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
 from nas_distill.search.study.ledger import StudyLedger
 from nas_distill.trial.context import TrialContext
 from nas_distill.trial.run import run_trial
-from tests.helpers import Heard, SmallRun
+from tests.helpers import Heard, SmallRun, make_space_context
 
 OBJECTIVES = check_objectives(("gap_points", "num_params"))
 RECIPE = Recipe(epochs=2, batch_size=64)
@@ -54,6 +54,7 @@ def open_driver(
     proposer = Proposer(
         ledger,
         space=Space(name="widths", function=function, source_path=Path(__file__), doc=""),
+        context=make_space_context(),
         initial_weights=InitialWeightsChooser(),
         limits=make_limits(SpaceConfig(), small.run.read_teacher().cost),
         cost_estimator=CostEstimator(NetworkShape(num_classes=10, channels=1, image_size=8)),

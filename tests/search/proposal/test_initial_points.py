@@ -20,18 +20,19 @@ from nas_distill.search.proposal.initial_weights import InitialWeightsChooser
 from nas_distill.search.spaces.loading import load_space, propose
 from nas_distill.search.spaces.recipes import make_choices
 from nas_distill.search.study.ledger import StudyLedger
+from tests.helpers import make_space_context
 from tests.report.factory import make_record, make_run
 
 OBJECTIVES = check_objectives(("gap_points", "num_params"))
 RESNET = {"family": "resnet", "resnet_stages": 2, "resnet_width": 8, "resnet_growth": 1.5, "resnet_depth": 1}
 VIT = {"family": "vit", "vit_heads": 2}
-SPACE = load_space("tiny")
+SPACE, CONTEXT = load_space("tiny"), make_space_context()
 
 
 def plan(source: Path | str, recipe: str = "fixed", *, images_per_class: float = math.inf) -> tuple[Any, ...]:
     choices = make_choices(Recipe(), TeacherConfig(), images_per_class=images_per_class)
     return plan_initial_points(
-        SpaceConfig(initial_points=str(source), recipe=recipe), Recipe(), [choices], InitialWeightsChooser()
+        SpaceConfig(initial_points=str(source), recipe=recipe), Recipe(), [choices], CONTEXT, InitialWeightsChooser()
     )
 
 
@@ -50,7 +51,7 @@ def write(folder: Path, value: object) -> Path:
 
 
 def test_without_a_source_there_are_no_initial_points() -> None:
-    assert plan_initial_points(SpaceConfig(), Recipe(), [], InitialWeightsChooser()) == ()
+    assert plan_initial_points(SpaceConfig(), Recipe(), [], CONTEXT, InitialWeightsChooser()) == ()
 
 
 def test_points_of_a_yaml_or_json_file_keep_their_order(tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ def test_a_point_must_be_valid_for_the_number_of_images(tmp_path: Path, name: st
     assert plan_error(path, "search", images_per_class=invalid).code == "search.point_parameter"
     unknown = [make_choices(Recipe(), TeacherConfig(), images_per_class=count) for count in (math.inf, 0.0)]
     space = SpaceConfig(initial_points=str(path), recipe="search")
-    assert plan_initial_points(space, Recipe(), unknown, InitialWeightsChooser()) == (point,)
+    assert plan_initial_points(space, Recipe(), unknown, CONTEXT, InitialWeightsChooser()) == (point,)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,9 @@ def test_a_choice_of_one_value_rejects_other_values(tmp_path: Path) -> None:
     )
     space = SpaceConfig(name=str(file), initial_points=str(write(tmp_path, [{"name": "vgg13"}])))
     with pytest.raises(ConfigError) as caught:
-        plan_initial_points(space, Recipe(), [make_choices(Recipe(), TeacherConfig())], InitialWeightsChooser())
+        plan_initial_points(
+            space, Recipe(), [make_choices(Recipe(), TeacherConfig())], CONTEXT, InitialWeightsChooser()
+        )
     assert caught.value.code == "search.point_value"
 
 
@@ -128,7 +131,9 @@ def test_a_space_that_raises_for_a_point_is_an_error(tmp_path: Path) -> None:
     file.write_text("def space(trial):\n    return 1 / trial.suggest_int('x', 0, 3)\n")
     space = SpaceConfig(name=str(file), initial_points=str(write(tmp_path, [{"x": 0}])))
     with pytest.raises(SpaceError) as caught:
-        plan_initial_points(space, Recipe(), [make_choices(Recipe(), TeacherConfig())], InitialWeightsChooser())
+        plan_initial_points(
+            space, Recipe(), [make_choices(Recipe(), TeacherConfig())], CONTEXT, InitialWeightsChooser()
+        )
     assert caught.value.code == "space.raised"
 
 
@@ -138,7 +143,7 @@ def test_the_front_of_another_run_provides_initial_points(tmp_path: Path) -> Non
     chosen = {}
     for gap, size in ((9.0, 1000), (5.0, 2000), (7.0, 3000)):
         trial = ledger.ask()
-        propose(SPACE, trial)
+        propose(SPACE, trial, CONTEXT)
         record = make_record(trial.number, gap_points=gap, num_params=size)
         ledger.assign(trial, record.task, {})
         ledger.tell(record)
@@ -153,7 +158,7 @@ def test_a_run_without_a_student_provides_no_initial_points(tmp_path: Path) -> N
 
 def next_candidate(ledger: StudyLedger, *, assign: bool = True) -> tuple[int, dict[str, Any]]:
     trial = ledger.ask()
-    spec = propose(SPACE, trial)
+    spec = propose(SPACE, trial, CONTEXT)
     if assign:
         cost = Cost(num_params=1, macs=1, size_bytes=1)
         ledger.assign(trial, TrialTask(number=trial.number, seed=0, spec=spec, recipe=Recipe(), cost=cost), {})
@@ -171,7 +176,7 @@ def test_points_are_neither_lost_nor_repeated_after_a_kill(tmp_path: Path) -> No
     assert [task.number for task in again.unfinished()] == [0]
     assert next_candidate(again) == (1, points[1])
     trial = again.ask()
-    again.reject(trial, "over a limit", spec=propose(SPACE, trial), violations={"num_params": 1.0})
+    again.reject(trial, "over a limit", spec=propose(SPACE, trial, CONTEXT), violations={"num_params": 1.0})
     last = StudyLedger(storage, "nas_distill", OBJECTIVES, 0)  # kill -9 again
     assert next_candidate(last) == (3, points[3])
     assert next_candidate(last)[1] not in points
@@ -183,7 +188,7 @@ def test_a_point_is_tried_again_after_the_space_or_sampler_failed(tmp_path: Path
     ledger = StudyLedger(storage, "nas_distill", OBJECTIVES, 0)
     ledger.set_initial_points([RESNET, VIT])
     trial = ledger.ask()
-    propose(SPACE, trial)
+    propose(SPACE, trial, CONTEXT)
     ledger.reject(trial, "the sampler failed", again=True)
     assert next_candidate(ledger)[1] == RESNET
     again = StudyLedger(storage, "nas_distill", OBJECTIVES, 0)

@@ -27,7 +27,7 @@ from nas_distill.search.proposal.proposer import ExhaustedSpaceError, Proposer, 
 from nas_distill.search.spaces.loading import Space
 from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
 from nas_distill.search.study.ledger import StudyLedger
-from tests.helpers import make_task
+from tests.helpers import make_space_context, make_task
 
 TEACHER = Cost(num_params=10_000, macs=1_000_000, size_bytes=40_000)
 SHAPE = NetworkShape(num_classes=10, channels=1, image_size=8)
@@ -70,6 +70,7 @@ def make_proposer(
     proposer = Proposer(
         ledger,
         space=space,
+        context=make_space_context(),
         initial_weights=initial_weights or InitialWeightsChooser(),
         limits=limits,
         cost_estimator=CostEstimator(SHAPE),

@@ -20,6 +20,7 @@ from nas_distill.search.samplers.guarded import SamplerError, make_sampler
 from nas_distill.search.spaces.loading import load_space, propose
 from nas_distill.search.spaces.recipes import load_recipe_space, make_choices, propose_recipe
 from nas_distill.search.study.ledger import StudyLedger
+from tests.helpers import make_space_context
 from tests.search.records import complete
 
 OBJECTIVES = check_objectives(("gap_points", "num_params"))
@@ -40,7 +41,7 @@ def search(ledger: StudyLedger, trials: int) -> Parameters:
     chosen: Parameters = []
     for _ in range(trials):
         trial = ledger.ask()
-        spec = propose(SPACE, trial)
+        spec = propose(SPACE, trial, make_space_context())
         recipe = propose_recipe(RECIPES, trial, Recipe(), CHOICES)
         wide = trial.params.get("resnet_width", 0) > 16
         violations = {"num_params": 0.3 if wide else -0.1}
@@ -191,7 +192,7 @@ def test_a_sampler_that_fails_after_a_trial_lets_running_trials_be_recorded(tmp_
     for _ in range(2):
         trial = ledger.ask()
         task = TrialTask(
-            number=trial.number, seed=0, spec=propose(SPACE, trial), recipe=Recipe(),
+            number=trial.number, seed=0, spec=propose(SPACE, trial, make_space_context()), recipe=Recipe(),
             cost=Cost(num_params=1, macs=1, size_bytes=1),
         )  # fmt: skip
         ledger.assign(trial, task, {})

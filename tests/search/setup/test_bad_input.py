@@ -35,7 +35,7 @@ from nas_distill.search.study.ledger import StudyLedger
 from nas_distill.search.study.memory_mirror import MirroredStorage
 from nas_distill.trial.context import TrialContext
 from nas_distill.trial.run import run_trial
-from tests.helpers import Heard, SmallRun
+from tests.helpers import Heard, SmallRun, make_space_context
 
 OBJECTIVES = check_objectives(("gap_points", "num_params"))
 TOTAL = 3
@@ -87,6 +87,7 @@ def open_search(
     proposer = Proposer(
         ledger,
         space=loaded,
+        context=make_space_context(),
         initial_weights=InitialWeightsChooser(),
         limits=make_limits(SpaceConfig(max_params=max_params), small.run.read_teacher().cost),
         cost_estimator=CostEstimator(NetworkShape(num_classes=10, channels=1, image_size=8)),

@@ -1,0 +1,103 @@
+"""What a space is told about a search: its images, its teacher and its limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nas_distill.callbacks import NullProgress
+from nas_distill.config import LOCAL_DIR, DataConfig, SpaceConfig, TeacherConfig
+from nas_distill.data.parallel_decode import ParallelDecoder
+from nas_distill.data.sources import open_source
+from nas_distill.records import SpaceContext
+from nas_distill.records.network_shape import NetworkShape
+from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.search.proposal.limits import Limits, make_limits
+from nas_distill.search.setup.teacher_shape import describe_teacher
+
+_INSPECTED_IMAGES = 64
+"""Images whose headers are read before a search starts; preparing the data reads all of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpaceSetup:
+    """What a search demands of the candidates of its space.
+
+    Attributes:
+        context: Data, teacher and limits, as the space receives them.
+        limits: Upper bounds on the cost of a candidate.
+    """
+
+    context: SpaceContext
+    limits: Limits
+
+
+def expect_space(data: DataConfig, teacher: TeacherConfig, space: SpaceConfig) -> SpaceSetup:
+    """Return what a new search will demand, as far as the headers of a few images and the teacher's configuration say.
+
+    Args:
+        data: Section `data` of the configuration.
+        teacher: Section `teacher` of the configuration.
+        space: Section `space` of the configuration.
+
+    Raises:
+        DataError: The images cannot be read, or differ in size and `data.image_size` is not given.
+        TeacherError: The teacher cannot be found or built.
+    """
+    return plan_space(teacher, space, inspect_images(data))
+
+
+def setup_space(run: RunDirectory, space: SpaceConfig, shape: NetworkShape) -> SpaceSetup:
+    """Return what a prepared search demands; the same in every session.
+
+    Args:
+        run: The run directory, which holds the teacher.
+        space: Section `space` of the configuration.
+        shape: Input and output shape of the students.
+
+    Raises:
+        TeacherError: The run's teacher cannot be built.
+    """
+    return plan_space(TeacherConfig(model=f"{LOCAL_DIR}{run.teacher}"), space, shape)
+
+
+def plan_space(teacher: TeacherConfig, space: SpaceConfig, shape: NetworkShape) -> SpaceSetup:
+    """Return what a search demands of its candidates.
+
+    Args:
+        teacher: Section `teacher` of the configuration.
+        space: Section `space` of the configuration.
+        shape: Input and output shape of the students.
+
+    Raises:
+        TeacherError: The teacher cannot be found or built.
+    """
+    described = describe_teacher(teacher, shape)
+    limits = make_limits(space, described.cost)
+    return SpaceSetup(
+        context=SpaceContext(
+            num_classes=shape.num_classes,
+            channels=shape.channels,
+            image_size=shape.image_size,
+            teacher=described.shape,
+            max_params=limits.max_params,
+            max_macs=limits.max_macs,
+        ),
+        limits=limits,
+    )
+
+
+def inspect_images(data: DataConfig) -> NetworkShape:
+    """Return the input and output shape of networks for the images, from the headers of a few training images.
+
+    Raises:
+        DataError: The images cannot be read, or differ in size and `data.image_size` is not given.
+    """
+    source = open_source(data)
+    train = source.native_splits["train"]
+    indices = np.unique(np.linspace(train.start, train.stop - 1, _INSPECTED_IMAGES).round().astype(np.int64))
+    found = ParallelDecoder(source=source, progress=NullProgress()).find_format(
+        indices, image_size=data.image_size, channels=data.channels
+    )
+    return NetworkShape(num_classes=len(source.class_names), channels=found.channels, image_size=found.image_size)
