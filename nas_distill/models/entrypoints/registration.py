@@ -19,14 +19,17 @@ _COMMON: dict[str, Any] = {
 }
 
 
-def untrained_configs(first_conv: str | tuple[str, ...], classifier: str, names: tuple[str, ...]) -> Mapping[str, Any]:
+def untrained_configs(
+    first_conv: str | tuple[str, ...], classifier: str, names: tuple[str, ...], *, fixed_input_size: bool = False
+) -> Mapping[str, Any]:
     """Return the default configurations of architectures, as timm's registry expects them.
 
     Args:
         first_conv: Name of the layer that receives the image; several if parallel layers do.
         classifier: Name of the classification layer.
         names: Names of the architectures.
+        fixed_input_size: Whether the networks are built for one image size, the argument `img_size`.
     """
-    config = {**_COMMON, "first_conv": first_conv, "classifier": classifier}
+    config = {**_COMMON, "first_conv": first_conv, "classifier": classifier, "fixed_input_size": fixed_input_size}
     configs: Mapping[str, Any] = generate_default_cfgs({f"{name}.untrained": config for name in names})
     return configs
