@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_va
 
 from nas_distill.records.base import Record, Share
 from nas_distill.records.recipe import Mix
+from nas_distill.records.resizing import CropRatio, Interpolation
 
 FOLDER = "folder:"
 """Prefix of a data source that is a folder of images."""
@@ -24,6 +25,9 @@ class DataConfig(Record):
         root: Folder of timm's data sets.
         image_size: Height and width of the images after resizing, pixels, 4 to 1024. Default: the images' own size, if
             it is uniform.
+        crop_ratio: Share of the shorter side that is kept, in the centre, when images are resized to `image_size`:
+            above 0, at most 1; timm's `crop_pct`. Default: the teacher's.
+        interpolation: Filter with which images are resized to `image_size`. Default: the teacher's.
         channels: 1 (grey) or 3 (RGB). Default: the images' own channels.
         validation_fraction: Share of the training images held out for validation if there is no validation split.
         test_fraction: Share of all images held out for testing if there is no test split.
@@ -42,6 +46,8 @@ class DataConfig(Record):
     source: Annotated[str, Field(min_length=1)] = "digits"
     root: str | None = None
     image_size: Annotated[int, Field(ge=4, le=1024)] | None = None
+    crop_ratio: CropRatio | None = None
+    interpolation: Interpolation | None = None
     channels: Annotated[int, Field(ge=1, le=3)] | None = None
     validation_fraction: Fraction = 0.2
     test_fraction: Fraction = 0.2

@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 from nas_distill.config import DataConfig
 from nas_distill.records.base import Record, Share
 from nas_distill.records.network_shape import NetworkShape
+from nas_distill.records.resizing import Resizing
 
 SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
@@ -43,6 +44,46 @@ class SplitSettings(Record):
         )
 
 
+_WORDING = {
+    "rotated": "rotated by EXIF",
+    "palette": "with a palette",
+    "alpha": "with transparency (dropped)",
+    "cmyk": "in CMYK",
+    "sixteen_bit": "with 16 bits (high byte used)",
+    "several_frames": "with several frames (first used)",
+    "not_square": "not square (cropped)",
+    "enlarged": "enlarged",
+}
+
+
+class ImageConversions(Record):
+    """Number of training and validation images that decoding changes; an image can count several times.
+
+    Attributes:
+        rotated: Images that are rotated or flipped as their EXIF data say.
+        palette: Images whose palette is replaced by its colours.
+        alpha: Images whose transparency is dropped.
+        cmyk: CMYK images that are converted to RGB.
+        sixteen_bit: Grey images with 16 bits, of which the high byte is used.
+        several_frames: Animations and other files with several images, of which the first is used.
+        not_square: Images that are cropped because they are not square.
+        enlarged: Images with a side that is shorter than the common size.
+    """
+
+    rotated: NonNegativeInt = 0
+    palette: NonNegativeInt = 0
+    alpha: NonNegativeInt = 0
+    cmyk: NonNegativeInt = 0
+    sixteen_bit: NonNegativeInt = 0
+    several_frames: NonNegativeInt = 0
+    not_square: NonNegativeInt = 0
+    enlarged: NonNegativeInt = 0
+
+    def sentence(self) -> str:
+        """Return the counts above 0 in words, such as "12 rotated by EXIF, 3 in CMYK"; empty if there are none."""
+        return ", ".join(f"{getattr(self, name):,} {text}" for name, text in _WORDING.items() if getattr(self, name))
+
+
 class DataManifest(Record):
     """Description of a run's images.
 
@@ -52,7 +93,8 @@ class DataManifest(Record):
         class_names: Names of the K classes, in the order of the labels.
         image_size: Height and width of the decoded images, pixels.
         channels: 1 (grey) or 3 (RGB).
-        resize: Whether images of other sizes are resized to `image_size`.
+        resizing: How images of other sizes are resized to `image_size`; None if all images have this size.
+        conversions: Number of training and validation images that decoding changes.
         num_train: Number of training images.
         num_validation: Number of validation images.
         num_test: Number of test images.
@@ -63,8 +105,8 @@ class DataManifest(Record):
         content_id: Digest of the source's images and labels, independent of the splits. Computed from file names, file
             sizes and labels for `folder:`, from pixels and labels for `digits`, and from the name, the labels and the
             split sizes for timm data sets.
-        data_id: Digest of content, classes, splits, image size and channels. Two runs have the same `data_id` exactly
-            if they use the same images in the same splits.
+        data_id: Digest of content, classes, splits, image size, channels and resizing. Two runs have the same `data_id`
+            exactly if they use the same images in the same splits.
     """
 
     schema_version: Literal[1] = 1
@@ -72,7 +114,8 @@ class DataManifest(Record):
     class_names: Annotated[tuple[str, ...], Field(min_length=2)]
     image_size: PositiveInt
     channels: Literal[1, 3]
-    resize: bool
+    resizing: Resizing | None = None
+    conversions: ImageConversions = Field(default_factory=ImageConversions)
     num_train: PositiveInt
     num_validation: PositiveInt
     num_test: PositiveInt

@@ -13,9 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_distill.callbacks import Progress
-from nas_distill.data.pixels import ImageHeader, PixelFormat, decode, read_image_header
+from nas_distill.data.headers import HeaderSummary, read_image_header
+from nas_distill.data.manifest import ImageConversions
+from nas_distill.data.pixels import PixelFormat, decode
 from nas_distill.data.sources import ImageSource
 from nas_distill.errors import DataError
+from nas_distill.records.resizing import Resizing
 
 ResultT = TypeVar("ResultT")
 
@@ -37,25 +40,37 @@ class ParallelDecoder:
     source: ImageSource
     progress: Progress
 
-    def find_format(self, indices: NDArray[np.int64], *, image_size: int | None, channels: int | None) -> PixelFormat:
-        """Return the common format of the decoded images; what is not given is read from the image headers.
+    def find_format(
+        self,
+        indices: NDArray[np.int64],
+        *,
+        image_size: int | None,
+        channels: int | None,
+        resizing: Resizing | None = None,
+        suggested_size: int | None = None,
+    ) -> tuple[PixelFormat, ImageConversions]:
+        """Return the common format of the decoded images, and how many images have to be converted to it.
 
         Args:
             indices: Positions in the source of the images to inspect, int64 [N] with N >= 1.
             image_size: Requested height and width, pixels; None for the images' own size.
             channels: Requested channels; None for 1 if all images are grey, else 3.
+            resizing: How images are resized if `image_size` is given. Default: the whole centre square, bicubic.
+            suggested_size: Size that errors suggest, pixels.
 
         Raises:
             DataError: An image cannot be read, or `image_size` is None and the images differ in size or are not
                 square.
         """
-        size, all_grey = image_size, channels == 1
-        if image_size is None or channels is None:
-            first, all_grey = self._scan_headers(indices, check_sizes=image_size is None)
-            size = first.width if image_size is None else image_size
-            all_grey = all_grey if channels is None else channels == 1
-        assert size is not None
-        return PixelFormat(image_size=size, channels=1 if all_grey else 3, resize=image_size is not None)
+        headers = self._scan_headers(indices, check_sizes=image_size is None, suggested_size=suggested_size)
+        size = next(iter(headers.sizes))[0] if image_size is None else image_size
+        is_grey = headers.num_grey == headers.num_images if channels is None else channels == 1
+        pixel_format = PixelFormat(
+            image_size=size,
+            channels=1 if is_grey else 3,
+            resizing=None if image_size is None else resizing or Resizing(),
+        )
+        return pixel_format, headers.counts(size)
 
     def decode(self, indices: NDArray[np.int64], pixel_format: PixelFormat, task: str) -> Iterator[NDArray[np.uint8]]:
         """Yield each image, uint8 [C, H, W], in the order of `indices`.
@@ -66,32 +81,34 @@ class ParallelDecoder:
             task: Name of this work in the progress display.
 
         Raises:
-            DataError: An image is damaged, or of another size and `pixel_format.resize` is off.
+            DataError: An image is damaged, or of another size and `pixel_format.resizing` is None.
         """
         return self._map(lambda index: decode(self.source, index, pixel_format), indices, task)
 
-    def _scan_headers(self, indices: NDArray[np.int64], *, check_sizes: bool) -> tuple[ImageHeader, bool]:
-        """Return the first header, and whether all images are grey."""
+    def _scan_headers(
+        self, indices: NDArray[np.int64], *, check_sizes: bool, suggested_size: int | None
+    ) -> HeaderSummary:
+        """Return the counts over all headers."""
+        found, first_size = HeaderSummary(), (0, 0)
+        flag = "--image-size" if suggested_size is None else f"--image-size {suggested_size} (the teacher's)"
         headers = self._map(lambda index: read_image_header(self.source, index), indices, "reading image headers")
-        first = next(headers)
-        all_grey = first.is_grey
-        first_name = self.source.name(int(indices[0]))
-        if check_sizes and first.width != first.height:
-            raise DataError(
-                f"the image is {first.width}x{first.height} pixels, which is not square; pass --image-size",
-                code="data.not_square",
-                field=first_name,
-            )
-        for index, header in zip(indices[1:].tolist(), headers, strict=True):
-            if check_sizes and (header.width, header.height) != (first.width, first.height):
+        for index, header in zip(indices.tolist(), headers, strict=True):
+            first_size = first_size if found.num_images else header.size
+            found.add(header)
+            if check_sizes and header.size != first_size:
                 raise DataError(
-                    f"the image is {header.width}x{header.height} pixels, but {first_name} is "
-                    f"{first.width}x{first.height}; pass --image-size to resize all images",
+                    f"the image is {header.width}x{header.height} pixels, but {self.source.name(int(indices[0]))} is "
+                    f"{first_size[0]}x{first_size[1]}; pass {flag} to resize all images",
                     code="data.size_mismatch",
                     field=self.source.name(index),
                 )
-            all_grey = all_grey and header.is_grey
-        return first, all_grey
+            if check_sizes and header.width != header.height:
+                raise DataError(
+                    f"the image is {header.width}x{header.height} pixels, which is not square; pass {flag}",
+                    code="data.not_square",
+                    field=self.source.name(index),
+                )
+        return found
 
     def _map(self, function: Callable[[int], ResultT], indices: NDArray[np.int64], task: str) -> Iterator[ResultT]:
         """Yield `function(index)` in order; unlike `Executor.map`, at most `_QUEUE_SIZE` results wait in memory."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nas_distill.data.headers import SIXTEEN_BIT_MODES, as_displayed, unreadable
 from nas_distill.data.sources.base import ImageSource
 from nas_distill.errors import DataError
+from nas_distill.records.resizing import Resizing
 
-_GREY_MODES = frozenset({"1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N"})
 _MODES_WITHOUT_RANGE = frozenset({"I", "F"})
 
 
@@ -23,80 +25,64 @@ class PixelFormat:
     Attributes:
         image_size: Height and width, pixels.
         channels: 1 (grey) or 3 (RGB).
-        resize: Whether images of other sizes are resized: bicubic on the shorter side, then centre crop.
+        resizing: How images of other sizes are resized; None if all have this size.
     """
 
     image_size: int
     channels: Literal[1, 3]
-    resize: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageHeader:
-    """Properties of an image that are known before its pixels are decoded.
-
-    Attributes:
-        width: Width, pixels.
-        height: Height, pixels.
-        is_grey: Whether the image has a single colour channel.
-    """
-
-    width: int
-    height: int
-    is_grey: bool
-
-
-def read_image_header(source: ImageSource, index: int) -> ImageHeader:
-    """Return the header of image number `index`.
-
-    Raises:
-        DataError: The image cannot be read.
-    """
-    try:
-        with source.open(index) as image:
-            return ImageHeader(width=image.width, height=image.height, is_grey=image.mode in _GREY_MODES)
-    except Exception as error:
-        raise _unreadable(source.name(index), error) from error
+    resizing: Resizing | None = None
 
 
 def decode(source: ImageSource, index: int, pixel_format: PixelFormat) -> NDArray[np.uint8]:
     """Return image number `index` in the given format, uint8 [C, H, W].
 
     Raises:
-        DataError: The image is damaged, or of another size and `pixel_format.resize` is off.
+        DataError: The image is damaged, has 32-bit pixels, or is of another size and `pixel_format.resizing` is None.
     """
     name = source.name(index)
     try:
-        with source.open(index) as opened:
-            image = _eight_bit(opened, name).convert("L" if pixel_format.channels == 1 else "RGB")
+        with source.open(index) as image:
+            return to_array(image, pixel_format, name=name)
     except DataError:
         raise
     except Exception as error:
-        raise _unreadable(name, error) from error
+        raise unreadable(name, error) from error
+
+
+def to_array(image: Image.Image, pixel_format: PixelFormat, *, name: str = "image") -> NDArray[np.uint8]:
+    """Return an image as students see it, uint8 [C, H, W].
+
+    The image is rotated as its EXIF data say. Of several frames, the first is used. 16-bit pixels keep their high byte.
+    Transparency is dropped, as by Pillow's `convert("RGB")` and thus by torchvision and timm, with which teachers are
+    trained. An image that already has the size is not resized.
+
+    Args:
+        image: Pillow image.
+        pixel_format: Size and channels of the result.
+        name: Name of the image in errors.
+
+    Raises:
+        DataError: The image has 32-bit pixels, or is of another size and `pixel_format.resizing` is None.
+        Exception: Any exception of Pillow for a damaged file.
+    """
+    image = _eight_bit(as_displayed(image), name).convert("L" if pixel_format.channels == 1 else "RGB")
     size = pixel_format.image_size
     if image.size != (size, size):
-        if not pixel_format.resize:
+        if pixel_format.resizing is None:
             raise DataError(
                 f"the image is {image.width}x{image.height} pixels, but the others are {size}x{size}; "
                 "pass --image-size to resize all images",
                 code="data.size_mismatch",
                 field=name,
             )
-        image = _resize(image, size)
+        image = _resize(image, size, pixel_format.resizing)
     array = np.asarray(image)
     return array[None] if pixel_format.channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
 
 
-def _unreadable(name: str, error: Exception) -> DataError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return DataError(
-        f"the image cannot be read ({reason}); repair or remove it", code="data.unreadable_image", field=name
-    )
-
-
 def _eight_bit(image: Image.Image, name: str) -> Image.Image:
     """Return the image with 8 bits per channel."""
-    if image.mode.startswith("I;16"):
+    if image.mode in SIXTEEN_BIT_MODES:
         # Pillow's own conversion clips everything above 255 to white.
         return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
     if image.mode in _MODES_WITHOUT_RANGE:
@@ -109,8 +95,13 @@ def _eight_bit(image: Image.Image, name: str) -> Image.Image:
     return image.convert("RGBA") if image.mode == "P" and "transparency" in image.info else image
 
 
-def _resize(image: Image.Image, size: int) -> Image.Image:
-    shorter = min(image.size)
-    width, height = (max(size, round(side * size / shorter)) for side in image.size)
-    left, top = (width - size) // 2, (height - size) // 2
-    return image.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + size, top + size))
+def _resize(image: Image.Image, size: int, resizing: Resizing) -> Image.Image:
+    """Return the centre crop of `size` pixels after resizing the shorter side to `size` / crop ratio.
+
+    All numbers are rounded as by torchvision's `Resize` and `CenterCrop`, so that pixels equal those of timm.
+    """
+    shorter, target = min(image.size), math.floor(size / resizing.crop_ratio)
+    width, height = (int(side * target / shorter) for side in image.size)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    resample = Image.Resampling[resizing.interpolation.upper()]
+    return image.resize((width, height), resample).crop((left, top, left + size, top + size))

@@ -19,13 +19,14 @@ from nas_distill.data.image_cache import (
     is_cached,
     write_images,
 )
-from nas_distill.data.manifest import SPLIT_NAMES, DataManifest, SplitName, SplitSettings
+from nas_distill.data.manifest import SPLIT_NAMES, DataManifest, ImageConversions, SplitName, SplitSettings
 from nas_distill.data.parallel_decode import ParallelDecoder, PixelMoments
 from nas_distill.data.partition import SplitIndices, partition, read_splits, write_splits
 from nas_distill.data.pixels import PixelFormat
 from nas_distill.data.sources import ImageSource, open_source
 from nas_distill.data.sources.base import content_digest
 from nas_distill.errors import RunError
+from nas_distill.records.resizing import NetworkInput, Resizing
 from nas_distill.run_directory.files import read_record, write_record
 from nas_distill.run_directory.layout import RunDirectory
 
@@ -35,7 +36,9 @@ _STATISTICS_SAMPLE = 10_000
 Splits = Mapping[SplitName, SplitIndices]
 
 
-def prepare_data(config: DataConfig, folder: Path, progress: Progress) -> DataManifest:
+def prepare_data(
+    config: DataConfig, folder: Path, progress: Progress, *, teacher: NetworkInput | None = None
+) -> DataManifest:
     """Split the images of `config` and cache the decoded images if they fit the memory budget.
 
     Writes `split.npz` (indices and labels of the three splits), `images/train.npy`, `images/validation.npy` and, last,
@@ -46,6 +49,7 @@ def prepare_data(config: DataConfig, folder: Path, progress: Progress) -> DataMa
         config: Image source and split settings.
         folder: Run directory.
         progress: Receives events and the number of decoded images.
+        teacher: Input of the teacher, whose resizing is the default for `config`. Not used in a prepared folder.
 
     Returns:
         The manifest in `data.json`.
@@ -61,7 +65,13 @@ def prepare_data(config: DataConfig, folder: Path, progress: Progress) -> DataMa
         return _restore(config, run, decoder)
     splits = partition(source.labels, source.native_splits, source.class_names, SplitSettings.from_config(config))
     inspected = np.concatenate([splits[name].indices for name in CACHED_SPLITS])
-    pixel_format = decoder.find_format(inspected, image_size=config.image_size, channels=config.channels)
+    pixel_format, conversions = decoder.find_format(
+        inspected,
+        image_size=config.image_size,
+        channels=config.channels,
+        resizing=_resizing(config, teacher),
+        suggested_size=None if teacher is None else teacher.image_size,
+    )
     budget = default_memory_budget(folder) if config.memory_budget_mib is None else config.memory_budget_mib * 2**20
     images_cached = _num_bytes(splits, pixel_format) <= budget
     write_splits(run.split, splits)
@@ -69,7 +79,15 @@ def prepare_data(config: DataConfig, folder: Path, progress: Progress) -> DataMa
         moments = _cache_images(decoder, splits, pixel_format, folder)
     else:
         moments = _estimate_moments(decoder, splits["train"], pixel_format)
-    manifest = _make_manifest(config, source, splits, pixel_format, moments, images_cached=images_cached)
+    manifest = _make_manifest(
+        config,
+        source,
+        splits,
+        pixel_format=pixel_format,
+        conversions=conversions,
+        moments=moments,
+        images_cached=images_cached,
+    )
     write_record(run.data_manifest, manifest)
     progress.event("data", _summary(manifest))
     return manifest
@@ -102,7 +120,7 @@ def cache_test_images(config: DataConfig, folder: Path, progress: Progress) -> N
 
 def pixel_format_of(manifest: DataManifest) -> PixelFormat:
     """Return the size and channels of the decoded images of `manifest`."""
-    return PixelFormat(image_size=manifest.image_size, channels=manifest.channels, resize=manifest.resize)
+    return PixelFormat(image_size=manifest.image_size, channels=manifest.channels, resizing=manifest.resizing)
 
 
 def check_content(manifest: DataManifest, source: ImageSource, folder: Path) -> None:
@@ -131,7 +149,7 @@ def _restore(config: DataConfig, run: RunDirectory, decoder: ParallelDecoder) ->
     else:
         splits = read_splits(run.split)
     # Also detects an edited split file, and a scikit-learn version that splits differently.
-    data_id = _data_id(source, splits, manifest.image_size, manifest.channels)
+    data_id = _data_id(source, splits, pixel_format_of(manifest))
     if data_id != manifest.data_id:
         raise _changed(run.path, str(run.split), "the digest of the images and splits", manifest.data_id, data_id)
     if is_lost:
@@ -142,15 +160,17 @@ def _restore(config: DataConfig, run: RunDirectory, decoder: ParallelDecoder) ->
 
 
 def _check_settings(manifest: DataManifest, config: DataConfig, folder: Path) -> None:
-    """Check that `config` asks for the splits, size and channels of `manifest`."""
+    """Check that `config` asks for the splits, size, channels and resizing of `manifest`."""
     requested = SplitSettings.from_config(config)
     for name in SplitSettings.model_fields:
         if getattr(requested, name) != getattr(manifest.splits, name):
             stored, found = getattr(manifest.splits, name), getattr(requested, name)
             raise _changed(folder, f"data.{name}", "the value", stored, found)
-    for name in ("image_size", "channels"):
-        if getattr(config, name) not in {None, getattr(manifest, name)}:
-            raise _changed(folder, f"data.{name}", "the value", getattr(manifest, name), getattr(config, name))
+    prepared: dict[str, object] = {"image_size": manifest.image_size, "channels": manifest.channels}
+    prepared |= {} if manifest.resizing is None else manifest.resizing.model_dump()
+    for name, stored in prepared.items():
+        if getattr(config, name) not in {None, stored}:
+            raise _changed(folder, f"data.{name}", "the value", stored, getattr(config, name))
 
 
 def _cache_images(decoder: ParallelDecoder, splits: Splits, pixel_format: PixelFormat, folder: Path) -> PixelMoments:
@@ -188,9 +208,10 @@ def _make_manifest(
     config: DataConfig,
     source: ImageSource,
     splits: Splits,
-    pixel_format: PixelFormat,
-    moments: PixelMoments,
     *,
+    pixel_format: PixelFormat,
+    conversions: ImageConversions,
+    moments: PixelMoments,
     images_cached: bool,
 ) -> DataManifest:
     mean, std = moments.statistics()
@@ -199,7 +220,8 @@ def _make_manifest(
         class_names=source.class_names,
         image_size=pixel_format.image_size,
         channels=pixel_format.channels,
-        resize=pixel_format.resize,
+        resizing=pixel_format.resizing,
+        conversions=conversions,
         num_train=len(splits["train"].indices),
         num_validation=len(splits["validation"].indices),
         num_test=len(splits["test"].indices),
@@ -208,17 +230,28 @@ def _make_manifest(
         images_cached=images_cached,
         splits=SplitSettings.from_config(config),
         content_id=source.content_id,
-        data_id=_data_id(source, splits, pixel_format.image_size, pixel_format.channels),
+        data_id=_data_id(source, splits, pixel_format),
     )
 
 
-def _data_id(source: ImageSource, splits: Splits, image_size: int, channels: int) -> str:
-    facts = {
+def _resizing(config: DataConfig, teacher: NetworkInput | None) -> Resizing:
+    """Return the configured resizing; what is not configured is the teacher's."""
+    default = Resizing() if teacher is None else teacher.resizing
+    return Resizing(
+        crop_ratio=default.crop_ratio if config.crop_ratio is None else config.crop_ratio,
+        interpolation=config.interpolation or default.interpolation,
+    )
+
+
+def _data_id(source: ImageSource, splits: Splits, pixel_format: PixelFormat) -> str:
+    facts: dict[str, object] = {
         "content": source.content_id,
         "classes": source.class_names,
-        "image_size": image_size,
-        "channels": channels,
+        "image_size": pixel_format.image_size,
+        "channels": pixel_format.channels,
     }
+    if pixel_format.resizing not in (None, Resizing()):
+        facts["resizing"] = pixel_format.resizing.model_dump()
     return content_digest(facts, *(splits[name].indices for name in SPLIT_NAMES))
 
 
@@ -235,7 +268,9 @@ def _summary(manifest: DataManifest) -> str:
     size = manifest.image_size
     colour = "grey" if manifest.channels == 1 else "RGB"
     storage = "cached decoded" if manifest.images_cached else "over the memory budget, decoded during training"
+    converted = manifest.conversions.sentence()
     return (
         f"{manifest.source}: {manifest.num_train} training, {manifest.num_validation} validation and "
         f"{manifest.num_test} test images in {manifest.num_classes} classes, {size}x{size} pixels, {colour}, {storage}"
+        f"{f'; of training and validation images {converted}' if converted else ''}"
     )

@@ -19,6 +19,7 @@ from nas_distill.records import StudentSpec, TeacherLink, TrialRecord
 from nas_distill.records.base import Record
 from nas_distill.records.network_shape import NetworkShape
 from nas_distill.records.normalisation import Normalisation
+from nas_distill.records.resizing import NetworkInput, Resizing
 from nas_distill.run_directory.files import read_record
 from nas_distill.run_directory.layout import RunDirectory
 
@@ -34,6 +35,7 @@ class _Images(Record):
     class_names: tuple[str, ...]
     image_size: PositiveInt
     channels: PositiveInt
+    resizing: Resizing | None = None
     data_id: str
 
 
@@ -93,6 +95,17 @@ def load_run_student(model: str, *, image_size: int | None = None) -> Teacher:
         preprocess=Preprocess.of(_normalisation(model, record), image_size=size),
         class_names=images.class_names,
     )
+
+
+def student_input(model: str) -> NetworkInput:
+    """Return the images that the student `run:RUN/TRIAL` was trained on.
+
+    Raises:
+        TeacherError: The run or trial does not exist, or the trial is not complete.
+    """
+    run, _ = _trial(model)
+    images = _images(model, run)
+    return NetworkInput(image_size=images.image_size, resizing=images.resizing or Resizing())
 
 
 def recorded_normalisation(model: str) -> Normalisation:

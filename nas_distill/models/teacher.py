@@ -17,6 +17,7 @@ from nas_distill.errors import TeacherError, first_line
 from nas_distill.models.normalisation import network_normalisation
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.run_student import load_run_student
+from nas_distill.models.teacher_input import network_input
 from nas_distill.models.teacher_network import Teacher
 from nas_distill.models.weights import (
     CONFIG,
@@ -27,6 +28,7 @@ from nas_distill.models.weights import (
     save_weights,
     two_weight_sources,
 )
+from nas_distill.records.resizing import Resizing
 from nas_distill.run_directory.files import write_text
 
 __all__ = ["Teacher", "load_teacher", "save_local_dir"]
@@ -90,7 +92,7 @@ def _wrap(network: nn.Module, arguments: Mapping[str, Any], image_size: int | No
     # For a checkpoint, timm's configuration says three channels whatever the weights are.
     stem = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
     channels = int(config["input_size"][0]) if stem is None else stem.in_channels
-    size = image_size or _own_image_size(config, arguments)
+    size = image_size or network_input(config, arguments).image_size
     labels = config.get("label_names")
     return Teacher(
         network,
@@ -101,11 +103,6 @@ def _wrap(network: nn.Module, arguments: Mapping[str, Any], image_size: int | No
         preprocess=Preprocess.of(network_normalisation(network, channels), image_size=size),
         class_names=labels if isinstance(labels, list | tuple) and labels else None,
     )
-
-
-def _own_image_size(config: Mapping[str, Any], arguments: Mapping[str, Any]) -> int:
-    size = arguments.get("img_size") or config["input_size"][-1]
-    return int(size[-1] if isinstance(size, list | tuple) else size)
 
 
 def _check_against_data(teacher: Teacher, class_names: Sequence[str], channels: int) -> None:
@@ -158,6 +155,7 @@ def save_local_dir(
     image_size: int,
     mean: Sequence[float],
     std: Sequence[float],
+    resizing: Resizing | None = None,
 ) -> None:
     """Write a network as timm's local-dir: `model.safetensors` first, then the `config.json` that names it.
 
@@ -173,6 +171,7 @@ def save_local_dir(
         image_size: Input height and width, pixels.
         mean: Mean of each channel, on the scale from 0 to 1.
         std: Standard deviation of each channel, on the scale from 0 to 1.
+        resizing: How images of other sizes were resized. Default: the whole centre square, bicubic.
 
     Raises:
         RunError: A file cannot be written.
@@ -186,13 +185,15 @@ def save_local_dir(
             model_args=dict(arguments),
         )
         config = json.loads(described.read_text(encoding="utf-8"))
+    resizing = resizing or Resizing()
     # timm writes three channels and its own statistics, whatever the network was trained on.
     config["pretrained_cfg"].update(
         {
             "input_size": [channels, image_size, image_size],
             "mean": list(mean),
             "std": list(std),
-            "crop_pct": 1.0,
+            "crop_pct": resizing.crop_ratio,
+            "interpolation": resizing.interpolation,
         }
     )
     save_weights(teacher_network, folder / WEIGHTS)

@@ -110,6 +110,15 @@ def _needs_mixing(name: str) -> _Rule:
     )
 
 
+def _needs_image_size(name: str) -> _Rule:
+    return _Rule(
+        key=f"data.{name}",
+        is_unused=lambda config: config.data.image_size is None,
+        reason="images are resized only if data.image_size is given",
+        fix="pass --image-size",
+    )
+
+
 def _needs_teacher(name: str) -> _Rule:
     return _Rule(
         key=f"teacher.{name}",
@@ -199,6 +208,8 @@ _RULES = (
         reason="only timm's data sets are read from it",
         fix="name one with --data",
     ),
+    _needs_image_size("crop_ratio"),
+    _needs_image_size("interpolation"),
     _needs_mixing("mix_alpha"),
     _needs_mixing("mix_share"),
     _Rule(

@@ -253,6 +253,7 @@ def _save(
         image_size=manifest.image_size,
         mean=normalisation.mean,
         std=normalisation.std,
+        resizing=manifest.resizing,
     )
     return load_teacher(f"{LOCAL_DIR}{out}", class_names=manifest.class_names, channels=manifest.channels)
 

@@ -23,7 +23,7 @@ def random_images(count: int, channels: int = 3, size: int = 8) -> Tensor:
 def make_manifest(*, image_size: int = 32, channels: int = 3, classes: int = 2, images: int = 8) -> DataManifest:
     return DataManifest(
         source="digits", class_names=tuple(f"class {number}" for number in range(classes)), image_size=image_size,
-        channels=1 if channels == 1 else 3, resize=False, num_train=images, num_validation=4, num_test=4,
+        channels=1 if channels == 1 else 3, num_train=images, num_validation=4, num_test=4,
         mean=(0.5,) * channels, std=(0.2,) * channels, images_cached=True, content_id="c", data_id="d",
         splits=SplitSettings(
             validation_fraction=0.2, test_fraction=0.2, split_seed=0, max_train_images=None,

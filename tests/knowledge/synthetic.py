@@ -49,7 +49,6 @@ def make_split(num_images: int, num_classes: int) -> ComputedSplit:
         class_names=tuple(f"class {number}" for number in range(num_classes)),
         image_size=SIZE,
         channels=1,
-        resize=False,
         num_train=num_images,
         num_validation=1,
         num_test=1,

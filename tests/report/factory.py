@@ -193,7 +193,7 @@ def _frozen(record: TrialRecord, objectives: Sequence[str]) -> optuna.trial.Froz
 
 def make_manifest(teacher: TeacherRecord) -> DataManifest:
     return DataManifest(
-        source="digits", class_names=teacher.class_names, image_size=8, channels=1, resize=False,
+        source="digits", class_names=teacher.class_names, image_size=8, channels=1,
         num_train=1149, num_validation=VALIDATION_IMAGES, num_test=360, mean=(0.3,), std=(0.37,),
         images_cached=True, splits=SplitSettings.from_config(DataConfig()), content_id="c" * 12,
         data_id=teacher.data_id,

@@ -14,6 +14,7 @@ from nas_distill.analysis.front.picks import Pick, describe
 from nas_distill.analysis.stats import accuracy_half_width_points
 from nas_distill.analysis.trials.cells import parse_gaps
 from nas_distill.config import FIXED_RECIPE, SearchConfig
+from nas_distill.data.manifest import DataManifest
 from nas_distill.objectives import OBJECTIVES
 from nas_distill.records import TeacherLink, TeacherRecord
 from nas_distill.report.content import ReportContent, Row, rows
@@ -79,7 +80,7 @@ def run_facts(content: ReportContent) -> tuple[Fact, ...]:
             f"{data.source}: {len(data.class_names)} classes, {data.image_size}x{data.image_size} px, "
             f"{'grey' if data.channels == 1 else 'RGB'}",
             f"{data.num_train} training, {data.num_validation} validation and {data.num_test} test images; "
-            f"the test images were {_test_use(content)}",
+            f"the test images were {_test_use(content)}{_preparation(data)}",
         ),
         _teacher(content),
         Fact("Space", config.space.name, _budget(content)),
@@ -88,6 +89,16 @@ def run_facts(content: ReportContent) -> tuple[Fact, ...]:
         _hypervolume(content),
         _resolution(content),
     )
+
+
+def _preparation(data: DataManifest) -> str:
+    """Return how images were resized and converted, as the end of a sentence."""
+    resized, converted = data.resizing, data.conversions.sentence()
+    texts = (
+        "" if resized is None else f"; resized ({resized.interpolation}, centre crop of {resized.crop_ratio:.4g})",
+        f"; of training and validation images {converted}" if converted else "",
+    )
+    return "".join(texts)
 
 
 def _test_use(content: ReportContent) -> str:

@@ -18,6 +18,7 @@ from nas_distill.data.stratified import check_k_folds, k_folds
 from nas_distill.knowledge.pool import ShardPool
 from nas_distill.losses.registry import uses_teacher_head
 from nas_distill.models.teacher_head import TeacherHead
+from nas_distill.models.teacher_input import teacher_input
 from nas_distill.records import Recipe, TeacherRecord
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.setup.knowledge import plan_knowledge, store_knowledge
@@ -75,7 +76,9 @@ def prepare(
         ConfigError: A class has fewer training images than `folds`, or every class has too few for its release.
         NasDistillError: The images, the teacher or the run directory cannot be used.
     """
-    manifest = prepare_data(data, run.path, progress)
+    # In a prepared run, the teacher that the user named may be gone: the run has its own copy.
+    needed = None if run.data_manifest.exists() else teacher_input(teacher)
+    manifest = prepare_data(data, run.path, progress, teacher=needed)
     splits = open_split(data, run.path, "train"), open_split(data, run.path, "validation")
     if folds:
         check_k_folds(splits[0].labels, folds)

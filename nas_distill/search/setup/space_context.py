@@ -10,6 +10,7 @@ from nas_distill.callbacks import NullProgress
 from nas_distill.config import LOCAL_DIR, DataConfig, SpaceConfig, TeacherConfig
 from nas_distill.data.parallel_decode import ParallelDecoder
 from nas_distill.data.sources import open_source
+from nas_distill.models.teacher_input import teacher_input
 from nas_distill.records import SpaceContext
 from nas_distill.records.network_shape import NetworkShape
 from nas_distill.run_directory.layout import RunDirectory
@@ -45,7 +46,8 @@ def expect_space(data: DataConfig, teacher: TeacherConfig, space: SpaceConfig) -
         DataError: The images cannot be read, or differ in size and `data.image_size` is not given.
         TeacherError: The teacher cannot be found or built.
     """
-    return plan_space(teacher, space, inspect_images(data))
+    needed = teacher_input(teacher)
+    return plan_space(teacher, space, _inspect_images(data, None if needed is None else needed.image_size))
 
 
 def setup_space(run: RunDirectory, space: SpaceConfig, shape: NetworkShape) -> SpaceSetup:
@@ -88,8 +90,12 @@ def plan_space(teacher: TeacherConfig, space: SpaceConfig, shape: NetworkShape) 
     )
 
 
-def inspect_images(data: DataConfig) -> NetworkShape:
+def _inspect_images(data: DataConfig, suggested_size: int | None) -> NetworkShape:
     """Return the input and output shape of networks for the images, from the headers of a few training images.
+
+    Args:
+        data: Section `data` of the configuration.
+        suggested_size: Image size that errors suggest, pixels; None for none.
 
     Raises:
         DataError: The images cannot be read, or differ in size and `data.image_size` is not given.
@@ -97,7 +103,7 @@ def inspect_images(data: DataConfig) -> NetworkShape:
     source = open_source(data)
     train = source.native_splits["train"]
     indices = np.unique(np.linspace(train.start, train.stop - 1, _INSPECTED_IMAGES).round().astype(np.int64))
-    found = ParallelDecoder(source=source, progress=NullProgress()).find_format(
-        indices, image_size=data.image_size, channels=data.channels
+    found, _ = ParallelDecoder(source=source, progress=NullProgress()).find_format(
+        indices, image_size=data.image_size, channels=data.channels, suggested_size=suggested_size
     )
     return NetworkShape(num_classes=len(source.class_names), channels=found.channels, image_size=found.image_size)

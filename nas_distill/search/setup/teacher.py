@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nas_distill.callbacks import Progress
 from nas_distill.config import LOCAL_DIR, RUN, ExecutionConfig, TeacherConfig, ViewsConfig
+from nas_distill.data.manifest import DataManifest
 from nas_distill.data.splits import ImageSplit
 from nas_distill.errors import RunError
 from nas_distill.models.run_student import student_provenance
@@ -128,8 +129,10 @@ def _import_teacher(
         image_size=teacher.image_size,
         mean=teacher.preprocess.mean,
         std=teacher.preprocess.std,
+        resizing=manifest.resizing,
     )
     write_record(run.teacher_record, record)
+    _warn_about_size(teacher.image_size, settings, manifest, progress)
     progress.event(
         "teacher",
         f"{record.architecture}: {100 * record.top1:.2f} % on validation, {record.cost.num_params:,} parameters",
@@ -140,3 +143,21 @@ def _import_teacher(
             "the teacher was trained on other data or splits: it may have seen these validation images, which would "
             "overstate its accuracy",
         )
+
+
+def _warn_about_size(teacher_size: int, settings: TeacherConfig, manifest: DataManifest, progress: Progress) -> None:
+    """Warn if the teacher was trained on images of another size, unless `teacher.image_size` says that this is meant.
+
+    The images are then resized for the teacher alone, which is right for a teacher that was fine-tuned on enlarged
+    images, and wrong in all other cases.
+    """
+    size = manifest.image_size
+    if teacher_size == size or settings.image_size is not None:
+        return
+    progress.event(
+        "warning",
+        f"the teacher's configuration says {teacher_size}x{teacher_size} pixels, the images have {size}x{size} and are "
+        f"resized for it; pass --image-size {teacher_size} to give students that size too, set "
+        f"teacher.image_size={size} if the teacher was trained at {size}, or teacher.image_size={teacher_size} if it "
+        "was trained on resized images",
+    )

@@ -8,9 +8,12 @@ import pytest
 
 from nas_distill.analysis.diagnosis.students import Students
 from nas_distill.analysis.run import Run
+from nas_distill.data.manifest import DataManifest, ImageConversions
+from nas_distill.records.resizing import Resizing
 from nas_distill.report import load_content
 from nas_distill.report.sections.facts import classes_by_gap, hardest_class, run_facts
 from nas_distill.report.sections.story import tell_story
+from nas_distill.run_directory.files import read_record, write_record
 from tests.report.factory import CLASS_NAMES, VALIDATION_IMAGES, make_record, make_run, make_teacher
 
 
@@ -40,6 +43,17 @@ def test_the_resolution_is_the_interval_of_the_diagnosis(tmp_path: Path, top1: f
     assert apart > 1.0
     (fact,) = (fact for fact in run_facts(content) if fact.term == "Resolution")
     assert f"\N{PLUS-MINUS SIGN} {apart:.2f} points;" in fact.note
+
+
+def test_the_data_say_how_images_were_resized_and_converted(tmp_path: Path) -> None:
+    run = make_run(tmp_path, [make_record(0, gap_points=0.0, num_params=24_000)])
+    manifest = read_record(run.data_manifest, DataManifest)
+    changes = {"resizing": Resizing(crop_ratio=0.875), "conversions": ImageConversions(cmyk=3)}
+    write_record(run.data_manifest, manifest.model_copy(update=changes))
+    (fact,) = (fact for fact in run_facts(load_content(run)) if fact.term == "Data")
+    assert "bicubic" in fact.note
+    assert "0.875" in fact.note
+    assert "3 in CMYK" in fact.note
 
 
 def test_the_interval_of_a_perfect_student_is_not_zero(tmp_path: Path) -> None:

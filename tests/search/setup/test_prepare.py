@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from nas_distill.errors import ConfigError, RunError
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.records import Recipe
 from nas_distill.records.recipe import Adaptation
+from nas_distill.records.resizing import Resizing
 from nas_distill.run_directory.layout import RunDirectory
 from tests.helpers import SMALL_DATA, Heard, SmallRun
 from tests.search.preparing import prepare_run
@@ -48,6 +50,34 @@ def test_a_teacher_trained_on_other_splits_is_warned_about(small_run: SmallRun, 
     other = config.model_copy(update={"data": SMALL_DATA.model_copy(update={"split_seed": 1})})
     prepare_run(RunDirectory(tmp_path / "other"), other, heard)
     assert len(heard.texts("warning")) == 1
+
+
+def test_a_teacher_that_was_trained_at_another_size_is_warned_about(small_run: SmallRun, tmp_path: Path) -> None:
+    config, heard = make_config(small_run), Heard()
+    sixteen = config.model_copy(update={"data": SMALL_DATA.model_copy(update={"image_size": 16})})
+    prepare_run(RunDirectory(tmp_path / "other"), sixteen, heard)
+    assert [text for text in heard.texts("warning") if "--image-size 8" in text]
+    meant = make_config(small_run, image_size=8).model_copy(update={"data": sixteen.data})
+    silent = Heard()
+    prepare_run(RunDirectory(tmp_path / "meant"), meant, silent)
+    assert not [text for text in silent.texts("warning") if "--image-size" in text]
+
+
+def test_images_are_resized_like_those_of_the_teacher(small_run: SmallRun, tmp_path: Path) -> None:
+    shutil.copytree(small_run.run.teacher, tmp_path / "teacher")
+    description = tmp_path / "teacher" / "config.json"
+    settings = json.loads(description.read_text())
+    settings["pretrained_cfg"] |= {"crop_pct": 0.75, "interpolation": "bilinear"}
+    description.write_text(json.dumps(settings))
+    config = make_config(small_run, model=f"{LOCAL_DIR}{tmp_path / 'teacher'}")
+    config = config.model_copy(update={"data": SMALL_DATA.model_copy(update={"image_size": 16})})
+    run = RunDirectory(tmp_path / "run")
+    first = prepare_run(run, config, NullProgress())
+    assert first.manifest.resizing == Resizing(crop_ratio=0.75, interpolation="bilinear")
+    copy = json.loads((run.teacher / "config.json").read_text())["pretrained_cfg"]
+    assert (copy["crop_pct"], copy["interpolation"]) == (0.75, "bilinear")
+    shutil.rmtree(tmp_path / "teacher")  # a prepared run has its own copy
+    assert prepare_run(run, config, NullProgress()) == first
 
 
 def test_a_teacher_whose_normalisation_changed_is_rejected(small_run: SmallRun, tmp_path: Path) -> None:
