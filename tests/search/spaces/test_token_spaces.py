@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_distill.models.student import build_student
-from nas_distill.records import SpaceContext, StudentSpec, TeacherShape
+from nas_distill.records import SpaceContext, StudentSpec
 from search_spaces import convnext, mixer, swin, vit
 from search_spaces.patches import grid_side, patch_sizes
+from tests.helpers import make_space_context
 
 BUILT_SIZES = (8, 97, 100)
 SIZES = range(8, 385, 7)
@@ -22,20 +23,16 @@ SPACES = {"convnext": convnext.space, "mixer": mixer.space, "swin": swin.space, 
 Function = Callable[[Any, SpaceContext], StudentSpec]
 
 
-def make_context(image_size: int) -> SpaceContext:
-    teacher = TeacherShape(architecture="resnet18", num_params=11_000_000, macs=10**9, image_size=image_size)
-    return SpaceContext(num_classes=10, channels=3, image_size=image_size, teacher=teacher)
-
-
 def candidates(family: str, image_size: int) -> Iterator[tuple[int, StudentSpec]]:
     """Return each patch size of a space for an image size, with a random candidate that has it."""
     function: Function = SPACES[family]
+    context = make_space_context(channels=3, image_size=image_size)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=image_size))
     first = study.ask()
-    function(first, make_context(image_size))
+    function(first, context)
     for patch in first.distributions[f"{family}_patch"].choices:  # type: ignore[attr-defined]
         study.enqueue_trial({f"{family}_patch": patch, f"{family}_depth": 1})
-        yield patch, function(study.ask(), make_context(image_size))
+        yield patch, function(study.ask(), context)
 
 
 @pytest.mark.parametrize("family", list(SPACES))
