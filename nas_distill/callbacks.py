@@ -107,11 +107,13 @@ class SizeBand:
         label: Bounds of the band in parameters, such as "10k-32k".
         best_quality: Best value of the first quality objective in the band; None while no student there is complete.
         number: Trial number of that student.
+        initial_weights: Weights that it started from (`StudentSpec.initial_weights`); None if they are unknown.
     """
 
     label: str
     best_quality: float | None
     number: int | None
+    initial_weights: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

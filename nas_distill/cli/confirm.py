@@ -24,7 +24,7 @@ FLAGS = tuple(replace(flag, default="the run's own") for flag in RESOURCE_FLAGS)
     "--seeds",
     type=int,
     default=None,
-    help="Seeds per student, with and without the teacher. Tests of classes need 5.  [default: 5]",
+    help="Seeds per student and kind of training. Tests of classes need 5.  [default: 5]",
 )
 @click.option(
     "--folds", type=int, default=None, help="Cross-validate with this many folds instead of using the test images."
@@ -34,7 +34,10 @@ FLAGS = tuple(replace(flag, default="the run's own") for flag in RESOURCE_FLAGS)
 def command(
     run: Path, picks: str | None, seeds: int | None, folds: int | None, *, release: bool, **parameters: Any
 ) -> None:
-    """Retrain picked students of RUN from scratch, with and without the teacher, and score them.
+    """Retrain picked students of RUN, with and without the teacher, and score them.
+
+    A student that starts from other weights than random ones is also trained from random weights, to show what its
+    initial weights are worth.
 
     With --seeds, they are scored on the test images, which no other command uses. Completed trainings are kept: run the
     same command again after an interruption, or with more seeds or picks to add trainings.

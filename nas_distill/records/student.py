@@ -47,6 +47,11 @@ class StudentSpec(Record):
         return self.digest()
 
     @property
+    def starts_from_random(self) -> bool:
+        """Whether training starts from random weights."""
+        return self.initial_weights in (None, RANDOM)
+
+    @property
     def network_id(self) -> str:
         """Hash of the candidate without its initial weights: equal for candidates that are the same network."""
         return self.model_copy(update={"initial_weights": None}).digest()

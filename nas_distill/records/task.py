@@ -10,7 +10,7 @@ from nas_distill.records.base import Record
 from nas_distill.records.recipe import Mix, Recipe
 from nas_distill.records.student import Cost, StudentSpec
 
-Arm = Literal["distilled", "control", "released"]
+Arm = Literal["distilled", "control", "released", "random_weights"]
 
 TRIAL_SCHEMA_VERSION = 2
 """Version of `TrialTask` and `TrialResult` on disk and in the study; one version for both, since they belong together.
@@ -22,7 +22,8 @@ class Confirmation(Record):
 
     Attributes:
         arm: "distilled" trains with the trial's own recipe; "control" with the same recipe without the teacher's loss
-            terms; "released" with the same recipe and per-class release (`Adaptation.release`).
+            terms; "released" with the same recipe and per-class release (`Adaptation.release`); "random_weights" with
+            the trial's own recipe, but from random initial weights.
         repetition: Number of the repetition, from 0. The arms of a repetition share their seed and, if there are
             folds, their fold.
     """

@@ -10,12 +10,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nas_distill.analysis.formatting import number_text, percent, quantity
 from nas_distill.analysis.front.picks import Pick
+from nas_distill.analysis.initial_weights import describe_initial_weights
+from nas_distill.records import RANDOM
 from nas_distill.report.content import ReportContent, Row, arguments_text, rows
 from nas_distill.report.figures.curves import curve_figure
 from nas_distill.report.figures.front import FamilyStyle, family_styles, front_figure
 from nas_distill.report.sections.facts import hardest_class, headline, run_facts
 from nas_distill.report.sections.section import Section
-from nas_distill.report.tables import FRONT_COLUMNS, TRIAL_COLUMNS, Column, with_objectives
+from nas_distill.report.tables import FRONT_COLUMNS, TRIAL_COLUMNS, Column, has_initial_weights, with_objectives
 from nas_distill.version import __version__
 
 _WIDE, _NARROW = (1080.0, 460.0), (372.0, 380.0)
@@ -175,6 +177,8 @@ def _card(content: ReportContent, pick: Pick) -> Card:
         for key in ("num_params", "macs", "size_bytes", "gap_points", "top1", "agreement", "wall_time_s")
         if key not in large
     )
+    if has_initial_weights(content.trials):
+        facts.append(("Starts from", describe_initial_weights(row["initial_weights"] or RANDOM)))
     hardest = hardest_class(content, pick)
     if hardest:
         facts.append(("Hardest class", hardest))

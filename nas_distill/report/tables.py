@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import isnan
+from typing import TYPE_CHECKING
 
 from nas_distill.analysis.formatting import MISSING, duration, number_text, percent, signed
+from nas_distill.analysis.initial_weights import label_initial_weights
 from nas_distill.objectives import OBJECTIVES
+from nas_distill.records import RANDOM
 from nas_distill.report.content import ReportContent, Row, arguments_text, rows
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +115,13 @@ _TEACHER = Column(
     hint="Network that the student imitates: the teacher, or an assistant. Gaps are always to the teacher.",
     numeric=False,
 )
+_START = Column(
+    key="initial_weights",
+    title="Starts from",
+    text=lambda row: label_initial_weights(row["initial_weights"]) if row["initial_weights"] else MISSING,
+    hint="Weights that training started from; teacher: cut from the teacher's.",
+    numeric=False,
+)
 _EPOCHS = Column(key="epochs", title="Epochs", text=_epochs, hint="Epochs trained / epochs planned.")
 _TIME = Column(
     key="wall_time_s",
@@ -126,7 +139,7 @@ TRIAL_COLUMNS = (
     _NUMBER, _STATUS, _STUDENT, _PARAMS, _MACS, _GAP, _TOP1, _AGREEMENT, _DIVERGENCE, _NLL, _GENERALISATION,
     _EPOCHS, _TIME,
 )  # fmt: skip
-_COLUMNS = {column.key: column for column in (*FRONT_COLUMNS, *TRIAL_COLUMNS, _LATENCY)}
+_COLUMNS = {column.key: column for column in (*FRONT_COLUMNS, *TRIAL_COLUMNS, _LATENCY, _START)}
 
 
 def column_of(key: str) -> Column:
@@ -138,10 +151,20 @@ def column_of(key: str) -> Column:
 
 
 def with_objectives(columns: tuple[Column, ...], content: ReportContent) -> tuple[Column, ...]:
-    """Return the columns, followed by the objectives missing among them and, with assistants, the teacher."""
+    """Return the columns, then the objectives missing among them, and the initial weights and the teacher if they vary.
+
+    Initial weights vary if a student does not start from random ones, teachers if a student has an assistant.
+    """
     keys = {column.key for column in columns}
+    starts = (_START,) if has_initial_weights(content.trials) else ()
     assistants = (_TEACHER,) if content.trials["assistant"].notna().any() else ()
-    return columns + tuple(column_of(one.name) for one in content.front.objectives if one.name not in keys) + assistants
+    objectives = tuple(column_of(one.name) for one in content.front.objectives if one.name not in keys)
+    return (*columns, *objectives, *starts, *assistants)
+
+
+def has_initial_weights(trials: pd.DataFrame) -> bool:
+    """Return whether a student of a table of trials starts from other weights than random ones."""
+    return bool((trials["initial_weights"].fillna(RANDOM) != RANDOM).any())
 
 
 def front_table(content: ReportContent) -> tuple[dict[str, str], ...]:

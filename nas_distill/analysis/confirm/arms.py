@@ -1,4 +1,4 @@
-"""Pair the arms ("distilled", "control", "released") of a confirmed student by repetition."""
+"""Pair the arms of a confirmed student ("distilled", "control" and others, see `records.task`) by repetition."""
 
 from __future__ import annotations
 

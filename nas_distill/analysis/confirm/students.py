@@ -1,4 +1,4 @@
-"""Estimate accuracy, distillation gain and selection bias of picked students from repeated trainings."""
+"""Estimate accuracy, selection bias and the gains from teacher and initial weights from repeated trainings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nas_distill.analysis.confirm.arms import arm_metrics, top1_differences
 from nas_distill.analysis.confirm.release_gain import ReleaseGain, release_gain
 from nas_distill.analysis.confirm.undistillable import LEVEL, ClassEffect, undistillable_classes
 from nas_distill.analysis.stats import Estimate, t_interval, with_minimum_width
-from nas_distill.records import Arm, Cost, StudentMetrics, TrialRecord
+from nas_distill.records import RANDOM, Arm, Cost, StudentMetrics, TrialRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +71,11 @@ class ConfirmedStudent:
         ece: Expected calibration error, 0 to 1; None also if it was not measured.
         control_top1: Accuracy of the arm "control", trained without the teacher, 0 to 1.
         distillation_gain_points: 100 (top-1 "distilled" - top-1 "control") over the repetitions with both arms.
+        initial_weights: Weights that it starts from (`StudentSpec.initial_weights`).
+        random_weights_top1: Accuracy of the arm "random_weights", trained with the same recipe from random weights, 0
+            to 1; None without that arm.
+        initial_weights_gain_points: 100 (top-1 "distilled" - top-1 "random_weights") over the repetitions with both
+            arms; None without one.
         bias: Selection bias of the search's score.
         classes: Effect of the teacher on each class; empty without a repetition of both arms.
         release: Gain through per-class release; None without that arm.
@@ -89,6 +94,9 @@ class ConfirmedStudent:
     ece: Estimate | None
     control_top1: Estimate | None
     distillation_gain_points: Estimate | None
+    initial_weights: str
+    random_weights_top1: Estimate | None
+    initial_weights_gain_points: Estimate | None
     bias: SelectionBias
     classes: tuple[ClassEffect, ...]
     release: ReleaseGain | None
@@ -132,8 +140,19 @@ def mean_bias(students: Sequence[ConfirmedStudent]) -> Estimate | None:
     return t_interval([student.bias.total.mean for student in students if student.bias.total is not None])
 
 
+def mean_initial_weights_gain(students: Sequence[ConfirmedStudent]) -> Estimate | None:
+    """Return the mean gain from initial weights with an interval over the students, in percentage points.
+
+    Args:
+        students: Confirmed students; those without a gain are ignored.
+    """
+    gains = [student.initial_weights_gain_points for student in students]
+    return t_interval([gain.mean for gain in gains if gain is not None])
+
+
 def _student(records: Sequence[TrialRecord], search_gap: float | None, level: float) -> ConfirmedStudent:
     distilled, control = arm_metrics(records, "distilled"), arm_metrics(records, "control")
+    from_random = arm_metrics(records, "random_weights")
     metrics = list(distilled.values())
     classes = undistillable_classes(records, level=level)
     return ConfirmedStudent(
@@ -149,11 +168,18 @@ def _student(records: Sequence[TrialRecord], search_gap: float | None, level: fl
         ece=t_interval([one.ece for one in metrics if one.ece is not None]),
         control_top1=_by_images([one.top1 for one in control.values()], list(control.values()), 1.0),
         distillation_gain_points=_by_images(top1_differences(distilled, control), metrics, 100.0),
+        initial_weights=next((one for one in map(_initial_weights, records) if one != RANDOM), RANDOM),
+        random_weights_top1=_by_images([one.top1 for one in from_random.values()], list(from_random.values()), 1.0),
+        initial_weights_gain_points=_by_images(top1_differences(distilled, from_random), metrics, 100.0),
         bias=_bias(records, distilled, search_gap),
         classes=classes,
         release=release_gain(records, classes, level=level),
         failures=_failures(records),
     )
+
+
+def _initial_weights(record: TrialRecord) -> str:
+    return record.spec.initial_weights or RANDOM
 
 
 def _by_images(values: Sequence[float], scored: Sequence[StudentMetrics], scale: float) -> Estimate | None:

@@ -9,7 +9,12 @@ import pandas as pd
 
 from nas_distill.analysis.confirm.front_odds import FrontOdds, front_odds
 from nas_distill.analysis.confirm.picks import ConfirmedPick, confirmed_picks
-from nas_distill.analysis.confirm.students import ConfirmedStudent, confirmed_students, mean_bias
+from nas_distill.analysis.confirm.students import (
+    ConfirmedStudent,
+    confirmed_students,
+    mean_bias,
+    mean_initial_weights_gain,
+)
 from nas_distill.analysis.stats import Estimate
 from nas_distill.objectives import Objective
 from nas_distill.records import TrialRecord
@@ -25,6 +30,8 @@ class Confirmed:
         odds: How likely each is to be on their front.
         picks: Picks chosen among the confirmed students.
         bias: Mean selection bias of the search's scores, percentage points (see `students.mean_bias`).
+        initial_weights_gain: Mean gain of the students that do not start from random weights, percentage points (see
+            `students.mean_initial_weights_gain`).
     """
 
     folds: int
@@ -32,6 +39,7 @@ class Confirmed:
     odds: FrontOdds
     picks: tuple[ConfirmedPick, ...]
     bias: Estimate | None
+    initial_weights_gain: Estimate | None
 
     @property
     def in_folds(self) -> bool:
@@ -77,4 +85,5 @@ def _confirmed(
         odds=odds,
         picks=confirmed_picks(students, odds, objectives, gap_tolerance_points=tolerance),
         bias=mean_bias(students),
+        initial_weights_gain=mean_initial_weights_gain(students),
     )

@@ -15,14 +15,14 @@ MIN_USED = 10
 """Fewest students that a parameter must apply to for its effect to be measured."""
 
 _FEW = 12
-_COLUMNS = ("family", "architecture", "arguments", "recipe")
+_COLUMNS = ("family", "architecture", "arguments", "initial_weights", "recipe")
 
 
 def parameter_table(trials: pd.DataFrame) -> pd.DataFrame:
     """Return one column per parameter that differs among the trials, and one row per trial, in their order.
 
     The columns are `family`, `architecture`, the arguments of the architecture (`arguments.depth`; items of a list by
-    their index, `arguments.depths.0`), `loss` (see `terms_label`), the parameters of each loss
+    their index, `arguments.depths.0`), `initial_weights`, `loss` (see `terms_label`), the parameters of each loss
     (`losses.kd.temperature`), and the fields of the recipe (`learning_rate`, `adaptive.release`).
 
     Numbers are float64 columns; everything else, flags included, is text. A parameter that a trial does not have is
@@ -45,10 +45,13 @@ def parameter_table(trials: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(kept, index=trials.index)
 
 
-def _parameters(family: Any, architecture: Any, arguments: Any, recipe: Any) -> Iterator[tuple[str, Any]]:
+def _parameters(
+    family: Any, architecture: Any, arguments: Any, initial_weights: Any, recipe: Any
+) -> Iterator[tuple[str, Any]]:
     yield from _flat("family", None if pd.isna(family) else family)
     yield from _flat("architecture", None if pd.isna(architecture) else architecture)
     yield from _flat("arguments", parse_arguments(arguments))
+    yield from _flat("initial_weights", None if pd.isna(initial_weights) else initial_weights)
     if pd.isna(recipe):
         return
     fields = parse_recipe_fields(recipe)

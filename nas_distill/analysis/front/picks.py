@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal, NoReturn, overload
 
+import pandas as pd
 from pydantic import NonNegativeInt
 
 from nas_distill.analysis.formatting import quantity, signed
 from nas_distill.analysis.front.arithmetic import knee_index
 from nas_distill.analysis.front.front import ParetoFront
+from nas_distill.analysis.initial_weights import describe_initial_weights
 from nas_distill.errors import ConfigError, nearest_names
 from nas_distill.objectives import Objective
+from nas_distill.records import RANDOM
 from nas_distill.records.base import FrozenFloats, Record
 
 RuleName = Literal["smallest_within_tolerance", "knee", "best_quality"]
@@ -35,6 +38,7 @@ class Pick(Record):
         sentence: The rule; if `number` is None, the reason why no student satisfies it.
         number: Trial number; None if no student satisfies the rule.
         values: The student's objectives by name, in their own units; empty without a student.
+        initial_weights: Weights that the student started from (`StudentSpec.initial_weights`); None without a student.
     """
 
     rule: RuleName
@@ -42,6 +46,7 @@ class Pick(Record):
     sentence: str
     number: NonNegativeInt | None
     values: FrozenFloats
+    initial_weights: str | None = None
 
 
 class Picks(Sequence[Pick]):
@@ -145,7 +150,15 @@ def _pick(front: ParetoFront, index: int | None, *, rule: RuleName, title: str, 
             sentence = "No student is fully trained."
         return Pick(rule=rule, title=title, sentence=sentence, number=None, values={})
     values = {objective.name: float(front.members[objective.name].iloc[index]) for objective in front.objectives}
-    return Pick(rule=rule, title=title, sentence=sentence, number=front.numbers[index], values=values)
+    start = front.members["initial_weights"].iloc[index]
+    return Pick(
+        rule=rule,
+        title=title,
+        sentence=sentence,
+        number=front.numbers[index],
+        values=values,
+        initial_weights=None if pd.isna(start) else str(start),
+    )
 
 
 def _axis(objective: Objective) -> str:
@@ -157,4 +170,6 @@ def describe(pick: Pick, front: ParetoFront) -> str:
     if pick.number is None:
         return "none"
     parts = [quantity(objective, pick.values[objective.name]) for objective in front.objectives]
+    if pick.initial_weights not in (None, RANDOM):
+        parts.append(f"started from {describe_initial_weights(pick.initial_weights)}")
     return f"trial {pick.number} ({', '.join(parts)})"

@@ -32,6 +32,8 @@ COLUMNS: Mapping[str, str] = {
     "family": "string",
     "architecture": "string",
     "arguments": "string",
+    "initial_weights": "string",
+    "copied_share": "float64",
     "num_params": "Int64",
     "macs": "Int64",
     "size_bytes": "Int64",
@@ -56,9 +58,10 @@ COLUMNS: Mapping[str, str] = {
 `number` is Optuna's trial number, `status` a `TrialStatus`, `spec_id` the hash of the candidate. `arguments`,
 `losses`, `recipe`, `class_gap_points` and `curve_gap_points` (the gap after each epoch, percentage points) are JSON;
 read them with `analysis.trials.cells`. Costs, metrics, `epochs`, `seed`, `wall_time_s` (seconds) and `device` are
-defined by `Cost`, `StudentMetrics` and `TrialRecord`. `assistant` is missing when the teacher taught. `planned_epochs`
-is full fidelity. `completed_at` is the time when the end was stored in the study. Unknown values are missing (NaN,
-NA), never zero.
+defined by `Cost`, `StudentMetrics` and `TrialRecord`. `initial_weights` is what training started from
+(`StudentSpec.initial_weights`), `copied_share` the share of the parameters that these weights set
+(`InitialWeightsReport`). `assistant` is missing when the teacher taught. `planned_epochs` is full fidelity.
+`completed_at` is the time when the end was stored in the study. Unknown values are missing (NaN, NA), never zero.
 """
 
 _POINT = ("epoch", *CURVE_VALUES)
@@ -121,6 +124,7 @@ def row_of(trial: StoredTrial, where: str) -> dict[str, Any]:
         return {
             "status": outcome["status"],
             **_candidate(task.get("spec") or {}, where),
+            "copied_share": (execution.get("initial_weights") or {}).get("copied_share"),
             **{name: cost.get(name) for name in _COSTS},
             **{name: metrics.get(name) for name in _SCALARS},
             "gap_points": _rounded(metrics.get("gap_points")),
@@ -176,13 +180,14 @@ def json_object(text: object, where: str) -> dict[str, Any]:
 
 def _candidate(spec: Mapping[str, Any], where: str) -> dict[str, Any]:
     if not spec:
-        return dict.fromkeys(("spec_id", "family", "architecture", "arguments"))
+        return dict.fromkeys(("spec_id", "family", "architecture", "arguments", "initial_weights"))
     parsed = parse_record(StudentSpec, json.dumps(spec), origin=f"{where}: spec")
     return {
         "spec_id": parsed.spec_id,
         "family": parsed.family,
         "architecture": parsed.architecture,
         "arguments": encode_cell(spec.get("arguments", {})),
+        "initial_weights": parsed.initial_weights,
     }
 
 

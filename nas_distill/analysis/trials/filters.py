@@ -36,6 +36,7 @@ KINDS: Mapping[str, Literal["number", "text"]] = {
 
 _HOW_TO_RECORD = {
     "latency_ms": "a search with --max-latency-ms measures it",
+    "copied_share": "none of the trainings began",
     "assistant": "a search with --assistants trains such students",
     "error": "none of the trials failed",
 }

@@ -17,10 +17,11 @@ from rich.table import Table
 from rich.text import Text
 
 from nas_distill.analysis.formatting import duration, quantity
+from nas_distill.analysis.initial_weights import label_initial_weights
 from nas_distill.callbacks import EpochEnded, SearchStatus
 from nas_distill.cli.display import wording
 from nas_distill.objectives import get_objective
-from nas_distill.records import TrialRecord
+from nas_distill.records import RANDOM, TrialRecord
 
 MAX_RUNNING_SHOWN = 12
 """Running trials that get a bar of their own; more would push the table off the screen."""
@@ -125,9 +126,13 @@ def _bands(status: SearchStatus) -> Table:
     objective = get_objective(status.quality)
     table.add_column(objective.label, justify="right")
     table.add_column("trial", justify="right")
+    starts = any(band.initial_weights not in (None, RANDOM) for band in status.bands)
+    if starts:
+        table.add_column("starts from")
     for band in status.bands:
         if band.best_quality is None:
             table.add_row(band.label, "-", "")
         else:
-            table.add_row(band.label, quantity(objective, band.best_quality), str(band.number))
+            start = [escape(label_initial_weights(band.initial_weights or RANDOM))] if starts else []
+            table.add_row(band.label, quantity(objective, band.best_quality), str(band.number), *start)
     return table

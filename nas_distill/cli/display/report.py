@@ -37,7 +37,7 @@ def _front(content: ReportContent) -> Table:
     rows = front_table(content)
     table = Table(title=f"Pareto front: {len(rows)} of {content.counts.complete} students", title_justify="left")
     for title in rows[0]:
-        table.add_column(title, justify="left" if title in {"Student", "Picked as"} else "right")
+        table.add_column(title, justify="left" if title in {"Student", "Starts from", "Picked as"} else "right")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row.values()), style="bold" if row["Picked as"] else None)
     return table

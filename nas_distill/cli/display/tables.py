@@ -13,11 +13,12 @@ from nas_distill.cli.display.sections import make_console
 from nas_distill.report import pick_text
 from nas_distill.report.content import rows
 from nas_distill.report.listing import Listing, in_own_units
-from nas_distill.report.tables import column_of
+from nas_distill.report.tables import column_of, has_initial_weights
 
 if TYPE_CHECKING:
     from nas_distill.analysis.front.comparison import Comparison
 
+_TEXTS = frozenset({"Run", "Student", "Starts from"})
 _ALWAYS = ("num_params", "macs", "gap_points", "top1", "agreement")
 
 
@@ -46,10 +47,12 @@ def _students(listing: Listing) -> Table:
     names = [*_ALWAYS, *(one.name for one in comparison.objectives if one.name not in _ALWAYS)]
     if students["latency_ms"].notna().any():
         names.insert(2, "latency_ms")
+    if has_initial_weights(students):
+        names.append("initial_weights")
     columns = [column_of(name) for name in ("number", "architecture", *names)]
     table = Table(title=_title(listing), title_justify="left")
     for title in (*(["Run"] if several else []), *(column.title for column in columns)):
-        table.add_column(title, justify="left" if title in {"Run", "Student"} else "right", overflow="fold")
+        table.add_column(title, justify="left" if title in _TEXTS else "right", overflow="fold")
     for title in (*(["Front"] if mixed else []), *(["Picked as"] if listing.picks else [])):
         table.add_column(title, justify="left")
     for row in rows(students):

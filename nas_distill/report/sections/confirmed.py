@@ -10,13 +10,18 @@ from nas_distill.analysis.confirm.students import ConfirmedStudent
 from nas_distill.analysis.confirm.summary import Confirmed
 from nas_distill.analysis.confirm.undistillable import LEVEL
 from nas_distill.analysis.formatting import MISSING, percent, signed
+from nas_distill.analysis.initial_weights import describe_initial_weights, label_initial_weights
 from nas_distill.analysis.permutation_test import least_repetitions
 from nas_distill.analysis.stats import Estimate
+from nas_distill.records import RANDOM
 from nas_distill.report.sections.folds import ROUGH_INTERVAL
 from nas_distill.report.sections.section import Section
 
 _TEXTS = frozenset({"Class", "Outcome"})
 _NEEDED = least_repetitions(LEVEL)
+
+GAIN_COLUMNS = ("Initial weights", "Top-1 from random weights", "Gain from initial weights, points")
+"""Columns that follow `STUDENT_COLUMNS` if a student does not start from random weights."""
 
 STUDENT_COLUMNS = (
     "Trial",
@@ -35,6 +40,10 @@ _COLUMNS_MEAN = (
     "Selection bias: confirmed gap minus gap in the search. Distillation gain: top-1 with the teacher minus top-1 "
     "without it, same seeds. On the front: share of 2,000 bootstrap resamples of the repetitions in which the student "
     "is on the front of the confirmed students."
+)
+_GAIN_MEANS = (
+    "Gain from initial weights: top-1 minus top-1 of the same student and recipe from random weights, same seeds. The "
+    "arm from random weights is trained at the recipe's full learning rate, without `fine_tuning_rate_share`."
 )
 _MEANING = (
     "Mean and 95 % t interval over seeds, on one set of test images. The interval does not cover the choice of images. "
@@ -69,6 +78,8 @@ def student_sentences(student: ConfirmedStudent, class_names: Sequence[str]) -> 
         f"{student.repetitions} trainings, scored on {where}: {scores}, calibration error {_text(student.ece, _three)}",
         f"Without the teacher: top-1 {_text(student.control_top1, _percent, 100.0)}; distillation gain {gain} points",
     ]
+    if student.initial_weights != RANDOM:
+        sentences.append(_start(student))
     bias = student.bias
     if bias.total is not None:
         lucky, images = _text(bias.selection, signed), _text(bias.split, signed)
@@ -83,6 +94,16 @@ def student_sentences(student: ConfirmedStudent, class_names: Sequence[str]) -> 
         sentences.append(_release(student.release))
     sentences += [f"{one.arm}, repetition {one.repetition + 1} failed: {one.reason}" for one in student.failures]
     return tuple(sentences)
+
+
+def _start(student: ConfirmedStudent) -> str:
+    """Return what the initial weights of a student were worth."""
+    start = describe_initial_weights(student.initial_weights)
+    if student.random_weights_top1 is None:
+        return f"It starts from {start}; no training from random weights has finished"
+    top1 = _text(student.random_weights_top1, _percent, 100.0)
+    gain = _text(student.initial_weights_gain_points, signed)
+    return f"It starts from {start}; from random weights: top-1 {top1}; gain from initial weights {gain} points"
 
 
 def _hurt(student: ConfirmedStudent, class_names: Sequence[str]) -> str:
@@ -102,14 +123,23 @@ def _students(found: Confirmed) -> Section:
     where = f"on {found.folds} folds of the training images" if found.in_folds else "on the test images"
     lead = [f"{pick.title}: {_number(pick)}{pick.sentence}" for pick in found.picks]
     notes = [_FOLD_MEANING if found.in_folds else _MEANING]
+    fine_tuned = any(student.initial_weights != RANDOM for student in found.students)
+    if fine_tuned:
+        notes.append(_GAIN_MEANS)
+        if found.initial_weights_gain is not None:
+            notes.append(f"Mean gain from initial weights: {_text(found.initial_weights_gain, signed)} points.")
     if found.bias is not None:
         bias = _text(found.bias, signed)
         notes.append(f"Mean selection bias of these students: {bias} points.")
     return Section(
         title=f"Confirmed students, {where}",
         lead=tuple(lead),
-        columns=STUDENT_COLUMNS,
-        lines=tuple(_line(student, odds.get(student.number)) for student in found.students),
+        columns=(*STUDENT_COLUMNS, *GAIN_COLUMNS) if fine_tuned else STUDENT_COLUMNS,
+        lines=tuple(
+            (*_line(student, odds.get(student.number)), *(_gain(student) if fine_tuned else ()))
+            for student in found.students
+        ),
+        texts=frozenset({GAIN_COLUMNS[0]}),
         failures=tuple(
             f"trial {student.number}, {one.arm}, repetition {one.repetition + 1} failed: {one.reason}"
             for student in found.students
@@ -131,6 +161,15 @@ def _line(student: ConfirmedStudent, odds: float | None) -> tuple[str, ...]:
         _text(student.control_top1, _percent, 100.0),
         _text(student.distillation_gain_points, signed),
         MISSING if odds is None else percent(odds),
+    )
+
+
+def _gain(student: ConfirmedStudent) -> tuple[str, ...]:
+    """Return the cells of `GAIN_COLUMNS`."""
+    return (
+        label_initial_weights(student.initial_weights),
+        _text(student.random_weights_top1, _percent, 100.0),
+        _text(student.initial_weights_gain_points, signed),
     )
 
 

@@ -11,12 +11,13 @@ import numpy as np
 from nas_distill.analysis.formatting import duration, quantity, short_bytes, short_count, signed
 from nas_distill.analysis.front.front import ParetoFront
 from nas_distill.analysis.front.picks import Pick, describe
+from nas_distill.analysis.initial_weights import describe_initial_weights, label_initial_weights
 from nas_distill.analysis.stats import accuracy_half_width_points
 from nas_distill.analysis.trials.cells import parse_gaps
 from nas_distill.config import FIXED_RECIPE, SearchConfig
 from nas_distill.data.manifest import DataManifest
 from nas_distill.objectives import OBJECTIVES
-from nas_distill.records import TeacherLink, TeacherRecord
+from nas_distill.records import RANDOM, TeacherLink, TeacherRecord
 from nas_distill.report.content import ReportContent, Row, rows
 
 _PARAMS = OBJECTIVES["num_params"]
@@ -49,12 +50,18 @@ def headline(content: ReportContent) -> str:
     row = _student(content, pick)
     confirmed = any(record.number == pick.number for record in content.confirmations)
     trust = "This is the search's score; see the confirmed students." if confirmed else "One seed, not confirmed."
-    return f"{lead}: {_size_ratio(row)}, {_accuracy(row)}. {trust}"
+    return f"{lead}: {_size_ratio(row)}, {_accuracy(row)}{start_clause(row)}. {trust}"
 
 
 def pick_text(pick: Pick, front: ParetoFront) -> str:
     """Return the student of a pick and the meaning of its rule; without a student, the reason."""
     return pick.sentence if pick.number is None else f"{describe(pick, front)}. {pick.sentence}"
+
+
+def start_clause(row: Row) -> str:
+    """Return ", started from the teacher's weights"; empty for a student of random weights."""
+    initial_weights = row["initial_weights"] or RANDOM
+    return "" if initial_weights == RANDOM else f", started from {describe_initial_weights(initial_weights)}"
 
 
 def _size_ratio(row: Row) -> str:
@@ -84,6 +91,7 @@ def run_facts(content: ReportContent) -> tuple[Fact, ...]:
         ),
         _teacher(content),
         Fact("Space", config.space.name, _budget(content)),
+        _initial_weights(content),
         _recipe(config),
         Fact("Trials", content.counts.sentence(), f"{duration(time)} of training in all; seed {config.seed}"),
         _hypervolume(content),
@@ -104,6 +112,13 @@ def _preparation(data: DataManifest) -> str:
 def _test_use(content: ReportContent) -> str:
     on_test = {record.number for record in content.confirmations if record.fold is None}
     return f"used only to confirm {len(on_test)} students" if on_test else "not used"
+
+
+def _initial_weights(content: ReportContent) -> Fact:
+    counts = content.trials["initial_weights"].value_counts()
+    allowed = ", ".join(label_initial_weights(one) for one in content.config.space.initial_weights)
+    used = ", ".join(f"{count} from {describe_initial_weights(str(value))}" for value, count in counts.items())
+    return Fact("Initial weights", allowed, f"trials: {used}" if used else "")
 
 
 def _recipe(config: SearchConfig) -> Fact:

@@ -10,12 +10,13 @@ from nas_distill.analysis.diagnosis.verdicts import Diagnosis
 from nas_distill.analysis.effects.losses_by_size import loss_label
 from nas_distill.analysis.formatting import duration, percent, quantity, short_bytes, short_count, signed
 from nas_distill.analysis.front.arithmetic import axes
+from nas_distill.analysis.initial_weights import describe_initial_weights
 from nas_distill.analysis.law.api import LawError
 from nas_distill.analysis.run import Run
 from nas_distill.analysis.stats import accuracy_half_width_points
 from nas_distill.analysis.trials.cells import parse_gaps, parse_recipe
 from nas_distill.errors import ConfigError
-from nas_distill.records import TrialStatus
+from nas_distill.records import RANDOM, TrialStatus
 from nas_distill.report.content import Row, rows
 from nas_distill.report.sections.confirmed import student_sentences
 from nas_distill.report.sections.facts import classes_by_gap
@@ -81,7 +82,16 @@ def _candidate(row: Row, run: Run) -> tuple[str, ...]:
     latency = "" if np.isnan(row["latency_ms"]) else f", {row['latency_ms']:.2f} ms per image on one thread"
     costs = f"{short_count(row['macs'])} MACs, {short_bytes(row['size_bytes'])}{latency}"
     size = f"{short_count(row['num_params'])} parameters ({percent(share)} of the teacher's)"
-    return (f"{size}, {costs}; family {row['family']}",)
+    return (f"{size}, {costs}; family {row['family']}", *_start(row))
+
+
+def _start(row: Row) -> tuple[str, ...]:
+    """Return what training started from; empty if it is unknown."""
+    if not row["initial_weights"]:
+        return ()
+    copied = "" if np.isnan(row["copied_share"]) else f"; they set {percent(row['copied_share'])} of its parameters"
+    start = describe_initial_weights(row["initial_weights"])
+    return (f"Starts from {start}{copied if row['initial_weights'] != RANDOM else ''}",)
 
 
 def _training(row: Row) -> tuple[str, ...]:
@@ -89,13 +99,15 @@ def _training(row: Row) -> tuple[str, ...]:
     if recipe is None:
         return ("Its training is not recorded.",)
     teacher = "the teacher" if np.isnan(row["assistant"]) else f"trial {row['assistant']:.0f} (assistant)"
+    fine_tuned = row["initial_weights"] not in ("", RANDOM)
+    rate = recipe.learning_rate * (recipe.fine_tuning_rate_share if fine_tuned else 1.0)
     names = ("weight_decay", "dropout", "drop_path", "label_smoothing")
     options = [f"{name} {getattr(recipe, name):g}" for name in names]
     resumed = f", resumed {row['resumptions']} times" if row["resumptions"] else ""
     epochs = f"{row['epochs']} of {row['planned_epochs']} epochs in {duration(float(row['wall_time_s']))}"
     return (
         f"Distilled from {teacher} with {loss_label(row['losses'])}; {epochs} on {row['device']}{resumed}",
-        f"{recipe.optimizer}, learning rate {recipe.learning_rate:g}, {', '.join(options)}, mix {recipe.mix}",
+        f"{recipe.optimizer}, learning rate {rate:g}, {', '.join(options)}, mix {recipe.mix}",
     )
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from nas_distill.analysis.initial_weights import describe_initial_weights
 from nas_distill.callbacks import BudgetLeft, SearchStatus, SizeBand
 from nas_distill.objectives import get_objective
 from nas_distill.records import TrialRecord, TrialStatus
@@ -48,7 +49,7 @@ class TrialCounts:
             value = float(getattr(record.metrics, self.quality))
             minimised = get_objective(self.quality).minimised
             if best is None or minimised(value) < minimised(best.quality):
-                self._bands[band] = _BestStudent(value, record.number)
+                self._bands[band] = _BestStudent(value, record.number, record.spec.initial_weights)
         if epochs_here > 0:
             self._trained_here += 1
             self._epochs_of_trained_here += record.epochs
@@ -65,8 +66,17 @@ class TrialCounts:
         for band in range(min(self._bands), max(self._bands) + 1):
             best = self._bands.get(band)
             label = f"{_edge(band)}-{_edge(band + 1)}"
-            number, quality = (None, None) if best is None else (best.number, best.quality)
-            found.append(SizeBand(label=label, best_quality=quality, number=number))
+            if best is None:
+                found.append(SizeBand(label=label, best_quality=None, number=None))
+            else:
+                found.append(
+                    SizeBand(
+                        label=label,
+                        best_quality=best.quality,
+                        number=best.number,
+                        initial_weights=best.initial_weights,
+                    )
+                )
         return tuple(found)
 
     def remaining_seconds(
@@ -143,6 +153,7 @@ class TrialCounts:
 class _BestStudent(NamedTuple):
     quality: float
     number: int
+    initial_weights: str | None
 
 
 def end_text(record: TrialRecord, *, quality: str) -> str:
@@ -155,6 +166,8 @@ def end_text(record: TrialRecord, *, quality: str) -> str:
     size = f"{record.spec.family}, {record.cost.num_params:,} parameters"
     if record.assistant is not None:
         size += f", distilled from trial {record.assistant}"
+    if not record.spec.starts_from_random:
+        size += f", started from {describe_initial_weights(str(record.spec.initial_weights))}"
     took = f"{record.wall_time_s:.1f} s"
     if record.metrics is not None:
         return f"trial {record.number}: {quality} {getattr(record.metrics, quality):.3g}, {size}, {took}"

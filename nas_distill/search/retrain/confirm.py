@@ -1,4 +1,4 @@
-"""Confirm picked students: repeated trainings with and without the teacher, scored on images unused so far."""
+"""Confirm picked students: repeated trainings, with and without the teacher, scored on images unused so far."""
 
 from __future__ import annotations
 
@@ -181,10 +181,13 @@ def _plan_workers(
 def _report_plan(run: RunDirectory, planned: Sequence[TrialTask], progress: Progress) -> None:
     left = len(unfinished_tasks(run, planned))
     students = len({task.number for task in planned})
+    fine_tuned = len({one.number for one in planned if one.confirmation and one.confirmation.arm == "random_weights"})
+    from_random = f", {fine_tuned} of them also from random weights" if fine_tuned else ""
     progress.event(
         _TASK,
-        f"confirming {students} student{'s' if students > 1 else ''} with and without the teacher: {len(planned)} "
-        f"trainings{'' if left == len(planned) else f', {len(planned) - left} of them finished before'}",
+        f"confirming {students} student{'s' if students > 1 else ''} with and without the teacher{from_random}: "
+        f"{len(planned)} trainings"
+        f"{'' if left == len(planned) else f', {len(planned) - left} of them finished before'}",
     )
 
 

@@ -12,7 +12,7 @@ from nas_distill.analysis.run import Run
 from nas_distill.config import PicksConfig
 from nas_distill.errors import ConfigError, NoStudentError, nearest_names
 from nas_distill.losses.registry import resolve_losses
-from nas_distill.records import Arm, Confirmation, Fold, Recipe, TrialStatus
+from nas_distill.records import RANDOM, Arm, Confirmation, Fold, Recipe, StudentSpec, TrialStatus
 from nas_distill.records.recipe import Adaptation
 from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.layout import RunDirectory
@@ -186,10 +186,15 @@ def _check_mix(task: TrialTask, request: Request) -> None:
 
 
 def _arms(task: TrialTask, repetition: int, request: Request) -> list[TrialTask]:
-    recipe = task.recipe
-    recipes: dict[Arm, Recipe] = {"distilled": recipe, "control": control_recipe(recipe)}
+    recipe, spec = task.recipe, task.spec
+    arms: dict[Arm, tuple[Recipe, StudentSpec]] = {
+        "distilled": (recipe, spec),
+        "control": (control_recipe(recipe), spec),
+    }
     if request.release and _why_unreleased(recipe) is None:
-        recipes["released"] = released_recipe(recipe)
+        arms["released"] = released_recipe(recipe), spec
+    if not spec.starts_from_random:
+        arms["random_weights"] = recipe, spec.model_copy(update={"initial_weights": RANDOM})
     fold = Fold(number=repetition, of=request.folds) if request.folds else None
     parts = (task.seed, request.folds, repetition, _CONFIRMING)
     seed = int(np.random.SeedSequence(parts).generate_state(1)[0])
@@ -197,11 +202,12 @@ def _arms(task: TrialTask, repetition: int, request: Request) -> list[TrialTask]
         task.model_copy(
             update={
                 "seed": seed,
-                "recipe": own,
+                "recipe": own_recipe,
+                "spec": own_spec,
                 "assistant": None if arm == "control" else task.assistant,
                 "fold": fold,
                 "confirmation": Confirmation(arm=arm, repetition=repetition),
             }
         )
-        for arm, own in recipes.items()
+        for arm, (own_recipe, own_spec) in arms.items()
     ]

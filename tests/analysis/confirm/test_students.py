@@ -9,7 +9,8 @@ from scipy import stats
 
 from nas_distill.analysis.confirm.front_odds import front_odds
 from nas_distill.analysis.confirm.picks import ConfirmedPick, confirmed_picks
-from nas_distill.analysis.confirm.students import confirmed_students, mean_bias
+from nas_distill.analysis.confirm.students import confirmed_students, mean_bias, mean_initial_weights_gain
+from nas_distill.analysis.stats import Estimate
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Fold, TrialRecord
 from tests.analysis.confirm.confirming import make_arms, make_confirmed
@@ -53,6 +54,35 @@ def test_accuracy_and_gain_are_means_over_repetitions_with_scipys_intervals() ->
     assert student.ece is None
     assert {effect.outcome for effect in student.classes} == {"untested"}
     assert student.release is None
+
+
+def test_the_gain_from_initial_weights_is_paired_by_repetition() -> None:
+    cut = make_record(4, gap_points=1.0, num_params=5000).spec.model_copy(update={"initial_weights": "teacher"})
+    distilled = [changed_record(one, spec=cut) for one in make_arms(4, [[34] * 10, [33] * 10, [35] * 10], [])]
+    from_random = [
+        make_confirmed(4, "random_weights", 0, [33] * 10),
+        make_confirmed(4, "random_weights", 1, [33] * 10),
+        make_confirmed(4, "random_weights", 2, failed=True),
+    ]
+    (student,) = confirmed_students([*from_random, *distilled], searched())
+    assert student.initial_weights == "teacher"
+    assert student.random_weights_top1 is not None
+    assert student.random_weights_top1.mean == pytest.approx(33 / 36)
+    gain = student.initial_weights_gain_points
+    assert gain is not None
+    assert gain.half_width is not None
+    differences = np.array([1.0, 0.0]) / 36 * 100
+    low, high = stats.t.interval(0.95, 1, loc=differences.mean(), scale=stats.sem(differences))
+    assert (gain.mean - gain.half_width, gain.mean + gain.half_width) == pytest.approx((low, high))
+    assert [failure.arm for failure in student.failures] == ["random_weights"]
+    assert mean_initial_weights_gain([student]) == Estimate(mean=gain.mean, half_width=None)
+
+
+def test_a_student_of_random_weights_has_no_gain_from_them() -> None:
+    (student,) = confirmed_students(make_arms(4, [[34] * 10], [[32] * 10]), searched())
+    assert student.initial_weights == "random"
+    assert (student.random_weights_top1, student.initial_weights_gain_points) == (None, None)
+    assert mean_initial_weights_gain([student]) is None
 
 
 def test_failures_are_listed_and_unpaired_repetitions_have_no_gain() -> None:

@@ -47,7 +47,7 @@ def confirm(
         for repetition in range(repetitions):
             for arm in arms:
                 gaps = np.full(len(CLASS_NAMES), 4.0 if arm == "distilled" else 6.0)
-                gaps[HURT] = {"distilled": 20.0, "control": 10.0, "released": 11.0}[arm]
+                gaps[HURT] = {"distilled": 20.0, "control": 10.0, "released": 11.0, "random_weights": 20.0}[arm]
                 gaps += generator.integers(-1, 2, len(gaps))
                 top1 = teacher.top1 - float(gaps.mean()) / 100.0
                 seen = [repetition < unseen_after or label != unseen for label in range(len(gaps))]

@@ -114,6 +114,33 @@ def test_release_is_a_third_arm_where_the_recipe_allows_it(tmp_path: Path) -> No
         assert all(value in line for value in values)
 
 
+def test_a_student_of_other_weights_is_also_trained_from_random_weights(tmp_path: Path) -> None:
+    records = make_records(6)
+    run = make_run(tmp_path / "run", records)
+
+    def trained(initial_weights: str | None) -> tuple[TrialTask, ...]:
+        own = [
+            changed_record(record, spec=record.spec.model_copy(update={"initial_weights": initial_weights}))
+            for record in records
+        ]
+        return plan(run, own, Request(picks=("best_quality",), seeds=2))
+
+    for start in (None, "random"):
+        assert {one.confirmation.arm for one in trained(start) if one.confirmation} == {"distilled", "control"}
+    planned = trained("teacher")
+    by_arm = {one.confirmation.arm: one for one in planned if one.confirmation}
+    assert list(by_arm) == ["distilled", "control", "random_weights"]
+    assert len(planned) == 6
+    distilled, control, from_random = by_arm.values()
+    assert (distilled.spec.initial_weights, control.spec.initial_weights) == ("teacher", "teacher")
+    assert from_random == distilled.model_copy(
+        update={
+            "spec": distilled.spec.model_copy(update={"initial_weights": "random"}),
+            "confirmation": from_random.confirmation,
+        }
+    )
+
+
 def test_students_are_named_by_rule_by_number_and_as_the_front(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", make_records(15))
     loaded = Run(run.path)
