@@ -5,8 +5,6 @@ import io
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +21,6 @@ from tests.cli.shell import error_of
 from tests.report.factory import make_record, make_records, make_run
 
 DOCS = Path(__file__).parents[2] / "docs" / "how-to" / "compare-runs.md"
-_PROGRAM = """
-import json, sys
-from nas_distill.cli import main
-code = main(["pareto", *sys.argv[1:], "--format", "json"])
-loaded = {name.partition(".")[0] for name in sys.modules}
-print(json.dumps([code, sorted(loaded & {"ray", "torch", "timm", "torchvision", "sklearn"})]), file=sys.stderr)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -58,17 +49,6 @@ def _json(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> dict[st
     answer = json.loads(capsys.readouterr().out)
     assert isinstance(answer, dict)
     return answer
-
-
-def test_it_needs_neither_data_nor_teacher(folder: Path, tmp_path: Path) -> None:
-    run = RunDirectory(shutil.copytree(folder / "digits", tmp_path / "copy"))
-    run.teacher_record.unlink()
-    run.data_manifest.unlink()
-    done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, str(run.path)], capture_output=True, text=True, check=True, timeout=120
-    )
-    assert json.loads(done.stderr.splitlines()[-1]) == [0, []]
-    assert json.loads(done.stdout)["schema_version"] == 1
 
 
 def test_the_front_is_printed_with_its_picks(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:

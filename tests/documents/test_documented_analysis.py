@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -30,18 +28,6 @@ def test_every_block_runs_in_one_session(tmp_path: Path, monkeypatch: pytest.Mon
         exec(compile(block, str(PAGE), "exec"), session)
     assert {"run", "trials", "front", "verdicts", "law", "effects", "curves", "confirmed"} <= set(session)
     assert session["confirmed"] is not None
-
-
-def test_a_run_is_analysed_without_torch_or_ray(tmp_path: Path) -> None:
-    make_run(tmp_path / "run", make_records(12))
-    code = (
-        "import sys, nas_distill\n"
-        f"run = nas_distill.load_run({str(tmp_path / 'run')!r})\n"
-        "run.front(); run.picks; run.diagnose(); run.capacity_law(); run.effects()\n"
-        "print(sorted({'torch', 'ray', 'timm'} & set(sys.modules)))"
-    )
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert child.stdout.strip().splitlines()[-1] == "[]"
 
 
 def test_tables_are_copies(tmp_path: Path) -> None:
