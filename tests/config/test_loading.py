@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas_distill.config import SearchConfig, TeacherConfig, default_teacher_recipe
@@ -196,6 +196,7 @@ values = st.recursive(
 )  # fmt: skip
 
 
+@settings(max_examples=30)
 @given(
     arguments=st.dictionaries(texts, values, max_size=4),
     rate=st.floats(1e-12, 1e6),

@@ -266,9 +266,9 @@ def distilled(seed: int, *, corrupt: bool) -> tuple[ReleaseWatch, dict[int, int]
 
 
 def test_a_good_teacher_keeps_all_classes() -> None:
-    assert [distilled(seed, corrupt=False)[1] for seed in range(10)] == [{}] * 10
+    assert [distilled(seed, corrupt=False)[1] for seed in range(5)] == [{}] * 5
 
 
 def test_only_the_class_that_a_teacher_gets_wrong_is_released() -> None:
-    found = [distilled(seed, corrupt=True)[1] for seed in range(8)]
-    assert [set(classes) for classes in found] == [{HARMED}] * 8
+    found = [distilled(seed, corrupt=True)[1] for seed in range(4)]
+    assert [set(classes) for classes in found] == [{HARMED}] * 4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from nas_distill.data.views.random_bits import view_bits
 from nas_distill.data.views.render import render_rows, render_view
 from tests.data.factory import COLOURS, EVERYTHING, WARPS, make_plan, random_images
 from tests.data.views import reference_views as reference
+from tests.data.views.golden import GOLDEN, golden_digests
 
 
 def check_against_reference(plan: ViewPlan, channels: int, size: int, view: int) -> None:
@@ -94,19 +94,6 @@ def test_large_images_are_rendered_in_chunks() -> None:
     assert torch.equal(torch.cat(control), together)
 
 
-def golden_digests() -> dict[str, str]:
-    digests = {}
-    for channels, size in ((3, 32), (1, 28), (3, 96)):
-        images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (40, channels, size, size), np.uint8))
-        views = [render_view(images, torch.arange(40), 5, plan) for plan in (make_plan(), EVERYTHING)]
-        digests[f"{channels}x{size}"] = hashlib.sha256(torch.cat(views).numpy().tobytes()).hexdigest()[:16]
-    return digests
-
-
-# The teacher's stored outputs belong to these exact pixels. A change of the pixels must change the plan's digest too.
-GOLDEN = {"3x32": "ee3074f0574fdd48", "1x28": "1d8d44640cc91fe2", "3x96": "e184e49fc47fc0aa"}
-
-
 @pytest.mark.parametrize("threads", [1, 2])
 def test_views_never_change(threads: int) -> None:
     before = torch.get_num_threads()
@@ -120,7 +107,7 @@ def test_views_never_change(threads: int) -> None:
 @pytest.mark.parametrize("capability", ["default", "avx2"])
 def test_views_do_not_depend_on_the_processor(capability: str) -> None:
     # Makes PyTorch use its kernels for CPUs without vector instructions, or with AVX2 only.
-    code = "from tests.data.views.test_render import GOLDEN, golden_digests; assert golden_digests() == GOLDEN"
+    code = "from tests.data.views.golden import GOLDEN, golden_digests; assert golden_digests() == GOLDEN"
     environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability}
     root = Path(__file__).parents[3]
     run = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, check=False)

@@ -58,7 +58,7 @@ def search(ledger: StudyLedger, trials: int) -> Parameters:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_sampler_is_deterministic_and_respects_conditional_spaces(name: str) -> None:
-    trials = STARTUP + 3
+    trials = STARTUP + 2
     first, again = search(open_ledger(name), trials), search(open_ledger(name), trials)
     assert first == again
     assert first[0] != search(open_ledger(name, seed=1), 1)[0]
