@@ -8,15 +8,19 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Ray lowers the priority of its workers; next to a second test process they would starve.
 os.environ.setdefault("RAY_worker_niceness", "0")
+# Ray would start a worker per CPU that no test uses: the workers of `shared_cluster` have a command of their own.
+os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
-import torch
 
-from tests.helpers import SmallRun, make_small_run
+# The process that only distributes tests reads this file too: fixtures import what takes seconds to import.
+if TYPE_CHECKING:
+    from tests.helpers import SmallRun
 
 # On a busy machine an example can exceed any deadline; pytest-timeout limits each test instead.
 hypothesis.settings.register_profile("nas_distill", deadline=None)
@@ -25,6 +29,8 @@ hypothesis.settings.load_profile("nas_distill")
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
+    import torch
+
     torch.set_num_threads(1)
 
 
@@ -38,4 +44,6 @@ def _restore_interrupts() -> None:
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     """A small run that all tests share. Read it only; write into `tmp_path`."""
+    from tests.helpers import make_small_run
+
     return make_small_run(Path(tmp_path_factory.mktemp("small-run")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +13,11 @@ import ray
 from nas_distill.config import ResourcesConfig
 from nas_distill.search import service
 from nas_distill.search.backend import cluster
+from nas_distill.search.backend.ray_private import loopback_only
 from nas_distill.search.retrain import confirm
 from nas_distill.trial.context import TrialContext, open_context
 from tests.helpers import SmallRun
-from tests.search import processes
+from tests.search import processes, worker_forks
 
 
 @pytest.fixture(scope="module")
@@ -24,13 +26,15 @@ def context(small_run: SmallRun) -> TrialContext:
 
 
 @pytest.fixture(scope="session")
-def _disconnect_at_the_end() -> Iterator[None]:
-    yield
-    ray.shutdown()
+def worker_command() -> Iterator[str]:
+    """Return the command with which clusters in this process start workers that have imported PyTorch already."""
+    with worker_forks.worker_command() as command:
+        yield command
+        ray.shutdown()
 
 
 @pytest.fixture(scope="module")
-def shared_cluster(_disconnect_at_the_end: None) -> Iterator[None]:
+def shared_cluster(worker_command: str) -> Iterator[None]:
     """Let the tests of this process share one cluster of two CPUs: starting one takes longer than their trainings.
 
     Searches in this process join it. That a search starts and ends a cluster of its own is tested by searches in
@@ -43,7 +47,11 @@ def shared_cluster(_disconnect_at_the_end: None) -> Iterator[None]:
         yield
 
     if not ray.is_initialized():
-        cluster.start_local_cluster(num_cpus=2)
+        with loopback_only():
+            ray.init(
+                address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
+                object_store_memory=128 * 2**20, runtime_env={"py_executable": worker_command},
+            )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         for module in (service, confirm):
             patch.setattr(module, "ray_cluster", join)

@@ -79,9 +79,12 @@ def choose(worker_config: WorkerConfig, gpus: object, heard: Heard) -> float:
 
 
 @pytest.fixture
-def cluster_with_an_imaginary_gpu(no_cluster: None) -> None:
+def cluster_with_an_imaginary_gpu(no_cluster: None, worker_command: str) -> None:
     with loopback_only():
-        ray.init(address="local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False)
+        ray.init(
+            address="local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False,
+            runtime_env={"py_executable": worker_command},
+        )  # fmt: skip
 
 
 def test_a_given_number_of_gpus_is_kept(small_run: SmallRun) -> None:
