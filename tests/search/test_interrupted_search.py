@@ -18,10 +18,10 @@ from nas_distill.run_directory.layout import RunDirectory
 from tests.helpers import SmallRun
 from tests.search import processes
 
-TRIALS, EPOCHS = 5, 6
+EPOCHS = 6
 
 # Workers import the file of the space, so it can inject faults at a known point: after the checkpoint of epoch 3. The
-# first two trials that get there kill their worker, and the fourth one waits to be interrupted, each once.
+# first trials that get there kill their worker, and a later one waits to be interrupted, each once.
 SPACE = """
     import os
     import signal
@@ -31,25 +31,26 @@ SPACE = """
     from nas_distill.trial import run
     from search_spaces.tiny import space
 
+    DEATHS, WAITING = {deaths}, {waiting}
     folder = Path(__file__).parent
     save_state = run.save_state
 
     def save_and_fail(path, state):
         save_state(path, state)
         trial = path.parent.parent
-        if len((trial / "epochs.jsonl").read_text().splitlines()) != 3 or list(folder.glob(f"*-{trial.name}")):
+        if len((trial / "epochs.jsonl").read_text().splitlines()) != 3 or list(folder.glob("*-" + trial.name)):
             return
         place = 0
         while True:
             try:
-                (folder / f"place-{place}").open("x").close()
+                (folder / ("place-" + str(place))).open("x").close()
                 break
             except FileExistsError:
                 place += 1
-        (folder / f"{place}-{trial.name}").touch()
-        if place in (0, 1):
+        (folder / (str(place) + "-" + trial.name)).touch()
+        if place < DEATHS:
             os.kill(os.getpid(), signal.SIGKILL)
-        if place == 3:
+        if place == WAITING:
             (folder / "waiting").touch()
             time.sleep(600)
 
@@ -62,17 +63,24 @@ def results(run: RunDirectory) -> dict[str, int]:
 
 
 @pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    "size",
+    [(2, 1, 1), pytest.param((5, 2, 2), marks=pytest.mark.slow)],
+    ids=["one worker", "two workers"],
+)
 def test_a_search_survives_killed_workers_and_ctrl_c(
-    small_run: SmallRun, tmp_path: Path, searches: list[subprocess.Popen[bytes]]
+    small_run: SmallRun, tmp_path: Path, searches: list[subprocess.Popen[bytes]], size: tuple[int, int, int]
 ) -> None:
+    trials, parallel, deaths = size
+    waiting = trials - parallel  # so that at least one trial has ended by then
     run, log, space = RunDirectory(tmp_path / "run"), tmp_path / "log", tmp_path / "space" / "faulty.py"
     space.parent.mkdir()
-    space.write_text(textwrap.dedent(SPACE))
+    space.write_text(textwrap.dedent(SPACE.format(deaths=deaths, waiting=waiting)))
     arguments = [
         "--data", "digits", "--teacher", f"{LOCAL_DIR}{small_run.run.teacher}", "--space", str(space),
-        "--trials", str(TRIALS), "--epochs", str(EPOCHS), "--batch-size", "16", "--max-train-images", "160",
+        "--trials", str(trials), "--epochs", str(EPOCHS), "--batch-size", "16", "--max-train-images", "160",
         "--set", "data.max_validation_images=80", "--set", "resources.checkpoint_interval_s=0",
-        "--cpus-per-trial", "0.5", "--max-parallel", "2", "--asha", "none", "--out", str(run.path),
+        "--cpus-per-trial", "0.5", "--max-parallel", str(parallel), "--asha", "none", "--out", str(run.path),
     ]  # fmt: skip
     search = processes.start(arguments, log)
     searches.append(search)
@@ -86,15 +94,15 @@ def test_a_search_survives_killed_workers_and_ctrl_c(
     assert "Traceback" not in log.read_text()
     assert processes.descendants(search.pid) == {search.pid}
     before = results(run)
-    assert len(before) < TRIALS
+    assert 0 < len(before) < trials
 
     resumed = processes.start(["--resume", str(run.path)], log)
     searches.append(resumed)
     assert resumed.wait(timeout=400) == 0, log.read_text()
     after = results(run)
-    assert len(after) == TRIALS
+    assert len(after) == trials
     assert {name: after[name] for name in before} == before  # no finished trial was trained again
-    for place in (0, 1, 3):
+    for place in (*range(deaths), waiting):
         (marker,) = space.parent.glob(f"{place}-*")
         record = run.trial(int(marker.name.partition("-")[2])).read_record()
         assert record is not None
