@@ -54,7 +54,7 @@ def pages() -> dict[str, str]:
     return {
         "error-codes.md": _error_codes(),
         "configuration.md": _configuration(),
-        "cli.md": _command_line(),
+        "cli.md": command_line(),
         "python-api.md": _python_api(),
     }
 
@@ -117,7 +117,8 @@ def _rows(path: tuple[str, ...], section: type[BaseModel], flags: Mapping[str, s
         yield f"| `{key}` | {flag} | {_cell(_type(field.annotation))} | {default} | {_cell(described[name])} |"
 
 
-def _command_line() -> str:
+def command_line() -> str:
+    """Return the page about the command line."""
     lines = [
         _NOTE,
         "# Command line",
