@@ -14,6 +14,8 @@ GPU_FLAGS ?=
 DEMO_OUT ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 RUN := $(VENV)/bin/python -m
+# Tests start hundreds of processes: without this, each would compile the package again where the variable is set.
+export PYTHONDONTWRITEBYTECODE :=
 STAMP := $(VENV)/.nas-distill-installed
 
 .DELETE_ON_ERROR:
@@ -47,7 +49,8 @@ lint: $(STAMP)
 
 test: lint
 	@echo "== mypy"
-	@$(RUN) mypy
+	@# With the environment, because most of the cache is about its packages.
+	@$(RUN) mypy --cache-dir $(VENV)/.mypy_cache
 	@echo "== import-linter"
 	@$(VENV)/bin/lint-imports
 	@echo "== pytest"

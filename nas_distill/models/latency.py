@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat
-from torch.utils.benchmark import Timer
 
 from nas_distill.models.fusion import fused
 from nas_distill.models.student import build_student
@@ -52,6 +51,8 @@ def measure_latency(
     Raises:
         SpaceError: The candidate cannot be built, or cannot process such images.
     """
+    from torch.utils.benchmark import Timer  # imports setuptools, which no other part needs
+
     with torch.random.fork_rng(devices=[]):  # drawing these weights must not change the random state
         student = build_student(
             spec, num_classes=num_classes, channels=channels, image_size=image_size, teacher_head=teacher_head
