@@ -115,7 +115,7 @@ def test_a_resumed_training_is_bit_identical_for_all_execution_settings(
 ) -> None:
     # Wide enough for weights whose layout differs between the two memory formats, and for oneDNN (`_overruns`).
     spec = StudentSpec(architecture="small_resnet", arguments={"widths": (16, 20), "depths": (1, 1)})
-    recipe = Recipe(epochs=4, batch_size=32, optimizer=optimizer, learning_rate=1e-2)
+    recipe = Recipe(epochs=3, batch_size=32, optimizer=optimizer, learning_rate=1e-2)
     straight = make_trainer(trial_inputs, recipe, spec, execution=execution)
     expected = run_to_end(straight)
     assert straight.execution.memory_format == execution.memory_format
