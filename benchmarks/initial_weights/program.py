@@ -20,7 +20,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,7 @@ from benchmarks.initial_weights.starts import (
     StartInputs,
     StartResult,
     StartTask,
+    effective,
     train_start,
 )
 from nas_distill.callbacks import NullProgress
@@ -97,6 +98,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--other", help="other images, for the stand-in: folder:PATH  [default: stripes]")
     parser.add_argument("--families", nargs="+", choices=(BASIC, BOTTLENECK, VIT), default=[BASIC, BOTTLENECK, VIT])
     parser.add_argument("--students", type=int, default=8, help="students of each family  [default: 8]")
+    parser.add_argument("--student-seed", type=int, default=0, help="seed that draws the students  [default: 0]")
     parser.add_argument("--starts", nargs="+", choices=starts, default=list(starts), metavar="NAME",
                         help=f"starts, random always included, of: {', '.join(starts)}  [default: all]")  # fmt: skip
     parser.add_argument("--judged", choices=starts, default="uniform", help="start that the targets are for")
@@ -156,7 +158,9 @@ def set_up(name: str, work: Path, arguments: argparse.Namespace) -> Setup:
     other = DataConfig(source=arguments.other or f"folder:{other_images(work, size)}", image_size=size,
                        channels=channels, max_train_images=arguments.train_images or None)  # fmt: skip
     Material.prepare(other, work / "other")
-    students = [(spec, material.parameters(spec)) for spec in family.students(arguments.students, seed=0)]
+    students = [
+        (spec, material.parameters(spec)) for spec in family.students(arguments.students, arguments.student_seed)
+    ]
     return Setup(
         name=name,
         family=family,
@@ -186,58 +190,72 @@ def recipe_of(family: Family, arguments: argparse.Namespace) -> Recipe:
     )  # fmt: skip
 
 
-def tasks_of(setup: Setup, arguments: argparse.Namespace) -> Iterator[tuple[int, StartTask]]:
-    """Yield the number of the student and the task of all trainings of a family, seed by seed."""
-    key = setup.knowledge.manifest.key
+def tasks_of(setup: Setup, arguments: argparse.Namespace) -> dict[str, tuple[StartTask, list[tuple[int, str]]]]:
+    """Return all trainings of a family by digest, seed by seed, each with the students and starts that it is of."""
+    tasks: dict[str, tuple[StartTask, list[tuple[int, str]]]] = {}
     for seed in range(arguments.seeds):
         for number, (spec, _) in enumerate(setup.students):
             for start in arguments.starts:
-                for share in arguments.shares:
-                    recipe = recipe_of(setup.family, arguments)
-                    recipe = recipe.model_copy(update={"epochs": max(1, round(share * arguments.epochs))})
-                    yield number, StartTask(
-                        student=spec,
-                        recipe=recipe.model_copy(update={"fine_tuning_rate_share": 1.0}) if start == RANDOM
-                        else recipe.for_fine_tuning(),
-                        seed=seed,
-                        data_id=key.data_id,
-                        teacher_sha256=key.teacher_sha256,
-                        plan=key.plan,
-                        execution=EXECUTIONS[arguments.execution],
-                        device="cpu",
-                        online=False,
-                        start=start,
-                        cut=CUTS.get(start),
-                        stand_in=setup.inputs.other_recipe.digest() if start == STAND_IN else "",
-                    )  # fmt: skip
+                for share in sorted({*arguments.shares, 1.0} if start == RANDOM else arguments.shares):
+                    epochs = max(1, round(share * arguments.epochs))
+                    task = task_of(setup, spec, start, seed=seed, epochs=epochs, arguments=arguments)
+                    tasks.setdefault(task.digest(), (task, []))[1].append((number, start))
+    return tasks
+
+
+def task_of(
+    setup: Setup, spec: StudentSpec, start: str, *, seed: int, epochs: int, arguments: argparse.Namespace
+) -> StartTask:
+    key = setup.knowledge.manifest.key
+    recipe = recipe_of(setup.family, arguments).model_copy(update={"epochs": epochs})
+    return StartTask(
+        student=spec,
+        recipe=recipe.model_copy(update={"fine_tuning_rate_share": 1.0})
+        if start == RANDOM
+        else recipe.for_fine_tuning(),
+        seed=seed,
+        data_id=key.data_id,
+        teacher_sha256=key.teacher_sha256,
+        plan=key.plan,
+        execution=EXECUTIONS[arguments.execution],
+        device="cpu",
+        online=False,
+        cut=effective(CUTS[start], spec, setup.family.teacher) if start in CUTS else None,
+        stand_in=setup.inputs.other_recipe.digest() if start == STAND_IN else "",
+    )
 
 
 def measure(setup: Setup, work: Path, arguments: argparse.Namespace) -> tuple[list[Training], int]:
     """Run the trainings of a family that are not logged yet, and return all, and the number of failed ones."""
-    numbers = {task.digest(): (number, task) for number, task in tasks_of(setup, arguments)}
+    tasks = tasks_of(setup, arguments)
     log = TaskLog(None if arguments.quick else work / f"{setup.name}.jsonl", Outcome[StartResult])
     found: list[Training] = []
     failed, started = 0, time.monotonic()
-    tasks = [task for _, task in numbers.values()]
-    for task, outcome in run_all(tasks, setup.inputs, processes=arguments.processes, task_log=log, work=train_start):
-        number, _ = numbers[task.digest()]
-        if outcome.result is None:
-            failed += 1
-        else:
+    outcomes = run_all(
+        [task for task, _ in tasks.values()],
+        setup.inputs,
+        processes=arguments.processes,
+        task_log=log,
+        work=train_start,
+    )
+    for done, (task, outcome) in enumerate(outcomes, start=1):
+        failed += outcome.result is None
+        for number, start in tasks[task.digest()][1] if outcome.result is not None else ():
             found.append(
                 Training(
                     family=setup.name,
                     student=number,
                     share=setup.students[number][1] / setup.teacher_parameters,
                     seed=task.seed,
-                    start=task.start,
+                    start=start,
                     epochs=task.recipe.epochs,
                     result=outcome.result,
                 )
             )
+        number, start = tasks[task.digest()][1][0]
         print(
-            f"{len(found) + failed}/{len(tasks)} after {time.monotonic() - started:.0f} s: {setup.name} {number}, seed "
-            f"{task.seed}, {task.start}, {task.recipe.epochs} epochs: {outcome.summary()}",
+            f"{done}/{len(tasks)} after {time.monotonic() - started:.0f} s: {setup.name} {number}, seed {task.seed}, "
+            f"{start}, {task.recipe.epochs} epochs: {outcome.summary()}",
             flush=True,
         )
     return found, failed

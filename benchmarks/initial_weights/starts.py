@@ -19,7 +19,7 @@ from nas_distill.data.views.plan import plan_views
 from nas_distill.models.initial_weights import copy_weights
 from nas_distill.models.weight_selection import CutOptions, initialise_from_teacher
 from nas_distill.models.weights import save_weights
-from nas_distill.records import Recipe
+from nas_distill.records import Recipe, StudentSpec
 from nas_distill.records.base import Record, Share
 from nas_distill.train.loop import Trainer
 from nas_distill.train.training_data import TrainingData
@@ -39,15 +39,13 @@ CUTS = {
 
 
 class StartTask(Task):
-    """One training from a start.
+    """One training from a start. Starts that do the same to a student are the same task.
 
     Attributes:
-        start: Name of the start: "random", "stand-in", or one of `CUTS`.
         cut: Options of the cut; None for other starts.
         stand_in: Digest of the data and recipe that the network was trained with before; empty for other starts.
     """
 
-    start: str
     cut: CutOptions | None = None
     stand_in: str = ""
 
@@ -82,6 +80,17 @@ class StartInputs(Record):
     other_recipe: Recipe
 
 
+def effective(cut: CutOptions, student: StudentSpec, teacher: StudentSpec) -> CutOptions:
+    """Return the options without those that change nothing for a student."""
+    own, theirs = (spec.arguments.get("depths", (spec.arguments.get("depth"),)) for spec in (student, teacher))
+    changes: dict[str, object] = {}
+    if tuple(own) == tuple(theirs)[: len(own)]:
+        changes["layers"] = "first"
+    if "embed_dim" in student.arguments:  # no batch normalisation
+        changes["recompute_batch_norm"] = False
+    return cut.model_copy(update=changes)
+
+
 def train_start(task: StartTask, inputs: StartInputs) -> StartResult:
     """Give a student its initial weights and train it."""
     loaded = load_inputs(inputs.shared)
@@ -93,7 +102,7 @@ def train_start(task: StartTask, inputs: StartInputs) -> StartResult:
         images = cut_images(data, teacher) if task.cut.need_images else None
         share = initialise_from_teacher(network, teacher.network, options=task.cut, images=images).copied_share
     seconds = time.perf_counter() - started
-    if task.start == STAND_IN:
+    if task.stand_in:
         share = _copy_stand_in(network, task, inputs)
     top1 = _top1(network, material)
     found = train_network(network, task, inputs.shared)
