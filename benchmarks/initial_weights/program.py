@@ -239,19 +239,10 @@ def measure(setup: Setup, work: Path, arguments: argparse.Namespace) -> tuple[li
         work=train_start,
     )
     for done, (task, outcome) in enumerate(outcomes, start=1):
-        failed += outcome.result is None
-        for number, start in tasks[task.digest()][1] if outcome.result is not None else ():
-            found.append(
-                Training(
-                    family=setup.name,
-                    student=number,
-                    share=setup.students[number][1] / setup.teacher_parameters,
-                    seed=task.seed,
-                    start=start,
-                    epochs=task.recipe.epochs,
-                    result=outcome.result,
-                )
-            )
+        if outcome.result is None:
+            failed += 1
+        else:
+            found += trainings_of(setup, task, outcome.result, tasks[task.digest()][1])
         number, start = tasks[task.digest()][1][0]
         print(
             f"{done}/{len(tasks)} after {time.monotonic() - started:.0f} s: {setup.name} {number}, seed {task.seed}, "
@@ -259,6 +250,22 @@ def measure(setup: Setup, work: Path, arguments: argparse.Namespace) -> tuple[li
             flush=True,
         )
     return found, failed
+
+
+def trainings_of(setup: Setup, task: StartTask, result: StartResult, of: Sequence[tuple[int, str]]) -> list[Training]:
+    """Return the trainings that one task stands for, given their students and starts."""
+    return [
+        Training(
+            family=setup.name,
+            student=number,
+            share=setup.students[number][1] / setup.teacher_parameters,
+            seed=task.seed,
+            start=start,
+            epochs=task.recipe.epochs,
+            result=result,
+        )
+        for number, start in of
+    ]
 
 
 def describe(trainings: Sequence[Training], arguments: argparse.Namespace) -> Report:

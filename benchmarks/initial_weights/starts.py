@@ -96,21 +96,24 @@ def train_start(task: StartTask, inputs: StartInputs) -> StartResult:
     loaded = load_inputs(inputs.shared)
     material, data = loaded.material, loaded.material.training_data(task.plan)
     network = material.network(task.student, task.seed)
-    started, share = time.perf_counter(), 0.0
+    copied: frozenset[str] = frozenset()
+    started = time.perf_counter()
     if task.cut is not None:
         teacher = open_teacher(inputs.shared).to(loaded.device)
         images = cut_images(data, teacher) if task.cut.need_images else None
-        share = initialise_from_teacher(network, teacher.network, options=task.cut, images=images).copied_share
+        copied = initialise_from_teacher(network, teacher.network, options=task.cut, images=images)
     seconds = time.perf_counter() - started
     if task.stand_in:
-        share = _copy_stand_in(network, task, inputs)
+        copied = _copy_stand_in(network, task, inputs)
     top1 = _top1(network, material)
     found = train_network(network, task, inputs.shared)
-    return StartResult(**found.model_dump(), copied_share=share, start_top1=top1, start_seconds=seconds)
+    return StartResult(
+        **found.model_dump(), copied_share=_share(network, copied), start_top1=top1, start_seconds=seconds
+    )
 
 
-def _copy_stand_in(network: nn.Module, task: StartTask, inputs: StartInputs) -> float:
-    """Copy weights that were trained on other data, without the classifier, and return their share."""
+def _copy_stand_in(network: nn.Module, task: StartTask, inputs: StartInputs) -> frozenset[str]:
+    """Copy weights that were trained on other data, without the classifier, and return the names of the tensors."""
     path = inputs.other_folder / "weights" / f"{task.student.spec_id}-{task.seed}-{task.stand_in}.safetensors"
     other = _other_material(inputs)
     source = other.network(task.student, task.seed)
@@ -131,14 +134,14 @@ def _copy_stand_in(network: nn.Module, task: StartTask, inputs: StartInputs) -> 
         path.parent.mkdir(parents=True, exist_ok=True)
         save_weights(trainer.finish(), path)
     source.load_state_dict(safetensors.torch.load_file(path))
-    # Classes of other data have nothing to do with these, even if they are as many.
-    classifier = source.get_classifier()  # type: ignore[operator]
-    own = network.get_classifier()  # type: ignore[operator]
-    classifier.load_state_dict(own.state_dict())
     with torch.no_grad():
-        copy_weights(network, source)
-    total = sum(parameter.numel() for parameter in network.parameters())
-    return 1.0 - sum(parameter.numel() for parameter in own.parameters()) / total
+        return copy_weights(network, source, same_classes=False)
+
+
+def _share(network: nn.Module, copied: frozenset[str]) -> float:
+    """Return the share of a network's parameters that were taken over, 0 to 1."""
+    sizes = {name: parameter.numel() for name, parameter in network.named_parameters()}
+    return sum(size for name, size in sizes.items() if name in copied) / sum(sizes.values())
 
 
 @cache

@@ -91,11 +91,19 @@ def load_initial_weights(
     return InitialWeights(architecture=model, arguments=arguments, network=own)
 
 
-def copy_weights(network: nn.Module, source: nn.Module) -> None:
+def copy_weights(network: nn.Module, source: nn.Module, *, same_classes: bool = True) -> frozenset[str]:
     """Copy the weights of `source` into `network`, which has the same architecture.
 
     The classifier keeps its random weights if the numbers of classes differ. If the numbers of channels differ, timm
     adapts the first convolution, as it does for pretrained weights.
+
+    Args:
+        network: Network to write to.
+        source: Network with the weights.
+        same_classes: Whether classes are the same if they are as many; if not, the classifier keeps its random weights.
+
+    Returns:
+        Names of the tensors that were copied.
 
     Raises:
         TeacherError: Another tensor has a different shape, or exists in only one of the two networks.
@@ -103,17 +111,22 @@ def copy_weights(network: nn.Module, source: nn.Module) -> None:
     config: Mapping[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
     classifier, stem = _names(config.get("classifier")), _names(config.get("first_conv"))
     given, own = source.state_dict(), network.state_dict()
+    copied = set()
     for name in sorted({*given, *own}):
         there, here = given.get(name), own.get(name)
         module = name.rpartition(".")[0]
         if there is None or here is None:
             raise _mismatch(name, there, here)
+        if module in classifier and (there.shape != here.shape or not same_classes):
+            continue
         if there.shape == here.shape:
             here.copy_(there)
         elif module in stem and _without_input_channels(there) == _without_input_channels(here):
             here.copy_(_with_channels(there, here))
-        elif module not in classifier:
+        else:
             raise _mismatch(name, there, here)
+        copied.add(name)
+    return frozenset(copied)
 
 
 def _pretrained(model: str, arguments: Mapping[str, Any]) -> nn.Module:

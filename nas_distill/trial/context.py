@@ -57,6 +57,7 @@ class WorkerConfig(Record):
         execution: Configuration of how networks are run in training.
         checkpoint_interval_s: Time between the checkpoints of a trial, seconds.
         user_modules: Modules and files that a worker imports first; they register losses and architectures.
+        pretrained_root: Folder with timm's weight files; None for the local cache and the hub.
     """
 
     run: str
@@ -67,6 +68,7 @@ class WorkerConfig(Record):
     execution: ExecutionConfig = Field(default_factory=ExecutionConfig)
     checkpoint_interval_s: NonNegativeFloat = 0.0
     user_modules: tuple[str, ...] = ()
+    pretrained_root: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +115,7 @@ class TrialContext:
         execution: Configuration of how networks are run in training.
         checkpoint_interval_s: Time between the checkpoints of a trial, seconds.
         teacher_params: Number of parameters of the teacher.
+        pretrained_root: Folder with timm's weight files; None for the local cache and the hub.
 
     Raises:
         RunError: Part of the run directory is missing or damaged.
@@ -123,6 +126,7 @@ class TrialContext:
         self._run = RunDirectory(Path(worker_config.run))
         self.device = torch.device("cuda" if worker_config.cuda else "cpu")
         self.execution = worker_config.execution
+        self.pretrained_root = None if worker_config.pretrained_root is None else Path(worker_config.pretrained_root)
         self.checkpoint_interval_s = worker_config.checkpoint_interval_s
         self._train = open_split(worker_config.data, self._run.path, "train")
         self._validation = open_split(worker_config.data, self._run.path, "validation")

@@ -5,11 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nas_distill.errors import SpaceError
+from nas_distill.errors import SpaceError, TeacherError
+from nas_distill.models.initial_weights import copy_weights
+from nas_distill.models.starts.from_run import load_from_run
+from nas_distill.models.starts.pretrained import load_pretrained
+from nas_distill.models.student import build_student
 from nas_distill.models.teacher import Teacher
 from nas_distill.models.teacher_head import StudentWithTeacherHead
 from nas_distill.models.weight_selection import CutImages, CutOptions, MisfitError, initialise_from_teacher
-from nas_distill.records import FROM_TEACHER, RANDOM, InitialWeightsReport
+from nas_distill.records import FROM_TEACHER, PRETRAINED, RANDOM, InitialWeightsReport
 from nas_distill.records.task import TrialTask
 from nas_distill.train.training_data import TrainingData
 from nas_distill.trial.context import TrialContext, TrialInputs
@@ -18,6 +22,7 @@ CUT_IMAGES = 512
 """Most training images that a cut uses. They are the same for all trials of a run with the same training images."""
 
 
+@torch.no_grad()
 def apply_initial_weights(
     network: nn.Module, task: TrialTask, context: TrialContext, trial_inputs: TrialInputs
 ) -> InitialWeightsReport:
@@ -32,25 +37,26 @@ def apply_initial_weights(
         trial_inputs: Data of the trial.
 
     Raises:
-        SpaceError: The weights do not fit the student.
+        SpaceError: The weights cannot be read, or do not fit the student.
     """
-    body = network.backbone if isinstance(network, StudentWithTeacherHead) else network
     source = task.spec.initial_weights or RANDOM
+    tensors = network.state_dict()
+    body, prefix = (network.backbone, "backbone.") if isinstance(network, StudentWithTeacherHead) else (network, "")
+    copied: frozenset[str] = frozenset()
     if source == FROM_TEACHER:
-        report = _from_teacher(body, task, context, trial_inputs)
-    else:
-        report = InitialWeightsReport(source=source, tensors_total=len(network.state_dict()))
-    if body is network:
-        return report
-    whole, part = (sum(parameter.numel() for parameter in module.parameters()) for module in (network, body))
-    return report.model_copy(
-        update={"copied_share": report.copied_share * part / whole, "tensors_total": len(network.state_dict())}
+        copied = _from_teacher(body, task, context, trial_inputs)
+    elif source != RANDOM:
+        copied = _from_copy(body, task, context)
+    parameters = {name: parameter.numel() for name, parameter in network.named_parameters()}
+    share = sum(parameters.get(f"{prefix}{name}", 0) for name in copied) / sum(parameters.values())
+    return InitialWeightsReport(
+        source=source, copied_share=share, tensors_copied=len(copied), tensors_total=len(tensors)
     )
 
 
 def _from_teacher(
     network: nn.Module, task: TrialTask, context: TrialContext, trial_inputs: TrialInputs
-) -> InitialWeightsReport:
+) -> frozenset[str]:
     options = CutOptions()
     images = cut_images(trial_inputs.data, context.teacher) if options.need_images else None
     try:
@@ -61,6 +67,29 @@ def _from_teacher(
             code="models.cut_misfit",
             field=f"candidate {task.spec.architecture}",
         ) from None
+
+
+def _from_copy(network: nn.Module, task: TrialTask, context: TrialContext) -> frozenset[str]:
+    """Copy weights of the same architecture, and return the names of the tensors that got them."""
+    spec, manifest = task.spec, context.manifest
+    whole = build_student(
+        spec, num_classes=manifest.num_classes, channels=manifest.channels, image_size=manifest.image_size
+    )
+    try:
+        if spec.initial_weights == PRETRAINED:
+            source = load_pretrained(spec, image_size=manifest.image_size, root=context.pretrained_root)
+            copied = copy_weights(whole, source)
+        else:
+            other = load_from_run(spec, str(spec.initial_weights), image_size=manifest.image_size)
+            same = other.class_names == tuple(manifest.class_names)
+            copied = copy_weights(whole, other.network, same_classes=same)
+    except TeacherError as error:
+        raise SpaceError(str(error.args[0]), code=error.code, field=f"candidate {spec.architecture}") from error
+    found, own = whole.state_dict(), network.state_dict()
+    taken = copied & own.keys()
+    for name in taken:
+        own[name].copy_(found[name])
+    return frozenset(taken)
 
 
 def cut_images(data: TrainingData, teacher: Teacher) -> CutImages:

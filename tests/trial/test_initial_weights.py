@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
+import safetensors.torch
+import timm
 import torch
 
+from nas_distill.config import RUN, SearchConfig
+from nas_distill.config.loading import dump_config
 from nas_distill.models.student import build_student
-from nas_distill.records import FROM_TEACHER, RANDOM, Recipe, StudentSpec, TrialStatus
+from nas_distill.records import FROM_TEACHER, PRETRAINED, RANDOM, Recipe, StudentSpec, TrialStatus
 from nas_distill.records.task import TrialTask
-from nas_distill.run_directory.layout import TrialFolder
+from nas_distill.run_directory.files import write_text
+from nas_distill.run_directory.layout import RunDirectory, TrialFolder
 from nas_distill.trial.context import TrialContext, open_context
 from nas_distill.trial.initial_weights import apply_initial_weights
 from nas_distill.trial.run import Trial, make_trainer, run_trial
@@ -104,3 +110,53 @@ def test_a_student_that_is_no_part_of_the_teacher_fails_with_the_first_misfit(
     assert record.error is not None
     assert "stages.1.0.conv1.weight is 32x12x3x3 in the student and 24x12x3x3 in the teacher" in record.error
     assert len(record.error.splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def other_run(context: TrialContext, small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """A run of the same images whose only trial is 7."""
+    run = RunDirectory(tmp_path_factory.mktemp("other") / "run")
+    shutil.copytree(small_run.run.path, run.path)
+    write_text(run.config, dump_config(SearchConfig()))
+    run_trial(make_task(7, recipe=RECIPE), context, run.trial(7))
+    return run
+
+
+def test_a_student_continues_that_of_another_trial(context: TrialContext, other_run: RunDirectory) -> None:
+    made = task(f"{RUN}{other_run.path}/7")
+    trainer, report = make_trainer(made, context, context.trial_inputs(made))
+    assert (report.source, report.copied_share) == (made.spec.initial_weights, 1.0)
+    expected = safetensors.torch.load_file(other_run.trial(7).weights)
+    found = trainer.finish().state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_another_architecture_or_an_unknown_trial_fails_the_trial(
+    context: TrialContext, other_run: RunDirectory, tmp_path: Path
+) -> None:
+    wider = StudentSpec(architecture="small_resnet", arguments={"widths": (4, 8), "depths": (1, 1)})
+    for spec, number, reason in (
+        (wider, 7, "widths is (4, 8) in the candidate and (4, 6) in run:"),
+        (TINY_SPEC, 999, "trial 999"),
+    ):
+        start = f"{RUN}{other_run.path}/{number}"
+        record = run_trial(task(start, spec=spec), context, TrialFolder(tmp_path / str(number)))
+        assert record.status is TrialStatus.FAILED
+        assert record.error is not None
+        assert reason in record.error
+        assert len(record.error.splitlines()) == 1
+
+
+def test_pretrained_weights_are_adapted_to_classes_and_channels(small_run: SmallRun, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    source = timm.create_model("test_resnet").state_dict()
+    safetensors.torch.save_file(source, tmp_path / "test_resnet.safetensors")
+    context = open_context(small_run.worker_config().model_copy(update={"pretrained_root": str(tmp_path)}))
+    made = task(PRETRAINED, spec=StudentSpec(architecture="test_resnet"))
+    trainer, report = make_trainer(made, context, context.trial_inputs(made))
+    found = trainer.finish().state_dict()
+    assert torch.equal(found["layer1.0.conv1.weight"], source["layer1.0.conv1.weight"])
+    assert report.source == PRETRAINED
+    assert report.tensors_total - report.tensors_copied == 2, "the classifier is random"
+    assert 0.5 < report.copied_share < 1

@@ -16,7 +16,6 @@ from nas_distill.models.weight_selection.layout import read_layout
 from nas_distill.models.weight_selection.options import CutOptions
 from nas_distill.models.weight_selection.plan import TensorCut, plan_cut
 from nas_distill.models.weight_selection.reconstruction import input_moments, reconstruction
-from nas_distill.records import FROM_TEACHER, InitialWeightsReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +34,7 @@ class CutImages:
 @torch.no_grad()
 def initialise_from_teacher(
     student: nn.Module, teacher: nn.Module, *, options: CutOptions, images: CutImages | None = None
-) -> InitialWeightsReport:
+) -> frozenset[str]:
     """Replace a student's weights by channels and blocks of its teacher, where they correspond.
 
     Args:
@@ -45,10 +44,13 @@ def initialise_from_teacher(
         options: Options of the cut.
         images: Images for options that need them (`CutOptions.need_images`).
 
+    Returns:
+        Names of the student's tensors that were replaced.
+
     Raises:
         MisfitError: The student does not fit, see `plan_cut`.
     """
-    cuts = plan_cut(student_layout := read_layout(student), read_layout(teacher), options)
+    cuts = plan_cut(read_layout(student), read_layout(teacher), options)
     matrices = _reconstructions(cuts, teacher, options, images)
     own, theirs = student.state_dict(), teacher.state_dict()
     for name, cut in cuts.items():
@@ -59,14 +61,7 @@ def initialise_from_teacher(
     if options.recompute_batch_norm:
         assert images is not None
         recompute_batch_norm(student, images.student)
-    parameters = {name: own[name].numel() for name in student_layout.parameters}
-    copied = sum(size for name, size in parameters.items() if name in cuts)
-    return InitialWeightsReport(
-        source=FROM_TEACHER,
-        copied_share=copied / sum(parameters.values()),
-        tensors_copied=len(cuts),
-        tensors_total=len(own),
-    )
+    return frozenset(cuts)
 
 
 def _reconstructions(

@@ -63,6 +63,7 @@ def plan_workers(
             execution=resources.execution,
             checkpoint_interval_s=resources.checkpoint_interval_s,
             user_modules=user_modules,
+            pretrained_root=space.pretrained_root,
         ),
         resources=resources,
     )
