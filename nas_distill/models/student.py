@@ -16,12 +16,13 @@ from nas_distill.models.features import LOGITS_ONLY, MissingOutputError, check_o
 from nas_distill.models.teacher_head import StudentWithTeacherHead, TeacherHead
 from nas_distill.records import StudentSpec
 
-_RESERVED_ARGUMENTS = {
+RESERVED_ARGUMENTS = {
     "num_classes": "the data",
     "in_chans": "the data",
     "drop_rate": "recipe.dropout",
     "drop_path_rate": "recipe.drop_path",
 }
+"""Constructor arguments that a candidate must not have, and what sets them."""
 
 
 def build_student(
@@ -113,7 +114,7 @@ def _arguments(spec: StudentSpec, *, num_classes: int, channels: int, image_size
         hint = nearest_names(spec.architecture, timm.list_models())
         raise _rejection(spec, f"timm has no such architecture; {hint}", "models.architecture_unknown")
     arguments = spec.keyword_arguments()
-    for name, decider in _RESERVED_ARGUMENTS.items():
+    for name, decider in RESERVED_ARGUMENTS.items():
         if name in arguments:
             reason = f"'{name}' is set by {decider}; leave it out of the arguments"
             raise _rejection(spec, reason, "models.reserved_argument")

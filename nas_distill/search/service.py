@@ -27,10 +27,10 @@ from nas_distill.search.backend.shard_pool import RayShardPool
 from nas_distill.search.backend.trainings import unfinished_tasks
 from nas_distill.search.early_stopping.curves import make_early_stopper
 from nas_distill.search.proposal.initial_points import Point, plan_initial_points
-from nas_distill.search.proposal.initial_weights import InitialWeightsChooser
 from nas_distill.search.retrain.assistant_plan import has_unfinished_rounds
 from nas_distill.search.retrain.fold_plan import plan_folds
 from nas_distill.search.session import SearchOutcome, record_fingerprint, search_session
+from nas_distill.search.setup.initial_weights import check_initial_weights, choose_initial_weights
 from nas_distill.search.setup.prepare import Prepared, prepare
 from nas_distill.search.setup.space_context import expect_space, setup_space
 from nas_distill.search.setup.validate import check_assistants, check_folds, check_inputs, check_losses
@@ -162,6 +162,7 @@ def _check_config(config: SearchConfig) -> None:
     """
     import_modules(config.plugins)
     load_space(config.space.name)
+    check_initial_weights(config.space.initial_weights)
     load_recipe_space(config.space.recipe)  # its file may register losses that `recipe` names
     fixed = config.space.recipe == FIXED_RECIPE
     check_losses(config.recipe, config.teacher)
@@ -184,7 +185,7 @@ def _plan_points(config: SearchConfig, context: SpaceContext, *images_per_class:
         )
         for count in images_per_class
     ]
-    initial_weights = InitialWeightsChooser(config.space.initial_weights)
+    initial_weights = choose_initial_weights(config.space.initial_weights, context)
     return plan_initial_points(config.space, config.recipe, choices, context, initial_weights)
 
 

@@ -20,11 +20,11 @@ from nas_distill.search.driver.driver import SearchDriver
 from nas_distill.search.early_stopping.curves import EarlyStopper, describe_early_stopping, make_early_stopper
 from nas_distill.search.early_stopping.rules import NO_RULE
 from nas_distill.search.proposal.costs import CostEstimator
-from nas_distill.search.proposal.initial_weights import InitialWeightsChooser
 from nas_distill.search.proposal.proposer import Proposer
 from nas_distill.search.retrain.assistants import AssistantRounds, AssistantSettings
 from nas_distill.search.retrain.cross_validation import score_picks
 from nas_distill.search.setup.assistant_outputs import store_assistant_outputs
+from nas_distill.search.setup.initial_weights import choose_initial_weights
 from nas_distill.search.setup.knowledge import plan_knowledge
 from nas_distill.search.setup.prepare import Prepared
 from nas_distill.search.setup.space_context import setup_space
@@ -170,7 +170,7 @@ def _make_proposer(run: RunDirectory, config: SearchConfig, prepared: Prepared, 
         ledger,
         space=load_space(config.space.name),
         context=demands.context,
-        initial_weights=InitialWeightsChooser(config.space.initial_weights),
+        initial_weights=choose_initial_weights(config.space.initial_weights, demands.context),
         limits=demands.limits,
         cost_estimator=CostEstimator(prepared.manifest.network_shape, prepared.head),
         recipe=config.recipe,

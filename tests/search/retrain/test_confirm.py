@@ -39,7 +39,7 @@ def make_config(
     *,
     trials: int,
     resources: ResourcesConfig,
-    space: SpaceConfig = SpaceConfig(),  # noqa: B008
+    space: SpaceConfig = SpaceConfig(initial_weights=("random",)),  # noqa: B008
 ) -> SearchConfig:
     return SearchConfig(
         data=SMALL_DATA,
@@ -202,7 +202,7 @@ def test_an_interrupted_confirmation_continues_by_the_same_command(
     for name, value in plan.items():
         monkeypatch.setenv(name, value)
     resources = ResourcesConfig(max_parallel_trials=1, checkpoint_interval_s=0.0)
-    space = SpaceConfig(name=faults.FAULTY_SPACE)
+    space = SpaceConfig(name=faults.FAULTY_SPACE, initial_weights=("random",))
     start_search(make_config(small_run, trials=1, resources=resources, space=space), run.path, Heard())
     arguments = [str(run.path), "--picks", "best_quality", "--seeds", "2"]
     searches.append(processes.start(arguments, log, verb="confirm"))
