@@ -9,8 +9,8 @@ INFO = SpaceInfo(
     families=("mobilenetv2", "mobilenetv3", "mobilenetv4"),
     min_image_size=24,
     max_image_size=384,
-    min_params=2_000,
-    max_params=20_000_000,
+    min_params=32_000,
+    max_params=17_000_000,
 )
 
 _VERSIONS = ("v2", "v3-small", "v3-large", "v4-small", "v4-medium")

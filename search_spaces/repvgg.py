@@ -9,8 +9,8 @@ INFO = SpaceInfo(
     families=("repvgg",),
     min_image_size=24,
     max_image_size=384,
-    min_params=2_000,
-    max_params=20_000_000,
+    min_params=8_000,
+    max_params=16_000_000,
 )
 
 

@@ -9,8 +9,8 @@ INFO = SpaceInfo(
     families=("resnet-basic", "resnet-bottleneck"),
     min_image_size=24,
     max_image_size=384,
-    min_params=2_000,
-    max_params=20_000_000,
+    min_params=2_500,
+    max_params=18_000_000,
 )
 
 _ARCHITECTURES = {

@@ -148,8 +148,8 @@ def command(
 ) -> None:
     """Search for students of a teacher, distil them, and write a report.
 
-    Photos need --image-size, with the same value as for their teacher. The space resnet is made for images of 24 to 96
-    pixels. For larger images, write your own space.
+    Photos need --image-size, with the same value as for their teacher. `nas_distill spaces list` shows the spaces, most
+    of which are made for images of 24 to 384 pixels.
 
     \b
     Examples:

@@ -41,7 +41,7 @@ class SmallGhostNet(GhostNet):  # type: ignore[misc]
     Args:
         version: 1 for GhostNet, 2 for GhostNetV2.
         width: Factor on all channels, the head's included.
-        depth: Factor on the number of blocks of stages with several; the last ones of each stage stay, at least one.
+        depth: Factor on the number of blocks of stages with several; the first ones of each stage stay, at least one.
         strides: Stride, 1 or 2, of the stem and of the four stages that halve the resolution.
         num_classes: Number of classes; 0 for a network that returns the features of the head.
         drop_rate: Dropout probability before the classifier.
@@ -62,7 +62,7 @@ class SmallGhostNet(GhostNet):  # type: ignore[misc]
         if version not in {1, 2}:
             raise ValueError(f"version {version} must be 1 or 2")
         super().__init__(
-            [[list(block) for block in stage[-max(1, round(depth * len(stage))) :]] for stage in _STAGES],
+            [[list(block) for block in stage[: max(1, round(depth * len(stage)))]] for stage in _STAGES],
             width=width,
             version=f"v{version}",
             num_classes=num_classes,

@@ -43,7 +43,7 @@ class NetworkLayout:
     """Layout of a network.
 
     Attributes:
-        kind: Name of the network's class.
+        kind: Name of the network's class; of timm's class that it extends, if it extends one.
         tensors: Layouts of all tensors of `state_dict`, by name and in its order.
         parameters: Names of the tensors that are parameters.
         classifier: Names of the modules that return logits.
@@ -73,7 +73,7 @@ def read_layout(network: nn.Module) -> NetworkLayout:
     if grid is not None and positions is not None and len(positions.shape) == 3:
         tensors["pos_embed"] = TensorLayout(shape=positions.shape, resampling="position", grid=(grid[0], grid[1]))
     return NetworkLayout(
-        kind=type(network).__name__,
+        kind=_kind(network),
         tensors=tensors,
         parameters=frozenset(name for name, _ in network.named_parameters(remove_duplicate=False)),
         classifier=module_names(config.get("classifier")),
@@ -85,6 +85,12 @@ def read_layout(network: nn.Module) -> NetworkLayout:
 def module_names(value: str | list[str] | tuple[str, ...] | None) -> tuple[str, ...]:
     """Return the module names in one field of timm's configuration."""
     return () if value is None else (value,) if isinstance(value, str) else tuple(value)
+
+
+def _kind(network: nn.Module) -> str:
+    """Return the name of the network's nearest class in timm, because our entrypoints extend timm's; or of its own."""
+    classes = type(network).__mro__
+    return next((one for one in classes if one.__module__.startswith("timm.models")), classes[0]).__name__
 
 
 def _special(name: str, module: nn.Module, *, image_channels: bool) -> Iterator[tuple[str, TensorLayout]]:

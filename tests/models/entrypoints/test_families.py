@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from nas_distill.config import LOCAL_DIR
 from nas_distill.model_outputs import OutputRequest
 from nas_distill.models.student import build_student, check_student
+from nas_distill.models.weight_selection import read_layout, selection_misfit
 from nas_distill.models.weights import load_local_dir, save_weights
 from nas_distill.records import StudentSpec
 from tests.models.networks import make_folder
@@ -177,3 +178,24 @@ def test_at_full_size_the_networks_are_timms_own(ours: str, arguments: dict[str,
         )
     shapes = [{key: tuple(value.shape) for key, value in model.state_dict().items()} for model in (found, expected)]
     assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize(
+    ("ours", "arguments", "theirs"),
+    [
+        ("small_resnetv2", {"stem_type": "deep", "avg_down": True, "block": "bottleneck"}, "resnetv2_50d"),
+        ("small_regnet", {"se_ratio": 0.25}, "regnety_002"),
+        ("small_repvgg", {}, "repvgg_a0"),
+        ("small_mobilenetv2", {"width": 0.3, "depth": 0.5}, "mobilenetv2_100"),
+        ("small_mobilenetv3", {"size": "large", "width": 0.3, "depth": 0.5}, "mobilenetv3_large_100"),
+        ("small_mobilenetv4", {"size": "medium", "width": 0.3}, "mobilenetv4_conv_medium"),
+        ("small_efficientnet", {"version": 2, "width": 0.3, "depth": 0.5}, "tf_efficientnetv2_b0"),
+        ("small_ghostnet", {"width": 0.3, "depth": 0.5}, "ghostnet_100"),
+        ("small_efficientvit", {}, "efficientvit_b0"),
+    ],
+)
+def test_students_can_start_from_a_teacher_of_timm(ours: str, arguments: dict[str, Any], theirs: str) -> None:
+    with torch.device("meta"):
+        student = timm.create_model(ours, num_classes=5, **arguments)
+        teacher = timm.create_model(theirs, num_classes=5)
+    assert selection_misfit(read_layout(student), read_layout(teacher)) is None

@@ -70,7 +70,9 @@ def test_the_shipped_spaces_are_listed_and_propose_candidates() -> None:
         space = load_space(name)
         assert space.doc, name
         assert space.source_path.name == f"{name}.py"
-        specs = sample_space(space, 20, seed=0, context=CONTEXT)
+        assert space.info is not None, name
+        context = make_space_context(image_size=space.info.max_image_size)
+        specs = sample_space(space, 20, seed=0, context=context)
         assert len({spec.spec_id for spec in specs}) > 1, name
 
 
@@ -189,7 +191,8 @@ def test_samples_repeat_with_the_seed_and_keep_optunas_log_level(tmp_path: Path)
 
 @pytest.mark.parametrize(("name", "channels", "image_size"), [("tiny", 1, 8), ("tiny", 1, 32), ("resnet", 3, 32)])
 def test_every_candidate_of_a_shipped_space_can_be_built(name: str, channels: int, image_size: int) -> None:
-    for spec in sample_space(load_space(name), 25, seed=0, context=CONTEXT):
+    context = make_space_context(channels=channels, image_size=image_size)
+    for spec in sample_space(load_space(name), 25, seed=0, context=context):
         cost = measure_cost(spec, num_classes=10, channels=channels, image_size=image_size)
         assert cost.macs > 0
 
