@@ -11,6 +11,7 @@ import importlib
 import os
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -63,7 +64,7 @@ def prune(
     copied = copy.deepcopy(network).requires_grad_(True).eval()
     largest = share * _value(_cost(network, images), metric)
     pruner = _fastnas if peer == FASTNAS else _torch_pruning
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         pruned = pruner(copied, metric, share, images, score)
     found = _value(_cost(pruned, images), metric)
     if found > largest:
