@@ -5,7 +5,7 @@
 
 from nas_distill.config.asha import AshaConfig
 from nas_distill.config.assistants import AssistantsConfig
-from nas_distill.config.data import FOLDER, Augmentation, DataConfig, ViewsConfig
+from nas_distill.config.data import FOLDER, Augmentation, CropArea, DataConfig, ViewsConfig
 from nas_distill.config.diagnosis import DiagnosisConfig
 from nas_distill.config.resources import ExecutionConfig, ResourcesConfig
 from nas_distill.config.sampler import SAMPLERS, SamplerConfig, StoppedTrialValue
@@ -30,6 +30,7 @@ __all__ = [
     "AssistantsConfig",
     "Augmentation",
     "BudgetConfig",
+    "CropArea",
     "DataConfig",
     "DiagnosisConfig",
     "ExecutionConfig",

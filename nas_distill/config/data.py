@@ -16,6 +16,10 @@ FOLDER = "folder:"
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
+CropArea = Annotated[float, Field(ge=0.05, le=1.0)]
+"""Share of an image; below 1/20, a view of a small image would consist of a few pixels."""
+
+
 class DataConfig(Record):
     """The images and their splits.
 
@@ -79,6 +83,13 @@ class Augmentation(Record):
             ColorJitter.
         contrast: Largest change of contrast, 0 to 1, around the image's mean grey value.
         saturation: Largest change of saturation, 0 to 1, around each pixel's grey value; no effect on grey images.
+        hue: Largest rotation of colours about the grey axis in either direction, a share from 0 to 0.5 of a full turn;
+            no effect on grey images.
+        crop_aspect: Largest aspect ratio of the random resized crop, width to height or height to width, 1 to 4.
+        strength: Strength of random operations like those of RandAugment (Cubuk et al. 2020, arXiv 1909.13719), 0 to 1:
+            at 1, rotation by 30 degrees, shear by 0.3, shifts by 0.45 of the side, changes of brightness, contrast and
+            saturation by 0.9, posterising to 4 bits, solarising and stretched contrast. 0 turns them off; 0.3 is mild.
+        operations: Number of times that each view draws one of these operations, 1 to 5.
         mix_alpha: Parameter of the distribution Beta(mix_alpha, mix_alpha) from which an image's share of its mixture
             is drawn, in recipes that mix images (`recipe.mix`).
         mix_share: Share of the images that are mixed, above 0, at most 1.
@@ -90,6 +101,10 @@ class Augmentation(Record):
     brightness: Share = 0.0
     contrast: Share = 0.0
     saturation: Share = 0.0
+    hue: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+    crop_aspect: Annotated[float, Field(ge=1.0, le=4.0)] = 1.33
+    strength: Share = 0.0
+    operations: Annotated[int, Field(ge=1, le=5)] = 2
     mix_alpha: PositiveFloat = 1.0
     mix_share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
 
@@ -99,7 +114,10 @@ class ViewsConfig(Augmentation):
 
     Attributes:
         count: Views per image. Default: a third of the epochs, rounded up to a multiple of 8, and at most the epochs.
-        crop_padding: Largest shift of the random crop, pixels. Default: an eighth of the image size.
+        min_crop_area: Smallest area of the random resized crop, a share of the image from 0.05 to 1; 1 turns it off.
+            Default: 0.5 for images of 64 pixels or more, unless `crop_padding` is given; otherwise 1.
+        crop_padding: Largest shift of the random crop, pixels. Default: 0 with a random resized crop, otherwise an
+            eighth of the image size.
         flip: Flip half of the views horizontally. Default: RGB images only, because flipped letters and digits are
             wrong.
         seed: Random seed of the views. It is separate from `seed`, so that searches share the teacher's stored outputs.
@@ -108,6 +126,7 @@ class ViewsConfig(Augmentation):
     """
 
     count: PositiveInt | None = None
+    min_crop_area: CropArea | None = None
     crop_padding: NonNegativeInt | None = None
     flip: bool | None = None
     seed: NonNegativeInt = 0

@@ -213,6 +213,18 @@ _RULES = (
     _needs_mixing("mix_alpha"),
     _needs_mixing("mix_share"),
     _Rule(
+        key="views.crop_aspect",
+        is_unused=lambda config: config.views.min_crop_area == 1,
+        reason="views.min_crop_area is 1, so that there is no random resized crop",
+        fix="set views.min_crop_area below 1",
+    ),
+    _Rule(
+        key="views.operations",
+        is_unused=lambda config: config.views.strength == 0,
+        reason="views.strength is 0",
+        fix="set views.strength above 0",
+    ),
+    _Rule(
         key="teacher.top_k",
         is_unused=lambda config: config.teacher.online,
         reason="teacher.online stores no outputs on views",

@@ -46,15 +46,27 @@ EVERYTHING = make_plan(
 )
 """A plan in which every pixel augmentation is on."""
 
+PHOTOS = make_plan(crop_padding=0, min_crop_area=0.3, crop_aspect=1.5, hue=0.2, strength=0.7, operations=3)
+"""A plan with all augmentations for photos."""
+
+CROPS = make_plan(crop_padding=0, min_crop_area=0.5)
+"""The default for photos."""
+
 WARPS = st.fixed_dictionaries(
     {
+        "min_crop_area": st.sampled_from([1.0, 0.5, 0.05]),
+        "strength": st.sampled_from([0.0, 0.0, 0.4, 1.0]),
+        "operations": st.sampled_from([1, 2, 5]),
         "rotate_degrees": st.sampled_from([0.0, 15.0, 180.0]),
         "scale": st.sampled_from([0.0, 0.25, 0.9]),
         "shear_degrees": st.sampled_from([0.0, 8.0, 60.0]),
     }
 )
 COLOURS = st.fixed_dictionaries(
-    {name: st.sampled_from([0.0, 0.3, 1.0]) for name in ("brightness", "contrast", "saturation")}
+    {
+        "hue": st.sampled_from([0.0, 0.1, 0.5]),
+        **{name: st.sampled_from([0.0, 0.3, 1.0]) for name in ("brightness", "contrast", "saturation")},
+    }
 )
 MIXES = st.fixed_dictionaries(
     {

@@ -66,6 +66,8 @@ UNUSED = [
     Unused("asha.reduction_factor=4", (NEVER_STOPS,)),
     Unused("sampler.stopped_trial_value=failed", (NEVER_STOPS,), ("asha.rule=layers",)),
     Unused("asha.grace_epochs=2", ("asha.rungs=[3, 9]",)),
+    Unused("views.crop_aspect=2", ("views.min_crop_area=1",), ("views.min_crop_area=0.5",)),
+    Unused("views.operations=3", (), ("views.strength=0.3",)),
     Unused("data.crop_ratio=0.9", (), ("data.image_size=32",)),
     Unused("data.interpolation=bilinear", (), ("data.image_size=32",)),
     Unused("data.root=pictures"),

@@ -1,4 +1,4 @@
-"""Change brightness, contrast and saturation like Pillow's `ImageEnhance` and torchvision's `ColorJitter`.
+"""Change brightness, contrast and saturation like Pillow's `ImageEnhance` and torchvision's `ColorJitter`, and the hue.
 
 Factors are multiples of 1/4096 and pixels are integers, so every product and sum below is exact in float32 (24 bits).
 The result is therefore the same on every device and in every batch.
@@ -6,11 +6,22 @@ The result is therefore the same on every device and in every batch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from nas_distill.data.views.operations import (
+    Operation,
+    apply_to,
+    autocontrast,
+    draw_operations,
+    magnitude,
+    posterise,
+    solarise,
+)
 from nas_distill.data.views.plan import ViewPlan
 from nas_distill.data.views.random_bits import INDEX_BITS, derive_bits, quantile_table, take_bits
 
@@ -21,7 +32,9 @@ _RED, _GREEN, _BLUE, _UNIT = 19595.0, 38470.0, 7471.0, 65536.0
 
 
 def recolour(pixels: Tensor, bits: Tensor, plan: ViewPlan) -> Tensor:
-    """Change brightness, contrast and saturation, in this order; each step rounds and clips to 0..255.
+    """Change brightness, contrast, saturation and hue, in this order, then apply the drawn operations on colours.
+
+    Each step rounds and clips to 0..255.
 
     Args:
         pixels: Integer-valued pixels, float32 [B, C, H, W], 0 to 255; changed in place.
@@ -29,20 +42,66 @@ def recolour(pixels: Tensor, bits: Tensor, plan: ViewPlan) -> Tensor:
         plan: Augmentation settings.
 
     Returns:
-        `pixels`.
+        Integer-valued pixels, float32 [B, C, H, W], 0 to 255.
     """
     drawn = derive_bits(bits, _STREAM)
+    is_rgb = pixels.shape[1] == 3
     if plan.brightness > 0:
-        _round_and_clip_(pixels.mul_(_factors(drawn, 0, plan.brightness)))
+        _brighten(pixels, _factors(drawn, 0, plan.brightness))
     if plan.contrast > 0:
-        factors = _factors(drawn, 1, plan.contrast)
-        shift = (1 - factors) * _mean_grey(pixels)
-        _round_and_clip_(pixels.mul_(factors).add_(shift))
-    if plan.saturation > 0 and pixels.shape[1] == 3:
-        factors = _factors(drawn, 2, plan.saturation)
-        shift = (1 - factors) * _grey(pixels)
-        _round_and_clip_(pixels.mul_(factors).add_(shift))
-    return pixels
+        _contrast(pixels, _factors(drawn, 1, plan.contrast))
+    if plan.saturation > 0 and is_rgb:
+        _saturate(pixels, _factors(drawn, 2, plan.saturation))
+    if plan.hue > 0 and is_rgb:
+        pixels = _turn_hue(pixels, drawn, plan.hue)
+    return _operate(pixels, bits, plan) if plan.strength > 0 else pixels
+
+
+def _operate(pixels: Tensor, bits: Tensor, plan: ViewPlan) -> Tensor:
+    """Apply the drawn operations on colours."""
+    drawn, strength = draw_operations(bits, plan), plan.strength
+    enhancements = {Operation.BRIGHTNESS: _brighten, Operation.CONTRAST: _contrast}
+    enhancements |= {Operation.SATURATION: _saturate} if pixels.shape[1] == 3 else {}
+    for operation, enhance in enhancements.items():
+        change = round(magnitude(operation, strength) * (1 << _FACTOR_BITS)) / (1 << _FACTOR_BITS)
+        factors = (1 + drawn.signed(operation, change)).to(torch.float32)[:, None, None, None]
+        pixels = apply_to(pixels, drawn.chosen(operation), _with_factors(enhance, factors))
+    pixels = apply_to(pixels, drawn.chosen(Operation.POSTERISE), lambda some, _: posterise(some, strength))
+    pixels = apply_to(pixels, drawn.chosen(Operation.SOLARISE), lambda some, _: solarise(some, strength))
+    return apply_to(pixels, drawn.chosen(Operation.AUTOCONTRAST), lambda some, _: autocontrast(some))
+
+
+def _with_factors(enhance: Callable[[Tensor, Tensor], Tensor], factors: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda pixels, rows: enhance(pixels, factors[rows])
+
+
+def _brighten(pixels: Tensor, factors: Tensor) -> Tensor:
+    return _round_and_clip_(pixels.mul_(factors))
+
+
+def _contrast(pixels: Tensor, factors: Tensor) -> Tensor:
+    shift = (1 - factors) * _mean_grey(pixels)
+    return _round_and_clip_(pixels.mul_(factors).add_(shift))
+
+
+def _saturate(pixels: Tensor, factors: Tensor) -> Tensor:
+    shift = (1 - factors) * _grey(pixels)
+    return _round_and_clip_(pixels.mul_(factors).add_(shift))
+
+
+def _turn_hue(pixels: Tensor, drawn: Tensor, hue: float) -> Tensor:
+    """Rotate colours about the grey axis of the RGB cube; unlike a change of hue in HSV, this is linear and exact."""
+    own_table, next_table = _hue_tables(hue, drawn.device)
+    level = take_bits(drawn, INDEX_BITS * 3, INDEX_BITS)
+    own, following = own_table[level][:, None, None], next_table[level][:, None, None]
+    last = 1 - own - following  # grey stays grey
+    red, green, blue = pixels.unbind(1)
+    turned = (
+        own * red + following * green + last * blue,
+        last * red + own * green + following * blue,
+        following * red + last * green + own * blue,
+    )
+    return _round_and_clip_(torch.stack(turned, dim=1))
 
 
 def _factors(drawn: Tensor, slot: int, strength: float) -> Tensor:
@@ -80,3 +139,14 @@ def _table(strength: float, device: torch.device) -> Tensor:
     # Autograd cannot use tensors that were created in inference mode.
     with torch.inference_mode(mode=False):
         return quantile_table(lambda u: 1 + (2 * u - 1) * strength, bits=_FACTOR_BITS).to(device, torch.float32)
+
+
+@lru_cache(maxsize=16)
+def _hue_tables(hue: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the weights of a channel itself and of the next channel in a rotated colour, float32 [TABLE_SIZE] each."""
+    turn = 2 * np.pi * hue
+    with torch.inference_mode(mode=False):
+        own = quantile_table(lambda u: (1 + 2 * np.cos((2 * u - 1) * turn)) / 3, bits=_FACTOR_BITS)
+        third = 2 * np.pi / 3
+        following = quantile_table(lambda u: (1 + 2 * np.cos((2 * u - 1) * turn + third)) / 3, bits=_FACTOR_BITS)
+        return own.to(device, torch.float32), following.to(device, torch.float32)

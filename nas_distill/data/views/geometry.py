@@ -1,4 +1,4 @@
-"""Geometric augmentations: random crop, horizontal flip, rotation, zoom and shear.
+"""Geometric augmentations: random crop, horizontal flip, and everything that needs interpolation.
 
 Shapes: B views, C channels, H rows, W columns. Results are bit-identical on every device and in every batch: crop and
 flip only move bytes, and the floating-point arithmetic of `warp` is exact.
@@ -6,20 +6,18 @@ flip only move bytes, and the floating-point arithmetic of `warp` is exact.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nas_distill.data.views.affine import Maps, draw_maps
 from nas_distill.data.views.plan import ViewPlan
-from nas_distill.data.views.random_bits import INDEX_BITS, derive_bits, quantile_table, take_bits
+from nas_distill.data.views.random_bits import take_bits
+from nas_distill.data.views.separable import resample
 
 _SHIFT_BITS = 24
-_STREAM = 1
-_TABLE_BITS = 20
 _SUBPIXELS = 256.0
 
 
@@ -93,10 +91,9 @@ def _crop_by_gather(store: Tensor, rows: Tensor, shifts: Shifts) -> Tensor:
 
 
 def warp(images: Tensor, bits: Tensor, shifts: Shifts, plan: ViewPlan) -> Tensor:
-    """Rotate, zoom and shear images about their centre, shift and flip them, all in one resampling.
+    """Apply the affine maps of `affine.draw_maps` to images, shift and flip them, all in one resampling.
 
-    Interpolation is bilinear; pixels outside the image are black. The map from view to image is that of torchvision's
-    `RandomAffine` with a shear along the rows, (R(angle) Shear Zoom)^-1, followed by the shifts.
+    Interpolation is bilinear; pixels outside the image are black.
 
     The result is exact. Positions are rounded to 1/256 pixel and the sampled square has a power of two as its side,
     so every number in `grid_sample` fits the 24 bits of float32 (positions: 14 + 8; weights: 16; weighted pixels:
@@ -112,37 +109,61 @@ def warp(images: Tensor, bits: Tensor, shifts: Shifts, plan: ViewPlan) -> Tensor
         Integer-valued pixels, float32 [B, C, H, W], 0 to 255.
     """
     _, _, height, width = images.shape
-    side = 1 << (max(height, width) - 1).bit_length()
-    grid = _sampling_grid(_inverse_maps(bits, plan), shifts, (height, width), side)
-    source = functional.pad(images, (0, side - width, 0, side - height)).to(torch.float32)
-    return functional.grid_sample(source, grid, mode="bilinear", padding_mode="zeros", align_corners=False).round_()
+    maps = draw_maps(bits, plan, (height, width))
+    terms = _position_terms(maps, shifts, (height, width))
+    return _by_axis(images, terms) if plan.is_axis_aligned else _by_position(images, terms)
 
 
-def _inverse_maps(bits: Tensor, plan: ViewPlan) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the 2x2 matrices that map offsets in the view to offsets in the image, row by row, float64 [B] each."""
-    cosine, sine, tangent, shrinking = _tables(plan.rotate_degrees, plan.scale, plan.shear_degrees, bits.device)
-    drawn = derive_bits(bits, _STREAM)
-    angle, zoom, shear = (take_bits(drawn, INDEX_BITS * slot, INDEX_BITS) for slot in range(3))
-    cos, sin, tan, shrink = cosine[angle], sine[angle], tangent[shear], shrinking[zoom]
-    return (cos - sin * tan) * shrink, (cos * tan + sin) * shrink, -sin * shrink, cos * shrink
+class _PositionTerms(NamedTuple):
+    """Positions in the image, pixels: that of row i and column j of a view is the sum of its two terms.
+
+    Attributes:
+        x_by_column: Part of x that depends on the column, float64 [B, W], multiples of 1/256.
+        y_by_column: Part of y that depends on the column, likewise; 0 without rotation.
+        x_by_row: Part of x that depends on the row, float64 [B, H], likewise; constant without rotation and shear.
+        y_by_row: Part of y that depends on the row, likewise.
+    """
+
+    x_by_column: Tensor
+    y_by_column: Tensor
+    x_by_row: Tensor
+    y_by_row: Tensor
 
 
-def _sampling_grid(
-    maps: tuple[Tensor, Tensor, Tensor, Tensor], shifts: Shifts, size: tuple[int, int], side: int
-) -> Tensor:
-    """Return the normalised positions for `grid_sample` of an image of `side` pixels, float32 [B, H, W, 2]."""
+def _position_terms(maps: Maps, shifts: Shifts, size: tuple[int, int]) -> _PositionTerms:
     height, width = size
     device = shifts.down.device
-    from_x, from_y, to_x, to_y = (value[:, None] for value in (maps[0], maps[2], maps[1], maps[3]))
+    x_from_x, x_from_y, y_from_x, y_from_y, right, down = (value[:, None] for value in maps)
     centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
     across = torch.arange(width, dtype=torch.float64, device=device) - centre_x
     across = torch.where(shifts.mirrored[:, None], -across, across)
     along = torch.arange(height, dtype=torch.float64, device=device) - centre_y
-    by_column = torch.complex(_snap(from_x * across), _snap(from_y * across))
-    by_row = torch.complex(
-        _snap(to_x * along) + (centre_x + shifts.right)[:, None],
-        _snap(to_y * along) + (centre_y + shifts.down)[:, None],
+    return _PositionTerms(
+        _snap(x_from_x * across),
+        _snap(y_from_x * across),
+        _snap(x_from_y * along) + _snap(right) + (centre_x + shifts.right)[:, None],
+        _snap(y_from_y * along) + _snap(down) + (centre_y + shifts.down)[:, None],
     )
+
+
+def _by_axis(images: Tensor, terms: _PositionTerms) -> Tensor:
+    """Interpolate along one axis after the other; the terms must be free of rotation and shear."""
+    return resample(images, terms.x_by_column + terms.x_by_row[:, :1], terms.y_by_row + terms.y_by_column[:, :1])
+
+
+def _by_position(images: Tensor, terms: _PositionTerms) -> Tensor:
+    """Interpolate at every position of the views."""
+    _, _, height, width = images.shape
+    side = 1 << (max(height, width) - 1).bit_length()
+    source = functional.pad(images, (0, side - width, 0, side - height)).to(torch.float32)
+    grid = _sampling_grid(terms, side)
+    return functional.grid_sample(source, grid, mode="bilinear", padding_mode="zeros", align_corners=False).round_()
+
+
+def _sampling_grid(terms: _PositionTerms, side: int) -> Tensor:
+    """Return the normalised positions for `grid_sample` of an image of `side` pixels, float32 [B, H, W, 2]."""
+    by_column = torch.complex(terms.x_by_column, terms.y_by_column)
+    by_row = torch.complex(terms.x_by_row, terms.y_by_row)
     # Pixel x is at (2 x + 1) / side - 1. Complex numbers hold both coordinates, so one addition computes both.
     by_column, by_row = by_column * (2 / side), by_row * (2 / side) + complex(1 / side - 1, 1 / side - 1)
     return torch.view_as_real(by_column.to(torch.complex64)[:, None, :] + by_row.to(torch.complex64)[:, :, None])
@@ -150,19 +171,3 @@ def _sampling_grid(
 
 def _snap(positions: Tensor) -> Tensor:
     return torch.round(positions * _SUBPIXELS) / _SUBPIXELS
-
-
-@lru_cache(maxsize=8)
-def _tables(
-    rotate_degrees: float, scale: float, shear_degrees: float, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return cosine and sine of the angle, tangent of the shear and 1 / zoom, float64 [TABLE_SIZE] each."""
-    angle, shear = np.deg2rad(rotate_degrees), np.deg2rad(shear_degrees)
-    # Autograd cannot use tensors that were created in inference mode.
-    with torch.inference_mode(mode=False):
-        return (
-            quantile_table(lambda u: np.cos((2 * u - 1) * angle), bits=_TABLE_BITS).to(device),
-            quantile_table(lambda u: np.sin((2 * u - 1) * angle), bits=_TABLE_BITS).to(device),
-            quantile_table(lambda u: np.tan((2 * u - 1) * shear), bits=_TABLE_BITS).to(device),
-            quantile_table(lambda u: 1 / (1 + (2 * u - 1) * scale), bits=_TABLE_BITS).to(device),
-        )

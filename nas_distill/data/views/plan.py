@@ -6,12 +6,16 @@ from typing import Any
 
 from pydantic import NonNegativeInt, PositiveInt, SerializerFunctionWrapHandler, model_serializer
 
-from nas_distill.config import Augmentation, ViewsConfig
+from nas_distill.config import Augmentation, CropArea, ViewsConfig
 from nas_distill.data.manifest import DataManifest
 from nas_distill.errors import ConfigError
 from nas_distill.records.recipe import Mix
 
 _MIXING_FIELDS = ("mix_alpha", "mix_share")
+_COLOUR_FIELDS = ("saturation", "hue")
+_PHOTO_SIZE = 64
+"""Smallest image size, pixels, that gets a random resized crop by default."""
+_PHOTO_CROP_AREA = 0.5
 
 
 class ViewPlan(Augmentation):
@@ -25,6 +29,7 @@ class ViewPlan(Augmentation):
         crop_padding: Largest shift in each direction, pixels; uncovered pixels are black.
         flip: Whether half of the views are flipped horizontally.
         seed: Seed of all random decisions.
+        min_crop_area: Smallest area of the random resized crop, share of the image; 1 for none.
         mix: How images are mixed with partner images.
     """
 
@@ -32,23 +37,37 @@ class ViewPlan(Augmentation):
     crop_padding: NonNegativeInt
     flip: bool
     seed: NonNegativeInt
+    min_crop_area: CropArea = 1.0
     mix: Mix = "none"
 
     @model_serializer(mode="wrap")
     def _omit_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        defaults = {name: field.default for name, field in Augmentation.model_fields.items()} | {"mix": "none"}
+        defaults = {name: field.default for name, field in Augmentation.model_fields.items()}
+        defaults |= {"mix": "none", "min_crop_area": 1.0}
         values: dict[str, Any] = handler(self)
         return {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
 
     @property
+    def is_resized_crop(self) -> bool:
+        """Whether parts of images are cropped and enlarged."""
+        return self.min_crop_area < 1
+
+    @property
     def is_warped(self) -> bool:
-        """Whether images are rotated, zoomed or sheared."""
-        return self.rotate_degrees > 0 or self.scale > 0 or self.shear_degrees > 0
+        """Whether images are interpolated: rotated, zoomed, sheared, or cropped and enlarged."""
+        strengths = (self.rotate_degrees, self.scale, self.shear_degrees, self.strength)
+        return self.is_resized_crop or any(strength > 0 for strength in strengths)
+
+    @property
+    def is_axis_aligned(self) -> bool:
+        """Whether rows stay rows and columns stay columns: no rotation and no shear."""
+        return self.rotate_degrees == self.shear_degrees == self.strength == 0
 
     @property
     def is_recoloured(self) -> bool:
-        """Whether brightness, contrast or saturation change."""
-        return self.brightness > 0 or self.contrast > 0 or self.saturation > 0
+        """Whether colours change."""
+        strengths = (self.brightness, self.contrast, self.saturation, self.hue, self.strength)
+        return any(strength > 0 for strength in strengths)
 
     @property
     def is_mixed(self) -> bool:
@@ -77,7 +96,12 @@ def plan_views(
     Raises:
         ConfigError: The crop padding is not below the image size.
     """
-    padding = manifest.image_size // 8 if config.crop_padding is None else config.crop_padding
+    crop_area = config.min_crop_area
+    if crop_area is None:
+        is_photo = manifest.image_size >= _PHOTO_SIZE and config.crop_padding is None
+        crop_area = _PHOTO_CROP_AREA if is_photo else 1.0
+    default_padding = manifest.image_size // 8 if crop_area == 1 else 0
+    padding = default_padding if config.crop_padding is None else config.crop_padding
     if padding >= manifest.image_size:
         raise ConfigError(
             f"{padding} can shift images of {manifest.image_size} pixels out of sight; use at most "
@@ -87,13 +111,19 @@ def plan_views(
         )
     stored_count = min(epochs, 8 * -(-epochs // 24))
     # Settings without effect keep their defaults, so that plans that render equal pixels are equal.
-    unused = {*(() if manifest.channels == 3 else ("saturation",)), *(_MIXING_FIELDS if mix == "none" else ())}
+    unused = {
+        *(() if manifest.channels == 3 else _COLOUR_FIELDS),
+        *(_MIXING_FIELDS if mix == "none" else ()),
+        *(("crop_aspect",) if crop_area == 1 else ()),
+        *(("operations",) if config.strength == 0 else ()),
+    }
     augmentation = {name: getattr(config, name) for name in Augmentation.model_fields if name not in unused}
     return ViewPlan(
         count=config.count or (epochs if online else stored_count),
         crop_padding=padding,
         flip=manifest.channels == 3 if config.flip is None else config.flip,
         seed=config.seed,
+        min_crop_area=crop_area,
         mix=mix,
         **augmentation,
     )

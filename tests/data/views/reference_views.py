@@ -65,18 +65,61 @@ def warp_strengths(bits: int, plan: ViewPlan) -> tuple[float, float, float]:
     return angle * plan.rotate_degrees, 1 + zoom * plan.scale, shear * plan.shear_degrees
 
 
+OPERATIONS = (
+    "nothing", "rotate", "shear", "across", "along", "brightness", "contrast", "saturation", "posterise", "solarise",
+    "autocontrast",
+)  # fmt: skip
+
+
+def operations(bits: int, plan: ViewPlan) -> dict[str, int]:
+    """Return the sign of each operation that is drawn."""
+    kinds, signs = output(bits, 7), output(bits, 8)
+    numbers = {((kinds >> 12 * draw) % 4096) * len(OPERATIONS) // 4096 for draw in range(plan.operations)}
+    drawn = sorted(numbers) if plan.strength > 0 else []
+    return {OPERATIONS[number]: 1 if (signs >> number) % 2 else -1 for number in drawn}
+
+
+def crop_box(bits: int, plan: ViewPlan, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Return width and height as shares of the image, and the distances of the centres, pixels."""
+    if plan.min_crop_area == 1:
+        return 1.0, 1.0, 0.0, 0.0
+    drawn = output(bits, 6)
+    root = rounded(np.sqrt(plan.min_crop_area + level(drawn, 0) * (1 - plan.min_crop_area)), 20)
+    stretch = (2 * level(drawn, 1) - 1) * np.log(plan.crop_aspect) / 2
+    width, height = (min(1.0, root * rounded(np.exp(sign * stretch), 20)) for sign in (1, -1))
+    across, along = (((drawn >> 24 + 20 * slot) % 2**20) / 2**20 - 0.5 for slot in (0, 1))
+    return width, height, across * ((1 - width) * (size[1] - 1)), along * ((1 - height) * (size[0] - 1))
+
+
+def matrix(bits: int, plan: ViewPlan) -> NDArray[np.float64]:
+    """Return the map of offsets in the view to offsets in the image, without the resized crop."""
+    degrees, zoom, shear = warp_strengths(bits, plan)
+    drawn = operations(bits, plan)
+    turned = 30 * plan.strength if "rotate" in drawn else 0.0
+    slope = rounded(0.3 * plan.strength, 20) * drawn["shear"] if "shear" in drawn else 0.0
+    cos, sin = rounded(np.cos(np.deg2rad(degrees)), 20), rounded(np.sin(np.deg2rad(degrees)), 20)
+    tan, shrink = rounded(np.tan(np.deg2rad(shear)), 20), rounded(1 / zoom, 20)
+    first = np.array([[(cos - sin * tan) * shrink, (cos * tan + sin) * shrink], [-sin * shrink, cos * shrink]])
+    cos, sin = rounded(np.cos(np.deg2rad(turned)), 20), rounded(np.sin(np.deg2rad(turned)), 20)
+    sin *= drawn.get("rotate", 0)
+    second = np.array([[cos - sin * slope, cos * slope + sin], [-sin, cos]])
+    return np.asarray(first @ second)
+
+
 def warped(image: Image, bits: int, plan: ViewPlan) -> Image:
     down, right, mirrored = shifts(bits, plan)
     height, width = image.shape[1:]
-    degrees, zoom, shear = warp_strengths(bits, plan)
-    cos, sin = (rounded(f(np.deg2rad(degrees)), 20) for f in (np.cos, np.sin))
-    tan, shrink = rounded(np.tan(np.deg2rad(shear)), 20), rounded(1 / zoom, 20)
+    drawn = operations(bits, plan)
+    zoom_x, zoom_y, offset_x, offset_y = crop_box(bits, plan, (height, width))
+    offset_x += drawn.get("across", 0) * round(0.45 * plan.strength * width)
+    offset_y += drawn.get("along", 0) * round(0.45 * plan.strength * height)
+    ((x_from_x, x_from_y), (y_from_x, y_from_y)) = matrix(bits, plan) * (zoom_x, zoom_y)
     x = np.arange(width) - (width - 1) / 2
     x = -x if mirrored else x
     y = (np.arange(height) - (height - 1) / 2)[:, None]
     snap = np.vectorize(lambda position: rounded(position, 8))
-    from_x = snap((cos - sin * tan) * shrink * x) + snap((cos * tan + sin) * shrink * y) + (width - 1) / 2 + right
-    from_y = snap(-sin * shrink * x) + snap(cos * shrink * y) + (height - 1) / 2 + down
+    from_x = snap(x_from_x * x) + snap(x_from_y * y) + snap(offset_x) + (width - 1) / 2 + right
+    from_y = snap(y_from_x * x) + snap(y_from_y * y) + snap(offset_y) + (height - 1) / 2 + down
     left, top = np.floor(from_x).astype(int), np.floor(from_y).astype(int)
     warped = np.zeros(image.shape)
     for one_y in (0, 1):
@@ -111,10 +154,44 @@ def recoloured(image: Image, bits: int, plan: ViewPlan) -> Image:
         return np.clip(np.rint(factor * image + (1 - factor) * other), 0, 255).astype(np.uint8)
 
     brightness, contrast, saturation = colour_factors(bits, plan)
+    is_rgb = len(image) == 3
     image = blend(image, 0, brightness)
     if plan.contrast > 0:
-        image = blend(image, int(np.floor(grey(image).mean() + 0.5)), contrast)
-    return blend(image, grey(image), saturation) if plan.saturation > 0 and len(image) == 3 else image
+        image = blend(image, mean_grey(image), contrast)
+    image = blend(image, grey(image), saturation) if plan.saturation > 0 and is_rgb else image
+    image = hue_turned(image, bits, plan) if plan.hue > 0 and is_rgb else image
+    drawn = operations(bits, plan)
+    change = rounded(0.9 * plan.strength, 12)
+    if "brightness" in drawn:
+        image = blend(image, 0, 1 + drawn["brightness"] * change)
+    if "contrast" in drawn:
+        image = blend(image, mean_grey(image), 1 + drawn["contrast"] * change)
+    if "saturation" in drawn and is_rgb:
+        image = blend(image, grey(image), 1 + drawn["saturation"] * change)
+    if "posterise" in drawn:
+        step = 2 ** round(4 * plan.strength)
+        image = (image // step * step).astype(np.uint8)
+    if "solarise" in drawn:
+        image = np.where(image >= 256 - round(256 * plan.strength), 255 - image, image)
+    return np.stack([stretched(channel) for channel in image]) if "autocontrast" in drawn else image
+
+
+def mean_grey(image: Image) -> int:
+    return int(np.floor(grey(image).mean() + 0.5))
+
+
+def hue_turned(image: Image, bits: int, plan: ViewPlan) -> Image:
+    """Rotate colours about the grey axis with Rodrigues' formula for the axis (1, 1, 1)."""
+    angle = (2 * level(output(bits, 2), 3) - 1) * 2 * np.pi * plan.hue
+    own = rounded((1 + 2 * np.cos(angle)) / 3, 12)
+    following = rounded((1 - np.cos(angle)) / 3 - np.sin(angle) / np.sqrt(3), 12)
+    rotation = np.array([np.roll([own, following, 1 - own - following], shift) for shift in range(3)])
+    return np.clip(np.rint(np.tensordot(rotation, image, 1)), 0, 255).astype(np.uint8)
+
+
+def stretched(channel: Image) -> Image:
+    low, high = int(channel.min()), int(channel.max())
+    return channel if low == high else ((channel.astype(int) - low) * 255 // (high - low)).astype(np.uint8)
 
 
 def view(image: Image, index: int, number: int, plan: ViewPlan) -> Image:

@@ -35,6 +35,19 @@ def test_defaults_follow_the_images() -> None:
     assert plan_views(ViewsConfig(crop_padding=0, flip=False), make_manifest(), epochs=1, online=False).is_identity
 
 
+def test_photos_get_a_resized_crop_by_default() -> None:
+    def shape(config: ViewsConfig, size: int) -> tuple[float, int]:
+        plan = plan_views(config, make_manifest(image_size=size), epochs=1, online=False)
+        assert plan.is_warped == (plan.min_crop_area < 1)
+        return plan.min_crop_area, plan.crop_padding
+
+    assert [shape(ViewsConfig(), size) for size in (63, 64, 224)] == [(1.0, 7), (0.5, 0), (0.5, 0)]
+    assert shape(ViewsConfig(crop_padding=3), 224) == (1.0, 3)
+    assert shape(ViewsConfig(min_crop_area=1.0), 224) == (1.0, 28)
+    assert shape(ViewsConfig(min_crop_area=0.2), 32) == (0.2, 0)
+    assert shape(ViewsConfig(min_crop_area=0.2, crop_padding=2), 32) == (0.2, 2)
+
+
 def test_padding_as_large_as_the_image_is_rejected() -> None:
     assert plan_views(ViewsConfig(crop_padding=31), make_manifest(), epochs=1, online=False).crop_padding == 31
     with pytest.raises(ConfigError) as caught:
@@ -43,8 +56,11 @@ def test_padding_as_large_as_the_image_is_rejected() -> None:
 
 
 def test_a_plan_takes_over_the_augmentation_settings() -> None:
-    requested = {name: getattr(EVERYTHING, name) for name in Augmentation.model_fields} | {"mix_alpha": 0.4}
-    plan = plan_views(ViewsConfig(**requested), make_manifest(), epochs=1, online=False, mix="mixup")
+    requested = {name: getattr(EVERYTHING, name) for name in Augmentation.model_fields}
+    requested |= {"mix_alpha": 0.4, "strength": 0.3, "operations": 3, "crop_aspect": 2.0, "hue": 0.1}
+    config = ViewsConfig(**requested, min_crop_area=0.3)
+    plan = plan_views(config, make_manifest(), epochs=1, online=False, mix="mixup")
+    assert plan.min_crop_area == 0.3
     assert {name: getattr(plan, name) for name in Augmentation.model_fields} == requested
     assert plan.is_warped
     assert plan.is_recoloured
@@ -52,7 +68,7 @@ def test_a_plan_takes_over_the_augmentation_settings() -> None:
 
 
 def test_settings_without_effect_do_not_change_the_plan() -> None:
-    config = ViewsConfig(saturation=0.5, mix_alpha=0.3, mix_share=0.5)
+    config = ViewsConfig(saturation=0.5, hue=0.1, mix_alpha=0.3, mix_share=0.5, crop_aspect=2.0, operations=4)
     grey = make_manifest(channels=1)
     plain = plan_views(ViewsConfig(), grey, epochs=1, online=False)
     assert plan_views(config, grey, epochs=1, online=False) == plain

@@ -7,21 +7,24 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageEnhance, ImageOps
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import affine
 
 from nas_distill.data.views import geometry
+from nas_distill.data.views.affine import draw_maps
+from nas_distill.data.views.operations import Operation, apply_to, draw_operations
 from nas_distill.data.views.plan import ViewPlan
 from nas_distill.data.views.random_bits import view_bits
 from nas_distill.data.views.render import render_rows, render_view
-from tests.data.factory import COLOURS, EVERYTHING, WARPS, make_plan, random_images
+from tests.data.factory import COLOURS, CROPS, EVERYTHING, PHOTOS, WARPS, make_plan, random_images
 from tests.data.views import reference_views as reference
 from tests.data.views.golden import GOLDEN, golden_digests
 
@@ -73,7 +76,7 @@ def test_the_accelerator_and_cpu_code_paths_crop_the_same_pixels(
 @settings(deadline=None, max_examples=30)
 @given(warps=WARPS, colours=COLOURS, channels=st.sampled_from([1, 3]), size=st.sampled_from([8, 13, 28, 32]))
 def test_a_view_does_not_depend_on_the_batch(
-    warps: Mapping[str, float], colours: Mapping[str, float], channels: int, size: int
+    warps: Mapping[str, Any], colours: Mapping[str, float], channels: int, size: int
 ) -> None:
     plan = make_plan(crop_padding=2, **warps, **colours)
     images, indices = random_images(33, channels, size), torch.arange(33)
@@ -92,6 +95,101 @@ def test_large_images_are_rendered_in_chunks() -> None:
     together = render_view(images, indices, 0, EVERYTHING)
     control = [render_view(images[i : i + 1], indices[i : i + 1], 0, EVERYTHING) for i in range(7)]
     assert torch.equal(torch.cat(control), together)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    area=st.sampled_from([0.05, 0.4, 1.0]), aspect=st.sampled_from([1.0, 1.33, 4.0]), scale=st.sampled_from([0.0, 0.9]),
+    padding=st.integers(0, 3), size=st.sampled_from([5, 8, 13, 32]),
+)  # fmt: skip
+def test_resampling_by_axis_equals_resampling_by_position(
+    area: float, aspect: float, scale: float, padding: int, size: int
+) -> None:
+    plan = make_plan(crop_padding=padding, min_crop_area=area, crop_aspect=aspect, scale=scale)
+    images, indices = random_images(9, 3, size), torch.arange(9)
+    bits = view_bits(indices, 1, plan.seed)
+    shifts = geometry.draw_shifts(bits, plan)
+    terms = geometry._position_terms(draw_maps(bits, plan, (size, size)), shifts, (size, size))
+    assert torch.equal(geometry._by_axis(images, terms), geometry._by_position(images, terms))
+
+
+def test_a_resized_crop_shows_a_part_of_the_image() -> None:
+    # A ramp in each direction: the first and last pixels of the view say where the crop begins and ends.
+    size, count = 65, 400
+    ramp = torch.arange(0, 4 * size, 4, dtype=torch.float32).clamp_max(255).to(torch.uint8)
+    images = torch.stack((ramp.expand(size, size), ramp[:, None].expand(size, size), ramp.expand(size, size)))
+    views = render_view(images.expand(count, 3, size, size), torch.arange(count), 0, CROPS).to(torch.float64)
+    across, along = views[:, 0].amax(2)[:, 0] - views[:, 0].amin(2)[:, 0], views[:, 1].amax(1) - views[:, 1].amin(1)
+    width, height = across / 255, along[:, 0] / 255
+    area = width * height
+    assert area.min() > 0.49
+    assert 0.7 < area.mean() < 0.78
+    assert ((width / height).log().abs() < np.log(1.36)).all()
+    assert (views[:, 0].amin((1, 2)) > 20).any()
+
+
+@pytest.mark.parametrize("operation", list(Operation)[1:])
+def test_operations_match_pillow(operation: Operation) -> None:
+    plan = make_plan(crop_padding=0, flip=False, strength=0.5, operations=1)
+    smooth = (128 + 60 * torch.sin(torch.arange(32) / 4)[:, None] + 60 * torch.cos(torch.arange(32) / 3)).round()
+    pixels = torch.stack((smooth, smooth.T.flip(0), 255 - smooth)).to(torch.uint8)
+    indices = torch.arange(60)
+    rendered = render_view(pixels.expand(60, 3, 32, 32), indices, 0, plan)
+    drawn = draw_operations(view_bits(indices, 0, plan.seed), plan)
+    chosen = drawn.chosen(operation).nonzero()[:, 0].tolist()
+    assert 0 < len(chosen) < 20
+    image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+    for index in chosen:
+        sign = int(drawn.signed(operation, 1)[index])
+        expected = np.asarray(pillow_operation(image, operation, 0.5, sign)).transpose(2, 0, 1).astype(int)
+        difference = np.abs(rendered[index].numpy() - expected)
+        assert np.median(difference) <= 1
+        assert difference[:, 10:22, 10:22].max() <= 4
+
+
+def pillow_operation(image: Image.Image, operation: Operation, strength: float, sign: int) -> Image.Image:
+    """Return what torchvision's `RandAugment` does at this strength."""
+    tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
+    maps = {
+        Operation.ROTATE: lambda: affine(
+            tensor, sign * 30 * strength, [0, 0], 1, [0.0, 0.0], interpolation=InterpolationMode.BILINEAR
+        ),
+        Operation.SHEAR: lambda: affine(
+            tensor, 0, [0, 0], 1, [sign * float(np.rad2deg(np.arctan(0.3 * strength))), 0.0],
+            interpolation=InterpolationMode.BILINEAR,
+        ),
+        Operation.SHIFT_ACROSS: lambda: affine(tensor, 0, [-sign * round(0.45 * strength * 32), 0], 1, [0.0, 0.0]),
+        Operation.SHIFT_ALONG: lambda: affine(tensor, 0, [0, -sign * round(0.45 * strength * 32)], 1, [0.0, 0.0]),
+    }  # fmt: skip
+    if operation in maps:
+        return Image.fromarray(maps[operation]().round().to(torch.uint8).permute(1, 2, 0).numpy())
+    changes = {
+        Operation.BRIGHTNESS: lambda: ImageEnhance.Brightness(image).enhance(1 + sign * 0.9 * strength),
+        Operation.CONTRAST: lambda: ImageEnhance.Contrast(image).enhance(1 + sign * 0.9 * strength),
+        Operation.SATURATION: lambda: ImageEnhance.Color(image).enhance(1 + sign * 0.9 * strength),
+        Operation.POSTERISE: lambda: ImageOps.posterize(image, 8 - round(4 * strength)),
+        Operation.SOLARISE: lambda: ImageOps.solarize(image, 256 - round(256 * strength)),
+        Operation.AUTOCONTRAST: lambda: ImageOps.autocontrast(image),
+    }
+    return changes[operation]()
+
+
+def test_selecting_views_on_a_cpu_equals_computing_all() -> None:
+    pixels, chosen = random_images(6).float(), torch.tensor([True, False, True, True, False, False])
+    factors = torch.arange(6.0)[:, None, None, None] / 8
+    on_cpu = apply_to(pixels.clone(), chosen, lambda some, rows: some.mul_(factors[rows]))
+    assert torch.equal(on_cpu, torch.where(chosen[:, None, None, None], pixels * factors, pixels))
+
+
+def test_a_turned_hue_keeps_grey_and_moves_red_towards_green() -> None:
+    plan = make_plan(crop_padding=0, flip=False, hue=1 / 3)
+    grey = torch.full((20, 3, 4, 4), 77, dtype=torch.uint8)
+    assert torch.equal(render_view(grey, torch.arange(20), 0, plan), grey)
+    red = torch.zeros(400, 3, 4, 4, dtype=torch.uint8)
+    red[:, 0] = 200
+    turned = render_view(red, torch.arange(400), 0, plan)[:, :, 0, 0].float()
+    # A third of a turn changes red into another primary colour.
+    assert turned.max(dim=0).values.min() > 190
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -115,7 +213,7 @@ def test_views_do_not_depend_on_the_processor(capability: str) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("plan", [make_plan(crop_padding=3, seed=2**63 + 5), EVERYTHING])
+@pytest.mark.parametrize("plan", [make_plan(crop_padding=3, seed=2**63 + 5), EVERYTHING, PHOTOS, CROPS])
 @pytest.mark.parametrize(("channels", "size"), [(3, 32), (1, 28), (3, 96)])
 def test_a_view_does_not_depend_on_the_device(plan: ViewPlan, channels: int, size: int) -> None:
     images, indices = random_images(64, channels, size), torch.arange(64) * 1_000_003
