@@ -162,7 +162,7 @@ def _check_config(config: SearchConfig) -> None:
     """
     import_modules(config.plugins)
     load_space(config.space.name)
-    check_initial_weights(config.space.initial_weights)
+    check_initial_weights(config.space)
     load_recipe_space(config.space.recipe)  # its file may register losses that `recipe` names
     fixed = config.space.recipe == FIXED_RECIPE
     check_losses(config.recipe, config.teacher)
@@ -185,7 +185,7 @@ def _plan_points(config: SearchConfig, context: SpaceContext, *images_per_class:
         )
         for count in images_per_class
     ]
-    initial_weights = choose_initial_weights(config.space.initial_weights, context)
+    initial_weights = choose_initial_weights(config.space, context)
     return plan_initial_points(config.space, config.recipe, choices, context, initial_weights)
 
 

@@ -225,6 +225,12 @@ _RULES = (
         fix="set views.strength above 0",
     ),
     _Rule(
+        key="teacher.recipe.fine_tuning_rate_share",
+        is_unused=lambda _: True,
+        reason="the teacher that a search trains starts from random weights",
+        fix="set teacher.recipe.learning_rate",
+    ),
+    _Rule(
         key="teacher.top_k",
         is_unused=lambda config: config.teacher.online,
         reason="teacher.online stores no outputs on views",

@@ -18,7 +18,7 @@ from nas_distill.config import (
     TeacherConfig,
 )
 from nas_distill.errors import ConfigError, SpaceError
-from nas_distill.records import Recipe, SpaceContext, StudentSpec, TeacherShape
+from nas_distill.records import Recipe, SpaceContext, SpaceTrial, StudentSpec, TeacherShape
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.retrain.confirm import confirm_students
 from nas_distill.search.retrain.confirm_plan import Request
@@ -104,7 +104,7 @@ def test_a_confirmation_compares_them_with_random_weights(run: RunDirectory) -> 
 
 
 def test_narrower_students_of_the_teachers_kind_can_be_cut_from_it() -> None:
-    chooser = choose_initial_weights(("teacher",), CONTEXT)
+    chooser = choose_initial_weights(SpaceConfig(initial_weights=("teacher",)), CONTEXT)
 
     def chosen(spec: StudentSpec) -> str | None:
         found: list[StudentSpec] = []
@@ -122,7 +122,29 @@ def test_narrower_students_of_the_teachers_kind_can_be_cut_from_it() -> None:
 
 
 def test_a_student_of_a_run_that_does_not_exist_is_rejected_before_the_search(tmp_path: Path) -> None:
-    check_initial_weights(("random", "teacher", "pretrained"))
+    check_initial_weights(SpaceConfig(initial_weights=("random", "teacher", "pretrained")))
     with pytest.raises(ConfigError) as caught:
-        check_initial_weights(("random", f"run:{tmp_path}/first/3"))
+        check_initial_weights(SpaceConfig(initial_weights=("random", f"run:{tmp_path}/first/3")))
     assert (caught.value.code, caught.value.field) == ("models.run_unreadable", "space.initial_weights")
+    with pytest.raises(ConfigError) as caught:
+        check_initial_weights(SpaceConfig(pretrained_root=str(tmp_path / "nowhere")))
+    assert (caught.value.code, caught.value.field) == ("models.pretrained_unavailable", "space.pretrained_root")
+
+
+def test_pretrained_weights_fit_where_the_folder_holds_them(tmp_path: Path) -> None:
+    (tmp_path / "test_resnet.safetensors").touch()
+    allowed = ("random", "pretrained")
+    chooser = choose_initial_weights(SpaceConfig(initial_weights=allowed, pretrained_root=str(tmp_path)), CONTEXT)
+    suggested: list[dict[str, object]] = []
+
+    def choose(spec: StudentSpec) -> dict[str, object]:
+        def build(trial: SpaceTrial) -> None:
+            chooser.choose(trial, spec)
+            suggested.append(trial.params)
+
+        check_point({}, build, field="", name="")
+        return suggested[-1]
+
+    assert "initial_weights" in choose(StudentSpec(architecture="test_resnet"))
+    assert choose(StudentSpec(architecture="test_efficientnet")) == {}
+    assert choose(StudentSpec(architecture="test_resnet", arguments={"channels": (8, 8, 8, 8)})) == {}

@@ -57,6 +57,7 @@ UNUSED = [
     Unused("views.mix_share=0.5", (), ("teacher.recipe.mix=cutmix",)),
     Unused("views.mixes=[mixup, cutmix]", (), ("space.recipe=search",)),
     Unused("teacher.top_k=3", ("teacher.online=true",)),
+    Unused("teacher.recipe.fine_tuning_rate_share=0.5"),
     Unused("teacher.checkpoint=t.safetensors", (), ("teacher.model=resnet18",)),
     Unused("teacher.arguments={layers: [1, 1]}", (), ("teacher.model=resnet18",)),
     Unused("teacher.image_size=16", (), ("teacher.model=resnet18",)),
@@ -131,7 +132,7 @@ def test_the_shipped_recipe_space_sets_its_fields_and_keeps_the_others() -> None
     choices = make_choices(config.recipe, config.teacher)
     other = Recipe(
         losses={"kd": {}}, label_weight=0.3, label_smoothing=0.05, dropout=0.15, drop_path=0.01, ema_decay=0.5,
-        schedule="step", adaptive=Adaptation(teacher_until=0.7), early_stopping_patience=11,
+        schedule="step", adaptive=Adaptation(teacher_until=0.7), early_stopping_patience=11, fine_tuning_rate_share=0.5,
     )  # fmt: skip
     assert all(getattr(other, name) != getattr(Recipe(), name) for name in CHOSEN)
     for seed in range(50):

@@ -87,7 +87,7 @@ def load_pretrained(spec: StudentSpec, *, image_size: int, root: Path | None) ->
 
 def _overlay(spec: StudentSpec, root: Path) -> dict[str, Any]:
     """Return the changes to timm's configuration that make it read a file of `root`."""
-    file = _find(spec.architecture, root)
+    file = find_weights(spec.architecture, root)
     if file is None:
         raise _unavailable(
             spec, f"{root} has neither {spec.architecture}{_SUFFIX} nor {spec.architecture}/{WEIGHTS}; add one of them"
@@ -102,7 +102,7 @@ def _overlay(spec: StudentSpec, root: Path) -> dict[str, Any]:
 
 
 @lru_cache
-def _find(architecture: str, root: Path) -> Path | None:
+def find_weights(architecture: str, root: Path) -> Path | None:
     """Return the file with the weights of an architecture, whose name may or may not include that of its weights."""
     config = timm.get_pretrained_cfg(architecture, allow_unregistered=True)
     base = architecture.partition(".")[0]

@@ -2,61 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
-from nas_distill.config import RUN
+from nas_distill.config import RUN, SpaceConfig
 from nas_distill.errors import ConfigError, SpaceError, TeacherError
 from nas_distill.models.run_student import run_student_shape
+from nas_distill.models.starts.pretrained import find_weights
+from nas_distill.models.starts.rules import teacher_layout, weights_misfit
 from nas_distill.models.student import RESERVED_ARGUMENTS
-from nas_distill.models.weight_selection import NetworkLayout, selection_misfit, student_layout
-from nas_distill.records import FROM_TEACHER, RANDOM, SpaceContext, StudentSpec
+from nas_distill.models.weight_selection import NetworkLayout
+from nas_distill.records import PRETRAINED, RANDOM, SpaceContext, StudentSpec
+from nas_distill.records.network_shape import NetworkShape
 from nas_distill.search.proposal.initial_weights import FIELD, InitialWeightsChooser
 
 
-def choose_initial_weights(allowed: Sequence[str], context: SpaceContext) -> InitialWeightsChooser:
+def choose_initial_weights(space: SpaceConfig, context: SpaceContext) -> InitialWeightsChooser:
     """Return the chooser of a search's initial weights.
 
     Networks are compared by the names and shapes of their tensors; no weights are read.
 
     Args:
-        allowed: Initial weights to choose from (`space.initial_weights`).
+        space: Section `space` of the configuration.
         context: Images and teacher of the search.
     """
-    sizes = {"num_classes": context.num_classes, "channels": context.channels, "image_size": context.image_size}
+    classes, channels, teacher = context.num_classes, context.channels, context.teacher
+    shape = NetworkShape(num_classes=classes, channels=channels, image_size=context.image_size)
+    root = None if space.pretrained_root is None else Path(space.pretrained_root)
 
     @cache
-    def teacher_layout() -> NetworkLayout:
-        teacher = context.teacher
+    def layout() -> NetworkLayout:
+        # Drop rates change no tensor, and a candidate must not have them.
         arguments = {name: value for name, value in teacher.arguments.items() if name not in RESERVED_ARGUMENTS}
-        spec = StudentSpec(architecture=teacher.architecture, arguments=arguments)
-        return student_layout(spec, **{**sizes, "image_size": teacher.image_size})
+        return teacher_layout(
+            teacher.architecture, arguments, num_classes=classes, channels=channels, image_size=teacher.image_size
+        )
 
     def misfit(spec: StudentSpec, initial_weights: str) -> str | None:
         if initial_weights == RANDOM:
             return None
+        if initial_weights == PRETRAINED and root is not None and find_weights(spec.architecture, root) is None:
+            return f"{root} has no weights of {spec.architecture}"
         try:
-            if initial_weights == FROM_TEACHER:
-                return selection_misfit(student_layout(spec, **sizes), teacher_layout())
-        except SpaceError as error:  # of a candidate that cannot be built, or of a teacher that timm does not describe
+            return weights_misfit(spec, initial_weights, shape=shape, teacher=layout())
+        except SpaceError as error:  # the candidate cannot be built
             return str(error)
-        return "trainings cannot start from them"
 
-    return InitialWeightsChooser(allowed, misfit)
+    return InitialWeightsChooser(space.initial_weights, misfit)
 
 
-def check_initial_weights(allowed: Sequence[str]) -> None:
-    """Check that every student of another run among the allowed initial weights exists.
+def check_initial_weights(space: SpaceConfig) -> None:
+    """Check that the students of other runs among the allowed initial weights exist, and the folder of timm's weights.
 
     Args:
-        allowed: Initial weights to choose from (`space.initial_weights`).
+        space: Section `space` of the configuration.
 
     Raises:
-        ConfigError: A run or trial does not exist, or the trial has no student.
+        ConfigError: A run, a trial or the folder does not exist, or a trial has no student.
     """
-    for one in allowed:
+    for one in space.initial_weights:
         if one.startswith(RUN):
             try:
                 run_student_shape(one)
             except TeacherError as error:
                 raise ConfigError(str(error.args[0]), code=error.code, field=FIELD) from error
+    if space.pretrained_root is not None and not Path(space.pretrained_root).is_dir():
+        raise ConfigError(
+            f"{space.pretrained_root} is not a folder; name the folder with timm's weight files",
+            code="models.pretrained_unavailable",
+            field="space.pretrained_root",
+        )
