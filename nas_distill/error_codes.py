@@ -172,6 +172,7 @@ _STUDY: dict[str, str] = {
 
 _SPACE: dict[str, str] = {
     "space.exhausted": "The sampler proposes no candidate that was not tried before.",
+    "space.image_size": "The images are smaller or larger than those that a space is for.",
     "space.initial_weights_unfit": "A candidate cannot start from the initial weights that were chosen or allowed.",
     "space.loss_unavailable": "A recipe space chose a loss whose teacher outputs this search does not have.",
     "space.misfit": "A space cannot propose candidates for the data or the teacher of this search.",

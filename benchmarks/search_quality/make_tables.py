@@ -199,7 +199,7 @@ def open_teacher(where: str, material: Material) -> Teacher:
 def draw_candidates(setup: Setup, arguments: argparse.Namespace) -> list[Candidate]:
     config, manifest = setup.config, setup.material.manifest
     source = CandidateSource(
-        space=load_space(config.space.name),
+        space=load_space(config.space.resolved_name),
         recipes=load_recipe_space(config.space.recipe),
         base=config.recipe,
         choices=make_choices(config.recipe, config.teacher, mixes=config.views.mixes),

@@ -81,7 +81,7 @@ class Problem:
         return cls(
             table=table,
             objectives=check_objectives(objectives),
-            space=load_space(config.space.name),
+            space=load_space(config.space.resolved_name),
             recipes=load_recipe_space(config.space.recipe),
             base=config.recipe,
             choices=make_choices(config.recipe, config.teacher, mixes=config.views.mixes),

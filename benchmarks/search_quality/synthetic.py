@@ -69,7 +69,7 @@ def synthetic_source(*, epochs: int) -> CandidateSource:
         recipe=Recipe(epochs=epochs, batch_size=32),
     )
     return CandidateSource(
-        space=load_space(config.space.name),
+        space=load_space(config.space.resolved_name),
         recipes=load_recipe_space(config.space.recipe),
         base=config.recipe,
         choices=make_choices(config.recipe, config.teacher, mixes=config.views.mixes),

@@ -44,6 +44,17 @@ class _Duration(click.ParamType[str]):
         return str(value)
 
 
+class _CountOrShare(click.ParamType[str]):
+    """A whole number, or a share such as "10%"."""
+
+    name = "integer|share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text. The configuration checks it."""
+        del param, ctx
+        return str(value)
+
+
 class _TrialNumber(click.ParamType[int]):
     """The number of a trial."""
 
@@ -59,6 +70,7 @@ class _TrialNumber(click.ParamType[int]):
 
 NUMBER_OR_AUTO = _NumberOrAuto()
 DURATION = _Duration()
+COUNT_OR_SHARE = _CountOrShare()
 TRIAL_NUMBER = _TrialNumber()
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nas_distill.cli.options import (
+    COUNT_OR_SHARE,
     DATA_FLAGS,
     DURATION,
     RESOURCE_FLAGS,
@@ -80,7 +81,12 @@ FLAGS = (
     ConfigFlag(
         "--online-teacher", "teacher.online", "Run the teacher at every step instead of storing its outputs.", kind=bool
     ),
-    ConfigFlag("--space", "space.name", "Search space: a shipped one, or FILE.py[:FUNCTION].", default="tiny"),
+    ConfigFlag(
+        "--space",
+        "space.name",
+        "Search space: a shipped one, or FILE.py[:FUNCTION].",
+        default="tiny for digits, else auto",
+    ),
     ConfigFlag("--recipe", "space.recipe", "Training recipe: fixed, search, or FILE.py[:FUNCTION].", default="fixed"),
     SAMPLER_FLAG,
     ConfigFlag(
@@ -100,9 +106,24 @@ FLAGS = (
     ConfigFlag("--epochs", "recipe.epochs", "Epochs per student.", kind=int, default="30"),
     ConfigFlag("--batch-size", "recipe.batch_size", "Images per step.", kind=int, default="64"),
     ConfigFlag("--learning-rate", "recipe.learning_rate", "Peak learning rate.", kind=float, default="0.004"),
-    ConfigFlag("--max-params", "space.max_params", "Maximum number of parameters.", kind=int),
-    ConfigFlag("--max-macs", "space.max_macs", "Maximum multiply-accumulates (MACs) per image.", kind=int),
-    ConfigFlag("--max-size-bytes", "space.max_size_bytes", "Maximum model size in bytes.", kind=int),
+    ConfigFlag(
+        "--max-params",
+        "space.max_params",
+        "Maximum number of parameters, or share of the teacher's such as 10%.",
+        kind=COUNT_OR_SHARE,
+    ),
+    ConfigFlag(
+        "--max-macs",
+        "space.max_macs",
+        "Maximum multiply-accumulates (MACs) per image, or share of the teacher's such as 25%.",
+        kind=COUNT_OR_SHARE,
+    ),
+    ConfigFlag(
+        "--max-size-bytes",
+        "space.max_size_bytes",
+        "Maximum model size in bytes, or share of the teacher's such as 10%.",
+        kind=COUNT_OR_SHARE,
+    ),
     ConfigFlag(
         "--max-latency-ms",
         "space.max_latency_ms",

@@ -9,14 +9,8 @@ from nas_distill.config.data import FOLDER, Augmentation, CropArea, DataConfig, 
 from nas_distill.config.diagnosis import DiagnosisConfig
 from nas_distill.config.resources import ExecutionConfig, ResourcesConfig
 from nas_distill.config.sampler import SAMPLERS, SamplerConfig, StoppedTrialValue
-from nas_distill.config.search import (
-    FIXED_RECIPE,
-    SEARCHED_RECIPE,
-    BudgetConfig,
-    PicksConfig,
-    SearchConfig,
-    SpaceConfig,
-)
+from nas_distill.config.search import BudgetConfig, PicksConfig, SearchConfig
+from nas_distill.config.space import FIXED_RECIPE, SEARCHED_RECIPE, CostBound, SpaceConfig, parse_share
 from nas_distill.config.teacher import LOCAL_DIR, RUN, TeacherConfig, default_teacher_recipe, split_run
 
 __all__ = [
@@ -30,6 +24,7 @@ __all__ = [
     "AssistantsConfig",
     "Augmentation",
     "BudgetConfig",
+    "CostBound",
     "CropArea",
     "DataConfig",
     "DiagnosisConfig",
@@ -43,5 +38,6 @@ __all__ = [
     "TeacherConfig",
     "ViewsConfig",
     "default_teacher_recipe",
+    "parse_share",
     "split_run",
 ]

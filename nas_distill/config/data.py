@@ -10,6 +10,9 @@ from nas_distill.records.base import Record, Share
 from nas_distill.records.recipe import Mix
 from nas_distill.records.resizing import CropRatio, Interpolation
 
+DIGITS = "digits"
+"""The data source that is built in."""
+
 FOLDER = "folder:"
 """Prefix of a data source that is a folder of images."""
 
@@ -47,7 +50,7 @@ class DataConfig(Record):
         download: Let timm download the data set.
     """
 
-    source: Annotated[str, Field(min_length=1)] = "digits"
+    source: Annotated[str, Field(min_length=1)] = DIGITS
     root: str | None = None
     image_size: Annotated[int, Field(ge=4, le=1024)] | None = None
     crop_ratio: CropRatio | None = None

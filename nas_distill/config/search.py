@@ -10,23 +10,16 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_va
 
 from nas_distill.config.asha import AshaConfig
 from nas_distill.config.assistants import AssistantsConfig
-from nas_distill.config.data import FOLDER, DataConfig, ViewsConfig
+from nas_distill.config.data import DIGITS, FOLDER, DataConfig, ViewsConfig
 from nas_distill.config.diagnosis import DiagnosisConfig
 from nas_distill.config.resources import ResourcesConfig
 from nas_distill.config.rules import broken_rule
 from nas_distill.config.sampler import SamplerConfig
+from nas_distill.config.space import DIGITS_SPACE, PHOTO_SPACE, SpaceConfig
 from nas_distill.config.teacher import LOCAL_DIR, RUN, TeacherConfig
-from nas_distill.errors import nearest_names
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Recipe
 from nas_distill.records.base import Record
-from nas_distill.records.student import FROM_TEACHER, PRETRAINED, RANDOM
-
-FIXED_RECIPE = "fixed"
-"""`space.recipe`: every candidate is distilled with the `recipe` section."""
-
-SEARCHED_RECIPE = "search"
-"""`space.recipe`: recipes are searched, in the shipped recipe space."""
 
 DEFAULT_TRIALS = 16
 
@@ -35,62 +28,10 @@ PLUGIN_NAME = re.compile(r"^(.+\.py|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*)$")
 Plugin = Annotated[str, Field(pattern=PLUGIN_NAME.pattern)]
 """An importable module or a Python file."""
 
-_STUDENT_OF_RUN = re.compile(r"run:.+/\d+")
 _OWN_SPACE = re.compile(r".+\.py(:\w+)?")
 _NUMBER = r"(\d+(?:\.\d*)?)"
 _DURATION = re.compile(rf"(?:{_NUMBER}d)?\s*(?:{_NUMBER}h)?\s*(?:{_NUMBER}m)?\s*(?:{_NUMBER}s?)?")
 _UNITS_S = (86_400.0, 3600.0, 60.0, 1.0)
-
-
-class SpaceConfig(Record):
-    """The search space and its constraints. Candidates that break a constraint are rejected before training.
-
-    Attributes:
-        name: A shipped search space ("tiny", "resnet"), or your own as `FILE.py[:function]`.
-        recipe: "fixed" distils every candidate with the `recipe` section; "search" searches losses, their parameters
-            and regularisation together with the architecture; `FILE.py[:function]` is your own recipe space.
-        initial_points: Candidates to try first: a YAML or JSON file with a list of parameter mappings, or the directory
-            of another run, whose Pareto front is taken.
-        max_params: Largest number of parameters.
-        max_macs: Largest number of multiply-accumulates per image.
-        max_size_bytes: Largest size of parameters and buffers, bytes.
-        max_latency_ms: Longest latency for one image on one CPU thread of this machine, milliseconds. Measured while
-            trials run, so it is noisy.
-        allow_larger_than_teacher: Accept candidates with as many parameters as the teacher, or more.
-        initial_weights: Weights that students may start from. The sampler chooses among those that fit the candidate,
-            unless the space fixes them: "random"; "teacher", cut from the teacher; "pretrained", timm's weights of an
-            unmodified architecture; `run:RUN/TRIAL`, the weights of a student of another run.
-        pretrained_root: Folder with timm's weight files, for machines without internet access. Default: the local cache
-            and the Hugging Face hub.
-    """
-
-    name: Annotated[str, Field(min_length=1)] = "tiny"
-    recipe: Annotated[str, Field(min_length=1)] = FIXED_RECIPE
-    initial_points: str | None = None
-    max_params: PositiveInt | None = None
-    max_macs: PositiveInt | None = None
-    max_size_bytes: PositiveInt | None = None
-    max_latency_ms: PositiveFloat | None = None
-    allow_larger_than_teacher: bool = False
-    initial_weights: Annotated[tuple[str, ...], Field(min_length=1, examples=[(RANDOM, FROM_TEACHER)])] = (
-        RANDOM,
-        FROM_TEACHER,
-    )
-    pretrained_root: str | None = None
-
-    @field_validator("initial_weights")
-    @classmethod
-    def _known_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        named = (RANDOM, FROM_TEACHER, PRETRAINED)
-        for one in value:
-            if one not in named and not _STUDENT_OF_RUN.fullmatch(one):
-                raise ValueError(
-                    f"'{one}' is not a kind of initial weights; {nearest_names(one, named)}; name a student of another "
-                    "run as run:RUN/TRIAL"
-                )
-            if value.count(one) > 1:
-                raise ValueError(f"'{one}' is listed twice; list each once")
-        return value
 
 
 class BudgetConfig(Record):
@@ -191,7 +132,7 @@ class SearchConfig(Record):
 
     @model_validator(mode="after")
     def _teacher_is_known(self) -> Self:
-        if self.teacher.model is None and self.data.source != "digits":
+        if self.teacher.model is None and self.data.source != DIGITS:
             raise broken_rule(
                 f"missing: data.source is '{self.data.source}', and only 'digits' comes with a teacher; train one with "
                 "`nas_distill teacher`, then pass --teacher local-dir:PATH",
@@ -217,8 +158,17 @@ class SearchConfig(Record):
 
         Workers import them before they open the run.
         """
-        files = (name.partition(":")[0] for name in (self.space.name, self.space.recipe) if _OWN_SPACE.fullmatch(name))
+        files = (
+            name.partition(":")[0] for name in (self.space.name or "", self.space.recipe) if _OWN_SPACE.fullmatch(name)
+        )
         return (*self.plugins, *files)
+
+    def with_space_name(self) -> SearchConfig:
+        """Return a copy that names the search space: the default one for the images, unless the user named another."""
+        if self.space.name is not None:
+            return self
+        name = DIGITS_SPACE if self.data.source == DIGITS else PHOTO_SPACE
+        return self.model_copy(update={"space": self.space.model_copy(update={"name": name})})
 
     def with_absolute_paths(self, base: Path) -> SearchConfig:
         """Return a copy with absolute paths, which means the same in every working directory.
@@ -232,8 +182,8 @@ class SearchConfig(Record):
                 return text
             return prefix + str((base / Path(text.removeprefix(prefix)).expanduser()).resolve())
 
-        def absolute_file(name: str) -> str | None:
-            return absolute(name) if _OWN_SPACE.fullmatch(name) else name
+        def absolute_file(name: str | None) -> str | None:
+            return absolute(name) if name is not None and _OWN_SPACE.fullmatch(name) else name
 
         data, teacher, sampler, resources = self.data, self.teacher, self.sampler, self.resources
         return self.model_copy(

@@ -29,7 +29,7 @@ def read_run_config(run: RunDirectory) -> SearchConfig:
         RunError: There is no run, another version wrote it, or its `config.yaml` is damaged.
     """
     try:
-        return load_config(run.existing().config)
+        return load_config(run.existing().config).with_space_name()
     except ConfigError as error:
         raise RunError(
             f"{error}; undo the edit, or use the version that wrote the run",

@@ -32,7 +32,7 @@ from nas_distill.search.retrain.fold_plan import plan_folds
 from nas_distill.search.session import SearchOutcome, record_fingerprint, search_session
 from nas_distill.search.setup.initial_weights import check_initial_weights, choose_initial_weights
 from nas_distill.search.setup.prepare import Prepared, prepare
-from nas_distill.search.setup.space_context import expect_space, setup_space
+from nas_distill.search.setup.space_context import check_space, expect_space, setup_space
 from nas_distill.search.setup.validate import check_assistants, check_folds, check_inputs, check_losses
 from nas_distill.search.spaces.loading import load_space
 from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
@@ -60,11 +60,12 @@ def start_search(config: SearchConfig, folder: Path, progress: Progress) -> Sear
     """
     run = RunDirectory(folder.resolve())
     _check_path(run)
-    config = _name_study(config.with_absolute_paths(Path.cwd()), run)
+    config = _name_study(config.with_absolute_paths(Path.cwd()).with_space_name(), run)
     check_unused_settings(config)
     _check_config(config)
     check_inputs(config.data, config.teacher)
     expected = expect_space(config.data, config.teacher, config.space)
+    check_space(load_space(config.space.resolved_name), expected.context)
     # The number of images per class is not known yet.
     points = _plan_points(config, expected.context, math.inf, 0.0)
     with _locked_new_run(run), _opened_ledger(run, config) as ledger, ExitStack() as cluster:
@@ -75,6 +76,7 @@ def start_search(config: SearchConfig, folder: Path, progress: Progress) -> Sear
             cluster.enter_context(ray_cluster(config.resources))
             prepared = _prepare(run, config, progress)
             demands = setup_space(run, config.space, prepared.manifest.network_shape)
+            check_space(load_space(config.space.resolved_name), demands.context)
             _plan_points(config, demands.context, prepared.manifest.images_per_class)
         except NasDistillError as error:
             _discard_start(run, ledger, error)
@@ -161,7 +163,7 @@ def _check_config(config: SearchConfig) -> None:
         NasDistillError: A search with this configuration would fail.
     """
     import_modules(config.plugins)
-    load_space(config.space.name)
+    load_space(config.space.resolved_name)
     check_initial_weights(config.space)
     load_recipe_space(config.space.recipe)  # its file may register losses that `recipe` names
     fixed = config.space.recipe == FIXED_RECIPE
@@ -247,7 +249,8 @@ def _search(
 def _change_config(
     run: RunDirectory, changes: Mapping[str, object], flag_names: Mapping[str, str] | None
 ) -> SearchConfig:
-    return load_config(run.config, (), changes, flag_names=flag_names).with_absolute_paths(Path.cwd())
+    changed = load_config(run.config, (), changes, flag_names=flag_names)
+    return changed.with_absolute_paths(Path.cwd()).with_space_name()
 
 
 def _opened_ledger(run: RunDirectory, config: SearchConfig) -> AbstractContextManager[StudyLedger]:

@@ -27,7 +27,7 @@ from nas_distill.search.setup.assistant_outputs import store_assistant_outputs
 from nas_distill.search.setup.initial_weights import choose_initial_weights
 from nas_distill.search.setup.knowledge import plan_knowledge
 from nas_distill.search.setup.prepare import Prepared
-from nas_distill.search.setup.space_context import setup_space
+from nas_distill.search.setup.space_context import SpaceSetup, setup_space
 from nas_distill.search.setup.workers import plan_workers
 from nas_distill.search.spaces.loading import load_space
 from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
@@ -82,7 +82,11 @@ def search_session(
             progress=progress,
         )
 
-    driver = _make_driver(run, config, prepared, ledger, progress)
+    demands = setup_space(run, config.space, prepared.manifest.network_shape)
+    proposer = _make_proposer(config, prepared, demands, ledger)
+    driver = _make_driver(run, config, prepared, proposer=proposer, ledger=ledger, progress=progress)
+    if driver.remaining:
+        _announce_space(config, demands, progress)
     finished = _run_trials(driver, run, config, plan_once, progress)
     if finished:
         driver.settle()
@@ -103,7 +107,7 @@ def record_fingerprint(ledger: StudyLedger, config: SearchConfig, data: DataMani
     Raises:
         StudyError: The earlier trials of the study have something else in common.
     """
-    space, recipes = load_space(config.space.name), load_recipe_space(config.space.recipe)
+    space, recipes = load_space(config.space.resolved_name), load_recipe_space(config.space.recipe)
     fingerprint = Fingerprint(
         data_id=data.data_id,
         space=space.name,
@@ -117,14 +121,27 @@ def record_fingerprint(ledger: StudyLedger, config: SearchConfig, data: DataMani
         progress.event("warning", f"the study was searched {change}: accepted, because that space had raised an error")
 
 
+def _announce_space(config: SearchConfig, demands: SpaceSetup, progress: Progress) -> None:
+    """Report the space, what it chose for this search, and the limits on its candidates."""
+    space = load_space(config.space.resolved_name)
+    chosen = space.describe(demands.context) if space.describe is not None else ""
+    progress.event("space", f"{space.name}{chosen and f': {chosen}'}; students have {demands.limits.describe()}")
+
+
 def _make_driver(
-    run: RunDirectory, config: SearchConfig, prepared: Prepared, ledger: StudyLedger, progress: Progress
+    run: RunDirectory,
+    config: SearchConfig,
+    prepared: Prepared,
+    *,
+    proposer: Proposer,
+    ledger: StudyLedger,
+    progress: Progress,
 ) -> SearchDriver:
     objectives = check_objectives(config.objectives)
     return SearchDriver(
         run,
         ledger,
-        _make_proposer(run, config, prepared, ledger),
+        proposer,
         objectives=objectives,
         max_failures=config.resources.max_failures,
         progress=progress,
@@ -164,11 +181,10 @@ def _make_early_stopper(config: SearchConfig) -> EarlyStopper | None:
     return make_early_stopper(config.asha, epochs=config.recipe.epochs, objectives=check_objectives(config.objectives))
 
 
-def _make_proposer(run: RunDirectory, config: SearchConfig, prepared: Prepared, ledger: StudyLedger) -> Proposer:
-    demands = setup_space(run, config.space, prepared.manifest.network_shape)
+def _make_proposer(config: SearchConfig, prepared: Prepared, demands: SpaceSetup, ledger: StudyLedger) -> Proposer:
     return Proposer(
         ledger,
-        space=load_space(config.space.name),
+        space=load_space(config.space.resolved_name),
         context=demands.context,
         initial_weights=choose_initial_weights(config.space, demands.context),
         limits=demands.limits,

@@ -14,7 +14,7 @@ from nas_distill.analysis.front.picks import Pick, describe
 from nas_distill.analysis.initial_weights import describe_initial_weights, label_initial_weights
 from nas_distill.analysis.stats import accuracy_half_width_points
 from nas_distill.analysis.trials.cells import parse_gaps
-from nas_distill.config import FIXED_RECIPE, SearchConfig
+from nas_distill.config import FIXED_RECIPE, CostBound, SearchConfig
 from nas_distill.data.manifest import DataManifest
 from nas_distill.objectives import OBJECTIVES
 from nas_distill.records import RANDOM, TeacherLink, TeacherRecord
@@ -90,7 +90,7 @@ def run_facts(content: ReportContent) -> tuple[Fact, ...]:
             f"the test images were {_test_use(content)}{_preparation(data)}",
         ),
         _teacher(content),
-        Fact("Space", config.space.name, _budget(content)),
+        Fact("Space", config.space.resolved_name, _budget(content)),
         _initial_weights(content),
         _recipe(config),
         Fact("Trials", content.counts.sentence(), f"{duration(time)} of training in all; seed {config.seed}"),
@@ -166,7 +166,7 @@ def _link(link: TeacherLink) -> str:
 def _budget(content: ReportContent) -> str:
     space = content.config.space
     limits = [
-        f"at most {short_count(limit)} {unit}"
+        f"at most {_bound(limit, unit)}"
         for limit, unit in (
             (space.max_params, "parameters"),
             (space.max_macs, "MACs"),
@@ -179,6 +179,10 @@ def _budget(content: ReportContent) -> str:
     if not space.allow_larger_than_teacher:
         limits.append("smaller than the teacher")
     return "candidates " + ", ".join(limits) if limits else "candidates of any size"
+
+
+def _bound(limit: CostBound, unit: str) -> str:
+    return f"{limit} of the teacher's {unit}" if isinstance(limit, str) else f"{short_count(limit)} {unit}"
 
 
 def _hypervolume(content: ReportContent) -> Fact:

@@ -58,7 +58,7 @@ def plan_initial_points(
         return ()
     source = Path(config.initial_points)
     points = _read_run(source) if source.is_dir() else _read_file(source)
-    space, recipes = load_space(config.name), load_recipe_space(config.recipe)
+    space, recipes = load_space(config.resolved_name), load_recipe_space(config.recipe)
 
     def build(available: RecipeChoices, trial: SpaceTrial) -> tuple[StudentSpec, Recipe]:
         spec = initial_weights.choose(trial, propose(space, trial, context))

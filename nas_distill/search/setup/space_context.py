@@ -10,15 +10,20 @@ from nas_distill.callbacks import NullProgress
 from nas_distill.config import LOCAL_DIR, DataConfig, SpaceConfig, TeacherConfig
 from nas_distill.data.parallel_decode import ParallelDecoder
 from nas_distill.data.sources import open_source
+from nas_distill.errors import SpaceError
 from nas_distill.models.teacher_input import teacher_input
 from nas_distill.records import SpaceContext
 from nas_distill.records.network_shape import NetworkShape
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.proposal.limits import Limits, make_limits
+from nas_distill.search.samplers.space_sampling import sample_space
 from nas_distill.search.setup.teacher_shape import describe_teacher
+from nas_distill.search.spaces.loading import Space, list_spaces, load_space
 
 _INSPECTED_IMAGES = 64
 """Images whose headers are read before a search starts; preparing the data reads all of them."""
+
+_PARAMETER_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,17 +82,53 @@ def plan_space(teacher: TeacherConfig, space: SpaceConfig, shape: NetworkShape) 
     """
     described = describe_teacher(teacher, shape)
     limits = make_limits(space, described.cost)
+    size_bound = None if limits.max_size_bytes is None else max(1, limits.max_size_bytes // _PARAMETER_BYTES)
     return SpaceSetup(
         context=SpaceContext(
             num_classes=shape.num_classes,
             channels=shape.channels,
             image_size=shape.image_size,
             teacher=described.shape,
-            max_params=limits.max_params,
+            max_params=min(filter(None, (limits.max_params, size_bound)), default=None),
             max_macs=limits.max_macs,
         ),
         limits=limits,
     )
+
+
+def check_space(space: Space, context: SpaceContext) -> None:
+    """Check that a space has candidates for a search.
+
+    Args:
+        space: Space of the search.
+        context: Data, teacher and limits of the search.
+
+    Raises:
+        SpaceError: The size of the images is outside the range that the space declares, or the space has no candidates
+            for the data or the teacher.
+    """
+    size, info = context.image_size, space.info
+    if info is not None and not info.min_image_size <= size <= info.max_image_size:
+        raise SpaceError(
+            f"space '{space.name}' is for images of {info.min_image_size} to {info.max_image_size} pixels, and these "
+            f"have {size}; choose {_spaces_for(size)}, or another --image-size",
+            code="space.image_size",
+            field="space.name",
+        )
+    try:
+        sample_space(space, 1, 0, context)
+    except SpaceError as error:
+        if error.code == "space.misfit":  # other errors may concern that one candidate only
+            raise
+
+
+def _spaces_for(image_size: int) -> str:
+    """Return the names of the shipped spaces for images of a size, as a clause."""
+    infos = {name: load_space(name).info for name in list_spaces()}
+    fitting = [
+        name for name, info in infos.items() if info and info.min_image_size <= image_size <= info.max_image_size
+    ]
+    return f"--space {' or '.join(fitting)}" if fitting else "a space of your own (docs/how-to/own-space.md)"
 
 
 def _inspect_images(data: DataConfig, suggested_size: int | None) -> NetworkShape:

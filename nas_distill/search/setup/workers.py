@@ -71,7 +71,7 @@ def plan_workers(
     def candidates() -> list[TrialTask]:
         shape = prepared.manifest.network_shape
         demands = setup_space(run, space, shape)
-        specs = sample_space(load_space(space.name), _SAMPLED_CANDIDATES, seed, demands.context)
+        specs = sample_space(load_space(space.resolved_name), _SAMPLED_CANDIDATES, seed, demands.context)
         return largest_candidates(specs, shape, demands.limits, recipe)
 
     gpus = choose_gpus_per_trial(setup, candidates, progress)

@@ -33,6 +33,8 @@ class Space:
         doc: Docstring of the function, or else of its module; may be empty.
         takes_context: Whether the function receives the search's context as its second argument.
         info: Families and sizes that the space declares (`INFO` of its module); None if it declares none.
+        describe: Function that says in one line what the space chose for a search (`describe` of a shipped module);
+            None if it has none.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Space:
     doc: str
     takes_context: bool = False
     info: SpaceInfo | None = None
+    describe: Callable[[SpaceContext], str] | None = None
 
 
 def list_spaces() -> tuple[str, ...]:
@@ -83,6 +86,7 @@ def load_space(name: str) -> Space:
         doc=inspect.getdoc(function) or inspect.getdoc(module) or "",
         takes_context=takes_context,
         info=_info(module),
+        describe=getattr(module, "describe", None) if reference is None else None,
     )
 
 
