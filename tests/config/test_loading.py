@@ -222,7 +222,7 @@ def test_a_run_returns_its_configuration(tmp_path: Path) -> None:
     assert (caught.value.code, caught.value.field) == ("run.missing", str(tmp_path))
     config = load_config(None, ["seed=7", "recipe.losses={dkd: {alpha: 2}}"])
     run.config.write_text(dump_config(config), encoding="utf-8")
-    assert read_run_config(run) == config
+    assert read_run_config(run) == config.with_space_name()
     run.config.write_text("sead: 7\n", encoding="utf-8")
     with pytest.raises(RunError) as caught:
         read_run_config(run)

@@ -26,6 +26,7 @@ from nas_distill.config import (
 from nas_distill.config.loading import dump_config, load_config
 from nas_distill.errors import ConfigError
 from nas_distill.records import Recipe
+from tests.config.rejections import rejection
 
 
 def full_config() -> SearchConfig:
@@ -176,3 +177,23 @@ def test_paths_among_the_initial_weights_become_absolute(tmp_path: Path) -> None
     absolute = SearchConfig(space=space).with_absolute_paths(tmp_path).space
     assert absolute.initial_weights == ("random", f"run:{tmp_path}/runs/first/12")
     assert absolute.pretrained_root == f"{tmp_path}/weights"
+
+
+def test_bounds_are_numbers_or_shares_of_the_teacher() -> None:
+    for given, kept in ((500, 500), ("500", 500), (1e3, 1000), ("10%", "10%"), ("0.5 %", "0.5 %"), ("100%", "100%")):
+        assert SpaceConfig.model_validate({"max_params": given}).max_params == kept
+
+
+@pytest.mark.parametrize("bound", ["101%", "0%", "-5%", "ten", "1.5", 0, -3, 0.5, "", "%"])
+def test_a_bound_that_is_neither_a_number_nor_a_share_is_rejected(bound: object) -> None:
+    for name in ("max_params", "max_macs", "max_size_bytes"):
+        error = rejection(None, f"space.{name}='{bound}'" if isinstance(bound, str) else f"space.{name}={bound}")
+        assert (error.code, error.field) == ("config.invalid_value", f"space.{name}")
+
+
+def test_the_default_space_follows_the_data() -> None:
+    teacher = TeacherConfig(model="local-dir:t")
+    assert SearchConfig().with_space_name().space.name == "tiny"
+    photos = SearchConfig(data=DataConfig(source="folder:photos"), teacher=teacher)
+    assert photos.with_space_name().space.name == "auto"
+    assert SearchConfig(space=SpaceConfig(name="resnet")).with_space_name().space.name == "resnet"

@@ -22,6 +22,7 @@ from nas_distill.models.weights import CONFIG, check_name
 from nas_distill.records import Cost, TeacherShape
 from nas_distill.records.network_shape import NetworkShape
 from nas_distill.search.setup.teacher import DIGITS_TEACHER
+from nas_distill.search.setup.teacher_arguments import read_arguments
 
 _DATA_ARGUMENTS = ("num_classes", "in_chans")
 
@@ -63,8 +64,9 @@ def describe_teacher(settings: TeacherConfig, shape: NetworkShape) -> DescribedT
     channels = origin.channels or shape.channels
     arguments = dict(origin.arguments)
     size = settings.image_size or origin.image_size or _default_image_size(origin.architecture, arguments)
-    cost = _cost(origin.architecture, arguments, shape.num_classes, channels, size)
-    if cost is None:
+    network = _build(origin.architecture, arguments, shape.num_classes, channels, size)
+    cost = None if network is None else _cost(network, channels, size)
+    if network is None or cost is None:
         raise TeacherError(
             f"{origin.architecture} cannot be built for {size}x{size} images; check teacher.arguments and "
             "teacher.image_size",
@@ -73,8 +75,13 @@ def describe_teacher(settings: TeacherConfig, shape: NetworkShape) -> DescribedT
         )
     if size != shape.image_size:
         resized = {**arguments, **({"img_size": shape.image_size} if "img_size" in arguments else {})}
-        on_images = _cost(origin.architecture, resized, shape.num_classes, channels, shape.image_size)
+        other = _build(origin.architecture, resized, shape.num_classes, channels, shape.image_size)
+        on_images = None if other is None else _cost(other, channels, shape.image_size)
         cost = cost if on_images is None else cost.model_copy(update={"macs": on_images.macs})
+    revealed = {**read_arguments(network, origin.architecture), **arguments}
+    again = _build(origin.architecture, revealed, shape.num_classes, channels, size)
+    if again is not None and _num_parameters(again) == _num_parameters(network):
+        arguments = revealed
     return DescribedTeacher(
         shape=TeacherShape(
             architecture=origin.architecture,
@@ -146,20 +153,28 @@ def _without_tag(architecture: str) -> str:
     return architecture.partition(".")[0]
 
 
-def _cost(
+def _build(
     architecture: str, arguments: Mapping[str, Any], num_classes: int, channels: int, image_size: int
-) -> Cost | None:
-    """Return the cost of a network for images of a size; None if it cannot be built or process them."""
+) -> nn.Module | None:
+    """Return a network without weights, on the meta device; None if it cannot be built."""
+    sized = with_image_size(architecture, arguments, image_size)
     try:
         with torch.device("meta"):
             network: nn.Module = timm.create_model(
-                architecture,
-                **{
-                    **with_image_size(architecture, arguments, image_size),
-                    "num_classes": num_classes,
-                    "in_chans": channels,
-                },
+                architecture, **{**sized, "num_classes": num_classes, "in_chans": channels}
             )
+    except Exception:  # noqa: BLE001 - constructors of timm raise anything
+        return None
+    return network
+
+
+def _num_parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _cost(network: nn.Module, channels: int, image_size: int) -> Cost | None:
+    """Return the cost of a network for images of a size; None if it cannot process them."""
+    try:
         return measure_module_cost(network, channels=channels, image_size=image_size)
-    except Exception:  # noqa: BLE001 - constructors and forward passes of timm raise anything
+    except Exception:  # noqa: BLE001 - forward passes of timm raise anything
         return None

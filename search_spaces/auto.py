@@ -1,0 +1,51 @@
+"""The teacher's own architecture next to the best families for the images: the default space."""
+
+from __future__ import annotations
+
+from nas_distill.records import SpaceContext, SpaceTrial, StudentSpec
+from search_spaces import teacher
+from search_spaces.families import FAMILIES, families_for, joint_info
+
+INFO = joint_info(tuple(FAMILIES), *teacher.INFO.families, max_params=teacher.INFO.max_params)
+
+_TEACHER = "teacher"
+
+_PREFERRED: tuple[tuple[int, tuple[str, ...]], ...] = (
+    (64, ("resnet", "mobilenet", "efficientnet")),
+    (160, ("mobilenet", "efficientnet", "convnext")),
+    (384, ("mobilenet", "efficientnet", "convnext")),
+)
+"""Largest image size in pixels, and the families for it. Transformers learn too slowly from few images."""
+
+
+def space(trial: SpaceTrial, context: SpaceContext) -> StudentSpec:
+    """The teacher's own architecture, scaled down, next to the best other families for the size of the images.
+
+    Searches the family, and the parameters of that family's own space. The teacher's architecture is left out if the
+    arguments that set its widths and depths are not known. The start of a search prints what was chosen.
+
+    Args:
+        trial: Trial that suggests the parameters.
+        context: Data, teacher and limits of the search.
+
+    Returns:
+        Candidate of the space `teacher` or of the chosen family's space.
+    """
+    family = trial.suggest_categorical("family", _choices(context))
+    function = teacher.space if family == _TEACHER else FAMILIES[family][0]
+    return function(trial, context)
+
+
+def describe(context: SpaceContext) -> str:
+    """Return what the space chose for a search, one line."""
+    names = [teacher.describe(context) if name == _TEACHER else name for name in _choices(context)]
+    return f"{', '.join(names)} for images of {context.image_size} pixels"
+
+
+def _choices(context: SpaceContext) -> tuple[str, ...]:
+    """Return the teacher's architecture if it can be scaled, and the preferred families for the size of the images."""
+    fitting = families_for(context.image_size)
+    preferred = next((names for size, names in _PREFERRED if context.image_size <= size), _PREFERRED[-1][1])
+    chosen = tuple(name for name in preferred if name in fitting)
+    own = (_TEACHER,) if teacher.is_scalable(context.teacher) else ()
+    return (*own, *(chosen or fitting))

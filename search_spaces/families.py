@@ -1,0 +1,44 @@
+"""The families that `mixed` and `auto` choose from. This module is no space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from nas_distill.records import SpaceContext, SpaceInfo, SpaceTrial, StudentSpec
+from search_spaces import convnext, mixer, resnet, swin, vit
+
+Function = Callable[[SpaceTrial, SpaceContext], StudentSpec]
+
+FAMILIES: Mapping[str, tuple[Function, SpaceInfo]] = {
+    "convnext": (convnext.space, convnext.INFO),
+    "mixer": (mixer.space, mixer.INFO),
+    "resnet": (resnet.space, resnet.INFO),
+    "swin": (swin.space, swin.INFO),
+    "vit": (vit.space, vit.INFO),
+}
+"""Function and declaration of each family by name."""
+
+
+def families_for(image_size: int) -> tuple[str, ...]:
+    """Return the names of the families that are meant for images of a size in pixels, sorted."""
+    return tuple(
+        name for name, (_, info) in sorted(FAMILIES.items()) if info.min_image_size <= image_size <= info.max_image_size
+    )
+
+
+def joint_info(names: tuple[str, ...], *own: str, max_params: int | None = None) -> SpaceInfo:
+    """Return the declaration of a space that chooses among families.
+
+    Args:
+        names: Names of the families.
+        own: Further families, such as "teacher".
+        max_params: Most parameters of a candidate. Default: those of the families.
+    """
+    infos = [FAMILIES[name][1] for name in names]
+    return SpaceInfo(
+        families=tuple(dict.fromkeys([*own, *(family for info in infos for family in info.families)])),
+        min_image_size=min(info.min_image_size for info in infos),
+        max_image_size=max(info.max_image_size for info in infos),
+        min_params=min(info.min_params for info in infos),
+        max_params=max_params or max(info.max_params for info in infos),
+    )
