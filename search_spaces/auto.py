@@ -11,11 +11,11 @@ INFO = joint_info(tuple(FAMILIES), *teacher.INFO.families, max_params=teacher.IN
 _TEACHER = "teacher"
 
 _PREFERRED: tuple[tuple[int, tuple[str, ...]], ...] = (
+    (23, ("convnext", "vit")),
     (64, ("resnet", "mobilenet", "efficientnet")),
-    (160, ("mobilenet", "efficientnet", "convnext")),
     (384, ("mobilenet", "efficientnet", "convnext")),
 )
-"""Largest image size in pixels, and the families for it. Transformers learn too slowly from few images."""
+"""Largest image size in pixels, and the families for it. Transformers need more images and epochs than a search has."""
 
 
 def space(trial: SpaceTrial, context: SpaceContext) -> StudentSpec:

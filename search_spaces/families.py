@@ -5,16 +5,40 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from nas_distill.records import SpaceContext, SpaceInfo, SpaceTrial, StudentSpec
-from search_spaces import convnext, mixer, resnet, swin, vit
+from search_spaces import (
+    convnext,
+    efficientnet,
+    efficientvit,
+    ghostnet,
+    mixer,
+    mobilenet,
+    regnet,
+    repvgg,
+    resnet,
+    resnetv2,
+    swin,
+    vit,
+)
 
 Function = Callable[[SpaceTrial, SpaceContext], StudentSpec]
 
+_MODULES = (
+    convnext,
+    efficientnet,
+    efficientvit,
+    ghostnet,
+    mixer,
+    mobilenet,
+    regnet,
+    repvgg,
+    resnet,
+    resnetv2,
+    swin,
+    vit,
+)
+
 FAMILIES: Mapping[str, tuple[Function, SpaceInfo]] = {
-    "convnext": (convnext.space, convnext.INFO),
-    "mixer": (mixer.space, mixer.INFO),
-    "resnet": (resnet.space, resnet.INFO),
-    "swin": (swin.space, swin.INFO),
-    "vit": (vit.space, vit.INFO),
+    module.__name__.rpartition(".")[2]: (module.space, module.INFO) for module in _MODULES
 }
 """Function and declaration of each family by name."""
 
