@@ -31,7 +31,7 @@ def test_the_share_to_reach_a_hypervolume_is_infinite_if_it_is_not_reached() -> 
 @pytest.mark.parametrize("contender", ["ours", "random", "Optuna NSGA-II"])
 def test_a_simulated_search_scores_the_same_twice(contender: str) -> None:
     job = Job(
-        table=SYNTHETIC, table_id="", commit="abc", contender=contender, seed=3, workers=4, budget_share=0.08,
+        table=SYNTHETIC, table_id="", commit="abc", contender=contender, seed=3, workers=4, budget_share=0.15,
         objectives=("gap_points", "num_params"),
     )  # fmt: skip
     first, second = simulate(job, None), simulate(job, None)
