@@ -90,7 +90,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rate-share", type=float, default=Recipe.model_fields["fine_tuning_rate_share"].default,
                         help="factor on it for fine-tuning, ours and the peers'  [default: %(default)s]")  # fmt: skip
     parser.add_argument("--batch-size", type=int, help="batch size  [default: 32 for digits, otherwise 64]")
-    parser.add_argument("--space", default="tiny", help="search space of ours  [default: tiny]")
+    parser.add_argument("--space", default="teacher", help="search space of ours  [default: teacher]")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="further settings of ours")
     add_execution_argument(parser)
     parser.add_argument("--processes", type=int, default=2, help="trainings in parallel  [default: 2]")
@@ -189,7 +189,7 @@ def search_all(setup: Setup, work: Path, arguments: argparse.Namespace) -> Found
     settings = [
         "--data", arguments.data, "--space", arguments.space, "--epochs", str(arguments.search_epochs),
         "--batch-size", str(arguments.batch_size), "--learning-rate", str(arguments.learning_rate),
-        "--max-params", str(int(max(arguments.shares) * setup.teacher.num_params)),
+        "--max-params", f"{100 * max(arguments.shares):g}%",
         "--objectives", "gap_points,num_params,macs", "--max-parallel", str(arguments.processes),
         "--set", f"recipe.fine_tuning_rate_share={arguments.rate_share}",
     ]  # fmt: skip
