@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,13 @@ from nas_distill.analysis.formatting import MISSING
 from nas_distill.analysis.initial_weights import describe_initial_weights, label_initial_weights
 from nas_distill.analysis.run import Run
 from nas_distill.cli import main
+from nas_distill.config import PicksConfig
 from nas_distill.records import InitialWeightsReport, Recipe, TrialRecord
 from nas_distill.report import build_report, front_table, headline, load_content
 from nas_distill.report.build import PicksFile
 from nas_distill.report.sections.facts import run_facts
 from nas_distill.report.sections.findings import confirmed_students
+from nas_distill.report.sections.folds import STARTS_EXPOSED, fold_section
 from nas_distill.report.sections.story import tell_story
 from nas_distill.run_directory.files import read_record
 from nas_distill.run_directory.layout import RunDirectory
@@ -111,3 +114,15 @@ def test_a_confirmed_student_shows_what_its_initial_weights_were_worth(run: RunD
     lines = [line for one in tell_story(Run(run.path), 0) if one.title == "Confirmed" for line in one.lead]
     assert first.initial_weights_gain_points is not None
     assert any(f"{first.initial_weights_gain_points.mean:+.2f}" in line for line in lines)
+
+
+def test_folds_warn_of_weights_that_have_seen_them(run: RunDirectory) -> None:
+    confirm(run, RECORDS, [1], folds=True)
+    assert STARTS_EXPOSED not in confirmed_students(load_content(run))[0].notes
+    confirm(run, RECORDS, [0], folds=True, arms=("distilled", "control", "random_weights"))
+    assert STARTS_EXPOSED in confirmed_students(load_content(run))[0].notes
+    content = load_content(run)
+    folded = content.config.model_copy(update={"picks": PicksConfig(folds=3)})
+    section = fold_section(replace(content, config=folded))
+    assert section is not None
+    assert STARTS_EXPOSED in section.notes

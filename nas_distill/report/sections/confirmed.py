@@ -14,7 +14,7 @@ from nas_distill.analysis.initial_weights import describe_initial_weights, label
 from nas_distill.analysis.permutation_test import least_repetitions
 from nas_distill.analysis.stats import Estimate
 from nas_distill.records import RANDOM
-from nas_distill.report.sections.folds import ROUGH_INTERVAL
+from nas_distill.report.sections.folds import ROUGH_INTERVAL, STARTS_EXPOSED
 from nas_distill.report.sections.section import Section
 
 _TEXTS = frozenset({"Class", "Outcome"})
@@ -126,6 +126,8 @@ def _students(found: Confirmed) -> Section:
     fine_tuned = any(student.initial_weights != RANDOM for student in found.students)
     if fine_tuned:
         notes.append(_GAIN_MEANS)
+        if found.in_folds:
+            notes.append(STARTS_EXPOSED)
         if found.initial_weights_gain is not None:
             notes.append(f"Mean gain from initial weights: {_text(found.initial_weights_gain, signed)} points.")
     if found.bias is not None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from nas_distill.analysis.confirm.folds import FoldScore, fold_scores
 from nas_distill.analysis.formatting import MISSING, signed
 from nas_distill.analysis.stats import Estimate
+from nas_distill.records import PRETRAINED, RANDOM
 from nas_distill.report.content import ReportContent, Row, rows
 from nas_distill.report.sections.section import Section
 
@@ -28,6 +29,11 @@ _INDIRECT = (
 ROUGH_INTERVAL = (
     "Folds share training images, so this interval is approximate and tends to be too narrow: the variance of K-fold "
     "cross-validation has no unbiased estimator (Bengio and Grandvalet 2004)."
+)
+
+STARTS_EXPOSED = (
+    "The networks whose weights students start from may have been trained on the images of every fold, as the teacher "
+    "was. Then the scores of these students are too high; score them with `confirm --seeds`."
 )
 
 
@@ -52,7 +58,7 @@ def fold_section(content: ReportContent) -> Section | None:
             for score in scores
             for number, reason in score.failures
         ),
-        notes=_notes(content, scores),
+        notes=_notes(content, scores, starts_exposed=any(_starts_exposed(found[score.number]) for score in scores)),
     )
 
 
@@ -71,13 +77,19 @@ def exposure(content: ReportContent) -> str:
     )
 
 
-def _notes(content: ReportContent, scores: tuple[FoldScore, ...]) -> tuple[str, ...]:
+def _starts_exposed(row: Row) -> bool:
+    return row["initial_weights"] not in ("", RANDOM, PRETRAINED)
+
+
+def _notes(content: ReportContent, scores: tuple[FoldScore, ...], *, starts_exposed: bool) -> tuple[str, ...]:
     count = content.config.picks.folds
     method = (
         f"Each pick is trained {count} times with the recipe of its trial, on {count - 1} of {count} parts of the "
         "training images, and scored on the part left out."
     )
     notes = [method, exposure(content), _INDIRECT, ROUGH_INTERVAL]
+    if starts_exposed:
+        notes.append(STARTS_EXPOSED)
     if any(score.has_assistant for score in scores):
         notes.append(
             "Assistants were trained on the images of every fold, so the scores of their students may be too high."
