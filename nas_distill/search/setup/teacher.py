@@ -6,7 +6,6 @@ from pathlib import Path
 
 from nas_distill.callbacks import Progress
 from nas_distill.config import LOCAL_DIR, RUN, ExecutionConfig, TeacherConfig, ViewsConfig
-from nas_distill.data.manifest import DataManifest
 from nas_distill.data.splits import ImageSplit
 from nas_distill.errors import RunError
 from nas_distill.models.run_student import student_provenance
@@ -14,6 +13,7 @@ from nas_distill.models.teacher import Teacher, load_teacher, save_local_dir
 from nas_distill.records import TeacherRecord
 from nas_distill.run_directory.files import write_record
 from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.search.setup.teacher_size import warn_about_size
 from nas_distill.search.setup.teacher_training import driver_device
 from nas_distill.train.teacher import fit_teacher, measure_teacher, read_provenance
 
@@ -132,7 +132,8 @@ def _import_teacher(
         resizing=manifest.resizing,
     )
     write_record(run.teacher_record, record)
-    _warn_about_size(teacher.image_size, settings, manifest, progress)
+    if settings.image_size is None:  # a given size is meant
+        warn_about_size(teacher, validation, top1=record.top1, progress=progress)
     progress.event(
         "teacher",
         f"{record.architecture}: {100 * record.top1:.2f} % on validation, {record.cost.num_params:,} parameters",
@@ -143,21 +144,3 @@ def _import_teacher(
             "the teacher was trained on other data or splits: it may have seen these validation images, which would "
             "overstate its accuracy",
         )
-
-
-def _warn_about_size(teacher_size: int, settings: TeacherConfig, manifest: DataManifest, progress: Progress) -> None:
-    """Warn if the teacher was trained on images of another size, unless `teacher.image_size` says that this is meant.
-
-    The images are then resized for the teacher alone, which is right for a teacher that was fine-tuned on enlarged
-    images, and wrong in all other cases.
-    """
-    size = manifest.image_size
-    if teacher_size == size or settings.image_size is not None:
-        return
-    progress.event(
-        "warning",
-        f"the teacher's configuration says {teacher_size}x{teacher_size} pixels, the images have {size}x{size} and are "
-        f"resized for it; pass --image-size {teacher_size} to give students that size too, set "
-        f"teacher.image_size={size} if the teacher was trained at {size}, or teacher.image_size={teacher_size} if it "
-        "was trained on resized images",
-    )

@@ -57,6 +57,14 @@ def test_a_teacher_that_was_trained_at_another_size_is_warned_about(small_run: S
     sixteen = config.model_copy(update={"data": SMALL_DATA.model_copy(update={"image_size": 16})})
     prepare_run(RunDirectory(tmp_path / "other"), sixteen, heard)
     assert [text for text in heard.texts("warning") if "--image-size 8" in text]
+    shutil.copytree(small_run.run.teacher, tmp_path / "teacher")
+    description = tmp_path / "teacher" / "config.json"
+    settings = json.loads(description.read_text())
+    settings["pretrained_cfg"]["input_size"] = [1, 24, 24]
+    description.write_text(json.dumps(settings))
+    wrong = make_config(small_run, model=f"{LOCAL_DIR}{tmp_path / 'teacher'}")
+    prepare_run(RunDirectory(tmp_path / "wrong"), wrong, heard)
+    assert [text for text in heard.texts("warning") if "set teacher.image_size=8" in text]
     meant = make_config(small_run, image_size=8).model_copy(update={"data": sixteen.data})
     silent = Heard()
     prepare_run(RunDirectory(tmp_path / "meant"), meant, silent)
