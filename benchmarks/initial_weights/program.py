@@ -115,6 +115,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=2, help="trainings in parallel  [default: 2]")
     parser.add_argument("--threads", type=int, default=1, help="torch threads per process  [default: 1]")
     parser.add_argument("--work", type=Path, metavar="DIR", help="folder of logs and teachers  [default: runs/...]")
+    parser.add_argument("--logged", action="store_true", help="report the logged trainings and start no others")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.students, arguments.seeds, arguments.epochs, arguments.teacher_epochs = 2, 1, 4, 2
@@ -229,6 +230,8 @@ def measure(setup: Setup, work: Path, arguments: argparse.Namespace) -> tuple[li
     """Run the trainings of a family that are not logged yet, and return all, and the number of failed ones."""
     tasks = tasks_of(setup, arguments)
     log = TaskLog(None if arguments.quick else work / f"{setup.name}.jsonl", Outcome[StartResult])
+    if arguments.logged:
+        tasks = {digest: found for digest, found in tasks.items() if log.get(found[0]) is not None}
     found: list[Training] = []
     failed, started = 0, time.monotonic()
     outcomes = run_all(

@@ -23,17 +23,21 @@ from nas_distill.records import Recipe, StudentSpec
 from nas_distill.records.base import Record, Share
 from nas_distill.train.loop import Trainer
 from nas_distill.train.training_data import TrainingData
-from nas_distill.trial.initial_weights import cut_images
+from nas_distill.trial.cut_images import cut_images
 
 RANDOM, STAND_IN = "random", "stand-in"
+UNIFORM = CutOptions(layers="first", channels="even", dropped_inputs="ignore", recompute_batch_norm=False)
+RECONSTRUCT = CutOptions(layers="first", channels="even", dropped_inputs="reconstruct", recompute_batch_norm=True)
 CUTS = {
-    "uniform": CutOptions(layers="first", dropped_inputs="ignore", recompute_batch_norm=False),
-    "even layers": CutOptions(layers="even", dropped_inputs="ignore", recompute_batch_norm=False),
-    "rescale": CutOptions(layers="first", dropped_inputs="rescale", recompute_batch_norm=False),
-    "recompute": CutOptions(layers="first", dropped_inputs="ignore", recompute_batch_norm=True),
-    "reconstruct": CutOptions(layers="first", dropped_inputs="reconstruct", recompute_batch_norm=True),
-    "even+recompute": CutOptions(layers="even", dropped_inputs="ignore", recompute_batch_norm=True),
-    "even+reconstruct": CutOptions(layers="even", dropped_inputs="reconstruct", recompute_batch_norm=True),
+    "uniform": UNIFORM,
+    "even layers": UNIFORM.model_copy(update={"layers": "even"}),
+    "norm": UNIFORM.model_copy(update={"channels": "norm"}),
+    "rescale": UNIFORM.model_copy(update={"dropped_inputs": "rescale"}),
+    "recompute": UNIFORM.model_copy(update={"recompute_batch_norm": True}),
+    "reconstruct": RECONSTRUCT,
+    "even+reconstruct": RECONSTRUCT.model_copy(update={"layers": "even"}),
+    "norm+reconstruct": RECONSTRUCT.model_copy(update={"channels": "norm"}),
+    "span+reconstruct": RECONSTRUCT.model_copy(update={"channels": "spanning"}),
 }
 """Ways of cutting the student out of the teacher, by name. "uniform" is that of Xu et al. 2024."""
 

@@ -22,12 +22,14 @@ from nas_distill.knowledge.writing import plain_logits
 from nas_distill.models.normalisation import student_normalisation
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.teacher import Teacher, load_teacher
+from nas_distill.models.weight_selection import CutImages
 from nas_distill.records.base import FrozenTexts, Record
-from nas_distill.records.task import OF_TEACHER, TrialTask
+from nas_distill.records.task import OF_TEACHER, Fold, TrialTask
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.train.evaluation import Reference
 from nas_distill.train.metrics import SplitMetrics, metric_sums
 from nas_distill.train.training_data import TrainingData
+from nas_distill.trial.cut_images import cut_images
 from nas_distill.user_code import USER_MODULE_FIELDS, import_modules
 
 
@@ -134,6 +136,7 @@ class TrialContext:
         teacher = self._run.read_teacher()
         self.teacher_params = teacher.cost.num_params
         self._teacher_normalisation = teacher.normalisation
+        self._cut_images: dict[Fold | None, CutImages] = {}
         self._sources: dict[str, tuple[Knowledge, Targets]] = {}
 
     def trial_inputs(self, task: TrialTask) -> TrialInputs:
@@ -199,6 +202,17 @@ class TrialContext:
     def _reference(self) -> Reference:
         stored = self._knowledge_of_teacher.reference()
         return Reference.from_store(stored, self._validation.labels, self.device)
+
+    def cut_images(self, task: TrialTask, data: TrainingData) -> CutImages:
+        """Return the images on which students are cut from the teacher, with what was computed on them before.
+
+        Args:
+            task: Task of a trial whose student starts from the teacher.
+            data: Data of the trial.
+        """
+        if task.fold not in self._cut_images:
+            self._cut_images = {task.fold: cut_images(data, self.teacher)}  # one fold at a time: it takes memory
+        return self._cut_images[task.fold]
 
     def _source(self, task: TrialTask) -> tuple[Knowledge, Targets]:
         name = task.source

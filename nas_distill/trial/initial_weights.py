@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nas_distill.errors import SpaceError, TeacherError
 from nas_distill.models.initial_weights import copy_weights
 from nas_distill.models.starts.from_run import load_from_run
 from nas_distill.models.starts.pretrained import load_pretrained
 from nas_distill.models.student import build_student
-from nas_distill.models.teacher import Teacher
 from nas_distill.models.teacher_head import StudentWithTeacherHead
-from nas_distill.models.weight_selection import CutImages, CutOptions, MisfitError, initialise_from_teacher
+from nas_distill.models.weight_selection import CutOptions, MisfitError, initialise_from_teacher
 from nas_distill.records import FROM_TEACHER, PRETRAINED, RANDOM, InitialWeightsReport
 from nas_distill.records.task import TrialTask
-from nas_distill.train.training_data import TrainingData
 from nas_distill.trial.context import TrialContext, TrialInputs
-
-CUT_IMAGES = 512
-"""Most training images that a cut uses. They are the same for all trials of a run with the same training images."""
 
 
 @torch.no_grad()
@@ -58,7 +53,7 @@ def _from_teacher(
     network: nn.Module, task: TrialTask, context: TrialContext, trial_inputs: TrialInputs
 ) -> frozenset[str]:
     options = CutOptions()
-    images = cut_images(trial_inputs.data, context.teacher) if options.need_images else None
+    images = context.cut_images(task, trial_inputs.data) if options.need_images else None
     try:
         return initialise_from_teacher(network, context.teacher.network, options=options, images=images)
     except MisfitError as error:
@@ -90,19 +85,3 @@ def _from_copy(network: nn.Module, task: TrialTask, context: TrialContext) -> fr
     for name in taken:
         own[name].copy_(found[name])
     return frozenset(taken)
-
-
-def cut_images(data: TrainingData, teacher: Teacher) -> CutImages:
-    """Return the training images that a cut uses, without augmentation.
-
-    Args:
-        data: Images that the student is trained on.
-        teacher: Teacher, on its device.
-    """
-    positions = data.positions  # without the images of a fold that is left out
-    order = torch.randperm(len(positions), generator=torch.Generator().manual_seed(0))
-    chosen = positions[order[:CUT_IMAGES]].sort().values
-    batches = data.train.batches(chosen, CUT_IMAGES, device=torch.device("cpu"))
-    images: Tensor = torch.cat([batch.images for batch in batches])
-    device = next(teacher.network.parameters()).device
-    return CutImages(student=data.preprocess(images), teacher=teacher.preprocess(images.to(device)))

@@ -18,6 +18,7 @@ from nas_distill.models.weight_selection import (
     selection_misfit,
     student_layout,
 )
+from nas_distill.models.weight_selection.channels import spanning_channels
 from nas_distill.models.weight_selection.indices import uniform_indices
 from nas_distill.records import StudentSpec
 
@@ -56,6 +57,7 @@ OPTIONS = (
     CutOptions(layers="even", dropped_inputs="ignore", recompute_batch_norm=False),
     CutOptions(layers="first", dropped_inputs="rescale", recompute_batch_norm=True),
     CutOptions(layers="even", dropped_inputs="reconstruct", recompute_batch_norm=True),
+    CutOptions(channels="norm", dropped_inputs="ignore", recompute_batch_norm=False),
 )
 PLAIN = CutOptions(layers="first", dropped_inputs="ignore", recompute_batch_norm=False)
 
@@ -116,7 +118,7 @@ def test_a_larger_student_does_not_fit(pair: Pair) -> None:
 def test_a_student_of_the_teachers_shape_has_the_teachers_exact_outputs(architecture: str) -> None:
     arguments = next(pair[1] for pair in PAIRS.values() if pair[0] == architecture)
     teacher = network(architecture, arguments)
-    for options in (PLAIN, CutOptions(layers="even", dropped_inputs="reconstruct", recompute_batch_norm=False)):
+    for options in (PLAIN, CutOptions(), CutOptions(layers="even", channels="spanning")):
         student = network(architecture, arguments, seed=1)
         assert cut(student, teacher, options) == student.state_dict().keys()
         with torch.no_grad():
@@ -185,7 +187,7 @@ def test_evenly_spread_blocks_end_with_the_teachers_last() -> None:
     teacher = network("small_resnet", arguments)
     for layers, expected in (("first", (0, 1, 2)), ("even", (0, 2, 4))):
         student = network("small_resnet", {**arguments, "depths": (3,)}, seed=1)
-        cut(student, teacher, CutOptions(layers=layers))  # type: ignore[arg-type]
+        cut(student, teacher, PLAIN.model_copy(update={"layers": layers}))
         for own, other in enumerate(expected):
             assert torch.equal(
                 student.state_dict()[f"stages.0.{own}.conv1.weight"],
@@ -229,7 +231,7 @@ def test_recomputed_statistics_are_those_of_the_images() -> None:
     teacher = network("small_resnet", {"widths": (8,), "depths": (1,)})
     student = network("small_resnet", {"widths": (4,), "depths": (1,)}, seed=1)
     student.train()
-    cut(student, teacher, CutOptions(recompute_batch_norm=True))
+    cut(student, teacher, PLAIN.model_copy(update={"recompute_batch_norm": True}))
     assert student.training, "the mode is restored"
     with torch.no_grad():
         outputs = student.conv1(pictures())  # type: ignore[operator]
@@ -238,6 +240,29 @@ def test_recomputed_statistics_are_those_of_the_images() -> None:
     assert norm.running_mean is not None
     torch.testing.assert_close(norm.running_mean, outputs.mean(dim=(0, 2, 3)))
     assert norm.momentum == 0.1
+
+
+def test_important_channels_are_chosen_alike_in_all_tensors_that_hold_them() -> None:
+    """Two channels of the stream and two inner ones have weights ten times as large as all others."""
+    arguments = {"widths": (8,), "depths": (2,)}
+    teacher = network("small_resnet", arguments)
+    large = {"stages.0.0.conv1.weight": (1, 6), "conv1.weight": (3, 5), "stages.0.1.conv2.weight": (3, 5)}
+    for name, rows in large.items():
+        teacher.state_dict()[name][list(rows)] *= 10
+    student = network("small_resnet", {**arguments, "widths": (2,)}, seed=1)
+    cut(student, teacher, PLAIN.model_copy(update={"channels": "norm"}))
+    given, own = teacher.state_dict(), student.state_dict()
+    assert torch.equal(own["stages.0.0.conv1.weight"], given["stages.0.0.conv1.weight"][[1, 6]][:, [3, 5]])
+    assert torch.equal(own["stages.0.0.conv2.weight"], given["stages.0.0.conv2.weight"][[3, 5]][:, [1, 6]])
+    assert torch.equal(own["fc.weight"], given["fc.weight"][:, [3, 5]])
+    assert torch.equal(own["bn1.running_mean"], given["bn1.running_mean"][[3, 5]])
+
+
+def test_spanning_channels_leave_out_copies_of_others() -> None:
+    basis = torch.randn(3, 64, generator=torch.Generator().manual_seed(0)) * torch.tensor([[3.0], [2.0], [1.0]])
+    channels = torch.stack([basis[0], basis[0], basis[1], basis[1] * 0.5, basis[2], basis[0] + basis[1]])
+    chosen = spanning_channels(channels @ channels.T / 64, 3)
+    assert torch.linalg.matrix_rank(channels[chosen]) == 3
 
 
 def test_reconstruction_is_exact_where_dropped_channels_repeat_kept_ones() -> None:
@@ -250,10 +275,10 @@ def test_reconstruction_is_exact_where_dropped_channels_repeat_kept_ones() -> No
                 even = tensor.index_select(axis, torch.arange(0, 8, 2))
                 tensor.copy_(even.repeat_interleave(2, dim=axis))
     student = network("small_resnet", {"widths": (4, 4), "depths": (1, 1)}, seed=1)
-    cut(student, teacher, CutOptions(dropped_inputs="reconstruct"))
+    cut(student, teacher, PLAIN.model_copy(update={"dropped_inputs": "reconstruct"}))
     with torch.no_grad():
         expected, found = teacher(pictures()), student(pictures())
     torch.testing.assert_close(found, expected, rtol=0.05, atol=0.02)
-    cut(student, teacher, CutOptions(dropped_inputs="ignore"))
+    cut(student, teacher, PLAIN)
     with torch.no_grad():
         assert (student(pictures()) - expected).abs().max() > 4 * (found - expected).abs().max()

@@ -1,6 +1,7 @@
 """Initial weights of a student, cut out of its teacher's weights."""
 
-from nas_distill.models.weight_selection.cut import CutImages, initialise_from_teacher
+from nas_distill.models.weight_selection.cut import initialise_from_teacher
+from nas_distill.models.weight_selection.images import CutImages
 from nas_distill.models.weight_selection.layout import NetworkLayout, read_layout
 from nas_distill.models.weight_selection.legality import selection_misfit, student_layout
 from nas_distill.models.weight_selection.options import CutOptions

@@ -4,31 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from timm.layers import resample_abs_pos_embed, resample_patch_embed, resize_rel_pos_bias_table
 from torch import Tensor, nn
 
 from nas_distill.models.weight_selection.batch_norm import recompute_batch_norm
+from nas_distill.models.weight_selection.channels import Axis, choose_channels
+from nas_distill.models.weight_selection.images import CutImages
 from nas_distill.models.weight_selection.indices import uniform_indices
 from nas_distill.models.weight_selection.layout import read_layout
 from nas_distill.models.weight_selection.options import CutOptions
-from nas_distill.models.weight_selection.plan import TensorCut, plan_cut
-from nas_distill.models.weight_selection.reconstruction import input_moments, reconstruction
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CutImages:
-    """The same training images as inputs of both networks, on the device of each.
-
-    Attributes:
-        student: Inputs of the student, float [N, C, H, W].
-        teacher: Inputs of the teacher, float [N, C', H', W'].
-    """
-
-    student: Tensor
-    teacher: Tensor
+from nas_distill.models.weight_selection.plan import AxisCut, TensorCut, plan_cut
+from nas_distill.models.weight_selection.reconstruction import reconstruction
 
 
 @torch.no_grad()
@@ -50,31 +38,41 @@ def initialise_from_teacher(
     Raises:
         MisfitError: The student does not fit, see `plan_cut`.
     """
-    cuts = plan_cut(read_layout(student), read_layout(teacher), options)
-    matrices = _reconstructions(cuts, teacher, options, images)
+    layout, teacher_layout = read_layout(student), read_layout(teacher)
+    cuts = plan_cut(layout, teacher_layout, options)
+    chosen: dict[Axis, Tensor] = {}
+    if options.channels != "even":
+        assert images is not None
+        chosen = choose_channels(cuts.values(), teacher, images, options.channels)
+    matrices = _reconstructions(cuts, teacher, options, images, chosen)
     own, theirs = student.state_dict(), teacher.state_dict()
     for name, cut in cuts.items():
-        value = _selected(theirs[cut.partner], cut, matrices.get(cut.partner))
+        value = _selected(theirs[cut.partner], cut, chosen, matrices.get(cut.partner))
         if options.dropped_inputs == "rescale" and _has_fewer_inputs(cut):
             value = value * math.sqrt(cut.teacher.shape[1] / cut.student.shape[1])
         own[name].copy_(_resampled(value, cut))
-    if options.recompute_batch_norm:
+    # The teacher's statistics are exact for a student that is the teacher.
+    if options.recompute_batch_norm and layout != teacher_layout:
         assert images is not None
         recompute_batch_norm(student, images.student)
     return frozenset(cuts)
 
 
 def _reconstructions(
-    cuts: Mapping[str, TensorCut], teacher: nn.Module, options: CutOptions, images: CutImages | None
+    cuts: Mapping[str, TensorCut],
+    teacher: nn.Module,
+    options: CutOptions,
+    images: CutImages | None,
+    chosen: Mapping[Axis, Tensor],
 ) -> dict[str, Tensor]:
     """Return the matrices that replace dropped inputs, by name of the teacher's weight."""
     if options.dropped_inputs != "reconstruct":
         return {}
     assert images is not None
     narrowed = {cut.partner: cut.axes[1] for cut in cuts.values() if _has_fewer_inputs(cut)}
-    moments = input_moments(teacher, (name.removesuffix(".weight") for name in narrowed), images.teacher)
+    moments = images.moments(teacher)
     return {
-        name: reconstruction(moments[module], uniform_indices(axis.student, axis.teacher))
+        name: reconstruction(moments[module], _indices(axis, chosen.get((name, 1))))
         for name, axis in narrowed.items()
         if (module := name.removesuffix(".weight")) in moments
     }
@@ -86,12 +84,16 @@ def _has_fewer_inputs(cut: TensorCut) -> bool:
     return cut.partner.endswith(".weight") and 1 in cut.axes and len(cut.student.shape) in (2, 4) and not grouped
 
 
-def _selected(value: Tensor, cut: TensorCut, matrix: Tensor | None) -> Tensor:
-    for axis, chosen in cut.axes.items():
+def _indices(axis: AxisCut, chosen: Tensor | None) -> Tensor:
+    return uniform_indices(axis.student, axis.teacher) if chosen is None else chosen
+
+
+def _selected(value: Tensor, cut: TensorCut, chosen: Mapping[Axis, Tensor], matrix: Tensor | None) -> Tensor:
+    for axis, sizes in cut.axes.items():
         if axis == 1 and matrix is not None:
             value = torch.tensordot(value, matrix.to(value), dims=([1], [0])).movedim(-1, 1)
         else:
-            indices = uniform_indices(chosen.student, chosen.teacher)
+            indices = _indices(sizes, chosen.get((cut.partner, axis)))
             value = value.index_select(axis, indices.to(value.device))
     return value
 

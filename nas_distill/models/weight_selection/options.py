@@ -1,4 +1,4 @@
-"""Options of a cut, each of which `benchmarks/initial_weights` compares."""
+"""Options of a cut; `benchmarks/initial_weights` compares them and decided the defaults."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal
 from nas_distill.records.base import Record
 
 Layers = Literal["first", "even"]
+Channels = Literal["even", "norm", "spanning"]
 DroppedInputs = Literal["ignore", "rescale", "reconstruct"]
 
 
@@ -16,6 +17,8 @@ class CutOptions(Record):
     Attributes:
         layers: Which of the teacher's blocks a shorter stage takes: the "first" ones (Xu et al. 2024, arXiv
             2311.18823), or "even" ones, spread from the first to the last.
+        channels: Which channels a narrower student takes: "even" ones; those with the largest "norm" of their weights;
+            or "spanning" ones, from which the others can be reconstructed best. The last two need torch-pruning.
         dropped_inputs: What replaces the input channels that the student lacks: nothing ("ignore"); larger weights of
             the others ("rescale": by the square root of the ratio of channels, which keeps the variance of independent
             inputs); or a linear combination of the others ("reconstruct": least squares on a few images).
@@ -24,10 +27,11 @@ class CutOptions(Record):
     """
 
     layers: Layers = "first"
-    dropped_inputs: DroppedInputs = "ignore"
-    recompute_batch_norm: bool = False
+    channels: Channels = "even"
+    dropped_inputs: DroppedInputs = "reconstruct"
+    recompute_batch_norm: bool = True
 
     @property
     def need_images(self) -> bool:
         """Whether the cut runs networks on images."""
-        return self.recompute_batch_norm or self.dropped_inputs == "reconstruct"
+        return self.recompute_batch_norm or self.dropped_inputs == "reconstruct" or self.channels != "even"
