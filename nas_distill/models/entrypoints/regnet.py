@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from timm.models import build_model_with_cfg, register_model
-from timm.models.regnet import RegNet, RegNetCfg
+from timm.models.regnet import RegNet, RegNetCfg, generate_regnet
 
 from nas_distill.models.entrypoints.registration import untrained_configs
 from nas_distill.models.entrypoints.strides import ALL_STEPS, set_strides
 
 _DEFAULTS: dict[str, Any] = {"depth": 8, "w0": 16, "wa": 16.0, "wm": 2.0, "group_size": 8, "stem_width": 16}
+_STAGES = 4
 
 
 class SmallRegNet(RegNet):  # type: ignore[misc]
@@ -21,10 +22,26 @@ class SmallRegNet(RegNet):  # type: ignore[misc]
         strides: Stride, 1 or 2, of the stem and of the four stages.
         arguments: Other arguments of timm's RegNet, among them those of `RegNetCfg`: `depth`, `w0`, `wa`, `wm`,
             `group_size`, `se_ratio` and `stem_width`.
+
+    Raises:
+        ValueError: The widths that follow from `depth`, `w0`, `wa` and `wm` do not form four stages.
     """
 
-    def __init__(self, *, strides: Sequence[int] = ALL_STEPS, **arguments: Any) -> None:
-        super().__init__(RegNetCfg(), **arguments)
+    def __init__(
+        self,
+        *,
+        depth: int,
+        w0: int,
+        wa: float,
+        wm: float,
+        group_size: int,
+        strides: Sequence[int] = ALL_STEPS,
+        **arguments: Any,
+    ) -> None:
+        _, stages, _ = generate_regnet(wa, w0, wm, depth, group_size)
+        if stages != _STAGES:
+            raise ValueError(f"depth {depth}, w0 {w0}, wa {wa} and wm {wm} form {stages} stages, not {_STAGES}")
+        super().__init__(RegNetCfg(), depth=depth, w0=w0, wa=wa, wm=wm, group_size=group_size, **arguments)
         set_strides(self, self.children(), strides)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from timm.models import build_model_with_cfg, register_model
 from timm.models.byobnet import ByoBlockCfg, ByobNet, ByoModelCfg
+from torch import nn
 
 from nas_distill.models.entrypoints.registration import untrained_configs
 from nas_distill.models.entrypoints.strides import ALL_STEPS, set_strides
@@ -35,6 +36,10 @@ class SmallRepVgg(ByobNet):  # type: ignore[misc]
         )
         super().__init__(ByoModelCfg(blocks=blocks, stem_type="rep", stem_chs=widths[0]), **arguments)
         set_strides(self, (self.stem, *self.stages), strides)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                # As in the authors' code. timm draws weights of about 0.1, and training then starts slowly.
+                module.reset_parameters()
 
 
 default_cfgs = untrained_configs(("stem.conv_kxk.conv", "stem.conv_1x1.conv"), "head.fc", ("small_repvgg",))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import optuna
@@ -31,15 +32,28 @@ def draw(name: str, image_size: int, number: int, *, seed: int = 0) -> list[tupl
     return [(propose(load_space(name), trial, context), trial.params) for trial in trials]
 
 
+def total_stride(spec: StudentSpec) -> int:
+    if spec.architecture == "small_resnet":
+        return int(2 ** (len(spec.arguments["widths"]) - 1))
+    return math.prod(spec.arguments.get("strides", (spec.arguments.get("output_stride", 32),)))
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_last_map_suits_the_image_size(name: str) -> None:
     for image_size, sides in ((24, {3, 6}), (48, {6, 12}), (49, {4}), (127, {8}), (128, {4}), (384, {12})):
-        ((spec, _),) = draw(name, image_size, 1, seed=image_size)
-        network = build_student(spec, num_classes=3, channels=3, image_size=image_size, device="meta")
-        image = torch.zeros(1, 3, image_size, image_size, device="meta")
-        height, width = output_shapes(network, image, OutputRequest(depths=(1.0,))).maps[0][1:]
-        assert height == width
-        assert height in sides, spec
+        for spec, _ in draw(name, image_size, 4):
+            assert math.ceil(image_size / total_stride(spec)) in sides, spec
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_smallest_images_are_processed(name: str) -> None:
+    info = load_space(name).info
+    assert info is not None
+    ((spec, _),) = draw(name, info.min_image_size, 1)
+    network = build_student(spec, num_classes=3, channels=3, image_size=info.min_image_size, device="meta")
+    image = torch.zeros(1, 3, info.min_image_size, info.min_image_size, device="meta")
+    shapes = output_shapes(network, image, OutputRequest(depths=(1.0,)))
+    assert shapes.maps[0][1:] == (info.min_image_size // total_stride(spec),) * 2
 
 
 @pytest.mark.parametrize("name", FAMILIES)
