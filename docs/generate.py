@@ -1,7 +1,8 @@
 """Writes the generated pages of `docs/reference/`: `python docs/generate.py`.
 
 The pages come from the code: error codes from `error_codes.py`, configuration keys from the docstrings of
-`nas_distill.config`, the command line from click, the Python API from the docstrings of its names.
+`nas_distill.config`, the command line from click, the Python API from the docstrings of its names, the search spaces
+from their docstrings and `INFO`.
 `tests/documents/test_generated_pages.py` compares them.
 """
 
@@ -19,6 +20,7 @@ import click
 from pydantic import BaseModel
 
 import nas_distill
+from docs.space_pages import space_pages
 from nas_distill import errors
 from nas_distill.cli import command as program
 from nas_distill.cli.search import FLAGS
@@ -56,6 +58,7 @@ def pages() -> dict[str, str]:
         "configuration.md": _configuration(),
         "cli.md": command_line(),
         "python-api.md": _python_api(),
+        **dict(space_pages(_NOTE)),
     }
 
 
@@ -224,6 +227,6 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
-    FOLDER.mkdir(exist_ok=True)
+    (FOLDER / "spaces").mkdir(parents=True, exist_ok=True)
     for name, text in pages().items():
         (FOLDER / name).write_text(text, encoding="utf-8")

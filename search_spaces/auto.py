@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from nas_distill.records import SpaceContext, SpaceTrial, StudentSpec
 from search_spaces import teacher
-from search_spaces.families import FAMILIES, families_for, joint_info
-
-INFO = joint_info(tuple(FAMILIES), *teacher.INFO.families, max_params=teacher.INFO.max_params)
+from search_spaces.families import FAMILIES, joint_info
 
 _TEACHER = "teacher"
 
@@ -17,9 +15,15 @@ _PREFERRED: tuple[tuple[int, tuple[str, ...]], ...] = (
 )
 """Largest image size in pixels, and the families for it. Transformers need more images and epochs than a search has."""
 
+INFO = joint_info(
+    tuple(dict.fromkeys(name for _, names in _PREFERRED for name in names)),
+    *teacher.INFO.families,
+    max_params=teacher.INFO.max_params,
+)
+
 
 def space(trial: SpaceTrial, context: SpaceContext) -> StudentSpec:
-    """The teacher's own architecture, scaled down, next to the best other families for the size of the images.
+    """The teacher's own architecture, scaled down, next to the best other families for the images.
 
     Searches the family, and the parameters of that family's own space. The teacher's architecture is left out if the
     arguments that set its widths and depths are not known. The start of a search prints what was chosen.
@@ -44,8 +48,6 @@ def describe(context: SpaceContext) -> str:
 
 def _choices(context: SpaceContext) -> tuple[str, ...]:
     """Return the teacher's architecture if it can be scaled, and the preferred families for the size of the images."""
-    fitting = families_for(context.image_size)
     preferred = next((names for size, names in _PREFERRED if context.image_size <= size), _PREFERRED[-1][1])
-    chosen = tuple(name for name in preferred if name in fitting)
     own = (_TEACHER,) if teacher.is_scalable(context.teacher) else ()
-    return (*own, *(chosen or fitting))
+    return (*own, *preferred)

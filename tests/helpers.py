@@ -14,6 +14,7 @@ import torch
 import nas_distill.models  # noqa: F401 - registers the entrypoints
 from nas_distill.callbacks import NullProgress, SearchStatus
 from nas_distill.config import LOCAL_DIR, DataConfig, ViewsConfig
+from nas_distill.config.space import PERMISSIVE
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import ImageSplit, open_split
 from nas_distill.data.views.plan import ViewPlan, plan_views
@@ -118,7 +119,13 @@ def make_space_context(*, channels: int = 1, image_size: int = 8, **changes: Any
         macs=37_000_000,
         image_size=image_size,
     )
-    values = {"num_classes": 10, "channels": channels, "image_size": image_size, "teacher": teacher}
+    values = {
+        "num_classes": 10,
+        "channels": channels,
+        "image_size": image_size,
+        "teacher": teacher,
+        "licences": PERMISSIVE,
+    }
     return SpaceContext(**{**values, **changes})
 
 

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import click
 
+_IMAGE_SIZE = 32
+
 
 @click.group(invoke_without_command=True, short_help="List, show and sample search spaces.")
 @click.pass_context
 def command(context: click.Context) -> None:
-    """List, show and sample search spaces."""
+    """List, show and sample search spaces. Without a verb, list them."""
     if context.invoked_subcommand is None:
-        click.echo(context.get_help())
+        _list()
 
 
 @command.command(name="list")
 def list_command() -> None:
-    """List the shipped search spaces."""
+    """List the shipped search spaces: image sizes, numbers of parameters and families."""
+    _list()
+
+
+def _list() -> None:
+    from nas_distill.cli.display.spaces import print_spaces
     from nas_distill.search.spaces.loading import list_spaces, load_space
 
-    names = list_spaces()
-    width = max((len(name) for name in names), default=0)
-    for name in names:
-        click.echo(f"{name:<{width}}  {load_space(name).doc.partition(chr(10))[0]}".rstrip())
+    print_spaces(load_space(name) for name in list_spaces())
 
 
 @command.command(name="show", short_help="Print the source code of a search space.")
@@ -39,13 +43,17 @@ def show_command(name: str) -> None:
 @click.argument("name")
 @click.option("-n", "--number", type=click.IntRange(min=1), default=10, show_default=True, help="Number of candidates.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed.")
+@click.option("--data", help="Images that the candidates are for: digits, folder:PATH, or a timm data set.")
+@click.option("--data-root", help="Folder of timm's data sets.")
 @click.option(
-    "--image-size", type=click.IntRange(4, 1024), default=32, show_default=True, help="Height and width in pixels."
+    "--image-size", type=click.IntRange(4, 1024), help="Height and width in pixels.  [default: 32, or those of --data]"
 )
 @click.option(
-    "--channels", type=click.Choice(["1", "3"]), default="3", show_default=True, help="Image channels: grey or RGB."
+    "--channels", type=click.IntRange(1, 4), default=3, show_default=True, help="Image channels, without --data."
 )
-@click.option("--classes", type=click.IntRange(min=2), default=10, show_default=True, help="Number of classes.")
+@click.option(
+    "--classes", type=click.IntRange(min=2), default=10, show_default=True, help="Number of classes, without --data."
+)
 @click.option(
     "--teacher",
     default="resnet50",
@@ -53,19 +61,35 @@ def show_command(name: str) -> None:
     help="Teacher that the candidates are for: a timm model, local-dir:PATH, or run:RUN/TRIAL.",
 )
 def sample_command(
-    name: str, *, number: int, seed: int, image_size: int, channels: str, classes: int, teacher: str
+    name: str,
+    *,
+    number: int,
+    seed: int,
+    data: str | None,
+    data_root: str | None,
+    image_size: int | None,
+    channels: int,
+    classes: int,
+    teacher: str,
 ) -> None:
     """Sample random candidates from the search space NAME and print their costs."""
     from nas_distill.cli.display.candidates import print_candidates
-    from nas_distill.config import SpaceConfig, TeacherConfig
+    from nas_distill.config import DataConfig, SpaceConfig, TeacherConfig
     from nas_distill.records.network_shape import NetworkShape
     from nas_distill.search.samplers.space_sampling import sample_space
-    from nas_distill.search.setup.space_context import plan_space
+    from nas_distill.search.setup.space_context import expect_space, plan_space
     from nas_distill.search.spaces.loading import load_space
 
     space = load_space(name)
-    shape = NetworkShape(num_classes=classes, channels=int(channels), image_size=image_size)
-    context = plan_space(TeacherConfig(model=teacher), SpaceConfig(), shape).context
-    unusable = print_candidates(sample_space(space, number, seed, context), shape)
+    settings = TeacherConfig(model=teacher)
+    if data is None:
+        shape = NetworkShape(num_classes=classes, channels=channels, image_size=image_size or _IMAGE_SIZE)
+        context = plan_space(settings, SpaceConfig(), shape).context
+    else:
+        images = DataConfig(source=data, root=data_root, image_size=image_size)
+        context = expect_space(images, settings, SpaceConfig()).context
+    if space.describe is not None:
+        click.echo(f"{space.name}: {space.describe(context)}", err=True)
+    unusable = print_candidates(sample_space(space, number, seed, context), context)
     if unusable:
         click.echo(f"{unusable} of {number} candidates cannot be used with these images", err=True)

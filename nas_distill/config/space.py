@@ -21,6 +21,9 @@ DIGITS_SPACE, PHOTO_SPACE = "tiny", "auto"
 """Default search spaces: for the digits that ship with scikit-learn, and for all other images."""
 
 _STUDENT_OF_RUN = re.compile(r"run:.+/\d+")
+PERMISSIVE = ("apache-2.0", "mit", "bsd-3-clause")
+"""Licences of weights that are accepted by default."""
+
 _SHARE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*%")
 
 
@@ -80,6 +83,7 @@ class SpaceConfig(Record):
             unmodified architecture; `run:RUN/TRIAL`, the weights of a student of another run.
         pretrained_root: Folder with timm's weight files, for machines without internet access. Default: the local cache
             and the Hugging Face hub.
+        licences: Accepted licences of the pretrained weights in the space `pretrained`, as timm names them.
     """
 
     name: Annotated[str, Field(min_length=1)] | None = None
@@ -95,6 +99,7 @@ class SpaceConfig(Record):
         FROM_TEACHER,
     )
     pretrained_root: str | None = None
+    licences: Annotated[tuple[str, ...], Field(min_length=1, examples=[PERMISSIVE])] = PERMISSIVE
 
     @field_validator("initial_weights")
     @classmethod

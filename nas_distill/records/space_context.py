@@ -43,6 +43,7 @@ class SpaceContext(Record):
         teacher: The teacher.
         max_params: Largest number of parameters of a student; None for no limit.
         max_macs: Largest number of multiply-accumulates per image of a student; None for no limit.
+        licences: Accepted licences of pretrained weights, as timm names them (`space.licences`).
     """
 
     num_classes: PositiveInt
@@ -51,6 +52,7 @@ class SpaceContext(Record):
     teacher: TeacherShape
     max_params: PositiveInt | None = None
     max_macs: PositiveInt | None = None
+    licences: tuple[str, ...] = ()
 
 
 class SpaceInfo(Record):

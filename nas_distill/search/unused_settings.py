@@ -17,9 +17,11 @@ from nas_distill.losses.entries import TEMPERATURE_NAME
 from nas_distill.losses.resolved import resolve_losses
 from nas_distill.records.recipe import Recipe
 from nas_distill.search.early_stopping.rules import NO_RULE
+from nas_distill.search.spaces.loading import list_spaces
 from nas_distill.search.spaces.recipes import load_recipe_space
 
 _DIGITS = "digits"
+_PRETRAINED_SPACE = "pretrained"
 _LONGEST_SHOWN = 80
 
 
@@ -210,6 +212,12 @@ _RULES = (
     ),
     _needs_image_size("crop_ratio"),
     _needs_image_size("interpolation"),
+    _Rule(
+        key="space.licences",
+        is_unused=lambda config: config.space.name in list_spaces() and config.space.name != _PRETRAINED_SPACE,
+        reason="only pretrained networks have weights with a licence",
+        fix=f"choose --space {_PRETRAINED_SPACE}",
+    ),
     _needs_mixing("mix_alpha"),
     _needs_mixing("mix_share"),
     _Rule(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
 
 from rich.console import Console
 from rich.table import Table
@@ -12,16 +11,15 @@ from rich.text import Text
 
 from nas_distill.errors import SpaceError
 from nas_distill.models.cost import measure_cost
-from nas_distill.records import StudentSpec
-from nas_distill.records.network_shape import NetworkShape
+from nas_distill.records import SpaceContext, StudentSpec
 
 
-def print_candidates(specs: Iterable[StudentSpec], shape: NetworkShape) -> int:
+def print_candidates(specs: Iterable[StudentSpec], context: SpaceContext) -> int:
     """Print one row per candidate: its architecture and its costs, or why it cannot be used.
 
     Args:
         specs: The candidates.
-        shape: Input and output shape of the candidates.
+        context: Images that the candidates are for.
 
     Returns:
         The number of candidates that cannot be used.
@@ -33,7 +31,12 @@ def print_candidates(specs: Iterable[StudentSpec], shape: NetworkShape) -> int:
     unusable = 0
     for spec in specs:
         try:
-            cost = measure_cost(spec, **asdict(shape))
+            cost = measure_cost(
+                spec,
+                num_classes=context.num_classes,
+                channels=context.channels,
+                image_size=context.image_size,
+            )
         except SpaceError as error:
             unusable += 1
             table.add_row(Text(f"{_call(spec)}\n  cannot be used: {error}"), "-", "-")

@@ -36,6 +36,27 @@ def sample_space(space: Space, n: int, seed: int, context: SpaceContext) -> tupl
         return tuple(propose(space, study.ask(), context) for _ in range(n))
 
 
+def list_parameters(space: Space, context: SpaceContext, *, draws: int = 300) -> dict[str, BaseDistribution]:
+    """Return the parameters that a space suggested in a number of random candidates, in the order of appearance.
+
+    Args:
+        space: Space to sample from.
+        context: Data, teacher and limits of a search.
+        draws: Number of candidates.
+
+    Raises:
+        SpaceError: The space does not suit the context, or raised an exception.
+    """
+    found: dict[str, BaseDistribution] = {}
+    with _without_optuna_logs():
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        for _ in range(draws):
+            trial = study.ask()
+            propose(space, trial, context)
+            found |= trial.distributions
+    return found
+
+
 def check_point(point: Mapping[str, Any], build: Callable[[optuna.Trial], object], *, field: str, name: str) -> None:
     """Check that a space suggests every parameter of a point and that each value is in its distribution.
 

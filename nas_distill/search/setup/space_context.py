@@ -91,6 +91,7 @@ def plan_space(teacher: TeacherConfig, space: SpaceConfig, shape: NetworkShape) 
             teacher=described.shape,
             max_params=min(filter(None, (limits.max_params, size_bound)), default=None),
             max_macs=limits.max_macs,
+            licences=space.licences,
         ),
         limits=limits,
     )
