@@ -1,57 +1,26 @@
-"""Full learning curves of random candidates: drawing the candidates, training and measuring them."""
+"""Full learning curves of candidates: training and measuring them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import optuna
 import torch
-from optuna.distributions import BaseDistribution, distribution_to_json
-from pydantic import NonNegativeFloat, NonNegativeInt
+from pydantic import NonNegativeFloat
 from torch import nn
 
-from benchmarks.common.cost_estimator import cost_of
-from benchmarks.common.space_context import context_of
 from benchmarks.common.tasks import Task, TaskResult
-from benchmarks.common.trainings import SharedInputs, load_inputs, targets
-from nas_distill.errors import SpaceError, TrialError
-from nas_distill.records import Cost, EpochMetrics, Recipe, SpaceContext, StudentSpec
-from nas_distill.records.base import FrozenArguments, FrozenTexts, Record
-from nas_distill.records.network_shape import NetworkShape
-from nas_distill.records.recipe import RecipeChoices
-from nas_distill.search.proposal.limits import Limits
-from nas_distill.search.spaces.loading import Space, propose
-from nas_distill.search.spaces.recipes import RecipeSpace, propose_recipe
+from benchmarks.common.trainings import SharedInputs, load_inputs, open_teacher, targets
+from nas_distill.errors import TrialError
+from nas_distill.models.weight_selection import CutOptions, initialise_from_teacher
+from nas_distill.records import FROM_TEACHER, EpochMetrics, Recipe
 from nas_distill.train.evaluation import evaluate
 from nas_distill.train.execution import torch_memory_format
 from nas_distill.train.loop import Trainer
 from nas_distill.train.metrics import gap_points
-
-_DRAWS_PER_CANDIDATE = 50
-
-
-class Candidate(Record):
-    """One candidate with its recipe.
-
-    Attributes:
-        number: Number of the candidate, from 0, in the order of drawing.
-        parameters: Parameters that the sampler chose, by name.
-        distributions: Distributions that it chose them from, by name, as Optuna's JSON.
-        spec: Architecture of the candidate.
-        recipe: Recipe of the training.
-        cost: Cost of the candidate.
-    """
-
-    number: NonNegativeInt
-    parameters: FrozenArguments
-    distributions: FrozenTexts
-    spec: StudentSpec
-    recipe: Recipe
-    cost: Cost
+from nas_distill.trial.cut_images import cut_images
 
 
 class Curve(TaskResult):
@@ -82,70 +51,6 @@ class Curve(TaskResult):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CandidateSource:
-    """Everything that candidates are drawn from: spaces, base recipe, limits, shape and the teacher's cost."""
-
-    space: Space
-    recipes: RecipeSpace
-    base: Recipe
-    choices: RecipeChoices
-    limits: Limits
-    shape: NetworkShape
-    teacher: Cost
-
-    @property
-    def context(self) -> SpaceContext:
-        """Data, teacher and limits, for the space."""
-        return context_of(self.shape, self.teacher, self.limits)
-
-
-def draw(source: CandidateSource, *, count: int, seed: int) -> list[Candidate]:
-    """Draw distinct candidates within the limits, independently and uniformly.
-
-    The first candidates do not depend on `count`.
-
-    Raises:
-        SpaceError: The space has too few candidates within its limits.
-    """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    found: dict[tuple[str, str], Candidate] = {}
-    for _ in range(_DRAWS_PER_CANDIDATE * count):
-        trial = study.ask()
-        spec = propose(source.space, trial, source.context)
-        recipe = propose_recipe(source.recipes, trial, source.base, source.choices)
-        cost = _cost(spec, source.shape)
-        key = spec.spec_id, recipe.digest()
-        if cost is None or source.limits.rejection(cost) is not None or key in found:
-            continue
-        found[key] = Candidate(
-            number=len(found),
-            parameters=trial.params,
-            distributions=_as_json(trial.distributions),
-            spec=spec,
-            recipe=recipe,
-            cost=cost,
-        )
-        if len(found) == count:
-            return list(found.values())
-    raise SpaceError(
-        f"space '{source.space.name}' has only {len(found)} candidates within the limits; draw fewer",
-        code="space.exhausted",
-    )
-
-
-def _cost(spec: StudentSpec, shape: NetworkShape) -> Cost | None:
-    try:
-        return cost_of(spec, shape)
-    except SpaceError:
-        return None
-
-
-def _as_json(distributions: Mapping[str, BaseDistribution]) -> dict[str, str]:
-    return {name: distribution_to_json(distribution) for name, distribution in distributions.items()}
-
-
 def training_seed(seed: int, candidate: int, replicate: int) -> int:
     """Return the seed of one training, for initial weights, image order and dropout."""
     return int(np.random.SeedSequence((seed, candidate, replicate)).generate_state(1)[0])
@@ -158,8 +63,9 @@ def train_curve(task: Task, inputs: SharedInputs) -> Curve:
     of the learning rate does not depend on it, so the epochs before it are the same.
     """
     loaded = load_inputs(inputs)
-    material, recipe = loaded.material, task.recipe.model_copy(update={"early_stopping_patience": 0})
-    network = material.network(task.student, task.seed)
+    material = loaded.material
+    network, own_recipe = _with_initial_weights(task, inputs)
+    recipe = own_recipe.model_copy(update={"early_stopping_patience": 0})
     trainer = Trainer(
         network,
         recipe=recipe,
@@ -181,6 +87,19 @@ def train_curve(task: Task, inputs: SharedInputs) -> Curve:
         raw_gap = None if recipe.ema_decay == 0 else _raw_gap(network, trainer, inputs)
         points.append(_Point(metrics, raw_gap, cpu_time_s))
     return _curve(points)
+
+
+def _with_initial_weights(task: Task, inputs: SharedInputs) -> tuple[nn.Module, Recipe]:
+    """Return the student with its initial weights, and the recipe that a search trains it with."""
+    material = load_inputs(inputs).material
+    network = material.network(task.student, task.seed)
+    if task.student.starts_from_random:
+        return network, task.recipe
+    assert task.student.initial_weights == FROM_TEACHER
+    teacher, options = open_teacher(inputs), CutOptions()
+    images = cut_images(material.training_data(task.plan), teacher) if options.need_images else None
+    initialise_from_teacher(network, teacher.network, options=options, images=images)
+    return network, task.recipe.for_fine_tuning()
 
 
 class _Point(NamedTuple):

@@ -36,8 +36,9 @@ from benchmarks.common.pool import run_all
 from benchmarks.common.program import EXIT_MISSED, commit, processor
 from benchmarks.common.tasks import Outcome, Task, TaskLog
 from benchmarks.common.trainings import EXECUTIONS, SharedInputs, add_execution_argument
+from benchmarks.search_quality.candidates import Candidate, CandidateSource, draw
 from benchmarks.search_quality.curve_table import CURVES, TABLES, CurveTable, Row, write_table
-from benchmarks.search_quality.curves import Candidate, CandidateSource, Curve, draw, train_curve, training_seed
+from benchmarks.search_quality.curves import Curve, train_curve, training_seed
 from nas_distill.callbacks import NullProgress
 from nas_distill.config import (
     LOCAL_DIR,
@@ -50,12 +51,9 @@ from nas_distill.config import (
 from nas_distill.data.views.plan import plan_views
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.models.teacher import Teacher, load_teacher
-from nas_distill.records import Recipe, TeacherRecord
-from nas_distill.records.network_shape import NetworkShape
-from nas_distill.search.proposal.limits import make_limits
+from nas_distill.records import RANDOM, Recipe, SpaceContext, TeacherRecord
+from nas_distill.search.setup.space_context import plan_space
 from nas_distill.search.setup.teacher import DIGITS_TEACHER
-from nas_distill.search.spaces.loading import load_space
-from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
 from nas_distill.train.teacher import METRICS, fit_teacher, measure_teacher
 
 RUNS = Path(__file__).parents[2] / "runs" / "curve_tables"
@@ -70,6 +68,7 @@ class Setup:
         material: Prepared images.
         knowledge: Stored teacher outputs.
         teacher: Record of the teacher, with its metrics.
+        context: What the space of the candidates knows.
         inputs: The same inputs in a form for other processes.
     """
 
@@ -77,6 +76,7 @@ class Setup:
     material: Material
     knowledge: Knowledge
     teacher: TeacherRecord
+    context: SpaceContext
     inputs: SharedInputs
 
 
@@ -113,6 +113,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, help="batch size  [default: 32 for digits, otherwise 64]")
     parser.add_argument("--train-images", type=int, default=0, help="training images, 0 for all  [default: 0]")
     parser.add_argument("--validation-images", type=int, default=0, help="validation images, 0 for all  [default: 0]")
+    parser.add_argument("--initial-weights", default=RANDOM, help="random, or random,teacher  [default: random]")
     parser.add_argument("--max-macs", type=int, help="limit of multiply-accumulates per image")
     parser.add_argument("--seed", type=int, default=0, help="seed of candidates and trainings  [default: 0]")
     add_execution_argument(parser)
@@ -147,7 +148,12 @@ def set_up(arguments: argparse.Namespace, folder: Path) -> Setup:
     config = SearchConfig(
         data=data,
         teacher=TeacherConfig(model=where),
-        space=SpaceConfig(name=arguments.space, recipe="search", max_macs=arguments.max_macs),
+        space=SpaceConfig(
+            name=arguments.space,
+            recipe="search",
+            max_macs=arguments.max_macs,
+            initial_weights=arguments.initial_weights.split(","),
+        ),
         recipe=Recipe(epochs=arguments.epochs, batch_size=arguments.batch_size),
     )
     teacher = open_teacher(where, material).to(device)
@@ -159,6 +165,7 @@ def set_up(arguments: argparse.Namespace, folder: Path) -> Setup:
         material=material,
         knowledge=knowledge,
         teacher=measure_teacher(teacher, material.validation, trained_on_data_id=None),
+        context=plan_space(config.teacher, config.space, material.manifest.network_shape).context,
         inputs=SharedInputs(
             folder=material.folder,
             data=data,
@@ -197,18 +204,7 @@ def open_teacher(where: str, material: Material) -> Teacher:
 
 
 def draw_candidates(setup: Setup, arguments: argparse.Namespace) -> list[Candidate]:
-    config, manifest = setup.config, setup.material.manifest
-    source = CandidateSource(
-        space=load_space(config.space.resolved_name),
-        recipes=load_recipe_space(config.space.recipe),
-        base=config.recipe,
-        choices=make_choices(config.recipe, config.teacher, mixes=config.views.mixes),
-        limits=make_limits(config.space, setup.teacher.cost),
-        shape=NetworkShape(
-            num_classes=manifest.num_classes, channels=manifest.channels, image_size=manifest.image_size
-        ),
-        teacher=setup.teacher.cost,
-    )
+    source = CandidateSource.of(setup.config, setup.context, setup.teacher.cost)
     return draw(source, count=arguments.candidates, seed=arguments.seed)
 
 
@@ -279,6 +275,8 @@ def provenance(setup: Setup, candidates: Sequence[Candidate], arguments: argpars
     return {
         "space": config.space.name,
         "recipe_space": config.space.recipe,
+        "initial_weights": config.space.initial_weights,
+        "teacher_shape": setup.context.teacher.model_dump(mode="json"),
         "base_recipe": config.recipe.model_dump(mode="json"),
         "distributions": distributions,
         "epochs": arguments.epochs,

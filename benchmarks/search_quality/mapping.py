@@ -4,7 +4,7 @@ A table has a few hundred candidates, but a sampler can propose millions. The fe
 logarithms of its parameters and multiply-accumulates, its family, and its recipe; the sampler's own parameters are
 not used. Numbers are scaled to the range of the table. Different names have distance 1. Numbers that only one of two
 recipes has are ignored, because the name of the loss or adaptation differs already. The distance is the mean over the
-three features of the network plus the mean over the features of the recipe.
+three features of the network plus the mean over the features of the recipe, plus 1 if the initial weights differ.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.search_quality.curve_table import Row
-from nas_distill.records import Cost, Recipe, StudentSpec
+from nas_distill.records import RANDOM, Cost, Recipe, StudentSpec
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -28,21 +28,23 @@ _NETWORK_NAMES = 1
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Features that decide a training: numbers (NaN if missing) and names; those of the network come first."""
+    """Features that decide a training: numbers (NaN if missing) and names, those of the network first."""
 
     numbers: tuple[float, ...]
     names: tuple[str, ...]
+    initial_weights: str
 
 
 def describe(spec: StudentSpec, recipe: Recipe, cost: Cost) -> Features:
     """Return the features of a candidate and its recipe."""
     adaptive = recipe.adaptive
+    rate = recipe.learning_rate if spec.starts_from_random else recipe.for_fine_tuning().learning_rate
     loss, parameters = next(iter(recipe.losses.items()), ("none", {}))
     return Features(
         numbers=(
             math.log(cost.num_params),
             math.log(max(cost.macs, 1)),
-            math.log(recipe.learning_rate),
+            math.log(rate),
             _log(recipe.weight_decay),
             recipe.label_smoothing,
             recipe.dropout,
@@ -57,6 +59,7 @@ def describe(spec: StudentSpec, recipe: Recipe, cost: Cost) -> Features:
             _log(adaptive.temperature_end) if adaptive.temperature_schedule != "constant" else math.nan,
         ),
         names=(spec.family, loss, recipe.schedule, recipe.mix, _adaptation(recipe)),
+        initial_weights=spec.initial_weights or RANDOM,
     )
 
 
@@ -93,15 +96,17 @@ class RowMap:
         self._scale = np.where(high > low, high - low, 1.0)
         self._numbers = numbers / self._scale
         self._names = np.array([each.names for each in described])
+        self._initial_weights = np.array([each.initial_weights for each in described])
         count = numbers.shape[1] - _NETWORK_NUMBERS + self._names.shape[1] - _NETWORK_NAMES
         self._number_weights = _weights(numbers.shape[1], _NETWORK_NUMBERS, count)
         self._name_weights = _weights(self._names.shape[1], _NETWORK_NAMES, count)
 
     def distances(self, wanted: Features) -> Floats:
-        """Return the distance of every row [N], from 0 to 2 within the table's range."""
+        """Return the distance of every row [N], from 0 to 3 within the table's range."""
         apart = np.abs(self._numbers - np.array(wanted.numbers) / self._scale)
         different = self._names != np.array(wanted.names)
         distances: Floats = np.nan_to_num(apart) @ self._number_weights + different @ self._name_weights
+        distances += self._initial_weights != wanted.initial_weights
         return distances
 
     def nearest(self, wanted: Features, free: Mask) -> int | None:

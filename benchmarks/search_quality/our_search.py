@@ -10,31 +10,29 @@ import numpy as np
 
 from benchmarks.common.cost_estimator import AnalyticCostEstimator
 from benchmarks.common.space_context import context_of
+from benchmarks.search_quality.candidates import CandidateSource
 from benchmarks.search_quality.curve_table import CurveTable, Floats, Row
 from benchmarks.search_quality.simulator import EndedTrial, Proposal
 from nas_distill.analysis.front.arithmetic import coordinates
 from nas_distill.config import SamplerConfig, SearchConfig, SpaceConfig, StoppedTrialValue, TeacherConfig
 from nas_distill.objectives import Objective, check_objectives
 from nas_distill.records import (
+    RANDOM,
     EpochMetrics,
     ExecutionInfo,
     Recipe,
-    SpaceContext,
     StudentMetrics,
+    TeacherShape,
     TrialOutcome,
     TrialRecord,
     TrialStatus,
     TrialTask,
 )
 from nas_distill.records.network_shape import NetworkShape
-from nas_distill.records.recipe import RecipeChoices
 from nas_distill.search.early_stopping.asha import Asha, Decision, rung_epochs
 from nas_distill.search.early_stopping.rules import RULES
-from nas_distill.search.proposal.initial_weights import InitialWeightsChooser
-from nas_distill.search.proposal.limits import Limits, make_limits
+from nas_distill.search.proposal.limits import make_limits
 from nas_distill.search.proposal.proposer import ExhaustedSpaceError, Proposer
-from nas_distill.search.spaces.loading import Space, load_space
-from nas_distill.search.spaces.recipes import RecipeSpace, load_recipe_space, make_choices
 from nas_distill.search.study.ledger import StudyLedger
 
 REDUCTION_FACTOR = 3
@@ -47,49 +45,36 @@ class Problem:
     Attributes:
         table: Table of learning curves.
         objectives: Objectives of the search.
-        space: Space of candidates.
-        recipes: Space of recipes.
-        base: Recipe that the recipe space changes.
-        choices: Choices of the recipe space.
-        limits: Cost limits of candidates.
-        shape: Input and output shape of candidates.
+        source: Source of the table's candidates.
     """
 
     table: CurveTable
     objectives: tuple[Objective, ...]
-    space: Space
-    recipes: RecipeSpace
-    base: Recipe
-    choices: RecipeChoices
-    limits: Limits
-    shape: NetworkShape
-
-    @property
-    def context(self) -> SpaceContext:
-        """Data, teacher and limits, for the space."""
-        return context_of(self.shape, self.table.teacher.cost, self.limits)
+    source: CandidateSource
 
     @classmethod
     def of(cls, table: CurveTable, objectives: Sequence[str]) -> Problem:
-        """Return the problem of a table."""
-        facts = table.provenance
+        """Return the problem of a table; in a table that names no initial weights, they are random."""
+        facts, teacher = table.provenance, table.teacher
         config = SearchConfig(
             teacher=TeacherConfig(model="local-dir:that-of-the-table"),
-            space=SpaceConfig(name=facts["space"], recipe=facts["recipe_space"], max_macs=facts["max_macs"]),
+            space=SpaceConfig(
+                name=facts["space"],
+                recipe=facts["recipe_space"],
+                max_macs=facts["max_macs"],
+                initial_weights=facts.get("initial_weights", (RANDOM,)),
+            ),
             recipe=Recipe.model_validate(facts["base_recipe"]),
         )
-        return cls(
-            table=table,
-            objectives=check_objectives(objectives),
-            space=load_space(config.space.resolved_name),
-            recipes=load_recipe_space(config.space.recipe),
-            base=config.recipe,
-            choices=make_choices(config.recipe, config.teacher, mixes=config.views.mixes),
-            limits=make_limits(config.space, table.teacher.cost),
-            shape=NetworkShape(
-                num_classes=len(table.teacher.class_names), channels=facts["channels"], image_size=facts["image_size"]
-            ),
+        shape = NetworkShape(
+            num_classes=len(teacher.class_names), channels=facts["channels"], image_size=facts["image_size"]
         )
+        context = context_of(shape, teacher.cost, make_limits(config.space, teacher.cost))
+        if "teacher_shape" in facts:
+            described = TeacherShape.model_validate(facts["teacher_shape"])
+            context = context.model_copy(update={"teacher": described})
+        source = CandidateSource.of(config, context, teacher.cost)
+        return cls(table=table, objectives=check_objectives(objectives), source=source)
 
     def coordinates(self, row: Row, epoch: int) -> Floats:
         """Return the minimised objective values of a student after an epoch."""
@@ -113,16 +98,17 @@ class OurSearch:
     def __init__(self, problem: Problem, seed: int, stopped_trial_value: StoppedTrialValue = "failed") -> None:
         sampler = SamplerConfig(stopped_trial_value=stopped_trial_value)
         self._ledger = StudyLedger(None, "simulated", problem.objectives, seed, sampler)
+        source = problem.source
         self._proposer = Proposer(
             self._ledger,
-            space=problem.space,
-            context=problem.context,
-            initial_weights=InitialWeightsChooser(),
-            limits=problem.limits,
-            cost_estimator=AnalyticCostEstimator(problem.shape),
-            recipe=problem.base,
-            recipes=problem.recipes,
-            choices=problem.choices,
+            space=source.space,
+            context=source.context,
+            initial_weights=source.initial_weights,
+            limits=source.limits,
+            cost_estimator=AnalyticCostEstimator(source.shape),
+            recipe=source.base,
+            recipes=source.recipes,
+            choices=source.choices,
             seed=seed,
             max_rejections=1000,
             known=(),

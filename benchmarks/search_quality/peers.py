@@ -22,37 +22,19 @@ from optuna.distributions import (
 )
 from optuna.trial import FixedTrial, TrialState
 
-from benchmarks.common.cost_estimator import cost_of
 from benchmarks.search_quality.curve_table import Row
 from benchmarks.search_quality.our_search import Problem
 from benchmarks.search_quality.simulator import EndedTrial, Proposal
-from nas_distill.errors import SpaceError
 from nas_distill.records import Cost, Recipe, StudentSpec, TrialStatus
-from nas_distill.search.spaces.loading import propose
-from nas_distill.search.spaces.recipes import propose_recipe
 
 _MAX_PROPOSALS = 1000
 _GAP, _SIZE, _EPOCH = "gap_points", "num_params", "training_iteration"
 
 
-def _candidate(problem: Problem, trial: Any) -> tuple[StudentSpec, Recipe]:
-    return propose(problem.space, trial, problem.context), propose_recipe(
-        problem.recipes, trial, problem.base, problem.choices
-    )
-
-
-def _cost(problem: Problem, spec: StudentSpec) -> Cost | None:
-    """Return the cost of a candidate; None if it cannot be built."""
-    try:
-        return cost_of(spec, problem.shape)
-    except SpaceError:
-        return None
-
-
 def _proposal(problem: Problem, number: int, spec: StudentSpec, recipe: Recipe) -> Proposal | None:
     """Return a proposal; None if it is beyond the limits of the table."""
-    cost = _cost(problem, spec)
-    if cost is None or problem.limits.rejection(cost) is not None:
+    cost = problem.source.cost(spec)
+    if cost is None or problem.source.limits.rejection(cost) is not None:
         return None
     return Proposal(number=number, spec=spec, recipe=recipe, cost=cost)
 
@@ -73,7 +55,7 @@ class OptunaSearcher:
     def ask(self) -> Proposal | None:
         for _ in range(_MAX_PROPOSALS):
             trial = self._study.ask()
-            found = _proposal(self._problem, trial.number, *_candidate(self._problem, trial))
+            found = _proposal(self._problem, trial.number, *self._problem.source.suggest(trial))
             if found is not None:
                 return found
             self._study.tell(trial, state=TrialState.FAIL)
@@ -107,7 +89,7 @@ class RaySearch:
         self._search = OptunaSearch(self._draw, metric=[_GAP, _SIZE], mode=["min", "min"], seed=seed)
 
     def _draw(self, trial: Any) -> None:
-        self._drawn = _candidate(self._problem, trial)
+        self._drawn = self._problem.source.suggest(trial)
 
     def ask(self) -> Proposal | None:
         for _ in range(_MAX_PROPOSALS):
@@ -117,7 +99,7 @@ class RaySearch:
             found = _proposal(self._problem, number, *self._drawn)
             if found is not None:
                 return found
-            self._reject(str(number), _cost(self._problem, self._drawn[0]))
+            self._reject(str(number), self._problem.source.cost(self._drawn[0]))
         return None
 
     def _reject(self, trial_id: str, cost: Cost | None) -> None:
@@ -207,7 +189,7 @@ class Moasha:
         for _ in range(_MAX_PROPOSALS):
             config = self._scheduler.suggest().config
             trial = FixedTrial({name: _plain(value) for name, value in config.items()})
-            found = _proposal(self._problem, self._proposed, *_candidate(self._problem, trial))
+            found = _proposal(self._problem, self._proposed, *self._problem.source.suggest(trial))
             if found is None:
                 continue
             self._trials[self._proposed] = Trial(trial_id=self._proposed, config=config, creation_time=None)

@@ -6,14 +6,14 @@ import math
 
 import numpy as np
 
+from benchmarks.common.space_context import context_of
+from benchmarks.search_quality.candidates import Candidate, CandidateSource, draw
 from benchmarks.search_quality.curve_table import CurveTable, Floats, Row
-from benchmarks.search_quality.curves import Candidate, CandidateSource, draw, training_seed
+from benchmarks.search_quality.curves import training_seed
 from nas_distill.config import SearchConfig, SpaceConfig, TeacherConfig
-from nas_distill.records import Cost, Normalisation, Recipe, TeacherRecord
+from nas_distill.records import RANDOM, Cost, Normalisation, Recipe, TeacherRecord
 from nas_distill.records.network_shape import NetworkShape
 from nas_distill.search.proposal.limits import make_limits
-from nas_distill.search.spaces.loading import load_space
-from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
 
 _CLASSES = tuple(f"class {number}" for number in range(10))
 TEACHER = TeacherRecord(
@@ -65,18 +65,12 @@ def synthetic_source(*, epochs: int) -> CandidateSource:
     """Return the source of a synthetic table's candidates."""
     config = SearchConfig(
         teacher=TeacherConfig(model="local-dir:synthetic"),
-        space=SpaceConfig(name="tiny", recipe="search"),
+        space=SpaceConfig(name="tiny", recipe="search", initial_weights=(RANDOM,)),
         recipe=Recipe(epochs=epochs, batch_size=32),
     )
-    return CandidateSource(
-        space=load_space(config.space.resolved_name),
-        recipes=load_recipe_space(config.space.recipe),
-        base=config.recipe,
-        choices=make_choices(config.recipe, config.teacher, mixes=config.views.mixes),
-        limits=make_limits(config.space, TEACHER.cost),
-        shape=NetworkShape(num_classes=10, channels=1, image_size=8),
-        teacher=TEACHER.cost,
-    )
+    shape = NetworkShape(num_classes=10, channels=1, image_size=8)
+    context = context_of(shape, TEACHER.cost, make_limits(config.space, TEACHER.cost))
+    return CandidateSource.of(config, context, TEACHER.cost)
 
 
 def _row(candidate: Candidate, replicate: int, seed: int, epochs: int) -> Row:

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from benchmarks.common.tasks import Task
 from benchmarks.common.trainings import SharedInputs, load_inputs, targets
-from benchmarks.search_quality.curves import Curve, draw, train_curve, training_seed
+from benchmarks.search_quality.candidates import draw
+from benchmarks.search_quality.curves import Curve, train_curve, training_seed
 from benchmarks.search_quality.synthetic import synthetic_source
 from nas_distill.config import LOCAL_DIR, ExecutionConfig
-from nas_distill.records import Recipe
+from nas_distill.records import Recipe, StudentSpec
 from nas_distill.train.loop import Trainer
-from tests.helpers import TINY_SPEC, SmallRun
+from tests.helpers import SMALL_TEACHER, TINY_SPEC, SmallRun
 
 EPOCHS = 3
 
@@ -90,3 +91,12 @@ def test_the_first_candidates_do_not_depend_on_the_number_drawn() -> None:
 
 def test_every_training_has_its_own_seed() -> None:
     assert len({training_seed(0, candidate, replicate) for candidate in range(20) for replicate in (0, 1)}) == 40
+
+
+def test_a_student_cut_from_the_teacher_begins_close_to_it(small_run: SmallRun) -> None:
+    task, inputs = make_task(small_run, learning_rate=1e-9, ema_decay=0.0, epochs=1)
+    spec = StudentSpec(architecture="small_resnet", arguments=SMALL_TEACHER)
+    starts = (spec.model_copy(update={"initial_weights": name}) for name in ("teacher", "random"))
+    curves = [train_curve(task.model_copy(update={"student": start}), inputs) for start in starts]
+    assert abs(curves[0].gap_points[0]) < 3.0
+    assert curves[1].gap_points[0] > 20.0

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from benchmarks.common.cost_estimator import cost_of
@@ -53,3 +55,11 @@ def test_analytic_costs_equal_measured_costs() -> None:
             assert cost_of(spec, shape) == measure_cost(
                 spec, num_classes=shape.num_classes, channels=shape.channels, image_size=shape.image_size
             )
+
+
+def test_rows_with_the_same_initial_weights_are_nearest() -> None:
+    rows = [make_row(1), replace(make_row(30), spec=make_spec(30).model_copy(update={"initial_weights": "teacher"}))]
+    wanted = make_spec(1).model_copy(update={"initial_weights": "teacher"})
+    distances = RowMap(rows).distances(describe(wanted, RECIPE, make_cost(1)))
+    assert distances[0] == 1.0
+    assert distances[1] < 1.0
