@@ -90,6 +90,22 @@ def with_image_size(architecture: str, arguments: Mapping[str, Any], image_size:
     return {**sized, **arguments}
 
 
+def ignored_rates(spec: StudentSpec, *, num_classes: int, channels: int, image_size: int) -> frozenset[str]:
+    """Return which of "drop_rate" and "drop_path_rate" a candidate's network does not have.
+
+    Args:
+        spec: Specification of the candidate.
+        num_classes: Number of classes.
+        channels: Number of input channels.
+        image_size: Input height and width, pixels.
+
+    Raises:
+        SpaceError: The candidate cannot be built.
+    """
+    network = build_student(spec, num_classes=num_classes, channels=channels, image_size=image_size, device="meta")
+    return frozenset({"drop_rate", "drop_path_rate"}) - _constructor_arguments(type(network))
+
+
 def check_student(network: nn.Module, inputs: Tensor, request: OutputRequest) -> OutputShapes:
     """Return the shapes of a student's outputs for one image, after checking them against its forward pass.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from nas_distill.callbacks import Progress
-from nas_distill.config import SearchConfig
+from nas_distill.config import FIXED_RECIPE, SearchConfig
 from nas_distill.data.manifest import DataManifest
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Recipe
@@ -24,6 +24,7 @@ from nas_distill.search.proposal.proposer import Proposer
 from nas_distill.search.retrain.assistants import AssistantRounds, AssistantSettings
 from nas_distill.search.retrain.cross_validation import score_picks
 from nas_distill.search.setup.assistant_outputs import store_assistant_outputs
+from nas_distill.search.setup.drop_rates import explain_ignored_rates
 from nas_distill.search.setup.initial_weights import choose_initial_weights
 from nas_distill.search.setup.knowledge import plan_knowledge
 from nas_distill.search.setup.prepare import Prepared
@@ -126,6 +127,9 @@ def _announce_space(config: SearchConfig, demands: SpaceSetup, progress: Progres
     space = load_space(config.space.resolved_name)
     chosen = space.describe(demands.context) if space.describe is not None else ""
     progress.event("space", f"{space.name}{chosen and f': {chosen}'}; students have {demands.limits.describe()}")
+    if config.space.recipe == FIXED_RECIPE:
+        for line in explain_ignored_rates(space, demands.context, config.recipe, seed=config.seed):
+            progress.event("warning", line)
 
 
 def _make_driver(
