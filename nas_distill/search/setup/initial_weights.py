@@ -8,6 +8,7 @@ from pathlib import Path
 from nas_distill.config import RUN, SpaceConfig
 from nas_distill.errors import ConfigError, SpaceError, TeacherError
 from nas_distill.models.run_student import run_student_shape
+from nas_distill.models.starts.availability import missing_weights
 from nas_distill.models.starts.pretrained import find_weights
 from nas_distill.models.starts.rules import teacher_layout, weights_misfit
 from nas_distill.models.student import RESERVED_ARGUMENTS
@@ -20,7 +21,8 @@ from nas_distill.search.proposal.initial_weights import FIELD, InitialWeightsCho
 def choose_initial_weights(space: SpaceConfig, context: SpaceContext) -> InitialWeightsChooser:
     """Return the chooser of a search's initial weights.
 
-    Networks are compared by the names and shapes of their tensors; no weights are read.
+    Networks are compared by the names and shapes of their tensors; no weights are read. timm's weights must be in the
+    local cache or in `space.pretrained_root`, or the hub must answer.
 
     Args:
         space: Section `space` of the configuration.
@@ -41,14 +43,21 @@ def choose_initial_weights(space: SpaceConfig, context: SpaceContext) -> Initial
     def misfit(spec: StudentSpec, initial_weights: str) -> str | None:
         if initial_weights == RANDOM:
             return None
-        if initial_weights == PRETRAINED and root is not None and find_weights(spec.architecture, root) is None:
-            return f"{root} has no weights of {spec.architecture}"
         try:
-            return weights_misfit(spec, initial_weights, shape=shape, teacher=layout())
+            reason = weights_misfit(spec, initial_weights, shape=shape, teacher=layout())
         except SpaceError as error:  # the candidate cannot be built
             return str(error)
+        return _missing(spec, root) if reason is None and initial_weights == PRETRAINED else reason
 
     return InitialWeightsChooser(space.initial_weights, misfit)
+
+
+def _missing(spec: StudentSpec, root: Path | None) -> str | None:
+    """Return why timm's weights of a candidate cannot be loaded."""
+    if root is None:
+        return missing_weights(spec.architecture)
+    found = find_weights(spec.architecture, root)
+    return None if found is not None else f"{root} has no weights of {spec.architecture}"
 
 
 def check_initial_weights(space: SpaceConfig) -> None:
