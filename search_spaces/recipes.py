@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nas_distill.records import RANDOM, Adaptation, Recipe, RecipeChoices, SpaceTrial
+from nas_distill.records import FROM_TEACHER, RANDOM, Adaptation, Recipe, RecipeChoices, SpaceTrial
 
 TEMPERED = ("kd", "dkd", "dist", "mlkd", "nkd", "wsld")
 """Losses of logits that have a temperature as a fixed parameter."""
@@ -65,12 +65,15 @@ def recipe(trial: SpaceTrial, base: Recipe, choices: RecipeChoices) -> Recipe:
 def _suggest_learning_rate(trial: SpaceTrial, base: Recipe, choices: RecipeChoices) -> dict[str, float]:
     """Suggest the peak learning rate. Weights that know something already need a lower one than random weights.
 
-    The factor of other weights is stored as `fine_tuning_rate_share`: `confirm` trains the same recipe from random
-    weights, too, and that training needs the learning rate of random weights.
+    A network cut from the teacher has to learn more than one whose weights are whole, so its rates are higher. The
+    factor of such students is stored as `fine_tuning_rate_share`: `confirm` trains the same recipe from random weights,
+    too, and that training needs the learning rate of random weights.
     """
     if choices.initial_weights == RANDOM:
         factor = trial.suggest_float("learning_rate_factor", 0.25, 4.0, log=True)
         return {"learning_rate": base.learning_rate * factor, "fine_tuning_rate_share": 1.0}
+    if choices.initial_weights == FROM_TEACHER:
+        return {"fine_tuning_rate_share": trial.suggest_float("cut_rate_factor", 0.1, 2.0, log=True)}
     return {"fine_tuning_rate_share": trial.suggest_float("fine_tuning_rate_factor", 0.02, 1.0, log=True)}
 
 

@@ -370,8 +370,8 @@ def test_the_recipe_follows_the_initial_weights(tmp_path: Path) -> None:
     assert {task.spec.initial_weights for task in tasks} == {"random", "teacher"}
     for task in tasks:
         fine_tuned = task.spec.initial_weights == "teacher"
-        assert ("fine_tuning_rate_factor" in params[task.number]) == fine_tuned
+        assert ("cut_rate_factor" in params[task.number]) == fine_tuned
         assert ("learning_rate_factor" in params[task.number]) != fine_tuned
         if fine_tuned:
             assert task.recipe.learning_rate == Recipe().learning_rate
-            assert task.recipe.fine_tuning_rate_share == params[task.number]["fine_tuning_rate_factor"]
+            assert task.recipe.fine_tuning_rate_share == params[task.number]["cut_rate_factor"]

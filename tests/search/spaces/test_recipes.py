@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -91,6 +92,19 @@ def test_the_shipped_space_proposes_valid_recipes(choices: RecipeChoices) -> Non
                 assert seen[name] == set(distribution.choices), name
     assert seen["loss"] == {"none", *choices.losses}
     assert ("mix" in seen) == (len(choices.mixes) > 1)
+
+
+def test_each_kind_of_initial_weights_has_its_learning_rates() -> None:
+    space = load_recipe_space("search")
+    names = {"random": "learning_rate_factor", "teacher": "cut_rate_factor", "pretrained": "fine_tuning_rate_factor"}
+    for initial_weights, name in names.items():
+        choices = replace(CHOICES, initial_weights=initial_weights)
+        for seed in range(20):
+            trial = ask(seed)
+            recipe = propose_recipe(space, trial, BASE, choices)
+            assert {one for one in trial.params if one in names.values()} == {name}
+            rate = recipe.learning_rate if initial_weights == "random" else recipe.for_fine_tuning().learning_rate
+            assert rate == pytest.approx(BASE.learning_rate * trial.params[name])
 
 
 def test_a_study_can_continue_with_release_and_without_it() -> None:
