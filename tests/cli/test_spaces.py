@@ -8,6 +8,7 @@ from nas_distill.cli import main
 from nas_distill.errors import SpaceError
 from nas_distill.search.spaces.loading import list_spaces, load_space
 from tests.cli.shell import error_of
+from tests.data.files import write_class_folders
 
 HALF_UNBUILDABLE = """
 from nas_distill.records import StudentSpec
@@ -18,13 +19,23 @@ def space(trial):
 """
 
 
-def test_list_shows_each_space_with_its_first_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_spaces_are_listed_with_their_sizes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
     assert main(["spaces", "list"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == list(list_spaces())
-    for line in lines:
-        name, _, summary = line.partition(" ")
-        assert summary.strip() == load_space(name).doc.splitlines()[0]
+    listed = capsys.readouterr().out
+    assert main(["spaces"]) == 0
+    assert capsys.readouterr().out == listed
+    header, *rows = listed.splitlines()
+    assert header.split() == ["space", "pixels", "parameters", "candidates"]
+    assert [row.split()[0] for row in rows] == list(list_spaces())
+    for row in rows:
+        name, pixels, _, summary = row.split(maxsplit=3)
+        space = load_space(name)
+        assert space.info is not None
+        assert pixels == f"{space.info.min_image_size}-{space.info.max_image_size}"
+        assert summary.strip() == space.doc.splitlines()[0]
 
 
 def test_show_prints_the_source(capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,3 +79,15 @@ def test_an_unknown_space_is_an_error_with_the_nearest_name() -> None:
     error = error_of("spaces", "sample", "tinny")
     assert isinstance(error, SpaceError)
     assert "'tiny'" in str(error)
+
+
+def test_candidates_are_sampled_for_given_images_and_a_teacher(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    write_class_folders(tmp_path, {"cat": 2, "dog": 2})
+    images = ("--data", f"folder:{tmp_path}", "--image-size", "32", "--teacher", "convnext_atto")
+    assert main(["spaces", "sample", "teacher", "-n", "2", *images]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.count("convnext_atto(") == 2
+    assert captured.err.startswith("teacher: convnext_atto ")

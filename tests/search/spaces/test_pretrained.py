@@ -23,7 +23,7 @@ def test_timm_has_the_listed_weights_under_the_listed_licences() -> None:
 
 
 def test_the_listed_costs_are_those_of_the_networks() -> None:
-    for model in sorted(MODELS, key=lambda one: one.num_params)[::8]:
+    for model in sorted(MODELS, key=lambda one: one.num_params)[::16]:
         spec = StudentSpec(architecture=model.name)
         cost = measure_cost(spec, num_classes=10, channels=3, image_size=REFERENCE_SIZE)
         assert (cost.num_params, cost.macs) == (model.num_params, model.macs), model.name
