@@ -15,6 +15,7 @@ from nas_distill.cli import search, teacher
 from nas_distill.cli.options import given_values
 from nas_distill.config import DataConfig
 from nas_distill.config.loading import load_config
+from nas_distill.config.space import PHOTO_SPACE
 from nas_distill.data.prepare import prepare_data
 from nas_distill.search.spaces.loading import load_space
 from tests.data.files import random_pixels
@@ -54,8 +55,7 @@ def test_shown_commands_accept_photos_of_different_sizes(
     shown = commands(SHOWN[document])
     assert "search" in [verb for verb, _, _ in shown]
     (size,) = {prepare_data(data, tmp_path / verb, NullProgress()).image_size for verb, data, _ in shown}
-    for space in (str(parameters["space"]) for verb, _, parameters in shown if verb == "search"):
-        (bounds,) = re.findall(
-            r"of about (\d+) to (\d+) pixels", load_space(space).source_path.read_text(encoding="utf-8")
-        )
-        assert int(bounds[0]) <= size <= int(bounds[1])
+    for space in (str(parameters["space"] or PHOTO_SPACE) for verb, _, parameters in shown if verb == "search"):
+        info = load_space(space).info
+        assert info is not None
+        assert info.min_image_size <= size <= info.max_image_size
