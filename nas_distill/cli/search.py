@@ -84,8 +84,7 @@ FLAGS = (
     ConfigFlag(
         "--space",
         "space.name",
-        "Search space: a shipped one, or FILE.py[:FUNCTION].",
-        default="tiny for digits, else auto",
+        "Search space: a shipped one, or FILE.py[:FUNCTION].  [default: tiny for digits, else auto]",
     ),
     ConfigFlag("--recipe", "space.recipe", "Training recipe: fixed, search, or FILE.py[:FUNCTION].", default="fixed"),
     SAMPLER_FLAG,
@@ -95,7 +94,7 @@ FLAGS = (
     ConfigFlag(
         "--initial-weights",
         "space.initial_weights",
-        "Weights that students may start from, comma-separated: random, teacher, pretrained, run:RUN/TRIAL.",
+        "Initial weights, comma-separated: random, teacher, pretrained, run:RUN/TRIAL.",
         default="random,teacher",
     ),
     ConfigFlag("--pretrained-root", "space.pretrained_root", "Folder with timm's weight files, for offline use."),
@@ -115,7 +114,7 @@ FLAGS = (
     ConfigFlag(
         "--max-macs",
         "space.max_macs",
-        "Maximum multiply-accumulates (MACs) per image, or share of the teacher's such as 25%.",
+        "Maximum MACs per image, or share of the teacher's such as 25%.",
         kind=COUNT_OR_SHARE,
     ),
     ConfigFlag(

@@ -45,11 +45,18 @@ def test_help_is_one_short_line_per_flag() -> None:
 
 def test_flags_reach_their_keys() -> None:
     parameters = {flag.parameter: None for flag in search.FLAGS}
-    given = {"objectives": "agreement, macs", "trials": 3, "trust_pickle": True, "gap_tolerance": -0.5}
+    given = {
+        "objectives": "agreement, macs",
+        "trials": 3,
+        "trust_pickle": True,
+        "gap_tolerance": -0.5,
+        "initial_weights": "random, pretrained",
+    }
     config = search._config(None, ("recipe.losses.dist.temperature=3",), {**parameters, **given})
     assert config == SearchConfig.model_validate({
         "objectives": ["agreement", "macs"],
         "budget": {"trials": 3},
+        "space": {"initial_weights": ["random", "pretrained"]},
         "teacher": {"trust_pickle": True},
         "picks": {"gap_tolerance_points": -0.5},
         "recipe": {"losses": {"dist": {"weight": 1.0, "temperature": 3}}},

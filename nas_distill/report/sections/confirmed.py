@@ -43,7 +43,8 @@ _COLUMNS_MEAN = (
 )
 _GAIN_MEANS = (
     "Gain from initial weights: top-1 minus top-1 of the same student and recipe from random weights, same seeds. The "
-    "arm from random weights is trained at the recipe's full learning rate, without `fine_tuning_rate_share`."
+    "arm from random weights is trained at the recipe's full learning rate, without `fine_tuning_rate_share`. The arm "
+    "without the teacher keeps the student's initial weights."
 )
 _MEANING = (
     "Mean and 95 % t interval over seeds, on one set of test images. The interval does not cover the choice of images. "
