@@ -71,6 +71,7 @@ UNUSED = [
     Unused("views.operations=3", (), ("views.strength=0.3",)),
     Unused("data.crop_ratio=0.9", (), ("data.image_size=32",)),
     Unused("data.interpolation=bilinear", (), ("data.image_size=32",)),
+    Unused("space.licences=[mit]", ("space.name=tiny",), ("space.name=pretrained",)),
     Unused("data.root=pictures"),
     Unused(
         "data.root=pictures",

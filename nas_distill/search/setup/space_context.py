@@ -129,7 +129,7 @@ def _spaces_for(image_size: int) -> str:
     fitting = [
         name for name, info in infos.items() if info and info.min_image_size <= image_size <= info.max_image_size
     ]
-    return f"--space {' or '.join(fitting)}" if fitting else "a space of your own (docs/how-to/own-space.md)"
+    return f"one of {', '.join(fitting)}" if fitting else "a space of your own (docs/how-to/own-space.md)"
 
 
 def _inspect_images(data: DataConfig, suggested_size: int | None) -> NetworkShape:
