@@ -29,7 +29,7 @@ PACKAGES = {FASTNAS: "nvidia-modelopt (with omegaconf and torchprofile)", TORCH_
 CHANNEL_DIVISOR = 4
 """Widths that FastNAS tries are multiples of this number. Its default of 32 is too coarse for small networks."""
 
-_STEPS = 400
+_STEPS = 100
 """Number of steps of torch-pruning from no channel to all of them."""
 
 _MOST_PRUNED = 0.9
