@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,23 +61,33 @@ def comparison_table(
 
 
 def verdicts(metric: Metric, shares: Sequence[float], teacher: Cost, contenders: Mapping[str, Found]) -> list[Verdict]:
-    """Return whether the search is behind a peer within a budget beyond the interval, and ahead in hypervolume."""
+    """Return whether the search is behind a peer within a budget beyond the interval, and ahead in hypervolume.
+
+    One seed has no interval: its differences are findings without a target.
+    """
     ours, found = contenders[OURS], []
     for peer, theirs in contenders.items():
         if peer == OURS:
             continue
         for share in shares:
             gains = _differences(top1_within(ours, metric, share, teacher), top1_within(theirs, metric, share, teacher))
-            if gains:
-                mean, half_width = mean_interval(gains)
-                text = f"{100 * share:g} % of the {NAMES[metric]}: {mean:+.2f} +- {half_width:.2f} points to {peer}"
-                found.append(Verdict(text=f"{text} (target: not behind)", met=mean + half_width >= 0))
+            text = f"{100 * share:g} % of the {NAMES[metric]}: {{}} points to {peer} (target: not behind)"
+            found += _judged(gains, text, "{:+.2f}", lambda mean, half_width: mean + half_width >= 0)
         gains = _differences(volumes(ours, metric, teacher), volumes(theirs, metric, teacher))
-        if gains:
-            mean, half_width = mean_interval(gains)
-            text = f"hypervolume by {NAMES[metric]}: {mean:+.3f} +- {half_width:.3f} to {peer} (target: ahead)"
-            found.append(Verdict(text=text, met=mean > 0))
+        text = f"hypervolume by {NAMES[metric]}: {{}} to {peer} (target: ahead)"
+        found += _judged(gains, text, "{:+.3f}", lambda mean, _: mean > 0)
     return found
+
+
+def _judged(gains: Sequence[float], text: str, spec: str, is_met: Callable[[float, float], bool]) -> list[Verdict]:
+    """Return the verdict on paired differences; none without any."""
+    if not gains:
+        return []
+    mean, half_width = mean_interval(gains)
+    if not math.isfinite(half_width):
+        return [Verdict(text=text.format(f"{spec.format(mean)}, one seed,"))]
+    written = f"{spec.format(mean)} +- {spec.replace('+', '').format(half_width)}"
+    return [Verdict(text=text.format(written), met=is_met(mean, half_width))]
 
 
 def top1_within(found: Found, metric: Metric, share: float, teacher: Cost) -> dict[int, float]:

@@ -46,6 +46,8 @@ def test_a_target_is_missed_only_beyond_the_interval() -> None:
     assert within[0].met
     beyond = verdicts("num_params", (0.5,), TEACHER, {OURS: ours, "peer": better})
     assert [verdict.met for verdict in beyond] == [False, False]
+    single = verdicts("num_params", (0.5,), TEACHER, {OURS: {0: ours[0]}, "peer": {0: better[0]}})
+    assert [verdict.met for verdict in single] == [None, None]
 
 
 def test_a_peer_that_is_not_installed_is_named_with_its_package() -> None:
