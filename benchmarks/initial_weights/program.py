@@ -101,7 +101,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--student-seed", type=int, default=0, help="seed that draws the students  [default: 0]")
     parser.add_argument("--starts", nargs="+", choices=starts, default=list(starts), metavar="NAME",
                         help=f"starts, random always included, of: {', '.join(starts)}  [default: all]")  # fmt: skip
-    parser.add_argument("--judged", choices=starts, default="uniform", help="start that the targets are for")
+    parser.add_argument("--judged", choices=starts, default="reconstruct", help="start that the targets are for")
     parser.add_argument("--rate-share", type=float, default=1.0, help="factor on the learning rate of other starts")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.25, 0.5, 1.0], help="shares of the epochs")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each student and start  [default: 3]")

@@ -37,7 +37,6 @@ CUTS = {
     "reconstruct": RECONSTRUCT,
     "even+reconstruct": RECONSTRUCT.model_copy(update={"layers": "even"}),
     "norm+reconstruct": RECONSTRUCT.model_copy(update={"channels": "norm"}),
-    "span+reconstruct": RECONSTRUCT.model_copy(update={"channels": "spanning"}),
 }
 """Ways of cutting the student out of the teacher, by name. "uniform" is that of Xu et al. 2024."""
 

@@ -9,8 +9,9 @@ from nas_distill.models.teacher import Teacher
 from nas_distill.models.weight_selection import CutImages
 from nas_distill.train.training_data import TrainingData
 
-_COUNT = 512
-"""Most images; from as many, a layer with a few hundred channels can be reconstructed."""
+_MOST_IMAGES, _FEWEST_IMAGES = 512, 64
+_PIXELS = 5_000_000
+"""Most pixels of all images, because they pass through the student in one batch."""
 
 
 def cut_images(data: TrainingData, teacher: Teacher) -> CutImages:
@@ -22,8 +23,9 @@ def cut_images(data: TrainingData, teacher: Teacher) -> CutImages:
     """
     positions = data.positions  # without the images of a fold that is left out
     order = torch.randperm(len(positions), generator=torch.Generator().manual_seed(0))
-    chosen = positions[order[:_COUNT]].sort().values
-    batches = data.train.batches(chosen, _COUNT, device=torch.device("cpu"))
+    count = max(_FEWEST_IMAGES, min(_MOST_IMAGES, _PIXELS // data.train.manifest.image_size**2))
+    chosen = positions[order[:count]].sort().values
+    batches = data.train.batches(chosen, count, device=torch.device("cpu"))
     images: Tensor = torch.cat([batch.images for batch in batches])
     device = next(teacher.network.parameters()).device
     return CutImages(student=data.preprocess(images), teacher=teacher.preprocess(images.to(device)))

@@ -18,9 +18,7 @@ def training(student: int, start: str, epochs: int, top1: float, *, seed: int = 
         top1=top1, gap_points=100 * (0.9 - top1), agreement=1.0, divergence_nats=0.0, seconds=1.0, num_params=10,
         copied_share=0.0 if start == "random" else 1.0, start_top1=0.1, start_seconds=0.0,
     )  # fmt: skip
-    return Training(
-        family="basic", student=student, share=share, seed=seed, start=start, epochs=epochs, result=result
-    )
+    return Training(family="basic", student=student, share=share, seed=seed, start=start, epochs=epochs, result=result)
 
 
 def test_students_differ_and_can_be_cut_from_the_teacher_of_their_family() -> None:
@@ -57,9 +55,7 @@ def test_gains_are_paired_by_student_and_seed_and_averaged_over_seeds_first() ->
     assert found.gain.mean == pytest.approx(22.5)
     assert found.full is not None
     assert found.full.mean == pytest.approx(-5.0)
-    (row,) = (
-        row for row in comparison_table("", trainings, CUTS, 4).rows if row["start"] == "reconstruct"
-    )
+    (row,) = (row for row in comparison_table("", trainings, CUTS, 4).rows if row["start"] == "reconstruct")
     assert row["better"] == "2/0"
     assert row["worst_points"] == pytest.approx(15.0)
     assert row["trainings"] == 3

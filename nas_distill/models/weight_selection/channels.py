@@ -12,45 +12,33 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from nas_distill.models.weight_selection.images import CutImages
-from nas_distill.models.weight_selection.options import Channels
 from nas_distill.models.weight_selection.plan import TensorCut
 
 Axis = tuple[str, int]
 """Name of a tensor of the teacher, and number of the axis."""
 
 
-def choose_channels(
-    cuts: Iterable[TensorCut], teacher: nn.Module, images: CutImages, how: Channels
-) -> dict[Axis, Tensor]:
-    """Return the channels to keep along axes of the teacher's tensors; other axes keep evenly spread ones.
+def choose_channels(cuts: Iterable[TensorCut], teacher: nn.Module, example: Tensor) -> dict[Axis, Tensor]:
+    """Return the channels with the largest L2 norm of all weights that write or read them, for axes of the teacher.
 
-    Attention heads and the channels of grouped convolutions stay evenly spread.
+    Attention heads and the channels of grouped convolutions stay evenly spread; their axes are not among them.
 
     Args:
         cuts: Tensors to cut.
         teacher: Network of the teacher, in eval mode.
-        images: Images.
-        how: "norm" for the largest L2 norm of all weights that write or read the channel; "spanning" for the channels
-            from which the others can be reconstructed best: pivoted Cholesky factorisation of the second moments.
+        example: Inputs of the teacher, float [N, C, H, W].
     """
-    by_axis = {(cut.partner, axis): chosen for cut in cuts for axis, chosen in cut.axes.items()}
+    cuts = tuple(cuts)
+    by_axis = {(cut.partner, axis): sizes for cut in cuts for axis, sizes in cut.axes.items()}
     whole = {(cut.partner, axis) for cut in cuts for axis in range(len(cut.student.shape))}
     found: dict[Axis, Tensor] = {}
-    groups = [group & whole for group in coupled_axes(teacher, images.teacher[:1])]
-    moments = images.moments(teacher) if how == "spanning" else {}
     state = teacher.state_dict()
-    for group in groups:
+    for group in (axes & whole for axes in coupled_axes(teacher, example)):
         sizes = {(by_axis[axis].student, by_axis[axis].teacher) if axis in by_axis else None for axis in group}
         size = sizes.pop() if len(sizes) == 1 else None
-        if size is None or len(size[0]) > 1:
-            continue
-        kept = _norms(state, group).topk(size[0][0]).indices
-        inner = [moments[name.removesuffix(".weight")] for name, axis in sorted(group)
-                 if axis == 1 and name.removesuffix(".weight") in moments]  # fmt: skip
-        if inner:
-            kept = spanning_channels(sum((m / m.trace() for m in inner), torch.zeros_like(inner[0])), size[0][0])
-        found |= dict.fromkeys(group, kept.sort().values.cpu())
+        if size is not None and len(size[0]) == 1:
+            kept = _norms(state, group).topk(size[0][0]).indices
+            found |= dict.fromkeys(group, kept.sort().values.cpu())
     return found
 
 
@@ -61,25 +49,6 @@ def _norms(state: Mapping[str, Tensor], group: Iterable[Axis]) -> Tensor:
         if name.endswith(".weight") and state[name].ndim > 1
     ]
     return sum((square / square.mean() for square in squares), torch.zeros_like(squares[0]))
-
-
-def spanning_channels(moment: Tensor, count: int) -> Tensor:
-    """Return the channels that span the others best, chosen one by one for the largest remaining moment.
-
-    Args:
-        moment: Second moments, float [T, T].
-        count: Number of channels, at most T.
-    """
-    rest = moment.double().clone()
-    chosen: list[int] = []
-    for _ in range(count):
-        diagonal = rest.diagonal().clone()
-        diagonal[chosen] = -1.0
-        pivot = int(diagonal.argmax())
-        chosen.append(pivot)
-        if rest[pivot, pivot] > 1e-12:
-            rest -= torch.outer(rest[:, pivot], rest[pivot]) / rest[pivot, pivot]
-    return torch.tensor(chosen, device=moment.device)
 
 
 def coupled_axes(network: nn.Module, example: Tensor) -> list[set[Axis]]:

@@ -15,8 +15,8 @@ from nas_distill.models.weight_selection.images import CutImages
 from nas_distill.models.weight_selection.indices import uniform_indices
 from nas_distill.models.weight_selection.layout import read_layout
 from nas_distill.models.weight_selection.options import CutOptions
-from nas_distill.models.weight_selection.plan import AxisCut, TensorCut, plan_cut
-from nas_distill.models.weight_selection.reconstruction import reconstruction
+from nas_distill.models.weight_selection.plan import TensorCut, plan_cut
+from nas_distill.models.weight_selection.reconstruction import TeacherLayer, fit_layers
 
 
 @torch.no_grad()
@@ -43,39 +43,38 @@ def initialise_from_teacher(
     chosen: dict[Axis, Tensor] = {}
     if options.channels != "even":
         assert images is not None
-        chosen = choose_channels(cuts.values(), teacher, images, options.channels)
-    matrices = _reconstructions(cuts, teacher, options, images, chosen)
+        chosen = choose_channels(cuts.values(), teacher, images.teacher[:1])
     own, theirs = student.state_dict(), teacher.state_dict()
     for name, cut in cuts.items():
-        value = _selected(theirs[cut.partner], cut, chosen, matrices.get(cut.partner))
+        value = _selected(theirs[cut.partner], cut, chosen)
         if options.dropped_inputs == "rescale" and _has_fewer_inputs(cut):
             value = value * math.sqrt(cut.teacher.shape[1] / cut.student.shape[1])
         own[name].copy_(_resampled(value, cut))
-    # The teacher's statistics are exact for a student that is the teacher.
-    if options.recompute_batch_norm and layout != teacher_layout:
-        assert images is not None
-        recompute_batch_norm(student, images.student)
-    return frozenset(cuts)
-
-
-def _reconstructions(
-    cuts: Mapping[str, TensorCut],
-    teacher: nn.Module,
-    options: CutOptions,
-    images: CutImages | None,
-    chosen: Mapping[Axis, Tensor],
-) -> dict[str, Tensor]:
-    """Return the matrices that replace dropped inputs, by name of the teacher's weight."""
-    if options.dropped_inputs != "reconstruct":
-        return {}
+    replaced = frozenset(cuts)
+    if not options.need_images or layout == teacher_layout:
+        return replaced  # the teacher's own weights and statistics are exact for a student that is the teacher
     assert images is not None
-    narrowed = {cut.partner: cut.axes[1] for cut in cuts.values() if _has_fewer_inputs(cut)}
-    moments = images.moments(teacher)
+    if options.dropped_inputs == "reconstruct":
+        return replaced | fit_layers(student, _layers(cuts, theirs, chosen), teacher, images)
+    if options.recompute_batch_norm:
+        recompute_batch_norm(student, images.student)
+    return replaced
+
+
+def _layers(
+    cuts: Mapping[str, TensorCut], state: Mapping[str, Tensor], chosen: Mapping[Axis, Tensor]
+) -> dict[str, TeacherLayer]:
+    """Return the teacher's layers that layers of the student follow from, by name of the student's layer."""
     return {
-        name: reconstruction(moments[module], _indices(axis, chosen.get((name, 1))))
-        for name, axis in narrowed.items()
-        if (module := name.removesuffix(".weight")) in moments
-    }
+        name.removesuffix(".weight"): TeacherLayer(
+            name=cut.partner.removesuffix(".weight"),
+            weight=_selected(state[cut.partner], cut, chosen, inputs=False),
+            kept=_indices(cut, 1, chosen) if 1 in cut.axes else torch.arange(cut.student.shape[1]),
+        )
+        for name, cut in cuts.items()
+        if name.endswith(".weight") and len(cut.student.shape) in (2, 4)
+        and not cut.student.image_channels and cut.student.shape[2:] == cut.teacher.shape[2:]
+    }  # fmt: skip
 
 
 def _has_fewer_inputs(cut: TensorCut) -> bool:
@@ -84,17 +83,17 @@ def _has_fewer_inputs(cut: TensorCut) -> bool:
     return cut.partner.endswith(".weight") and 1 in cut.axes and len(cut.student.shape) in (2, 4) and not grouped
 
 
-def _indices(axis: AxisCut, chosen: Tensor | None) -> Tensor:
-    return uniform_indices(axis.student, axis.teacher) if chosen is None else chosen
+def _indices(cut: TensorCut, axis: int, chosen: Mapping[Axis, Tensor]) -> Tensor:
+    found = chosen.get((cut.partner, axis))
+    sizes = cut.axes[axis]
+    return uniform_indices(sizes.student, sizes.teacher) if found is None else found
 
 
-def _selected(value: Tensor, cut: TensorCut, chosen: Mapping[Axis, Tensor], matrix: Tensor | None) -> Tensor:
-    for axis, sizes in cut.axes.items():
-        if axis == 1 and matrix is not None:
-            value = torch.tensordot(value, matrix.to(value), dims=([1], [0])).movedim(-1, 1)
-        else:
-            indices = _indices(sizes, chosen.get((cut.partner, axis)))
-            value = value.index_select(axis, indices.to(value.device))
+def _selected(value: Tensor, cut: TensorCut, chosen: Mapping[Axis, Tensor], *, inputs: bool = True) -> Tensor:
+    """Return the chosen channels of a teacher's tensor; all of its inputs (axis 1) if `inputs` is False."""
+    for axis in cut.axes:
+        if axis != 1 or inputs:
+            value = value.index_select(axis, _indices(cut, axis, chosen).to(value.device))
     return value
 
 

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-_BATCH = 64
+_ROWS = 4096
+"""Most positions, over all images, at which the inputs of a layer are kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activations:
+    """What a network computes from images.
+
+    Attributes:
+        inputs: Inputs of each linear layer and ungrouped convolution, by name: some rows of `input_rows`, bfloat16.
+        positions: Number of all rows of each of them.
+        logits: Logits, float32 [N, C].
+    """
+
+    inputs: dict[str, Tensor]
+    positions: dict[str, int]
+    logits: Tensor
 
 
 class CutImages:
@@ -22,44 +39,55 @@ class CutImages:
     def __init__(self, *, student: Tensor, teacher: Tensor) -> None:
         self.student = student
         self.teacher = teacher
-        self._moments: dict[str, Tensor] = {}
+        self._activations: Activations | None = None
 
-    def moments(self, teacher: nn.Module) -> dict[str, Tensor]:
-        """Return the second moments of the inputs of the teacher's layers.
+    def activations(self, teacher: nn.Module) -> Activations:
+        """Return what the teacher computes from the images, on the CPU.
 
         Args:
             teacher: Network of the teacher, in eval mode; the same one in each call.
-
-        Returns:
-            For each linear layer and ungrouped convolution with T input channels, by name: the mean over images and
-            positions of x x', float [T, T].
         """
-        if not self._moments:
-            self._moments = input_moments(teacher, self.teacher)
-        return self._moments
+        if self._activations is None:
+            self._activations = _activations(teacher, self.teacher)
+        return self._activations
+
+
+def mixes_channels(module: nn.Module) -> bool:
+    """Return whether a layer sums over all of its input channels."""
+    return isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1)
+
+
+def input_rows(module: nn.Module, x: Tensor) -> Tensor:
+    """Return the inputs of a layer as one row of channels for each image and position, [M, C]."""
+    return (x.movedim(1, -1) if isinstance(module, nn.Conv2d) else x).flatten(0, -2)
+
+
+def chosen_rows(rows: Tensor) -> Tensor:
+    """Return some rows; the same ones for all tensors with as many rows."""
+    if len(rows) <= _ROWS:
+        return rows
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:_ROWS]
+    return rows.index_select(0, order.to(rows.device))
 
 
 @torch.no_grad()
-def input_moments(network: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
-    """Return the second moments of the inputs of all linear layers and ungrouped convolutions, see `CutImages`."""
-    moments: dict[str, Tensor] = {}
-    counts: dict[str, int] = {}
+def _activations(network: nn.Module, inputs: Tensor) -> Activations:
+    found: dict[str, Tensor] = {}
+    positions: dict[str, int] = {}
 
-    def add(name: str, module: nn.Module, arguments: tuple[Any, ...]) -> None:
-        x: Tensor = arguments[0]
-        rows = (x.movedim(1, -1) if isinstance(module, nn.Conv2d) else x).flatten(0, -2).float()
-        moments[name] = moments.get(name, torch.zeros((), device=x.device)) + rows.T @ rows
-        counts[name] = counts.get(name, 0) + len(rows)
+    def keep(name: str, module: nn.Module, arguments: tuple[Any, ...]) -> None:
+        rows = input_rows(module, arguments[0])
+        positions[name] = len(rows)
+        found[name] = chosen_rows(rows).to("cpu", torch.bfloat16)
 
     handles = [
-        module.register_forward_pre_hook(partial(add, name))
+        module.register_forward_pre_hook(partial(keep, name))
         for name, module in network.named_modules()
-        if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1)
+        if mixes_channels(module)
     ]
     try:
-        for batch in torch.split(inputs, _BATCH):
-            network(batch)
+        logits: Tensor = network(inputs)
     finally:
         for handle in handles:
             handle.remove()
-    return {name: moment / counts[name] for name, moment in moments.items()}
+    return Activations(inputs=found, positions=positions, logits=logits.float().cpu())

@@ -7,7 +7,7 @@ from typing import Literal
 from nas_distill.records.base import Record
 
 Layers = Literal["first", "even"]
-Channels = Literal["even", "norm", "spanning"]
+Channels = Literal["even", "norm"]
 DroppedInputs = Literal["ignore", "rescale", "reconstruct"]
 
 
@@ -17,13 +17,13 @@ class CutOptions(Record):
     Attributes:
         layers: Which of the teacher's blocks a shorter stage takes: the "first" ones (Xu et al. 2024, arXiv
             2311.18823), or "even" ones, spread from the first to the last.
-        channels: Which channels a narrower student takes: "even" ones; those with the largest "norm" of their weights;
-            or "spanning" ones, from which the others can be reconstructed best. The last two need torch-pruning.
+        channels: Which channels a narrower student takes: "even" ones, or those with the largest "norm" of their
+            weights, which needs torch-pruning.
         dropped_inputs: What replaces the input channels that the student lacks: nothing ("ignore"); larger weights of
             the others ("rescale": by the square root of the ratio of channels, which keeps the variance of independent
-            inputs); or a linear combination of the others ("reconstruct": least squares on a few images).
-        recompute_batch_norm: Whether the statistics of batch normalisation are measured on a few images; if not, they
-            are the teacher's.
+            inputs); or a least-squares fit of each layer to its inputs in the student ("reconstruct").
+        recompute_batch_norm: Whether the statistics of batch normalisation are measured on a few images, as
+            "reconstruct" always does; if not, they are the teacher's.
     """
 
     layers: Layers = "first"
