@@ -47,6 +47,9 @@ _STAND_INS: Mapping[str, tuple[str, _Arguments]] = {
 }
 """Architectures whose entrypoints fix widths and depths: the project's entrypoint for the same network."""
 
+_RESNEXT_BASE = 64
+"""Channels of a ResNeXt stage whose groups have `base_width` channels."""
+
 _NOT_SCALED = ("img_size", "drop_rate", "drop_path_rate")
 """Arguments that the data or the recipe set."""
 
@@ -98,9 +101,10 @@ def describe(context: SpaceContext) -> str:
 
 def _scalable(teacher: TeacherShape) -> tuple[str, _Arguments]:
     """Return an architecture and arguments that build the teacher's network and can be scaled."""
-    if teacher.architecture in _STAND_INS and not teacher.arguments:
+    arguments = {name: value for name, value in teacher.arguments.items() if name not in _NOT_SCALED}
+    if teacher.architecture in _STAND_INS and not arguments:
         return _STAND_INS[teacher.architecture]
-    return teacher.architecture, {name: value for name, value in teacher.arguments.items() if name not in _NOT_SCALED}
+    return teacher.architecture, arguments
 
 
 def _most_width(context: SpaceContext) -> float:
@@ -140,6 +144,13 @@ def _scaled(width: int, factor: float, step: int) -> int:
     return min(width, max(step, round(width * factor / step) * step))
 
 
+def _least_width(arguments: _Arguments, widths: Sequence[int]) -> int:
+    """Return the number of channels that all widths are multiples of."""
+    if arguments.get("cardinality", 1) > 1:
+        return max(8, math.ceil(_RESNEXT_BASE / int(arguments["base_width"])))  # a group has at least one channel
+    return int(arguments.get("head_dim", 8 if min(widths) >= 32 else 1))
+
+
 def _scale_stages(widths_name: str, depths_name: str) -> _Scaling:
     """Return the scaling of a network with one width and one depth per stage."""
 
@@ -147,7 +158,7 @@ def _scale_stages(widths_name: str, depths_name: str) -> _Scaling:
         widths, depths = arguments[widths_name], arguments[depths_name]
         factor = _suggest_width(trial, most)
         slope = trial.suggest_float("teacher_slope", -1.0, 1.0, step=0.5)
-        step = int(arguments.get("head_dim", 8 if min(widths) >= 32 else 1))
+        step = _least_width(arguments, widths)
         last = max(1, len(widths) - 1)
         # The widest stage, relative to the teacher's, has the factor; the narrowest half of it for a slope of +-1.
         shares = [factor * 2.0 ** (slope * stage / last - max(0.0, slope)) for stage in range(len(widths))]

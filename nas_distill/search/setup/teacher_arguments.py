@@ -19,6 +19,9 @@ from torch import nn
 
 Arguments = Mapping[str, Any]
 
+_RESNET_BASE = 64
+"""Channels of a stage at which `base_width` is the width of one group."""
+
 _REGNET_FIELDS = ("depth", "w0", "wa", "wm", "group_size", "bottle_ratio", "stem_width")
 
 
@@ -31,17 +34,23 @@ def read_arguments(network: nn.Module, architecture: str) -> Arguments:
     """
     for network_class, read in _READERS.items():
         if isinstance(network, network_class):
-            return read(network, architecture)
+            try:
+                return read(network, architecture)
+            except (AttributeError, LookupError, StopIteration):  # a variant with other modules
+                return {}
     return {}
 
 
 def _resnet(network: Any, architecture: str) -> Arguments:
     del architecture
     stages = [getattr(network, f"layer{number}") for number in range(1, 5)]
-    return {
-        "layers": tuple(len(stage) for stage in stages),
-        "channels": tuple(_last_width(stage) // stage[0].expansion for stage in stages),
-    }
+    channels = tuple(_last_width(stage) // stage[0].expansion for stage in stages)
+    found: dict[str, Any] = {"layers": tuple(len(stage) for stage in stages), "channels": channels}
+    groups = _first_convolution(stages[0][0].conv2).groups
+    if groups > 1:
+        inner = _first_convolution(stages[0][0].conv2).in_channels
+        found |= {"cardinality": groups, "base_width": inner * _RESNET_BASE // (groups * channels[0])}
+    return found
 
 
 def _last_width(stage: Any) -> int:
