@@ -19,7 +19,7 @@ from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import ImageSplit, open_split
 from nas_distill.data.views.plan import ViewPlan, plan_views
 from nas_distill.knowledge.build import build_knowledge
-from nas_distill.models.cost import measure_cost
+from nas_distill.models.costs.cost import measure_cost
 from nas_distill.models.teacher import Teacher, load_teacher
 from nas_distill.records import Recipe, SpaceContext, StudentSpec, TeacherShape, TrialTask
 from nas_distill.records.task import source_name

@@ -21,7 +21,7 @@ from nas_distill.callbacks import NullProgress
 from nas_distill.config import RUN
 from nas_distill.data.prepare import cache_test_images
 from nas_distill.data.splits import ImageSplit, open_split
-from nas_distill.models.cost import measure_module_cost
+from nas_distill.models.costs.cost import measure_module_cost
 from nas_distill.models.run_student import load_run_student
 from nas_distill.records.base import Record, Share
 from nas_distill.run_directory.layout import RunDirectory, TrialFolder

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from nas_distill.models.cost import measure_module_cost
+from nas_distill.models.costs.cost import measure_module_cost
 from nas_distill.records import Cost
 
 Metric = Literal["num_params", "macs"]

@@ -36,7 +36,7 @@ from benchmarks.common.trainings import EXECUTIONS, SharedInputs, add_execution_
 from nas_distill.callbacks import NullProgress
 from nas_distill.config import LOCAL_DIR, DataConfig, ViewsConfig
 from nas_distill.knowledge.store import Knowledge
-from nas_distill.models.cost import measure_cost
+from nas_distill.models.costs.cost import measure_cost
 from nas_distill.models.teacher import load_teacher
 from nas_distill.records import Cost, Recipe
 from nas_distill.train.teacher import METRICS, fit_teacher

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from nas_distill.errors import SpaceError
-from nas_distill.models.cost import measure_cost
+from nas_distill.models.costs.cost import measure_cost
 from nas_distill.records import Cost, Recipe, StudentSpec
 from nas_distill.records.network_shape import NetworkShape
 from nas_distill.search.proposal.costs import CostEstimator

@@ -23,7 +23,7 @@ from nas_distill.data.views.plan import ViewPlan, plan_views
 from nas_distill.knowledge.build import build_knowledge
 from nas_distill.knowledge.layout import OutputStorage
 from nas_distill.knowledge.store import Knowledge
-from nas_distill.models.cost import measure_cost
+from nas_distill.models.costs.cost import measure_cost
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.student import build_student
 from nas_distill.models.teacher import Teacher

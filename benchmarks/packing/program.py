@@ -40,7 +40,7 @@ from benchmarks.common.program import (
 )
 from nas_distill.callbacks import NullProgress
 from nas_distill.config import LOCAL_DIR, DataConfig, ViewsConfig
-from nas_distill.models.cost import measure_cost
+from nas_distill.models.costs.cost import measure_cost
 from nas_distill.models.teacher import load_teacher
 from nas_distill.records import Recipe, StudentSpec
 from nas_distill.records.task import TrialTask, source_name

@@ -39,7 +39,7 @@ from benchmarks.scale.sleeping_search import (
 from benchmarks.scale.slots import simulated_cluster, spans_of, usage_of
 from nas_distill.callbacks import NullProgress
 from nas_distill.config import ResourcesConfig
-from nas_distill.models.cost import measure_cost
+from nas_distill.models.costs.cost import measure_cost
 from nas_distill.records import Recipe, TrialRecord
 from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.layout import RunDirectory

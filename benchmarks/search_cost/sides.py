@@ -16,7 +16,7 @@ from benchmarks.common.materials import HINTON, LARGE_TEACHER, SMALL_TEACHER, as
 from benchmarks.common.process import Usage, run_watched
 from nas_distill.config import LOCAL_DIR
 from nas_distill.data.splits import ImageSplit
-from nas_distill.models.cost import measure_cost
+from nas_distill.models.costs.cost import measure_cost
 from nas_distill.records import StudentSpec
 from nas_distill.run_directory.layout import RunDirectory, TrialFolder
 

@@ -21,7 +21,7 @@ from nas_distill.data.splits import open_split
 from nas_distill.data.views.plan import plan_views
 from nas_distill.knowledge.build import build_knowledge
 from nas_distill.knowledge.layout import OutputStorage
-from nas_distill.models.cost import measure_cost
+from nas_distill.models.costs.cost import measure_cost
 from nas_distill.models.teacher import load_teacher
 from nas_distill.records import Recipe, StudentSpec, TrialRecord
 from nas_distill.records.task import TRIAL_SCHEMA_VERSION, TrialTask, source_name

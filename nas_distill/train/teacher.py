@@ -16,7 +16,7 @@ from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import ImageSplit, open_split
 from nas_distill.data.views.plan import plan_views
 from nas_distill.errors import ConfigError, RunError, SpaceError, TeacherError, TrialError
-from nas_distill.models.cost import measure_cost, measure_module_cost
+from nas_distill.models.costs.cost import measure_cost, measure_module_cost
 from nas_distill.models.initial_weights import InitialWeights, check_initial_weights, copy_weights, load_initial_weights
 from nas_distill.models.normalisation import network_normalisation
 from nas_distill.models.preprocess import Preprocess

@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.common.cost_estimator import cost_of
 from benchmarks.search_quality.mapping import RowMap, describe
 from benchmarks.search_quality.synthetic import synthetic_table
-from nas_distill.models.cost import measure_cost
+from nas_distill.models.costs.cost import measure_cost
 from nas_distill.records.network_shape import NetworkShape
 from nas_distill.search.samplers.space_sampling import sample_space
 from nas_distill.search.spaces.loading import load_space

@@ -13,7 +13,7 @@ from torch.nn.functional import mse_loss
 
 from nas_distill.errors import SpaceError
 from nas_distill.model_outputs import OutputRequest
-from nas_distill.models.cost import measure_cost, measure_module_cost
+from nas_distill.models.costs.cost import measure_cost, measure_module_cost
 from nas_distill.models.features import check_outputs, network_outputs
 from nas_distill.models.split_model import copy_body
 from nas_distill.models.student import build_student

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nas_distill.errors import SpaceError
-from nas_distill.models.cost import measure_cost
+from nas_distill.models.costs.cost import measure_cost
 from nas_distill.records import SpaceContext, StudentSpec
 
 

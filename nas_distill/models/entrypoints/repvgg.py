@@ -18,7 +18,7 @@ _DEFAULTS: dict[str, Any] = {"widths": (16, 32, 64, 128), "depths": (1, 2, 4, 1)
 class SmallRepVgg(ByobNet):  # type: ignore[misc]
     """RepVGG (Ding et al. 2021, arXiv 2101.03697). Parameters have the names of timm's RepVGG.
 
-    Blocks have parallel branches during training. `nas_distill.models.fusion` merges those of each block into one
+    Blocks have parallel branches during training. `nas_distill.models.costs.fusion` merges those of each block into one
     3x3 convolution, without a change of the outputs.
 
     Args:

@@ -11,7 +11,7 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from nas_distill.callbacks import Progress
 from nas_distill.errors import ClusterError, ConfigError, SpaceError, TeacherError, TrialError, last_line
-from nas_distill.models.cost import measure_cost
+from nas_distill.models.costs.cost import measure_cost
 from nas_distill.records import Recipe, StudentSpec
 from nas_distill.records.network_shape import NetworkShape
 from nas_distill.records.task import TrialTask

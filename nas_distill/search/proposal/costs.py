@@ -6,8 +6,8 @@ from dataclasses import asdict
 
 from nas_distill.losses.registry import required_outputs, uses_teacher_head
 from nas_distill.model_outputs import OutputRequest
-from nas_distill.models.cost import measure_cost
-from nas_distill.models.latency import Latency, measure_latency
+from nas_distill.models.costs.cost import measure_cost
+from nas_distill.models.costs.latency import Latency, measure_latency
 from nas_distill.models.teacher_head import TeacherHead
 from nas_distill.records import Cost, Recipe, StudentSpec
 from nas_distill.records.network_shape import NetworkShape

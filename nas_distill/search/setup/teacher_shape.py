@@ -15,7 +15,7 @@ from torch import nn
 import nas_distill.models  # noqa: F401 - registers this project's entrypoints with timm
 from nas_distill.config import LOCAL_DIR, RUN, TeacherConfig
 from nas_distill.errors import TeacherError, first_line
-from nas_distill.models.cost import measure_module_cost
+from nas_distill.models.costs.cost import measure_module_cost
 from nas_distill.models.run_student import run_student_shape
 from nas_distill.models.student import with_image_size
 from nas_distill.models.weights import CONFIG, check_name

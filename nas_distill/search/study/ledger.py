@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from nas_distill.config import SamplerConfig
 from nas_distill.errors import RunError, SpaceError
-from nas_distill.models.latency import Latency
+from nas_distill.models.costs.latency import Latency
 from nas_distill.objectives import Objective
 from nas_distill.optuna_private import planned_trial, study_id_of, trial_id_of
 from nas_distill.records import Cost, StudentSpec, TeacherRecord, TrialRecord, TrialResult, TrialStatus, TrialTask

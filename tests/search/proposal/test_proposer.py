@@ -13,8 +13,8 @@ from optuna.trial import TrialState
 
 from nas_distill.config import SamplerConfig, SpaceConfig, TeacherConfig
 from nas_distill.errors import SpaceError
-from nas_distill.models.cost import measure_cost
-from nas_distill.models.latency import Latency
+from nas_distill.models.costs.cost import measure_cost
+from nas_distill.models.costs.latency import Latency
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Cost, Recipe, SpaceTrial, StudentSpec
 from nas_distill.records.network_shape import NetworkShape

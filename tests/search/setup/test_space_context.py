@@ -11,7 +11,7 @@ import torch
 
 from nas_distill.config import LOCAL_DIR, DataConfig, SpaceConfig, TeacherConfig
 from nas_distill.errors import SpaceError, TeacherError
-from nas_distill.models.cost import measure_module_cost
+from nas_distill.models.costs.cost import measure_module_cost
 from nas_distill.records import Recipe
 from nas_distill.records.network_shape import NetworkShape
 from nas_distill.search.samplers.space_sampling import sample_space

@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch.nn import functional
 
-from nas_distill.models.cost import measure_cost
+from nas_distill.models.costs.cost import measure_cost
 from nas_distill.models.student import build_student
 from nas_distill.models.weights import save_weights
 from nas_distill.records import SpaceInfo, StudentSpec

@@ -13,7 +13,7 @@ import torch
 from timm.models.regnet import generate_regnet
 
 from nas_distill.model_outputs import OutputRequest
-from nas_distill.models.cost import measure_module_cost
+from nas_distill.models.costs.cost import measure_module_cost
 from nas_distill.models.features import output_shapes
 from nas_distill.models.student import build_student
 from nas_distill.models.weight_selection import read_layout, selection_misfit

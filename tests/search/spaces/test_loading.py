@@ -10,7 +10,7 @@ import timm
 
 from nas_distill.config import SearchConfig, SpaceConfig
 from nas_distill.errors import SpaceError
-from nas_distill.models.cost import measure_cost
+from nas_distill.models.costs.cost import measure_cost
 from nas_distill.models.student import build_student
 from nas_distill.records import StudentSpec
 from nas_distill.search.samplers.space_sampling import sample_space

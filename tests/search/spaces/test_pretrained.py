@@ -4,7 +4,7 @@ import pytest
 import timm
 
 from nas_distill.errors import SpaceError
-from nas_distill.models.cost import measure_cost
+from nas_distill.models.costs.cost import measure_cost
 from nas_distill.records import PRETRAINED, StudentSpec
 from nas_distill.search.samplers.space_sampling import sample_space
 from nas_distill.search.spaces.loading import load_space

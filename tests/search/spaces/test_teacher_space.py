@@ -7,7 +7,7 @@ import timm
 import torch
 
 from nas_distill.config import SpaceConfig, TeacherConfig
-from nas_distill.models.cost import measure_cost
+from nas_distill.models.costs.cost import measure_cost
 from nas_distill.models.weight_selection import read_layout, selection_misfit, student_layout
 from nas_distill.records.network_shape import NetworkShape
 from nas_distill.search.samplers.space_sampling import list_parameters, sample_space

@@ -7,7 +7,7 @@ import torch
 from torch.utils.benchmark import Measurement, Timer
 
 from nas_distill.errors import SpaceError
-from nas_distill.models.latency import measure_latency
+from nas_distill.models.costs.latency import measure_latency
 from nas_distill.records import StudentSpec
 from tests.helpers import TINY_SPEC
 

@@ -7,8 +7,8 @@ import timm
 import torch
 from torch import nn
 
-from nas_distill.models.cost import measure_cost, measure_module_cost
-from nas_distill.models.fusion import fused
+from nas_distill.models.costs.cost import measure_cost, measure_module_cost
+from nas_distill.models.costs.fusion import fused
 from nas_distill.records import Cost, StudentSpec
 
 REPVGG = {"widths": (8, 8, 16, 16), "depths": (1, 2, 1, 1), "strides": (1, 1, 2, 2, 2)}

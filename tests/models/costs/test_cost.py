@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from nas_distill.errors import SpaceError
-from nas_distill.models.cost import measure_cost, measure_module_cost
+from nas_distill.models.costs.cost import measure_cost, measure_module_cost
 from nas_distill.models.student import build_student
 from nas_distill.records import Cost, StudentSpec
 

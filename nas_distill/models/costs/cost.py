@@ -8,8 +8,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from nas_distill.model_outputs import OutputRequest
+from nas_distill.models.costs.fusion import fused
 from nas_distill.models.features import LOGITS_ONLY
-from nas_distill.models.fusion import fused
 from nas_distill.models.student import build_student
 from nas_distill.models.teacher_head import TeacherHead
 from nas_distill.records import Cost, StudentSpec

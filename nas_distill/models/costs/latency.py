@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat
 
-from nas_distill.models.fusion import fused
+from nas_distill.models.costs.fusion import fused
 from nas_distill.models.student import build_student
 from nas_distill.models.teacher_head import TeacherHead
 from nas_distill.records import StudentSpec

@@ -1,0 +1,1 @@
+"""What a network costs, measured before it is trained: parameters, operations and latency."""
