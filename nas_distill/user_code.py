@@ -10,8 +10,9 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from nas_distill.errors import ConfigError, SpaceError, nearest_names, one_line
@@ -54,7 +55,7 @@ def import_file(path: Path, *, field: str) -> ModuleType:
     name = f"nas_distill_user_{digest}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, resolved)
+    spec = importlib.util.spec_from_file_location(name, resolved, loader=_SourceLoader(name, str(resolved)))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -69,6 +70,14 @@ def import_file(path: Path, *, field: str) -> ModuleType:
             field=field,
         ) from error
     return module
+
+
+class _SourceLoader(SourceFileLoader):
+    """Compiles a file each time: Python's cache misses an edit within a second that keeps the file's size."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        del fullname
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 USER_MODULE_FIELDS = "plugins, space.name, space.recipe"

@@ -38,7 +38,10 @@ def test_the_command_line_surface_is_frozen() -> None:
 
 def test_a_call_without_a_verb_shows_help() -> None:
     assert run_cli().stdout == run_cli("--help").stdout
-    assert "Usage: " in run_cli("spaces").stdout
+
+
+def test_spaces_without_a_verb_lists_the_shipped_spaces() -> None:
+    assert run_cli("spaces").stdout == run_cli("spaces", "list").stdout
 
 
 def test_help_lists_every_verb_with_a_whole_sentence() -> None:

@@ -163,6 +163,7 @@ def test_every_list_has_a_valid_example(tmp_path: Path, monkeypatch: pytest.Monk
         "objectives",
         "plugins",
         "space.initial_weights",
+        "space.licences",
         "views.mixes",
     }
     for key in lists:

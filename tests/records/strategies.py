@@ -11,6 +11,7 @@ from nas_distill.records import (
     Cost,
     EpochMetrics,
     ExecutionInfo,
+    Normalisation,
     Recipe,
     StudentMetrics,
     StudentSpec,
@@ -36,6 +37,7 @@ SPECS = st.builds(
     architecture=NAMES,
     arguments=st.dictionaries(NAMES, JSON_VALUES, max_size=3),
     family=NAMES | st.just(""),
+    initial_weights=st.sampled_from([None, "random", "teacher", "pretrained", "run:folder/3"]),
 )
 RECIPES = st.builds(
     Recipe,
@@ -44,6 +46,9 @@ RECIPES = st.builds(
     label_smoothing=st.floats(0.0, 1.0, exclude_max=True),
     learning_rate=POSITIVE,
     epochs=st.integers(1, 1000),
+)
+NORMALISATIONS = st.lists(st.tuples(SHARES, POSITIVE), min_size=1, max_size=4).map(
+    lambda pairs: Normalisation(mean=tuple(mean for mean, _ in pairs), std=tuple(std for _, std in pairs))
 )
 COSTS = st.builds(Cost, num_params=st.integers(1, 2**62), macs=COUNTS, size_bytes=st.integers(1, 2**62))
 EPOCHS = st.builds(
@@ -86,7 +91,9 @@ TRIALS = st.one_of(
         st.builds(
             TrialRecord,
             task=TASKS,
-            execution=st.builds(ExecutionInfo, resumptions=COUNTS, device=NAMES),
+            execution=st.builds(
+                ExecutionInfo, resumptions=COUNTS, device=NAMES, normalisation=st.none() | NORMALISATIONS
+            ),
             outcome=st.builds(TrialOutcome, status=st.just(status), curve=CURVES, metrics=metrics, error=error),
         )
         for status, (metrics, error) in ENDINGS.items()
@@ -100,6 +107,7 @@ TEACHERS = st.builds(
     cost=COSTS,
     top1=SHARES,
     nll_nats=POSITIVE,
+    normalisation=NORMALISATIONS,
     class_top1=st.lists(st.none() | SHARES, max_size=3).map(tuple),
     class_counts=st.lists(COUNTS, max_size=3).map(tuple),
     data_id=NAMES,

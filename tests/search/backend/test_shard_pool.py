@@ -22,7 +22,7 @@ from nas_distill.knowledge.pool import ShardJob
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.models.student import build_student
 from nas_distill.models.teacher import load_teacher, save_local_dir
-from nas_distill.records import StudentSpec
+from nas_distill.records import ExecutionInfo, Normalisation, StudentSpec
 from nas_distill.run_directory.files import write_text
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.backend.shard_pool import RayShardPool, ShardWorker
@@ -97,7 +97,9 @@ def test_workers_store_the_outputs_of_a_trials_student(
     write_text(run.config, dump_config(SearchConfig()))
     spec = StudentSpec(architecture="faulty_net", arguments={"width": 6})
     student = build_student(spec, num_classes=10, channels=1, image_size=8)
-    run.trial(3).write_record(make_record(3, gap_points=1.0, num_params=1000, spec=spec))
+    execution = ExecutionInfo(normalisation=Normalisation(mean=(0.5,), std=(0.25,)))
+    record = make_record(3, gap_points=1.0, num_params=1000, spec=spec).model_copy(update={"execution": execution})
+    run.trial(3).write_record(record)
     safetensors.torch.save_file(student.state_dict(), run.trial(3).weights)
     names = prepared.train.manifest.class_names
     assistant = load_teacher(teacher_reference(run, 3), class_names=names, channels=1)

@@ -32,7 +32,11 @@ SPACE, CONTEXT = load_space("tiny"), make_space_context()
 def plan(source: Path | str, recipe: str = "fixed", *, images_per_class: float = math.inf) -> tuple[Any, ...]:
     choices = make_choices(Recipe(), TeacherConfig(), images_per_class=images_per_class)
     return plan_initial_points(
-        SpaceConfig(initial_points=str(source), recipe=recipe), Recipe(), [choices], CONTEXT, InitialWeightsChooser()
+        SpaceConfig(name="tiny", initial_points=str(source), recipe=recipe),
+        Recipe(),
+        [choices],
+        CONTEXT,
+        InitialWeightsChooser(),
     )
 
 
@@ -76,7 +80,7 @@ def test_a_point_must_be_valid_for_the_number_of_images(tmp_path: Path, name: st
     assert plan(path, "search", images_per_class=valid) == (point,)
     assert plan_error(path, "search", images_per_class=invalid).code == "search.point_parameter"
     unknown = [make_choices(Recipe(), TeacherConfig(), images_per_class=count) for count in (math.inf, 0.0)]
-    space = SpaceConfig(initial_points=str(path), recipe="search")
+    space = SpaceConfig(name="tiny", initial_points=str(path), recipe="search")
     assert plan_initial_points(space, Recipe(), unknown, CONTEXT, InitialWeightsChooser()) == (point,)
 
 
