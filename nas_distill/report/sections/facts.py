@@ -177,7 +177,7 @@ def _budget(content: ReportContent) -> str:
     if space.max_latency_ms is not None:
         limits.append(f"at most {space.max_latency_ms:g} ms per image on the driver's CPU")
     if not space.allow_larger_than_teacher:
-        limits.append("smaller than the teacher")
+        limits.append("with fewer parameters and no more MACs than the teacher")
     return "candidates " + ", ".join(limits) if limits else "candidates of any size"
 
 
