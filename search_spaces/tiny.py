@@ -8,7 +8,7 @@ INFO = SpaceInfo(families=("resnet", "vit"), min_image_size=8, max_image_size=32
 
 
 def space(trial: SpaceTrial, context: SpaceContext) -> StudentSpec:
-    """ResNets and vision transformers for grey images of 8 to 32 pixels, about 1,000 to 200,000 parameters.
+    """ResNets and vision transformers for grey images of 8 to 32 pixels, 700 to 500,000 parameters.
 
     Two families: `small_resnet` with two or three stages, and vision transformers with patches of 2 or 4 pixels. The
     image size must be a multiple of the patch size.
