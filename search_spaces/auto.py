@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nas_distill.records import SpaceContext, SpaceTrial, StudentSpec
 from search_spaces import teacher
-from search_spaces.families import FAMILIES, joint_info
+from search_spaces.choices import FAMILIES, joint_info
 
 _TEACHER = "teacher"
 
@@ -25,8 +25,8 @@ INFO = joint_info(
 def space(trial: SpaceTrial, context: SpaceContext) -> StudentSpec:
     """The teacher's own architecture, scaled down, next to the best other families for the images.
 
-    Searches the family, and the parameters of that family's own space. The teacher's architecture is left out if the
-    arguments that set its widths and depths are not known. The start of a search prints what was chosen.
+    Searches the family and the parameters of its space. The teacher's architecture is left out if the arguments that
+    set its widths and depths are not known. The search prints the chosen families when it starts.
 
     Args:
         trial: Trial that suggests the parameters.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nas_distill.records import SpaceContext, SpaceMisfitError, SpaceTrial, StudentSpec
-from search_spaces.families import FAMILIES, families_for, joint_info
+from search_spaces.choices import FAMILIES, families_for, joint_info
 
 INFO = joint_info(tuple(FAMILIES))
 
@@ -11,8 +11,8 @@ INFO = joint_info(tuple(FAMILIES))
 def space(trial: SpaceTrial, context: SpaceContext) -> StudentSpec:
     """All shipped families that are meant for images of this size.
 
-    Searches the family, and the parameters of that family's own space. With so many families, a search of fewer than
-    about a hundred trials finds better students in `auto` or in one family.
+    Searches the family and the parameters of its space. All families share the budget of the search; if it allows only
+    a few trials per family, use `auto` or the space of one family.
 
     Args:
         trial: Trial that suggests the parameters.

@@ -8,7 +8,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Ray lowers the priority of its workers; next to a second test process they would starve.
 os.environ.setdefault("RAY_worker_niceness", "0")
-# Ray would start a worker per CPU that no test uses: the workers of `shared_cluster` have a command of their own.
+# Without this, Ray starts a worker per CPU that no test uses: `shared_cluster` starts its workers another way.
 os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 
 import signal

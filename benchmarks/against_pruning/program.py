@@ -12,7 +12,7 @@
     python -m benchmarks.against_pruning --quick
 
 Finished trainings and searches are kept in `--work`; the same command resumes an interrupted run. A peer that is not
-installed is left out with a line that says so. The exit status is 1 if a training failed.
+installed is skipped with a message. The exit status is 1 if a training failed.
 """
 
 from __future__ import annotations

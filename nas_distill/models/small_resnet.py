@@ -12,10 +12,12 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from timm.layers import DropPath, calculate_drop_path_rates, create_classifier
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import build_model_with_cfg, register_model
 from timm.models._features import feature_take_indices
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
+
+from nas_distill.models.entrypoints.registration import untrained_configs
 
 _BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
 _WIDTHS = (16, 32, 64)
@@ -193,22 +195,7 @@ def _initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-default_cfgs = generate_default_cfgs(
-    {
-        "small_resnet.untrained": {
-            "url": "",
-            "num_classes": 10,
-            "input_size": (3, 32, 32),
-            "pool_size": None,
-            "crop_pct": 1.0,
-            "interpolation": "bicubic",
-            "mean": (0.5, 0.5, 0.5),
-            "std": (0.25, 0.25, 0.25),
-            "first_conv": "conv1",
-            "classifier": "fc",
-        }
-    }
-)
+default_cfgs = untrained_configs("conv1", "fc", ("small_resnet",))
 
 
 @register_model  # type: ignore[untyped-decorator]

@@ -1,7 +1,7 @@
-"""Choose channels by what they contribute, alike in all tensors that hold the same channels.
+"""Choose the most important channels, with the same choice in all tensors that share them.
 
-Which axes of which tensors hold the same channels is found by torch-pruning's dependency graph (Fang et al. 2023,
-DepGraph, arXiv 2301.12900). Its pruning itself changes a network in place, and cannot fill another one.
+torch-pruning's dependency graph finds the axes that share channels (Fang et al. 2023, DepGraph, arXiv 2301.12900). Its
+pruning is not used: it changes a network in place and cannot initialise another network.
 """
 
 from __future__ import annotations

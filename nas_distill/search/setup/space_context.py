@@ -1,4 +1,4 @@
-"""What a space is told about a search: its images, its teacher and its limits."""
+"""Make the context of a search space: the images, the teacher and the limits of the search."""
 
 from __future__ import annotations
 

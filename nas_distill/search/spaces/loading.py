@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -47,9 +48,8 @@ class Space:
 
 
 def list_spaces() -> tuple[str, ...]:
-    """Return the names of the shipped spaces: the modules of `search_spaces` with a function `space`."""
-    names = (module.name for module in pkgutil.iter_modules(search_spaces.__path__))
-    return tuple(sorted(name for name in names if hasattr(_import_shipped(name), DEFAULT_FUNCTION)))
+    """Return the names of the shipped spaces: the modules below `search_spaces` with a function `space`."""
+    return tuple(sorted(_shipped()))
 
 
 def load_space(name: str) -> Space:
@@ -64,14 +64,15 @@ def load_space(name: str) -> Space:
     """
     reference = split_reference(name)
     if reference is None:
-        known = list_spaces()
-        if name not in known:
+        shipped = _shipped()
+        if name not in shipped:
             raise SpaceError(
-                f"'{name}' is not a shipped space; {nearest_names(name, known)}; give your own as FILE.py[:function]",
+                f"'{name}' is not a shipped space; {nearest_names(name, sorted(shipped))}; give your own as "
+                "FILE.py[:function]",
                 code="space.unknown",
                 field=_FIELD,
             )
-        module, function_name = _import_shipped(name), DEFAULT_FUNCTION
+        module, function_name = shipped[name], DEFAULT_FUNCTION
     else:
         path, given = reference
         module, function_name = import_file(path, field=_FIELD), given or DEFAULT_FUNCTION
@@ -147,5 +148,9 @@ def _info(module: ModuleType) -> SpaceInfo | None:
     )
 
 
-def _import_shipped(name: str) -> ModuleType:
-    return importlib.import_module(f"{search_spaces.__name__}.{name}")
+@cache
+def _shipped() -> Mapping[str, ModuleType]:
+    """Return the modules of the shipped spaces by the name of the space."""
+    found = pkgutil.walk_packages(search_spaces.__path__, f"{search_spaces.__name__}.")
+    modules = (importlib.import_module(one.name) for one in found)
+    return {module.__name__.rpartition(".")[2]: module for module in modules if hasattr(module, DEFAULT_FUNCTION)}

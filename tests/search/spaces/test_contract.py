@@ -40,7 +40,7 @@ def sizes_of(info: SpaceInfo) -> list[int]:
 
 
 def info_of(space: Space) -> SpaceInfo:
-    assert space.info is not None, f"search_spaces/{space.name}.py has no INFO"
+    assert space.info is not None, f"the module of {space.name} has no INFO"
     return space.info
 
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import optuna
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_distill.models.student import build_student
 from nas_distill.records import SpaceContext, StudentSpec
-from search_spaces import convnext, mixer, swin, vit
-from search_spaces.patches import grid_side, patch_sizes
+from search_spaces.families import convnext, mixer, swin, vit
+from search_spaces.families.patches import grid_side, patch_sizes
 from tests.helpers import make_space_context
 
 BUILT_SIZES = (8, 97, 100)
@@ -38,9 +39,11 @@ def candidates(family: str, image_size: int) -> Iterator[tuple[int, StudentSpec]
 @pytest.mark.parametrize("family", list(SPACES))
 def test_every_patch_size_gives_networks_that_process_the_images(family: str) -> None:
     for size in BUILT_SIZES:
-        for _, spec in candidates(family, size):
-            # On the meta device, building includes a forward pass.
-            build_student(spec, num_classes=10, channels=3, image_size=size, device="meta")
+        logits = {}
+        for patch, spec in candidates(family, size):
+            network = build_student(spec, num_classes=10, channels=3, image_size=size, device="meta")
+            logits[patch] = network(torch.zeros(2, 3, size, size, device="meta")).shape
+        assert set(logits.values()) == {(2, 10)}, size
 
 
 @pytest.mark.parametrize(("family", "fewest", "most"), [("mixer", 4, 16), ("vit", 4, 16), ("swin", 8, 56)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nas_distill.records import SpaceContext, SpaceInfo, SpaceTrial, StudentSpec
-from search_spaces.strides import suggest_strides
+from search_spaces.families.strides import suggest_strides
 
 INFO = SpaceInfo(
     families=("mobilenetv2", "mobilenetv3", "mobilenetv4"),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from nas_distill.records import SpaceTrial
 
 SMALL_IMAGE = 48
-"""Images of up to so many pixels keep their resolution until after the first stage."""
+"""Largest image size whose first stage keeps the resolution, pixels."""
 
 LARGE_IMAGE = 128
-"""Images of this many pixels or more are reduced by 32, as in networks for photos."""
+"""Smallest image size from which the last stage has 1/32 of the resolution, as in networks for photos, pixels."""
 
 
 def suggest_strides(trial: SpaceTrial, prefix: str, image_size: int) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nas_distill.records import SpaceContext, SpaceInfo, SpaceTrial, StudentSpec
-from search_spaces.strides import SMALL_IMAGE, round_width, stage_widths, suggest_strides
+from search_spaces.families.strides import SMALL_IMAGE, round_width, stage_widths, suggest_strides
 
 INFO = SpaceInfo(
     families=("resnetv2-basic", "resnetv2-bottleneck"),

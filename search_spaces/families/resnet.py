@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nas_distill.records import SpaceContext, SpaceInfo, SpaceTrial, StudentSpec
-from search_spaces.strides import LARGE_IMAGE, SMALL_IMAGE, stage_widths
+from search_spaces.families.strides import LARGE_IMAGE, SMALL_IMAGE, stage_widths
 
 INFO = SpaceInfo(
     families=("resnet-basic", "resnet-bottleneck"),

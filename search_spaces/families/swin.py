@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nas_distill.records import SpaceContext, SpaceInfo, SpaceTrial, StudentSpec
-from search_spaces.patches import grid_side, patch_sizes
+from search_spaces.families.patches import grid_side, patch_sizes
 
 INFO = SpaceInfo(families=("swin",), min_image_size=8, max_image_size=384, min_params=3_000, max_params=14_000_000)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nas_distill.records import SpaceContext, SpaceInfo, SpaceTrial, StudentSpec
-from search_spaces.patches import patch_sizes
+from search_spaces.families.patches import patch_sizes
 
 INFO = SpaceInfo(families=("mixer",), min_image_size=8, max_image_size=384, min_params=1_000, max_params=9_000_000)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nas_distill.records import SpaceContext, SpaceInfo, SpaceTrial, StudentSpec
-from search_spaces.strides import round_width, suggest_strides
+from search_spaces.families.strides import round_width, suggest_strides
 
 INFO = SpaceInfo(
     families=("efficientvit",),

@@ -1,44 +1,22 @@
-"""The families that `mixed` and `auto` choose from. This module is no space."""
+"""What `mixed` and `auto` choose from: every family of `search_spaces.families`. This module is no space."""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Callable, Mapping
 
 from nas_distill.records import SpaceContext, SpaceInfo, SpaceTrial, StudentSpec
-from search_spaces import (
-    convnext,
-    efficientnet,
-    efficientvit,
-    ghostnet,
-    mixer,
-    mobilenet,
-    regnet,
-    repvgg,
-    resnet,
-    resnetv2,
-    swin,
-    vit,
-)
+from search_spaces import families
 
 Function = Callable[[SpaceTrial, SpaceContext], StudentSpec]
 
-_MODULES = (
-    convnext,
-    efficientnet,
-    efficientvit,
-    ghostnet,
-    mixer,
-    mobilenet,
-    regnet,
-    repvgg,
-    resnet,
-    resnetv2,
-    swin,
-    vit,
-)
+_MODULES = [
+    importlib.import_module(f"{families.__name__}.{module.name}") for module in pkgutil.iter_modules(families.__path__)
+]
 
 FAMILIES: Mapping[str, tuple[Function, SpaceInfo]] = {
-    module.__name__.rpartition(".")[2]: (module.space, module.INFO) for module in _MODULES
+    module.__name__.rpartition(".")[2]: (module.space, module.INFO) for module in _MODULES if hasattr(module, "space")
 }
 """Function and declaration of each family by name."""
 
