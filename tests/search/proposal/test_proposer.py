@@ -3,41 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from optuna import TrialPruned
 from optuna.trial import TrialState
 
-from nas_distill.config import SamplerConfig, SpaceConfig, TeacherConfig
 from nas_distill.errors import SpaceError
-from nas_distill.models.costs.cost import measure_cost
-from nas_distill.models.costs.latency import Latency
-from nas_distill.objectives import check_objectives
-from nas_distill.records import Cost, Recipe, SpaceTrial, StudentSpec
-from nas_distill.records.network_shape import NetworkShape
-from nas_distill.records.task import TrialTask
-from nas_distill.search.proposal import costs
-from nas_distill.search.proposal.costs import CostEstimator
+from nas_distill.records import Recipe, SpaceTrial, StudentSpec
 from nas_distill.search.proposal.initial_weights import InitialWeightsChooser
-from nas_distill.search.proposal.limits import Limits, make_limits
-from nas_distill.search.proposal.proposer import ExhaustedSpaceError, Proposer, _draw_at_random
-from nas_distill.search.spaces.loading import Space
-from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
-from nas_distill.search.study.ledger import StudyLedger
-from tests.helpers import make_space_context, make_task
-
-TEACHER = Cost(num_params=10_000, macs=1_000_000, size_bytes=40_000)
-SHAPE = NetworkShape(num_classes=10, channels=1, image_size=8)
-OPEN = Limits()
-
-
-def widths(trial: SpaceTrial) -> StudentSpec:
-    width = trial.suggest_int("width", 2, 24)
-    return StudentSpec(architecture="small_resnet", arguments={"widths": (width, width), "depths": (1, 1)})
-
+from nas_distill.search.proposal.limits import Limits
+from nas_distill.search.proposal.proposer import ExhaustedSpaceError, _draw_at_random
+from tests.helpers import make_task
+from tests.search.proposal.proposing import make_proposer, widths
 
 STUBBORN = """
 from optuna.samplers import RandomSampler
@@ -46,42 +24,6 @@ class Largest(RandomSampler):
     def sample_independent(self, study, trial, name, distribution):
         return distribution.high
 """
-
-
-def make_proposer(
-    folder: Path,
-    function: Callable[[SpaceTrial], StudentSpec],
-    *,
-    limits: Limits = OPEN,
-    max_rejections: int = 50,
-    known: tuple[TrialTask, ...] = (),
-    recipes: str = "fixed",
-    sampler: str = "tpe",
-    initial_weights: InitialWeightsChooser | None = None,
-) -> tuple[Proposer, StudyLedger]:
-    ledger = StudyLedger(
-        f"sqlite:///{folder / 'study.db'}",
-        "nas_distill",
-        check_objectives(("gap_points", "num_params")),
-        0,
-        SamplerConfig(name=sampler),
-    )
-    space = Space(name="mine", function=function, source_path=Path(__file__), doc="")
-    proposer = Proposer(
-        ledger,
-        space=space,
-        context=make_space_context(),
-        initial_weights=initial_weights or InitialWeightsChooser(),
-        limits=limits,
-        cost_estimator=CostEstimator(SHAPE),
-        recipe=Recipe(),
-        recipes=load_recipe_space(recipes),
-        choices=make_choices(Recipe(), TeacherConfig()),
-        seed=0,
-        max_rejections=max_rejections,
-        known=known,
-    )
-    return proposer, ledger
 
 
 def test_tasks_stay_within_the_limits(tmp_path: Path) -> None:
@@ -208,52 +150,6 @@ def test_a_space_that_prunes_everything_has_no_candidate(tmp_path: Path) -> None
     assert caught.value.code == "space.no_candidate"
 
 
-def test_students_must_be_smaller_than_the_teacher_by_default() -> None:
-    limits = make_limits(SpaceConfig(), TEACHER)
-    assert limits.rejection(Cost(num_params=9_999, macs=1, size_bytes=1)) is None
-    assert limits.rejection(TEACHER) == "10,000 parameters; the teacher's size allows at most 9,999"
-    assert limits.violations(TEACHER)["num_params"] > 0
-    assert make_limits(SpaceConfig(allow_larger_than_teacher=True), TEACHER).rejection(TEACHER) is None
-
-
-def test_the_tighter_bound_on_parameters_applies() -> None:
-    assert make_limits(SpaceConfig(max_params=500), TEACHER).max_params == 500
-    assert make_limits(SpaceConfig(max_params=10**9), TEACHER).max_params == 9_999
-    relaxed = SpaceConfig(max_params=10**9, allow_larger_than_teacher=True)
-    assert make_limits(relaxed, TEACHER).max_params == 10**9
-
-
-def test_students_cost_no_more_multiply_accumulates_than_the_teacher_by_default() -> None:
-    limits = make_limits(SpaceConfig(), TEACHER)
-    assert limits.max_macs == TEACHER.macs
-    assert limits.rejection(Cost(num_params=9_999, macs=TEACHER.macs, size_bytes=1)) is None
-    assert limits.rejection(Cost(num_params=9_999, macs=TEACHER.macs + 1, size_bytes=1)) is not None
-    assert make_limits(SpaceConfig(max_macs=10), TEACHER).max_macs == 10
-    assert make_limits(SpaceConfig(allow_larger_than_teacher=True), TEACHER).max_macs is None
-    assert make_limits(SpaceConfig(), TEACHER.model_copy(update={"macs": 0})).max_macs is None
-
-
-def test_shares_of_the_teacher_are_resolved() -> None:
-    shares = SpaceConfig(max_params="10%", max_macs="25%", max_size_bytes="0.5 %")
-    limits = make_limits(shares, TEACHER)
-    assert (limits.max_params, limits.max_macs, limits.max_size_bytes) == (1_000, 250_000, 200)
-    assert limits.describe() == (
-        "at most 1,000 parameters (--max-params 10%), 250,000 MACs (--max-macs 25%), 200 bytes (--max-size-bytes 0.5 %)"
-    )
-    assert make_limits(SpaceConfig(max_params="100%"), TEACHER).max_params == 9_999
-    larger = SpaceConfig(max_params="100%", allow_larger_than_teacher=True)
-    assert make_limits(larger, TEACHER).max_params == 10_000
-    assert Limits().describe() == "no limits"
-
-
-def test_a_cost_equal_to_its_bound_is_feasible() -> None:
-    limits = Limits(max_params=100, max_macs=1000)
-    at = limits.violations(Cost(num_params=100, macs=1000, size_bytes=1))
-    over = limits.violations(Cost(num_params=101, macs=1001, size_bytes=1))
-    assert all(value <= 0 for value in at.values())
-    assert all(value > 0 for value in over.values())
-
-
 def test_seeds_differ_between_trials_and_repeat_between_searches(tmp_path: Path) -> None:
     seeds = []
     for name in ("a", "b"):
@@ -276,64 +172,6 @@ def test_every_candidate_of_a_small_space_is_proposed(tmp_path: Path) -> None:
     assert widths_seen == set(range(4, 12))
     with pytest.raises(ExhaustedSpaceError):
         proposer.next()
-
-
-def test_a_bound_on_bytes_is_respected(tmp_path: Path) -> None:
-    limits = Limits(max_size_bytes=9000)
-    proposer, ledger = make_proposer(tmp_path, widths, limits=limits)
-    assert all(proposer.next().cost.size_bytes <= 9000 for _ in range(3))
-    rejected = [row for row in ledger._study.trials if "rejection" in row.user_attrs]
-    assert all(row.constraints["size_bytes"] > 0 for row in rejected)
-    assert {"size_bytes"} == set(ledger._study.trials[0].constraints)
-
-
-def test_latency_is_measured_only_if_bounded_and_once_per_candidate(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    measured: list[str] = []
-
-    def fake(spec: StudentSpec, **shape: object) -> Latency:
-        measured.append(spec.spec_id)
-        return Latency(median_ms=float(spec.keyword_arguments()["widths"][0]), iqr_ms=0.25)
-
-    monkeypatch.setattr(costs, "measure_latency", fake)
-    (tmp_path / "free").mkdir()
-    make_proposer(tmp_path / "free", widths)[0].next()
-    assert measured == []
-    limits = Limits(max_latency_ms=8.0)
-    proposer, ledger = make_proposer(tmp_path, widths, limits=limits, max_rejections=200)
-    specs = [proposer.next().spec for _ in range(5)]
-    assert all(spec.keyword_arguments()["widths"][0] <= 8 for spec in specs)
-    assert len(measured) == len(set(measured))
-    rows = ledger._study.trials
-    assert all("latency" in row.user_attrs for row in rows)
-    assert all(("rejection" in row.user_attrs) == (row.constraints["latency_ms"] > 0) for row in rows)
-
-
-def test_the_cost_of_a_network_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    counted: list[str] = []
-
-    def count(spec: StudentSpec, **others: Any) -> Cost:
-        counted.append(spec.spec_id)
-        return measure_cost(spec, **others)
-
-    monkeypatch.setattr(costs, "measure_cost", count)
-    cost_estimator = CostEstimator(SHAPE)
-    good = StudentSpec(architecture="small_resnet", arguments={"widths": (4, 4), "depths": (1, 1)})
-    assert cost_estimator.cost(good, Recipe()) == cost_estimator.cost(good, Recipe(learning_rate=0.1))
-    assert counted == [good.spec_id]
-    embedding = Recipe(losses={"rkd": {}})  # a loss may compare outputs that the network lacks
-    cost_estimator.cost(good, embedding)
-    assert counted == 2 * [good.spec_id]
-
-
-def test_a_latency_bound_that_no_candidate_meets_is_an_error(tmp_path: Path) -> None:
-    limits = Limits(max_latency_ms=1e-6)
-    proposer, _ = make_proposer(tmp_path, widths, limits=limits, max_rejections=2)
-    with pytest.raises(SpaceError) as caught:
-        proposer.next()
-    assert caught.value.code == "space.no_candidate"
-    assert "--max-latency-ms" in str(caught.value)
 
 
 def test_a_candidate_is_trained_once_from_each_of_its_initial_weights(tmp_path: Path) -> None:
