@@ -13,6 +13,7 @@ import os
 import platform
 import statistics
 import subprocess
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -177,9 +178,13 @@ def markdown(report: Report) -> str:
         parts.append("|" + "|".join("---" if index == 0 else "---:" for index in range(len(table.columns))) + "|")
         parts += ["| " + " | ".join(row) + " |" for row in table.cells()]
         parts.append("")
-    parts.append(_as_text(report.conditions) + "\n")
-    parts += [f"- {verdict.line()}" for verdict in report.verdicts]
+    parts.append(_wrapped(_as_text(report.conditions)) + "\n")
+    parts += [_wrapped(f"- {verdict.line()}", indent="  ") for verdict in report.verdicts]
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _wrapped(text: str, *, indent: str = "") -> str:
+    return textwrap.fill(text, 116, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def benchmark_parser(module: str, description: str | None) -> argparse.ArgumentParser:
