@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from nas_distill.config import LOCAL_DIR
 from nas_distill.errors import TeacherError, first_line
 from nas_distill.models.student import with_image_size
+from nas_distill.models.weight_selection.layout import module_names
 from nas_distill.models.weights import check_name, load_checkpoint, load_local_dir, two_weight_sources
 
 
@@ -109,7 +110,7 @@ def copy_weights(network: nn.Module, source: nn.Module, *, same_classes: bool = 
         TeacherError: Another tensor has a different shape, or exists in only one of the two networks.
     """
     config: Mapping[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
-    classifier, stem = _names(config.get("classifier")), _names(config.get("first_conv"))
+    classifier, stem = module_names(config.get("classifier")), module_names(config.get("first_conv"))
     given, own = source.state_dict(), network.state_dict()
     copied = set()
     for name in sorted({*given, *own}):
@@ -140,11 +141,6 @@ def _pretrained(model: str, arguments: Mapping[str, Any]) -> nn.Module:
             field="--pretrained",
         ) from error
     return network
-
-
-def _names(value: Any) -> tuple[str, ...]:
-    """Return the module names in one field of timm's configuration."""
-    return () if value is None else (value,) if isinstance(value, str) else tuple(value)
 
 
 def _without_input_channels(weight: Tensor) -> tuple[int, ...]:
