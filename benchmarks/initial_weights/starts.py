@@ -118,7 +118,7 @@ def train_start(task: StartTask, inputs: StartInputs) -> StartResult:
 def _copy_stand_in(network: nn.Module, task: StartTask, inputs: StartInputs) -> frozenset[str]:
     """Copy weights that were trained on other data, without the classifier, and return the names of the tensors."""
     path = inputs.other_folder / "weights" / f"{task.student.spec_id}-{task.seed}-{task.stand_in}.safetensors"
-    other = _other_material(inputs)
+    other = _open(inputs.other.model_dump_json(), inputs.other_folder)
     source = other.network(task.student, task.seed)
     if not path.exists():
         plan = plan_views(ViewsConfig(), other.manifest, epochs=inputs.other_recipe.epochs, online=False)
@@ -148,8 +148,8 @@ def _share(network: nn.Module, copied: frozenset[str]) -> float:
 
 
 @cache
-def _other_material(inputs: StartInputs) -> Material:
-    return Material.open(inputs.other, inputs.other_folder)
+def _open(config: str, folder: Path) -> Material:
+    return Material.open(DataConfig.model_validate_json(config), folder)
 
 
 @torch.no_grad()
