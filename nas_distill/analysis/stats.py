@@ -19,6 +19,9 @@ Floats = NDArray[np.float64]
 CONFIDENCE = 0.95
 BOOTSTRAP_RESAMPLES = 2000
 
+ACCEPTED_ECE = 0.05
+"""Expected calibration error that is small enough."""
+
 _NORMAL_QUANTILE = 1.96
 """Standard errors to either side that hold 95 % of a normal distribution."""
 
@@ -120,6 +123,20 @@ def accuracy_half_width_points(top1: Floats, images: int) -> Floats:
     hits = (top1 * images + 2.0) / (images + 4.0)
     half: Floats = 100.0 * _NORMAL_QUANTILE * np.sqrt(hits * (1.0 - hits) / (images + 4.0))
     return half
+
+
+def largest_calibrated_ece(noise: float, accepted: float = ACCEPTED_ECE) -> float:
+    """Return the measured calibration error above which a student counts as miscalibrated: `accepted` + `noise`.
+
+    By the triangle inequality, the measured error is at most the true one plus the error of a calibrated student on
+    the same images. So a student whose true error is at most `accepted` exceeds the limit with a probability of about
+    5 % at most.
+
+    Args:
+        noise: `StudentMetrics.ece_noise`, 0 to 1.
+        accepted: Calibration error that is small enough, 0 to 1.
+    """
+    return accepted + noise
 
 
 def difference_half_width(first: float, second: float) -> float:

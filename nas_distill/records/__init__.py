@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nas_distill.records.calibration import Calibration
 from nas_distill.records.execution import (
     Attention,
     ExecutionInfo,
@@ -26,6 +27,7 @@ __all__ = [
     "Adaptation",
     "Arm",
     "Attention",
+    "Calibration",
     "Confirmation",
     "Cost",
     "EpochMetrics",

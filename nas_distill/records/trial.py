@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from nas_distill.errors import RunError
 from nas_distill.records.base import FrozenFloats, Record, Share
+from nas_distill.records.calibration import Calibration
 from nas_distill.records.execution import ExecutionInfo
 from nas_distill.records.recipe import Recipe
 from nas_distill.records.student import Cost, StudentSpec
@@ -16,7 +17,9 @@ from nas_distill.records.task import Confirmation, Fold, TrialTask
 
 
 class EpochMetrics(Record):
-    """One point of a learning curve. The columns that compare with a teacher are None when the teacher is trained.
+    """One point of a learning curve, before calibration.
+
+    The columns that compare with a teacher are None when the teacher is trained.
 
     Attributes:
         epoch: Number of finished epochs, from 1.
@@ -44,7 +47,10 @@ class EpochMetrics(Record):
 
 
 class StudentMetrics(Record):
-    """Metrics of a trained student, measured on validation unless the name says train (DESIGN section 3).
+    """Metrics of a trained student, measured on validation unless the name says train.
+
+    Likelihood, divergences and calibration error are those of the calibrated student (`calibration`). Accuracies and
+    agreements do not depend on the calibration.
 
     Attributes:
         top1: Accuracy, 0 to 1.
@@ -62,6 +68,9 @@ class StudentMetrics(Record):
         class_counts: Validation images per class.
         ece: Expected calibration error of the predicted class's probability, 15 bins of equal width (Guo et al. 2017,
             arXiv 1706.04599, equation 3), 0 to 1; None when it was not measured.
+        ece_noise: Calibration error that a perfectly calibrated student with these probabilities exceeds on so many
+            images with a probability of 5 % (`train.metrics.ece_noise`), 0 to 1; None when it was not measured.
+        calibration: How the probabilities were calibrated; None when they were not.
         feature_cka: Linear CKA of the penultimate features of teacher and student (Kornblith et al. 2019, arXiv
             1905.00414, equation 5), 0 to 1, over at most 4,096 evenly spaced images. None when one of the networks
             has no such features, when they are constant, and for folds and test images.
@@ -80,6 +89,8 @@ class StudentMetrics(Record):
     class_gap_points: tuple[float | None, ...]
     class_counts: tuple[NonNegativeInt, ...]
     ece: Share | None = None
+    ece_noise: Share | None = None
+    calibration: Calibration | None = None
     feature_cka: Share | None = None
 
 

@@ -7,6 +7,7 @@ device of the logits, batch by batch. The logits of a whole split are never held
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,9 @@ from torch.nn.functional import log_softmax, nll_loss
 
 ECE_BINS = 15
 """Number of bins of the calibration error."""
+
+_UPPER_QUANTILE = 1.645
+"""Quantile 0.95 of the normal distribution."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +32,7 @@ class SplitMetrics:
         class_top1: Accuracy on each class, length C; None for a class without images.
         ece: Expected calibration error of the predicted class's probability, 0 to 1, over `ECE_BINS` bins of equal
             width (Guo et al. 2017, arXiv 1706.04599, equation 3).
+        ece_noise: See the function `ece_noise`, 0 to 1.
     """
 
     top1: float
@@ -35,6 +40,7 @@ class SplitMetrics:
     class_counts: tuple[int, ...]
     class_top1: tuple[float | None, ...]
     ece: float
+    ece_noise: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +68,7 @@ class MetricSums:
         divergence: Sum of KL(teacher || network), nats, float64 scalar; 0 without a teacher.
         overconfidence: For each bin of the predicted class's probability, the sum over its images of that probability
             minus 1 if the prediction is correct, float64 [ECE_BINS].
+        variance: For each bin, the sum over its images of c (1 - c) with that probability c, float64 [ECE_BINS].
         finite: Whether every logit is finite, bool scalar.
     """
 
@@ -71,6 +78,7 @@ class MetricSums:
     agreeing: Tensor
     divergence: Tensor
     overconfidence: Tensor
+    variance: Tensor
     finite: Tensor
 
     def __add__(self, other: MetricSums) -> MetricSums:
@@ -81,6 +89,7 @@ class MetricSums:
             agreeing=self.agreeing + other.agreeing,
             divergence=self.divergence + other.divergence,
             overconfidence=self.overconfidence + other.overconfidence,
+            variance=self.variance + other.variance,
             finite=self.finite & other.finite,
         )
 
@@ -95,6 +104,7 @@ class MetricSums:
             class_top1=tuple(hit / count if count else None for hit, count in zip(hits, counts, strict=True)),
             # Rounding can exceed 1.
             ece=min(self.overconfidence.abs().sum().item() / images, 1.0),
+            ece_noise=ece_noise(self.variance.tolist(), images),
         )
 
     def comparison(self) -> TeacherComparison:
@@ -134,8 +144,29 @@ def metric_sums(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = 
         agreeing=agreeing,
         divergence=divergence,
         overconfidence=torch.where(in_bin, (confidence - (predicted == labels).double())[:, None], 0.0).sum(dim=0),
+        variance=torch.where(in_bin, (confidence * (1.0 - confidence))[:, None], 0.0).sum(dim=0),
         finite=logits.isfinite().all(),
     )
+
+
+def ece_noise(variances: Sequence[float], images: int) -> float:
+    """Return the calibration error that a perfectly calibrated network exceeds with a probability of 5 %.
+
+    Labels are drawn from the predicted probabilities (consistency resampling, Bröcker and Smith 2007, Weather and
+    Forecasting 22). Then the number of correct predictions in bin b has a variance of V_b = sum of c (1 - c), and the
+    calibration error is sum_b |S_b| / N with about normal S_b of variance V_b. Its mean is sqrt(2 / pi) sum_b
+    sqrt(V_b) / N, its variance (1 - 2 / pi) sum_b V_b / N^2. The result is the mean plus 1.645 standard deviations.
+
+    Args:
+        variances: V_b of each bin.
+        images: Number of images N, at least 1.
+
+    Returns:
+        0 to 1.
+    """
+    mean = math.sqrt(2.0 / math.pi) * sum(map(math.sqrt, variances))
+    deviation = math.sqrt((1.0 - 2.0 / math.pi) * sum(variances))
+    return min((mean + _UPPER_QUANTILE * deviation) / images, 1.0)
 
 
 def linear_cka(student: Tensor, teacher: Tensor) -> float | None:

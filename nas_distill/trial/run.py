@@ -163,6 +163,7 @@ class Trial:
             class_gap_points=class_gaps(teacher, student),
             class_counts=student.class_counts,
             ece=student.ece,
+            ece_noise=student.ece_noise,
             feature_cka=feature_cka,
         )
 

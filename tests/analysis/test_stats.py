@@ -13,6 +13,7 @@ from nas_distill.analysis.stats import (
     accuracy_half_width_points,
     difference_half_width,
     expanded_tail,
+    largest_calibrated_ece,
     median_interval,
     paired_difference_half_width,
     percentile_interval,
@@ -139,3 +140,8 @@ def test_the_slope_is_the_median_slope_between_two_points() -> None:
     slopes = [1.0, 1.0, 10.0, 1.0, 14.5, 28.0]
     assert found.value == pytest.approx(np.median(slopes))
     assert found.low <= found.value <= found.high
+
+
+def test_a_calibration_error_of_five_hundredths_and_the_noise_of_the_images_is_accepted() -> None:
+    assert largest_calibrated_ece(0.02) == pytest.approx(0.07)
+    assert largest_calibrated_ece(0.02, accepted=0.1) == pytest.approx(0.12)

@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from nas_distill.records import (
+    Calibration,
     Cost,
     EpochMetrics,
     ExecutionInfo,
@@ -64,6 +65,15 @@ EPOCHS = st.builds(
     divergence_nats=st.none() | POSITIVE,
     wall_time_s=POSITIVE,
 )
+CALIBRATIONS = st.builds(
+    Calibration,
+    temperature=st.floats(1e-3, 1e3),
+    images=st.integers(1, 2**40),
+    parts=st.integers(1, 10),
+    in_weights=st.booleans(),
+    uncalibrated_nll_nats=POSITIVE,
+    uncalibrated_ece=SHARES,
+)
 METRICS = st.builds(
     StudentMetrics,
     top1=SHARES,
@@ -78,6 +88,9 @@ METRICS = st.builds(
     capacity_ratio=POSITIVE,
     class_gap_points=st.lists(st.none() | FINITE, max_size=3).map(tuple),
     class_counts=st.lists(COUNTS, max_size=3).map(tuple),
+    ece=st.none() | SHARES,
+    ece_noise=st.none() | SHARES,
+    calibration=st.none() | CALIBRATIONS,
 )
 CURVES = st.lists(EPOCHS, max_size=2).map(tuple)
 ENDINGS: dict[TrialStatus, tuple[st.SearchStrategy[Any], st.SearchStrategy[Any]]] = {

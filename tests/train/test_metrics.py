@@ -25,6 +25,7 @@ from nas_distill.train.metrics import (
     SplitMetrics,
     TeacherComparison,
     class_gaps,
+    ece_noise,
     gap_points,
     linear_cka,
     metric_sums,
@@ -190,12 +191,31 @@ def test_by_hand() -> None:
     assert metrics.nll_nats == pytest.approx(-math.log(0.75 * 0.5 * 0.25) / 3, rel=1e-6)
     # Confidences 3/4 (right), 1/2 and 3/4 (wrong): bins 11, 7 and 11 of 15.
     assert metrics.ece == pytest.approx((abs(0.75 - 1.0 + 0.75) + 0.5) / 3, rel=1e-6)
+    # The variances of the two bins are 2 (3/16) and 1/4.
+    spread = math.sqrt(2 / math.pi) * (math.sqrt(3 / 8) + 0.5) + 1.645 * math.sqrt((1 - 2 / math.pi) * 5 / 8)
+    assert metrics.ece_noise == pytest.approx(spread / 3, rel=1e-6)
     assert metrics == SplitMetrics(
-        top1=1 / 3, nll_nats=metrics.nll_nats, class_counts=(0, 3), class_top1=(None, 1 / 3), ece=metrics.ece
-    )
+        top1=1 / 3, nll_nats=metrics.nll_nats, class_counts=(0, 3), class_top1=(None, 1 / 3),
+        ece=metrics.ece, ece_noise=metrics.ece_noise,
+    )  # fmt: skip
     comparison = compare(student[:1], torch.zeros(1, 2))
     assert comparison.agreement == 0.0
     assert comparison.divergence_nats == pytest.approx(0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75))
+
+
+@pytest.mark.parametrize(("images", "scale"), [(60, 1.0), (300, 1.0), (300, 3.0), (3000, 6.0)])
+def test_one_calibrated_network_in_twenty_exceeds_the_noise_of_the_calibration_error(images: int, scale: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    drawn = scale * torch.randn(images, 10, generator=generator)
+    labels = torch.multinomial(drawn.softmax(dim=1), 400, replacement=True, generator=generator)
+    found = [score(drawn, labels[:, column]) for column in range(400)]
+    exceeding = sum(metrics.ece > metrics.ece_noise for metrics in found) / len(found)
+    assert 0.02 <= exceeding <= 0.09
+
+
+def test_a_network_that_is_always_sure_has_no_noise_of_the_calibration_error() -> None:
+    assert ece_noise([0.0] * ECE_BINS, 10) == 0.0
+    assert ece_noise([0.25] * ECE_BINS, 1) == 1.0
 
 
 def test_gaps_can_be_negative() -> None:

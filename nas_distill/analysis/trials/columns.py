@@ -20,8 +20,9 @@ from nas_distill.records.task import TRIAL_SCHEMA_VERSION
 _COSTS = ("num_params", "macs", "size_bytes", "latency_ms")
 _SCALARS = (
     "top1", "nll_nats", "gap_points", "agreement", "divergence_nats", "train_top1", "train_agreement",
-    "train_divergence_nats", "generalisation_gap_points", "capacity_ratio", "ece", "feature_cka",
+    "train_divergence_nats", "generalisation_gap_points", "capacity_ratio", "ece", "ece_noise", "feature_cka",
 )  # fmt: skip
+_CALIBRATION = ("temperature", "uncalibrated_nll_nats", "uncalibrated_ece")
 CURVE_VALUES = ("train_loss", "top1", "nll_nats", "gap_points", "agreement", "divergence_nats")
 """Columns of the table of curves besides `number` and `epoch`, as defined by `EpochMetrics`."""
 
@@ -38,7 +39,7 @@ COLUMNS: Mapping[str, str] = {
     "macs": "Int64",
     "size_bytes": "Int64",
     "latency_ms": "float64",
-    **dict.fromkeys(_SCALARS, "float64"),
+    **dict.fromkeys((*_SCALARS, *_CALIBRATION), "float64"),
     "class_gap_points": "string",
     "epochs": "Int64",
     "planned_epochs": "Int64",
@@ -58,7 +59,7 @@ COLUMNS: Mapping[str, str] = {
 `number` is Optuna's trial number, `status` a `TrialStatus`, `spec_id` the hash of the candidate. `arguments`,
 `losses`, `recipe`, `class_gap_points` and `curve_gap_points` (the gap after each epoch, percentage points) are JSON;
 read them with `analysis.trials.cells`. Costs, metrics, `epochs`, `seed`, `wall_time_s` (seconds) and `device` are
-defined by `Cost`, `StudentMetrics` and `TrialRecord`. `initial_weights` is what training started from
+defined by `Cost`, `StudentMetrics`, `Calibration` and `TrialRecord`. `initial_weights` is what training started from
 (`StudentSpec.initial_weights`), `copied_share` the share of the parameters that these weights set
 (`InitialWeightsReport`). `assistant` is missing when the teacher taught. `planned_epochs` is full fidelity.
 `completed_at` is the time when the end was stored in the study. Unknown values are missing (NaN, NA), never zero.
@@ -127,6 +128,7 @@ def row_of(trial: StoredTrial, where: str) -> dict[str, Any]:
             "copied_share": (execution.get("initial_weights") or {}).get("copied_share"),
             **{name: cost.get(name) for name in _COSTS},
             **{name: metrics.get(name) for name in _SCALARS},
+            **{name: (metrics.get("calibration") or {}).get(name) for name in _CALIBRATION},
             "gap_points": _rounded(metrics.get("gap_points")),
             "class_gap_points": encode_cell(metrics.get("class_gap_points")),
             "epochs": len(curve) if trial.result else None,

@@ -9,7 +9,7 @@ import pytest
 from nas_distill.analysis.trials.study_reader import COLUMNS, load_frame, read_study
 from nas_distill.config import ResourcesConfig, SearchConfig
 from nas_distill.errors import NasDistillError, RunError, StudyError
-from nas_distill.records import TrialStatus
+from nas_distill.records import Calibration, TrialStatus
 from nas_distill.run_directory.layout import RunDirectory
 from tests.report.factory import make_record, make_run, make_spec
 
@@ -28,6 +28,20 @@ def test_a_row_holds_the_values_of_the_record(tmp_path: Path) -> None:
     assert (row["num_params"], row["macs"], row["epochs"], row["planned_epochs"]) == (1000, 31_000, 12, 12)
 
 
+def test_a_row_holds_the_calibration_of_the_student(tmp_path: Path) -> None:
+    record = make_record(0, gap_points=1.0, num_params=1000)
+    calibration = Calibration(
+        temperature=0.2, images=288, parts=5, in_weights=True, uncalibrated_nll_nats=1.3, uncalibrated_ece=0.7
+    )
+    metrics = record.outcome.metrics
+    assert metrics is not None
+    metrics = metrics.model_copy(update={"ece": 0.02, "ece_noise": 0.03, "calibration": calibration})
+    calibrated = record.model_copy(update={"outcome": record.outcome.model_copy(update={"metrics": metrics})})
+    row = load_frame(make_run(tmp_path, [calibrated])).iloc[0]
+    names = ["ece", "ece_noise", "temperature", "uncalibrated_nll_nats", "uncalibrated_ece"]
+    assert row[names].tolist() == [0.02, 0.03, 0.2, 1.3, 0.7]
+
+
 def test_unknown_values_are_missing(tmp_path: Path) -> None:
     records = [make_record(0, gap_points=1.0, num_params=1000, status=status) for status in TrialStatus]
     frame = load_frame(make_run(tmp_path, records, lost=1))
@@ -35,6 +49,7 @@ def test_unknown_values_are_missing(tmp_path: Path) -> None:
     assert frame["gap_points"].isna().tolist() == [False, True, True, True]
     assert frame["wall_time_s"].isna().tolist() == [False, False, False, True]
     assert frame["num_params"].tolist() == [1000] * 4
+    assert frame["temperature"].isna().all()
     assert frame["error"].isna().tolist() == [True, True, False, False]
     assert frame["spec_id"].iloc[3] == make_spec(1).spec_id
 
