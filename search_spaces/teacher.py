@@ -13,6 +13,8 @@ INFO = SpaceInfo(families=("teacher",), min_image_size=8, max_image_size=384, mi
 _Arguments = dict[str, Any]
 _Scaling = Callable[[SpaceTrial, _Arguments, float], _Arguments]
 
+_WIDTH, _SLOPE, _HEADS = "teacher_width", "teacher_slope", "teacher_heads"
+
 _LEAST_WIDTH = 0.1
 """Smallest factor on the teacher's widths; it leaves about a hundredth of the parameters."""
 
@@ -60,7 +62,8 @@ def space(trial: SpaceTrial, context: SpaceContext) -> StudentSpec:
     Searches a factor on all widths, a slope between the widths of the first and the last stage, and the depth of each
     stage; for transformers, the number and the width of the heads and the depth. No student exceeds the teacher in any
     width or depth, so that each can start from weights that are cut from the teacher. Under a limit on parameters or
-    multiply-accumulates, the range of the factor ends near that limit.
+    multiply-accumulates, the range of the factor ends near that limit. The search first tries up to three students that
+    scale all stages alike and start from the teacher's weights.
 
     Teachers: ResNet (also ResNeXt and SE), ResNetV2, RegNet, ConvNeXt, ViT and DeiT, Swin, EfficientNet, MobileNetV2
     to V4, GhostNet, and the architectures that this project registers with timm.
@@ -99,6 +102,61 @@ def describe(context: SpaceContext) -> str:
     return f"{context.teacher.architecture} with {_LEAST_WIDTH:.0%} to {_most_width(context):.0%} of its widths"
 
 
+def first_points(context: SpaceContext) -> tuple[Mapping[str, Any], ...]:
+    """Return points that scale all stages of the teacher alike at its full depth, the widest first.
+
+    From one point to the next, the number of parameters and multiply-accumulates is about halved.
+    """
+    architecture, arguments = _scalable(context.teacher)
+    scaling = _find_scaling(architecture, arguments)
+    if scaling is None:
+        return ()
+    most, points = _most_width(context), []
+    factor = most
+    while factor >= _LEAST_WIDTH:
+        trial = _UniformScaling(factor / most)
+        scaling(trial, arguments, most)
+        if trial.params not in points:
+            points.append(trial.params)
+        factor /= math.sqrt(2)
+    return tuple(points)
+
+
+class _UniformScaling(SpaceTrial):
+    """Suggests a share of the largest factor on the widths, no slope, and the largest depth.
+
+    Args:
+        share: Share of the largest factor or number of heads, 0 to 1.
+    """
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._params: dict[str, Any] = {}
+
+    @property
+    def number(self) -> int:
+        return 0
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return self._params
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        return self._params.setdefault(name, choices[-1])
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        del step, log
+        value = max(low, round(self._share * high)) if name == _HEADS else high
+        return int(self._params.setdefault(name, value))
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        del step, log
+        value = max(low, self._share * high) if name == _WIDTH else 0.0 if name == _SLOPE else high
+        return float(self._params.setdefault(name, value))
+
+
 def _scalable(teacher: TeacherShape) -> tuple[str, _Arguments]:
     """Return an architecture and arguments that build the teacher's network and can be scaled."""
     arguments = {name: value for name, value in teacher.arguments.items() if name not in _NOT_SCALED}
@@ -129,7 +187,7 @@ def _find_scaling(architecture: str, arguments: _Arguments) -> _Scaling | None:
 
 
 def _suggest_width(trial: SpaceTrial, most: float) -> float:
-    return trial.suggest_float("teacher_width", _LEAST_WIDTH, most, log=True)
+    return trial.suggest_float(_WIDTH, _LEAST_WIDTH, most, log=True)
 
 
 def _suggest_depths(trial: SpaceTrial, depths: Sequence[int]) -> tuple[int, ...]:
@@ -157,7 +215,7 @@ def _scale_stages(widths_name: str, depths_name: str) -> _Scaling:
     def scale(trial: SpaceTrial, arguments: _Arguments, most: float) -> _Arguments:
         widths, depths = arguments[widths_name], arguments[depths_name]
         factor = _suggest_width(trial, most)
-        slope = trial.suggest_float("teacher_slope", -1.0, 1.0, step=0.5)
+        slope = trial.suggest_float(_SLOPE, -1.0, 1.0, step=0.5)
         step = _least_width(arguments, widths)
         last = max(1, len(widths) - 1)
         # The widest stage, relative to the teacher's, has the factor; the narrowest half of it for a slope of +-1.
@@ -185,7 +243,7 @@ def _scale_tokens(width_name: str, depth_name: str) -> _Scaling:
 def _suggest_heads(trial: SpaceTrial, width: int, heads: int, most: float) -> tuple[int, int]:
     """Return a number of attention heads and their common width, neither larger than the teacher's."""
     head_width = width // heads
-    chosen = trial.suggest_int("teacher_heads", 1, max(1, math.ceil(heads * most)))
+    chosen = trial.suggest_int(_HEADS, 1, max(1, math.ceil(heads * most)))
     widths = [head_width // divisor for divisor in (4, 2, 1) if head_width // divisor >= 8]
     return chosen, int(trial.suggest_categorical("teacher_head_width", widths or [head_width]))
 

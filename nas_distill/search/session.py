@@ -20,6 +20,7 @@ from nas_distill.search.driver.driver import SearchDriver
 from nas_distill.search.early_stopping.curves import EarlyStopper, describe_early_stopping, make_early_stopper
 from nas_distill.search.early_stopping.rules import NO_RULE
 from nas_distill.search.proposal.costs import CostEstimator
+from nas_distill.search.proposal.first_points import plan_first_points
 from nas_distill.search.proposal.proposer import Proposer
 from nas_distill.search.retrain.assistants import AssistantRounds, AssistantSettings
 from nas_distill.search.retrain.cross_validation import score_picks
@@ -84,7 +85,7 @@ def search_session(
         )
 
     demands = setup_space(run, config.space, prepared.manifest.network_shape)
-    proposer = _make_proposer(config, prepared, demands, ledger)
+    proposer = _make_proposer(config, prepared, demands, ledger, progress)
     driver = _make_driver(run, config, prepared, proposer=proposer, ledger=ledger, progress=progress)
     if driver.remaining:
         _announce_space(config, demands, progress)
@@ -185,14 +186,31 @@ def _make_early_stopper(config: SearchConfig) -> EarlyStopper | None:
     return make_early_stopper(config.asha, epochs=config.recipe.epochs, objectives=check_objectives(config.objectives))
 
 
-def _make_proposer(config: SearchConfig, prepared: Prepared, demands: SpaceSetup, ledger: StudyLedger) -> Proposer:
+def _make_proposer(
+    config: SearchConfig, prepared: Prepared, demands: SpaceSetup, ledger: StudyLedger, progress: Progress
+) -> Proposer:
+    space = load_space(config.space.resolved_name)
+    costs = CostEstimator(prepared.manifest.network_shape, prepared.head)
+    initial_weights = choose_initial_weights(config.space, demands.context)
+    if config.space.initial_points is None and ledger.num_trials == 0:
+        points = plan_first_points(
+            space,
+            demands.context,
+            initial_weights=initial_weights,
+            limits=demands.limits,
+            costs=costs,
+            recipe=config.recipe,
+        )
+        ledger.set_initial_points(points)
+        if points:
+            progress.event("space", f"the first {len(points)} trials are the teacher scaled down, with its weights")
     return Proposer(
         ledger,
-        space=load_space(config.space.resolved_name),
+        space=space,
         context=demands.context,
-        initial_weights=choose_initial_weights(config.space, demands.context),
+        initial_weights=initial_weights,
         limits=demands.limits,
-        cost_estimator=CostEstimator(prepared.manifest.network_shape, prepared.head),
+        cost_estimator=costs,
         recipe=config.recipe,
         recipes=load_recipe_space(config.space.recipe),
         choices=make_choices(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from nas_distill.config import RUN
 from nas_distill.errors import SpaceError
@@ -62,15 +62,35 @@ class InitialWeightsChooser:
             if reason is not None:
                 raise _unfit(spec, f"cannot start from {spec.initial_weights} weights: {reason}")
             return spec
-        reasons = {one: self._reason(spec, one) for one in self._allowed}
-        fitting = [one for one, reason in reasons.items() if reason is None]
+        fitting = self._fitting(spec)
         if not fitting:
+            reasons = {one: self._reason(spec, one) for one in self._allowed}
             listed = "; ".join(f"{one}: {reason}" for one, reason in reasons.items())
             raise _unfit(spec, f"none of the allowed initial weights fits ({listed}); allow random in {FIELD}")
         chosen = fitting[0]
         if len(fitting) > 1:
             chosen = str(trial.suggest_categorical(self._parameter(fitting), fitting))
         return spec.model_copy(update={"initial_weights": chosen})
+
+    def choice_of(self, spec: StudentSpec, initial_weights: str) -> Mapping[str, str] | None:
+        """Return the suggestion with which a candidate starts from given weights, by name; empty if none is needed.
+
+        Args:
+            spec: Candidate of the space.
+            initial_weights: Weights that the candidate shall start from.
+
+        Returns:
+            None if the candidate cannot start from these weights, or they are not allowed.
+        """
+        if spec.initial_weights is not None:
+            return {} if spec.initial_weights == initial_weights else None
+        fitting = self._fitting(spec)
+        if initial_weights not in fitting:
+            return None
+        return {self._parameter(fitting): initial_weights} if len(fitting) > 1 else {}
+
+    def _fitting(self, spec: StudentSpec) -> list[str]:
+        return [one for one in self._allowed if self._reason(spec, one) is None]
 
     def _reason(self, spec: StudentSpec, initial_weights: str) -> str | None:
         key = spec.network_id, initial_weights

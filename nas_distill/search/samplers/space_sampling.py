@@ -36,6 +36,22 @@ def sample_space(space: Space, n: int, seed: int, context: SpaceContext) -> tupl
         return tuple(propose(space, study.ask(), context) for _ in range(n))
 
 
+def build_point(space: Space, point: Mapping[str, Any], context: SpaceContext) -> StudentSpec:
+    """Return the candidate of a point that has a value for every parameter of the space.
+
+    Args:
+        space: Space of the point.
+        point: Parameter names and values.
+        context: Data, teacher and limits of a search.
+
+    Raises:
+        SpaceError: The point lacks a parameter, a value is outside its distribution, the space does not suit the
+            context, or it raised an exception.
+    """
+    with _without_optuna_logs():
+        return propose(space, optuna.trial.FixedTrial(dict(point)), context)
+
+
 def list_parameters(space: Space, context: SpaceContext, *, draws: int = 300) -> dict[str, BaseDistribution]:
     """Return the parameters that a space suggested in a number of random candidates, in the order of appearance.
 

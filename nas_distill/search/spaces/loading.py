@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import search_spaces
 from nas_distill.errors import SpaceError, StudyError, nearest_names, one_line
@@ -36,6 +37,8 @@ class Space:
         info: Families and sizes that the space declares (`INFO` of its module); None if it declares none.
         describe: Function that says in one line what the space chose for a search (`describe` of a shipped module);
             None if it has none.
+        first_points: Function that returns parameter values of candidates to try first, largest first (`first_points`
+            of a shipped module); None if it has none.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Space:
     takes_context: bool = False
     info: SpaceInfo | None = None
     describe: Callable[[SpaceContext], str] | None = None
+    first_points: Callable[[SpaceContext], Sequence[Mapping[str, Any]]] | None = None
 
 
 def list_spaces() -> tuple[str, ...]:
@@ -88,6 +92,7 @@ def load_space(name: str) -> Space:
         takes_context=takes_context,
         info=_info(module),
         describe=getattr(module, "describe", None) if reference is None else None,
+        first_points=getattr(module, "first_points", None) if reference is None else None,
     )
 
 
