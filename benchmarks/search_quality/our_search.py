@@ -14,7 +14,7 @@ from benchmarks.search_quality.candidates import CandidateSource
 from benchmarks.search_quality.curve_table import CurveTable, Floats, Row
 from benchmarks.search_quality.simulator import EndedTrial, Proposal
 from nas_distill.analysis.front.arithmetic import coordinates
-from nas_distill.config import SamplerConfig, SearchConfig, SpaceConfig, StoppedTrialValue, TeacherConfig
+from nas_distill.config import AshaConfig, SamplerConfig, SearchConfig, SpaceConfig, StoppedTrialValue, TeacherConfig
 from nas_distill.objectives import Objective, check_objectives
 from nas_distill.records import (
     RANDOM,
@@ -29,13 +29,11 @@ from nas_distill.records import (
     TrialTask,
 )
 from nas_distill.records.network_shape import NetworkShape
-from nas_distill.search.early_stopping.asha import Asha, Decision, rung_epochs
-from nas_distill.search.early_stopping.rules import RULES
+from nas_distill.search.early_stopping.asha import Decision, rung_epochs
+from nas_distill.search.early_stopping.curves import make_asha
 from nas_distill.search.proposal.limits import make_limits
 from nas_distill.search.proposal.proposer import ExhaustedSpaceError, Proposer
 from nas_distill.search.study.ledger import StudyLedger
-
-REDUCTION_FACTOR = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,8 +124,8 @@ class OurSearch:
 
 
 def early_rungs(problem: Problem) -> tuple[int, ...]:
-    """Return the epochs at which `OurEarlyStopping` may stop a trial."""
-    return rung_epochs(problem.table.epochs, reduction_factor=REDUCTION_FACTOR)
+    """Return the epochs at which `OurEarlyStopping` stops trials by default."""
+    return rung_epochs(problem.table.epochs, reduction_factor=AshaConfig().reduction_factor)
 
 
 class OurEarlyStopping:
@@ -135,16 +133,16 @@ class OurEarlyStopping:
 
     Args:
         problem: Problem to search.
-        rule: Rule that compares trials at a rung.
+        settings: Section `asha` of the configuration, with a rule.
     """
 
-    def __init__(self, problem: Problem, rule: str) -> None:
+    def __init__(self, problem: Problem, settings: AshaConfig) -> None:
         self._problem = problem
-        self._asha = Asha(early_rungs(problem), REDUCTION_FACTOR, RULES.order(rule, problem.objectives))
+        self._asha = make_asha(settings, epochs=problem.table.epochs, objectives=problem.objectives)
 
     def stops(self, number: int, epoch: int, row: Row) -> bool:
         values = self._problem.coordinates(row, epoch).tolist()
-        return self._asha.report(number, epoch, values) is Decision.STOP
+        return self._asha is not None and self._asha.report(number, epoch, values) is Decision.STOP
 
     def finished(self, ended_trial: EndedTrial) -> None:
         """Do nothing: the rungs have all the values that they need."""

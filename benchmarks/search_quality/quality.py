@@ -15,13 +15,14 @@ from pydantic import NonNegativeInt, PositiveInt
 from benchmarks.common.tasks import TaskResult
 from benchmarks.search_quality.curve_table import CurveTable, Floats, Row, ended, read_table
 from benchmarks.search_quality.mapping import RowMap
-from benchmarks.search_quality.our_search import REDUCTION_FACTOR, OurEarlyStopping, OurSearch, Problem, early_rungs
+from benchmarks.search_quality.our_search import OurEarlyStopping, OurSearch, Problem, early_rungs
 from benchmarks.search_quality.peers import Moasha, OptunaSearcher, RayAsha, RaySearch
 from benchmarks.search_quality.simulator import NoStopping, Searcher, Simulation, SimulationResult, Stopper, draw_rows
 from benchmarks.search_quality.synthetic import synthetic_table
 from nas_distill.analysis.front.arithmetic import coordinates, hypervolume, reference_point
 from nas_distill.config import AshaConfig, SamplerConfig, StoppedTrialValue
 from nas_distill.records.base import Record
+from nas_distill.search.early_stopping.rules import NO_RULE
 
 OURS, RANDOM, MOASHA = "ours", "random", "Syne Tune MOASHA"
 RULES = ("layers", "volume", "residual")
@@ -162,11 +163,11 @@ def build_contender(name: str, problem: Problem, seed: int) -> tuple[Searcher, S
     """Return searcher and stopping rule of a contender."""
     if name in _ALL_VARIANTS:
         variant = _ALL_VARIANTS[name]
-        stopper = NoStopping() if variant.rule is None else OurEarlyStopping(problem, variant.rule)
+        stopper = OurEarlyStopping(problem, AshaConfig(rule=variant.rule or NO_RULE))
         return OurSearch(problem, seed, stopped_trial_value=variant.stopped_trial_value), stopper
     epochs = problem.table.epochs
     # When only early stopping is compared, its first rung and its reduction factor equal ours.
-    alike = {"grace_period": early_rungs(problem)[0], "reduction_factor": REDUCTION_FACTOR}
+    alike = {"grace_period": early_rungs(problem)[0], "reduction_factor": round(AshaConfig().reduction_factor)}
     match name:
         case "random":
             return OptunaSearcher(problem, optuna.samplers.RandomSampler(seed=seed)), NoStopping()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Annotated
 
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from nas_distill.records.base import Record
 
@@ -22,12 +22,15 @@ class AshaConfig(Record):
         grace_epochs: Epochs that every trial trains. Default: a tenth of `recipe.epochs`, rounded up.
         rungs: Epochs after which weak trials are stopped, ascending and below `recipe.epochs`. Default: `recipe.epochs`
             divided by `reduction_factor` once, twice and so on, down to `grace_epochs`.
+        startup_trials: Number of trials that continue at each rung before any is stopped there, so that a short search
+            is left with as many students.
     """
 
     rule: Annotated[str, Field(min_length=1)] = "volume"
     reduction_factor: Annotated[float, Field(gt=1.0)] = 3.0
     grace_epochs: PositiveInt | None = None
     rungs: tuple[PositiveInt, ...] | None = Field(default=None, examples=[(3, 10)])
+    startup_trials: NonNegativeInt = 4
 
     @field_validator("rungs")
     @classmethod

@@ -196,7 +196,10 @@ _FIXED_RECIPE_RULES = (
 
 _RULES = (
     *(_needs_teacher(name) for name in ("checkpoint", "arguments", "image_size", "trust_pickle")),
-    *(_needs_early_stopping(f"asha.{name}") for name in ("reduction_factor", "grace_epochs", "rungs")),
+    *(
+        _needs_early_stopping(f"asha.{name}")
+        for name in ("reduction_factor", "grace_epochs", "rungs", "startup_trials")
+    ),
     _needs_early_stopping("sampler.stopped_trial_value"),
     _Rule(
         key="asha.grace_epochs",

@@ -9,6 +9,7 @@ from benchmarks.search_quality.curve_table import Row
 from benchmarks.search_quality.mapping import RowMap
 from benchmarks.search_quality.our_search import OurEarlyStopping, OurSearch, Problem
 from benchmarks.search_quality.peers import OptunaSearcher
+from benchmarks.search_quality.rungs import _Limited, shortened
 from benchmarks.search_quality.simulator import (
     EndedTrial,
     NoStopping,
@@ -20,6 +21,7 @@ from benchmarks.search_quality.simulator import (
     draw_rows,
 )
 from benchmarks.search_quality.synthetic import synthetic_table
+from nas_distill.config import AshaConfig
 from nas_distill.records import TrialStatus
 from tests.benchmarks.tables import EPOCHS, RECIPE, make_cost, make_row, make_spec
 
@@ -164,12 +166,30 @@ def outline(result: SimulationResult) -> list[tuple[int, int, int, TrialStatus, 
 
 @pytest.mark.parametrize("rule", ["layers", "volume", "residual"])
 def test_our_search_is_reproducible(problem: Problem, rule: str) -> None:
-    first, second = (replay(problem, OurSearch(problem, seed=1), OurEarlyStopping(problem, rule)) for _ in range(2))
+    first, second = (
+        replay(problem, OurSearch(problem, seed=1), OurEarlyStopping(problem, AshaConfig(rule=rule, startup_trials=0)))
+        for _ in range(2)
+    )
     assert outline(first) == outline(second)
     assert first.spent == second.spent == 70
     candidates = [trial.row.candidate for trial in first.trials]
     assert len(set(candidates)) == len(candidates)
     assert {trial.status for trial in first.trials} == {TrialStatus.COMPLETE, TrialStatus.STOPPED}
+
+
+def test_startup_trials_and_a_limit_on_trials_leave_as_many_students(problem: Problem) -> None:
+    limited = _Limited(OurSearch(problem, seed=1), 8)
+    stopper = OurEarlyStopping(problem, AshaConfig(rungs=(1, 2), startup_trials=6))
+    result = replay(problem, limited, stopper, budget=1000)
+    assert (result.started, len(result.trials)) == (8, 8)
+    assert 6 <= len(result.complete(1000)) < 8
+
+
+def test_a_shortened_table_keeps_the_last_epoch(problem: Problem) -> None:
+    shorter = shortened(problem.table, 3)
+    assert shorter.epochs == 3
+    for before, after in zip(problem.table.rows, shorter.rows, strict=True):
+        assert after.curves["gap_points"].tolist() == before.curves["gap_points"][[2, 5, 8]].tolist()
 
 
 def test_another_seed_proposes_other_candidates(problem: Problem) -> None:
@@ -180,7 +200,7 @@ def test_another_seed_proposes_other_candidates(problem: Problem) -> None:
 @pytest.mark.parametrize("stopped_trial_value", ["failed", "reached", "extrapolated"])
 def test_every_value_for_stopped_trials_spends_the_budget(problem: Problem, stopped_trial_value: str) -> None:
     searcher = OurSearch(problem, seed=1, stopped_trial_value=stopped_trial_value)  # type: ignore[arg-type]
-    assert replay(problem, searcher, OurEarlyStopping(problem, "layers")).spent == 70
+    assert replay(problem, searcher, OurEarlyStopping(problem, AshaConfig(rule="layers"))).spent == 70
 
 
 def test_random_search_is_reproducible(problem: Problem) -> None:

@@ -92,7 +92,10 @@ def test_a_search_from_a_given_teacher_to_the_front(small_run: SmallRun, tmp_pat
 def test_weak_trials_stop_at_rungs_and_stay_in_the_study(small_run: SmallRun, tmp_path: Path) -> None:
     heard = Heard()
     config = make_config(
-        small_run, asha=AshaConfig(rungs=(1, 2)), budget=BudgetConfig(trials=6), recipe=Recipe(epochs=3, batch_size=64)
+        small_run,
+        asha=AshaConfig(rungs=(1, 2), startup_trials=1),
+        budget=BudgetConfig(trials=6),
+        recipe=Recipe(epochs=3, batch_size=64),
     )
     outcome = start_search(config, tmp_path / "run", heard)
     assert (outcome.interrupted, outcome.new_trials) == (False, 6)

@@ -65,6 +65,7 @@ UNUSED = [
     Unused("asha.rungs=[3, 9]", (NEVER_STOPS,)),
     Unused("asha.grace_epochs=2", (NEVER_STOPS,)),
     Unused("asha.reduction_factor=4", (NEVER_STOPS,)),
+    Unused("asha.startup_trials=2", (NEVER_STOPS,)),
     Unused("sampler.stopped_trial_value=failed", (NEVER_STOPS,), ("asha.rule=layers",)),
     Unused("asha.grace_epochs=2", ("asha.rungs=[3, 9]",)),
     Unused("views.crop_aspect=2", ("views.min_crop_area=1",), ("views.min_crop_area=0.5",)),

@@ -51,23 +51,29 @@ class Asha:
     A trial that reports at a rung continues if fewer than n / `reduction_factor` of the n entries there, its own
     included, are strictly better by the rule. Therefore the first trial at a rung always continues, equal entries get
     equal decisions in any order of arrival, and of many trials in random order one in `reduction_factor` continues.
+    With startup trials, the first trials at a rung continue whatever they report, so that a short search is left with
+    some students.
 
     Args:
         rungs: Epochs in ascending order; see `rung_epochs`.
         reduction_factor: Inverse of the share of trials that continue, above 1.
         rule: Comparison of the entries at a rung, such as `RULES.order("layers", objectives)`.
+        startup_trials: Number of trials that continue at a rung before any is stopped there; the first always does.
 
     Raises:
         ValueError: The rungs do not ascend from 1 or higher, or the factor is not above 1.
     """
 
-    def __init__(self, rungs: Sequence[int], reduction_factor: float, rule: RungOrder) -> None:
+    def __init__(
+        self, rungs: Sequence[int], reduction_factor: float, rule: RungOrder, *, startup_trials: int = 0
+    ) -> None:
         if any(epoch < 1 for epoch in rungs) or any(low >= high for low, high in pairwise(rungs)):
             raise ValueError(f"rungs must be ascending epochs of at least 1; got {tuple(rungs)}")
         if not reduction_factor > 1.0:
             raise ValueError(f"reduction_factor must be above 1; got {reduction_factor}")
         self._factor = reduction_factor
         self._rule = rule
+        self._startup_trials = startup_trials
         self._entries: dict[int, dict[int, tuple[float, ...]]] = {epoch: {} for epoch in rungs}
 
     @property
@@ -107,6 +113,8 @@ class Asha:
         self.record(number, epoch, values)
         if number not in rung:
             return Decision.STOP
+        if list(rung).index(number) < self._startup_trials:
+            return Decision.CONTINUE
         enough = math.ceil(len(rung) / self._factor)
         better = self._rule(np.array(list(rung.values())), list(rung).index(number), enough)
         return Decision.CONTINUE if better < enough else Decision.STOP

@@ -66,13 +66,20 @@ def make_early_stopper(settings: AshaConfig, *, epochs: int, objectives: Sequenc
     Raises:
         ConfigError: The rule does not exist, or cannot compare trials by these objectives.
     """
+    asha = make_asha(settings, epochs=epochs, objectives=objectives)
+    return None if asha is None else EarlyStopper(asha, objectives)
+
+
+def make_asha(settings: AshaConfig, *, epochs: int, objectives: Sequence[Objective]) -> Asha | None:
+    """Return the rungs of a search, or None if there are none; see `make_early_stopper`."""
     if settings.rule == NO_RULE:
         return None
     rungs = settings.rungs or rung_epochs(
         epochs, reduction_factor=settings.reduction_factor, grace_epochs=settings.grace_epochs
     )
-    asha = Asha(rungs, settings.reduction_factor, RULES.order(settings.rule, objectives))
-    return EarlyStopper(asha, objectives) if rungs else None
+    rule = RULES.order(settings.rule, objectives)
+    asha = Asha(rungs, settings.reduction_factor, rule, startup_trials=settings.startup_trials)
+    return asha if rungs else None
 
 
 def describe_early_stopping(stopper: EarlyStopper | None, settings: AshaConfig, *, epochs: int) -> str:
@@ -88,10 +95,10 @@ def describe_early_stopping(stopper: EarlyStopper | None, settings: AshaConfig, 
         return f"no trial is stopped early: {count} no room for a rung (asha.grace_epochs, asha.rungs)"
     *others, last = map(str, stopper.rungs)
     rungs = f"epochs {', '.join(others)} and {last}" if others else f"epoch {last}"
-    return (
-        f"weak trials are stopped after {rungs} of {epochs} by rule '{settings.rule}': at each rung about one in "
-        f"{settings.reduction_factor:g} continues"
-    )
+    share = f"about one in {settings.reduction_factor:g} continues"
+    if settings.startup_trials:
+        share = f"the first {settings.startup_trials} trials continue, and {share} after them"
+    return f"weak trials are stopped after {rungs} of {epochs} by rule '{settings.rule}': at each rung, {share}"
 
 
 def coordinates_at(point: EpochMetrics, cost: Cost, objectives: Sequence[Objective]) -> tuple[float, ...]:

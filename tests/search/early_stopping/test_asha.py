@@ -197,6 +197,22 @@ def test_the_first_trial_continues_and_a_worse_second_does_not() -> None:
     assert asha.report(3, 3, (99.0, 9.0)) is Decision.CONTINUE  # the first at another rung
 
 
+@patient
+@given(values=rungs, startup=st.integers(0, 8))
+def test_startup_trials_continue_and_later_decisions_are_the_same(values: Floats, startup: int) -> None:
+    asha = Asha((1,), 3.0, ORDERS["volume"], startup_trials=startup)
+    found = [asha.report(number, 1, row) is Decision.CONTINUE for number, row in enumerate(values)]
+    assert all(found[:startup])
+    assert found[startup:] == decisions(ORDERS["volume"], values)[startup:]
+
+
+def test_a_value_that_is_not_finite_is_no_startup_trial() -> None:
+    asha = Asha((1,), 3.0, ORDERS["layers"], startup_trials=2)
+    assert asha.report(0, 1, (math.nan, 5.0)) is Decision.STOP
+    assert asha.report(1, 1, (10.0, 5.0)) is asha.report(2, 1, (99.0, 6.0)) is Decision.CONTINUE
+    assert asha.report(3, 1, (99.5, 6.5)) is Decision.STOP
+
+
 def test_a_second_report_at_a_rung_is_ignored() -> None:
     asha = Asha((1,), 2.0, ORDERS["layers"])
     asha.report(0, 1, (10.0, 5.0))

@@ -30,7 +30,7 @@ def test_coordinates_are_minimised_and_costs_are_logarithms() -> None:
 
 
 def test_a_trial_is_stopped_only_at_a_rung_where_it_is_weak() -> None:
-    stopper = make_early_stopper(AshaConfig(), epochs=30, objectives=OBJECTIVES)
+    stopper = make_early_stopper(AshaConfig(startup_trials=0), epochs=30, objectives=OBJECTIVES)
     assert stopper is not None
     assert stopper.rungs == (3, 10)
     stopper.record(0, COST, [point(epoch) for epoch in range(1, 5)])
@@ -45,13 +45,15 @@ def test_without_a_rule_or_a_rung_there_is_no_early_stopper(settings: AshaConfig
 
 
 def test_the_early_stopper_follows_the_settings() -> None:
-    settings = AshaConfig(rungs=(5, 6), rule="residual", reduction_factor=2.0)
+    settings = AshaConfig(rungs=(5, 6), rule="residual", reduction_factor=2.0, startup_trials=3)
     stopper = make_early_stopper(settings, epochs=30, objectives=OBJECTIVES)
     assert stopper is not None
     assert stopper.rungs == (5, 6)
     assert describe_early_stopping(stopper, settings, epochs=30) == (
-        "weak trials are stopped after epochs 5 and 6 of 30 by rule 'residual': at each rung about one in 2 continues"
+        "weak trials are stopped after epochs 5 and 6 of 30 by rule 'residual': at each rung, the first 3 trials "
+        "continue, and about one in 2 continues after them"
     )
+    assert [stopper.should_stop(number, COST, point(5, gap=number)) for number in range(4)] == [False] * 3 + [True]
     assert describe_early_stopping(None, AshaConfig(), epochs=1).startswith(
         "no trial is stopped early: 1 epoch leaves no"
     )
