@@ -236,6 +236,7 @@ _CONFIRM: dict[str, str] = {
 
 _ANALYSIS: dict[str, str] = {
     "analysis.gap_tolerance_not_a_number": "A gap tolerance is not a finite number of percentage points.",
+    "analysis.pick_without_student": "A pick rule chooses no student in this run.",
     "analysis.unknown_pick": "No pick rule has this name.",
     "analysis.constant_gap": "All students have the same gap, so no capacity law can be fitted.",
     "analysis.count_too_small": "A number of repetitions or resamples is below its minimum.",
@@ -258,6 +259,19 @@ _ANALYSIS: dict[str, str] = {
     "analysis.unknown_name": "A family, size or objective does not exist.",
 }
 
+_EXPORT: dict[str, str] = {
+    "export.damaged_file": "A file of an export differs from the one that was written.",
+    "export.format_missing": "An export does not have the requested format.",
+    "export.missing_package": "A format needs a Python package that is not installed.",
+    "export.not_an_export": "The folder holds neither an export nor, where one is allowed, a run.",
+    "export.not_equal": "An exported file does not compute what the student computes in PyTorch.",
+    "export.pickle_in_file": "A file of torch.export contains a pickle, which can run any code.",
+    "export.target_exists": "The folder of an export exists already.",
+    "export.unknown_class": "The images to evaluate on have a class that the student does not know.",
+    "export.unknown_format": "No export format has this name.",
+    "export.unreadable_file": "The runtime of a format cannot open an exported file.",
+}
+
 _CLI: dict[str, str] = {
     "cli.conflicting_options": "Two options are given that exclude each other.",
     "cli.empty_path": "An option that names a folder is empty.",
@@ -277,6 +291,6 @@ _CLI: dict[str, str] = {
 
 CODES: Mapping[str, str] = MappingProxyType(
     _CONFIG | _DATA | _KNOWLEDGE | _MODELS | _LOSSES | _TRAIN | _RUN | _STUDY | _SPACE | _SEARCH | _CLUSTER | _CONFIRM
-    | _ANALYSIS | _CLI
+    | _ANALYSIS | _EXPORT | _CLI
 )  # fmt: skip
 """Code -> meaning, one sentence."""

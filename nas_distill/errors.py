@@ -123,6 +123,12 @@ class TrialError(NasDistillError):
     exit_status = 11
 
 
+class ExportError(NasDistillError):
+    """A student that cannot be exported with the same outputs, or an export that is missing or damaged."""
+
+    exit_status = 12
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's text, or its class name if the text is empty."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -16,7 +16,7 @@ import pandas as pd
 from nas_distill.analysis.confirm.summary import Confirmed, confirmations
 from nas_distill.analysis.diagnosis.table import diagnose
 from nas_distill.analysis.front.front import ParetoFront, pareto_front
-from nas_distill.analysis.front.picks import Picks, pick_students
+from nas_distill.analysis.front.picks import Picks, pick_students, trial_of
 from nas_distill.analysis.law.api import fit_capacity_law
 from nas_distill.analysis.law.model import CapacityLaw
 from nas_distill.analysis.law.wording import SizeName, Subject
@@ -30,10 +30,11 @@ from nas_distill.run_directory.layout import RunDirectory
 
 if TYPE_CHECKING:
     from nas_distill.analysis.effects.effects import Effects
+    from nas_distill.inference.classifier import Classifier
 
 
 class Run:
-    """The results of a run, read from its records. Needs no torch, Ray, images or weights.
+    """The results of a run, read from its records. Only `load_student` needs torch and weights; nothing needs Ray.
 
     The study is read once, when it is first needed. Load the run again to see trials that ended later.
 
@@ -123,6 +124,34 @@ class Run:
                 field="gap_tolerance_points",
             )
         return Picks(pick_students(self.front(), gap_tolerance_points=gap_tolerance_points))
+
+    def trial_number(self, pick: str | int) -> int:
+        """Return the number of the trial that a pick rule chose; a trial number stands for itself.
+
+        Args:
+            pick: Name of a pick rule, its beginning ("smallest"), or a trial number.
+
+        Raises:
+            ConfigError: No rule has this name.
+            NoStudentError: The rule chooses no student.
+        """
+        is_number = isinstance(pick, int) or pick.strip().isdecimal()
+        return trial_of(pick, Picks(()) if is_number else self.picks)
+
+    def load_student(self, pick: str | int = "knee") -> Classifier:
+        """Return a student with its weights, ready to classify images. Needs torch.
+
+        Args:
+            pick: Name of a pick rule, its beginning ("smallest"), or a trial number.
+
+        Raises:
+            ConfigError: No rule has this name.
+            NoStudentError: The rule chooses no student.
+            RunError: The trial has no student, or its weights are missing or damaged.
+        """
+        from nas_distill.inference.student import load_student  # the other methods need no torch
+
+        return load_student(self.path, self.trial_number(pick))
 
     def diagnose(self) -> pd.DataFrame:
         """Return one row per student: `number`, `verdict`, `remedy` and `evidence`, a tuple of sentences."""

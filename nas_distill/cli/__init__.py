@@ -16,7 +16,20 @@ import click
 from nas_distill.errors import EXIT_INTERRUPTED, NasDistillError, RunError, nearest_names
 from nas_distill.version import __version__
 
-VERBS = ("search", "teacher", "spaces", "losses", "report", "pareto", "explain", "confirm", "doctor")
+VERBS = (
+    "search",
+    "teacher",
+    "spaces",
+    "losses",
+    "report",
+    "pareto",
+    "explain",
+    "confirm",
+    "export",
+    "predict",
+    "evaluate",
+    "doctor",
+)
 """Verbs in the order of `--help`. Each is the click command named `command` in the module of the same name."""
 
 

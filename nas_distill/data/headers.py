@@ -98,7 +98,7 @@ def as_displayed(image: Image.Image) -> Image.Image:
 
 def unreadable(name: str, error: Exception) -> DataError:
     """Return the error for an image that Pillow cannot read."""
-    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
     return DataError(
         f"the image cannot be read ({reason}); repair or remove it", code="data.unreadable_image", field=name
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -39,9 +41,22 @@ def decode(source: ImageSource, index: int, pixel_format: PixelFormat) -> NDArra
     Raises:
         DataError: The image is damaged, has 32-bit pixels, or is of another size and `pixel_format.resizing` is None.
     """
-    name = source.name(index)
+    return _decode(lambda: source.open(index), source.name(index), pixel_format)
+
+
+def decode_file(path: Path, pixel_format: PixelFormat) -> NDArray[np.uint8]:
+    """Return the image in a file in the given format, uint8 [C, H, W].
+
+    Raises:
+        DataError: The image is missing or damaged, has 32-bit pixels, or is of another size and
+            `pixel_format.resizing` is None.
+    """
+    return _decode(lambda: Image.open(path), str(path), pixel_format)
+
+
+def _decode(open_image: Callable[[], Image.Image], name: str, pixel_format: PixelFormat) -> NDArray[np.uint8]:
     try:
-        with source.open(index) as image:
+        with open_image() as image:
             return to_array(image, pixel_format, name=name)
     except DataError:
         raise

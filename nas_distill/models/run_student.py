@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import safetensors.torch
 from pydantic import ConfigDict, PositiveInt
@@ -20,6 +21,7 @@ from nas_distill.records.base import Record
 from nas_distill.records.network_shape import NetworkShape
 from nas_distill.records.normalisation import Normalisation
 from nas_distill.records.resizing import NetworkInput, Resizing
+from nas_distill.records.student_interface import StudentInterface
 from nas_distill.run_directory.files import read_record
 from nas_distill.run_directory.layout import RunDirectory
 
@@ -34,7 +36,7 @@ class _Images(Record):
 
     class_names: tuple[str, ...]
     image_size: PositiveInt
-    channels: PositiveInt
+    channels: Literal[1, 3]
     resizing: Resizing | None = None
     data_id: str
 
@@ -106,6 +108,25 @@ def student_input(model: str) -> NetworkInput:
     run, _ = _trial(model)
     images = _images(model, run)
     return NetworkInput(image_size=images.image_size, resizing=images.resizing or Resizing())
+
+
+def student_interface(model: str) -> StudentInterface:
+    """Return what is needed to call the student `run:RUN/TRIAL`; no weights are read.
+
+    Raises:
+        TeacherError: The run or trial does not exist, or the trial is not complete.
+    """
+    run, record = _trial(model)
+    images = _images(model, run)
+    return StudentInterface(
+        architecture=record.spec.architecture,
+        arguments=record.spec.arguments,
+        class_names=images.class_names,
+        channels=images.channels,
+        image_size=images.image_size,
+        resizing=images.resizing or Resizing(),
+        normalisation=_normalisation(model, record),
+    )
 
 
 def recorded_normalisation(model: str) -> Normalisation:

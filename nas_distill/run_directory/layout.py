@@ -37,6 +37,11 @@ class TrialFolder:
         return self.path / "student.safetensors"
 
     @property
+    def interface(self) -> Path:
+        """What is needed to call the student (`StudentInterface`), written next to the weights."""
+        return self.path / "student.json"
+
+    @property
     def task(self) -> Path:
         """The trial's task, written first."""
         return self.path / "task.json"

@@ -22,6 +22,8 @@ from nas_distill.records import (
     TrialStatus,
     TrialTask,
 )
+from nas_distill.records.resizing import Resizing
+from nas_distill.records.student_interface import StudentInterface
 from nas_distill.run_directory.files import write_record
 from nas_distill.run_directory.layout import TrialFolder
 from nas_distill.run_directory.results import end_trial, read_own_result
@@ -136,6 +138,7 @@ class Trial:
 
     def _complete(self) -> None:
         save_weights(self._trainer.finish(), self._folder.weights)
+        write_record(self._folder.interface, self._interface())
         self._end(TrialStatus.COMPLETE, self._execution_info(), metrics=self._measure())
 
     def _measure(self) -> StudentMetrics:
@@ -165,6 +168,18 @@ class Trial:
             ece=student.ece,
             ece_noise=student.ece_noise,
             feature_cka=feature_cka,
+        )
+
+    def _interface(self) -> StudentInterface:
+        manifest = self._context.manifest
+        return StudentInterface(
+            architecture=self._task.spec.architecture,
+            arguments=self._task.spec.arguments,
+            class_names=manifest.class_names,
+            channels=manifest.channels,
+            image_size=manifest.image_size,
+            resizing=manifest.resizing or Resizing(),
+            normalisation=self._inputs.data.preprocess.normalisation,
         )
 
     def _execution_info(self) -> ExecutionInfo:

@@ -12,7 +12,7 @@ from nas_distill.analysis.formatting import quantity, signed
 from nas_distill.analysis.front.arithmetic import knee_index
 from nas_distill.analysis.front.front import ParetoFront
 from nas_distill.analysis.initial_weights import describe_initial_weights
-from nas_distill.errors import ConfigError, nearest_names
+from nas_distill.errors import ConfigError, NoStudentError, nearest_names
 from nas_distill.objectives import Objective
 from nas_distill.records import RANDOM
 from nas_distill.records.base import FrozenFloats, Record
@@ -163,6 +163,37 @@ def _pick(front: ParetoFront, index: int | None, *, rule: RuleName, title: str, 
 
 def _axis(objective: Objective) -> str:
     return objective.label if objective.name == "macs" else objective.label.lower()
+
+
+def trial_of(name: str | int, picks: Picks) -> int:
+    """Return the number of the trial that a user names.
+
+    Args:
+        name: Trial number, name of a rule, or the beginning of one, such as "smallest".
+        picks: Picks of the run.
+
+    Raises:
+        ConfigError: The name is neither a number nor a rule.
+        NoStudentError: The rule chooses no student.
+    """
+    text = str(name).strip()
+    if text.isascii() and text.isdigit():
+        return int(text)
+    found = [pick for pick in picks if text and pick.rule.startswith(text)]
+    if len(found) != 1:
+        raise ConfigError(
+            f"'{text}' is no pick; {nearest_names(text, [pick.rule for pick in picks])}; or give a trial number",
+            code="analysis.unknown_pick",
+            field="pick",
+        )
+    number = found[0].number
+    if number is None:
+        raise NoStudentError(
+            f"{found[0].sentence} Choose another pick, or a trial number",
+            code="analysis.pick_without_student",
+            field="pick",
+        )
+    return number
 
 
 def describe(pick: Pick, front: ParetoFront) -> str:
