@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.search_quality.curve_table import CURVES, CurveTable, End, ended, read_table, write_table
+from benchmarks.search_quality.curve_table import CURVES, TABLES, CurveTable, End, ended, read_table, write_table
+from benchmarks.search_quality.our_search import OurSearch, Problem
 from benchmarks.search_quality.synthetic import TEACHER
 from nas_distill.errors import RunError
 from tests.benchmarks.tables import EPOCHS, make_row
@@ -28,6 +29,17 @@ def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
         for name in CURVES:
             assert read.curves[name] == pytest.approx(written.curves[name], rel=1e-6)
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["t.parquet"]
+
+
+def test_the_shipped_tables_can_be_replayed_with_the_present_spaces() -> None:
+    paths = sorted(TABLES.glob("*.parquet"))
+    assert len(paths) == 2
+    for path in paths:
+        problem = Problem.of(read_table(path), ("gap_points", "num_params"))
+        proposal = OurSearch(problem, seed=0).ask()
+        assert proposal is not None
+        architectures = {row.spec.architecture for row in problem.table.rows}
+        assert proposal.spec.architecture in architectures
 
 
 def test_a_missing_file_and_another_parquet_file_are_errors(tmp_path: Path) -> None:
