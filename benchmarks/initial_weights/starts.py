@@ -96,15 +96,12 @@ def effective(cut: CutOptions, student: StudentSpec, teacher: StudentSpec) -> Cu
 
 def train_start(task: StartTask, inputs: StartInputs) -> StartResult:
     """Give a student its initial weights and train it."""
-    loaded = load_inputs(inputs.shared)
-    material, data = loaded.material, loaded.material.training_data(task.plan)
+    material = load_inputs(inputs.shared).material
     network = material.network(task.student, task.seed)
     copied: frozenset[str] = frozenset()
     started = time.perf_counter()
     if task.cut is not None:
-        teacher = open_teacher(inputs.shared).to(loaded.device)
-        images = cut_images(data, teacher) if task.cut.need_images else None
-        copied = initialise_from_teacher(network, teacher.network, options=task.cut, images=images)
+        copied = cut_from_teacher(network, task, task.cut, inputs.shared)
     seconds = time.perf_counter() - started
     if task.stand_in:
         copied = _copy_stand_in(network, task, inputs)
@@ -113,6 +110,14 @@ def train_start(task: StartTask, inputs: StartInputs) -> StartResult:
     return StartResult(
         **found.model_dump(), copied_share=_share(network, copied), start_top1=top1, start_seconds=seconds
     )
+
+
+def cut_from_teacher(network: nn.Module, task: Task, cut: CutOptions, inputs: SharedInputs) -> frozenset[str]:
+    """Give a student weights that are cut from the teacher, and return the names of their tensors."""
+    loaded = load_inputs(inputs)
+    teacher = open_teacher(inputs).to(loaded.device)
+    images = cut_images(loaded.material.training_data(task.plan), teacher) if cut.need_images else None
+    return initialise_from_teacher(network, teacher.network, options=cut, images=images)
 
 
 def _copy_stand_in(network: nn.Module, task: StartTask, inputs: StartInputs) -> frozenset[str]:
