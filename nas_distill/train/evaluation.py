@@ -99,6 +99,7 @@ def evaluate(
     device: torch.device,
     indices: Tensor | None = None,
     teacher_logits: Tensor | None = None,
+    factor: Tensor | float = 1.0,
 ) -> MetricSums:
     """Measure a network on plain images, without synchronising with the device before the end.
 
@@ -108,12 +109,13 @@ def evaluate(
         device: Device of the network.
         indices: Positions in the split, int64 [M]. Default: all.
         teacher_logits: The teacher's logits for the same images, float32 [M, K].
+        factor: Factor on the network's logits, or one for each image, float64 [M].
     """
 
     def outputs(images: Tensor) -> ModelOutputs:
         return ModelOutputs(network(images))
 
-    found, _ = measure(outputs, split, device=device, indices=indices, teacher_logits=teacher_logits)
+    found, _ = measure(outputs, split, device=device, indices=indices, teacher_logits=teacher_logits, factor=factor)
     return found
 
 
@@ -124,6 +126,7 @@ def measure(
     device: torch.device,
     indices: Tensor | None = None,
     teacher_logits: Tensor | None = None,
+    factor: Tensor | float = 1.0,
 ) -> tuple[MetricSums, Tensor | None]:
     """Measure as `evaluate` does, and return the network's embeddings of some images from the same pass.
 
@@ -133,6 +136,7 @@ def measure(
         device: Device of the network.
         indices: Positions in the split, int64 [M]. Default: all.
         teacher_logits: The teacher's logits for the same images, float32 [M, K].
+        factor: Factor on the network's logits, or one for each image, float64 [M].
 
     Returns:
         The sums, and the embeddings of the measured images at `feature_positions`, float32 [F, D] on the CPU; None
@@ -143,7 +147,8 @@ def measure(
     is_kept[feature_positions(len(order))] = True
 
     def in_batches_of(size: int) -> tuple[MetricSums, Tensor | None]:
-        return _pass(outputs, split.batches(order, size, device=device), size, teacher_logits, is_kept)
+        batches = split.batches(order, size, device=device)
+        return _pass(outputs, batches, size, teacher_logits=teacher_logits, factor=factor, is_kept=is_kept)
 
     return with_halved_batches(in_batches_of, batch_size(split.manifest.image_size), device)
 
@@ -152,7 +157,9 @@ def _pass(
     outputs: Callable[[Tensor], ModelOutputs],
     batches: Iterable[ImageBatch],
     size: int,
+    *,
     teacher_logits: Tensor | None,
+    factor: Tensor | float,
     is_kept: Tensor,
 ) -> tuple[MetricSums, Tensor | None]:
     total: MetricSums | None = None
@@ -162,7 +169,8 @@ def _pass(
             rows = slice(number * size, number * size + len(batch.labels))
             teacher = None if teacher_logits is None else teacher_logits[rows].to(batch.labels.device)
             predicted = outputs(batch.images)
-            found = metric_sums(predicted.logits.float(), batch.labels, teacher)
+            own = factor[rows, None].to(batch.labels.device) if isinstance(factor, Tensor) else factor
+            found = metric_sums(own * predicted.logits.double(), batch.labels, teacher)
             total = found if total is None else total + found
             if predicted.embedding is not None:
                 features.append(predicted.embedding[is_kept[rows].to(predicted.embedding.device)].float().cpu())

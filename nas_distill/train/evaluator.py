@@ -62,11 +62,16 @@ class Evaluator:
         )
 
     def validation_and_features(
-        self, network: nn.Module, layout: torch.memory_format
+        self, network: nn.Module, layout: torch.memory_format, *, factor: Tensor | float = 1.0
     ) -> tuple[MetricSums, float | None]:
         """Return the sums over the validation images, and the similarity of the features to the teacher's.
 
-        Both come from one pass. The arguments are those of `validation`.
+        Both come from one pass.
+
+        Args:
+            network: Network to measure.
+            layout: Memory format of its inputs.
+            factor: Factor on the logits, or one for each image, float64 [V].
 
         Returns:
             The sums, and the linear CKA; None where the network or the teacher provides no penultimate features.
@@ -79,14 +84,20 @@ class Evaluator:
             device=self._device,
             indices=self._data.validation_indices,
             teacher_logits=self.reference.validation,
+            factor=factor,
         )
         theirs = self.reference.features
         return sums, None if features is None or theirs is None else linear_cka(features, theirs)
 
-    def training_subset(self, network: nn.Module, layout: torch.memory_format) -> MetricSums:
+    def training_subset(self, network: nn.Module, layout: torch.memory_format, *, factor: float = 1.0) -> MetricSums:
         """Return the sums over the fixed training subset, restricted to images that were trained on.
 
-        The images are not augmented. The arguments are those of `validation`.
+        The images are not augmented.
+
+        Args:
+            network: Network to measure.
+            layout: Memory format of its inputs.
+            factor: Factor on the logits.
         """
         assert self.reference is not None
         return evaluate(
@@ -95,10 +106,17 @@ class Evaluator:
             device=self._device,
             indices=self.reference.subset_indices,
             teacher_logits=self.reference.subset,
+            factor=factor,
         )
 
     def split(
-        self, network: nn.Module, layout: torch.memory_format, split: ImageSplit, teacher_logits: Tensor
+        self,
+        network: nn.Module,
+        layout: torch.memory_format,
+        split: ImageSplit,
+        teacher_logits: Tensor,
+        *,
+        factor: Tensor | float = 1.0,
     ) -> MetricSums:
         """Return the sums over another split.
 
@@ -107,8 +125,15 @@ class Evaluator:
             layout: Memory format of its inputs.
             split: Images of the split.
             teacher_logits: The teacher's logits for these images, float32 [N, C].
+            factor: Factor on the logits, or one for each image, float64 [N].
         """
-        return evaluate(self.logits(network, layout), split, device=self._device, teacher_logits=teacher_logits)
+        return evaluate(
+            self.logits(network, layout),
+            split,
+            device=self._device,
+            teacher_logits=teacher_logits,
+            factor=factor,
+        )
 
 
 def logits_function(

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from nas_distill.config import ExecutionConfig
-from nas_distill.data.splits import ImageSplit
 from nas_distill.data.views.batches import view_batches
 from nas_distill.errors import TrialError, one_line
 from nas_distill.knowledge.targets import Targets
@@ -56,6 +55,7 @@ class Trainer:
 
     Attributes:
         epochs_done: Number of trained epochs.
+        evaluator: Measures the network.
 
     Raises:
         ConfigError: The recipe names an unknown loss, loss parameter or optimiser, or needs outputs that the targets
@@ -87,7 +87,7 @@ class Trainer:
         )
         assert targets is not None or not self._distillation.loss.uses_teacher
         self._positions = self._distillation.positions
-        self._evaluator = Evaluator(data, reference, positions=self._positions, device=device)
+        self.evaluator = Evaluator(data, reference, positions=self._positions, device=device)
         self._execution_config = execution or ExecutionConfig()
         self._steps = steps_per_epoch(len(self._positions), recipe.batch_size)
         self._optimizer = make_optimizer(network, recipe, learned=list(self._distillation.loss.parameters()))
@@ -126,7 +126,7 @@ class Trainer:
                 code="train.outputs_not_finite",
                 field="recipe.learning_rate",
             )
-        self._distillation.end_epoch(epoch, parts, self._evaluator.logits(self._evaluated(), self._memory_format()))
+        self._distillation.end_epoch(epoch, parts, self.evaluator.logits(self._evaluated(), self.memory_format))
         self.epochs_done = epoch + 1
         metrics = measured.metrics()
         self._best.update(self.epochs_done, metrics, self._evaluated())
@@ -154,7 +154,7 @@ class Trainer:
             self.measure()
 
     def finish(self) -> nn.Module:
-        """End the training and return the final network. Later measurements are of this network."""
+        """End the training and return the final network."""
         network = self._evaluated()
         self._best.restore(self.epochs_done, network)
         return network.eval()
@@ -165,33 +165,18 @@ class Trainer:
         return ExecutionSettings() if self._stepper is None else self._stepper.execution
 
     @property
+    def memory_format(self) -> torch.memory_format:
+        """The memory format of the inputs and weights of the network."""
+        return torch_memory_format(self.execution)
+
+    @property
     def released_classes(self) -> tuple[int, ...]:
         """Classes that were released from the teacher (`Adaptation.release`)."""
         return self._distillation.released
 
     def measure(self) -> MetricSums:
         """Measure the network on validation, in float32."""
-        return self._evaluator.validation(self._evaluated(), self._memory_format())
-
-    def measure_final(self) -> tuple[MetricSums, float | None]:
-        """Measure the network on validation; also return the linear CKA of its features and the teacher's.
-
-        The CKA is None where the network or the teacher provides no penultimate features.
-        """
-        return self._evaluator.validation_and_features(self._evaluated(), self._memory_format())
-
-    def measure_subset(self) -> MetricSums:
-        """Measure the network on the fixed training subset, without augmentation."""
-        return self._evaluator.training_subset(self._evaluated(), self._memory_format())
-
-    def measure_on(self, split: ImageSplit, teacher_logits: Tensor) -> MetricSums:
-        """Measure the network on another split.
-
-        Args:
-            split: Images of the split.
-            teacher_logits: The teacher's logits for these images, float32 [N, C].
-        """
-        return self._evaluator.split(self._evaluated(), self._memory_format(), split, teacher_logits)
+        return self.evaluator.validation(self._evaluated(), self.memory_format)
 
     def state(self) -> dict[str, Any]:
         """Return everything that changes during training, for `save_state`."""
@@ -276,11 +261,8 @@ class Trainer:
         """Return the network that is measured and saved."""
         return self._network if self._average is None else self._average.module
 
-    def _memory_format(self) -> torch.memory_format:
-        return torch_memory_format(self.execution)
-
     def _teacher_comparison(self, measured: MetricSums, metrics: SplitMetrics) -> dict[str, float]:
-        reference = self._evaluator.reference
+        reference = self.evaluator.reference
         if reference is None:
             return {}
         comparison = measured.comparison()

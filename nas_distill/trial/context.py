@@ -96,12 +96,14 @@ class TrialInputs:
         data: Splits, views and preprocessing.
         targets: Teacher outputs for the training views.
         reference: Teacher outputs for plain images.
+        validation: Validation split, on which the trained student is calibrated.
         final: Test split on which the final student is scored; None to score it on the images of the learning curve.
     """
 
     data: TrainingData
     targets: Targets
     reference: Reference
+    validation: ImageSplit
     final: FinalTest | None = None
 
 
@@ -162,7 +164,9 @@ class TrialContext:
         )
         if task.fold is None:
             final = None if task.confirmation is None else self._final
-            return TrialInputs(data=data, targets=targets, reference=self._reference, final=final)
+            return TrialInputs(
+                data=data, targets=targets, reference=self._reference, validation=self._validation, final=final
+            )
         if task.recipe.mix != "none":
             raise ConfigError(
                 f"cannot be used with recipe.mix {task.recipe.mix}, which mixes images of the fold that is left out "
@@ -177,6 +181,7 @@ class TrialContext:
             data=replace(data, validation=self._train, train_indices=trained.sort().values, validation_indices=scored),
             targets=targets,
             reference=self._reference.for_fold(scored, self._plain_logits(scored), self._train.labels[scored]),
+            validation=self._validation,
         )
 
     @cached_property

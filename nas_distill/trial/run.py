@@ -29,9 +29,9 @@ from nas_distill.run_directory.layout import TrialFolder
 from nas_distill.run_directory.results import end_trial, read_own_result
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.loop import Trainer
-from nas_distill.train.metrics import class_gaps, gap_points
 from nas_distill.trial.context import TrialContext, TrialInputs
 from nas_distill.trial.initial_weights import apply_initial_weights
+from nas_distill.trial.trained_student import TrainedStudent
 
 _PROFILE_STEPS = 3
 
@@ -137,38 +137,11 @@ class Trial:
         self._saved_at = time.monotonic()
 
     def _complete(self) -> None:
-        save_weights(self._trainer.finish(), self._folder.weights)
+        student = TrainedStudent(self._trainer, self._inputs, device=self._context.device)
+        save_weights(student.network, self._folder.weights)
         write_record(self._folder.interface, self._interface())
-        self._end(TrialStatus.COMPLETE, self._execution_info(), metrics=self._measure())
-
-    def _measure(self) -> StudentMetrics:
-        final = self._inputs.final
-        if final is None:
-            teacher = self._inputs.reference.teacher
-            found, feature_cka = self._trainer.measure_final()
-        else:
-            teacher = final.teacher
-            found, feature_cka = self._trainer.measure_on(final.split, final.logits), None
-        on_subset = self._trainer.measure_subset()
-        student, comparison = found.metrics(), found.comparison()
-        subset, subset_comparison = on_subset.metrics(), on_subset.comparison()
-        return StudentMetrics(
-            top1=student.top1,
-            nll_nats=student.nll_nats,
-            gap_points=gap_points(teacher.top1, student.top1),
-            agreement=comparison.agreement,
-            divergence_nats=comparison.divergence_nats,
-            train_top1=subset.top1,
-            train_agreement=subset_comparison.agreement,
-            train_divergence_nats=subset_comparison.divergence_nats,
-            generalisation_gap_points=gap_points(subset.top1, student.top1),
-            capacity_ratio=self._task.cost.num_params / self._context.teacher_params,
-            class_gap_points=class_gaps(teacher, student),
-            class_counts=student.class_counts,
-            ece=student.ece,
-            ece_noise=student.ece_noise,
-            feature_cka=feature_cka,
-        )
+        ratio = self._task.cost.num_params / self._context.teacher_params
+        self._end(TrialStatus.COMPLETE, self._execution_info(), metrics=student.metrics(capacity_ratio=ratio))
 
     def _interface(self) -> StudentInterface:
         manifest = self._context.manifest

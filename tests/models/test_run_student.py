@@ -64,7 +64,9 @@ def test_a_loaded_student_has_its_recorded_metrics(finished: RunDirectory, small
     assert record is not None
     assert record.metrics is not None
     metrics = evaluate(teacher, small_run.validation, device=CPU).metrics()
-    assert (metrics.top1, metrics.nll_nats) == pytest.approx((record.metrics.top1, record.metrics.nll_nats))
+    assert metrics.top1 == record.metrics.top1
+    # The record is cross-fitted: each image has a temperature that was fitted on other images.
+    assert metrics.nll_nats == pytest.approx(record.metrics.nll_nats, rel=0.05)
     assert teacher.preprocess.normalisation == record.execution.normalisation == NORMALISATION
     assert not any(parameter.requires_grad for parameter in teacher.train().parameters())
     assert not teacher.network.training

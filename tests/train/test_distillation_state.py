@@ -161,9 +161,7 @@ def test_release_uses_the_sample_weights_of_the_training(trial_inputs: TrialInpu
     trainer.run_epoch()
     distillation = trainer._distillation
     labels = trial_inputs.data.train.labels[distillation._held_out]
-    found = distillation._held_out_alignments(
-        1, trainer._evaluator.logits(trainer._evaluated(), trainer._memory_format())
-    )
+    found = distillation._held_out_alignments(1, trainer.evaluator.logits(trainer._evaluated(), trainer.memory_format))
     # The teacher gives their label almost no probability, so "correctness" weights them by almost 0.
     assert found[labels == HARMED].abs().max() < 1e-6
     assert found[labels != HARMED].abs().max() > 1e-3
@@ -188,7 +186,8 @@ def test_held_out_images_are_not_trained_on(trial_inputs: TrialInputs) -> None:
     # Metrics of the training subset exclude held-out images too.
     subset = set(trial_inputs.reference.subset_indices.tolist())
     assert subset & set(held.tolist())
-    assert int(trainer.measure_subset().counts.sum()) == len(subset - set(held.tolist()))
+    measured = trainer.evaluator.training_subset(trainer.finish(), trainer.memory_format)
+    assert int(measured.counts.sum()) == len(subset - set(held.tolist()))
 
 
 def test_out_of_memory_on_held_out_images_halves_their_batches(trial_inputs: TrialInputs) -> None:

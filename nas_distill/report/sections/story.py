@@ -123,17 +123,29 @@ def _scores(row: Row, run: Run) -> Section:
         f"negative log-likelihood {row['nll_nats']:.3f} nats",
         *(text.format(row[name]) for name, text in optional.items() if not np.isnan(row[name])),
     ]
+    calibration = () if np.isnan(row["temperature"]) else (_calibration(row),)
     difference = f"({signed(float(row['generalisation_gap_points']))} points compared with validation)"
     training = [
         f"On training images: top-1 {100.0 * row['train_top1']:.2f} % {difference}",
         f"agreement {percent(row['train_agreement'])}",
         f"divergence {row['train_divergence_nats']:.3f} nats",
     ]
-    lead = [f"Top-1 {100.0 * row['top1']:.2f} % {sample}, {teacher}", ", ".join(similarity), ", ".join(training)]
+    lead = [f"Top-1 {100.0 * row['top1']:.2f} % {sample}, {teacher}", ", ".join(similarity)]
+    lead += [*calibration, ", ".join(training)]
     by_gap = classes_by_gap(row, run.teacher)
     worst = [f"{name} {signed(gap)} points ({count} images)" for gap, name, count in by_gap[:_SHOWN_CLASSES]]
     lead += [f"Largest gaps by class: {'; '.join(worst)}"] if worst else []
     return Section(title="Comparison with the teacher", lead=tuple(lead))
+
+
+def _calibration(row: Row) -> str:
+    """Return what dividing the logits by a temperature changed."""
+    if row["temperature"] == 1.0:
+        return "Not calibrated: no temperature made the labels of the validation images more likely"
+    return (
+        f"Calibrated: logits divided by {row['temperature']:.3g}; before, calibration error "
+        f"{row['uncalibrated_ece']:.3f} and negative log-likelihood {row['uncalibrated_nll_nats']:.3f} nats"
+    )
 
 
 def _rank(row: Row, run: Run) -> Section:

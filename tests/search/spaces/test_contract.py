@@ -1,4 +1,4 @@
-"""What every shipped search space promises: its candidates build, stay within the stated sizes, train and load."""
+"""What every shipped space promises: its candidates build, stay within the stated sizes, train, load and calibrate."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ from nas_distill.models.weights import save_weights
 from nas_distill.records import SpaceInfo, StudentSpec
 from nas_distill.search.samplers.space_sampling import sample_space
 from nas_distill.search.spaces.loading import Space, list_spaces, load_space
+from nas_distill.train.calibration.classifier import multiply_logits
 from tests.helpers import make_space_context
 
 SIZES = (32, 96, 224)
 CHANNELS = (1, 2, 3, 4)
 CLASSES = 10
+TEMPERATURE = 0.05
 SLACK = 1.02
 """The stated numbers of parameters are rounded, and grow a little with image size and channels."""
 
@@ -56,7 +58,7 @@ def check_costs(space: Space, image_size: int, specs: Sequence[StudentSpec], cha
     return found
 
 
-def train_save_and_load(spec: StudentSpec, folder: Path, *, channels: int, image_size: int) -> None:
+def train_save_load_and_calibrate(spec: StudentSpec, folder: Path, *, channels: int, image_size: int) -> None:
     torch.manual_seed(0)
     build = partial(build_student, spec, num_classes=CLASSES, channels=channels, image_size=image_size)
     student = build()
@@ -70,11 +72,15 @@ def train_save_and_load(spec: StudentSpec, folder: Path, *, channels: int, image
     again = build()
     again.load_state_dict(safetensors.torch.load_file(path))
     with torch.no_grad():
-        assert torch.equal(student.eval()(images), again.eval()(images)), spec
+        logits = student.eval()(images)
+        assert torch.equal(logits, again.eval()(images)), spec
+        assert multiply_logits(student, 1 / TEMPERATURE, images[:2]), spec
+        exact = logits / TEMPERATURE
+        assert (student(images) - exact).abs().max() <= 1e-5 * exact.abs().max(), spec
 
 
 @pytest.mark.parametrize("name", list_spaces())
-def test_candidates_build_within_the_stated_sizes_train_and_load(name: str, tmp_path: Path) -> None:
+def test_candidates_build_within_the_stated_sizes_train_load_and_calibrate(name: str, tmp_path: Path) -> None:
     space = load_space(name)
     assert space.doc
     smallest: tuple[int, StudentSpec] | None = None
@@ -86,7 +92,7 @@ def test_candidates_build_within_the_stated_sizes_train_and_load(name: str, tmp_
         if size == sizes[0]:
             smallest = min(zip(params, specs, strict=True), key=lambda one: one[0])
     assert smallest is not None
-    train_save_and_load(smallest[1], tmp_path, channels=1, image_size=sizes[0])
+    train_save_load_and_calibrate(smallest[1], tmp_path, channels=1, image_size=sizes[0])
 
 
 @pytest.mark.parametrize("name", list_spaces())
@@ -111,4 +117,4 @@ def test_many_candidates_spread_over_the_stated_sizes(name: str, tmp_path: Path)
     low, high = np.log10(np.quantile(params, (0.1, 0.9)))
     assert (high - low) / np.log10(info.max_params / info.min_params) >= LEAST_SPREAD.get(name, 0.35)
     for spec in sample_space(space, 5, 9, make_space_context(channels=3, image_size=sizes[0])):
-        train_save_and_load(spec, tmp_path, channels=3, image_size=sizes[0])
+        train_save_load_and_calibrate(spec, tmp_path, channels=3, image_size=sizes[0])

@@ -1,0 +1,1 @@
+"""Calibrate the probabilities of a trained network by one temperature."""
