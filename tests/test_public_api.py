@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import nas_distill
-from nas_distill.analysis.front.picks import pick_students
-from nas_distill.errors import ConfigError
+from nas_distill.analysis.front.picks import Picks, pick_students, trial_of
+from nas_distill.errors import ConfigError, NoStudentError, RunError
 from nas_distill.objectives import OBJECTIVES
 from nas_distill.records import TrialStatus
 from tests.report.factory import make_record, make_run
@@ -42,6 +42,25 @@ def test_picks_are_found_by_rule_and_by_position(run: nas_distill.Run) -> None:
     assert run.picks[1] == run.picks["knee"]
     assert run.picks_within(5.0)["smallest_within_tolerance"].number == 0
     assert repr(run.picks).startswith("Picks(smallest_within_tolerance=1, knee=")
+
+
+def test_a_pick_or_a_number_names_a_trial(run: nas_distill.Run) -> None:
+    names = ("smallest_within_tolerance", "smallest", "best", "2", 2, "17")
+    assert [run.trial_number(name) for name in names] == [1, 1, 2, 2, 2, 17]
+    for name in ("elbow", "", "-1", "1.5"):
+        with pytest.raises(ConfigError) as unknown:
+            run.trial_number(name)
+        assert (unknown.value.code, unknown.value.field) == ("analysis.unknown_pick", "pick")
+    strict = Picks(pick_students(run.front(), gap_tolerance_points=-5.0))
+    with pytest.raises(NoStudentError) as missing:
+        trial_of("smallest", strict)
+    assert (missing.value.code, missing.value.field) == ("analysis.pick_without_student", "pick")
+
+
+def test_a_trial_without_weights_cannot_be_loaded(run: nas_distill.Run) -> None:
+    with pytest.raises(RunError) as caught:
+        run.load_student("smallest")
+    assert caught.value.field == f"trial 1 of {run.path}"
 
 
 def test_wrong_picks_get_clear_errors(run: nas_distill.Run) -> None:

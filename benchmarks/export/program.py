@@ -66,7 +66,11 @@ def main() -> None:
     torch.set_num_threads(1)
     results: list[StudentResult] = []
     with tempfile.TemporaryDirectory() as scratch:
-        data = DataConfig(source=arguments.data or stripes(Path(scratch), arguments), image_size=arguments.image_size)
+        data = DataConfig(
+            source=arguments.data or stripes(Path(scratch), arguments),
+            image_size=arguments.image_size,
+            max_validation_images=arguments.validation_images,
+        )
         folder = Path(scratch) / "data"
         manifest = prepare_data(data, folder, NullProgress())
         splits = open_split(data, folder, "train"), open_split(data, folder, "validation")
@@ -91,6 +95,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES))
     parser.add_argument("--students", type=int, default=10, help="most students of each family  [default: 10]")
     parser.add_argument("--minutes", type=float, default=30.0, help="start no student after this time  [default: 30]")
+    parser.add_argument("--validation-images", type=int, default=100, help="most validation images  [default: 100]")
     parser.add_argument("--steps", type=int, default=100, help="training steps of a student  [default: 100]")
     parser.add_argument("--seed", type=int, default=0, help="seed of students and weights  [default: 0]")
     arguments = parser.parse_args()
@@ -193,7 +198,9 @@ def describe(results: Sequence[StudentResult], manifest: DataManifest, arguments
         name="export/students",
         tables=tuple(tables),
         verdicts=verdicts(results),
-        conditions=conditions(seed=arguments.seed, threads=1, steps=arguments.steps),
+        conditions=conditions(
+            seed=arguments.seed, threads=1, steps=arguments.steps, validation_images=arguments.validation_images
+        ),
     )
 
 

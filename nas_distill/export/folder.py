@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nas_distill.errors import ConfigError, ExportError, RunError
@@ -60,7 +60,8 @@ def staged(target: Path) -> Iterator[Path]:
         check_target(target)
         temporary.rename(target)
         temporary = None
-        sync_directory(target.parent)
+        with suppress(OSError):  # the export is complete; only a power failure could undo the rename
+            sync_directory(target.parent)
     except OSError as error:
         raise RunError(
             f"cannot be written: {error.strerror or error}; free space or choose another --to",
