@@ -31,7 +31,7 @@ def images(tmp_path: Path) -> list[Path]:
     """An RGB image, a 16-bit image, and one that is rotated by its EXIF data."""
     paths = [tmp_path / name for name in ("rgb.png", "deep.png", "rotated.jpg")]
     write_image(paths[0], random_pixels(0, 30, 20))
-    write_image(paths[1], (random_pixels(1, 9, 9, 1).astype(np.uint16) << 8) + 77)
+    write_image(paths[1], random_pixels(1, 9, 9, 1).astype(np.uint16) * np.uint16(257))
     exif = Image.Exif()
     exif[0x0112] = 8
     Image.fromarray(random_pixels(2, 16, 24)).save(paths[2], exif=exif)
@@ -50,7 +50,7 @@ def test_an_export_is_printed_with_every_file(
         assert f"export: {folder}" in output
         assert "model.safetensors" in output
         assert read_manifest(folder).licence == "mit"
-        again = error_of("export", finished.path, PLAIN, "--format", "timm")
+        again = error_of("export", finished.path, str(PLAIN), "--format", "timm")
         assert (again.code, again.field, again.exit_status) == ("export.target_exists", "--to", 12)
     finally:
         shutil.rmtree(finished.path / "exports")
