@@ -95,10 +95,10 @@ def train_cases(folder: Path, seed: int) -> Iterator[tuple[Student, TrialRecord,
     Yields:
         Student, record of its training, and run directory.
     """
-    plenty = _Site(folder / "plenty", DataConfig(split_seed=seed), ViewsConfig(), seed)
+    plenty = Site(folder / "plenty", DataConfig(split_seed=seed), ViewsConfig(), seed)
     yield from plenty.train(PLENTY)
     few = DataConfig(split_seed=seed, max_train_images=SCARCE_IMAGES)
-    scarce = _Site(folder / "scarce", few, ViewsConfig(count=1, crop_padding=0), seed, teacher=plenty.run.teacher)
+    scarce = Site(folder / "scarce", few, ViewsConfig(count=1, crop_padding=0), seed, teacher=plenty.run.teacher)
     yield from scarce.train(SCARCE)
 
 
@@ -118,24 +118,35 @@ def as_study(run: RunDirectory, records: list[TrialRecord]) -> StudySnapshot:
     return read_study(run)
 
 
-class _Site:
-    """A run directory with data, teacher and stored outputs."""
+class Site:
+    """A run directory with data, teacher and stored outputs.
+
+    Args:
+        path: Run directory.
+        data: Configuration of the images.
+        views: Augmentation.
+        seed: Seed of teacher and students.
+        teacher: Folder of a trained teacher. Default: a small ResNet is trained on the training images.
+        teacher_epochs: Epochs of that training.
+    """
 
     def __init__(
-        self, path: Path, data: DataConfig, views: ViewsConfig, seed: int, *, teacher: Path | None = None
-    ) -> None:
+        self, path: Path, data: DataConfig, views: ViewsConfig, seed: int, *, teacher: Path | None = None,
+        teacher_epochs: int = 15,
+    ) -> None:  # fmt: skip
         self.run = RunDirectory(path)
         self._seed = seed
         manifest = prepare_data(data, path, NullProgress())
         splits = open_split(data, path, "train"), open_split(data, path, "validation")
         if teacher is None:
-            recipe = Recipe(losses={}, label_smoothing=0.05, epochs=15, learning_rate=4e-3)
+            recipe = Recipe(losses={}, label_smoothing=0.05, epochs=teacher_epochs, learning_rate=4e-3)
             fit_teacher(
                 "small_resnet", self.run.teacher, arguments=_TEACHER, recipe=recipe, splits=splits, views=views,
                 seed=seed, device=CPU, progress=NullProgress(),
             )  # fmt: skip
         else:
-            self.run.teacher.symlink_to(teacher)
+            self.run.teacher.parent.mkdir(parents=True, exist_ok=True)
+            self.run.teacher.symlink_to(teacher.resolve())
         network = load_teacher(
             f"{LOCAL_DIR}{self.run.teacher}", class_names=manifest.class_names, channels=manifest.channels
         )
@@ -145,18 +156,27 @@ class _Site:
             device=CPU, progress=NullProgress(), storage=OutputStorage(embeddings=True),
         )  # fmt: skip
         sources = {source_name(None, "none"): knowledge.folder.name}
+        self.manifest = manifest
         self._context: TrialContext = open_context(
             WorkerConfig(run=str(path), data=data, knowledge=sources, threads=1, cuda=False, checkpoint_interval_s=1e9)
         )
 
     def train(self, students: tuple[Student, ...]) -> Iterator[tuple[Student, TrialRecord, RunDirectory]]:
+        """Train students one after the other, numbered in this order."""
         for number, student in enumerate(students):
-            task = TrialTask(
-                number=number,
-                seed=1000 * self._seed + number,
-                spec=student.spec,
-                recipe=student.recipe,
-                cost=measure_cost(student.spec, num_classes=10, channels=1, image_size=8),
-            )
-            folder = TrialFolder(self.run.trials / f"{number:05d}")
-            yield student, run_trial(task, self._context, folder), self.run
+            yield student, self.train_one(student, number, seed=1000 * self._seed + number), self.run
+
+    def train_one(self, student: Student, number: int, *, seed: int) -> TrialRecord:
+        """Train a student.
+
+        Args:
+            student: The student.
+            number: Trial number.
+            seed: Seed of initial weights and image order.
+        """
+        cost = measure_cost(
+            student.spec, num_classes=len(self.manifest.class_names), channels=self.manifest.channels,
+            image_size=self.manifest.image_size,
+        )  # fmt: skip
+        task = TrialTask(number=number, seed=seed, spec=student.spec, recipe=student.recipe, cost=cost)
+        return run_trial(task, self._context, TrialFolder(self.run.trials / f"{number:05d}"))

@@ -1,6 +1,6 @@
 """`Run`: the results of a run, for notebooks and scripts. `nas_distill.load_run` returns one.
 
-The front and the picks of a run are computed here and nowhere else.
+The front and the decision of a run are computed here and nowhere else.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from nas_distill.analysis.confirm.students import confirmed_students
 from nas_distill.analysis.confirm.summary import Confirmed, confirmations
-from nas_distill.analysis.diagnosis.table import diagnose
+from nas_distill.analysis.decision.decide import decide
+from nas_distill.analysis.decision.records import Decision
 from nas_distill.analysis.front.front import ParetoFront, pareto_front
 from nas_distill.analysis.front.picks import Picks, pick_students, trial_of
 from nas_distill.analysis.law.api import fit_capacity_law
@@ -102,10 +104,31 @@ class Run:
     def _front(self) -> ParetoFront:
         return pareto_front(self.study.trials, self.study.objectives, self.teacher)
 
+    @cached_property
+    def decision(self) -> Decision:
+        """The student to take, the picks, and verdict and remedy of every student.
+
+        Raises:
+            RunError: The record of a confirmation is damaged.
+        """
+        records, trials = self.confirmations(), self.study.trials
+        by_folds = {0 if record.fold is None else record.fold.of for record in records}
+        repeated = [
+            one
+            for folds in sorted(by_folds)
+            for one in confirmed_students(
+                [record for record in records if (0 if record.fold is None else record.fold.of) == folds], trials
+            )
+        ]
+        return decide(
+            self.study, self.front(), gap_tolerance_points=self.config.picks.gap_tolerance_points, run=str(self.path),
+            settings=self.config.diagnosis, confirmed=repeated,
+        )  # fmt: skip
+
     @property
     def picks(self) -> Picks:
         """The recommended students, one per rule; index by rule name, such as `run.picks["knee"]`."""
-        return self.picks_within(self.config.picks.gap_tolerance_points)
+        return Picks(self.decision.picks)
 
     def picks_within(self, gap_tolerance_points: float) -> Picks:
         """Return the recommended students for another gap tolerance than the run's own.
@@ -123,7 +146,8 @@ class Run:
                 code="analysis.gap_tolerance_not_a_number",
                 field="gap_tolerance_points",
             )
-        return Picks(pick_students(self.front(), gap_tolerance_points=gap_tolerance_points))
+        images = sum(self.teacher.class_counts)
+        return Picks(pick_students(self.front(), gap_tolerance_points=gap_tolerance_points, images=images))
 
     def trial_number(self, pick: str | int) -> int:
         """Return the number of the trial that a pick rule chose; a trial number stands for itself.
@@ -154,12 +178,17 @@ class Run:
         return load_student(self.path, self.trial_number(pick))
 
     def diagnose(self) -> pd.DataFrame:
-        """Return one row per student: `number`, `verdict`, `remedy` and `evidence`, a tuple of sentences."""
-        found = diagnose(
-            self.study.trials, self.study.curves, images=sum(self.teacher.class_counts), settings=self.config.diagnosis
-        )
-        columns = ("number", "verdict", "remedy", "evidence")
-        return pd.DataFrame([{name: getattr(one, name) for name in columns} for one in found], columns=list(columns))
+        """Return one row per student: `number`, `verdict`, `action`, `remedy`, `command` and `evidence`.
+
+        `remedy` is a sentence, `command` the command that does it or None, `evidence` a tuple of sentences; `action` is
+        defined by `analysis.decision.records.Action`.
+        """
+        columns = ("number", "verdict", "action", "remedy", "command", "evidence")
+        rows = [
+            (one.number, one.verdict, one.remedy.action, one.remedy.sentence, one.remedy.command, one.evidence)
+            for one in self.decision.verdicts
+        ]
+        return pd.DataFrame(rows, columns=list(columns))
 
     def capacity_law(self, size: SizeName = "num_params", *, of: Subject = "typical", seed: int = 0) -> CapacityLaw:
         """Fit the gap as a power law of the size.

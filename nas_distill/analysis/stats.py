@@ -139,6 +139,29 @@ def largest_calibrated_ece(noise: float, accepted: float = ACCEPTED_ECE) -> floa
     return accepted + noise
 
 
+def gap_half_width_points(gap_points: Floats, agreement: Floats, images: int) -> Floats:
+    """Return an upper bound of half the interval of gaps due to the sample of images, in percentage points.
+
+    Teacher and student are scored on the same images, so their difference is paired. The two can differ in correctness
+    at most on the images on which their answers differ, a share 1 - agreement. The interval is Agresti and Min's (2005,
+    Statistics in Medicine 24): with d = (n (1 - agreement) + 1) / (n + 2) and g = n gap / (n + 2), half the width is
+    1.96 sqrt((d - g^2) / (n + 2)). It is above 0 where all answers agree.
+
+    Args:
+        gap_points: Gaps, percentage points, of any shape.
+        agreement: Share of images with the same answer, 0 to 1, of the same shape. Where it is NaN, the two are taken
+            to differ on all images.
+        images: n, at least 1.
+
+    Returns:
+        Array of the same shape.
+    """
+    apart = (images * (1.0 - np.nan_to_num(agreement)) + 1.0) / (images + 2.0)
+    gap = images * gap_points / 100.0 / (images + 2.0)
+    half: Floats = 100.0 * _NORMAL_QUANTILE * np.sqrt(np.maximum(apart - gap * gap, 0.0) / (images + 2.0))
+    return half
+
+
 def difference_half_width(first: float, second: float) -> float:
     """Return half the width of the interval of a difference of two independent values.
 

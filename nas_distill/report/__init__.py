@@ -5,7 +5,7 @@
 
 from nas_distill.report.build import Report, ReportPaths, build_report, write_report
 from nas_distill.report.content import ReportContent, load_content
-from nas_distill.report.sections.facts import headline, pick_text
+from nas_distill.report.sections.facts import pick_text
 from nas_distill.report.tables import front_table
 
 __all__ = [
@@ -14,7 +14,6 @@ __all__ = [
     "ReportPaths",
     "build_report",
     "front_table",
-    "headline",
     "load_content",
     "pick_text",
     "write_report",

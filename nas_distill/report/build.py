@@ -8,6 +8,7 @@ from typing import Literal
 
 import pandas as pd
 
+from nas_distill.analysis.decision.records import Headline, StudentVerdict
 from nas_distill.analysis.front.picks import Pick
 from nas_distill.records.base import FrozenFloats, Record
 from nas_distill.report.content import ReportContent, load_content
@@ -19,7 +20,7 @@ from nas_distill.run_directory.layout import RunDirectory
 
 
 class PicksFile(Record):
-    """The content of `picks.json`: the picks and their front.
+    """The content of `picks.json`: the decision and the front.
 
     Attributes:
         schema_version: Version of the file format.
@@ -27,15 +28,23 @@ class PicksFile(Record):
         reference: Reference point of the hypervolume, by objective, in its own unit.
         hypervolume: Hypervolume of the front; costs are measured in decades.
         front: Trial numbers of the front, cheapest first.
+        gap_tolerance_points: Largest acceptable gap to the teacher, percentage points.
+        images: Number of validation images.
+        headline: The student to take.
         picks: One pick per rule.
+        verdicts: Verdict and remedy of each student of the front, cheapest first.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     objectives: tuple[str, ...]
     reference: FrozenFloats
     hypervolume: float
     front: tuple[int, ...]
+    gap_tolerance_points: float
+    images: int
+    headline: Headline
     picks: tuple[Pick, ...]
+    verdicts: tuple[StudentVerdict, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,12 +126,17 @@ def _write_csv(path: Path, frame: pd.DataFrame) -> None:
 
 
 def _picks_file(content: ReportContent) -> PicksFile:
-    front = content.front
+    front, decision = content.front, content.decision
+    found = {one.number: one for one in decision.verdicts}
     names = tuple(objective.name for objective in front.objectives)
     return PicksFile(
         objectives=names,
         reference=dict(zip(names, front.reference, strict=True)),
         hypervolume=front.hypervolume,
         front=front.numbers,
-        picks=content.picks,
+        gap_tolerance_points=decision.gap_tolerance_points,
+        images=decision.images,
+        headline=decision.headline,
+        picks=decision.picks,
+        verdicts=tuple(found[number] for number in front.numbers),
     )

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from nas_distill.analysis.assistants.choice import AssistantPlan, read_plan
+from nas_distill.analysis.decision.records import Decision
 from nas_distill.analysis.front.front import ParetoFront
 from nas_distill.analysis.front.picks import Pick
 from nas_distill.analysis.run import Run
@@ -66,7 +67,8 @@ class ReportContent:
         teacher: Record of the teacher.
         trials: Table of the finished trials, sorted by number, with the columns of `analysis.trials.columns.COLUMNS`.
         front: Pareto front of the fully trained students.
-        picks: Students picked from the front, one pick per rule.
+        run: Run directory, as commands name it.
+        decision: The student to take, the picks, and verdict and remedy of every student.
         counts: Number of trials by status.
         rejections: Candidates rejected before training.
         curves: Table of the learning curves.
@@ -81,13 +83,19 @@ class ReportContent:
     teacher: TeacherRecord
     trials: pd.DataFrame
     front: ParetoFront
-    picks: tuple[Pick, ...]
+    run: str
+    decision: Decision
     counts: TrialSummary
     rejections: tuple[Rejection, ...]
     curves: pd.DataFrame
     confirmations: tuple[TrialRecord, ...] = ()
     folds: tuple[TrialRecord, ...] = ()
     assistants: AssistantPlan = field(default_factory=AssistantPlan)
+
+    @property
+    def picks(self) -> tuple[Pick, ...]:
+        """Students picked from the front, one pick per rule."""
+        return self.decision.picks
 
     def picked_as(self, number: int) -> str:
         """Return the titles of the rules that picked a trial; empty if none did."""
@@ -102,9 +110,9 @@ def load_content(run: RunDirectory) -> ReportContent:
         StudyError: The study is missing, unreachable or damaged.
     """
     loaded = Run(run.path)
-    config, study, picks = loaded.config, loaded.study, tuple(loaded.picks)
+    config, study, decision = loaded.config, loaded.study, loaded.decision
     data = read_record(run.data_manifest, DataManifest)
-    picked = dict.fromkeys(pick.number for pick in picks if pick.number is not None)
+    picked = dict.fromkeys(pick.number for pick in decision.picks if pick.number is not None)
     status = study.trials["status"].value_counts()
     assistants = read_plan(run)
     planned = config.budget.most_trials
@@ -116,7 +124,8 @@ def load_content(run: RunDirectory) -> ReportContent:
         teacher=study.teacher,
         trials=study.trials,
         front=loaded.front(),
-        picks=picks,
+        run=str(run.path),
+        decision=decision,
         counts=TrialSummary(
             planned=len(study.trials) + study.running if planned is None else planned + distilled,
             complete=int(status.get(TrialStatus.COMPLETE, 0)),

@@ -22,6 +22,7 @@ from nas_distill.objectives import Objective, check_objectives
 if TYPE_CHECKING:
     import pandas as pd
 
+    from nas_distill.analysis.decision.records import Decision
     from nas_distill.analysis.front.front import ParetoFront
     from nas_distill.analysis.front.picks import Pick
 
@@ -37,7 +38,7 @@ class Listing:
         epsilon: Differences that were ignored to thin the front, by objective; empty without thinning.
         front: Front that the picks were chosen from; None for several runs, with a filter, or with other objectives
             than those of the run.
-        picks: Picks of the run; empty where `front` is None.
+        decision: Decision of the run; None where `front` is None.
     """
 
     comparison: Comparison
@@ -45,7 +46,12 @@ class Listing:
     where: str | None
     epsilon: Mapping[str, float]
     front: ParetoFront | None = None
-    picks: tuple[Pick, ...] = ()
+    decision: Decision | None = None
+
+    @property
+    def picks(self) -> tuple[Pick, ...]:
+        """Picks of the run; empty without a decision."""
+        return () if self.decision is None else self.decision.picks
 
     def picks_of(self, number: int) -> list[Pick]:
         """Return the picks that chose a trial."""
@@ -90,7 +96,7 @@ def list_students(
         where=None if condition is None else condition.text,
         epsilon=epsilon or {},
         front=None if only is None else only.front(),
-        picks=() if only is None else tuple(only.picks),
+        decision=None if only is None else only.decision,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from nas_distill.report.content import ReportContent, Row, rows
-from nas_distill.report.sections.facts import headline, pick_text, run_facts
+from nas_distill.report.sections.facts import pick_text, run_facts
 from nas_distill.report.sections.section import Section
 from nas_distill.report.tables import FRONT_COLUMNS, Column, with_objectives
 
@@ -17,7 +17,10 @@ def render_markdown(content: ReportContent, sections: Sequence[Section]) -> str:
         content: Values of the report.
         sections: Sections between the front and the description of the run.
     """
-    parts = [f"# {_escaped(content.name)}", _escaped(headline(content)), "## Picks"]
+    parts = [f"# {_escaped(content.name)}", _escaped(content.decision.headline.sentence)]
+    if content.decision.headline.command is not None:
+        parts.append(f"    {content.decision.headline.command}")
+    parts.append("## Picks")
     parts.append(
         "\n".join(f"- **{_escaped(pick.title)}**: {_escaped(pick_text(pick, content.front))}" for pick in content.picks)
     )

@@ -15,7 +15,7 @@ from nas_distill.records import RANDOM
 from nas_distill.report.content import ReportContent, Row, arguments_text, rows
 from nas_distill.report.figures.curves import curve_figure
 from nas_distill.report.figures.front import FamilyStyle, family_styles, front_figure
-from nas_distill.report.sections.facts import hardest_class, headline, run_facts
+from nas_distill.report.sections.facts import hardest_class, run_facts
 from nas_distill.report.sections.section import Section
 from nas_distill.report.tables import FRONT_COLUMNS, TRIAL_COLUMNS, Column, has_initial_weights, with_objectives
 from nas_distill.version import __version__
@@ -98,7 +98,7 @@ def render_page(content: ReportContent, sections: Sequence[Section]) -> str:
         .render(
             content=content,
             version=__version__,
-            headline=headline(content),
+            headline=content.decision.headline,
             facts=run_facts(content),
             sections=sections,
             cards=[_card(content, pick) for pick in content.picks],

@@ -67,6 +67,7 @@ def test_the_picks_equal_the_picks_of_the_report(run: RunDirectory, capsys: pyte
     answer = _json(capsys, run.path)
     report = json.loads((run.report / "picks.json").read_text())
     assert answer["picks"] == report["picks"]
+    assert answer["headline"] == report["headline"]
     assert answer["hypervolume"] == report["hypervolume"]
     assert answer["reference"] == report["reference"]
     students = answer["students"]
@@ -82,8 +83,8 @@ def test_json_has_every_column_and_no_json_inside_strings(
 ) -> None:
     answer = _json(capsys, run.path, "--all", "--where", "num_params > 1e4")
     assert set(answer) == {
-        "schema_version", "objectives", "where", "epsilon", "reference", "hypervolume", "runs", "students", "picks",
-        "epsilon_indicator", "attainment", "notes",
+        "schema_version", "objectives", "where", "epsilon", "reference", "hypervolume", "runs", "students", "headline",
+        "picks", "epsilon_indicator", "attainment", "notes",
     }  # fmt: skip
     students = answer["students"]
     assert isinstance(students, list)

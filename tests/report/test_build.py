@@ -7,13 +7,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from nas_distill.analysis.run import Run
 from nas_distill.analysis.trials.study_reader import COLUMNS
 from nas_distill.config import BudgetConfig, SearchConfig
 from nas_distill.errors import RunError
 from nas_distill.records import StudentSpec, TrialRecord
-from nas_distill.report import build_report, front_table, headline, load_content
+from nas_distill.report import build_report, front_table, load_content
 from nas_distill.report.build import PicksFile
 from nas_distill.report.sections.facts import run_facts
+from nas_distill.report.sections.story import tell_story
 from nas_distill.run_directory.files import read_record
 from nas_distill.run_directory.layout import RunDirectory
 from tests.report.factory import make_record, make_records, make_run
@@ -85,6 +87,25 @@ def test_a_report_is_reproducible(tmp_path: Path) -> None:
     }
 
 
+def test_every_output_shows_the_same_decision(tmp_path: Path) -> None:
+    run = _run(tmp_path, make_records(16, failed=2))
+    decision, paths = Run(run.path).decision, build_report(run).paths
+    written = read_record(paths.picks, PicksFile)
+    assert (written.headline, written.picks) == (decision.headline, decision.picks)
+    page = _Page(paths.html.read_text())
+    command = decision.headline.command
+    assert command is not None
+    for text in (decision.headline.sentence, command):
+        assert text in page.words
+        assert text in paths.markdown.read_text().replace("\\", "")
+    for number, verdict in zip(written.front, written.verdicts, strict=True):
+        assert verdict == decision.verdict_on(number)
+        assert verdict.remedy.sentence in page.words
+        (diagnosis,) = [one for one in tell_story(Run(run.path), number) if one.title.startswith("Diagnosis: ")]
+        assert diagnosis.title == f"Diagnosis: {verdict.verdict}"
+        assert f"What to do: {verdict.remedy.sentence}" in diagnosis.lead
+
+
 def test_names_and_errors_are_escaped(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>|*x*"
     spec = StudentSpec(architecture=evil, family=evil, arguments={"a": evil})
@@ -100,9 +121,9 @@ def test_a_run_without_a_complete_trial_has_a_report(tmp_path: Path) -> None:
     page = _Page(paths.html.read_text())
     content = load_content(run)
     assert (content.counts.complete, content.counts.failed, content.counts.rejected) == (0, 2, 1)
-    for text in (headline(content), content.counts.sentence(), "the training loss is NaN"):
+    for text in (content.decision.headline.sentence, content.counts.sentence(), "the training loss is NaN"):
         assert text in page.words
-    assert headline(content) in paths.markdown.read_text()
+    assert content.decision.headline.sentence in paths.markdown.read_text()
     assert front_table(content) == ()
     assert read_record(paths.picks, PicksFile).front == ()
 
@@ -160,16 +181,16 @@ def test_the_table_of_the_terminal(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("gap_points", "accuracy"),
     [
-        (0.83, "97.2 % top-1, 0.8 points below it"),
-        (-0.5, "98.5 % top-1, 0.5 points above it"),
-        (0.02, "98.0 % top-1, level with it"),
+        (0.83, "97.2 % top-1, 0.8 \N{PLUS-MINUS SIGN} 2.2 points below it on 288 images"),
+        (-0.5, "98.5 % top-1, 0.5 \N{PLUS-MINUS SIGN} 1.8 points above it on 288 images"),
+        (0.02, "98.0 % top-1, level with it (\N{PLUS-MINUS SIGN} 1.9 points on 288 images)"),
     ],
 )
 def test_the_headline_recommends_the_smallest_student_within_the_tolerance(
     tmp_path: Path, gap_points: float, accuracy: str
 ) -> None:
     records = [make_record(0, gap_points=gap_points, num_params=24_310)]
-    assert headline(load_content(_run(tmp_path, records))) == (
+    assert load_content(_run(tmp_path, records)).decision.headline.sentence == (
         f"Take trial 0: 51x smaller than the teacher, {accuracy}. One seed, not confirmed."
     )
 
@@ -181,7 +202,7 @@ def test_the_headline_names_the_best_student_if_none_is_within_the_tolerance(tmp
     ]
     content = load_content(_run(tmp_path, records))
     assert content.picks[0].number is None
-    assert "trial 1: 2.5x smaller" in headline(content)
+    assert "trial 1: 2.5x smaller" in content.decision.headline.sentence
 
 
 def test_the_report_shows_the_objectives_of_the_run(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from nas_distill.analysis.run import Run
 from nas_distill.cli import main
 from nas_distill.config import PicksConfig
 from nas_distill.records import InitialWeightsReport, Recipe, TrialRecord
-from nas_distill.report import build_report, front_table, headline, load_content
+from nas_distill.report import build_report, front_table, load_content
 from nas_distill.report.build import PicksFile
 from nas_distill.report.sections.facts import run_facts
 from nas_distill.report.sections.findings import confirmed_students
@@ -59,7 +59,7 @@ def test_initial_weights_have_a_label_and_a_description() -> None:
 
 def test_the_headline_and_the_picks_name_them(run: RunDirectory) -> None:
     content = load_content(run)
-    assert describe_initial_weights("teacher") in headline(content)
+    assert describe_initial_weights("teacher") in content.decision.headline.sentence
     report = build_report(run)
     assert [pick.initial_weights for pick in read_record(report.paths.picks, PicksFile).picks][0::2] == [
         "teacher", OTHER_RUN,
@@ -77,7 +77,7 @@ def test_tables_show_them_only_if_they_vary(run: RunDirectory, tmp_path: Path) -
     for records in (make_records(5), [started(record, "random", 0.0) for record in make_records(5)]):
         other = make_run(tmp_path / f"other-{records[0].spec.initial_weights}", records)
         assert "Starts from" not in front_table(load_content(other))[0]
-        assert "started from" not in headline(load_content(other))
+        assert "started from" not in load_content(other).decision.headline.sentence
 
 
 def test_trials_can_be_filtered_by_them(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,9 @@
-"""The rules of the decision table. Each looks at one student among all, and returns its evidence or None."""
+"""The rules of the decision table. Each looks at one student among all, and returns what it found or None."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,15 +14,28 @@ from nas_distill.analysis.diagnosis.verdicts import Verdict
 from nas_distill.analysis.formatting import percent, short_count, signed
 from nas_distill.config import DiagnosisConfig
 
-Evidence = tuple[str, ...]
-Rule = Callable[[Students, int, DiagnosisConfig], Evidence | None]
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a rule found.
+
+    Attributes:
+        evidence: Sentences with measured values and thresholds.
+        rival: Index of the student that the evidence compares with; None if it compares with none.
+    """
+
+    evidence: tuple[str, ...]
+    rival: int | None = None
+
+
+Rule = Callable[[Students, int, DiagnosisConfig], Finding | None]
 
 
 class NotTestedError(Exception):
     """A rule has nothing to compare with; the message gives the reason."""
 
 
-def loss_mismatch(students: Students, index: int, settings: DiagnosisConfig) -> Evidence | None:
+def loss_mismatch(students: Students, index: int, settings: DiagnosisConfig) -> Finding | None:
     """Fire if the same architecture is clearly better under another recipe with no more epochs."""
     del settings
     epochs = students.values["planned_epochs"]
@@ -41,14 +55,14 @@ def loss_mismatch(students: Students, index: int, settings: DiagnosisConfig) -> 
         f"the same architecture has a gap of {signed(gaps[rival])} points under {better} in {students.named(rival)}, "
         f"and {signed(gaps[index])} under {own}"
     )
-    evidence = (comparison, _resolved(students, index, rival))
-    others_fields = other_differences(students, index, rival)
-    if not others_fields:
-        return evidence
-    return (*evidence, f"their recipes also differ in {others_fields}, so the loss alone may not be the cause")
+    evidence: tuple[str, ...] = (comparison, _resolved(students, index, rival))
+    fields = other_differences(students, index, rival)
+    if fields:
+        evidence = (*evidence, f"their recipes also differ in {fields}, so the loss alone may not be the cause")
+    return Finding(evidence, rival)
 
 
-def undertrained(students: Students, index: int, settings: DiagnosisConfig) -> Evidence | None:
+def undertrained(students: Students, index: int, settings: DiagnosisConfig) -> Finding | None:
     """Fire if much of the divergence's fall came in the second half of the epochs and its tail still falls fast."""
     curve = students.divergences.get(int(students.numbers[index]))
     late = None if curve is None else late_progress(curve)
@@ -62,25 +76,23 @@ def undertrained(students: Students, index: int, settings: DiagnosisConfig) -> E
     )
     slope = tail_slope(curve)
     if slope is None:
-        return late_fall, "it has too few epochs to measure the slope of the curve's end"
+        return Finding((late_fall, "it has too few epochs to measure the slope of the curve's end"))
     left = float(curve[np.isfinite(curve)][-1])
     pace = -slope.per_epoch * len(curve) / left if left > 0.0 else 0.0
     if not slope.falls or pace < settings.pace:
         return None
-    return (
-        late_fall,
-        (
-            f"its divergence falls by {-slope.per_epoch:.4f} nats per epoch over the last {slope.epochs} epochs "
-            f"(95 % interval {-slope.high:.4f} to {-slope.low:.4f})"
-        ),
-        (
-            f"at that rate, as many epochs again would remove {percent(pace)} of the remaining divergence "
-            f"(threshold: {percent(settings.pace)})"
-        ),
+    falls = (
+        f"its divergence falls by {-slope.per_epoch:.4f} nats per epoch over the last {slope.epochs} epochs "
+        f"(95 % interval {-slope.high:.4f} to {-slope.low:.4f})"
     )
+    outlook = (
+        f"at that rate, as many epochs again would remove {percent(pace)} of the remaining divergence "
+        f"(threshold: {percent(settings.pace)})"
+    )
+    return Finding((late_fall, falls, outlook))
 
 
-def architecture_mismatch(students: Students, index: int, settings: DiagnosisConfig) -> Evidence | None:
+def architecture_mismatch(students: Students, index: int, settings: DiagnosisConfig) -> Finding | None:
     """Fire if another family is clearly better at this size, its own is not, and its features match the teacher's less.
 
     Where the similarity of features was not measured, the gaps alone decide.
@@ -106,18 +118,15 @@ def architecture_mismatch(students: Students, index: int, settings: DiagnosisCon
     features = "the similarity of features was not measured, so only the gaps were compared"
     if not np.isnan(closer):
         features = f"its features match the teacher's less: CKA {cka[index]:.2f} against {cka[rival]:.2f}"
-    return (
-        (
-            f"its gap is {signed(gaps[index])} points with {short_count(sizes[index])} parameters; "
-            f"{students.named(rival)} has {signed(gaps[rival])}"
-        ),
-        _resolved(students, index, rival),
-        f"no other {group[0]} of about this size is as good as that student",
-        features,
+    comparison = (
+        f"its gap is {signed(gaps[index])} points with {short_count(sizes[index])} parameters; "
+        f"{students.named(rival)} has {signed(gaps[rival])}"
     )
+    alone = f"no other {group[0]} of about this size is as good as that student"
+    return Finding((comparison, _resolved(students, index, rival), alone, features), rival)
 
 
-def under_capacity(students: Students, index: int, settings: DiagnosisConfig) -> Evidence | None:
+def under_capacity(students: Students, index: int, settings: DiagnosisConfig) -> Finding | None:
     """Fire if the student does not fit the teacher even on training images, unless a sibling no larger is better."""
     unfit, lost_after = _disagreement(students, index)
     if not students.is_behind(index):
@@ -131,65 +140,77 @@ def under_capacity(students: Students, index: int, settings: DiagnosisConfig) ->
         "nats)"
     )
     if 1.0 - unfit < settings.train_agreement:
-        return f"{fit}; below {percent(settings.train_agreement)} it does not fit the teacher", _gap(students, index)
+        unfitted = f"{fit}; below {percent(settings.train_agreement)} it does not fit the teacher"
+        return Finding((unfitted, _gap(students, index)))
     if unfit < lost_after or not _is_far_behind(students, index, settings):
         return None
     lost = (
         f"it loses more agreement on training images than between training and validation images ({percent(unfit)} "
         f"against {percent(max(lost_after, 0.0))})"
     )
-    return fit, lost, _gap(students, index)
+    return Finding((fit, lost, _gap(students, index)))
 
 
-def over_capacity(students: Students, index: int, settings: DiagnosisConfig) -> Evidence | None:
-    """Fire if the student fits and does not generalise, or if a smaller student is as good or better."""
-    sizes = students.values["num_params"]
+def over_capacity(students: Students, index: int, settings: DiagnosisConfig) -> Finding | None:
+    """Fire if the student fits and does not generalise, or if a smaller student measured no worse."""
+    sizes, gaps = students.values["num_params"], students.values["gap_points"]
     overfit = _overfit(students, index, settings)
     if overfit is not None:
         return overfit
-    gaps, half = students.values["gap_points"], students.half_width_points[index]
     smaller = students.best_by_size_overall.up_to(settings.smaller_size * sizes[index])
-    if smaller is not None and gaps[smaller] - gaps[index] <= half:
-        return (
-            (
-                f"{students.named(smaller)} has {percent(sizes[smaller] / sizes[index])} of its parameters and a gap "
-                f"of {signed(gaps[smaller])} points against {signed(gaps[index])} \N{PLUS-MINUS SIGN} {half:.2f}: the "
-                "validation images show no advantage of the larger student"
-            ),
-        )
+    if smaller is not None and gaps[smaller] <= gaps[index]:
+        return Finding((_smaller(students, index, smaller),), smaller)
     better = students.clearly_better([students.best_by_size_overall.up_to(sizes[index] - 1.0)], index)
     if better is None:
         return None
+    return Finding((_smaller(students, index, better), _resolved(students, index, better)), better)
+
+
+def undecided(students: Students, index: int, settings: DiagnosisConfig) -> Finding | None:
+    """Fire if a smaller student measured worse, by less than the validation images can resolve."""
+    sizes, gaps = students.values["num_params"], students.values["gap_points"]
+    smaller = students.best_by_size_overall.up_to(settings.smaller_size * sizes[index])
+    if smaller is None:
+        return None
+    worse, least = gaps[smaller] - gaps[index], students.resolvable_difference_points(index, smaller)
+    if worse > least:
+        return None
+    comparison = (
+        f"{students.named(smaller)} has {percent(sizes[smaller] / sizes[index])} of its parameters and measured "
+        f"{worse:.2f} points worse"
+    )
+    unresolved = f"{students.images:,} validation images cannot resolve a difference below {least:.2f} points"
+    return Finding((comparison, unresolved, _gap(students, index)), smaller)
+
+
+def _smaller(students: Students, index: int, smaller: int) -> str:
+    sizes, gaps = students.values["num_params"], students.values["gap_points"]
     return (
-        (
-            f"{students.named(better)} is smaller and has a gap of {signed(gaps[better])} points against "
-            f"{signed(gaps[index])}"
-        ),
-        _resolved(students, index, better),
+        f"{students.named(smaller)} has {percent(sizes[smaller] / sizes[index])} of its parameters and a gap of "
+        f"{signed(gaps[smaller])} points against {signed(gaps[index])}"
     )
 
 
-def _overfit(students: Students, index: int, settings: DiagnosisConfig) -> Evidence | None:
+def _overfit(students: Students, index: int, settings: DiagnosisConfig) -> Finding | None:
     unfit, lost_after = _disagreement(students, index, required=False)
     points = students.values["generalisation_gap_points"][index]
     fit = f"it agrees with the teacher on {percent(1.0 - unfit)} of the training images"
     if points >= settings.generalisation_gap_points and points > students.half_width_points[index]:
-        return (
-            (
-                f"{fit}, and its top-1 is {points:.2f} points higher there than on validation images "
-                f"(threshold: {settings.generalisation_gap_points:g})"
-            ),
+        higher = (
+            f"{fit}, and its top-1 is {points:.2f} points higher there than on validation images "
+            f"(threshold: {settings.generalisation_gap_points:g})"
         )
+        return Finding((higher,))
     if lost_after > unfit and _is_far_behind(students, index, settings):
         lost = (
             f"it loses more agreement between training and validation images than on training images "
             f"({percent(lost_after)} against {percent(unfit)})"
         )
-        return fit, lost, _gap(students, index)
+        return Finding((fit, lost, _gap(students, index)))
     return None
 
 
-def matched(students: Students, index: int) -> Evidence:
+def matched(students: Students, index: int) -> Finding:
     """Return the evidence for a student on which no rule fires."""
     fit, difference = (students.values[name][index] for name in ("train_agreement", "generalisation_gap_points"))
     measured = "its fit on training images was not measured"
@@ -200,12 +221,12 @@ def matched(students: Students, index: int) -> Evidence:
         )
     rival = students.clearly_better([students.best_by_size_overall.up_to(students.values["num_params"][index])], index)
     if rival is None:
-        return measured, _gap(students, index)
+        return Finding((measured, _gap(students, index)))
     better = (
         f"{students.named(rival)} has as many parameters and a gap of {signed(students.values['gap_points'][rival])} "
         "points, so the size is not the cause"
     )
-    return measured, _gap(students, index), better
+    return Finding((measured, _gap(students, index), better))
 
 
 RULES: dict[Verdict, Rule] = {
@@ -214,6 +235,7 @@ RULES: dict[Verdict, Rule] = {
     "architecture_mismatch": architecture_mismatch,
     "under_capacity": under_capacity,
     "over_capacity": over_capacity,
+    "undecided": undecided,
 }
 """The rule of each verdict. Their order is that of `verdicts.VERDICTS`."""
 
@@ -237,7 +259,7 @@ def _is_far_behind(students: Students, index: int, settings: DiagnosisConfig) ->
 
 
 def _gap(students: Students, index: int) -> str:
-    gap, half = students.values["gap_points"][index], students.half_width_points[index]
+    gap, half = students.values["gap_points"][index], students.gap_half_width_points[index]
     resolved = "the validation images resolve it" if students.is_behind(index) else "too small to resolve"
     return f"its gap is {signed(gap)} \N{PLUS-MINUS SIGN} {half:.2f} points: {resolved}"
 

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nas_distill.analysis.formatting import short_count
-from nas_distill.analysis.stats import accuracy_half_width_points, difference_half_width
+from nas_distill.analysis.stats import accuracy_half_width_points, difference_half_width, gap_half_width_points
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -64,23 +64,27 @@ class Students:
     """N students, in the order of the table's rows.
 
     Attributes:
+        images: Number of validation images.
         numbers: Trial numbers [N].
         groups: Family and teacher of each student.
         texts: Text columns by name [N]; empty text for an unknown value.
         values: Number columns by name [N]; NaN for a value that was not measured.
         half_width_points: Half of the 95 % interval of each top-1 accuracy [N] due to the sample of validation images,
             percentage points.
+        gap_half_width_points: Half of the 95 % interval of each gap [N] due to that sample, percentage points.
         divergences: Divergence from the teacher after each epoch, nats, by trial number.
         specs: Indices of the students of each spec and teacher.
         best_by_size: Best students by size, for each family and teacher.
         best_by_size_overall: Best students by size among all.
     """
 
+    images: int
     numbers: Indices
     groups: tuple[Group, ...]
     texts: dict[str, NDArray[np.object_]]
     values: dict[str, Floats]
     half_width_points: Floats
+    gap_half_width_points: Floats
     divergences: dict[int, Floats]
     specs: dict[Group, list[int]]
     best_by_size: dict[Group, BestBySize]
@@ -102,11 +106,13 @@ class Students:
         groups = tuple((str(family), int(one)) for family, one in zip(texts["family"], teachers, strict=True))
         by_spec = ((str(spec), int(one)) for spec, one in zip(texts["spec_id"], teachers, strict=True))
         return cls(
+            images=images,
             numbers=complete["number"].to_numpy(dtype=np.int64),
             groups=groups,
             texts=texts,
             values=values,
             half_width_points=accuracy_half_width_points(values["top1"], images),
+            gap_half_width_points=gap_half_width_points(gaps, values["agreement"], images),
             divergences={
                 int(number): own.to_numpy(dtype=np.float64)  # type: ignore[arg-type]
                 for number, own in curves.groupby("number")["divergence_nats"]
@@ -133,7 +139,7 @@ class Students:
 
     def is_behind(self, index: int) -> bool:
         """Whether the student's gap to the teacher is above 0 by more than the images' noise."""
-        return bool(self.values["gap_points"][index] > self.half_width_points[index])
+        return bool(self.values["gap_points"][index] > self.gap_half_width_points[index])
 
     def named(self, index: int) -> str:
         """Return the student's name in evidence: "trial 7 (resnet, 12.3k parameters)"."""

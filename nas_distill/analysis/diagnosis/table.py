@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nas_distill.analysis.diagnosis.rules import RULES, Evidence, NotTestedError, matched
+from nas_distill.analysis.diagnosis.rules import RULES, Finding, NotTestedError, matched
 from nas_distill.analysis.diagnosis.students import Students
-from nas_distill.analysis.diagnosis.verdicts import REMEDIES, VERDICTS, Diagnosis, Verdict
+from nas_distill.analysis.diagnosis.verdicts import VERDICTS, Diagnosis, Verdict
 from nas_distill.config import DiagnosisConfig
 from nas_distill.records import TrialStatus
 
@@ -62,22 +62,22 @@ def _judge(students: Students, index: int, settings: DiagnosisConfig) -> Diagnos
     earlier: list[str] = []
     for verdict in VERDICTS[:-1]:
         try:
-            evidence = RULES[verdict](students, index, settings)
+            found = RULES[verdict](students, index, settings)
         except NotTestedError as reason:
             earlier.append(f"{verdict}: not tested, {reason}")
             continue
-        if evidence is not None:
-            return _diagnosis(students, index, verdict, evidence, earlier)
+        if found is not None:
+            return _diagnosis(students, index, verdict, found, earlier)
         earlier.append(verdict)
     return _diagnosis(students, index, "matched", matched(students, index), earlier)
 
 
-def _diagnosis(students: Students, index: int, verdict: Verdict, evidence: Evidence, earlier: list[str]) -> Diagnosis:
+def _diagnosis(students: Students, index: int, verdict: Verdict, found: Finding, earlier: list[str]) -> Diagnosis:
     return Diagnosis(
         number=int(students.numbers[index]),
         verdict=verdict,
-        evidence=evidence,
-        remedy=REMEDIES[verdict],
+        evidence=found.evidence,
+        rival=None if found.rival is None else int(students.numbers[found.rival]),
         earlier_rules=tuple(earlier),
     )
 
@@ -88,5 +88,4 @@ def _stopped(row: Mapping[Any, Any]) -> Diagnosis:
         number=int(row["number"]),
         verdict="undertrained",
         evidence=(f"the scheduler stopped it {epochs}: others were better at no more cost",),
-        remedy="none, unless the early-stopping rule is in doubt (--asha none turns it off)",
     )

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal, NoReturn, overload
 
+import numpy as np
 import pandas as pd
-from pydantic import NonNegativeInt
+from pydantic import NonNegativeFloat, NonNegativeInt
 
 from nas_distill.analysis.formatting import quantity, signed
 from nas_distill.analysis.front.arithmetic import knee_index
 from nas_distill.analysis.front.front import ParetoFront
 from nas_distill.analysis.initial_weights import describe_initial_weights
+from nas_distill.analysis.stats import gap_half_width_points
 from nas_distill.errors import ConfigError, NoStudentError, nearest_names
 from nas_distill.objectives import Objective
 from nas_distill.records import RANDOM
@@ -38,6 +40,8 @@ class Pick(Record):
         sentence: The rule; if `number` is None, the reason why no student satisfies it.
         number: Trial number; None if no student satisfies the rule.
         values: The student's objectives by name, in their own units; empty without a student.
+        gap_points: The student's gap on the validation images, percentage points; None without a student.
+        gap_half_width_points: Half of the gap's 95 % interval due to the sample of images, percentage points.
         initial_weights: Weights that the student started from (`StudentSpec.initial_weights`); None without a student.
     """
 
@@ -46,6 +50,8 @@ class Pick(Record):
     sentence: str
     number: NonNegativeInt | None
     values: FrozenFloats
+    gap_points: float | None = None
+    gap_half_width_points: NonNegativeFloat | None = None
     initial_weights: str | None = None
 
 
@@ -87,25 +93,46 @@ class Picks(Sequence[Pick]):
         return f"Picks({chosen})"
 
 
-def pick_students(front: ParetoFront, *, gap_tolerance_points: float) -> tuple[Pick, ...]:
+def pick_students(front: ParetoFront, *, gap_tolerance_points: float, images: int) -> tuple[Pick, ...]:
     """Return the three picks: smallest within the tolerance, knee, best quality.
 
     Two rules may choose the same student. "Smallest" refers to the front's first cost objective, "best" to its first
     quality objective. The tolerance applies to the capacity gap, which is always measured. Use `analysis.run.Run.picks`
-    for the picks of a run.
+    for the picks of a run, and its decision to act on them.
 
     Args:
         front: Front to choose from. If it is empty, no rule chooses a student.
         gap_tolerance_points: Largest acceptable gap to the teacher, percentage points; may be negative.
+        images: Number of validation images.
     """
-    return (_smallest_within(front, gap_tolerance_points), _knee(front), _best(front))
+    found = (_smallest_within(front, gap_tolerance_points), _knee(front), _best(front))
+    return tuple(_measured(pick, front, images) for pick in found)
+
+
+def tolerance_text(points: float) -> str:
+    """Return a tolerance as a condition: "at most 1 point below", "at least 0.5 points above"."""
+    bound = _bound(points)
+    return f"at most {bound} below" if points >= 0 else f"at least {bound} above"
+
+
+def _bound(points: float) -> str:
+    return f"{abs(points):g} point{'' if abs(points) == 1.0 else 's'}"
+
+
+def _measured(pick: Pick, front: ParetoFront, images: int) -> Pick:
+    """Return the pick with the student's gap and its interval."""
+    if pick.number is None:
+        return pick
+    student = front.members[front.members["number"] == pick.number]
+    gap, agreement = (student[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("gap_points", "agreement"))
+    half = gap_half_width_points(gap, agreement, images)
+    return pick.model_copy(update={"gap_points": float(gap[0]), "gap_half_width_points": float(half[0])})
 
 
 def _smallest_within(front: ParetoFront, tolerance: float) -> Pick:
     superlative = _SUPERLATIVES.get(front.cost.name, "cheapest")
-    bound = f"{abs(tolerance):g} point{'' if abs(tolerance) == 1.0 else 's'}"
-    title = f"{superlative.capitalize()} {'within' if tolerance >= 0 else 'ahead by'} {bound}"
-    limit = f"at most {bound} below" if tolerance >= 0 else f"at least {bound} above"
+    title = f"{superlative.capitalize()} {'within' if tolerance >= 0 else 'ahead by'} {_bound(tolerance)}"
+    limit = tolerance_text(tolerance)
     sentence = f"The {superlative} student {limit} the teacher."
     gaps = front.members["gap_points"]
     within = front.members.index[gaps <= tolerance]

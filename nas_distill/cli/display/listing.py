@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nas_distill.analysis.front.attainment import AttainmentSurface
     from nas_distill.analysis.front.comparison import Comparison
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of the JSON format, which docs/how-to/compare-runs.md describes."""
 
 _JSON_COLUMNS = ("arguments", "losses", "recipe", "class_gap_points", "curve_gap_points")
@@ -47,6 +47,7 @@ def json_content(listing: Listing) -> dict[str, Any]:
         "hypervolume": comparison.hypervolume,
         "runs": [asdict(run) for run in comparison.runs],
         "students": [_student(listing, row) for row in listing.students.to_dict("records")],
+        "headline": None if listing.decision is None else listing.decision.headline.model_dump(mode="json"),
         "picks": [pick.model_dump(mode="json") for pick in listing.picks],
         "epsilon_indicator": None if comparison.epsilon is None else [
             [None if math.isnan(value) else value for value in row] for row in comparison.epsilon.tolist()

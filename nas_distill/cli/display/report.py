@@ -6,15 +6,15 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from nas_distill.cli.display.sections import make_console, print_section
-from nas_distill.report import Report, ReportContent, front_table, headline, pick_text
+from nas_distill.cli.display.sections import make_console, print_headline, print_section
+from nas_distill.report import Report, ReportContent, front_table, pick_text
 from nas_distill.report.sections.findings import confirmed_students, retrained_students
 
 
 def print_report(report: Report) -> None:
     """Print the headline, the front, the picks, retrained students and the path of the page."""
     content, console = report.content, make_console()
-    console.print(Text(headline(content), style="bold"))
+    print_headline(console, content.decision.headline)
     if len(content.front.members):
         console.print(_front(content))
         for pick in content.picks:

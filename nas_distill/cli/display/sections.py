@@ -10,12 +10,20 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from nas_distill.analysis.decision.records import Headline
     from nas_distill.report.sections.section import Section
 
 
 def make_console() -> Console:
     """Return a console on standard output. A pipe gets a fixed width at which tables do not wrap."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+
+
+def print_headline(console: Console, headline: Headline) -> None:
+    """Print the recommendation of a run and the command of the next step."""
+    console.print(Text(headline.sentence, style="bold"))
+    if headline.command is not None:
+        console.print(Text(headline.command, overflow="ignore", no_wrap=True))
 
 
 def print_section(console: Console, section: Section) -> None:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nas_distill.analysis.formatting import MISSING, number_text, percent, quantity
-from nas_distill.cli.display.sections import make_console
+from nas_distill.cli.display.sections import make_console, print_headline
 from nas_distill.report import pick_text
 from nas_distill.report.content import rows
 from nas_distill.report.listing import Listing, in_own_units
@@ -27,6 +27,8 @@ def print_tables(listing: Listing) -> None:
     console = make_console()
     comparison = listing.comparison
     console.print(_students(listing))
+    if listing.decision is not None:
+        print_headline(console, listing.decision.headline)
     for pick in listing.picks:
         assert listing.front is not None
         console.print(Text.assemble((pick.title, "bold"), f": {pick_text(pick, listing.front)}"))

@@ -1,4 +1,4 @@
-"""The headline, the description of the run, and the resolution of its measurements."""
+"""The description of the run, and the resolution of its measurements."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nas_distill.analysis.trials.cells import parse_gaps
 from nas_distill.config import FIXED_RECIPE, CostBound, SearchConfig
 from nas_distill.data.manifest import DataManifest
 from nas_distill.objectives import OBJECTIVES
-from nas_distill.records import RANDOM, TeacherLink, TeacherRecord
+from nas_distill.records import TeacherLink, TeacherRecord
 from nas_distill.report.content import ReportContent, Row, rows
 
 _PARAMS = OBJECTIVES["num_params"]
@@ -38,43 +38,9 @@ class Fact:
     note: str = ""
 
 
-def headline(content: ReportContent) -> str:
-    """Return the recommendation of the report in one or two sentences."""
-    if not len(content.front.members):
-        return "No student is fully trained."
-    smallest, *_, best = content.picks
-    if smallest.number is not None:
-        lead, pick = f"Take trial {smallest.number}", smallest
-    else:
-        lead, pick = f"{smallest.title}: none. {best.title}, trial {best.number}", best
-    row = _student(content, pick)
-    confirmed = any(record.number == pick.number for record in content.confirmations)
-    trust = "This is the search's score; see the confirmed students." if confirmed else "One seed, not confirmed."
-    return f"{lead}: {_size_ratio(row)}, {_accuracy(row)}{start_clause(row)}. {trust}"
-
-
 def pick_text(pick: Pick, front: ParetoFront) -> str:
     """Return the student of a pick and the meaning of its rule; without a student, the reason."""
     return pick.sentence if pick.number is None else f"{describe(pick, front)}. {pick.sentence}"
-
-
-def start_clause(row: Row) -> str:
-    """Return ", started from the teacher's weights"; empty for a student of random weights."""
-    initial_weights = row["initial_weights"] or RANDOM
-    return "" if initial_weights == RANDOM else f", started from {describe_initial_weights(initial_weights)}"
-
-
-def _size_ratio(row: Row) -> str:
-    ratio = 1.0 / float(row["capacity_ratio"])
-    smaller = ratio >= 1.0
-    factor = ratio if smaller else 1.0 / ratio
-    return f"{factor:.{0 if factor >= 9.95 else 1}f}x {'smaller' if smaller else 'larger'} than the teacher"
-
-
-def _accuracy(row: Row) -> str:
-    gap = round(float(row["gap_points"]), 1)
-    distance = "level with it" if gap == 0.0 else f"{abs(gap):.1f} points {'below' if gap > 0 else 'above'} it"
-    return f"{100.0 * float(row['top1']):.1f} % top-1, {distance}"
 
 
 def run_facts(content: ReportContent) -> tuple[Fact, ...]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from nas_distill.analysis.confirm.summary import confirmations
-from nas_distill.analysis.diagnosis.table import diagnose
-from nas_distill.analysis.diagnosis.verdicts import VERDICTS, Diagnosis
+from nas_distill.analysis.diagnosis.verdicts import VERDICTS
 from nas_distill.analysis.formatting import short_count, signed
 from nas_distill.analysis.law.api import LawError, fit_capacity_law, law_sentences
 from nas_distill.report.content import ReportContent, rows
@@ -51,16 +50,9 @@ def confirmed_students(content: ReportContent) -> tuple[Section, ...]:
     return confirmed_sections(found, content.teacher.class_names)
 
 
-def diagnoses(content: ReportContent) -> dict[int, Diagnosis]:
-    """Return the diagnosis of each student, by trial number."""
-    images = sum(content.teacher.class_counts)
-    found = diagnose(content.trials, content.curves, images=images, settings=content.config.diagnosis)
-    return {one.number: one for one in found}
-
-
 def _diagnosis(content: ReportContent) -> Section:
     """Return the diagnoses of the students on the front, and the number of each for the others."""
-    found = diagnoses(content)
+    found = {one.number: one for one in content.decision.verdicts}
     front = set(content.front.numbers)
     complete = {int(row["number"]) for row in rows(content.trials) if row["status"] == "complete"}
     others = Counter(one.verdict for number, one in found.items() if number in complete - front)
@@ -70,7 +62,7 @@ def _diagnosis(content: ReportContent) -> Section:
         verdict = found[row["number"]]
         size, gap = short_count(row["num_params"]), signed(float(row["gap_points"]))
         cells = (str(row["number"]), student_text(row), size, gap)
-        lines.append((*cells, verdict.verdict, verdict.evidence[0], verdict.remedy))
+        lines.append((*cells, verdict.verdict, verdict.evidence[0], verdict.remedy.sentence))
     return Section(
         title="Diagnosis of the front",
         lead=(f"Fully trained students that are not on the front: {counted}.",) if counted else (),

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from nas_distill.analysis.diagnosis.table import diagnose
-from nas_distill.analysis.diagnosis.verdicts import Diagnosis
+from nas_distill.analysis.decision.records import StudentVerdict
 from nas_distill.analysis.effects.losses_by_size import loss_label
 from nas_distill.analysis.formatting import duration, percent, quantity, short_bytes, short_count, signed
 from nas_distill.analysis.front.arithmetic import axes
@@ -204,17 +203,16 @@ def _stopped(row: Row, run: Run) -> Section:
 
 
 def _diagnosis(run: Run, number: int) -> tuple[Section, ...]:
-    images = sum(run.teacher.class_counts)
-    study, settings = run.study, run.config.diagnosis
-    found = diagnose(study.trials, study.curves, images=images, settings=settings, number=number)
-    return tuple(_diagnosis_section(one) for one in found)
+    found = run.decision.verdict_on(number)
+    return () if found is None else (_diagnosis_section(found),)
 
 
-def _diagnosis_section(diagnosis: Diagnosis) -> Section:
-    untested = [one for one in diagnosis.earlier_rules if ": " in one]
+def _diagnosis_section(found: StudentVerdict) -> Section:
+    untested = [one for one in found.earlier_rules if ": " in one]
     notes = (f"Earlier rules: {'; '.join(untested)}",) if untested else ()
-    lead = (*diagnosis.evidence, *notes, f"What to try: {diagnosis.remedy}")
-    return Section(title=f"Diagnosis: {diagnosis.verdict}", lead=lead)
+    command = () if found.remedy.command is None else (f"Command: {found.remedy.command}",)
+    lead = (*found.evidence, *notes, f"What to do: {found.remedy.sentence}", *command)
+    return Section(title=f"Diagnosis: {found.verdict}", lead=lead)
 
 
 def _confirmed(run: Run, number: int) -> tuple[Section, ...]:

@@ -48,7 +48,7 @@ def test_only_fully_trained_students_are_on_the_front(tmp_path: Path, status: Tr
 
 
 def test_each_rule_picks_its_student(tmp_path: Path) -> None:
-    picks = pick_students(_front(tmp_path, _STUDENTS), gap_tolerance_points=1.0)
+    picks = pick_students(_front(tmp_path, _STUDENTS), gap_tolerance_points=1.0, images=288)
     assert [(pick.rule, pick.number) for pick in picks] == [
         ("smallest_within_tolerance", 2),
         ("knee", 1),
@@ -58,7 +58,7 @@ def test_each_rule_picks_its_student(tmp_path: Path) -> None:
 
 
 def test_without_a_student_within_the_tolerance_the_closest_is_named(tmp_path: Path) -> None:
-    pick, _, _ = pick_students(_front(tmp_path, _STUDENTS[:2]), gap_tolerance_points=1.0)
+    pick, _, _ = pick_students(_front(tmp_path, _STUDENTS[:2]), gap_tolerance_points=1.0, images=288)
     assert pick.number is None
     assert "trial 1 with +4.00 points" in pick.sentence
 
@@ -66,7 +66,7 @@ def test_without_a_student_within_the_tolerance_the_closest_is_named(tmp_path: P
 def test_a_gap_at_the_tolerance_is_within_it(tmp_path: Path) -> None:
     front = _front(tmp_path, _STUDENTS)
     tolerance = float(front.members["gap_points"].iloc[2])
-    assert pick_students(front, gap_tolerance_points=tolerance)[0].number == 2
+    assert pick_students(front, gap_tolerance_points=tolerance, images=288)[0].number == 2
 
 
 def test_floating_point_noise_does_not_put_a_gap_beyond_the_tolerance(tmp_path: Path) -> None:
@@ -76,18 +76,18 @@ def test_floating_point_noise_does_not_put_a_gap_beyond_the_tolerance(tmp_path: 
     assert noisy.gap_points > 1.0
     study = read_study(make_run(tmp_path, [changed_record(record, metrics=noisy)]))
     front = pareto_front(study.trials, study.objectives, study.teacher)
-    assert pick_students(front, gap_tolerance_points=1.0)[0].number == 0
+    assert pick_students(front, gap_tolerance_points=1.0, images=288)[0].number == 0
     assert parse_filter("gap_points <= 1").mask(study.trials).tolist() == [True]
 
 
 @pytest.mark.parametrize(("count", "knee"), [(0, None), (1, 0), (2, 1), (3, 1)])
 def test_fronts_of_any_size_have_a_knee_unless_they_are_empty(tmp_path: Path, count: int, knee: int | None) -> None:
-    assert pick_students(_front(tmp_path, _STUDENTS[:count]), gap_tolerance_points=1.0)[1].number == knee
+    assert pick_students(_front(tmp_path, _STUDENTS[:count]), gap_tolerance_points=1.0, images=288)[1].number == knee
 
 
 def test_the_rules_follow_other_objectives(tmp_path: Path) -> None:
     front = _front(tmp_path, _STUDENTS, "agreement", "macs", "divergence_nats")
-    smallest, _, best = pick_students(front, gap_tolerance_points=1.0)
+    smallest, _, best = pick_students(front, gap_tolerance_points=1.0, images=288)
     assert smallest.number == 2
     assert best.number == 4
     assert set(best.values) == {"agreement", "macs", "divergence_nats"}

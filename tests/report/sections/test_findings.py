@@ -11,7 +11,7 @@ from nas_distill.cli import main
 from nas_distill.records import Confirmation, TrialStatus
 from nas_distill.report import load_content, write_report
 from nas_distill.report.markdown import render_markdown
-from nas_distill.report.sections.findings import confirmed_students, diagnoses, finding_sections
+from nas_distill.report.sections.findings import confirmed_students, finding_sections
 from nas_distill.run_directory.layout import RunDirectory
 from tests.records.factory import changed_record
 from tests.report.factory import CLASS_NAMES, make_record, make_records, make_run
@@ -38,7 +38,7 @@ def test_every_student_on_the_front_has_a_diagnosis(run: RunDirectory) -> None:
     content = load_content(run)
     section = next(one for one in finding_sections(content) if one.title == "Diagnosis of the front")
     assert [int(line[0]) for line in section.lines] == list(content.front.numbers)
-    found = diagnoses(content)
+    found = {one.number: one for one in content.decision.verdicts}
     assert [line[4] for line in section.lines] == [found[number].verdict for number in content.front.numbers]
     others = sum(int(count) for count in re.findall(r"(\d+) \w+", section.lead[0]))
     assert others == 30 - len(content.front.numbers)
