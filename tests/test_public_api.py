@@ -51,7 +51,7 @@ def test_a_pick_or_a_number_names_a_trial(run: nas_distill.Run) -> None:
         with pytest.raises(ConfigError) as unknown:
             run.trial_number(name)
         assert (unknown.value.code, unknown.value.field) == ("analysis.unknown_pick", "pick")
-    strict = Picks(pick_students(run.front(), gap_tolerance_points=-5.0))
+    strict = Picks(pick_students(run.front(), gap_tolerance_points=-5.0, images=288))
     with pytest.raises(NoStudentError) as missing:
         trial_of("smallest", strict)
     assert (missing.value.code, missing.value.field) == ("analysis.pick_without_student", "pick")
