@@ -18,7 +18,10 @@ FLAGS = tuple(replace(flag, default="the run's own") for flag in RESOURCE_FLAGS)
 @click.command(short_help="Retrain picked students with and without the teacher and test them.")
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.option(
-    "--picks", metavar="LIST", help="Rule names, trial numbers or front, comma-separated.  [default: all picks]"
+    "--picks",
+    multiple=True,
+    metavar="LIST",
+    help="Rule names, trial numbers or front, comma-separated. Repeatable.  [default: all picks]",
 )
 @click.option(
     "--seeds",
@@ -32,7 +35,7 @@ FLAGS = tuple(replace(flag, default="the run's own") for flag in RESOURCE_FLAGS)
 @click.option("--release", is_flag=True, help="Also train each student with per-class release.")
 @config_flags(FLAGS)
 def command(
-    run: Path, picks: str | None, seeds: int | None, folds: int | None, *, release: bool, **parameters: Any
+    run: Path, picks: tuple[str, ...], seeds: int | None, folds: int | None, *, release: bool, **parameters: Any
 ) -> None:
     """Retrain picked students of RUN, with and without the teacher, and score them.
 
@@ -59,7 +62,7 @@ def command(
         from nas_distill.search.retrain.confirm_plan import Request
 
         request = Request(
-            picks=() if picks is None else tuple(picks.split(",")),
+            picks=tuple(name for given in picks for name in given.split(",")),
             seeds=5 if seeds is None else seeds,
             folds=folds or 0,
             release=release,
