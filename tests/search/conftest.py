@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,6 @@ import ray
 from nas_distill.config import ResourcesConfig
 from nas_distill.search import service
 from nas_distill.search.backend import cluster
-from nas_distill.search.backend.ray_private import loopback_only
 from nas_distill.search.retrain import confirm
 from nas_distill.trial.context import TrialContext, open_context
 from tests.helpers import SmallRun
@@ -26,15 +24,15 @@ def context(small_run: SmallRun) -> TrialContext:
 
 
 @pytest.fixture(scope="session")
-def worker_command() -> Iterator[str]:
-    """Return the command with which clusters in this process start workers that have imported PyTorch already."""
-    with worker_forks.worker_command() as command:
-        yield command
+def forks() -> Iterator[str]:
+    """Run the server of the workers of this process's clusters (see `worker_forks`)."""
+    with worker_forks.fork_server() as folder:
+        yield folder
         ray.shutdown()
 
 
 @pytest.fixture(scope="module")
-def shared_cluster(worker_command: str) -> Iterator[None]:
+def shared_cluster(forks: str) -> Iterator[None]:
     """Let the tests of this process share one cluster of two CPUs: starting one takes longer than their trainings.
 
     Searches in this process join it. That a search starts and ends a cluster of its own is tested by searches in
@@ -47,11 +45,8 @@ def shared_cluster(worker_command: str) -> Iterator[None]:
         yield
 
     if not ray.is_initialized():
-        with loopback_only():
-            ray.init(
-                address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
-                object_store_memory=128 * 2**20, runtime_env={"py_executable": worker_command},
-            )  # fmt: skip
+        with worker_forks.forked_workers(forks):
+            cluster.start_local_cluster(num_cpus=2)
     with pytest.MonkeyPatch.context() as patch:
         for module in (service, confirm):
             patch.setattr(module, "ray_cluster", join)

@@ -15,7 +15,12 @@ _LISTEN = "0A"
 
 
 def start(
-    arguments: list[str], log: Path, *, verb: str = "search", environment: Mapping[str, str] | None = None
+    arguments: list[str],
+    log: Path,
+    *,
+    verb: str = "search",
+    environment: Mapping[str, str] | None = None,
+    forks: str | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a command in a process group of its own, as a terminal does.
 
@@ -24,11 +29,13 @@ def start(
         log: File that receives its output.
         verb: Command of `nas_distill`.
         environment: Environment variables beside those of this process.
+        forks: Folder of a server whose forks are the workers (see `worker_forks`); None: Ray starts new processes.
     """
     inherited = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    program = ["nas_distill"] if forks is None else ["tests.search.worker_forks", "run", forks]
     with log.open("ab") as stream:
         return subprocess.Popen(
-            [sys.executable, "-m", "nas_distill", verb, *arguments],
+            [sys.executable, "-m", *program, verb, *arguments],
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,

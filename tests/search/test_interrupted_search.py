@@ -51,7 +51,7 @@ SPACE = """
         if place < DEATHS:
             os.kill(os.getpid(), signal.SIGKILL)
         if place == WAITING:
-            (folder / "waiting").touch()
+            (folder / ("waiting-" + str(os.getpid()))).touch()
             time.sleep(600)
 
     run.save_state = save_and_fail
@@ -64,12 +64,17 @@ def results(run: RunDirectory) -> dict[str, int]:
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
-    "size",
-    [(2, 1, 1), pytest.param((5, 2, 2), marks=pytest.mark.slow)],
+    ("size", "forked"),
+    [((2, 1, 1), True), pytest.param((5, 2, 2), False, marks=pytest.mark.slow)],
     ids=["one worker", "two workers"],
 )
 def test_a_search_survives_killed_workers_and_ctrl_c(
-    small_run: SmallRun, tmp_path: Path, searches: list[subprocess.Popen[bytes]], size: tuple[int, int, int]
+    small_run: SmallRun,
+    tmp_path: Path,
+    searches: list[subprocess.Popen[bytes]],
+    forks: str,
+    size: tuple[int, int, int],
+    forked: bool,
 ) -> None:
     trials, parallel, deaths = size
     waiting = trials - parallel  # so that at least one trial has ended by then
@@ -82,9 +87,12 @@ def test_a_search_survives_killed_workers_and_ctrl_c(
         "--set", "data.max_validation_images=80", "--set", "resources.checkpoint_interval_s=0",
         "--cpus-per-trial", "0.5", "--max-parallel", str(parallel), "--asha", "none", "--out", str(run.path),
     ]  # fmt: skip
-    search = processes.start(arguments, log)
+    server = forks if forked else None
+    search = processes.start(arguments, log, forks=server)
     searches.append(search)
-    processes.wait_for((space.parent / "waiting").exists, search, log, timeout_s=400)
+    processes.wait_for(lambda: any(space.parent.glob("waiting-*")), search, log, timeout_s=400)
+    (worker,) = space.parent.glob("waiting-*")
+    started = processes.descendants(search.pid) | {int(worker.name.partition("-")[2])}
     assert processes.listeners(search.pid) > 0
     assert processes.outward_listeners(search.pid) == []
 
@@ -92,11 +100,11 @@ def test_a_search_survives_killed_workers_and_ctrl_c(
     assert search.wait(timeout=300) == 130
     assert f"--resume {run.path}" in log.read_text()
     assert "Traceback" not in log.read_text()
-    assert processes.descendants(search.pid) == {search.pid}
+    processes.wait_for_exit(started)
     before = results(run)
     assert 0 < len(before) < trials
 
-    resumed = processes.start(["--resume", str(run.path)], log)
+    resumed = processes.start(["--resume", str(run.path)], log, forks=server)
     searches.append(resumed)
     assert resumed.wait(timeout=400) == 0, log.read_text()
     after = results(run)

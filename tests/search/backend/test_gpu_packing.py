@@ -26,6 +26,7 @@ from nas_distill.search.proposal.limits import Limits
 from nas_distill.trial.context import WorkerConfig
 from nas_distill.trial.run import MemoryProfile
 from tests.helpers import Heard, SmallRun, make_task
+from tests.search import worker_forks
 
 GIB = 2**30
 SHAPE = NetworkShape(num_classes=10, channels=1, image_size=8)
@@ -79,12 +80,9 @@ def choose(worker_config: WorkerConfig, gpus: object, heard: Heard) -> float:
 
 
 @pytest.fixture
-def cluster_with_an_imaginary_gpu(no_cluster: None, worker_command: str) -> None:
-    with loopback_only():
-        ray.init(
-            address="local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False,
-            runtime_env={"py_executable": worker_command},
-        )  # fmt: skip
+def cluster_with_an_imaginary_gpu(no_cluster: None, forks: str) -> None:
+    with loopback_only(), worker_forks.forked_workers(forks):
+        ray.init(address="local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False)
 
 
 def test_a_given_number_of_gpus_is_kept(small_run: SmallRun) -> None:
