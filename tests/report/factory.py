@@ -161,26 +161,46 @@ def make_run(
     write_text(run.config, dump_config(config))
     write_record(run.teacher_record, teacher)
     write_record(run.data_manifest, make_manifest(teacher))
-    url, name = config.resources.storage or run.own_storage, config.resources.study_name
+    numbered = [changed_record(record, number=number) for number, record in enumerate(records)]
+    trials = [_frozen(record, config.objectives) for record in numbered]
+    attributes = [{"rejection": reason, "spec": make_spec(0).model_dump_json()} for reason in rejections]
+    trials += [optuna.trial.create_trial(state=TrialState.PRUNED, user_attrs=one) for one in attributes]
+    for number in range(len(trials), len(trials) + lost):
+        task = make_record(number, gap_points=1.0, num_params=1000, spec=make_spec(1)).task
+        attribute = {"task": task.model_dump_json()}
+        trials.append(optuna.trial.create_trial(state=TrialState.FAIL, user_attrs=attribute))
+    if config.resources.storage is not None:
+        _write_study(config.resources.storage, config, teacher, trials, running)
+        return run
+    database = run.path / "study.db"
+    assert not database.exists()
+    values = [(trial.state, trial.values, sorted(trial.user_attrs.items())) for trial in trials]
+    key = repr((dump_config(config), teacher, values, running))
+    if key not in _STUDIES:
+        _write_study(run.own_storage, config, teacher, trials, running)
+        _STUDIES[key] = database.read_bytes()
+    else:
+        database.write_bytes(_STUDIES[key])
+    return run
+
+
+_STUDIES: dict[str, bytes] = {}
+"""Study database of each run that was made in this process: Optuna takes 20 ms to add a trial."""
+
+
+def _write_study(
+    url: str, config: SearchConfig, teacher: TeacherRecord, trials: Sequence[optuna.trial.FrozenTrial], running: int
+) -> None:
     study = optuna.create_study(
-        study_name=name, storage=url,
+        study_name=config.resources.study_name, storage=url,
         directions=["minimize"] * len(config.objectives), load_if_exists=True,
     )  # fmt: skip
     study.set_user_attr("schema_version", TRIAL_SCHEMA_VERSION)
     study.set_user_attr("objectives", list(config.objectives))
     study.set_user_attr("teacher", teacher.model_dump_json())
-    for number, record in enumerate(records):
-        study.add_trial(_frozen(changed_record(record, number=number), config.objectives))
-    for reason in rejections:
-        attributes = {"rejection": reason, "spec": make_spec(0).model_dump_json()}
-        study.add_trial(optuna.trial.create_trial(state=TrialState.PRUNED, user_attrs=attributes))
-    for _ in range(lost):
-        task = make_record(len(study.trials), gap_points=1.0, num_params=1000, spec=make_spec(1)).task
-        attributes = {"task": task.model_dump_json()}
-        study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL, user_attrs=attributes))
+    study.add_trials(trials)
     for _ in range(running):
         study.ask()
-    return run
 
 
 def _frozen(record: TrialRecord, objectives: Sequence[str]) -> optuna.trial.FrozenTrial:

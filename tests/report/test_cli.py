@@ -2,12 +2,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from nas_distill.cli.report import command
 from nas_distill.errors import RunError
 from nas_distill.report import load_content
 from tests.report.factory import make_records, make_run
+
+pytestmark = pytest.mark.usefixtures("known_effects")
 
 
 def test_it_prints_front_picks_counts_and_path(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from nas_distill.report.figures.front import family_styles, front_figure
 from nas_distill.report.figures.labels import CHARACTER_PX, Box, place_labels, text_box
 from tests.report.factory import make_record, make_records, make_run, make_teacher
 
+pytestmark = pytest.mark.usefixtures("known_effects")
+
 _PARAMS, _GAP, _AGREEMENT = (get_objective(name) for name in ("num_params", "gap_points", "agreement"))
 
 

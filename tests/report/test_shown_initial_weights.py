@@ -25,6 +25,8 @@ from tests.records.factory import changed_record
 from tests.report.factory import make_record, make_records, make_run
 from tests.report.sections.confirming import confirm
 
+pytestmark = pytest.mark.usefixtures("known_effects")
+
 OTHER_RUN = "run:/runs/first/3"
 
 

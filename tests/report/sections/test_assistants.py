@@ -19,6 +19,8 @@ from nas_distill.run_directory.layout import RunDirectory
 from tests.records.factory import changed_record
 from tests.report.factory import make_record, make_run, make_teacher
 
+pytestmark = pytest.mark.usefixtures("known_effects")
+
 SIZES = (2_000, 10_000, 150_000)
 DIRECT = (30.0, 12.0, 3.0)
 REASON = "Trial 2 is nearest to midway."

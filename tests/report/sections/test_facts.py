@@ -16,6 +16,8 @@ from nas_distill.report.sections.story import tell_story
 from nas_distill.run_directory.files import read_record, write_record
 from tests.report.factory import CLASS_NAMES, VALIDATION_IMAGES, make_record, make_run, make_teacher
 
+pytestmark = pytest.mark.usefixtures("known_effects")
+
 
 def test_classes_with_the_same_name_are_separate(tmp_path: Path) -> None:
     teacher = make_teacher().model_copy(update={"class_names": ("crane", *CLASS_NAMES[1:9], "crane")})

@@ -17,6 +17,8 @@ from tests.records.factory import changed_record
 from tests.report.factory import CLASS_NAMES, make_record, make_records, make_run
 from tests.report.sections.confirming import HURT, confirm
 
+pytestmark = pytest.mark.usefixtures("known_effects")
+
 RECORDS = make_records(30)
 
 

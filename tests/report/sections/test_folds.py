@@ -15,6 +15,8 @@ from nas_distill.run_directory.layout import RunDirectory
 from tests.records.factory import changed_record
 from tests.report.factory import make_record, make_records, make_run
 
+pytestmark = pytest.mark.usefixtures("known_effects")
+
 FOLDS = 3
 
 

@@ -3,12 +3,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from nas_distill.config import SearchConfig, SpaceConfig
 from nas_distill.records import TrialRecord
 from nas_distill.report import build_report, load_content
 from nas_distill.report.sections.recipes import recipe_section
 from tests.records.factory import changed_record
 from tests.report.factory import make_record, make_records, make_run
+
+pytestmark = pytest.mark.usefixtures("known_effects")
 
 SEARCHED = SearchConfig(space=SpaceConfig(recipe="search"))
 

@@ -16,6 +16,8 @@ from nas_distill.run_directory.layout import RunDirectory
 from tests.report.factory import make_curve, make_record, make_records, make_run, make_teacher
 from tests.report.sections.confirming import confirm
 
+pytestmark = pytest.mark.usefixtures("known_effects")
+
 RECORDS = make_records(20)
 
 
