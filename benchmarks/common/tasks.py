@@ -59,9 +59,13 @@ class Result(TaskResult):
         top1: Accuracy, 0 to 1.
         gap_points: 100 (teacher top-1 - student top-1).
         agreement: Share of images for which student and teacher predict the same class, 0 to 1.
-        divergence_nats: Mean KL(teacher || student).
+        divergence_nats: Mean KL(teacher || student) after calibration.
         seconds: Wall time of all epochs.
         num_params: Number of parameters of the deployed network, including a teacher's classifier that it reuses.
+        nll_nats: Mean negative log-likelihood of the labels after calibration, as in a search; None in older logs.
+        ece: Expected calibration error after calibration, 0 to 1; None in older logs.
+        uncalibrated_nll_nats: Mean negative log-likelihood of the labels before calibration; None in older logs.
+        uncalibrated_ece: Expected calibration error before calibration, 0 to 1; None in older logs.
         released: Classes for which the teacher's loss terms were dropped.
     """
 
@@ -71,6 +75,10 @@ class Result(TaskResult):
     divergence_nats: NonNegativeFloat
     seconds: NonNegativeFloat
     num_params: PositiveInt
+    nll_nats: NonNegativeFloat | None = None
+    ece: Share | None = None
+    uncalibrated_nll_nats: NonNegativeFloat | None = None
+    uncalibrated_ece: Share | None = None
     released: tuple[int, ...] = ()
 
     def summary(self) -> str:

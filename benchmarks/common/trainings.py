@@ -21,9 +21,12 @@ from nas_distill.knowledge.targets import OnlineTargets, StoredTargets, Targets
 from nas_distill.losses.registry import uses_teacher_head
 from nas_distill.models.teacher import Teacher, load_teacher
 from nas_distill.records.base import Record
+from nas_distill.train.calibration.network import calibrate
 from nas_distill.train.evaluation import Reference, evaluate
+from nas_distill.train.evaluator import logits_function
 from nas_distill.train.loop import Trainer
 from nas_distill.train.metrics import gap_points
+from nas_distill.train.training_data import TrainingData
 
 EXECUTIONS = {
     "fast": ExecutionConfig(precision="bfloat16", memory_format="channels_last", attention="fused"),
@@ -87,12 +90,18 @@ def train(task: Task, inputs: SharedInputs) -> Result:
 def train_network(network: torch.nn.Module, task: Task, inputs: SharedInputs) -> Result:
     """Train a student that is built already, and measure it like `train`."""
     loaded = load_inputs(inputs)
-    material = loaded.material
-    watched = torch.arange(min(_WATCHED_IMAGES, material.validation.num_images))
+    trainer, seconds = train_data(network, loaded.material.training_data(task.plan), task, inputs)
+    return measured(trainer, loaded, seconds)
+
+
+def train_data(network: torch.nn.Module, data: TrainingData, task: Task, inputs: SharedInputs) -> tuple[Trainer, float]:
+    """Train a student on some of the images, and return its trainer and the wall time of all epochs."""
+    loaded = load_inputs(inputs)
+    watched = torch.arange(min(_WATCHED_IMAGES, data.validation.num_images))
     trainer = Trainer(
         network,
         recipe=task.recipe,
-        data=replace(material.training_data(task.plan), validation_indices=watched),
+        data=replace(data, validation_indices=watched),
         targets=targets(task, inputs),
         reference=None,
         seed=task.seed,
@@ -102,22 +111,27 @@ def train_network(network: torch.nn.Module, task: Task, inputs: SharedInputs) ->
     seconds = 0.0
     while not trainer.is_finished():
         seconds += trainer.run_epoch().wall_time_s
-    return measured(trainer, loaded, seconds)
+    return trainer, seconds
 
 
 def measured(trainer: Trainer, loaded: LoadedInputs, seconds: float) -> Result:
-    """Measure a trained student in the same way as a search."""
+    """Calibrate a trained student and measure it in the same way as a search."""
     network, material, reference = trainer.finish(), loaded.material, loaded.reference
-    sums = evaluate(
-        lambda images: network(material.preprocess(images)),
-        material.validation,
-        device=loaded.device,
-        teacher_logits=reference.validation,
+    validation = material.validation
+    logits = logits_function(network, material.preprocess, trainer.memory_format)
+    calibrated = calibrate(network, logits, validation, preprocess=material.preprocess, device=loaded.device)
+    before, sums = (
+        evaluate(logits, validation, device=loaded.device, teacher_logits=reference.validation, factor=factor)
+        for factor in (calibrated.undoing, calibrated.cross_fitting(validation.num_images))
     )
-    top1, compared = sums.metrics().top1, sums.comparison()
+    plain, found, compared = before.metrics(), sums.metrics(), sums.comparison()
     return Result(
-        top1=top1,
-        gap_points=gap_points(reference.teacher.top1, top1),
+        top1=found.top1,
+        gap_points=gap_points(reference.teacher.top1, found.top1),
+        nll_nats=found.nll_nats,
+        ece=found.ece,
+        uncalibrated_nll_nats=plain.nll_nats,
+        uncalibrated_ece=plain.ece,
         agreement=compared.agreement,
         divergence_nats=compared.divergence_nats,
         seconds=seconds,

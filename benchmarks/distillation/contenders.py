@@ -25,6 +25,7 @@ CHANGES: dict[str, Settings] = {
     # Sun et al. 2024, arXiv 2403.01427
     "standardise": {"standardise": 1.0, "temperature": 2.0, "weight": 9.0, LABEL_WEIGHT: 0.1},
     "anneal-cosine": {"weight_schedule": "cosine", "weight_end": 0.0},
+    "anneal-temperature": {"temperature_schedule": "cosine", "temperature_end": 1.0},
     "until-half": {"teacher_until": 0.5},
     "confidence": {"sample_weighting": "confidence"},
     "correctness": {"sample_weighting": "correctness"},
@@ -34,7 +35,7 @@ CHANGED = (
     "kd+standardise",
     "dkd+standardise",
     "ctkd+standardise",
-    *(f"kd+{change}" for change in CHANGES if change != "standardise"),
+    *(f"kd+{change}" for change in CHANGES if change not in ("standardise", "anneal-temperature")),
 )
 
 

@@ -15,11 +15,15 @@ from nas_distill.losses.registry import NONE
 TARGETS = ("kd", "dkd", "dist")
 """Losses that must gain at the smallest student."""
 
-MEASURES: dict[str, Callable[[Result], float]] = {
+MEASURES: dict[str, Callable[[Result], float | None]] = {
     "top1_percent": lambda result: 100 * result.top1,
     "gap_points": lambda result: result.gap_points,
     "agreement_percent": lambda result: 100 * result.agreement,
     "divergence_nats": lambda result: result.divergence_nats,
+    "nll_nats": lambda result: result.nll_nats,
+    "ece": lambda result: result.ece,
+    "uncalibrated_nll_nats": lambda result: result.uncalibrated_nll_nats,
+    "uncalibrated_ece": lambda result: result.uncalibrated_ece,
     "seconds": lambda result: result.seconds,
 }
 
@@ -36,6 +40,10 @@ COLUMNS = (
     Column("name", "loss"),
     _measured("top1_percent", "top-1, %", "{:.2f}"),
     _measured("gain_points", "gain over none, paired", "{:+.2f}"),
+    _measured("nll_nats", "NLL", "{:.3f}"),
+    _measured("nll_change", "NLL minus none's, paired", "{:+.3f}"),
+    _measured("ece", "ECE", "{:.3f}"),
+    _measured("uncalibrated_ece", "ECE before calibration", "{:.3f}"),
     _measured("gap_points", "gap, points", "{:.2f}"),
     _measured("agreement_percent", "agreement, %", "{:.1f}"),
     _measured("divergence_nats", "divergence, nats", "{:.3f}"),
@@ -103,8 +111,13 @@ class Gain:
 
         None without a pair of results.
         """
-        mine, others = self.results, _results(self.control)
-        pairs = [100 * (mine[seed].top1 - others[seed].top1) for seed in mine if seed in others]
+        return self._paired("top1_percent")
+
+    def _paired(self, key: str) -> tuple[float, float] | None:
+        """Return the mean difference of a measure from `none` and half-width of its interval; None without a pair."""
+        mine, others, measure = self.results, _results(self.control), MEASURES[key]
+        values = [(measure(mine[seed]), measure(others[seed])) for seed in mine if seed in others]
+        pairs = [own - other for own, other in values if own is not None and other is not None]
         return mean_interval(pairs) if pairs and self.name != NONE else None
 
     @property
@@ -120,11 +133,15 @@ class Gain:
     def row(self) -> dict[str, Any]:
         """Return the row of the table."""
         results = self.results
-        values = {key: [measure(result) for result in results.values()] for key, measure in MEASURES.items()}
+        values = {
+            key: [value for result in results.values() if (value := measure(result)) is not None]
+            for key, measure in MEASURES.items()
+        }
         row: dict[str, Any] = {"name": self.name, "settings": self.contender.settings, "student": self.student}
         for key, found in values.items():
             row |= _with_interval(key, mean_interval(found) if found else None)
         row |= _with_interval("gain_points", self.points)
+        row |= _with_interval("nll_change", self._paired("nll_nats"))
         row["failed"] = f"{len(self.failed)} of {len(self.outcomes)}" if self.failed else None
         row["seeds"] = list(results)
         row["num_params"] = self.num_params

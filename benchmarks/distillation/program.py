@@ -5,8 +5,8 @@
   `--set` overrides them.
 - Losses of logits and embeddings read stored teacher outputs. Losses of feature maps run the teacher at every step, on
   the same views.
-- Accuracy, gap, agreement and divergence are those of the last epoch on validation. Seconds are those of the training,
-  without the stored outputs.
+- Accuracy, gap, agreement, NLL, ECE and divergence are those of the last epoch on validation, calibrated and
+  cross-fitted as in a search. Seconds are those of the training, without the stored outputs.
 - `+-` is the half-width of a 95 % interval (Student's t) over the seeds, without a correction for multiple comparisons:
   about one of twenty losses without effect will seem to gain or lose.
 

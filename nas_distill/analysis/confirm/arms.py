@@ -46,6 +46,11 @@ def class_counts(arm: dict[int, StudentMetrics], repetitions: Sequence[int]) -> 
     return np.array([arm[repetition].class_counts for repetition in repetitions], dtype=np.int64)
 
 
+def nll_differences(first: dict[int, StudentMetrics], second: dict[int, StudentMetrics]) -> list[float]:
+    """Return the negative log-likelihood of the first arm - that of the second for each shared repetition, nats."""
+    return [first[shared].nll_nats - second[shared].nll_nats for shared in shared_repetitions(first, second)]
+
+
 def top1_differences(first: dict[int, StudentMetrics], second: dict[int, StudentMetrics]) -> list[float]:
     """Return 100 (top-1 of the first arm - top-1 of the second) for each shared repetition, percentage points."""
     return [100.0 * (first[shared].top1 - second[shared].top1) for shared in shared_repetitions(first, second)]

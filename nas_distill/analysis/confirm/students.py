@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from nas_distill.analysis.confirm.arms import arm_metrics, top1_differences
+from nas_distill.analysis.confirm.arms import arm_metrics, nll_differences, top1_differences
 from nas_distill.analysis.confirm.release_gain import ReleaseGain, release_gain
 from nas_distill.analysis.confirm.undistillable import LEVEL, ClassEffect, undistillable_classes
 from nas_distill.analysis.stats import Estimate, t_interval, with_minimum_width
@@ -66,11 +66,14 @@ class ConfirmedStudent:
         top1: Accuracy, 0 to 1.
         gap_points: 100 (teacher top-1 - student top-1), percentage points.
         agreement: Agreement with the teacher's argmax, 0 to 1.
-        divergence_nats: Mean KL(teacher || student), nats.
-        nll_nats: Mean negative log-likelihood, nats.
-        ece: Expected calibration error, 0 to 1; None also if it was not measured.
+        divergence_nats: Mean KL(teacher || student) after calibration, nats.
+        nll_nats: Mean negative log-likelihood after calibration, nats.
+        ece: Expected calibration error after calibration, 0 to 1; None also if it was not measured.
         control_top1: Accuracy of the arm "control", trained without the teacher, 0 to 1.
+        control_nll_nats: Mean negative log-likelihood of that arm, nats.
+        control_ece: Expected calibration error of that arm, 0 to 1.
         distillation_gain_points: 100 (top-1 "distilled" - top-1 "control") over the repetitions with both arms.
+        nll_change_nats: `nll_nats` - `control_nll_nats` over the same repetitions, nats; negative if the teacher helps.
         initial_weights: Weights that it starts from (`StudentSpec.initial_weights`).
         random_weights_top1: Accuracy of the arm "random_weights", trained with the same recipe from random weights, 0
             to 1; None without that arm.
@@ -93,7 +96,10 @@ class ConfirmedStudent:
     nll_nats: Estimate | None
     ece: Estimate | None
     control_top1: Estimate | None
+    control_nll_nats: Estimate | None
+    control_ece: Estimate | None
     distillation_gain_points: Estimate | None
+    nll_change_nats: Estimate | None
     initial_weights: str
     random_weights_top1: Estimate | None
     initial_weights_gain_points: Estimate | None
@@ -167,7 +173,10 @@ def _student(records: Sequence[TrialRecord], search_gap: float | None, level: fl
         nll_nats=t_interval([one.nll_nats for one in metrics]),
         ece=t_interval([one.ece for one in metrics if one.ece is not None]),
         control_top1=_by_images([one.top1 for one in control.values()], list(control.values()), 1.0),
+        control_nll_nats=t_interval([one.nll_nats for one in control.values()]),
+        control_ece=t_interval([one.ece for one in control.values() if one.ece is not None]),
         distillation_gain_points=_by_images(top1_differences(distilled, control), metrics, 100.0),
+        nll_change_nats=t_interval(nll_differences(distilled, control)),
         initial_weights=next((one for one in map(_initial_weights, records) if one != RANDOM), RANDOM),
         random_weights_top1=_by_images([one.top1 for one in from_random.values()], list(from_random.values()), 1.0),
         initial_weights_gain_points=_by_images(top1_differences(distilled, from_random), metrics, 100.0),

@@ -32,14 +32,17 @@ STUDENT_COLUMNS = (
     "Selection bias, points",
     "Top-1 without teacher",
     "Distillation gain, points",
+    "NLL, nats",
+    "NLL minus control's, nats",
     "On the front",
 )
 CLASS_COLUMNS = ("Trial", "Class", "Images", "Control \N{MINUS SIGN} distilled, points", "p, corrected", "Outcome")
 
 _COLUMNS_MEAN = (
     "Selection bias: confirmed gap minus gap in the search. Distillation gain: top-1 with the teacher minus top-1 "
-    "without it, same seeds. On the front: share of 2,000 bootstrap resamples of the repetitions in which the student "
-    "is on the front of the confirmed students."
+    "without it, same seeds. NLL: mean negative log-likelihood of the labels after calibration; minus control's: the "
+    "same with the teacher minus without it, negative is better. On the front: share of 2,000 bootstrap resamples of "
+    "the repetitions in which the student is on the front of the confirmed students."
 )
 _GAIN_MEANS = (
     "Gain from initial weights: top-1 minus top-1 of the same student and recipe from random weights, same seeds. The "
@@ -76,8 +79,9 @@ def student_sentences(student: ConfirmedStudent, class_names: Sequence[str]) -> 
     scores = f"top-1 {_text(student.top1, _percent, 100.0)}, gap {_text(student.gap_points, signed)} points"
     gain = _text(student.distillation_gain_points, signed)
     sentences = [
-        f"{student.repetitions} trainings, scored on {where}: {scores}, calibration error {_text(student.ece, _three)}",
+        f"{student.repetitions} trainings, scored on {where}: {scores}",
         f"Without the teacher: top-1 {_text(student.control_top1, _percent, 100.0)}; distillation gain {gain} points",
+        _likelihoods(student),
     ]
     if student.initial_weights != RANDOM:
         sentences.append(_start(student))
@@ -95,6 +99,16 @@ def student_sentences(student: ConfirmedStudent, class_names: Sequence[str]) -> 
         sentences.append(_release(student.release))
     sentences += [f"{one.arm}, repetition {one.repetition + 1} failed: {one.reason}" for one in student.failures]
     return tuple(sentences)
+
+
+def _likelihoods(student: ConfirmedStudent) -> str:
+    """Return what the teacher changed in the student's probabilities."""
+    change = _text(student.nll_change_nats, _signed_three)
+    return (
+        f"Negative log-likelihood {_text(student.nll_nats, _three)} nats, without the teacher "
+        f"{_text(student.control_nll_nats, _three)}, paired difference {change}; calibration error "
+        f"{_text(student.ece, _three)}, without the teacher {_text(student.control_ece, _three)}"
+    )
 
 
 def _start(student: ConfirmedStudent) -> str:
@@ -163,6 +177,8 @@ def _line(student: ConfirmedStudent, odds: float | None) -> tuple[str, ...]:
         _text(student.bias.total, signed),
         _text(student.control_top1, _percent, 100.0),
         _text(student.distillation_gain_points, signed),
+        _text(student.nll_nats, _three),
+        _text(student.nll_change_nats, _signed_three),
         MISSING if odds is None else percent(odds),
     )
 
@@ -265,7 +281,7 @@ def _text(found: Estimate | None, text: Callable[[float], str], scale: float = 1
         return MISSING
     if found.half_width is None:
         return text(scale * found.mean)
-    half = f"{scale * found.half_width:.3f}" if text is _three else f"{scale * found.half_width:.2f}"
+    half = f"{scale * found.half_width:.3f}" if text in (_three, _signed_three) else f"{scale * found.half_width:.2f}"
     return f"{text(scale * found.mean)} \N{PLUS-MINUS SIGN} {half}"
 
 
@@ -275,3 +291,7 @@ def _percent(value: float) -> str:
 
 def _three(value: float) -> str:
     return f"{value:.3f}"
+
+
+def _signed_three(value: float) -> str:
+    return f"{value:+.3f}"

@@ -56,6 +56,20 @@ def test_accuracy_and_gain_are_means_over_repetitions_with_scipys_intervals() ->
     assert student.release is None
 
 
+def test_what_the_teacher_changes_in_the_likelihood_is_paired_by_repetition() -> None:
+    distilled = [make_confirmed(4, "distilled", seed, nll_nats=nll, ece=0.02) for seed, nll in enumerate((0.1, 0.3))]
+    control = [make_confirmed(4, "control", seed, nll_nats=nll, ece=0.04) for seed, nll in enumerate((0.2, 0.6, 9.0))]
+    (student,) = confirmed_students([*distilled, *control], searched())
+    assert student.nll_change_nats is not None
+    assert student.nll_change_nats.mean == pytest.approx(-0.2)
+    assert student.control_nll_nats is not None
+    assert student.control_nll_nats.mean == pytest.approx(9.8 / 3)
+    assert student.control_ece is not None
+    assert (student.control_ece.mean, student.control_ece.half_width) == pytest.approx((0.04, 0.0))
+    (alone,) = confirmed_students(distilled, searched())
+    assert (alone.nll_change_nats, alone.control_nll_nats, alone.control_ece) == (None, None, None)
+
+
 def test_the_gain_from_initial_weights_is_paired_by_repetition() -> None:
     cut = make_record(4, gap_points=1.0, num_params=5000).spec.model_copy(update={"initial_weights": "teacher"})
     distilled = [changed_record(one, spec=cut) for one in make_arms(4, [[34] * 10, [33] * 10, [35] * 10], [])]

@@ -94,10 +94,12 @@ def test_a_confirmed_student_shows_its_selection_bias(run: RunDirectory) -> None
     assert confirmed is not None
     (student,) = confirmed.students
     assert student.bias.total is not None
-    scores, gain, bias, classes = story(run, 4)["Confirmed"]
+    scores, gain, likelihoods, bias, classes = story(run, 4)["Confirmed"]
     assert scores.startswith("5 trainings")
     assert student.distillation_gain_points is not None
     assert signed(student.distillation_gain_points.mean) in gain
+    assert student.control_nll_nats is not None
+    assert f"{student.control_nll_nats.mean:.3f}" in likelihoods
     assert signed(student.bias.total.mean) in bias
     assert classes.endswith(": 3")
 
