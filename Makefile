@@ -61,11 +61,11 @@ test-slow: $(STAMP)
 	@$(RUN) pytest -m slow
 
 BENCHMARKS := step_cost step_cost.epoch_profile search_cost against_pruning distillation distillation.views families initial_weights search_quality search_quality.rungs scale \
-  scale.kills scale.reading statistics.law_coverage statistics.undistillable statistics.diagnosis statistics.release packing
+  scale.kills scale.reading statistics.law_coverage statistics.undistillable statistics.diagnosis statistics.release export packing
 
 # packing ends with exit status 2 where there is no GPU.
 bench: $(STAMP)
-	$(RUN) pip install --quiet --editable '.[bench]'
+	$(RUN) pip install --quiet --editable '.[bench,export]'
 	@set -e; for program in $(BENCHMARKS); do echo "== $$program"; \
 	  $(RUN) benchmarks.$$program $(BENCH_FLAGS) || { code=$$?; [ "$$program:$$code" = packing:2 ]; }; done
 

@@ -159,8 +159,8 @@ def _metrics(facts: CardFacts) -> Iterator[str]:
     yield "| metric | value |\n| -- | -- |"
     yield f"| top-1 | {accuracy_text(scores)} |"
     yield f"| gap to the teacher | {signed(found.gap_points)} points |"
-    yield f"| negative log-likelihood | {scores.nll_nats:.4f} nats |"
-    yield f"| expected calibration error | {scores.ece:.4f} |"
+    yield f"| negative log-likelihood | {found.nll_nats:.4f} nats |"
+    yield from () if found.ece is None else (f"| expected calibration error | {found.ece:.4f} |",)
     yield f"| agreement with the teacher | {100 * found.agreement:.2f} % |"
     confirmed = facts.confirmed
     if confirmed is None:

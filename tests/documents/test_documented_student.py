@@ -38,4 +38,6 @@ def test_both_documented_ways_to_use_a_student_agree(tmp_path: Path, monkeypatch
     assert session["student"].class_names == ("cat", "dog")
     with torch.no_grad():
         by_timm = session["network"].eval()(session["inputs"]).softmax(dim=1)[0]
-    torch.testing.assert_close(by_timm, session["probabilities"])
+    (best, other) = session["student"].predict("cat.jpg", top=2)
+    expected = [by_timm[session["student"].class_names.index(one.class_name)] for one in (best, other)]
+    torch.testing.assert_close(torch.stack(expected), torch.tensor([best.probability, other.probability]))

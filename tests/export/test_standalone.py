@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nas_distill.export.snippets import ONNX_PREPROCESSING, student_lines, timm_lines
 from nas_distill.inference.exported import open_export
 from tests.data.files import random_pixels
 from tests.export.conftest import Exported
 from tests.export.runs import alone, digits
 
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "export.md"
 OURS = ("nas_distill", "search_spaces")
 REVISION = "0" * 40
 
@@ -103,6 +105,15 @@ def test_the_card_shows_how_to_use_onnxruntime_alone(everything: Exported, photo
     assert name == best.class_name
     values = np.exp(np.array(json.loads(logits)))
     assert best.probability == pytest.approx(float(values.max() / values.sum()), abs=1e-5)
+
+
+def test_the_page_about_exports_shows_the_code_of_the_cards(plain: Exported, everything: Exported) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks == [timm_lines(plain.manifest).replace('"L"', '"RGB"'), ONNX_PREPROCESSING]
+    code = student_lines("runs/digits", "knee")
+    compile(code, "report", "exec")
+    assert "load_run('runs/digits').load_student('knee')" in code
+    assert "load_student(17)" in student_lines("runs/digits", "17")
 
 
 def test_the_card_shows_how_to_use_timm(
