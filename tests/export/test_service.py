@@ -36,7 +36,8 @@ def test_every_format_is_written_and_computes_what_pytorch_computes(
     assert [one.name for one in manifest.formats] == list(FILES)
     assert manifest == read_manifest(everything.folder)
     assert manifest.pytorch.top1 == pytest.approx(record.metrics.top1)
-    assert manifest.pytorch.nll_nats == pytest.approx(record.metrics.nll_nats, rel=1e-4)
+    # The record's likelihood is cross-fitted: its temperatures were fitted on other images than they are scored on.
+    assert manifest.pytorch.nll_nats == pytest.approx(record.metrics.nll_nats, rel=0.02)
     student = Run(finished.path).load_student(OWN)
     for one in manifest.formats:
         assert one.scores.images == one.images_one_by_one == 160

@@ -1,4 +1,4 @@
-"""timmx, which is not a dependency, accepts our exports: `pip install timmx onnxslim`, `pytest -m slow tests/export`."""
+"""timmx, which is not a dependency, accepts our exports: `pip install timmx onnxslim`, then `make test-slow`."""
 
 from __future__ import annotations
 
