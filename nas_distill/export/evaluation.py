@@ -220,8 +220,5 @@ def _notes(split: Split, *, is_own: bool) -> tuple[str, ...]:
     if is_own and split in {"train", "all"}:
         return ("The student was trained on some of these images, so its accuracy here is too high.",)
     if is_own and split == "validation":
-        return (
-            "The search chose the student on these images, and its probabilities are calibrated on them. Score it on "
-            "--split test too.",
-        )
+        return ("The search chose the student and calibrated it on these images. Score it on --split test too.",)
     return ()
