@@ -138,7 +138,9 @@ class Site:
         self._seed = seed
         manifest = prepare_data(data, path, NullProgress())
         splits = open_split(data, path, "train"), open_split(data, path, "validation")
-        if teacher is None:
+        if (self.run.teacher / "metrics.json").exists():
+            pass  # an earlier measurement in this folder
+        elif teacher is None:
             recipe = Recipe(losses={}, label_smoothing=0.05, epochs=teacher_epochs, learning_rate=4e-3)
             fit_teacher(
                 "small_resnet", self.run.teacher, arguments=_TEACHER, recipe=recipe, splits=splits, views=views,

@@ -12,7 +12,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, bootstrap, norm, t, theilslopes
+from scipy.stats import binomtest, bootstrap, norm, t
 
 Floats = NDArray[np.float64]
 
@@ -37,21 +37,6 @@ class Estimate:
 
     mean: float
     half_width: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slope:
-    """A slope with its 95 % interval.
-
-    Attributes:
-        value: Median slope between two points.
-        low: Lower end of the interval.
-        high: Upper end of the interval.
-    """
-
-    value: float
-    low: float
-    high: float
 
 
 def t_interval(values: Sequence[float]) -> Estimate | None:
@@ -259,14 +244,3 @@ def expanded_tail(level: float, students: int, parameters: int) -> float:
     """
     freedom = max(1, students - parameters)
     return float(norm.cdf(-np.sqrt(students / freedom) * t.ppf(0.5 + level / 2.0, freedom)))
-
-
-def slope_interval(values: Floats, positions: Floats | NDArray[np.int64]) -> Slope:
-    """Return the Theil-Sen slope and its interval (Sen 1968, JASA 63).
-
-    Args:
-        values: Values [N], N at least 2.
-        positions: Where each was measured [N].
-    """
-    found = theilslopes(values, positions, alpha=CONFIDENCE)
-    return Slope(value=float(found[0]), low=float(found[2]), high=float(found[3]))

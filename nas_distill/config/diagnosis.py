@@ -13,11 +13,11 @@ class DiagnosisConfig(Record):
     """Thresholds of the diagnosis: when a student counts as undertrained, too small, too large or mismatched.
 
     Attributes:
-        late_progress: Undertrained if at least this share of the total fall of the divergence came in the second half
-            of the epochs; above 0, at most 1.
-        pace: Undertrained, too, if the slope at the end of the curve, continued for as many epochs again, would reduce
-            the divergence by at least this share.
+        late_gain: Undertrained if the gap fell in the second half of the epochs by at least this share of the gap that
+            is left, above 0.
         train_agreement: Under capacity if the agreement with the teacher on training images is below this, 0 to 1.
+        begun_agreement: Undecided instead of under capacity if that agreement is below this, 0 to 1: the student has
+            only begun to fit, and may need more epochs.
         generalisation_gap_points: Over capacity if a student fits its training images and its top-1 accuracy there
             exceeds that on validation by at least this, percentage points.
         far_behind_points: Gap, percentage points, above which a student that no other rule explains is still called too
@@ -30,9 +30,9 @@ class DiagnosisConfig(Record):
             less (linear CKA, 0 to 1) than those of a better student of similar size.
     """
 
-    late_progress: Annotated[float, Field(gt=0.0, le=1.0)] = 0.25
-    pace: Annotated[float, Field(ge=0.0)] = 0.25
+    late_gain: PositiveFloat = 0.25
     train_agreement: Share = 0.9
+    begun_agreement: Share = 0.5
     generalisation_gap_points: PositiveFloat = 5.0
     far_behind_points: PositiveFloat = 5.0
     smaller_size: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.8

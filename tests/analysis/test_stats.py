@@ -18,7 +18,6 @@ from nas_distill.analysis.stats import (
     paired_difference_half_width,
     percentile_interval,
     proportion_difference,
-    slope_interval,
     standard_error,
     t_interval,
     with_minimum_width,
@@ -133,13 +132,6 @@ def test_percentile_intervals_leave_out_both_tails() -> None:
 def test_the_expanded_tail_is_that_of_the_level_for_many_students_and_smaller_for_few() -> None:
     assert expanded_tail(0.9, 10**6, 5) == pytest.approx(0.05, abs=1e-4)
     assert expanded_tail(0.9, 15, 5) < 0.02
-
-
-def test_the_slope_is_the_median_slope_between_two_points() -> None:
-    found = slope_interval(np.array([0.0, 1.0, 2.0, 30.0]), np.arange(4))
-    slopes = [1.0, 1.0, 10.0, 1.0, 14.5, 28.0]
-    assert found.value == pytest.approx(np.median(slopes))
-    assert found.low <= found.value <= found.high
 
 
 def test_a_calibration_error_of_five_hundredths_and_the_noise_of_the_images_is_accepted() -> None:

@@ -13,6 +13,7 @@ from nas_distill.analysis.decision.evidence import Gap, confirmed_gaps, searched
 from nas_distill.analysis.decision.headline import Choice, choose, write_headline
 from nas_distill.analysis.decision.records import Decision, StudentVerdict
 from nas_distill.analysis.decision.remedies import Place, remedy_for, stopped_remedy
+from nas_distill.analysis.diagnosis.curves import epochs_needed
 from nas_distill.analysis.diagnosis.table import diagnose
 from nas_distill.analysis.diagnosis.verdicts import Diagnosis
 from nas_distill.analysis.front.arithmetic import Floats, axes
@@ -20,6 +21,7 @@ from nas_distill.analysis.front.front import ParetoFront
 from nas_distill.analysis.front.picks import pick_students
 from nas_distill.analysis.trials.study_reader import StudySnapshot
 from nas_distill.config import DiagnosisConfig
+from nas_distill.records import TeacherRecord
 
 
 def decide(
@@ -49,7 +51,9 @@ def decide(
     searched, repeated = searched_gaps(study.trials, images), confirmed_gaps(confirmed)
     gaps = {**searched, **{number: gap for number, gap in repeated.items() if number in searched}}
     choice = choose(front, searched, gaps, gap_tolerance_points)
-    found = diagnose(study.trials, study.curves, images=images, settings=settings)
+    found = diagnose(
+        study.trials, study.curves, images=images, teacher_epochs=teacher_epochs(study.teacher), settings=settings
+    )
     places = _Places(
         run=run, images=images, tolerance=gap_tolerance_points, choice=choice, searched=searched, gaps=gaps,
         values=_minimised(study.trials, front), epochs=_planned_epochs(study.trials),
@@ -63,6 +67,11 @@ def decide(
         picks=pick_students(front, gap_tolerance_points=gap_tolerance_points, images=images),
         verdicts=verdicts,
     )
+
+
+def teacher_epochs(teacher: TeacherRecord) -> int | None:
+    """Return the epochs that the teacher needed; None if it was not trained on the images of the run."""
+    return epochs_needed(teacher.curve) if teacher.trained_on_data_id == teacher.data_id else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,9 +17,11 @@ _CHANGES: Mapping[Verdict, str] = {
     "loss_mismatch": "use the other recipe, or let the search choose it (--recipe search)",
     "architecture_mismatch": "use another family of about this size",
     "under_capacity": "make it wider or deeper; to keep the size, use a teacher assistant (--assistants 1)",
+    "miscalibrated": "do not use its probabilities: train it with another loss, such as kd, or with a smaller weight",
     "over_capacity": "regularise it: weight decay, dropout, drop-path, mixup, early stopping",
 }
 _BETTER: Mapping[Verdict, str] = {
+    "undertrained": "the same architecture, trained for more epochs",
     "loss_mismatch": "the same architecture with a better recipe",
     "architecture_mismatch": "of another family, no more expensive and clearly better",
     "over_capacity": "smaller, and no worse on these images",

@@ -7,11 +7,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas_distill.analysis.diagnosis.curves import late_progress, tail_slope
+from nas_distill.analysis.diagnosis.curves import late_gain
+from nas_distill.analysis.diagnosis.fit import (
+    Evidence,
+    NotTestedError,
+    disagreement,
+    gap_text,
+    is_far_behind,
+    unfit,
+    why_too_brief,
+)
 from nas_distill.analysis.diagnosis.recipe_differences import distinguishing_labels, other_differences, recipes_differ
 from nas_distill.analysis.diagnosis.students import Students
 from nas_distill.analysis.diagnosis.verdicts import Verdict
 from nas_distill.analysis.formatting import percent, short_count, signed
+from nas_distill.analysis.stats import ACCEPTED_ECE, largest_calibrated_ece
 from nas_distill.config import DiagnosisConfig
 
 
@@ -24,15 +34,14 @@ class Finding:
         rival: Index of the student that the evidence compares with; None if it compares with none.
     """
 
-    evidence: tuple[str, ...]
+    evidence: Evidence
     rival: int | None = None
 
 
 Rule = Callable[[Students, int, DiagnosisConfig], Finding | None]
 
-
-class NotTestedError(Exception):
-    """A rule has nothing to compare with; the message gives the reason."""
+_LEAST_IMAGES = 4
+"""Images that two epochs must differ on: fewer, all of them better, happen by chance (McNemar, 5 %)."""
 
 
 def loss_mismatch(students: Students, index: int, settings: DiagnosisConfig) -> Finding | None:
@@ -55,48 +64,21 @@ def loss_mismatch(students: Students, index: int, settings: DiagnosisConfig) -> 
         f"the same architecture has a gap of {signed(gaps[rival])} points under {better} in {students.named(rival)}, "
         f"and {signed(gaps[index])} under {own}"
     )
-    evidence: tuple[str, ...] = (comparison, _resolved(students, index, rival))
+    evidence: Evidence = (comparison, _resolved(students, index, rival))
     fields = other_differences(students, index, rival)
     if fields:
         evidence = (*evidence, f"their recipes also differ in {fields}, so the loss alone may not be the cause")
     return Finding(evidence, rival)
 
 
-def undertrained(students: Students, index: int, settings: DiagnosisConfig) -> Finding | None:
-    """Fire if much of the divergence's fall came in the second half of the epochs and its tail still falls fast."""
-    curve = students.divergences.get(int(students.numbers[index]))
-    late = None if curve is None else late_progress(curve)
-    if curve is None or late is None:
-        raise NotTestedError("its curve has fewer than two epochs")
-    if late < settings.late_progress:
-        return None
-    late_fall = (
-        f"{percent(late)} of the fall of its divergence came in the second half of its {len(curve)} epochs "
-        f"(threshold: {percent(settings.late_progress)})"
-    )
-    slope = tail_slope(curve)
-    if slope is None:
-        return Finding((late_fall, "it has too few epochs to measure the slope of the curve's end"))
-    left = float(curve[np.isfinite(curve)][-1])
-    pace = -slope.per_epoch * len(curve) / left if left > 0.0 else 0.0
-    if not slope.falls or pace < settings.pace:
-        return None
-    falls = (
-        f"its divergence falls by {-slope.per_epoch:.4f} nats per epoch over the last {slope.epochs} epochs "
-        f"(95 % interval {-slope.high:.4f} to {-slope.low:.4f})"
-    )
-    outlook = (
-        f"at that rate, as many epochs again would remove {percent(pace)} of the remaining divergence "
-        f"(threshold: {percent(settings.pace)})"
-    )
-    return Finding((late_fall, falls, outlook))
-
-
 def architecture_mismatch(students: Students, index: int, settings: DiagnosisConfig) -> Finding | None:
     """Fire if another family is clearly better at this size, its own is not, and its features match the teacher's less.
 
-    Where the similarity of features was not measured, the gaps alone decide.
+    Where the similarity of features was not measured, the gaps alone decide. It does not fire on a student that was
+    trained too briefly: families differ in how fast they learn.
     """
+    if why_too_brief(students, index, settings) is not None:
+        return None
     sizes, gaps, cka = (students.values[name] for name in ("num_params", "gap_points", "feature_cka"))
     group, limit = students.groups[index], settings.similar_size * sizes[index]
     others = [
@@ -126,29 +108,44 @@ def architecture_mismatch(students: Students, index: int, settings: DiagnosisCon
     return Finding((comparison, _resolved(students, index, rival), alone, features), rival)
 
 
+def undertrained(students: Students, index: int, settings: DiagnosisConfig) -> Finding | None:
+    """Fire if a longer training of it is clearly better, or if its gap still fell much in the second half."""
+    longer = students.clearly_better(students.longer_trainings(index), index)
+    if longer is not None:
+        gaps, epochs = students.values["gap_points"], students.values["planned_epochs"]
+        comparison = (
+            f"the same architecture has a gap of {signed(gaps[longer])} points after {epochs[longer]:.0f} epochs in "
+            f"{students.named(longer)}, and {signed(gaps[index])} after {epochs[index]:.0f}"
+        )
+        return Finding((comparison, _resolved(students, index, longer)), longer)
+    if students.was_trained_longer(index):
+        return None  # twice the epochs gained nothing
+    curve = students.gap_curves.get(int(students.numbers[index]))
+    gain = None if curve is None else late_gain(curve)
+    if curve is None or gain is None:
+        raise NotTestedError("its curve has fewer than two epochs")
+    left = float(students.values["gap_points"][index])
+    chance = 100.0 * _LEAST_IMAGES / students.images
+    if not students.is_behind(index) or gain < max(settings.late_gain * left, chance):
+        return None
+    late = (
+        f"its gap fell by {gain:.1f} points in the second half of its {len(curve)} epochs, {percent(gain / left)} of "
+        f"the gap that is left (threshold: {percent(settings.late_gain)})"
+    )
+    return Finding((late, gap_text(students, index)))
+
+
+def too_brief(students: Students, index: int, settings: DiagnosisConfig) -> Finding | None:
+    """Fire if the student does not fit the teacher on training images, and too few epochs may be the cause."""
+    found = unfit(students, index, settings)
+    brief = None if found is None else why_too_brief(students, index, settings)
+    return None if found is None or brief is None else Finding((brief, *found))
+
+
 def under_capacity(students: Students, index: int, settings: DiagnosisConfig) -> Finding | None:
-    """Fire if the student does not fit the teacher even on training images, unless a sibling no larger is better."""
-    unfit, lost_after = _disagreement(students, index)
-    if not students.is_behind(index):
-        return None
-    siblings = students.best_by_size[students.groups[index]]
-    if students.clearly_better([siblings.up_to(students.values["num_params"][index])], index) is not None:
-        return None  # a student of its family is better with no more parameters, so the size is not the cause
-    divergence = students.values["train_divergence_nats"][index]
-    fit = (
-        f"it agrees with the teacher on {percent(1.0 - unfit)} of the training images (divergence {divergence:.3f} "
-        "nats)"
-    )
-    if 1.0 - unfit < settings.train_agreement:
-        unfitted = f"{fit}; below {percent(settings.train_agreement)} it does not fit the teacher"
-        return Finding((unfitted, _gap(students, index)))
-    if unfit < lost_after or not _is_far_behind(students, index, settings):
-        return None
-    lost = (
-        f"it loses more agreement on training images than between training and validation images ({percent(unfit)} "
-        f"against {percent(max(lost_after, 0.0))})"
-    )
-    return Finding((fit, lost, _gap(students, index)))
+    """Fire if the student does not fit the teacher even on training images."""
+    found = unfit(students, index, settings)
+    return None if found is None else Finding(found)
 
 
 def over_capacity(students: Students, index: int, settings: DiagnosisConfig) -> Finding | None:
@@ -166,7 +163,22 @@ def over_capacity(students: Students, index: int, settings: DiagnosisConfig) -> 
     return Finding((_smaller(students, index, better), _resolved(students, index, better)), better)
 
 
-def undecided(students: Students, index: int, settings: DiagnosisConfig) -> Finding | None:
+def miscalibrated(students: Students, index: int, settings: DiagnosisConfig) -> Finding | None:
+    """Fire if the calibration error after calibration is above the accepted one by more than the images' noise."""
+    del settings
+    ece, noise = (float(students.values[name][index]) for name in ("ece", "ece_noise"))
+    if np.isnan(ece) or np.isnan(noise):
+        raise NotTestedError("its calibration error was not measured")
+    if ece <= largest_calibrated_ece(noise):
+        return None
+    error = (
+        f"its calibration error is {ece:.3f} after calibration; {ACCEPTED_ECE:g} is accepted, and the sample of images "
+        f"explains {noise:.3f} more"
+    )
+    return Finding((error,))
+
+
+def unresolved_size(students: Students, index: int, settings: DiagnosisConfig) -> Finding | None:
     """Fire if a smaller student measured worse, by less than the validation images can resolve."""
     sizes, gaps = students.values["num_params"], students.values["gap_points"]
     smaller = students.best_by_size_overall.up_to(settings.smaller_size * sizes[index])
@@ -180,7 +192,7 @@ def undecided(students: Students, index: int, settings: DiagnosisConfig) -> Find
         f"{worse:.2f} points worse"
     )
     unresolved = f"{students.images:,} validation images cannot resolve a difference below {least:.2f} points"
-    return Finding((comparison, unresolved, _gap(students, index)), smaller)
+    return Finding((comparison, unresolved, gap_text(students, index)), smaller)
 
 
 def _smaller(students: Students, index: int, smaller: int) -> str:
@@ -192,21 +204,21 @@ def _smaller(students: Students, index: int, smaller: int) -> str:
 
 
 def _overfit(students: Students, index: int, settings: DiagnosisConfig) -> Finding | None:
-    unfit, lost_after = _disagreement(students, index, required=False)
+    missed, lost_after = disagreement(students, index, required=False)
     points = students.values["generalisation_gap_points"][index]
-    fit = f"it agrees with the teacher on {percent(1.0 - unfit)} of the training images"
+    fit = f"it agrees with the teacher on {percent(1.0 - missed)} of the training images"
     if points >= settings.generalisation_gap_points and points > students.half_width_points[index]:
         higher = (
             f"{fit}, and its top-1 is {points:.2f} points higher there than on validation images "
             f"(threshold: {settings.generalisation_gap_points:g})"
         )
         return Finding((higher,))
-    if lost_after > unfit and _is_far_behind(students, index, settings):
+    if lost_after > missed and is_far_behind(students, index, settings):
         lost = (
             f"it loses more agreement between training and validation images than on training images "
-            f"({percent(lost_after)} against {percent(unfit)})"
+            f"({percent(lost_after)} against {percent(missed)})"
         )
-        return Finding((fit, lost, _gap(students, index)))
+        return Finding((fit, lost, gap_text(students, index)))
     return None
 
 
@@ -221,47 +233,25 @@ def matched(students: Students, index: int) -> Finding:
         )
     rival = students.clearly_better([students.best_by_size_overall.up_to(students.values["num_params"][index])], index)
     if rival is None:
-        return Finding((measured, _gap(students, index)))
+        return Finding((measured, gap_text(students, index)))
     better = (
         f"{students.named(rival)} has as many parameters and a gap of {signed(students.values['gap_points'][rival])} "
         "points, so the size is not the cause"
     )
-    return Finding((measured, _gap(students, index), better))
+    return Finding((measured, gap_text(students, index), better))
 
 
-RULES: dict[Verdict, Rule] = {
-    "loss_mismatch": loss_mismatch,
-    "undertrained": undertrained,
-    "architecture_mismatch": architecture_mismatch,
-    "under_capacity": under_capacity,
-    "over_capacity": over_capacity,
-    "undecided": undecided,
-}
-"""The rule of each verdict. Their order is that of `verdicts.VERDICTS`."""
-
-
-def _disagreement(students: Students, index: int, *, required: bool = True) -> tuple[float, float]:
-    """Return the share of training images on which a student disagrees, and by how much it rises on validation images.
-
-    NaN where a value was not measured.
-
-    Raises:
-        NotTestedError: The agreement on training images is required and was not measured.
-    """
-    fit, agreement = (float(students.values[name][index]) for name in ("train_agreement", "agreement"))
-    if required and np.isnan(fit):
-        raise NotTestedError("its agreement on training images was not measured")
-    return 1.0 - fit, fit - agreement
-
-
-def _is_far_behind(students: Students, index: int, settings: DiagnosisConfig) -> bool:
-    return students.is_behind(index) and bool(students.values["gap_points"][index] >= settings.far_behind_points)
-
-
-def _gap(students: Students, index: int) -> str:
-    gap, half = students.values["gap_points"][index], students.gap_half_width_points[index]
-    resolved = "the validation images resolve it" if students.is_behind(index) else "too small to resolve"
-    return f"its gap is {signed(gap)} \N{PLUS-MINUS SIGN} {half:.2f} points: {resolved}"
+RULES: tuple[tuple[str, Verdict, Rule], ...] = (
+    ("loss_mismatch", "loss_mismatch", loss_mismatch),
+    ("architecture_mismatch", "architecture_mismatch", architecture_mismatch),
+    ("undertrained", "undertrained", undertrained),
+    ("too_brief", "undecided", too_brief),
+    ("under_capacity", "under_capacity", under_capacity),
+    ("over_capacity", "over_capacity", over_capacity),
+    ("miscalibrated", "miscalibrated", miscalibrated),
+    ("unresolved_size", "undecided", unresolved_size),
+)
+"""Name, verdict and function of each rule, in the order in which they are tested. The first that fires decides."""
 
 
 def _resolved(students: Students, index: int, rival: int) -> str:

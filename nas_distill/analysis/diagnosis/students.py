@@ -21,7 +21,7 @@ TEACHER = -1
 
 _NUMBERS = (
     "num_params", "top1", "gap_points", "agreement", "train_agreement", "train_divergence_nats",
-    "generalisation_gap_points", "feature_cka", "planned_epochs",
+    "generalisation_gap_points", "feature_cka", "planned_epochs", "ece", "ece_noise",
 )  # fmt: skip
 _TEXTS = ("spec_id", "family", "losses", "recipe")
 
@@ -72,7 +72,8 @@ class Students:
         half_width_points: Half of the 95 % interval of each top-1 accuracy [N] due to the sample of validation images,
             percentage points.
         gap_half_width_points: Half of the 95 % interval of each gap [N] due to that sample, percentage points.
-        divergences: Divergence from the teacher after each epoch, nats, by trial number.
+        teacher_epochs: Epochs that the teacher needed on the same images (`curves.epochs_needed`); None if unknown.
+        gap_curves: Gap after each epoch, percentage points, by trial number.
         specs: Indices of the students of each spec and teacher.
         best_by_size: Best students by size, for each family and teacher.
         best_by_size_overall: Best students by size among all.
@@ -85,19 +86,23 @@ class Students:
     values: dict[str, Floats]
     half_width_points: Floats
     gap_half_width_points: Floats
-    divergences: dict[int, Floats]
+    teacher_epochs: int | None
+    gap_curves: dict[int, Floats]
     specs: dict[Group, list[int]]
     best_by_size: dict[Group, BestBySize]
     best_by_size_overall: BestBySize
 
     @classmethod
-    def of(cls, complete: pd.DataFrame, curves: pd.DataFrame, images: int) -> Students:
+    def of(
+        cls, complete: pd.DataFrame, curves: pd.DataFrame, images: int, teacher_epochs: int | None = None
+    ) -> Students:
         """Return the students of a table.
 
         Args:
             complete: Rows of the N fully trained students with a gap.
             curves: Table of learning curves.
             images: Number of validation images.
+            teacher_epochs: Epochs that the teacher needed on the same images; None if unknown.
         """
         values = {name: complete[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in _NUMBERS}
         texts = {name: complete[name].fillna("").to_numpy(dtype=object) for name in _TEXTS}
@@ -113,9 +118,10 @@ class Students:
             values=values,
             half_width_points=accuracy_half_width_points(values["top1"], images),
             gap_half_width_points=gap_half_width_points(gaps, values["agreement"], images),
-            divergences={
+            teacher_epochs=teacher_epochs,
+            gap_curves={
                 int(number): own.to_numpy(dtype=np.float64)  # type: ignore[arg-type]
-                for number, own in curves.groupby("number")["divergence_nats"]
+                for number, own in curves.groupby("number")["gap_points"]
             },
             specs=_grouped(by_spec),
             best_by_size={
@@ -136,6 +142,17 @@ class Students:
         if rival is None or gaps[index] - gaps[rival] <= self.resolvable_difference_points(index, rival):
             return None
         return rival
+
+    def longer_trainings(self, index: int) -> list[int]:
+        """Return the students of the same spec, losses and teacher that were trained for more epochs."""
+        epochs, losses = self.values["planned_epochs"], self.texts["losses"]
+        same = self.specs[str(self.texts["spec_id"][index]), self.groups[index][1]]
+        return [one for one in same if epochs[one] > epochs[index] and losses[one] == losses[index]]
+
+    def was_trained_longer(self, index: int) -> bool:
+        """Whether the same spec was trained by the same teacher for at least twice as many epochs."""
+        epochs = self.values["planned_epochs"]
+        return any(epochs[one] >= 2.0 * epochs[index] for one in self.longer_trainings(index))
 
     def is_behind(self, index: int) -> bool:
         """Whether the student's gap to the teacher is above 0 by more than the images' noise."""

@@ -1,6 +1,6 @@
 """The decision table: one verdict per student with its evidence, from the records alone.
 
-The rules are tested in the order of `verdicts.VERDICTS`; the first that fires decides. A rule comes before those whose
+The rules are tested in the order of `rules.RULES`; the first that fires decides. A rule comes before those whose
 evidence its cause would spoil. A wrong loss also spoils the learning curve; a student that was not trained to the end
 shows nothing about its capacity; and a student of an unsuitable family cannot fit the teacher either.
 """
@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nas_distill.analysis.diagnosis.rules import RULES, Finding, NotTestedError, matched
+from nas_distill.analysis.diagnosis.fit import NotTestedError
+from nas_distill.analysis.diagnosis.rules import RULES, Finding, matched
 from nas_distill.analysis.diagnosis.students import Students
-from nas_distill.analysis.diagnosis.verdicts import VERDICTS, Diagnosis, Verdict
+from nas_distill.analysis.diagnosis.verdicts import Diagnosis, Verdict
 from nas_distill.config import DiagnosisConfig
 from nas_distill.records import TrialStatus
 
@@ -25,6 +26,7 @@ def diagnose(
     curves: pd.DataFrame,
     *,
     images: int,
+    teacher_epochs: int | None = None,
     settings: DiagnosisConfig | None = None,
     number: int | None = None,
 ) -> tuple[Diagnosis, ...]:
@@ -37,6 +39,7 @@ def diagnose(
         trials: Table of trials; see `StudySnapshot.trials`.
         curves: Table of their learning curves.
         images: Number of validation images, at least 1. Differences too small for this sample count as none.
+        teacher_epochs: Epochs that the teacher needed on the same images (`curves.epochs_needed`); None if unknown.
         settings: Thresholds. Default: the documented ones.
         number: Trial number of the only student to judge. Default: judge all.
 
@@ -51,7 +54,7 @@ def diagnose(
     stopped = trials[trials["status"] == TrialStatus.STOPPED]
     if number is not None:
         stopped, curves = stopped[stopped["number"] == number], curves[curves["number"] == number]
-    students = Students.of(complete, curves, images)
+    students = Students.of(complete, curves, images, teacher_epochs)
     indices = range(len(complete)) if number is None else np.flatnonzero(students.numbers == number).tolist()
     found = [_judge(students, index, settings) for index in indices]
     found += [_stopped(row) for row in stopped.to_dict("records")]
@@ -60,15 +63,15 @@ def diagnose(
 
 def _judge(students: Students, index: int, settings: DiagnosisConfig) -> Diagnosis:
     earlier: list[str] = []
-    for verdict in VERDICTS[:-1]:
+    for name, verdict, rule in RULES:
         try:
-            found = RULES[verdict](students, index, settings)
+            found = rule(students, index, settings)
         except NotTestedError as reason:
-            earlier.append(f"{verdict}: not tested, {reason}")
+            earlier.append(f"{name}: not tested, {reason}")
             continue
         if found is not None:
             return _diagnosis(students, index, verdict, found, earlier)
-        earlier.append(verdict)
+        earlier.append(name)
     return _diagnosis(students, index, "matched", matched(students, index), earlier)
 
 

@@ -1,4 +1,4 @@
-"""Slopes and late progress of curves whose true values are known."""
+"""Late gains of curves whose true values are known."""
 
 from __future__ import annotations
 
@@ -6,82 +6,46 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
-from nas_distill.analysis.diagnosis.curves import MIN_TAIL, late_progress, tail_slope
-
-Floats = NDArray[np.float64]
-
-
-def line(slope: float, epochs: int, noise: float = 0.0, seed: int = 0) -> Floats:
-    return 5.0 + slope * np.arange(epochs) + noise * np.random.default_rng(seed).standard_normal(epochs)
-
-
-def test_the_slope_of_a_line_is_found_exactly() -> None:
-    found = tail_slope(line(-0.05, 30))
-    assert found is not None
-    assert found.epochs == 10
-    assert found.per_epoch == pytest.approx(-0.05)
-    assert found.falls
-
-
-def test_the_interval_contains_the_true_slope_about_as_often_as_it_claims() -> None:
-    found = [tail_slope(line(-0.02, 60, noise=0.05, seed=seed)) for seed in range(200)]
-    held = [one.low <= -0.02 <= one.high for one in found if one is not None]
-    assert len(held) == 200
-    assert np.mean(held) > 0.9
-    flat = [tail_slope(line(0.0, 60, noise=0.05, seed=seed)) for seed in range(200)]
-    assert np.mean([one.falls for one in flat if one is not None]) < 0.06
-
-
-def test_one_outlier_hardly_changes_the_slope() -> None:
-    values = line(-0.05, 30)
-    values[25] += 3.0
-    found = tail_slope(values)
-    assert found is not None
-    assert found.per_epoch == pytest.approx(-0.05, abs=0.005)
-
-
-@pytest.mark.parametrize("epochs", range(MIN_TAIL))
-def test_too_few_epochs_have_no_slope(epochs: int) -> None:
-    assert tail_slope(line(-1.0, epochs)) is None
-
-
-def test_nan_and_infinity_are_ignored() -> None:
-    values = line(-0.05, 30)
-    values[[3, 22, 27]] = [np.nan, np.inf, np.nan]
-    found = tail_slope(values)
-    assert found is not None
-    assert found.per_epoch == pytest.approx(-0.05)
-    assert late_progress(values) is not None
-    assert tail_slope(np.full(9, np.nan)) is None
+from nas_distill.analysis.diagnosis.curves import epochs_needed, late_gain
+from tests.report.factory import make_curve, make_teacher
 
 
 @settings(deadline=None)
 @given(st.integers(2, 200), st.floats(0.001, 10.0))
 def test_half_of_a_straight_fall_is_late(epochs: int, slope: float) -> None:
-    assert late_progress(line(-slope, epochs)) == pytest.approx(0.5)
+    gaps = 90.0 - slope * np.arange(epochs, dtype=np.float64)
+    assert late_gain(gaps) == pytest.approx((gaps[0] - gaps[-1]) / 2.0)
 
 
-@settings(deadline=None)
-@given(st.integers(10, 100), st.floats(0.5, 5.0))
-def test_the_late_share_of_an_exponential_fall_is_exact(epochs: int, halvings: float) -> None:
-    time = np.linspace(0.0, 1.0, 2 * epochs + 1)  # an odd number: the middle is an epoch
-    half = np.exp2(-halvings)
-    values = 1.0 + np.exp2(-2.0 * halvings * time)
-    assert late_progress(values) == pytest.approx((half - half**2) / (1.0 - half**2))
+@given(st.floats(-50.0, 90.0), st.floats(0.0, 50.0))
+def test_a_curve_that_settled_before_its_middle_gained_nothing_late(last: float, fall: float) -> None:
+    assert late_gain(np.r_[last + fall, np.full(9, last)]) == pytest.approx(0.0, abs=1e-9)
 
 
-def test_a_converged_curve_made_no_late_progress() -> None:
-    assert late_progress(np.array([3.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0])) == 0.0
-    assert late_progress(np.array([1.0, 1.0, 1.0])) == 0.0
-    assert late_progress(np.array([1.0, 2.0, 3.0])) == 0.0
-    assert late_progress(np.array([1.0])) is None
-    assert late_progress(np.array([])) is None
+def test_the_flat_tail_of_a_decayed_learning_rate_hides_no_gain() -> None:
+    cosine = 20.0 + 30.0 * (1.0 + np.cos(np.linspace(0.0, np.pi, 101)))
+    assert late_gain(cosine) == pytest.approx(30.0)
 
 
-@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=50))
-def test_late_progress_is_a_share(values: list[float]) -> None:
-    found = late_progress(np.array(values))
-    assert found is not None
-    assert 0.0 <= found <= 1.0
+def test_one_outlier_in_the_middle_changes_little() -> None:
+    gaps = np.linspace(50.0, 10.0, 41)
+    gaps[20] = 90.0
+    assert late_gain(gaps) == pytest.approx(20.0, abs=1.0)
+
+
+def test_nan_and_infinity_are_ignored_and_a_single_value_has_no_half() -> None:
+    assert late_gain(np.array([np.nan, 30.0, 20.0, np.inf, 10.0])) == pytest.approx(10.0)
+    assert late_gain(np.array([3.0])) is None
+    assert late_gain(np.full(9, np.nan)) is None
+
+
+def test_the_epochs_that_a_network_needed_are_those_before_it_stays_near_its_last_accuracy() -> None:
+    curve = make_curve(1.0, make_teacher(), epochs=30)
+    needed = epochs_needed(curve)
+    assert needed is not None
+    assert 1 < needed < 12
+    assert 100.0 * abs(curve[needed - 2].top1 - curve[-1].top1) > 2.0
+    assert all(100.0 * abs(point.top1 - curve[-1].top1) <= 2.0 for point in curve[needed - 1 :])
+    assert epochs_needed(curve[-1:]) == 1
+    assert epochs_needed(()) is None
