@@ -60,7 +60,7 @@ test: lint
 test-slow: $(STAMP)
 	@$(RUN) pytest -m slow
 
-BENCHMARKS := step_cost step_cost.epoch_profile search_cost against_pruning distillation distillation.views families initial_weights search_quality search_quality.rungs scale \
+BENCHMARKS := step_cost step_cost.epoch_profile search_cost against_pruning distillation distillation.views distillation.calibration families initial_weights search_quality search_quality.rungs scale \
   scale.kills scale.reading statistics.law_coverage statistics.undistillable statistics.diagnosis statistics.release export packing
 
 # packing ends with exit status 2 where there is no GPU.

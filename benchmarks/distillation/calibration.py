@@ -28,6 +28,7 @@ from benchmarks.common.program import EXIT_MISSED, Report, benchmark_parser, con
 from benchmarks.common.tasks import Outcome, TaskLog
 from benchmarks.common.trainings import EXECUTIONS, SharedInputs, add_execution_argument
 from benchmarks.distillation.calibration_tables import (
+    DEFAULT,
     Labels,
     Training,
     few_table,
@@ -87,6 +88,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--students", type=int, default=16, help="students  [default: 16]")
     parser.add_argument("--losses", nargs="*", metavar="NAME", default=list(LOSSES), help="LOSS or LOSS+CHANGE")
     parser.add_argument("--sweep", nargs="*", metavar="LOSS:PARAMETER=V1,V2", default=list(SWEEPS))
+    parser.add_argument(
+        "--held-out", type=int, default=6, metavar="N",
+        help="students that are also trained without a tenth of the training images  [default: 6]",
+    )  # fmt: skip
     parser.add_argument("--epochs", type=int, default=20, help="epochs per training  [default: 20]")
     parser.add_argument("--batch-size", type=int, default=32, help="images per step  [default: 32]")
     parser.add_argument("--seed", type=int, default=0, help="seed of students and trainings  [default: 0]")
@@ -142,7 +147,8 @@ def measure(bench: Bench, arguments: argparse.Namespace, work: Path) -> tuple[li
     keys: dict[str, tuple[LogitTask, Contender, int]] = {}
     for number in range(len(bench.students)):
         for contender in contenders:
-            for held_out in (0.0, HELD_OUT) if contender.name == "dist" else (0.0,):
+            repeated = contender.name == DEFAULT and number < arguments.held_out
+            for held_out in (0.0, HELD_OUT) if repeated else (0.0,):
                 task = task_of(bench, contender, number, held_out, arguments)
                 keys[task.digest()] = (task, contender, number)
     log = TaskLog(None if arguments.quick else work / "logits.jsonl", Outcome[LogitResult])

@@ -180,43 +180,24 @@ def _estimate(key: str, values: Sequence[float]) -> dict[str, float | None]:
 
 def way_table(trainings: Sequence[Training], labels: Labels) -> Table:
     """Return the ways to calibrate the students of the default loss, compared on test images."""
-    whole = [one.result for one in trainings if one.contender == DEFAULT and not one.held_out]
-    part = [one.result for one in trainings if one.contender == DEFAULT and one.held_out]
-
-    def likelihood(logits: Tensor, own: Tensor) -> float:
-        return maximum_likelihood(logits, own)
-
-    def ours(logits: Tensor, own: Tensor) -> float:
-        return fit_temperatures(logits, own).final
-
+    own = sorted((one for one in trainings if one.contender == DEFAULT), key=lambda one: one.student)
+    part = [one.result for one in own if one.held_out]
+    both = {one.student for one in own if one.held_out}
+    whole = [one.result for one in own if not one.held_out and one.student in both]
     rows = [
         _way("nothing", [(one, 1.0) for one in whole], labels),
-        _way(
-            "training images, maximum likelihood",
-            [(one, likelihood(tensor(one.train), labels.train)) for one in whole],
-            labels,
-        ),
-        _way("training images, ours", [(one, ours(tensor(one.train), labels.train)) for one in whole], labels),
-        _way("a held-out tenth of the training images: before", [(one, 1.0) for one in part], labels),
-        _way(
-            "a held-out tenth of the training images, maximum likelihood",
-            [(one, likelihood(tensor(one.held_out), labels.held_out)) for one in part],
-            labels,
-        ),
-        _way(
-            "a held-out tenth of the training images, ours",
-            [(one, ours(tensor(one.held_out), labels.held_out)) for one in part],
-            labels,
-        ),
-        _way(
-            "validation images, maximum likelihood",
-            [(one, likelihood(tensor(one.validation), labels.validation)) for one in whole],
-            labels,
-        ),
-        _way(
-            "validation images, ours", [(one, ours(tensor(one.validation), labels.validation)) for one in whole], labels
-        ),
+        _way("nothing, trained without a tenth of the images", [(one, 1.0) for one in part], labels),
     ]
+    for name, results, images in (
+        ("training images", whole, "train"),
+        ("that tenth of the training images", part, "held_out"),
+        ("validation images", whole, "validation"),
+    ):
+        truth = getattr(labels, images)
+        found = [(one, tensor(getattr(one, images))) for one in results]
+        likeliest = [(one, maximum_likelihood(logits, truth)) for one, logits in found]
+        robust = [(one, fit_temperatures(logits, truth).final) for one, logits in found]
+        rows += [_way(f"{name}, maximum likelihood", likeliest, labels), _way(f"{name}, ours", robust, labels)]
     return Table(
         title=f"Images to fit a temperature on, loss dist: {len(whole)} students on {len(labels.test)} test images",
         columns=WAY_COLUMNS,
