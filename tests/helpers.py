@@ -6,6 +6,7 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from nas_distill.data.views.plan import ViewPlan, plan_views
 from nas_distill.knowledge.build import build_knowledge
 from nas_distill.models.costs.cost import measure_cost
 from nas_distill.models.teacher import Teacher, load_teacher
-from nas_distill.records import Recipe, SpaceContext, StudentSpec, TeacherShape, TrialTask
+from nas_distill.records import Cost, Recipe, SpaceContext, StudentSpec, TeacherShape, TrialTask
 from nas_distill.records.task import source_name
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.train.teacher import fit_teacher
@@ -137,8 +138,13 @@ def make_task(
         seed=seed,
         spec=spec,
         recipe=recipe or Recipe(epochs=4, batch_size=32, learning_rate=1e-2),
-        cost=measure_cost(spec, num_classes=10, channels=1, image_size=8),
+        cost=_cost(spec.model_dump_json()),
     )
+
+
+@cache
+def _cost(spec: str) -> Cost:
+    return measure_cost(StudentSpec.model_validate_json(spec), num_classes=10, channels=1, image_size=8)
 
 
 def open_trial_inputs(worker_config: WorkerConfig) -> TrialInputs:

@@ -38,6 +38,26 @@ def context(small_run: SmallRun) -> TrialContext:
     return open_context(small_run.worker_config())
 
 
+@pytest.fixture(scope="module")
+def finished(context: TrialContext, tmp_path_factory: pytest.TempPathFactory) -> TrialFolder:
+    """Return the folder of a finished trial. Read it only; `copied` is a copy to change."""
+    folder = TrialFolder(tmp_path_factory.mktemp("finished") / "00000")
+    run_trial(make_task(), context, folder)
+    return folder
+
+
+@pytest.fixture
+def copied(finished: TrialFolder, tmp_path: Path) -> TrialFolder:
+    shutil.copytree(finished.path, tmp_path / "00000")
+    return TrialFolder(tmp_path / "00000")
+
+
+def record_of(folder: TrialFolder) -> TrialRecord:
+    record = folder.read_record()
+    assert record is not None
+    return record
+
+
 def untimed(record: TrialRecord) -> dict[str, object]:
     return record.model_dump(exclude={"execution": {"resumptions"}, "outcome": {"curve": {"__all__": {"wall_time_s"}}}})
 
@@ -49,18 +69,17 @@ def test_a_trial_leaves_its_whole_log(context: TrialContext, tmp_path: Path) -> 
     assert record.status is TrialStatus.COMPLETE
     assert folder.read_record() == record
     assert {path.name for path in folder.path.iterdir()} == {
-        "task.json", "epochs.jsonl", "result.json", "student.safetensors",
+        "task.json", "epochs.jsonl", "result.json", "student.json", "student.safetensors",
     }  # fmt: skip
     assert folder.read_curve() == record.curve
     assert [point.epoch for point in record.curve] == [1, 2, 3, 4]
     assert TrialTask.model_validate_json(folder.task.read_text()) == record.task
 
 
-def test_the_stored_weights_have_the_measured_accuracy(context: TrialContext, tmp_path: Path) -> None:
-    folder = TrialFolder(tmp_path / "00000")
-    record = run_trial(make_task(), context, folder)
+def test_the_stored_weights_have_the_measured_accuracy(context: TrialContext, finished: TrialFolder) -> None:
+    record = record_of(finished)
     network = build_student(TINY_SPEC, num_classes=10, channels=1, image_size=8).eval()
-    network.load_state_dict(safetensors.torch.load_file(folder.weights))
+    network.load_state_dict(safetensors.torch.load_file(finished.weights))
     trial_inputs = context.trial_inputs(make_task())
     validation = trial_inputs.data.validation
     (batch,) = validation.batches(torch.arange(validation.num_images), 512, device=context.device)
@@ -73,9 +92,8 @@ def test_the_stored_weights_have_the_measured_accuracy(context: TrialContext, tm
     assert record.metrics.gap_points == pytest.approx(record.curve[-1].gap_points)
 
 
-def test_metrics_are_consistent(context: TrialContext, tmp_path: Path) -> None:
-    record = run_trial(make_task(), context, TrialFolder(tmp_path / "00000"))
-    metrics = record.metrics
+def test_metrics_are_consistent(finished: TrialFolder) -> None:
+    metrics = record_of(finished).metrics
     assert metrics is not None
     assert sum(metrics.class_counts) == 160
     weighted = sum(
@@ -92,11 +110,10 @@ def test_metrics_are_consistent(context: TrialContext, tmp_path: Path) -> None:
     assert 0 < metrics.feature_cka < 1
 
 
-def test_cka_compares_the_kept_weights_with_the_teacher(context: TrialContext, tmp_path: Path) -> None:
-    folder = TrialFolder(tmp_path / "00000")
-    metrics = run_trial(make_task(), context, folder).metrics
+def test_cka_compares_the_kept_weights_with_the_teacher(context: TrialContext, finished: TrialFolder) -> None:
+    metrics = record_of(finished).metrics
     network = build_student(TINY_SPEC, num_classes=10, channels=1, image_size=8).eval()
-    network.load_state_dict(safetensors.torch.load_file(folder.weights))
+    network.load_state_dict(safetensors.torch.load_file(finished.weights))
     trial_inputs = context.trial_inputs(make_task())
     (batch,) = trial_inputs.data.validation.batches(torch.arange(160), 160, device=context.device)
     with torch.no_grad():
@@ -110,18 +127,18 @@ def test_cka_compares_the_kept_weights_with_the_teacher(context: TrialContext, t
     assert metrics.feature_cka == pytest.approx(linear_cka(features, theirs), abs=1e-5)
 
 
-@pytest.mark.parametrize("cut", [1, 2, 3])
-def test_an_interrupted_trial_ends_like_an_uninterrupted_one(context: TrialContext, tmp_path: Path, cut: int) -> None:
+def test_an_interrupted_trial_ends_like_an_uninterrupted_one(context: TrialContext, tmp_path: Path) -> None:
     task = make_task(recipe=Recipe(epochs=4, batch_size=32, dropout=0.1, early_stopping_patience=3))
     straight = run_trial(task, context, TrialFolder(tmp_path / "straight"))
-    folder = TrialFolder(tmp_path / "cut")
-    first = Trial(task, context, folder)
-    for _ in range(cut):
+    first = Trial(task, context, TrialFolder(tmp_path / "first"))
+    for cut in (1, 2, 3):
         first.advance()
-    second = run_trial(task, context, folder)
-    assert untimed(second) == untimed(straight)
-    assert second.execution.resumptions == 1
-    assert folder.weights.read_bytes() == TrialFolder(tmp_path / "straight").weights.read_bytes()
+        folder = TrialFolder(tmp_path / f"cut-{cut}")
+        shutil.copytree(tmp_path / "first", folder.path)
+        second = run_trial(task, context, folder)
+        assert untimed(second) == untimed(straight), cut
+        assert second.execution.resumptions == 1
+        assert folder.weights.read_bytes() == TrialFolder(tmp_path / "straight").weights.read_bytes()
 
 
 def test_a_curve_ahead_of_its_checkpoint_is_truncated(context: TrialContext, tmp_path: Path) -> None:
@@ -150,7 +167,9 @@ def test_checkpoints_keep_their_interval(context: TrialContext, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("fault", ["another version", "lost curve", "torn curve"])
-def test_an_incompatible_checkpoint_restarts_the_trial(context: TrialContext, tmp_path: Path, fault: str) -> None:
+def test_an_incompatible_checkpoint_restarts_the_trial(
+    context: TrialContext, finished: TrialFolder, tmp_path: Path, fault: str
+) -> None:
     folder = TrialFolder(tmp_path / "00000")
     trial = Trial(make_task(), context, folder)
     trial.advance()
@@ -166,34 +185,34 @@ def test_an_incompatible_checkpoint_restarts_the_trial(context: TrialContext, tm
     record = run_trial(make_task(), context, folder)
     assert record.execution.resumptions == 0
     assert [point.epoch for point in record.curve] == [1, 2, 3, 4]
-    assert untimed(record) == untimed(run_trial(make_task(), context, TrialFolder(tmp_path / "straight")))
+    assert untimed(record) == untimed(record_of(finished))
 
 
-@pytest.mark.parametrize("content", [b"", b"torn", b"\x10\x00\x00\x00\x00\x00\x00\x00{}"])
-def test_a_damaged_checkpoint_restarts_the_trial(context: TrialContext, tmp_path: Path, content: bytes) -> None:
-    folder = TrialFolder(tmp_path / "00000")
-    Trial(make_task(), context, folder).advance()
-    folder.checkpoint.write_bytes(content)
-    record = run_trial(make_task(), context, folder)
-    assert record.status is TrialStatus.COMPLETE
-    assert record.execution.resumptions == 0
-    assert len(record.curve) == 4
+def test_a_damaged_checkpoint_restarts_the_trial(context: TrialContext, tmp_path: Path) -> None:
+    task = make_task(recipe=Recipe(epochs=2, batch_size=32))
+    Trial(task, context, TrialFolder(tmp_path / "begun")).advance()
+    for number, content in enumerate((b"", b"torn", b"\x10\x00\x00\x00\x00\x00\x00\x00{}")):
+        folder = TrialFolder(tmp_path / str(number))
+        shutil.copytree(tmp_path / "begun", folder.path)
+        folder.checkpoint.write_bytes(content)
+        record = run_trial(task, context, folder)
+        assert record.status is TrialStatus.COMPLETE
+        assert record.execution.resumptions == 0
+        assert len(record.curve) == 2
 
 
-def test_a_checkpoint_of_another_task_is_not_used(context: TrialContext, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_task_is_not_used(context: TrialContext, finished: TrialFolder, tmp_path: Path) -> None:
     folder = TrialFolder(tmp_path / "00000")
     Trial(make_task(seed=1), context, folder).advance()
-    record = run_trial(make_task(seed=2), context, folder)
+    record = run_trial(make_task(), context, folder)
     assert record.execution.resumptions == 0
-    assert untimed(record) == untimed(run_trial(make_task(seed=2), context, TrialFolder(tmp_path / "fresh")))
+    assert untimed(record) == untimed(record_of(finished))
 
 
-def test_an_ended_trial_is_not_trained_again(context: TrialContext, tmp_path: Path) -> None:
-    folder = TrialFolder(tmp_path / "00000")
-    first = run_trial(make_task(), context, folder)
-    written = folder.result.stat().st_mtime_ns
-    assert run_trial(make_task(), context, folder) == first
-    assert folder.result.stat().st_mtime_ns == written
+def test_an_ended_trial_is_not_trained_again(context: TrialContext, copied: TrialFolder) -> None:
+    written = copied.result.stat().st_mtime_ns
+    assert run_trial(make_task(), context, copied) == record_of(copied)
+    assert copied.result.stat().st_mtime_ns == written
 
 
 def failing(spec: StudentSpec = TINY_SPEC, **recipe: object) -> TrialTask:
@@ -251,20 +270,16 @@ def test_account_writes_the_curve_and_does_not_end_the_trial(small_run: SmallRun
     assert not folder.result.exists()
 
 
-def test_the_result_of_another_task_is_an_error(context: TrialContext, tmp_path: Path) -> None:
-    folder = TrialFolder(tmp_path / "00000")
-    run_trial(make_task(seed=1), context, folder)
+def test_the_result_of_another_task_is_an_error(context: TrialContext, copied: TrialFolder) -> None:
     with pytest.raises(RunError) as caught:
-        run_trial(make_task(seed=2), context, folder)
-    assert (caught.value.code, caught.value.field) == ("run.foreign_result", str(folder.result))
+        run_trial(make_task(seed=2), context, copied)
+    assert (caught.value.code, caught.value.field) == ("run.foreign_result", str(copied.result))
 
 
-def test_a_foreign_repeated_training_names_the_folder_to_move_away(context: TrialContext, tmp_path: Path) -> None:
-    task = make_task(seed=1)
-    run_trial(task, context, TrialFolder(tmp_path / "00000"))
-    repeated = task.model_copy(update={"confirmation": Confirmation(arm="distilled", repetition=0)})
+def test_a_foreign_repeated_training_names_the_folder_to_move_away(finished: TrialFolder, tmp_path: Path) -> None:
+    repeated = make_task().model_copy(update={"confirmation": Confirmation(arm="distilled", repetition=0)})
     folder = RunDirectory(tmp_path).confirmation(0, Confirmation(arm="distilled", repetition=0), None)
-    shutil.copytree(tmp_path / "00000", folder.path)
+    shutil.copytree(finished.path, folder.path)
     with pytest.raises(RunError) as caught:
         read_own_result(repeated, folder)
     assert (caught.value.code, caught.value.field) == ("run.foreign_result", str(folder.result))

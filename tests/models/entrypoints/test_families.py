@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +41,16 @@ network = pytest.mark.parametrize("name", NETWORKS)
 
 
 def build(name: str, *, image_size: int = 32, strides: tuple[int, ...] = (1, 1, 2, 2, 2), **others: Any) -> nn.Module:
+    return copy.deepcopy(_build(name, strides, num_classes=5, image_size=image_size, **{"channels": 3, **others}))
+
+
+@cache
+def _build(name: str, strides: tuple[int, ...], **settings: Any) -> nn.Module:
     architecture, arguments = NETWORKS[name]
-    spec = StudentSpec(architecture=architecture, arguments={**arguments, "strides": strides})
-    settings = {"num_classes": 5, "channels": 3, "image_size": image_size, **others}
     torch.manual_seed(0)
-    return build_student(spec, **settings)
+    return build_student(
+        StudentSpec(architecture=architecture, arguments={**arguments, "strides": strides}), **settings
+    )
 
 
 def images(count: int = 2, size: int = 32, channels: int = 3) -> Tensor:
