@@ -215,6 +215,7 @@ def notes(manifest: ExportManifest) -> Iterator[str]:
                 f"**{FILES[one.name]} loses {lost:.2f} points of accuracy.** Use the float file, or export another "
                 "student."
             )
+    yield from _int8_without_gain(manifest)
     onnx = [one for one in manifest.formats if one.name in NEEDS_ONNX]
     if onnx:
         exporter = next((one.exporter for one in onnx if one.exporter), None)
@@ -225,6 +226,17 @@ def notes(manifest: ExportManifest) -> Iterator[str]:
             f"The branches that this architecture needs for training only are merged in {merged}. The timm files keep "
             "them, so that timm can load them; `timm.utils.reparameterize_model(network)` merges them."
         )
+
+
+def _int8_without_gain(manifest: ExportManifest) -> Iterator[str]:
+    """Yield what an int8 file does not gain over the float file, which is common for very small networks."""
+    whole, int8 = manifest.report("onnx"), manifest.report("onnx-int8")
+    if whole is None or int8 is None:
+        return
+    if int8.size_bytes >= whole.size_bytes:
+        yield f"{FILES['onnx-int8']} is not smaller than {FILES['onnx']}: its scales take more than its weights save."
+    if int8.latency.median_ms >= whole.latency.median_ms:
+        yield f"{FILES['onnx-int8']} is not faster than {FILES['onnx']} on this machine."
 
 
 def _training(facts: CardFacts) -> Iterator[str]:

@@ -117,6 +117,20 @@ def test_a_large_loss_through_quantisation_is_a_warning(everything: Exported) ->
         assert any(note.startswith("**") for note in notes(changed)) == warned
 
 
+def test_an_int8_file_without_gain_is_named(everything: Exported) -> None:
+    manifest = everything.manifest
+    onnx_file, int8 = manifest.report("onnx"), manifest.report("onnx-int8")
+    assert onnx_file is not None
+    assert int8 is not None
+    for factor, expected in ((0.5, 0), (1.0, 2)):
+        latency = int8.latency.model_copy(update={"median_ms": factor * onnx_file.latency.median_ms})
+        size = round(factor * onnx_file.size_bytes)
+        changed = int8.model_copy(update={"latency": latency, "size_bytes": size})
+        formats = tuple(changed if one.name == "onnx-int8" else one for one in manifest.formats)
+        found = list(notes(manifest.model_copy(update={"formats": formats})))
+        assert sum("model.int8.onnx is not" in note for note in found) == expected
+
+
 def test_a_trial_says_how_to_call_its_student(finished: RunDirectory) -> None:
     for number in (OWN, PLAIN, BRANCHED):
         found = read_record(finished.trial(number).interface, StudentInterface)
