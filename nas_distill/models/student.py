@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import timm
@@ -36,6 +37,7 @@ def build_student(
     device: torch.device | str = "cpu",
     teacher_head: TeacherHead | None = None,
     request: OutputRequest = LOGITS_ONLY,
+    while_trying: AbstractContextManager[object] | None = None,
 ) -> nn.Module:
     """Build a candidate with random weights, drawn from torch's current random state.
 
@@ -50,6 +52,8 @@ def build_student(
         teacher_head: The teacher's classifier, for a student that uses it instead of its own (SimKD). The student then
             has no dropout before the classifier.
         request: Outputs that losses compare. On the meta device, they are computed once as a check.
+        while_trying: Context in which the image is passed through the network on the meta device, such as a counter of
+            operations. The network is in eval mode there, without `teacher_head`.
 
     Returns:
         A module that maps float [B, channels, image_size, image_size] to logits [B, num_classes].
@@ -72,7 +76,8 @@ def build_student(
         raise _rejection(spec, reason, "models.candidate_not_buildable") from error
     image = torch.zeros(1, channels, image_size, image_size, device=device)
     if image.is_meta:
-        _try_on_one_image(model, spec, image, num_classes)
+        with while_trying or nullcontext():
+            _try_on_one_image(model, spec, image, num_classes)
     try:
         if teacher_head is not None:
             model = StudentWithTeacherHead(model, teacher_head, inputs=image)

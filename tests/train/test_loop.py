@@ -287,7 +287,7 @@ def _online_knowledge(small: SmallRun) -> str:
 
 def test_mixed_views_train_on_mixed_labels(small_run: SmallRun) -> None:
     online = open_trial_inputs(small_run.worker_config(_online_knowledge(small_run)))
-    recipe = Recipe(epochs=12, batch_size=16, learning_rate=2e-2, label_smoothing=0.1)
+    recipe = Recipe(epochs=6, batch_size=16, learning_rate=2e-2, label_smoothing=0.1)
     spec = StudentSpec(architecture="small_resnet", arguments={"widths": (8, 16), "depths": (1, 1)})
 
     def train(mix: Mix) -> EpochMetrics:

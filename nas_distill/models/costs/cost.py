@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -37,6 +40,7 @@ def measure_cost(
     Raises:
         SpaceError: The candidate cannot be built, cannot process such images, or lacks a requested output.
     """
+    counter = FlopCounterMode(display=False)
     model = build_student(
         spec,
         num_classes=num_classes,
@@ -45,8 +49,12 @@ def measure_cost(
         device="meta",
         teacher_head=teacher_head,
         request=request,
+        while_trying=_counting(counter),
     )
-    return measure_module_cost(model, channels=channels, image_size=image_size)
+    deployed = fused(model)
+    if deployed is model and teacher_head is None:
+        return _cost(model, counter)  # `build_student` has passed an image through this network: that takes a while
+    return measure_module_cost(deployed, channels=channels, image_size=image_size)
 
 
 def measure_module_cost(model: nn.Module, *, channels: int, image_size: int) -> Cost:
@@ -62,12 +70,23 @@ def measure_module_cost(model: nn.Module, *, channels: int, image_size: int) -> 
     """
     training = model.training
     deployed = fused(model).eval()
-    tensors = [*deployed.parameters(), *deployed.buffers()]
-    device = tensors[0].device
-    # Some versions of torch count 0 for fused attention on a CPU. The MATH backend has the same matrix products.
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    device = next(deployed.parameters()).device
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), _counting(counter):
         deployed(torch.zeros(1, channels, image_size, image_size, device=device))
     model.train(training)
+    return _cost(deployed, counter)
+
+
+@contextmanager
+def _counting(counter: FlopCounterMode) -> Iterator[None]:
+    # Some versions of torch count 0 for fused attention on a CPU. The MATH backend has the same matrix products.
+    with sdpa_kernel(SDPBackend.MATH), counter:
+        yield
+
+
+def _cost(deployed: nn.Module, counter: FlopCounterMode) -> Cost:
+    tensors = [*deployed.parameters(), *deployed.buffers()]
     return Cost(
         num_params=sum(parameter.numel() for parameter in deployed.parameters()),
         macs=counter.get_total_flops() // 2,
