@@ -271,11 +271,12 @@ def verdicts(losses: Table) -> tuple[Verdict, ...]:
         if row["name"] != DEFAULT:
             mean, half = row["difference_points"], row["difference_points_interval"] or 0.0
             nll, nll_half = row["nll_difference"], row["nll_difference_interval"] or 0.0
-            worse = "less accurate" if mean + half < 0 else "more accurate" if mean - half > 0 else "as accurate"
-            likely = (
-                "a larger NLL" if nll - nll_half > 0 else "a smaller NLL" if nll + nll_half < 0 else "as large an NLL"
-            )
-            found.append(
-                Verdict(text=f"{row['name']} is {worse} and has {likely} after calibration, compared with dist")
-            )
+            accuracy = _compared(mean, half, "less accurate", "more accurate", "not distinguishable in accuracy")
+            likelihood = _compared(nll, nll_half, "better in NLL", "worse in NLL", "not distinguishable in NLL")
+            found.append(Verdict(text=f"{row['name']}, compared with dist: {accuracy}, {likelihood} after calibration"))
     return tuple(found)
+
+
+def _compared(mean: float, half: float, below: str, above: str, neither: str) -> str:
+    """Return which side of 0 the interval of a paired difference lies on."""
+    return below if mean + half < 0 else above if mean - half > 0 else neither
