@@ -20,6 +20,7 @@ import torch
 
 from benchmarks.common.program import Column, Report, Table, Verdict, benchmark_parser, conditions, publish
 from benchmarks.statistics.cases import as_study, train_cases
+from nas_distill.analysis.decision.decide import teacher_epochs
 from nas_distill.analysis.diagnosis.table import diagnose
 from nas_distill.analysis.diagnosis.verdicts import VERDICTS
 
@@ -63,7 +64,9 @@ def judged(folder: Path, seed: int) -> list[tuple[str, str, str]]:
         own = [(student, record) for student, record, home in trained if home == run]
         study = as_study(run, [record for _, record in own])
         images = sum(study.teacher.class_counts)
-        verdicts = {one.number: one for one in diagnose(study.trials, study.curves, images=images)}
+        needed = teacher_epochs(study.teacher)
+        judgements = diagnose(study.trials, study.curves, images=images, teacher_epochs=needed)
+        verdicts = {one.number: one for one in judgements}
         found += [
             (student.truth, verdicts[number].verdict, "; ".join(verdicts[number].evidence))
             for number, (student, _) in enumerate(own)

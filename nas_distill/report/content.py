@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import nan
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from nas_distill.analysis.assistants.choice import AssistantPlan, read_plan
+from nas_distill.analysis.decision.evidence import Gap, searched_gaps
 from nas_distill.analysis.decision.records import Decision
 from nas_distill.analysis.front.front import ParetoFront
 from nas_distill.analysis.front.picks import Pick
@@ -69,6 +71,7 @@ class ReportContent:
         front: Pareto front of the fully trained students.
         run: Run directory, as commands name it.
         decision: The student to take, the picks, and verdict and remedy of every student.
+        gaps: Gap of each fully trained student with its interval, by trial number.
         counts: Number of trials by status.
         rejections: Candidates rejected before training.
         curves: Table of the learning curves.
@@ -85,6 +88,7 @@ class ReportContent:
     front: ParetoFront
     run: str
     decision: Decision
+    gaps: Mapping[int, Gap]
     counts: TrialSummary
     rejections: tuple[Rejection, ...]
     curves: pd.DataFrame
@@ -126,6 +130,7 @@ def load_content(run: RunDirectory) -> ReportContent:
         front=loaded.front(),
         run=str(run.path),
         decision=decision,
+        gaps=searched_gaps(study.trials, decision.images),
         counts=TrialSummary(
             planned=len(study.trials) + study.running if planned is None else planned + distilled,
             complete=int(status.get(TrialStatus.COMPLETE, 0)),

@@ -8,7 +8,8 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from nas_distill.analysis.formatting import number_text, percent, quantity
+from nas_distill.analysis.decision.commands import confirm_command
+from nas_distill.analysis.formatting import number_text, percent, quantity, signed
 from nas_distill.analysis.front.picks import Pick
 from nas_distill.analysis.initial_weights import describe_initial_weights
 from nas_distill.records import RANDOM
@@ -17,7 +18,7 @@ from nas_distill.report.figures.curves import curve_figure
 from nas_distill.report.figures.front import FamilyStyle, family_styles, front_figure
 from nas_distill.report.sections.facts import hardest_class, run_facts
 from nas_distill.report.sections.section import Section
-from nas_distill.report.tables import FRONT_COLUMNS, TRIAL_COLUMNS, Column, has_initial_weights, with_objectives
+from nas_distill.report.tables import FRONT_COLUMNS, TRIAL_COLUMNS, Column, with_objectives
 from nas_distill.version import __version__
 
 _WIDE, _NARROW = (1080.0, 460.0), (372.0, 380.0)
@@ -73,12 +74,16 @@ class Card:
         row: The student; None if no student satisfies the rule.
         figures: Value and unit of the first quality and cost objectives, shown in large print.
         facts: Term and text of each further line.
+        trust: How far the scores can be trusted.
+        command: Command that confirms the student; empty if it was confirmed.
     """
 
     pick: Pick
     row: TableRow | None
     figures: tuple[tuple[str, str], ...]
     facts: tuple[tuple[str, str], ...]
+    trust: str = ""
+    command: str = ""
 
 
 def render_page(content: ReportContent, sections: Sequence[Section]) -> str:
@@ -137,7 +142,7 @@ def _table_row(content: ReportContent, columns: Sequence[Column], row: Row, styl
     cells = tuple(
         Cell(
             text=column.text(row),
-            value=_sortable(row[column.key]) if column.numeric else "",
+            value=_sortable(row[column.key]) if column.numeric else column.text(row),
             numeric=column.numeric,
             key=column.key,
         )
@@ -171,16 +176,26 @@ def _card(content: ReportContent, pick: Pick) -> Card:
         figures.append((number, text.removeprefix(number).strip() or objective.label.lower()))
     by_key = {column.key: column for column in with_objectives(FRONT_COLUMNS, content)}
     large = {front.cost.name, front.quality.name}
-    facts = [("Of the teacher's parameters", percent(float(row["capacity_ratio"])))]
+    facts = [("Gap on the validation images", _gap_with_interval(content, pick.number))]
+    facts.append(("Of the teacher's parameters", percent(float(row["capacity_ratio"]))))
     facts.extend(
         (by_key[key].title, by_key[key].text(row))
-        for key in ("num_params", "macs", "size_bytes", "gap_points", "top1", "agreement", "wall_time_s")
+        for key in ("num_params", "macs", "size_bytes", "top1", "nll_nats", "ece", "agreement", "wall_time_s")
         if key not in large
     )
-    if has_initial_weights(content.trials):
-        facts.append(("Starts from", describe_initial_weights(row["initial_weights"] or RANDOM)))
+    facts.append(("Starts from", describe_initial_weights(row["initial_weights"] or RANDOM)))
     hardest = hardest_class(content, pick)
     if hardest:
         facts.append(("Hardest class", hardest))
     table_row = _table_row(content, (), row, family_styles(content))
-    return Card(pick=pick, row=table_row, figures=tuple(figures), facts=tuple(facts))
+    seeds = sum(record.number == pick.number and record.status == "complete" for record in content.confirmations)
+    return Card(
+        pick=pick, row=table_row, figures=tuple(figures), facts=tuple(facts),
+        trust="Retrained by confirm; its scores are below." if seeds else "One seed, not confirmed.",
+        command="" if seeds else confirm_command(content.run, [pick.number]),
+    )  # fmt: skip
+
+
+def _gap_with_interval(content: ReportContent, number: int) -> str:
+    gap = content.gaps[number]
+    return f"{signed(gap.points, 1)} \N{PLUS-MINUS SIGN} {gap.half_width_points:.1f} points {gap.basis}"

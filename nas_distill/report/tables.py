@@ -102,6 +102,12 @@ _DIVERGENCE = _objective(
     "Mean KL divergence of the student from the teacher, temperature 1, validation images.",
 )
 _NLL = _objective("nll_nats", "NLL, nats", "Mean negative log-likelihood of the labels, validation images.")
+_ECE = Column(
+    key="ece",
+    title="ECE",
+    text=_value("ece", lambda value: f"{value:.3f}"),
+    hint="Expected calibration error, validation images: how far probabilities are from accuracies; 0 is best.",
+)
 _GENERALISATION = Column(
     key="generalisation_gap_points",
     title="Train \N{MINUS SIGN} val., points",
@@ -132,12 +138,12 @@ _TIME = Column(
 
 TERMINAL_COLUMNS = (_NUMBER, _STUDENT, _PARAMS, _MACS, _GAP, _TOP1, _AGREEMENT)
 FRONT_COLUMNS = (
-    _NUMBER, _STUDENT, _PARAMS, _RATIO, _MACS, _SIZE, _GAP, _TOP1, _AGREEMENT, _DIVERGENCE, _GENERALISATION,
-    _TIME,
+    _NUMBER, _STUDENT, _PARAMS, _RATIO, _MACS, _SIZE, _GAP, _TOP1, _NLL, _ECE, _AGREEMENT, _DIVERGENCE,
+    _GENERALISATION, _TIME,
 )  # fmt: skip
 TRIAL_COLUMNS = (
-    _NUMBER, _STATUS, _STUDENT, _PARAMS, _MACS, _GAP, _TOP1, _AGREEMENT, _DIVERGENCE, _NLL, _GENERALISATION,
-    _EPOCHS, _TIME,
+    _NUMBER, _STATUS, _STUDENT, _PARAMS, _MACS, _GAP, _TOP1, _AGREEMENT, _DIVERGENCE, _NLL, _ECE,
+    _GENERALISATION, _EPOCHS, _TIME,
 )  # fmt: skip
 _COLUMNS = {column.key: column for column in (*FRONT_COLUMNS, *TRIAL_COLUMNS, _LATENCY, _START)}
 

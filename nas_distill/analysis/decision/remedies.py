@@ -21,7 +21,7 @@ _CHANGES: Mapping[Verdict, str] = {
     "over_capacity": "regularise it: weight decay, dropout, drop-path, mixup, early stopping",
 }
 _BETTER: Mapping[Verdict, str] = {
-    "undertrained": "the same architecture, trained for more epochs",
+    "undertrained": "no larger, and trained for more epochs",
     "loss_mismatch": "the same architecture with a better recipe",
     "architecture_mismatch": "of another family, no more expensive and clearly better",
     "over_capacity": "smaller, and no worse on these images",

@@ -109,13 +109,17 @@ def architecture_mismatch(students: Students, index: int, settings: DiagnosisCon
 
 
 def undertrained(students: Students, index: int, settings: DiagnosisConfig) -> Finding | None:
-    """Fire if a longer training of it is clearly better, or if its gap still fell much in the second half."""
-    longer = students.clearly_better(students.longer_trainings(index), index)
+    """Fire if a longer training is clearly better, or if the gap still fell much in the second half of the epochs.
+
+    A longer training is one of the same architecture, or of a student of its family that is no larger.
+    """
+    rivals = (*students.longer_trainings(index), *students.smaller_and_longer(index))
+    longer = students.clearly_better(rivals, index)
     if longer is not None:
         gaps, epochs = students.values["gap_points"], students.values["planned_epochs"]
         comparison = (
-            f"the same architecture has a gap of {signed(gaps[longer])} points after {epochs[longer]:.0f} epochs in "
-            f"{students.named(longer)}, and {signed(gaps[index])} after {epochs[index]:.0f}"
+            f"{students.named(longer)} has a gap of {signed(gaps[longer])} points after {epochs[longer]:.0f} epochs, "
+            f"this student {signed(gaps[index])} after {epochs[index]:.0f}"
         )
         return Finding((comparison, _resolved(students, index, longer)), longer)
     if students.was_trained_longer(index):

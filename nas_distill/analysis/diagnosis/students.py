@@ -149,6 +149,12 @@ class Students:
         same = self.specs[str(self.texts["spec_id"][index]), self.groups[index][1]]
         return [one for one in same if epochs[one] > epochs[index] and losses[one] == losses[index]]
 
+    def smaller_and_longer(self, index: int) -> list[int]:
+        """Return the students of its family and teacher with no more parameters and at least twice its epochs."""
+        epochs, sizes = self.values["planned_epochs"], self.values["num_params"]
+        found = np.flatnonzero((epochs >= 2.0 * epochs[index]) & (sizes <= sizes[index]))
+        return [int(one) for one in found if self.groups[one] == self.groups[index]]
+
     def was_trained_longer(self, index: int) -> bool:
         """Whether the same spec was trained by the same teacher for at least twice as many epochs."""
         epochs = self.values["planned_epochs"]

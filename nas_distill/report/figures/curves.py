@@ -29,6 +29,7 @@ class CurveLine:
         number: Trial number.
         path: SVG path of the curve.
         style: Style of its family.
+        rank: Position among the picks, which decides the colour; 0 for other students.
         label: Label at the end of the curve; empty if the student is not a pick.
         end_x: Horizontal position of the end of the curve, pixels.
         end_y: Vertical position of the end of the curve, pixels.
@@ -38,6 +39,7 @@ class CurveLine:
     number: int
     path: str
     style: FamilyStyle
+    rank: int
     label: str
     end_x: float
     end_y: float
@@ -80,7 +82,7 @@ def curve_figure(content: ReportContent, *, key: str, width: float, height: floa
         width: Width, pixels.
         height: Height, pixels.
     """
-    picked = {pick.number for pick in content.picks}
+    picked = list(dict.fromkeys(pick.number for pick in content.picks))
     curves = [(row, _curve(row)) for row in rows(content.front.members)]
     curves = [(row, curve) for row, curve in curves if len(curve) >= 2]
     if not any(row["number"] in picked for row, _ in curves):
@@ -94,7 +96,8 @@ def curve_figure(content: ReportContent, *, key: str, width: float, height: floa
     for row, curve in sorted(curves, key=lambda pair: pair[0]["number"] in picked):
         places = [(plot.across(x.share(epoch)), plot.up(y.share(gap))) for epoch, gap in curve]
         style = styles[row["family"]]
-        lines.append(_line(row, curve[-1][1], places, style, picked=row["number"] in picked))
+        rank = picked.index(row["number"]) if row["number"] in picked else None
+        lines.append(_line(row, curve[-1][1], places, style, rank))
     return CurveFigure(
         key=key, width=width, height=height, plot=plot,
         x_ticks=tuple((plot.across(tick.share), tick.label) for tick in x.ticks),
@@ -113,14 +116,15 @@ def _curve(row: Row) -> Curve:
 
 
 def _line(
-    row: Row, gap_points: float, places: Sequence[tuple[float, float]], style: FamilyStyle, *, picked: bool
+    row: Row, gap_points: float, places: Sequence[tuple[float, float]], style: FamilyStyle, rank: int | None
 ) -> CurveLine:
     end_x, end_y = places[-1]
     return CurveLine(
         number=row["number"],
         path="M" + "L".join(f"{left} {top}" for left, top in places),
         style=style,
-        label=f"#{row['number']}  {signed(gap_points)}" if picked else "",
+        rank=rank or 0,
+        label="" if rank is None else f"#{row['number']}  {signed(gap_points)}",
         end_x=end_x,
         end_y=end_y,
         label_y=end_y + 4.0,

@@ -66,6 +66,21 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """The interval of a student's gap.
+
+    Attributes:
+        x: Pixels from the left.
+        top: Upper end, pixels from the top.
+        bottom: Lower end, pixels from the top.
+    """
+
+    x: float
+    top: float
+    bottom: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherMark:
     """The cost of the teacher on the cost axis.
 
@@ -100,7 +115,8 @@ class FrontFigure:
         level_y: Position of the teacher's quality; None if it is out of range.
         teacher: Cost of the teacher.
         step: The front as an SVG path.
-        points: Markers of the students, dominated ones first and picks last.
+        points: Markers of the students, dominated ones first, then the front from left to right.
+        bars: Intervals of the gaps of the front; empty if the quality is another objective.
         labels: Labels of the picks.
         compressed: Whether the quality axis is compressed.
     """
@@ -117,8 +133,14 @@ class FrontFigure:
     teacher: TeacherMark
     step: str
     points: tuple[Point, ...]
+    bars: tuple[Bar, ...]
     labels: tuple[Label, ...]
     compressed: bool
+
+    @property
+    def has_bars(self) -> bool:
+        """Whether intervals are drawn."""
+        return bool(self.bars)
 
 
 def family_styles(content: ReportContent) -> dict[str, FamilyStyle]:
@@ -165,6 +187,7 @@ def front_figure(content: ReportContent, *, key: str, width: float, height: floa
         y_title=f"{quality.label}{f', {quality.unit}' if quality.unit else ''}",
         level_y=plot.up(y.share(level)) if level is not None and y.low <= level <= y.high else None,
         teacher=teacher, step="M" + "L".join(f"{left} {top}" for left, top in step), points=points,
+        bars=_bars(content, points, plot, y) if quality.name == "gap_points" else (),
         labels=_labels(content, points, plot, step, taken), compressed=y.scale == "compressed",
     )  # fmt: skip
 
@@ -197,7 +220,19 @@ def _points(content: ReportContent, students: Sequence[Row], plot: Box, x: Axis,
                 text="\n".join((title, row["architecture"], values)),
             )
         )
-    return tuple(sorted(points, key=lambda point: ("dominated", "front", "pick").index(point.role)))
+    # The order is that of the keyboard focus, which skips dominated students.
+    return tuple(sorted(points, key=lambda point: (point.role != "dominated", point.x)))
+
+
+def _bars(content: ReportContent, points: Sequence[Point], plot: Box, y: Axis) -> tuple[Bar, ...]:
+    bars = []
+    for point in points:
+        if point.role != "dominated":
+            gap = content.gaps[point.number]
+            ends = (gap.points + gap.half_width_points, gap.points - gap.half_width_points)
+            high, low = (plot.up(y.share(min(max(end, y.low), y.high))) for end in ends)
+            bars.append(Bar(x=point.x, top=min(high, low), bottom=max(high, low)))
+    return tuple(bars)
 
 
 def _teacher_mark(value: float, cost: Objective, plot: Box, axis: Axis, *, beyond: bool) -> TeacherMark:

@@ -16,8 +16,8 @@ from nas_distill.report.sections.recipes import recipe_section
 from nas_distill.report.sections.section import Section
 from nas_distill.report.tables import student_text
 
-DIAGNOSIS_COLUMNS = ("Trial", "Student", "Parameters", "Gap, points", "Diagnosis", "Evidence", "What to try")
-_DIAGNOSIS_TEXTS = frozenset({"Student", "Diagnosis", "Evidence", "What to try"})
+DIAGNOSIS_COLUMNS = ("Trial", "Student", "Parameters", "Gap, points", "Diagnosis", "What to do", "Evidence")
+_DIAGNOSIS_TEXTS = frozenset({"Student", "Diagnosis", "What to do", "Evidence"})
 _DIAGNOSIS_NOTE = (
     "Each student gets one diagnosis: that of the first rule that applies. It is based on one training per student of "
     "this run. `nas_distill explain RUN TRIAL` prints all evidence."
@@ -62,7 +62,7 @@ def _diagnosis(content: ReportContent) -> Section:
         verdict = found[row["number"]]
         size, gap = short_count(row["num_params"]), signed(float(row["gap_points"]))
         cells = (str(row["number"]), student_text(row), size, gap)
-        lines.append((*cells, verdict.verdict, verdict.evidence[0], verdict.remedy.sentence))
+        lines.append((*cells, verdict.verdict, verdict.remedy.sentence, verdict.evidence[0]))
     return Section(
         title="Diagnosis of the front",
         lead=(f"Fully trained students that are not on the front: {counted}.",) if counted else (),

@@ -11,7 +11,7 @@
     const compare = (a, b) => {
       const [x, y] = [sortValue(a.cells[column]), sortValue(b.cells[column])];
       if (x === "" || y === "") return (x === "") - (y === ""); // missing values stay last
-      const order = numeric ? x - y : x.localeCompare(y);
+      const order = numeric ? x - y : x.localeCompare(y, "en", { numeric: true });
       return descending ? -order : order;
     };
     for (const other of table.querySelectorAll("th[aria-sort]")) other.removeAttribute("aria-sort");
@@ -64,6 +64,10 @@
   document.addEventListener("pointerover", enter);
   document.addEventListener("focusin", enter);
   document.addEventListener("focusout", leave);
-  document.addEventListener("scroll", leave, { passive: true });
+  // A focused point scrolls into view and must keep its text; one under a resting pointer moves away from it.
+  document.addEventListener("scroll", () => {
+    if (current?.matches(".p") && current.matches(":focus-visible")) showTip(current);
+    else leave();
+  }, { passive: true, capture: true });
   document.addEventListener("keydown", (event) => event.key === "Escape" && leave());
 })();

@@ -99,6 +99,10 @@ def test_a_longer_training_of_the_same_architecture_decides() -> None:
     assert (found.verdict, found.rival) == ("undertrained", 1)
     assert "after 16 epochs" in found.evidence[0]
     assert verdict(brief, student(1, gap=19.0, spec_id="same", planned_epochs=16)) == "under_capacity"
+    smaller = student(1, gap=5.0, size=9_000, planned_epochs=16)
+    assert [verdict(brief, {**smaller, **one}) for one in ({}, {"planned_epochs": 15}, {"family": "vit"})] == [
+        "undertrained", "over_capacity", "under_capacity",
+    ]  # fmt: skip
     fell = {**brief, "curve": FALLING}
     assert verdict(fell, student(1, gap=19.0, spec_id="same", planned_epochs=15)) == "undertrained"
     assert verdict(fell, student(1, gap=19.0, spec_id="same", planned_epochs=16)) == "under_capacity"
