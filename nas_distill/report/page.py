@@ -142,7 +142,7 @@ def _table_row(content: ReportContent, columns: Sequence[Column], row: Row, styl
     cells = tuple(
         Cell(
             text=column.text(row),
-            value=_sortable(row[column.key]) if column.numeric else column.text(row),
+            value=_sortable(row[column.key]) if column.numeric else "",
             numeric=column.numeric,
             key=column.key,
         )

@@ -1,6 +1,8 @@
 "use strict";
 (() => {
-  const sortValue = (cell) => cell.dataset.v ?? cell.textContent.trim();
+  // The cell of a student also holds the titles of its picks, which are no part of its name.
+  const nameOf = (cell) => [...cell.querySelectorAll("b, small")].map((part) => part.textContent).join(" ");
+  const sortValue = (cell) => cell.dataset.v ?? (nameOf(cell) || cell.textContent.trim());
 
   function sortBy(head) {
     const table = head.closest("table");
@@ -20,6 +22,11 @@
   }
   for (const head of document.querySelectorAll(".sortable thead th")) {
     head.firstElementChild.addEventListener("click", () => sortBy(head));
+  }
+
+  for (const table of document.querySelectorAll(".plain")) { // on a narrow screen each cell shows its heading
+    const titles = [...table.tHead.rows[0].cells].map((head) => head.textContent);
+    for (const row of table.tBodies[0].rows) [...row.cells].forEach((cell, index) => (cell.dataset.title = titles[index]));
   }
 
   const tip = document.getElementById("tip");
