@@ -142,7 +142,7 @@ def _table_row(content: ReportContent, columns: Sequence[Column], row: Row, styl
     cells = tuple(
         Cell(
             text=column.text(row),
-            value=_sortable(row[column.key]) if column.numeric else "",
+            value=_sortable(row[column.key], column.text(row)) if column.numeric else "",
             numeric=column.numeric,
             key=column.key,
         )
@@ -159,8 +159,10 @@ def _table_row(content: ReportContent, columns: Sequence[Column], row: Row, styl
     )
 
 
-def _sortable(value: float) -> str:
-    """Return a short text of a number to sort by; empty if it is missing."""
+def _sortable(value: float, text: str) -> str:
+    """Return a short text of a number to sort by, its own text if that sorts alike; empty if it is missing."""
+    if text.endswith(" %"):
+        return text
     return "" if value != value else f"{value:.5g}"  # noqa: PLR0124 - NaN alone differs from itself
 
 

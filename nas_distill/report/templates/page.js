@@ -13,7 +13,7 @@
     const compare = (a, b) => {
       const [x, y] = [sortValue(a.cells[column]), sortValue(b.cells[column])];
       if (x === "" || y === "") return (x === "") - (y === ""); // missing values stay last
-      const order = numeric ? x - y : x.localeCompare(y, "en", { numeric: true });
+      const order = numeric ? parseFloat(x) - parseFloat(y) : x.localeCompare(y, "en", { numeric: true });
       return descending ? -order : order;
     };
     for (const other of table.querySelectorAll("th[aria-sort]")) other.removeAttribute("aria-sort");
