@@ -24,7 +24,7 @@ from nas_distill.export.versions import versions
 from nas_distill.export.writer import FormatWriter, WrittenFile
 from nas_distill.inference.classifier import Classifier
 from nas_distill.inference.exported import MANIFEST, file_sha256, format_files
-from nas_distill.inference.onnx import import_onnxruntime
+from nas_distill.inference.onnx import check_exporter
 from nas_distill.inference.student import load_student
 from nas_distill.records import TrialRecord
 from nas_distill.records.export import (
@@ -85,7 +85,7 @@ def export_student(path: Path, request: ExportRequest, progress: Progress) -> tu
     target = request.to or path / "exports" / f"trial-{number:05d}"
     check_target(target)
     if NEEDS_ONNX & set(request.formats):
-        import_onnxruntime()
+        check_exporter()
     student = load_student(path, number)
     record = RunDirectory(path).trial(number).read_record()
     assert record is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -25,13 +26,29 @@ def import_onnxruntime() -> ModuleType:
     try:
         import onnxruntime
     except ImportError as error:
-        raise InstallationError(
-            "ONNX files need onnx, onnxruntime and onnxscript; run `pip install 'nas-distill[export]'`",
-            code="export.missing_package",
-            field=error.name or "onnxruntime",
-        ) from None
+        raise _missing(error.name or "onnxruntime") from None
     module: ModuleType = onnxruntime
     return module
+
+
+def check_exporter() -> None:
+    """Check that the packages are installed that write, quantise and run ONNX files.
+
+    Raises:
+        InstallationError: One is missing.
+    """
+    for name in ("onnx", "onnxscript"):
+        if importlib.util.find_spec(name) is None:
+            raise _missing(name)
+    import_onnxruntime()
+
+
+def _missing(name: str) -> InstallationError:
+    return InstallationError(
+        "ONNX files need onnx, onnxruntime and onnxscript; run `pip install 'nas-distill[export]'`",
+        code="export.missing_package",
+        field=name,
+    )
 
 
 def open_onnx(path: Path, *, threads: int = 1) -> Callable[[Tensor], Tensor]:
