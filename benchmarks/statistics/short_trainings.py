@@ -174,11 +174,11 @@ def measure(bench: Bench, epochs: Sequence[int], source: str) -> Report:
                     flush=True,
                 )
     return Report(
-        name=f"statistics/short_trainings_{Path(source).name.replace(':', '-')}",
+        name=f"statistics/short_trainings_{Path(source.removeprefix('folder:')).name}_{bench.seed}",
         tables=(_confusion(confusion, epochs), _students(rows)),
         verdicts=(Verdict(text=f"{wrong} of {len(rows)} name the wrong cause (target: none)", met=wrong == 0),),
         conditions=conditions(
-            seed=bench.seed, threads=1, data=source, teacher_top1=round(bench.teacher.top1, 4),
+            seed=bench.seed, threads=1, data=Path(source.removeprefix("folder:")).name, teacher_top1=round(bench.teacher.top1, 4),
             images=sum(bench.teacher.class_counts),
         ),
     )  # fmt: skip
