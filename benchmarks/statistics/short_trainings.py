@@ -178,8 +178,8 @@ def measure(bench: Bench, epochs: Sequence[int], source: str) -> Report:
         tables=(_confusion(confusion, epochs), _students(rows)),
         verdicts=(Verdict(text=f"{wrong} of {len(rows)} name the wrong cause (target: none)", met=wrong == 0),),
         conditions=conditions(
-            seed=bench.seed, threads=1, data=Path(source.removeprefix("folder:")).name, teacher_top1=round(bench.teacher.top1, 4),
-            images=sum(bench.teacher.class_counts),
+            seed=bench.seed, threads=1, data=Path(source.removeprefix("folder:")).name,
+            teacher_top1=round(bench.teacher.top1, 4), images=sum(bench.teacher.class_counts),
         ),
     )  # fmt: skip
 
