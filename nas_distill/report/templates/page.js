@@ -20,6 +20,10 @@
     head.setAttribute("aria-sort", descending ? "descending" : "ascending");
     body.append(...[...body.rows].sort(compare));
   }
+  // A row that a link leads to stops below the heading, which stays in place while the table scrolls.
+  for (const table of document.querySelectorAll(".sortable")) {
+    table.style.setProperty("--head", `${table.tHead.offsetHeight}px`);
+  }
   for (const head of document.querySelectorAll(".sortable thead th")) {
     head.firstElementChild.addEventListener("click", () => sortBy(head));
   }
