@@ -79,19 +79,13 @@ def latency_text(latency: LatencyRecord) -> str:
 def _metadata(facts: CardFacts) -> ModelCardData:
     manifest = facts.manifest
     name, data = _title(facts), _data_name(manifest.source.data_source)
+    # Only of the exported weights: `confirm` scores retrained ones.
     results = [
         EvalResult(
             task_type="image-classification", dataset_type=data, dataset_name=data, dataset_split="validation",
             metric_type="accuracy", metric_value=round(manifest.pytorch.top1, 4),
         )
     ]  # fmt: skip
-    if facts.confirmed is not None and facts.confirmed.top1 is not None:
-        results.append(
-            EvalResult(
-                task_type="image-classification", dataset_type=data, dataset_name=data, dataset_split="test",
-                metric_type="accuracy", metric_value=round(facts.confirmed.top1.mean, 4),
-            )
-        )  # fmt: skip
     return ModelCardData(
         license=manifest.licence,
         library_name="timm",
