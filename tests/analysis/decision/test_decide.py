@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -51,16 +52,13 @@ def study_of(rows: list[dict[str, Any]], objectives: tuple[str, ...] = OBJECTIVE
 
 
 def confirmed(number: int, gap: float, half: float, *, seeds: int = 5) -> ConfirmedStudent:
-    nothing = dict.fromkeys(
-        ("agreement", "divergence_nats", "nll_nats", "ece", "control_top1", "distillation_gain_points",
-         "random_weights_top1", "initial_weights_gain_points", "release")
-    )  # fmt: skip
-    return ConfirmedStudent(
-        number=number, cost=Cost(num_params=1, macs=1, size_bytes=1), in_folds=False, repetitions=seeds,
-        top1=Estimate(mean=0.98 - gap / 100.0, half_width=half / 100.0),
-        gap_points=Estimate(mean=gap, half_width=half), initial_weights="random", classes=(), failures=(),
-        bias=SelectionBias(search_gap_points=None, total=None, selection=None, split=None), **nothing,
-    )  # fmt: skip
+    known: dict[str, Any] = {
+        "number": number, "cost": Cost(num_params=1, macs=1, size_bytes=1), "in_folds": False, "repetitions": seeds,
+        "top1": Estimate(mean=0.98 - gap / 100.0, half_width=half / 100.0),
+        "gap_points": Estimate(mean=gap, half_width=half), "initial_weights": "random", "classes": (), "failures": (),
+        "bias": SelectionBias(search_gap_points=None, total=None, selection=None, split=None),
+    }  # fmt: skip
+    return ConfirmedStudent(**{one.name: known.get(one.name) for one in fields(ConfirmedStudent)})
 
 
 def decided(study: StudySnapshot, *, tolerance: float = 1.0, repeated: tuple[ConfirmedStudent, ...] = ()) -> Decision:
