@@ -58,7 +58,8 @@ def confirmed(number: int, gap: float, half: float, *, seeds: int = 5) -> Confir
         "gap_points": Estimate(mean=gap, half_width=half), "initial_weights": "random", "classes": (), "failures": (),
         "bias": SelectionBias(search_gap_points=None, total=None, selection=None, split=None),
     }  # fmt: skip
-    return ConfirmedStudent(**{one.name: known.get(one.name) for one in fields(ConfirmedStudent)})
+    values: dict[str, Any] = {one.name: known.get(one.name) for one in fields(ConfirmedStudent)}
+    return ConfirmedStudent(**values)
 
 
 def decided(study: StudySnapshot, *, tolerance: float = 1.0, repeated: tuple[ConfirmedStudent, ...] = ()) -> Decision:
