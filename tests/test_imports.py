@@ -90,7 +90,7 @@ def test_a_finished_run_is_analysed_without_torch_ray_and_the_teacher(tmp_path: 
     child = subprocess.run(command, capture_output=True, text=True, check=False)
     assert child.returncode == 0, child.stderr
     front, _ = json.JSONDecoder().raw_decode(child.stdout)
-    assert front["schema_version"] == 1
+    assert front["schema_version"] == 2
     assert "\x1b" not in child.stdout
     assert (second.report / "index.html").exists()
     steps = json.loads(child.stdout.splitlines()[-1])

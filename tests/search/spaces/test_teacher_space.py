@@ -32,7 +32,7 @@ def test_students_are_smaller_than_the_teacher_and_can_be_cut_from_it(model: str
     sizes = {"num_classes": 10, "img_size": 64} if model.startswith(("vit", "small")) else {"num_classes": 10}
     with torch.device("meta"):
         layout = read_layout(timm.create_model(model, **{**arguments.get(model, {}), **sizes}))
-    specs = sample_space(SPACE, 3, 0, context)
+    specs = sample_space(SPACE, 4, 0, context)
     assert len({spec.spec_id for spec in specs}) > 2
     for spec in specs:
         cost = measure_cost(spec, num_classes=10, channels=3, image_size=64)
