@@ -28,18 +28,15 @@ import torch
 from benchmarks.against_pruning.contenders import FoundNetwork, PruneTask, SearchPlan, prune_and_train, search
 from benchmarks.against_pruning.peers import FASTNAS, TORCH_PRUNING, Metric, available
 from benchmarks.against_pruning.quality import NAMES, OURS, Found, comparison_table, verdicts
-from benchmarks.common.materials import SMALL_TEACHER, Material
+from benchmarks.common.materials import SMALL_TEACHER, Material, prepare_teacher
 from benchmarks.common.pool import run_all
 from benchmarks.common.program import EXIT_MISSED, Report, benchmark_parser, conditions, publish
 from benchmarks.common.tasks import Outcome, TaskLog
 from benchmarks.common.trainings import EXECUTIONS, SharedInputs, add_execution_argument
-from nas_distill.callbacks import NullProgress
-from nas_distill.config import LOCAL_DIR, DataConfig, ViewsConfig
+from nas_distill.config import DataConfig
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.models.costs.cost import measure_cost
-from nas_distill.models.teacher import load_teacher
 from nas_distill.records import Cost, Recipe
-from nas_distill.train.teacher import METRICS, fit_teacher
 
 RUNS = Path(__file__).parents[2] / "runs" / "against_pruning"
 PEERS = (FASTNAS, TORCH_PRUNING)
@@ -114,24 +111,15 @@ def set_up(work: Path, arguments: argparse.Namespace) -> Setup:
         max_train_images=arguments.train_images or None,
     )
     material = Material.prepare(data, work / "data")
-    manifest, folder = material.manifest, work / "teacher"
-    if not (folder / METRICS).exists():
-        print("training the teacher", flush=True)
-        fit_teacher(
-            SMALL_TEACHER.architecture,
-            folder,
-            arguments=SMALL_TEACHER.keyword_arguments(),
-            recipe=recipe_of(arguments).model_copy(update={"losses": {}, "epochs": arguments.teacher_epochs}),
-            splits=(material.train, material.validation),
-            views=ViewsConfig(),
-            seed=0,
-            device=torch.device("cpu"),
-            execution=EXECUTIONS[arguments.execution],
-            progress=NullProgress(),
-        )
-    where = f"{LOCAL_DIR}{folder}"
-    teacher = load_teacher(where, class_names=manifest.class_names, channels=manifest.channels)
-    knowledge, _ = material.knowledge(teacher, views=min(arguments.epochs, 8), device=torch.device("cpu"))
+    manifest = material.manifest
+    where, knowledge = prepare_teacher(
+        material,
+        SMALL_TEACHER,
+        work / "teacher",
+        recipe=recipe_of(arguments).model_copy(update={"epochs": arguments.teacher_epochs}),
+        execution=EXECUTIONS[arguments.execution],
+        views=min(arguments.epochs, 8),
+    )
     return Setup(
         inputs=SharedInputs(
             folder=material.folder, data=data, knowledge=knowledge.folder, teacher=where, device="cpu",

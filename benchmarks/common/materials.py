@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from nas_distill.callbacks import NullProgress
-from nas_distill.config import DataConfig, ViewsConfig
+from nas_distill.config import LOCAL_DIR, DataConfig, ExecutionConfig, ViewsConfig
 from nas_distill.data.manifest import DataManifest
 from nas_distill.data.prepare import prepare_data
 from nas_distill.data.splits import ImageSplit, open_split
@@ -26,9 +26,10 @@ from nas_distill.knowledge.store import Knowledge
 from nas_distill.models.costs.cost import measure_cost
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.student import build_student
-from nas_distill.models.teacher import Teacher
+from nas_distill.models.teacher import Teacher, load_teacher
 from nas_distill.models.teacher_head import TeacherHead
-from nas_distill.records import StudentSpec
+from nas_distill.records import Recipe, StudentSpec
+from nas_distill.train.teacher import METRICS, fit_teacher
 from nas_distill.train.training_data import TrainingData
 
 CLASSES = 10
@@ -162,6 +163,42 @@ class Material:
             "channels": manifest.channels,
             "image_size": manifest.image_size,
         }
+
+
+def prepare_teacher(
+    material: Material, spec: StudentSpec, folder: Path, *, recipe: Recipe, execution: ExecutionConfig, views: int
+) -> tuple[str, Knowledge]:
+    """Train a teacher on the CPU unless its folder has one, and store its outputs.
+
+    Args:
+        material: Images.
+        spec: Architecture of the teacher.
+        folder: Folder of the teacher.
+        recipe: Recipe of its training; its losses are ignored.
+        execution: Precision, memory format and attention of its training.
+        views: Number of augmented views with stored outputs.
+
+    Returns:
+        The teacher's reference, `local-dir:PATH`, and its stored outputs.
+    """
+    if not (folder / METRICS).exists():
+        print(f"training the teacher in {folder}", flush=True)
+        fit_teacher(
+            spec.architecture,
+            folder,
+            arguments=spec.keyword_arguments(),
+            recipe=recipe.model_copy(update={"losses": {}}),
+            splits=(material.train, material.validation),
+            views=ViewsConfig(),
+            seed=0,
+            device=torch.device("cpu"),
+            execution=execution,
+            progress=NullProgress(),
+        )
+    where = f"{LOCAL_DIR}{folder}"
+    manifest = material.manifest
+    teacher = load_teacher(where, class_names=manifest.class_names, channels=manifest.channels)
+    return where, material.knowledge(teacher, views=views, device=torch.device("cpu"))[0]
 
 
 class ImagesInMemory(Dataset[tuple[Any, int]]):

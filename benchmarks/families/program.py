@@ -24,7 +24,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.common.materials import SMALL_TEACHER, Material
+from benchmarks.common.materials import SMALL_TEACHER, Material, prepare_teacher
 from benchmarks.common.pool import run_all
 from benchmarks.common.program import EXIT_MISSED, Report, benchmark_parser, conditions, publish
 from benchmarks.common.tasks import Outcome, Result, Task, TaskLog
@@ -32,15 +32,12 @@ from benchmarks.common.trainings import EXECUTIONS, SharedInputs, add_execution_
 from benchmarks.families.quality import Trained, family_table
 from benchmarks.initial_weights.starts import RECONSTRUCT, cut_from_teacher
 from benchmarks.search_quality.candidates import CandidateSource, draw
-from nas_distill.callbacks import NullProgress
-from nas_distill.config import LOCAL_DIR, DataConfig, SearchConfig, SpaceConfig, TeacherConfig, ViewsConfig
+from nas_distill.config import DataConfig, SearchConfig, SpaceConfig, TeacherConfig
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.models.costs.cost import measure_cost
-from nas_distill.models.teacher import load_teacher
 from nas_distill.models.weight_selection import CutOptions
 from nas_distill.records import FROM_TEACHER, RANDOM, Cost, Recipe, SpaceContext, StudentSpec, TeacherShape
 from nas_distill.search.proposal.limits import make_limits
-from nas_distill.train.teacher import METRICS, fit_teacher
 from search_spaces.choices import families_for
 
 RUNS = Path(__file__).parents[2] / "runs" / "families"
@@ -126,24 +123,15 @@ def set_up(work: Path, arguments: argparse.Namespace) -> Setup:
         max_validation_images=arguments.validation_images or None,
     )
     material = Material.prepare(data, work / "data")
-    manifest, folder = material.manifest, work / "teacher"
-    if not (folder / METRICS).exists():
-        print("training the teacher", flush=True)
-        fit_teacher(
-            SMALL_TEACHER.architecture,
-            folder,
-            arguments=SMALL_TEACHER.keyword_arguments(),
-            recipe=recipe_of(arguments).model_copy(update={"losses": {}, "epochs": arguments.teacher_epochs}),
-            splits=(material.train, material.validation),
-            views=ViewsConfig(),
-            seed=0,
-            device=torch.device("cpu"),
-            execution=EXECUTIONS[arguments.execution],
-            progress=NullProgress(),
-        )
-    where = f"{LOCAL_DIR}{folder}"
-    teacher = load_teacher(where, class_names=manifest.class_names, channels=manifest.channels)
-    knowledge, _ = material.knowledge(teacher, views=min(arguments.epochs, 8), device=torch.device("cpu"))
+    manifest = material.manifest
+    where, knowledge = prepare_teacher(
+        material,
+        SMALL_TEACHER,
+        work / "teacher",
+        recipe=recipe_of(arguments).model_copy(update={"epochs": arguments.teacher_epochs}),
+        execution=EXECUTIONS[arguments.execution],
+        views=min(arguments.epochs, 8),
+    )
     inputs = SharedInputs(
         folder=material.folder, data=data, knowledge=knowledge.folder, teacher=where, device="cpu",
         threads=arguments.threads,

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.common.materials import Material, make_image_folder
+from benchmarks.common.materials import Material, make_image_folder, prepare_teacher
 from benchmarks.common.pool import run_all
 from benchmarks.common.program import EXIT_MISSED, Report, benchmark_parser, conditions, publish
 from benchmarks.common.tasks import Outcome, TaskLog
@@ -43,12 +43,9 @@ from benchmarks.initial_weights.starts import (
     effective,
     train_start,
 )
-from nas_distill.callbacks import NullProgress
-from nas_distill.config import LOCAL_DIR, DataConfig, ViewsConfig
+from nas_distill.config import DataConfig
 from nas_distill.knowledge.store import Knowledge
-from nas_distill.models.teacher import load_teacher
 from nas_distill.records import Recipe, StudentSpec
-from nas_distill.train.teacher import METRICS, fit_teacher
 
 RUNS = Path(__file__).parents[2] / "runs" / "initial_weights"
 _OTHER_IMAGES = 1000
@@ -138,24 +135,14 @@ def set_up(name: str, work: Path, arguments: argparse.Namespace) -> Setup:
     material = Material.prepare(data, work / "data")
     size, channels = material.manifest.image_size, material.manifest.channels
     family = families(size)[name]
-    folder = work / f"teacher-{name}"
-    if not (folder / METRICS).exists():
-        print(f"{name}: training the teacher", flush=True)
-        fit_teacher(
-            family.teacher.architecture,
-            folder,
-            arguments=family.teacher.keyword_arguments(),
-            recipe=recipe_of(family, arguments).model_copy(update={"losses": {}, "epochs": arguments.teacher_epochs}),
-            splits=(material.train, material.validation),
-            views=ViewsConfig(),
-            seed=0,
-            device=torch.device("cpu"),
-            execution=EXECUTIONS[arguments.execution],
-            progress=NullProgress(),
-        )
-    where = f"{LOCAL_DIR}{folder}"
-    teacher = load_teacher(where, class_names=material.manifest.class_names, channels=channels)
-    knowledge, _ = material.knowledge(teacher, views=min(arguments.epochs, 8), device=torch.device("cpu"))
+    where, knowledge = prepare_teacher(
+        material,
+        family.teacher,
+        work / f"teacher-{name}",
+        recipe=recipe_of(family, arguments).model_copy(update={"epochs": arguments.teacher_epochs}),
+        execution=EXECUTIONS[arguments.execution],
+        views=min(arguments.epochs, 8),
+    )
     other = DataConfig(source=arguments.other or f"folder:{other_images(work, size)}", image_size=size,
                        channels=channels, max_train_images=arguments.train_images or None)  # fmt: skip
     Material.prepare(other, work / "other")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,30 @@ def ended(row: Row) -> End:
         if epoch - kept >= patience:
             return End(epoch, kept)
     return End(len(gaps), kept)
+
+
+def shortened(table: CurveTable, epochs: int) -> CurveTable:
+    """Return a table with fewer epochs, evenly chosen; the last one is kept.
+
+    Args:
+        table: Table of learning curves.
+        epochs: Number of epochs, at most that of the table.
+    """
+    chosen = np.ceil(np.arange(1, epochs + 1) * table.epochs / epochs).astype(int) - 1
+    return CurveTable(
+        rows=tuple(_shortened(row, chosen, epochs / table.epochs) for row in table.rows),
+        provenance={**table.provenance, "epochs": epochs},
+    )
+
+
+def _shortened(row: Row, chosen: np.ndarray[Any, np.dtype[np.int64]], share: float) -> Row:
+    kept = chosen[chosen < len(row.curves["gap_points"])]  # a failed training has fewer epochs
+    patience = math.ceil(row.recipe.early_stopping_patience * share)
+    return replace(
+        row,
+        recipe=row.recipe.model_copy(update={"early_stopping_patience": patience}),
+        curves={name: row.curves[name][kept] for name in CURVES},
+    )
 
 
 def write_table(table: CurveTable, path: Path) -> None:

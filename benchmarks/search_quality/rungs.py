@@ -30,11 +30,11 @@ from pydantic import NonNegativeInt, PositiveInt
 from benchmarks.common.pool import run_all
 from benchmarks.common.program import Column, Report, Table, benchmark_parser, conditions, publish
 from benchmarks.common.tasks import Outcome, TaskLog, TaskResult
-from benchmarks.search_quality.curve_table import CURVES, TABLES, CurveTable, Row
+from benchmarks.search_quality.curve_table import TABLES, shortened
 from benchmarks.search_quality.mapping import RowMap
 from benchmarks.search_quality.our_search import OurEarlyStopping, OurSearch, Problem
 from benchmarks.search_quality.quality import CHECKPOINTS, SYNTHETIC, budget_of, open_problem, steps
-from benchmarks.search_quality.simulator import EndedTrial, Proposal, Searcher, Simulation, draw_rows
+from benchmarks.search_quality.simulator import Limited, Simulation, draw_rows
 from nas_distill.config import AshaConfig, SamplerConfig
 from nas_distill.records.base import Record
 from nas_distill.search.early_stopping.rules import NO_RULE
@@ -139,28 +139,6 @@ class RungScore(TaskResult):
         return f"{self.complete} students, {100 * self.volumes[-1]:.1f} % of the hypervolume"
 
 
-class _Limited:
-    """A searcher that proposes a number of candidates.
-
-    Args:
-        searcher: Searcher that proposes.
-        trials: Number of candidates; None for no limit.
-    """
-
-    def __init__(self, searcher: Searcher, trials: int | None) -> None:
-        self._searcher = searcher
-        self._left = math.inf if trials is None else trials
-
-    def ask(self) -> Proposal | None:
-        if self._left == 0:
-            return None
-        self._left -= 1
-        return self._searcher.ask()
-
-    def tell(self, ended_trial: EndedTrial) -> None:
-        self._searcher.tell(ended_trial)
-
-
 def simulate(job: RungJob, _: None) -> RungScore:
     """Simulate one search in this process."""
     problem = shortened_problem(job.table, job.epochs)
@@ -170,7 +148,7 @@ def simulate(job: RungJob, _: None) -> RungScore:
     stopper = OurEarlyStopping(problem, SETTINGS[job.setting].config(problem.table.epochs))
     budget = budget_of(problem.table, share)
     simulation = Simulation(
-        rows, RowMap(rows), searcher=_Limited(searcher, job.trials), stopper=stopper, workers=job.workers, budget=budget
+        rows, RowMap(rows), searcher=Limited(searcher, job.trials), stopper=stopper, workers=job.workers, budget=budget
     )
     result = simulation.run()
     bounds = np.quantile([row.cost.num_params for row in rows], (1 / 3, 2 / 3))
@@ -195,30 +173,6 @@ def shortened_problem(table: Path, epochs: int) -> Problem:
     """Return the problem of a table with shorter trainings, once per process."""
     problem = open_problem(table, OBJECTIVES)
     return replace(problem, table=shortened(problem.table, epochs))
-
-
-def shortened(table: CurveTable, epochs: int) -> CurveTable:
-    """Return a table with fewer epochs, evenly chosen; the last one is kept.
-
-    Args:
-        table: Table of learning curves.
-        epochs: Number of epochs, at most that of the table.
-    """
-    chosen = np.ceil(np.arange(1, epochs + 1) * table.epochs / epochs).astype(int) - 1
-    return CurveTable(
-        rows=tuple(_shortened(row, chosen, epochs / table.epochs) for row in table.rows),
-        provenance={**table.provenance, "epochs": epochs},
-    )
-
-
-def _shortened(row: Row, chosen: np.ndarray[Any, np.dtype[np.int64]], share: float) -> Row:
-    kept = chosen[chosen < len(row.curves["gap_points"])]  # a failed training has fewer epochs
-    patience = math.ceil(row.recipe.early_stopping_patience * share)
-    return replace(
-        row,
-        recipe=row.recipe.model_copy(update={"early_stopping_patience": patience}),
-        curves={name: row.curves[name][kept] for name in CURVES},
-    )
 
 
 COLUMNS = (

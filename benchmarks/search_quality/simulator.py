@@ -10,6 +10,7 @@ never exceeded; trials that are still running when it is spent are lost.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -91,6 +92,28 @@ class Stopper(Protocol):
 
     def finished(self, ended_trial: EndedTrial) -> None:
         """Receive a finished trial, whether it was stopped or not."""
+
+
+class Limited:
+    """A searcher that proposes a number of candidates.
+
+    Args:
+        searcher: Searcher that proposes.
+        trials: Number of candidates; None for no limit.
+    """
+
+    def __init__(self, searcher: Searcher, trials: int | None) -> None:
+        self._searcher = searcher
+        self._left: float = math.inf if trials is None else trials
+
+    def ask(self) -> Proposal | None:
+        if self._left == 0:
+            return None
+        self._left -= 1
+        return self._searcher.ask()
+
+    def tell(self, ended_trial: EndedTrial) -> None:
+        self._searcher.tell(ended_trial)
 
 
 class NoStopping:

@@ -197,7 +197,7 @@ def _confusion(confusion: Counter[tuple[int, Truth, str]], epochs: Sequence[int]
         if any(confusion[count, truth, name] for name in VERDICTS)
     ]
     columns = (Column("epochs", "epochs"), Column("truth", "what helps"), *(Column(name, name) for name in VERDICTS))
-    return Table(title="Verdicts by epochs and by what really helps", columns=columns, rows=tuple(rows))
+    return Table(title="Verdicts by number of epochs and by the change that helped", columns=columns, rows=tuple(rows))
 
 
 def _students(rows: Sequence[Mapping[str, object]]) -> Table:

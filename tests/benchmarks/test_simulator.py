@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import optuna
 import pytest
 
-from benchmarks.search_quality.curve_table import Row
+from benchmarks.search_quality.curve_table import Row, shortened
 from benchmarks.search_quality.mapping import RowMap
 from benchmarks.search_quality.our_search import OurEarlyStopping, OurSearch, Problem
 from benchmarks.search_quality.peers import OptunaSearcher
-from benchmarks.search_quality.rungs import _Limited, shortened
 from benchmarks.search_quality.simulator import (
     EndedTrial,
+    Limited,
     NoStopping,
     Proposal,
     Searcher,
@@ -178,7 +178,7 @@ def test_our_search_is_reproducible(problem: Problem, rule: str) -> None:
 
 
 def test_startup_trials_and_a_limit_on_trials_leave_as_many_students(problem: Problem) -> None:
-    limited = _Limited(OurSearch(problem, seed=1), 8)
+    limited = Limited(OurSearch(problem, seed=1), 8)
     stopper = OurEarlyStopping(problem, AshaConfig(rungs=(1, 2), startup_trials=6))
     result = replay(problem, limited, stopper, budget=1000)
     assert (result.started, len(result.trials)) == (8, 8)

@@ -3,59 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from nas_distill.analysis.diagnosis.rules import RULES
-from nas_distill.analysis.diagnosis.table import diagnose
 from nas_distill.analysis.diagnosis.verdicts import VERDICTS, Diagnosis
-from nas_distill.analysis.trials.columns import COLUMNS, CURVE_VALUES
 from nas_distill.config import DiagnosisConfig
-
-IMAGES = 1000
-FALLING = np.array([48.0, 42.0, 36.0, 30.0, 24.0, 18.0, 12.0, 6.0])
-"""Gaps whose second half gained 21 points."""
-ENDED = np.array([48.0, 20.0, 8.0, 6.2, 6.0, 6.0, 6.0, 6.0])
-
-
-def student(number: int, *, gap: float = 1.0, size: int = 10_000, **changes: Any) -> dict[str, Any]:
-    """Return the row of a student that fits and generalises."""
-    return {
-        "number": number, "status": "complete", "spec_id": f"spec{number}", "family": "resnet",
-        "architecture": "small_resnet", "num_params": size, "gap_points": gap, "top1": 0.95 - gap / 100.0,
-        "agreement": 0.96, "train_agreement": 0.97, "train_divergence_nats": 0.05,
-        "generalisation_gap_points": 1.0, "feature_cka": 0.8,
-        "losses": '{"kd":{}}', "epochs": 8, "planned_epochs": 8, "curve": ENDED, **changes,
-    }  # fmt: skip
-
-
-def judge(
-    *rows: dict[str, Any],
-    images: int = IMAGES,
-    settings: DiagnosisConfig | None = None,
-    number: int | None = None,
-    teacher_epochs: int | None = None,
-) -> dict[int, Diagnosis]:
-    trials = pd.DataFrame([{name: row.get(name) for name in COLUMNS} for row in rows], columns=list(COLUMNS))
-    curves = [
-        {"number": row["number"], "epoch": epoch, **dict.fromkeys(CURVE_VALUES, value)}
-        for row in rows
-        for epoch, value in enumerate(row.get("curve", ()), 1)
-    ]
-    table = pd.DataFrame(curves, columns=["number", "epoch", *CURVE_VALUES])
-    found = diagnose(
-        trials.astype(dict(COLUMNS)), table, images=images, teacher_epochs=teacher_epochs, settings=settings,
-        number=number,
-    )  # fmt: skip
-    return {one.number: one for one in found}
-
-
-def verdict(*rows: dict[str, Any], **options: Any) -> str:
-    """Return the verdict on the first row."""
-    return judge(*rows, **options)[rows[0]["number"]].verdict
+from tests.analysis.diagnosis.judging import ENDED, FALLING, judge, student, verdict
 
 
 def test_a_single_student_that_fits_is_matched() -> None:
@@ -65,78 +20,6 @@ def test_a_single_student_that_fits_is_matched() -> None:
     untested = [one.split(":")[0] for one in found.earlier_rules if ": not tested, " in one]
     assert untested == ["loss_mismatch", "architecture_mismatch", "miscalibrated"]
     assert "97.0 %" in found.evidence[0]
-
-
-def test_a_gap_that_fell_much_in_the_second_half_is_undertrained() -> None:
-    found = judge(student(0, gap=6.0, curve=FALLING, train_agreement=0.2))[0]
-    assert found.verdict == "undertrained"
-    assert len(found.earlier_rules) == 2
-    for part in ("21.0 points", "8 epochs", "350 %"):
-        assert part in found.evidence[0]
-    assert verdict(student(0, gap=6.0, curve=ENDED)) == "under_capacity"
-    assert verdict(student(0, gap=1.0, curve=FALLING)) == "matched"  # too small a gap for the images
-    small = np.array([3.0, 2.9, 2.8, 2.7, 2.6, 2.5, 2.4, 2.0])  # 0.65 points: fewer than 4 of 500 images
-    assert [verdict(student(0, gap=2.0, curve=small), images=images) for images in (500, 5_000)] == [
-        "matched", "undertrained",
-    ]  # fmt: skip
-
-
-def test_the_flat_tail_of_a_decayed_learning_rate_proves_nothing() -> None:
-    cosine = 28.0 + 30.0 * (1.0 + np.cos(np.linspace(0.0, np.pi, 20)))
-    assert verdict(student(0, gap=28.0, curve=cosine, train_agreement=0.7)) == "undertrained"
-
-
-def test_the_threshold_of_late_gain_is_a_setting() -> None:
-    row = student(0, gap=6.0, curve=FALLING)
-    assert verdict(row, settings=DiagnosisConfig(late_gain=3.5)) == "undertrained"
-    assert verdict(row, settings=DiagnosisConfig(late_gain=3.6)) == "under_capacity"
-
-
-def test_a_longer_training_of_the_same_architecture_decides() -> None:
-    brief = student(0, gap=20.0, spec_id="same", train_agreement=0.7, curve=ENDED)
-    longer = student(1, gap=5.0, spec_id="same", planned_epochs=16, epochs=16)
-    found = judge(brief, longer)[0]
-    assert (found.verdict, found.rival) == ("undertrained", 1)
-    assert "after 16 epochs" in found.evidence[0]
-    assert verdict(brief, student(1, gap=19.0, spec_id="same", planned_epochs=16)) == "under_capacity"
-    smaller = student(1, gap=5.0, size=9_000, planned_epochs=16)
-    assert [verdict(brief, {**smaller, **one}) for one in ({}, {"planned_epochs": 15}, {"family": "vit"})] == [
-        "undertrained", "over_capacity", "under_capacity",
-    ]  # fmt: skip
-    fell = {**brief, "curve": FALLING}
-    assert verdict(fell, student(1, gap=19.0, spec_id="same", planned_epochs=15)) == "undertrained"
-    assert verdict(fell, student(1, gap=19.0, spec_id="same", planned_epochs=16)) == "under_capacity"
-
-
-def test_a_student_that_was_trained_too_briefly_to_tell_is_undecided() -> None:
-    stuck = student(0, gap=60.0, train_agreement=0.3, agreement=0.3, curve=np.full(8, 60.0))
-    found = judge(stuck)[0]
-    assert (found.verdict, found.rival) == ("undecided", None)
-    assert "only begun to fit" in found.evidence[0]
-    assert verdict({**stuck, "train_agreement": 0.5}) == "under_capacity"
-    assert verdict(stuck, settings=DiagnosisConfig(begun_agreement=0.3)) == "under_capacity"
-    assert verdict(stuck | {"spec_id": "same"}, student(1, gap=60.0, spec_id="same", planned_epochs=16)) == (
-        "under_capacity"
-    )
-
-
-def test_fewer_epochs_than_the_teacher_needed_are_too_few_to_call_a_student_too_small() -> None:
-    small = student(0, gap=20.0, train_agreement=0.7, curve=ENDED)
-    assert verdict(small, teacher_epochs=8) == "under_capacity"
-    found = judge(small, teacher_epochs=9)[0]
-    assert found.verdict == "undecided"
-    assert "the teacher itself needed 9" in found.evidence[0]
-    # A student that has had four times as many needs no more, however badly it fits.
-    unfit = student(0, gap=60.0, train_agreement=0.3, agreement=0.3, curve=np.full(8, 60.0))
-    assert [verdict(unfit, teacher_epochs=needed) for needed in (2, 3)] == ["under_capacity", "undecided"]
-
-
-def test_two_epochs_suffice_to_be_undertrained_and_one_does_not() -> None:
-    assert verdict(student(0, gap=6.0, curve=np.array([30.0, 6.0]))) == "undertrained"
-    for curve in (np.array([6.0]), np.array([]), np.full(8, np.nan)):
-        found = judge(student(0, gap=4.0, curve=curve))[0]
-        assert found.verdict == "matched"
-        assert found.earlier_rules[2].startswith("undertrained: not tested, ")
 
 
 def test_a_calibration_error_beyond_the_noise_of_the_images_is_miscalibrated() -> None:
