@@ -159,6 +159,7 @@ _RUN: dict[str, str] = {
 
 _STUDY: dict[str, str] = {
     "study.damaged_trial": "The study holds a trial whose JSON is damaged or incomplete.",
+    "study.incomplete": "The study lacks trials that the run directory holds.",
     "study.locked": "Another program holds a lock on the study's database for too long.",
     "study.missing": "The storage holds no study, or no study of this name.",
     "study.other_fingerprint": "The study was searched with other data, epochs, space or recipes.",

@@ -1,4 +1,7 @@
-"""The decoded-image cache of a run directory: `images/SPLIT.npy`, uint8 [N, C, H, W]."""
+"""The decoded-image cache of a run directory: `images/SPLIT.npy`, uint8 [N, C, H, W], and its receipt.
+
+A split is cached once its receipt is written. Every process compares a file with its receipt before it uses the file.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,10 @@ from numpy.typing import NDArray
 
 from nas_distill.data.manifest import DataManifest, SplitName
 from nas_distill.errors import RunError
-from nas_distill.run_directory.files import write_atomic
+from nas_distill.run_directory.arrays import map_array
+from nas_distill.run_directory.files import read_record, reading, write_atomic, write_record
 from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.run_directory.receipts import FileReceipt, check_receipt, make_receipt, receipt_path
 
 CACHED_SPLITS: tuple[SplitName, ...] = ("train", "validation")
 """Splits that `prepare_data` caches. The test split is cached when a student is first confirmed on it."""
@@ -51,7 +56,11 @@ def write_images(path: Path, images: Iterable[NDArray[np.uint8]], shape: Shape) 
             for image in images:
                 stream.write(image.tobytes())
 
+    receipt_path(path).unlink(missing_ok=True)  # that of an earlier file
     write_atomic(path, write)
+    with reading(path):
+        receipt = make_receipt(path)
+    write_record(receipt_path(path), receipt)
 
 
 def map_images(path: Path, shape: Shape) -> NDArray[np.uint8]:
@@ -64,19 +73,13 @@ def map_images(path: Path, shape: Shape) -> NDArray[np.uint8]:
         shape: Expected shape.
 
     Raises:
-        RunError: The file is missing, damaged or of another shape.
+        RunError: The file is missing, damaged, of another shape, or differs from its receipt.
     """
     try:
-        images: NDArray[np.uint8] = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise RunError(f"cannot be read ({error}); {_HINT}", code="data.damaged_cache", field=str(path)) from error
-    if images.shape != shape or images.dtype != np.uint8:
-        raise RunError(
-            f"holds {images.dtype} {images.shape} instead of uint8 {shape}; {_HINT}",
-            code="data.damaged_cache",
-            field=str(path),
-        )
-    return images
+        check_receipt(path, read_record(receipt_path(path), FileReceipt), code="data.damaged_cache")
+        return map_array(path, np.dtype(np.uint8), shape, code="data.damaged_cache")
+    except RunError as error:
+        raise RunError(f"{error.args[0]}; {_HINT}", code="data.damaged_cache", field=str(path)) from error
 
 
 def is_cache_complete(folder: Path, manifest: DataManifest) -> bool:
@@ -85,7 +88,7 @@ def is_cache_complete(folder: Path, manifest: DataManifest) -> bool:
 
 
 def is_cached(path: Path, shape: Shape) -> bool:
-    """Return whether `path` holds images of shape `shape`."""
+    """Return whether `path` holds undamaged images of shape `shape`."""
     try:
         map_images(path, shape)
     except RunError:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_distill.errors import RunError
-from nas_distill.knowledge.layout import FileReceipt
+from nas_distill.run_directory.arrays import map_array
+from nas_distill.run_directory.receipts import FileReceipt
 
 RESUME_HINT = "resume the search to run the teacher again"
 
@@ -90,52 +91,18 @@ def remove_temporary_files(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def check_file(folder: Path, receipt: FileReceipt) -> None:
-    """Compare size and checksum of a file in `folder` with its receipt.
-
-    Raises:
-        RunError: The file cannot be read or differs from its receipt.
-    """
-    path = folder / receipt.name
-    try:
-        num_bytes = path.stat().st_size
-        if num_bytes != receipt.num_bytes:
-            raise _damaged(path, f"the file has {num_bytes:,} bytes instead of {receipt.num_bytes:,}")
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise _damaged(path, f"cannot be read: {error.strerror or error}") from error
-    if digest != receipt.sha256:
-        raise _damaged(path, "the checksum of the file has changed")
-
-
-def map_array(path: Path, dtype: np.dtype[Any], shape: tuple[int | None, ...]) -> NDArray[Any]:
-    """Return the array in `path` as a memory map; all processes of a machine share its pages.
-
-    The map is copy-on-write: PyTorch needs writable memory, and no write may reach the file.
-
-    Args:
-        path: The `.npy` file.
-        dtype: Expected type.
-        shape: Expected shape; None stands for any length.
+def map_stored(path: Path, dtype: np.dtype[Any], shape: tuple[int | None, ...]) -> NDArray[Any]:
+    """Return an array of the teacher's outputs as a memory map (see `map_array`).
 
     Raises:
         RunError: The file is missing, damaged, or of another type or shape.
     """
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise with_hint(_damaged(path, f"cannot be read: {error}")) from error
-    fits = len(shape) == array.ndim and all(w in (None, h) for w, h in zip(shape, array.shape, strict=True))
-    if not fits or array.dtype != dtype:
-        raise with_hint(_damaged(path, f"holds {array.dtype} {array.shape} instead of {dtype} {shape}"))
-    return array
+        return map_array(path, dtype, shape, code="knowledge.damaged_file")
+    except RunError as error:
+        raise with_hint(error) from error
 
 
 def with_hint(error: RunError, hint: str = RESUME_HINT) -> RunError:
     """Return a copy of `error` whose message ends with `hint`."""
     return RunError(f"{error.args[0]}; {hint}", code=error.code, field=error.field)
-
-
-def _damaged(path: Path, problem: str) -> RunError:
-    return RunError(problem, code="knowledge.damaged_file", field=str(path))

@@ -12,8 +12,9 @@ from nas_distill.data.splits import ImageSplit
 from nas_distill.errors import TeacherError
 from nas_distill.knowledge.arrays import ArrayWriter
 from nas_distill.knowledge.inference import TeacherInference
-from nas_distill.knowledge.layout import FEATURES, FileReceipt, KnowledgeFolder
+from nas_distill.knowledge.layout import FEATURES, KnowledgeFolder
 from nas_distill.models.teacher import Teacher
+from nas_distill.run_directory.receipts import FileReceipt
 
 MAX_IMAGES = 4096
 """Enough images to measure a similarity to two digits; the 50,000 of ImageNet would take too much space."""

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from nas_distill.errors import RunError
-from nas_distill.knowledge.arrays import check_file
 from nas_distill.knowledge.layout import (
     FEATURES,
     REFERENCE_ARRAYS,
@@ -22,6 +21,7 @@ from nas_distill.knowledge.layout import (
     StorageErrors,
 )
 from nas_distill.run_directory.files import read_record
+from nas_distill.run_directory.receipts import check_receipt
 
 _MAX_READERS = 4
 
@@ -124,7 +124,7 @@ def _check_receipt(
     if {file.name for file in receipt.files} - set(optional) != set(names):
         raise _wrong_receipt(path, f"this is not a receipt of {', '.join(names)}")
     for file in receipt.files:
-        check_file(path.parent, file)
+        check_receipt(path.parent / file.name, file, code="knowledge.damaged_file")
     return receipt
 
 

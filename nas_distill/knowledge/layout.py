@@ -27,6 +27,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from nas_distill.data.views.plan import ViewPlan
 from nas_distill.records.base import FrozenArguments, Record
+from nas_distill.run_directory.receipts import FileReceipt
 
 MANIFEST = "manifest.json"
 REFERENCE = "reference"
@@ -171,20 +172,6 @@ class StorageErrors(Record):
 
     max_rounding: float
     divergence: tuple[Divergence, ...] = ()
-
-
-class FileReceipt(Record):
-    """Size and checksum of a complete file.
-
-    Attributes:
-        name: File name without its folder.
-        num_bytes: Size, bytes.
-        sha256: SHA-256 of the content, hexadecimal.
-    """
-
-    name: str
-    num_bytes: int
-    sha256: str
 
 
 class Receipt(Record):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas_distill.errors import ConfigError
-from nas_distill.knowledge.arrays import map_array
+from nas_distill.knowledge.arrays import map_stored
 from nas_distill.knowledge.encoding import TopLogits, spread_tail
 from nas_distill.knowledge.layout import KnowledgeFolder, ShardShape
 
@@ -42,7 +42,7 @@ class Shard:
         self._shape = shape
         self._folder = folder.path
         self._arrays = {
-            name: _Rows(map_array(folder.array(view, name), array.dtype, (shape.num_images, *array.row)), device)
+            name: _Rows(map_stored(folder.array(view, name), array.dtype, (shape.num_images, *array.row)), device)
             for name, array in shape.arrays.items()
         }
 

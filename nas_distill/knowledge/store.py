@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nas_distill.errors import RunError
-from nas_distill.knowledge.arrays import map_array, with_hint
+from nas_distill.knowledge.arrays import map_stored, with_hint
 from nas_distill.knowledge.inspection import check_reference, check_shard
 from nas_distill.knowledge.layout import FEATURES, KnowledgeFolder, KnowledgeManifest
 from nas_distill.knowledge.shard import Shard
@@ -94,4 +94,4 @@ class Knowledge:
     def _map(
         self, name: str, shape: tuple[int | None, ...], dtype: type[np.float32] | type[np.int64] = np.float32
     ) -> Tensor:
-        return torch.from_numpy(map_array(self._paths.reference_array(name), np.dtype(dtype), shape))
+        return torch.from_numpy(map_stored(self._paths.reference_array(name), np.dtype(dtype), shape))

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from nas_distill.data.splits import ImageSplit
 from nas_distill.errors import RunError
-from nas_distill.knowledge.arrays import ArrayWriter, check_file, map_array, with_hint
+from nas_distill.knowledge.arrays import ArrayWriter, map_stored, with_hint
 from nas_distill.knowledge.inference import TeacherInference
 from nas_distill.knowledge.layout import Receipt
 from nas_distill.knowledge.writing import disk_errors, plain_logits
 from nas_distill.models.teacher import Teacher
 from nas_distill.run_directory.files import read_record, sync_directory, write_record
+from nas_distill.run_directory.receipts import check_receipt
 
 _ARRAY, _RECEIPT = "test_logits.npy", "test_logits.json"
 _FLOAT32 = np.dtype(np.float32)
@@ -69,7 +70,7 @@ def read_test_logits(folder: Path, *, teacher_sha256: str, data_id: str) -> Tens
         _check(folder, _key(teacher_sha256, data_id))
     except RunError as error:
         raise with_hint(error, _CONFIRM_HINT) from error
-    return torch.from_numpy(map_array(folder / _ARRAY, _FLOAT32, (None, None)))
+    return torch.from_numpy(map_stored(folder / _ARRAY, _FLOAT32, (None, None)))
 
 
 def _key(teacher_sha256: str, data_id: str) -> str:
@@ -84,4 +85,4 @@ def _check(folder: Path, key: str) -> None:
             code="knowledge.other_outputs",
             field=str(folder / _RECEIPT),
         )
-    check_file(folder, receipt.files[0])
+    check_receipt(folder / _ARRAY, receipt.files[0], code="knowledge.damaged_file")

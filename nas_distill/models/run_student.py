@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import safetensors.torch
 from pydantic import ConfigDict, PositiveInt
-from safetensors import SafetensorError
 from torch import Tensor
 
 from nas_distill.config import RUN, split_run
@@ -16,6 +14,7 @@ from nas_distill.errors import RunError, SpaceError, TeacherError
 from nas_distill.models.preprocess import Preprocess
 from nas_distill.models.student import build_student
 from nas_distill.models.teacher_network import Teacher
+from nas_distill.models.weights import load_weights
 from nas_distill.records import StudentSpec, TeacherLink, TrialRecord
 from nas_distill.records.base import Record
 from nas_distill.records.network_shape import NetworkShape
@@ -156,11 +155,10 @@ def _read_weights(model: str, path: Path) -> dict[str, Tensor]:
         TeacherError: The file cannot be read, or the student uses the classifier of its own teacher.
     """
     try:
-        weights: dict[str, Tensor] = safetensors.torch.load_file(path)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
+        weights = load_weights(path)
+    except RunError as error:
         raise TeacherError(
-            f"the student's weights in {path} cannot be read: {reason}; use another student",
+            f"the student's weights are unusable: {error}; use another student",
             code="models.weights_unreadable",
             field="teacher.model",
         ) from None

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import timm
 import timm.models
@@ -15,11 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from nas_distill.config import LOCAL_DIR
-from nas_distill.errors import TeacherError, first_line, nearest_names
+from nas_distill.errors import RunError, TeacherError, first_line, nearest_names
 from nas_distill.run_directory.files import write_atomic
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+_DIGEST = "sha256"
 _PICKLED_WEIGHTS = "pytorch_model.bin"
 
 
@@ -152,20 +154,44 @@ def _outputs_and_channels(
 
 
 def save_weights(network: nn.Module, path: Path) -> None:
-    """Write the `state_dict` of a network as a safetensors file.
+    """Write the `state_dict` of a network as a safetensors file, with a checksum in its header.
 
     Raises:
         RunError: The file cannot be written.
     """
     # Copies, because safetensors rejects tensors that share memory, such as tied weights.
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
-    write_atomic(path, lambda temporary: safetensors.torch.save_file(tensors, temporary))
+    header = {"format": "pt", _DIGEST: tensors_sha256(tensors)}
+    write_atomic(path, lambda temporary: safetensors.torch.save_file(tensors, temporary, metadata=header))
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """Return the tensors that `save_weights` wrote.
+
+    Raises:
+        RunError: The file is missing or damaged.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt", device="cpu") as stored:
+            tensors: dict[str, Tensor] = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            digest = (stored.metadata() or {}).get(_DIGEST)
+    except (OSError, safetensors.SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(f"cannot be read: {reason}", code="models.weights_unreadable", field=str(path)) from None
+    if digest != tensors_sha256(tensors):
+        raise RunError("is damaged: its checksum does not match", code="models.weights_unreadable", field=str(path))
+    return tensors
 
 
 def weights_sha256(network: nn.Module) -> str:
     """Return the SHA-256 of all parameters and buffers, names included."""
+    return tensors_sha256(network.state_dict())
+
+
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of tensors, names included."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

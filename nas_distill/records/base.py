@@ -14,9 +14,11 @@ from types import MappingProxyType
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, from_json
 
 from nas_distill.errors import NasDistillError, RunError
+
+_CHECKSUM = b'"checksum":'
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -120,6 +122,83 @@ def parse_record(model: type[RecordT], text: str | bytes, *, origin: str) -> Rec
         raise _unreadable(model, error.errors(), origin) from None
     except NasDistillError as error:
         raise RunError(str(error), code="run.damaged_record", field=origin) from None
+
+
+def seal(record: Record, *, indent: int | None = None) -> str:
+    """Return the record as JSON whose last key is a checksum of the text before it.
+
+    A single flipped bit in a stored number would otherwise be believed.
+
+    Args:
+        record: Record with at least one field.
+        indent: Spaces per level; None for one line.
+    """
+    return seal_json(record.model_dump_json(indent=indent), indent=indent)
+
+
+def seal_json(text: str, *, indent: int | None = None) -> str:
+    """Return a JSON object with a checksum as its last key (see `seal`).
+
+    Args:
+        text: JSON object with at least one key.
+        indent: Spaces per level; None for one line.
+    """
+    content = text.removesuffix("}").rstrip()
+    gap = "" if indent is None else "\n"
+    return f'{content},{gap}{" " * (indent or 0)}"checksum":"{_checksum(content.encode())}"{gap}}}'
+
+
+def unsealed(text: str | bytes, *, origin: str) -> bytes:
+    """Return a text of `seal` without its checksum, as JSON.
+
+    Args:
+        text: Sealed JSON.
+        origin: Name of the place of the text in an error, such as its path.
+
+    Raises:
+        RunError: The checksum is missing or does not match.
+    """
+    sealed = text.encode(errors="replace") if isinstance(text, str) else text
+    before, key, after = sealed.rpartition(_CHECKSUM)
+    content = before.rstrip(b"\n ").removesuffix(b",")
+    if key and after.removesuffix(b"\n").replace(b"\n}", b"}") == f'"{_checksum(content)}"}}'.encode():
+        return content + b"}"
+    problem = "its checksum does not match its content" if key else "it has no checksum"
+    raise RunError(f"the record is damaged: {problem}", code="run.damaged_record", field=origin)
+
+
+def parse_sealed(model: type[RecordT], text: str | bytes, *, origin: str) -> RecordT:
+    """Return the record in a text of `seal`.
+
+    Args:
+        model: Class of the record.
+        text: Sealed JSON.
+        origin: Name of the place of the text in an error, such as its path.
+
+    Raises:
+        RunError: The checksum does not match, or the text violates a rule or was written by another version.
+    """
+    try:
+        content = unsealed(text, origin=origin)
+    except RunError:
+        _check_version(model, text, origin)
+        raise
+    return parse_record(model, content, origin=origin)
+
+
+def _check_version(model: type[Record], text: str | bytes, origin: str) -> None:
+    """Check that a text with a wrong checksum is not simply one of another version."""
+    expected = getattr(model.model_fields.get("schema_version"), "default", None)
+    try:
+        found = from_json(text)
+    except ValueError:
+        return
+    if expected is not None and isinstance(found, dict) and found.get("schema_version", expected) != expected:
+        raise other_version(origin, found["schema_version"], expected)
+
+
+def _checksum(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _unreadable(model: type[Record], errors: Sequence[ErrorDetails], origin: str) -> RunError:

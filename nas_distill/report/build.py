@@ -15,7 +15,7 @@ from nas_distill.report.content import ReportContent, load_content
 from nas_distill.report.markdown import render_markdown
 from nas_distill.report.page import render_page
 from nas_distill.report.sections.findings import finding_sections
-from nas_distill.run_directory.files import write_atomic, write_record, write_text
+from nas_distill.run_directory.files import write_atomic, write_text
 from nas_distill.run_directory.layout import RunDirectory
 
 
@@ -114,7 +114,7 @@ def write_report(content: ReportContent, folder: Path) -> ReportPaths:
     _write_csv(paths.trials_csv, content.trials)
     write_atomic(paths.trials_parquet, lambda temporary: content.trials.to_parquet(temporary, index=False))
     _write_csv(paths.pareto_csv, content.front.members)
-    write_record(paths.picks, _picks_file(content))
+    write_text(paths.picks, _picks_file(content).model_dump_json(indent=1) + "\n")
     sections = finding_sections(content)  # takes seconds for a long run, so compute it once
     write_text(paths.markdown, render_markdown(content, sections))
     write_text(paths.html, render_page(content, sections))

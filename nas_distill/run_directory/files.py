@@ -16,7 +16,7 @@ from typing import TypeVar
 from safetensors import SafetensorError
 
 from nas_distill.errors import RunError
-from nas_distill.records.base import Record, parse_record
+from nas_distill.records.base import Record, parse_sealed, seal
 
 _UMASK = os.umask(0)
 os.umask(_UMASK)
@@ -76,12 +76,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Write a record as indented JSON atomically.
+    """Write a record atomically, as indented JSON with a checksum.
 
     Raises:
         RunError: The file cannot be written.
     """
-    write_text(path, record.model_dump_json(indent=1) + "\n")
+    write_text(path, seal(record, indent=1) + "\n")
 
 
 @contextmanager
@@ -117,4 +117,4 @@ def read_record(path: Path, model: type[RecordT]) -> RecordT:
     """
     with reading(path):
         text = path.read_bytes()
-    return parse_record(model, text, origin=str(path))
+    return parse_sealed(model, text, origin=str(path))

@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
 from nas_distill.errors import RunError
 from nas_distill.records import Confirmation, EpochMetrics, Fold, TeacherRecord, TrialRecord, TrialResult, TrialTask
-from nas_distill.records.base import other_version, parse_record
+from nas_distill.records.base import other_version, parse_sealed, seal
 from nas_distill.records.task import TRIAL_SCHEMA_VERSION
 from nas_distill.run_directory.files import read_record, reading, write_record, write_text
+
+_NOT_ESCAPED = "".join(map(chr, range(32, 127))).translate({ord(character): None for character in "?#%"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class TrialFolder:
         Raises:
             RunError: The file cannot be written.
         """
-        write_text(self.curve, "".join(point.model_dump_json() + "\n" for point in curve))
+        write_text(self.curve, "".join(seal(point) + "\n" for point in curve))
 
     def read_curve(self) -> tuple[EpochMetrics, ...]:
         """Return the learning curve so far; empty when no epoch was finished.
@@ -74,7 +77,7 @@ class TrialFolder:
             # As bytes: the parser reports damage, and only a line feed ends a line.
             lines = self.curve.read_bytes().splitlines() if self.curve.exists() else []
         return tuple(
-            parse_record(EpochMetrics, line, origin=f"{self.curve}:{number}") for number, line in enumerate(lines, 1)
+            parse_sealed(EpochMetrics, line, origin=f"{self.curve}:{number}") for number, line in enumerate(lines, 1)
         )
 
     def read_result(self) -> TrialResult | None:
@@ -187,12 +190,29 @@ class RunDirectory:
     @property
     def own_storage(self) -> str:
         """URL of the run's SQLite file, which holds the study unless `resources.storage` names a database."""
-        return f"sqlite:///{self.path.resolve() / 'study.db'}"
+        # SQLAlchemy would cut the path at a question mark and open another file.
+        escaped = quote(str(self.study_file.resolve()), safe=_NOT_ESCAPED)
+        return f"sqlite:///{escaped}"
+
+    @property
+    def study_file(self) -> Path:
+        """The run's SQLite file."""
+        return self.path / "study.db"
 
     @property
     def tested_teacher(self) -> Path:
         """Record of the teacher measured on the test split; written when a student is confirmed there."""
         return self.confirm / "teacher.json"
+
+    def trial_numbers(self) -> set[int]:
+        """Return the numbers of all trials that have a folder.
+
+        Raises:
+            RunError: The folder of the trials cannot be read.
+        """
+        with reading(self.trials):
+            names = [path.name for path in self.trials.iterdir()] if self.trials.exists() else []
+        return {int(name) for name in names if name.isascii() and name.isdecimal()}
 
     def trial(self, number: int) -> TrialFolder:
         """Return the folder of the trial with Optuna's number `number`."""

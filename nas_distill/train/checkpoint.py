@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from nas_distill.errors import RunError
+from nas_distill.models.weights import tensors_sha256
 from nas_distill.run_directory.files import write_atomic
 
 _TENSOR = "\x00tensor"
@@ -32,7 +34,8 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
     """
     tensors: dict[str, Tensor] = {}
     skeleton = _extract_tensors(state, tensors)
-    header = {"state": json.dumps(skeleton, allow_nan=False)}
+    text = json.dumps(skeleton, allow_nan=False)
+    header = {"state": text, "sha256": _digest(text, tensors)}
     write_atomic(path, lambda temporary: safetensors.torch.save_file(tensors, temporary, metadata=header))
 
 
@@ -46,16 +49,22 @@ def load_state(path: Path) -> dict[str, Any]:
     """
     try:
         with safetensors.safe_open(path, framework="pt", device="cpu") as stored:
-            skeleton = json.loads(stored.metadata()["state"])
+            text, digest = (stored.metadata()[name] for name in ("state", "sha256"))
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a mapping
-        state: dict[str, Any] = _insert_tensors(skeleton, tensors)
+        if digest != _digest(text, tensors):
+            raise ValueError("its checksum does not match")
+        state: dict[str, Any] = _insert_tensors(json.loads(text), tensors)
     except (OSError, safetensors.SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise RunError(
-            f"it is not a checkpoint of nas_distill: {error}; delete it to train from the start",
+            f"it is damaged or not a checkpoint of nas_distill: {error}; delete it to train from the start",
             code="train.checkpoint_damaged",
             field=str(path),
         ) from error
     return state
+
+
+def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
+    return hashlib.sha256(f"{text}{tensors_sha256(tensors)}".encode()).hexdigest()
 
 
 def _extract_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:

@@ -37,7 +37,9 @@ def test_digits(tmp_path: Path) -> None:
         "data.json",
         "split.npz",
         "images/train.npy",
+        "images/train.json",
         "images/validation.npy",
+        "images/validation.json",
     }
     assert read_record(RunDirectory(tmp_path).data_manifest, DataManifest) == manifest
     assert manifest.class_names == tuple("0123456789")

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from nas_distill.knowledge.inspection import inspect_folder
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.knowledge.targets import StoredTargets
 from nas_distill.model_outputs import OutputRequest
+from nas_distill.records.base import seal_json
 from tests.helpers import CPU, Heard, SmallRun
 from tests.knowledge.helpers import age_files, build, other_bias, written_files
 
@@ -52,11 +54,17 @@ def break_json(path: Path) -> None:
     path.write_text("{")
 
 
+def _without_checksum(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text())
+    del content["checksum"]
+    return content
+
+
 def change(**fields: object) -> Damage:
     """Return a function that changes fields of a JSON file."""
 
     def damage(path: Path) -> None:
-        path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+        path.write_text(seal_json(json.dumps(_without_checksum(path) | fields)))
 
     damage.__name__ = f"change_{'_'.join(fields)}"
     return damage
@@ -151,9 +159,9 @@ def test_damaged_reference_outputs_are_rejected_and_written_again(
 
 
 def change_schema_version(path: Path) -> None:
-    manifest = json.loads(path.read_text())
+    manifest = _without_checksum(path)
     manifest["key"]["schema_version"] += 1
-    path.write_text(json.dumps(manifest))
+    path.write_text(seal_json(json.dumps(manifest)))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -189,10 +188,10 @@ def test_damaged_files_of_a_run_are_errors(damaged: RunDirectory) -> None:
     weights.unlink()
     assert code(weights) == "models.weights_unreadable"
     weights.write_bytes(whole)
-    manifest = json.loads(damaged.data_manifest.read_text())
-    damaged.data_manifest.write_text(json.dumps(manifest | {"image_size": 0}))
+    manifest = damaged.data_manifest.read_text()
+    damaged.data_manifest.write_text(manifest.replace('"image_size": 8', '"image_size": 0'))
     assert code(damaged.data_manifest) == "models.run_unreadable"
-    damaged.data_manifest.write_text(json.dumps(manifest))
+    damaged.data_manifest.write_text(manifest)
     load(damaged, 3)
     damaged.trial(3).result.write_text("{}")
     assert code(damaged.trial(3).result) == "models.run_unreadable"

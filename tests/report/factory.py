@@ -27,6 +27,7 @@ from nas_distill.records import (  # fmt: skip
     TrialStatus,
     TrialTask,
 )
+from nas_distill.records.base import seal
 from nas_distill.records.task import TRIAL_SCHEMA_VERSION
 from nas_distill.run_directory.files import write_record, write_text
 from nas_distill.run_directory.layout import RunDirectory
@@ -167,7 +168,7 @@ def make_run(
     trials += [optuna.trial.create_trial(state=TrialState.PRUNED, user_attrs=one) for one in attributes]
     for number in range(len(trials), len(trials) + lost):
         task = make_record(number, gap_points=1.0, num_params=1000, spec=make_spec(1)).task
-        attribute = {"task": task.model_dump_json()}
+        attribute = {"task": seal(task)}
         trials.append(optuna.trial.create_trial(state=TrialState.FAIL, user_attrs=attribute))
     if config.resources.storage is not None:
         _write_study(config.resources.storage, config, teacher, trials, running)
@@ -197,14 +198,14 @@ def _write_study(
     )  # fmt: skip
     study.set_user_attr("schema_version", TRIAL_SCHEMA_VERSION)
     study.set_user_attr("objectives", list(config.objectives))
-    study.set_user_attr("teacher", teacher.model_dump_json())
+    study.set_user_attr("teacher", seal(teacher))
     study.add_trials(trials)
     for _ in range(running):
         study.ask()
 
 
 def _frozen(record: TrialRecord, objectives: Sequence[str]) -> optuna.trial.FrozenTrial:
-    attributes = {"task": record.task.model_dump_json(), "result": record.result().model_dump_json()}
+    attributes = {"task": seal(record.task), "result": seal(record.result())}
     if record.metrics is None:
         return optuna.trial.create_trial(state=TrialState.FAIL, user_attrs=attributes)
     values = {**record.cost.model_dump(), **record.metrics.model_dump()}

@@ -20,7 +20,7 @@ from nas_distill.records import (
     TeacherRecord,
     TrialTask,
 )
-from nas_distill.run_directory.files import write_record, write_text
+from nas_distill.run_directory.files import read_record, write_record, write_text
 from nas_distill.run_directory.layout import RunDirectory, TrialFolder
 from tests.run_directory.factory import assert_run_error, make_epoch, make_trial
 
@@ -38,7 +38,7 @@ def test_the_record_of_a_trial_is_composed_of_task_and_result(tmp_path: Path) ->
     folder = RunDirectory(tmp_path).trial(7)
     folder.write_record(make_trial(7))
     assert sorted(path.name for path in folder.path.iterdir()) == ["result.json", "task.json"]
-    assert TrialTask.model_validate_json(folder.task.read_text()) == make_trial(7).task
+    assert read_record(folder.task, TrialTask) == make_trial(7).task
     assert folder.read_result() == make_trial(7).result()
     write_record(folder.task, make_trial(8).task)
     with assert_run_error("run.foreign_result", folder.result):

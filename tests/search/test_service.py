@@ -24,6 +24,7 @@ from nas_distill.config import (
 )
 from nas_distill.errors import ClusterError, ConfigError, RunError, SpaceError, StudyError, TeacherError
 from nas_distill.records import Recipe, TrialResult
+from nas_distill.records.base import parse_sealed
 from nas_distill.report import load_content
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.service import resume_search, start_search
@@ -122,7 +123,7 @@ def test_weak_trials_stop_at_rungs_and_stay_in_the_study(small_run: SmallRun, tm
         assert not outcome.run.trial(number).weights.exists()
         row = rows(outcome.run)[number]
         assert row.state is TrialState.FAIL
-        assert TrialResult.model_validate_json(row.user_attrs["result"]) == record.result()
+        assert parse_sealed(TrialResult, row.user_attrs["result"], origin="study") == record.result()
     assert TrialState.RUNNING not in states(outcome.run)
 
     again = resume_search(outcome.run.path, heard, trials=8)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from pydantic_core import from_json
 
 from nas_distill.analysis.trials.cells import encode_cell
-from nas_distill.errors import StudyError
+from nas_distill.errors import RunError, StudyError
 from nas_distill.records import StudentSpec
-from nas_distill.records.base import other_version, parse_record
+from nas_distill.records.base import other_version, parse_record, unsealed
 from nas_distill.records.task import TRIAL_SCHEMA_VERSION
 
 _COSTS = ("num_params", "macs", "size_bytes", "latency_ms")
@@ -96,14 +96,38 @@ def read_trial(attributes: Mapping[str, Any], where: str) -> StoredTrial:
         where: Name of the trial in an error.
 
     Raises:
-        RunError: Another version wrote the task or the result.
-        StudyError: An attribute is damaged.
+        RunError: The task or the result is damaged, or another version wrote it.
     """
-    task, result = (json_object(attributes.get(name), where) for name in ("task", "result"))
-    for part in (task, result):
-        if part and part.get("schema_version") != TRIAL_SCHEMA_VERSION:
-            raise other_version(where, part.get("schema_version"), TRIAL_SCHEMA_VERSION)
+    task, result = (_sealed_object(attributes.get(name), where) for name in ("task", "result"))
     return StoredTrial(task=task, result=result)
+
+
+def _sealed_object(text: Any, where: str) -> dict[str, Any]:
+    if text is None:
+        return {}
+    if not isinstance(text, str):
+        raise RunError(f"holds {type(text).__name__} instead of text", code="run.damaged_record", field=where)
+    try:
+        content = unsealed(text, origin=where)
+    except RunError:
+        _check_version(_parsed(text), where)
+        raise
+    value = _parsed(content)
+    _check_version(value, where)
+    return value
+
+
+def _parsed(text: str | bytes) -> dict[str, Any]:
+    try:
+        value = from_json(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _check_version(value: Mapping[str, Any], where: str) -> None:
+    if value and value.get("schema_version") != TRIAL_SCHEMA_VERSION:
+        raise other_version(where, value.get("schema_version"), TRIAL_SCHEMA_VERSION)
 
 
 def row_of(trial: StoredTrial, where: str) -> dict[str, Any]:
@@ -115,7 +139,7 @@ def row_of(trial: StoredTrial, where: str) -> dict[str, Any]:
 
     Raises:
         RunError: The candidate violates a rule.
-        StudyError: The result is damaged.
+        StudyError: The result lacks a value.
     """
     task, cost, recipe = trial.task, trial.task.get("cost") or {}, trial.task.get("recipe") or {}
     try:
@@ -143,8 +167,8 @@ def row_of(trial: StoredTrial, where: str) -> dict[str, Any]:
             "error": outcome.get("error"),
             "curve_gap_points": encode_cell([point.get("gap_points") for point in curve] or None),
         }
-    except KeyError as error:
-        raise StudyError(f"holds a result without {error}", code="study.damaged_trial", field=where) from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StudyError(f"holds an incomplete result ({error})", code="study.damaged_trial", field=where) from None
 
 
 def curve_of(number: int, trial: StoredTrial) -> NDArray[np.float64]:
@@ -153,31 +177,25 @@ def curve_of(number: int, trial: StoredTrial) -> NDArray[np.float64]:
     return np.array(values, dtype=np.float64).reshape(-1, 2 + len(CURVE_VALUES))
 
 
-def json_object(text: object, where: str) -> dict[str, Any]:
-    """Return the JSON object in `text`, or an empty one for None.
+def read_row(number: int, attributes: Mapping[str, Any], where: str) -> tuple[dict[str, Any], NDArray[np.float64]]:
+    """Return a trial's rows of the table of trials (see `row_of`) and of the table of curves (see `curve_of`).
 
     Args:
-        text: JSON, or None.
+        number: Number of the trial.
+        attributes: User attributes of the trial in the study.
         where: Name of the trial in an error.
 
     Raises:
-        StudyError: The text is not a JSON object.
+        RunError: The task or the result is damaged, or another version wrote it.
+        StudyError: The result lacks a value.
     """
-    if text is None:
-        return {}
-    try:
-        value = from_json(text)  # type: ignore[arg-type]  # anything but text is damaged too
-    except (ValueError, TypeError) as error:
-        raise StudyError(
-            f"holds damaged JSON ({error}); restore the study from a backup", code="study.damaged_trial", field=where
-        ) from None
-    if not isinstance(value, dict):
-        raise StudyError(
-            f"holds JSON that is not an object but {type(value).__name__}; restore the study from a backup",
-            code="study.damaged_trial",
-            field=where,
-        )
-    return value
+    stored = read_trial(attributes, where)
+    return row_of(stored, where), curve_of(number, stored)
+
+
+def spec_of(text: object) -> dict[str, Any]:
+    """Return the specification of a rejected candidate; empty when it is missing or damaged."""
+    return _parsed(text) if isinstance(text, str) else {}
 
 
 def _candidate(spec: Mapping[str, Any], where: str) -> dict[str, Any]:

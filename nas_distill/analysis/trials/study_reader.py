@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,12 +22,12 @@ from sqlalchemy import and_, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from nas_distill.analysis.trials.columns import COLUMNS, CURVE_VALUES, curve_of, json_object, read_trial, row_of
-from nas_distill.errors import StudyError
+from nas_distill.analysis.trials.columns import COLUMNS, CURVE_VALUES, read_row, spec_of
+from nas_distill.errors import RunError, StudyError
 from nas_distill.objectives import Objective, check_objectives
 from nas_distill.optuna_private import TrialModel, TrialUserAttributeModel, study_id_of
 from nas_distill.records import TeacherRecord
-from nas_distill.records.base import other_version, parse_record
+from nas_distill.records.base import other_version, parse_sealed, seal
 from nas_distill.records.task import TRIAL_SCHEMA_VERSION
 from nas_distill.run_directory.config import read_run_config
 from nas_distill.run_directory.files import reading
@@ -54,6 +54,19 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DamagedTrial:
+    """An ended trial whose record is damaged both in the study and in the run directory. It is in no table.
+
+    Attributes:
+        number: Number of the trial.
+        reason: What is wrong with the record, one line.
+    """
+
+    number: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudySnapshot:
     """A study at the time when it was read.
 
@@ -65,6 +78,7 @@ class StudySnapshot:
         teacher: The teacher.
         rejections: Candidates that were rejected before training, sorted by number.
         running: Number of running trials.
+        damaged: Ended trials that cannot be read, sorted by number.
     """
 
     trials: pd.DataFrame
@@ -73,6 +87,7 @@ class StudySnapshot:
     teacher: TeacherRecord
     rejections: tuple[Rejection, ...]
     running: int
+    damaged: tuple[DamagedTrial, ...] = ()
 
 
 def load_frame(run: RunDirectory) -> pd.DataFrame:
@@ -90,13 +105,14 @@ def read_study(run: RunDirectory) -> StudySnapshot:
 
     Raises:
         RunError: There is no run, another version wrote it, or its configuration or teacher cannot be read.
-        StudyError: The study is missing, unreachable or damaged.
+        StudyError: The study is missing, unreachable or damaged, or lacks trials that the run directory holds.
     """
     config = read_run_config(run.existing())
     url, name = config.resources.storage or run.own_storage, config.resources.study_name
     origin = _public(url)
     rows: list[dict[str, Any]] = []
-    curves, rejections, running = [], [], 0
+    curves, rejections, damaged, running = [], [], [], 0
+    missing = run.trial_numbers()
     with _opened(url, name) as (study, storage):
         attributes = study.user_attrs
         version = attributes.get("schema_version")
@@ -104,26 +120,77 @@ def read_study(run: RunDirectory) -> StudySnapshot:
             raise other_version(f"{origin}: study '{name}'", version, TRIAL_SCHEMA_VERSION)
         for trial in _trials(study, storage):
             where = f"{origin}: trial {trial.number}"
+            missing.discard(trial.number)
             if trial.state is TrialState.RUNNING:
                 running += 1
             elif not trial.state.is_finished():
                 continue
             elif "rejection" in trial.attributes:
-                rejections.append(_rejection(trial, where))
+                rejections.append(_rejection(trial))
             else:
                 # One trial at a time: all trials of a long study take gigabytes.
-                stored = read_trial(trial.attributes, where)
-                rows.append({"number": trial.number, **row_of(stored, where), "completed_at": trial.completed_at})
-                curves.append(curve_of(trial.number, stored))
+                found = _read_or_heal(run, trial, where)
+                if isinstance(found, DamagedTrial):
+                    damaged.append(found)
+                    continue
+                rows.append({"number": trial.number, **found[0], "completed_at": trial.completed_at})
+                curves.append(found[1])
+    if missing:
+        raise incomplete_study(run, missing, origin)
     teacher = attributes.get("teacher")
     return StudySnapshot(
         trials=_table(rows),
         curves=_table_of_curves(curves),
         objectives=check_objectives(attributes.get("objectives") or config.objectives),
-        teacher=parse_record(TeacherRecord, teacher, origin=f"{origin}: teacher") if teacher else run.read_teacher(),
+        teacher=_read_teacher(run, teacher),
         rejections=tuple(sorted(rejections, key=lambda rejection: rejection.number)),
         running=running,
+        damaged=tuple(sorted(damaged, key=lambda trial: trial.number)),
     )
+
+
+def incomplete_study(run: RunDirectory, missing: Collection[int], origin: str) -> StudyError:
+    """Return the error for a study that lacks trials of the run directory.
+
+    Args:
+        run: The run directory.
+        missing: Numbers of these trials.
+        origin: Database of the study.
+    """
+    return StudyError(
+        f"lacks {len(missing)} of the {len(run.trial_numbers())} trials in {run.trials} (the first is "
+        f"{min(missing)}); run `nas_distill repair {run.path}` to build the study from them, or restore "
+        "resources.storage and resources.study_name in config.yaml",
+        code="study.incomplete",
+        field=origin,
+    )
+
+
+def _read_or_heal(
+    run: RunDirectory, trial: _Trial, where: str
+) -> tuple[dict[str, Any], NDArray[np.float64]] | DamagedTrial:
+    """Return the trial's rows of both tables, from the run directory where the study's record is damaged."""
+    try:
+        return read_row(trial.number, trial.attributes, where)
+    except (RunError, StudyError) as error:
+        if error.code == "run.other_version":
+            raise
+        problem = error
+    try:
+        record = run.trial(trial.number).read_record()
+    except RunError:
+        record = None
+    if record is None:
+        return DamagedTrial(number=trial.number, reason=str(problem.args[0]))
+    return read_row(trial.number, {"task": seal(record.task), "result": seal(record.result())}, where)
+
+
+def _read_teacher(run: RunDirectory, stored: str | None) -> TeacherRecord:
+    """Return the study's record of the teacher, or the one in the run directory where that is missing or damaged."""
+    try:
+        return parse_sealed(TeacherRecord, stored or "", origin="the study's teacher")
+    except RunError:
+        return run.read_teacher()
 
 
 def read_parameters(run: RunDirectory) -> dict[int, dict[str, Any]]:
@@ -189,7 +256,7 @@ def _opened(url: str, name: str) -> Iterator[tuple[optuna.Study, RDBStorage]]:
         missing = parsed.drivername.startswith("sqlite") and not Path(parsed.database or "").is_file()
     if missing:
         raise StudyError(
-            "holds no study; give a run whose search has started, or restore its study.db",
+            "holds no study; give a run whose search has started, or rebuild it with `nas_distill repair RUN`",
             code="study.missing",
             field=public,
         )
@@ -203,7 +270,7 @@ def _opened(url: str, name: str) -> Iterator[tuple[optuna.Study, RDBStorage]]:
     except (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, ImportError) as error:
         cause = str(error.__cause__ or error).splitlines()[0]
         raise StudyError(
-            f"cannot be read: {cause}; check resources.storage and the database",
+            f"cannot be read: {cause}; rebuild it with `nas_distill repair RUN`, or check resources.storage",
             code="study.storage_failed",
             field=public,
         ) from error
@@ -214,7 +281,8 @@ def _study(name: str, storage: RDBStorage, public: str) -> optuna.Study:
         return optuna.load_study(study_name=name, storage=storage)
     except KeyError:
         raise StudyError(
-            f"holds no study called '{name}'; check resources.storage in config.yaml",
+            f"holds no study called '{name}'; restore resources.storage and resources.study_name in config.yaml, or "
+            "rebuild the study with `nas_distill repair RUN`",
             code="study.missing",
             field=public,
         ) from None
@@ -248,8 +316,8 @@ def _table_of_curves(curves: Sequence[NDArray[np.float64]]) -> pd.DataFrame:
     return frame.astype({"number": "int64", "epoch": "int64"})
 
 
-def _rejection(trial: _Trial, where: str) -> Rejection:
-    spec = json_object(trial.attributes.get("spec"), where)
+def _rejection(trial: _Trial) -> Rejection:
+    spec = spec_of(trial.attributes.get("spec"))
     return Rejection(
         number=trial.number, candidate=spec.get("architecture", ""), reason=str(trial.attributes["rejection"])
     )

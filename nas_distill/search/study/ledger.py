@@ -16,7 +16,7 @@ from nas_distill.models.costs.latency import Latency
 from nas_distill.objectives import Objective
 from nas_distill.optuna_private import planned_trial, study_id_of, trial_id_of
 from nas_distill.records import Cost, StudentSpec, TeacherRecord, TrialRecord, TrialResult, TrialStatus, TrialTask
-from nas_distill.records.base import parse_record
+from nas_distill.records.base import parse_sealed, seal
 from nas_distill.search.samplers.guarded import SamplerError, make_sampler
 from nas_distill.search.study import metadata
 from nas_distill.search.study.fingerprint import Fingerprint
@@ -168,7 +168,7 @@ class StudyLedger:
         """
         for name, value in violations.items():
             trial.set_constraint(name, value)
-        trial.set_user_attr(_TASK, task.model_dump_json())
+        trial.set_user_attr(_TASK, seal(task))
         self._storage.save(trial_id_of(trial))
 
     def reject(
@@ -222,7 +222,7 @@ class StudyLedger:
         frozen = self._trial(record.number)
         if frozen.state is not TrialState.RUNNING:
             return
-        self._storage.set_trial_user_attr(trial_id_of(frozen), _RESULT, record.result().model_dump_json())
+        self._storage.set_trial_user_attr(trial_id_of(frozen), _RESULT, seal(record.result()))
         values = reported_values(record, self._objectives, self._stopped_trial_value)
         if values is not None and record.status is TrialStatus.STOPPED:
             self._storage.set_trial_user_attr(trial_id_of(frozen), REPORTED, list(values))
@@ -294,12 +294,12 @@ class StudyLedger:
 
 
 def _task_of(trial: FrozenTrial) -> TrialTask:
-    return parse_record(TrialTask, trial.user_attrs[_TASK], origin=f"trial {trial.number} of the study")
+    return parse_sealed(TrialTask, trial.user_attrs[_TASK], origin=f"trial {trial.number} of the study")
 
 
 def _record_of(trial: FrozenTrial) -> TrialRecord:
     origin = f"trial {trial.number} of the study"
-    result = parse_record(TrialResult, trial.user_attrs[_RESULT], origin=origin)
+    result = parse_sealed(TrialResult, trial.user_attrs[_RESULT], origin=origin)
     return TrialRecord.compose(_task_of(trial), result, origin=origin)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas_distill.errors import StudyError
 from nas_distill.records import TeacherRecord
-from nas_distill.records.base import other_version, parse_record
+from nas_distill.records.base import other_version, parse_sealed, seal
 from nas_distill.records.task import TRIAL_SCHEMA_VERSION
 from nas_distill.search.study.fingerprint import Fingerprint, changed_sources, differences
 
@@ -56,9 +56,9 @@ def agree_on_teacher(study: Study, teacher: TeacherRecord) -> None:
     """
     stored = study.user_attrs.get(_TEACHER)
     if stored is None:
-        study.set_user_attr(_TEACHER, teacher.model_dump_json())
+        study.set_user_attr(_TEACHER, seal(teacher))
         return
-    known = parse_record(TeacherRecord, stored, origin="the study's teacher")
+    known = parse_sealed(TeacherRecord, stored, origin="the study's teacher")
     if known.weights_sha256 != teacher.weights_sha256:
         raise _changed(study, f"with teacher {_shown(known)}, now {_shown(teacher)}", code="study.other_teacher")
 
@@ -73,14 +73,14 @@ def agree_on_fingerprint(study: Study, now: Fingerprint) -> tuple[str, ...]:
         StudyError: Something else has changed.
     """
     stored = study.user_attrs.get(_FINGERPRINT)
-    was = None if stored is None else parse_record(Fingerprint, stored, origin="the study's fingerprint")
+    was = None if stored is None else parse_sealed(Fingerprint, stored, origin="the study's fingerprint")
     if was == now:
         return ()
     changes = () if was is None else differences(was, now)
     corrected = () if was is None else changed_sources(was, now)
     if changes and not (changes == corrected and study.user_attrs.get(_SPACE_FAILED)):
         raise _changed(study, "; ".join(changes), code="study.other_fingerprint")
-    study.set_user_attr(_FINGERPRINT, now.model_dump_json())
+    study.set_user_attr(_FINGERPRINT, seal(now))
     study.set_user_attr(_SPACE_FAILED, False)
     return corrected
 

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 
 import optuna
+import pandas as pd
 import pytest
 
 from nas_distill.analysis.trials.study_reader import COLUMNS, load_frame, read_study
 from nas_distill.config import ResourcesConfig, SearchConfig
-from nas_distill.errors import NasDistillError, RunError, StudyError
+from nas_distill.errors import RunError, StudyError
 from nas_distill.records import Calibration, TrialStatus
 from nas_distill.run_directory.layout import RunDirectory
+from tests.records.factory import changed_record
 from tests.report.factory import make_record, make_run, make_spec
 
 
@@ -134,23 +137,53 @@ def test_passwords_stay_out_of_errors(tmp_path: Path) -> None:
     assert "user:***@localhost" in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("result", "kind", "code"),
-    [
-        ('{"status": ', StudyError, "study.damaged_trial"),
-        ("[1]", StudyError, "study.damaged_trial"),
-        ('{"schema_version": 2, "outcome": {"status": "complete"}}', StudyError, "study.damaged_trial"),
-        ('{"schema_version": 9}', RunError, "run.other_version"),
-    ],
-)
-def test_an_error_for_a_damaged_result_names_the_trial(
-    tmp_path: Path, result: str, kind: type[NasDistillError], code: str
-) -> None:
+def test_a_damaged_result_costs_its_own_row(tmp_path: Path) -> None:
+    run = make_run(tmp_path, [make_record(0, gap_points=1.0, num_params=1000)])
+    study = optuna.load_study(study_name="nas_distill", storage=run.own_storage)
+    damaged = ('{"status": ', "[1]", '{"schema_version": 2, "outcome": {"status": "complete"}}')
+    for result in damaged:
+        study.add_trial(optuna.trial.create_trial(values=[1.0, 2.0], user_attrs={"result": result}))
+    snapshot = read_study(run)
+    assert snapshot.trials["number"].tolist() == [0]
+    assert [trial.number for trial in snapshot.damaged] == [1, 2, 3]
+
+
+def test_a_damaged_result_in_the_study_is_read_from_the_run_directory(tmp_path: Path) -> None:
+    record = make_record(0, gap_points=1.25, num_params=1000)
+    run = make_run(tmp_path, [record])
+    intact = read_study(run)
+    run.trial(0).write_record(changed_record(record, number=0))
+    with sqlite3.connect(tmp_path / "study.db") as database:
+        update = (
+            "UPDATE trial_user_attributes SET value_json = replace(value_json, '1.25', '9.25') WHERE key = 'result'"
+        )
+        assert database.execute(update).rowcount == 1
+    healed = read_study(run)
+    pd.testing.assert_frame_equal(healed.trials, intact.trials, check_exact=True)
+    assert not healed.damaged
+
+
+def test_a_result_of_another_version_is_an_error(tmp_path: Path) -> None:
     run = make_run(tmp_path)
-    url, name = run.own_storage, "nas_distill"
-    study = optuna.load_study(study_name=name, storage=url)
-    study.add_trial(optuna.trial.create_trial(values=[1.0, 2.0], user_attrs={"result": result}))
-    with pytest.raises(kind) as caught:
+    study = optuna.load_study(study_name="nas_distill", storage=run.own_storage)
+    study.add_trial(optuna.trial.create_trial(values=[1.0, 2.0], user_attrs={"result": '{"schema_version": 9}'}))
+    with pytest.raises(RunError) as caught:
         load_frame(run)
-    assert caught.value.code == code
+    assert caught.value.code == "run.other_version"
     assert str(caught.value.field).endswith("study.db: trial 0")
+
+
+def test_a_study_that_lacks_trials_of_the_run_directory_is_an_error(tmp_path: Path) -> None:
+    run = make_run(tmp_path, [make_record(0, gap_points=1.0, num_params=1000)])
+    run.trial(7).write_record(make_record(7, gap_points=1.0, num_params=1000))
+    with pytest.raises(StudyError) as caught:
+        load_frame(run)
+    assert caught.value.code == "study.incomplete"
+
+
+def test_a_run_is_read_from_a_path_that_a_database_url_cannot_contain(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", [make_record(0, gap_points=1.0, num_params=1000)])
+    odd = tmp_path / "what? 100%#1"
+    run.path.rename(odd)
+    assert len(load_frame(RunDirectory(odd))) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == [odd.name]

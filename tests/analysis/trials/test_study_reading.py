@@ -12,12 +12,13 @@ import optuna
 import pandas as pd
 import pytest
 
-from nas_distill.analysis.trials.columns import curve_of, json_object, read_trial, row_of
+from nas_distill.analysis.trials.columns import curve_of, read_trial, row_of
 from nas_distill.analysis.trials.study_reader import CURVE_VALUES, load_frame, read_study
 from nas_distill.config import ResourcesConfig, SearchConfig
 from nas_distill.config.loading import dump_config
-from nas_distill.errors import RunError, StudyError
+from nas_distill.errors import RunError
 from nas_distill.records import TrialStatus
+from nas_distill.records.base import seal
 from nas_distill.run_directory.files import write_text
 from nas_distill.run_directory.layout import RunDirectory
 from tests.report.factory import make_record, make_run
@@ -101,14 +102,12 @@ def test_rows_are_sorted_by_number_in_any_order_of_the_database(tmp_path: Path) 
     assert list(snapshot.curves.columns) == ["number", "epoch", *CURVE_VALUES]
 
 
-@pytest.mark.parametrize("value", ["", "{", '"text"', "NaN", 3, ["{}"]])
-def test_text_that_is_not_a_json_object_is_an_error(value: object) -> None:
-    with pytest.raises(StudyError) as caught:
-        json_object(value, "trial 3")
-    assert (caught.value.code, caught.value.field) == ("study.damaged_trial", "trial 3")
-
-
-def test_a_json_object_is_read_with_exact_numbers_and_its_last_duplicate_key() -> None:
-    text = '{"a": 0.1, "b": [1, 123456789012345678901234567890, null], "c": "\\u00e9\\n", "a": 1e-3}'
-    assert json_object(text, "here") == {"a": 0.001, "b": [1, 123456789012345678901234567890, None], "c": "é\n"}
-    assert json_object(None, "here") == {}
+def test_a_record_with_a_wrong_checksum_or_type_is_an_error() -> None:
+    sealed = seal(make_record(0, gap_points=1.0, num_params=1000).task)
+    flipped = sealed.replace('"num_params":1000', '"num_params":1001')
+    for value in ("", "{", '"text"', "NaN", 3, ["{}"], sealed[:-40], flipped, sealed.replace("checksum", "checksums")):
+        with pytest.raises(RunError) as caught:
+            read_trial({"task": value}, "trial 3")
+        assert (caught.value.code, caught.value.field) == ("run.damaged_record", "trial 3")
+    assert read_trial({"task": sealed}, "here").task["cost"]["num_params"] == 1000
+    assert read_trial({}, "here").result == {}

@@ -8,6 +8,7 @@ from optuna.trial import TrialState
 
 from nas_distill.errors import RunError
 from nas_distill.records import ExecutionInfo, TrialResult, TrialStatus, TrialTask
+from nas_distill.records.base import parse_sealed
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.driver.driver import SearchDriver
 from nas_distill.search.early_stopping.asha import Asha
@@ -56,7 +57,7 @@ def test_a_trial_that_is_stopped_at_a_rung_has_ended(
     assert not folder.checkpoint.exists()
     (row,) = rows(tmp_path)
     assert (row.state, row.values) == (TrialState.FAIL, None)
-    assert TrialResult.model_validate_json(row.user_attrs["result"]) == record.result()
+    assert parse_sealed(TrialResult, row.user_attrs["result"], origin="study") == record.result()
     assert heard.texts("trial")[0].startswith(f"trial {number} stopped after epoch 1 at gap_points")
 
     # Reports of Tune that follow are ignored.
@@ -105,8 +106,8 @@ def test_rungs_are_rebuilt_from_records_and_from_curves_of_trials_in_flight(
     open_driver(tmp_path, small_run, total=4, asha=after)
     assert after.entries(1) == before.entries(1)
     (row,) = [row for row in rows(tmp_path) if row.number == 0]
-    task = TrialTask.model_validate_json(row.user_attrs["task"])
-    result = TrialResult.model_validate_json(row.user_attrs["result"])
+    task = parse_sealed(TrialTask, row.user_attrs["task"], origin="study")
+    result = parse_sealed(TrialResult, row.user_attrs["result"], origin="study")
     assert before.entries(1)[0] == coordinates_at(result.outcome.curve[0], task.cost, OBJECTIVES)
 
 

@@ -10,6 +10,7 @@ from nas_distill.config import SamplerConfig
 from nas_distill.errors import RunError, StudyError
 from nas_distill.objectives import check_objectives
 from nas_distill.records import TeacherRecord, TrialResult, TrialTask
+from nas_distill.records.base import parse_sealed, seal
 from nas_distill.search.study.ledger import StudyLedger
 from tests.helpers import SmallRun, make_task
 from tests.search.study.ledgers import ask_and_assign, complete, failed, open_ledger, stored, url
@@ -25,7 +26,7 @@ def test_a_complete_trial_is_stored_with_its_values_and_its_result(tmp_path: Pat
     (trial,) = stored(tmp_path)
     assert trial.state is TrialState.COMPLETE
     assert trial.values == [1.5, float(record.cost.num_params)]
-    assert TrialResult.model_validate_json(trial.user_attrs["result"]) == record.result()
+    assert parse_sealed(TrialResult, trial.user_attrs["result"], origin="study") == record.result()
     assert ledger.ended() == [record]
 
 
@@ -42,7 +43,7 @@ def test_a_trial_interrupted_while_its_end_is_stored_counts_once(tmp_path: Path)
     number = ask_and_assign(ledger)
     on_disk = optuna.load_study(study_name="nas_distill", storage=url(tmp_path))
     trial = optuna.trial.Trial(on_disk, stored(tmp_path)[0]._trial_id)
-    trial.set_user_attr("result", complete(number).result().model_dump_json())  # killed before the state was written
+    trial.set_user_attr("result", seal(complete(number).result()))  # killed before the state was written
     ledger = open_ledger(tmp_path)
     assert ledger.ended() == []
     assert [task.number for task in ledger.unfinished()] == [number]
@@ -175,7 +176,7 @@ def test_the_task_is_stored_once_and_a_rejected_candidate_keeps_its_spec_and_cos
     trained, rejected = stored(tmp_path)
     assert set(trained.user_attrs) == {"task", "result"}
     assert set(rejected.user_attrs) == {"rejection", "spec", "cost"}
-    assert TrialTask.model_validate_json(trained.user_attrs["task"]) == make_task(0)
+    assert parse_sealed(TrialTask, trained.user_attrs["task"], origin="study") == make_task(0)
 
 
 def test_a_study_of_another_version_is_an_error(tmp_path: Path) -> None:
