@@ -140,6 +140,7 @@ class SearchStatus:
         complete: Number of fully trained trials.
         stopped: Number of trials that early stopping ended.
         failed: Number of failed trials.
+        queued: Number of trials that wait for a worker.
         running: Number of each running trial -> epochs done, epochs in total.
         rejected: Candidates rejected before training.
         bands: Best student per size band, smallest first.
@@ -160,6 +161,7 @@ class SearchStatus:
     elapsed_s: float
     remaining_s: float | None
     left: BudgetLeft = BudgetLeft()
+    queued: int = 0
 
 
 class Progress(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -71,10 +72,11 @@ def command(
             run, request, progress, resources=given_values(FLAGS, parameters), flag_names=flag_names(FLAGS)
         )
 
+    if outcome.interrupted:
+        click.echo(f"to continue: {shlex.join(['python', '-m', 'nas_distill', *sys.argv[1:]])}")
+        raise click.exceptions.Exit(EXIT_INTERRUPTED)
+
     from nas_distill.cli.display.report import print_confirmed
     from nas_distill.report import build_report
 
     print_confirmed(build_report(outcome.run))
-    if outcome.interrupted:
-        click.echo("interrupted: run the same command again to continue", err=True)
-        sys.exit(EXIT_INTERRUPTED)

@@ -25,6 +25,7 @@ from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.backend.cluster import ray_cluster
 from nas_distill.search.backend.shard_pool import RayShardPool
 from nas_distill.search.backend.trainings import unfinished_tasks
+from nas_distill.search.driver.budget import INTERRUPTED
 from nas_distill.search.early_stopping.curves import make_early_stopper
 from nas_distill.search.proposal.initial_points import Point, plan_initial_points
 from nas_distill.search.retrain.assistant_plan import has_unfinished_rounds
@@ -82,7 +83,7 @@ def start_search(config: SearchConfig, folder: Path, progress: Progress) -> Sear
             _discard_start(run, ledger, error)
             raise
         except KeyboardInterrupt:
-            return SearchOutcome(run=run, interrupted=True, new_trials=0)
+            return _interrupted(run)
         return _search(run, config, prepared, ledger, progress)
 
 
@@ -133,7 +134,7 @@ def resume_search(
                         write_text(run.config, dump_config(extended))
                     return search_session(run, session, prepared, ledger, progress)
             except KeyboardInterrupt:
-                return SearchOutcome(run=run, interrupted=True, new_trials=0)
+                return _interrupted(run)
 
 
 def _check_path(run: RunDirectory) -> None:
@@ -243,7 +244,12 @@ def _search(
     try:
         return search_session(run, config, prepared, ledger, progress)
     except KeyboardInterrupt:
-        return SearchOutcome(run=run, interrupted=True, new_trials=0)
+        return _interrupted(run)
+
+
+def _interrupted(run: RunDirectory) -> SearchOutcome:
+    run.log_event(INTERRUPTED)
+    return SearchOutcome(run=run, interrupted=True, new_trials=0)
 
 
 def _change_config(

@@ -15,7 +15,7 @@ from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.backend.shard_pool import RayShardPool
 from nas_distill.search.backend.tune import run_tune
 from nas_distill.search.backend.workers import PlanWorkers, WorkerSetup
-from nas_distill.search.driver.budget import BEGIN, END, watch_budget
+from nas_distill.search.driver.budget import BEGIN, END, INTERRUPTED, watch_budget
 from nas_distill.search.driver.driver import SearchDriver
 from nas_distill.search.early_stopping.curves import EarlyStopper, describe_early_stopping, make_early_stopper
 from nas_distill.search.early_stopping.rules import NO_RULE
@@ -100,6 +100,8 @@ def search_session(
         interrupted = not finished or not rounds.teach()
     if not interrupted and config.picks.folds:
         interrupted = not finished or not score_picks(run, config.picks, ledger.assigned(), rounds.workers, progress)
+    if interrupted:
+        run.log_event(INTERRUPTED)
     return SearchOutcome(run=run, interrupted=interrupted, new_trials=driver.new_trials + rounds.new_trials)
 
 

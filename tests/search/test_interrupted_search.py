@@ -1,4 +1,4 @@
-"""A search in a process of its own: killed workers, Ctrl-C, and resumption."""
+"""A search in a process of its own: killed workers, Ctrl-C, SIGTERM, and resumption."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def results(run: RunDirectory) -> dict[str, int]:
     [(2, 1, 1), pytest.param((5, 2, 2), marks=pytest.mark.slow)],
     ids=["one worker", "two workers"],
 )
-def test_a_search_survives_killed_workers_and_ctrl_c(
+def test_a_search_survives_killed_workers_and_ends_early_on_a_signal(
     small_run: SmallRun,
     tmp_path: Path,
     searches: list[subprocess.Popen[bytes]],
@@ -95,11 +95,15 @@ def test_a_search_survives_killed_workers_and_ctrl_c(
     assert processes.listeners(search.pid) > 0
     assert processes.outward_listeners(search.pid) == []
 
-    os.killpg(search.pid, signal.SIGINT)
+    if parallel == 1:
+        search.terminate()  # as Kubernetes, Slurm and `ray job stop` do
+    else:
+        os.killpg(search.pid, signal.SIGINT)  # as a terminal does
     assert search.wait(timeout=300) == 130
     assert f"--resume {run.path}" in log.read_text()
     assert "Traceback" not in log.read_text()
     processes.wait_for_exit(started)
+    assert [event["event"] for event in run.read_events()][-2:] == ["end", "interrupted"]
     before = results(run)
     assert 0 < len(before) < trials
 

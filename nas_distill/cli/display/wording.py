@@ -12,7 +12,7 @@ def counts(status: SearchStatus) -> str:
     done = status.complete + status.stopped + status.failed
     of = "" if status.total is None else f"/{status.total}"
     parts = [f"{done}{of} done", f"{len(status.running)} running"]
-    for name in ("stopped", "failed", "rejected"):
+    for name in ("queued", "stopped", "failed", "rejected"):
         count = getattr(status, name)
         if count:
             parts.append(f"{count} {name}")

@@ -10,7 +10,7 @@ import ray
 
 from nas_distill.config import ResourcesConfig
 from nas_distill.errors import ClusterError, first_line
-from nas_distill.search.backend.ray_private import apply_gpu_visibility_settings, loopback_only
+from nas_distill.search.backend.ray_private import apply_gpu_visibility_settings, keep_sigterm_handler, loopback_only
 
 _OBJECT_STORE_BYTES = 128 * 2**20
 """Workers read data and knowledge from memory-mapped files; next to nothing passes through the object store."""
@@ -36,7 +36,8 @@ def ray_cluster(resources: ResourcesConfig) -> Iterator[None]:
         if resources.address is None:
             start_local_cluster()
         else:
-            ray.init(address=resources.address, log_to_driver=False, logging_level=logging.ERROR)
+            with keep_sigterm_handler():
+                ray.init(address=resources.address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
         where = resources.address or "a local cluster"
         raise ClusterError(
@@ -58,7 +59,7 @@ def start_local_cluster(num_cpus: int | None = None) -> None:
     Args:
         num_cpus: CPUs that the cluster hands to tasks; by default those of the machine.
     """
-    with loopback_only():
+    with loopback_only(), keep_sigterm_handler():
         ray.init(
             address="local",
             num_cpus=num_cpus,
@@ -74,13 +75,8 @@ def has_gpus() -> bool:
     return bool(ray.cluster_resources().get("GPU", 0.0) > 0)
 
 
-def parallel_trials(resources: ResourcesConfig) -> int | None:
-    """Return how many trials may run at once; None leaves it to the size that a joined cluster grows to.
-
-    On a local cluster no more trials are scheduled than fit, so that each proposal is based on all results so far.
-    """
-    if resources.address is not None:
-        return resources.max_parallel_trials
+def own_slots(resources: ResourcesConfig) -> int:
+    """Return how many trials fit on the connected cluster at once, at least 1."""
     total = ray.cluster_resources()
     slots = int(total.get("CPU", 0.0) / resources.cpus_per_trial + ROUNDING)
     gpus = resources.gpus_per_trial

@@ -7,10 +7,12 @@ Nothing else in the package touches Ray's private modules, reads its environment
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ray._private import ray_constants
+from ray._private import ray_constants, utils
 
 READ_IN = "2.60.0"
 """Version of Ray whose source this module was written against."""
@@ -22,6 +24,8 @@ TUNE_SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the run directory holds every curve already
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C must reach the driver instead of ending in a snapshot of Tune's
+    # By default Tune keeps one trial waiting for a worker, so that workers start one after another.
+    "TUNE_MAX_PENDING_TRIALS_PG": "100000",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 """Environment variables that Tune reads when `Tuner.fit` runs."""
@@ -54,3 +58,20 @@ def loopback_only() -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = enabled
+
+
+@contextmanager
+def keep_sigterm_handler() -> Iterator[None]:
+    """Keep this process's handler of SIGTERM while Ray connects inside this context.
+
+    `ray.init` replaces it twice: in Python by one that exits, and in C++ by one that prints a stack trace and aborts
+    with exit status 134.
+    """
+    original = utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda _handler: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = original
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))  # replaces the one in C++

@@ -12,7 +12,7 @@ from nas_distill.records import TrialRecord
 from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.run_directory.results import folder_of, read_own_result
-from nas_distill.search.backend.cluster import parallel_trials
+from nas_distill.search.backend.cluster import own_slots
 from nas_distill.search.backend.executor import Executor, WorkDescription
 from nas_distill.search.backend.workers import WorkerSetup
 from nas_distill.search.driver.failures import FailurePolicy
@@ -106,7 +106,8 @@ def _run_tasks(
         TrainingWorker(setup),
         cpus=resources.cpus_per_trial,
         gpus=resources.gpus_per_trial,
-        max_workers=parallel_trials(resources) or len(left),
+        # A joined cluster may grow: processes that do not fit yet wait, and an autoscaler sees them.
+        max_workers=own_slots(resources) if resources.address is None else resources.max_parallel_trials or len(left),
         policy=FailurePolicy(resources.max_failures, stop_after_success=False),
         description=WorkDescription(unit="trainings", field=kind.field, resume=kind.resume),
     )

@@ -7,6 +7,7 @@ by the driver's `FailurePolicy`, the same that the `executor` asks for all other
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 from ray import tune
@@ -21,33 +22,62 @@ from nas_distill.errors import ClusterError, last_line
 from nas_distill.records import EpochMetrics, ExecutionInfo
 from nas_distill.records.base import parse_record
 from nas_distill.run_directory.layout import RunDirectory
-from nas_distill.search.backend.cluster import parallel_trials
 from nas_distill.search.backend.protocol import CURVE, EPOCH, EXECUTION_INFO, NUMBER, TASK
 from nas_distill.search.backend.ray_private import apply_tune_settings
+from nas_distill.search.backend.slots import Slots, open_slots
 from nas_distill.search.backend.trainable import DistillTrainable
 from nas_distill.search.backend.workers import WorkerSetup
 from nas_distill.search.driver.driver import SearchDriver
 
+_MAX_BURST_S = 0.5
+"""Longest time of proposing trials before Tune starts workers for them."""
+
 
 class DriverSearcher(Searcher):  # type: ignore[misc]
-    """Gives the driver's tasks to Tune. It has no state: the study holds it, so Tune's snapshots contain nothing."""
+    """Gives the driver's tasks to Tune. It has no state: the study holds it, so Tune's snapshots contain nothing.
 
-    def __init__(self, driver: SearchDriver | None) -> None:
+    Args:
+        driver: Chooses the tasks.
+        slots: Decides when a trial may start.
+    """
+
+    def __init__(self, driver: SearchDriver | None, slots: Slots | None = None) -> None:
         super().__init__()
         self._driver = driver
+        self._slots = slots
+        self._given: float | None = None
+        self._live: set[str] = set()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the next task, None while there may be one later, or Tune's marker that there will be none."""
-        del trial_id
-        task = None if self._driver is None else self._driver.next_task()
-        if task is None:
-            if self._driver is not None and self._driver.waiting:
-                return None
+        driver = self._driver
+        if driver is None or self._slots is None:
             return str(Searcher.FINISHED)
+        if driver.remaining and not self._may_give(driver, self._slots):
+            return None
+        task = driver.next_task()
+        if task is None:
+            return None if driver.waiting else str(Searcher.FINISHED)
+        self._live.add(trial_id)
         return {NUMBER: task.number, TASK: task.model_dump_json()}
 
+    def _may_give(self, driver: SearchDriver, slots: Slots) -> bool:
+        """Return whether a task may be given now. Tune asks until the answer is no, and starts workers after that."""
+        now = time.monotonic()
+        if self._given is not None and now - self._given > _MAX_BURST_S:
+            self._given = None
+            return False
+        if not slots.take(live=driver.live, queued=driver.queued, startable=driver.startable):
+            self._given = None
+            return False
+        self._given = self._given or now
+        return True
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Do nothing: Tune also calls `DriverCallback`, with the reason."""
+        """Note that a slot is free. Tune also calls `DriverCallback`, with the reason."""
+        if self._slots is not None and trial_id in self._live:  # Tune may call it twice
+            self._live.remove(trial_id)
+            self._slots.ended()
 
     def save(self, checkpoint_path: str) -> None:
         """Do nothing: there is no state."""
@@ -162,14 +192,14 @@ def run_trainable(driver: SearchDriver, run: RunDirectory, trainable: Any, resou
         ClusterError: Ray itself failed.
     """
     apply_tune_settings()
+    slots = open_slots(resources)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the driver reports every end and its reason
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}),
         tune_config=tune.TuneConfig(
-            search_alg=DriverSearcher(driver),
+            search_alg=DriverSearcher(driver, slots),
             scheduler=ParetoAshaScheduler(driver),
             num_samples=-1,  # until the driver has no more
-            max_concurrent_trials=parallel_trials(resources),
             reuse_actors=True,
             trial_dirname_creator=lambda trial: f"{trial.config[NUMBER]:05d}-{trial.trial_id}",
         ),
@@ -193,6 +223,8 @@ def run_trainable(driver: SearchDriver, run: RunDirectory, trainable: Any, resou
             f"Ray ended the search: {last_line(error) or type(error).__name__}; continue with --resume {run.path}",
             code="cluster.ray_failed",
         ) from error
+    finally:
+        slots.close()
     return True
 
 

@@ -25,6 +25,9 @@ from nas_distill.records import TeacherRecord, TrialRecord, TrialStatus
 BEGIN, END = "search", "end"
 """Kinds of the events that begin and end a session."""
 
+INTERRUPTED = "interrupted"
+"""Kind of the event that Ctrl-C or SIGTERM leaves, in whatever phase it comes."""
+
 _TIMED_EVENTS = frozenset({BEGIN, END, "trial", "alive"})
 """Kinds of the events that are written during the time of searching."""
 

@@ -111,6 +111,22 @@ class SearchDriver:
         return 1 if max_trials is None else max(max_trials - self._scheduled, 0)
 
     @property
+    def startable(self) -> int | None:
+        """Number of trials that could start now if there were workers; None while no number bounds them."""
+        bounded = self.failure is not None or self.enough is not None or self._watch.budget.most_trials is not None
+        return self.remaining if bounded else None
+
+    @property
+    def live(self) -> int:
+        """Number of trials that run or wait for their worker."""
+        return len(self._running)
+
+    @property
+    def queued(self) -> int:
+        """Number of trials that wait for their worker."""
+        return sum(not running.started for running in self._running.values())
+
+    @property
     def enough(self) -> str | None:
         """Why no new trials are started, in words: the budget that is reached; None while some of each is left."""
         return self._exhausted or reached(self._watch.budget, self._spent())
@@ -151,10 +167,17 @@ class SearchDriver:
         self._report_budget()
         return None
 
+    def trial_started(self, number: int) -> None:
+        """Note that the trial `number` has a worker."""
+        if number in self._running:
+            self._running[number].started = True
+            self._report_status()
+
     def epoch_done(self, number: int, epoch: int) -> None:
         """Note that the running trial `number` has trained `epoch` epochs."""
         if number in self._running:
             self._running[number].done = epoch
+            self._running[number].started = True
             self.settle()
             self._logger.alive()
             self._report_status()
@@ -303,8 +326,11 @@ class SearchDriver:
         spent = self._spent()
         self._logger.status(
             total=spent.trials if self._exhausted else self._watch.budget.most_trials,
-            running={number: (one.done, one.task.recipe.epochs) for number, one in self._running.items()},
-            inherited=sum(one.before for one in self._running.values()),
+            running={
+                number: (one.done, one.task.recipe.epochs) for number, one in self._running.items() if one.started
+            },
+            queued=self.queued,
+            inherited=sum(one.before for one in self._running.values() if one.started),
             left=left(self._watch.budget, spent),
             rejected=self._source.rejected,
         )

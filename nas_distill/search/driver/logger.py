@@ -61,6 +61,7 @@ class SearchLogger:
         *,
         total: int | None,
         running: Mapping[int, tuple[int, int]],
+        queued: int,
         rejected: int,
         inherited: int,
         left: BudgetLeft,
@@ -70,6 +71,7 @@ class SearchLogger:
             self.counts.status(
                 total=total,
                 running=running,
+                queued=queued,
                 rejected=rejected,
                 inherited=inherited,
                 left=left,

@@ -24,11 +24,13 @@ class RunningTrial:
         task: What the worker trains.
         before: Number of epochs on disk when the worker got the task.
         done: Number of epochs trained by now.
+        started: Whether it has a worker; until then it is queued.
     """
 
     task: TrialTask
     before: int
     done: int
+    started: bool = False
 
 
 class TrialRecorder:

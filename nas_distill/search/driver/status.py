@@ -117,6 +117,7 @@ class TrialCounts:
         *,
         total: int | None,
         running: Mapping[int, tuple[int, int]],
+        queued: int = 0,
         rejected: int,
         elapsed_s: float,
         inherited: int = 0,
@@ -128,6 +129,7 @@ class TrialCounts:
             total: Number of trials to train, those of earlier sessions included; None where another budget is the
                 bound.
             running: Trial number of each running trial to its epochs done and its epochs in total.
+            queued: Number of trials that wait for a worker.
             rejected: Number of candidates that were rejected before training.
             elapsed_s: Seconds since this process began searching.
             inherited: Number of epochs of the running trials that earlier processes trained.
@@ -139,6 +141,7 @@ class TrialCounts:
             stopped=self._count[TrialStatus.STOPPED],
             failed=self._count[TrialStatus.FAILED],
             running=dict(running),
+            queued=queued,
             rejected=rejected,
             bands=self.bands(),
             quality=self.quality,

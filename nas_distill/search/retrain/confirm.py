@@ -29,6 +29,7 @@ from nas_distill.search.backend.cluster import ray_cluster
 from nas_distill.search.backend.shard_pool import RayShardPool
 from nas_distill.search.backend.trainings import TrainingKind, train_tasks, unfinished_tasks
 from nas_distill.search.backend.workers import WorkerSetup
+from nas_distill.search.driver.budget import INTERRUPTED
 from nas_distill.search.retrain.assistant_plan import planned_rounds
 from nas_distill.search.retrain.assistants import with_assistant_outputs
 from nas_distill.search.retrain.confirm_plan import Request, plan_confirmation, unreleased
@@ -108,6 +109,7 @@ def confirm_students(
                             progress=progress,
                         )
             except KeyboardInterrupt:
+                run.log_event(INTERRUPTED)
                 finished = left - len(unfinished_tasks(run, planned))
                 return ConfirmOutcome(run=run, interrupted=True, planned=len(planned), new=finished)
     return ConfirmOutcome(run=run, interrupted=False, planned=len(planned), new=left)

@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 import ray
 import ray.tune.execution.experiment_state
+import ray.tune.execution.tune_controller
 import ray.tune.experimental.output
 import ray.tune.tune
 import ray.tune.utils.callback
@@ -23,6 +24,7 @@ READERS: dict[str, ModuleType] = {
     "RAY_AIR_NEW_OUTPUT": ray.tune.experimental.output,
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": ray.tune.utils.callback,
     "TUNE_DISABLE_SIGINT_HANDLER": ray.tune.tune,
+    "TUNE_MAX_PENDING_TRIALS_PG": ray.tune.execution.tune_controller,
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": ray.tune.execution.experiment_state,
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": accelerator,
 }
