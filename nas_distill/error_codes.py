@@ -145,6 +145,9 @@ _TRAIN: dict[str, str] = {
 
 _RUN: dict[str, str] = {
     "run.damaged_config": "The run's `config.yaml` cannot be read as a configuration.",
+    "run.disk_full": "A file cannot be written because the disk or a quota is full.",
+    "run.not_repairable": "`repair` found a damaged file that nothing can restore and that the run needs.",
+    "run.read_only": "A file cannot be written because its file system is read-only.",
     "run.damaged_record": "A stored record is not valid JSON, lacks a field, or violates a rule.",
     "run.foreign_result": "A stored result belongs to another task than the one at hand.",
     "run.locked": "Another process is using the run directory.",
@@ -159,6 +162,7 @@ _RUN: dict[str, str] = {
 
 _STUDY: dict[str, str] = {
     "study.damaged_trial": "The study holds a trial whose JSON is damaged or incomplete.",
+    "study.not_replaced": "A shared database already holds a study of the name under which a study is built again.",
     "study.incomplete": "The study lacks trials that the run directory holds.",
     "study.locked": "Another program holds a lock on the study's database for too long.",
     "study.missing": "The storage holds no study, or no study of this name.",

@@ -24,7 +24,8 @@ from nas_distill.data.splits import ImageSplit, open_split
 from nas_distill.models.costs.cost import measure_module_cost
 from nas_distill.models.run_student import load_run_student
 from nas_distill.records.base import Record, Share
-from nas_distill.run_directory.layout import RunDirectory, TrialFolder
+from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.run_directory.trial_folder import TrialFolder
 from nas_distill.train.evaluation import evaluate
 
 _STATISTICS_IMAGES = 512

@@ -21,8 +21,9 @@ from nas_distill.records import EpochMetrics, ExecutionInfo, StudentMetrics, Tri
 from nas_distill.records.base import parse_record
 from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.files import write_text
-from nas_distill.run_directory.layout import RunDirectory, TrialFolder
+from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.run_directory.results import end_trial
+from nas_distill.run_directory.trial_folder import TrialFolder
 from nas_distill.search.backend.protocol import EPOCH, TASK, ReportingTrainable
 
 DEVICE = "simulated"

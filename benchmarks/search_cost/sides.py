@@ -18,7 +18,8 @@ from nas_distill.config import LOCAL_DIR
 from nas_distill.data.splits import ImageSplit
 from nas_distill.models.costs.cost import measure_cost
 from nas_distill.records import StudentSpec
-from nas_distill.run_directory.layout import RunDirectory, TrialFolder
+from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.run_directory.trial_folder import TrialFolder
 
 IMAGE_SIZE = 32
 TEACHERS = {"small": (SMALL_TEACHER, 12), "large": (LARGE_TEACHER, 5)}

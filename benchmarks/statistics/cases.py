@@ -26,7 +26,8 @@ from nas_distill.models.teacher import load_teacher
 from nas_distill.records import Recipe, StudentSpec, TrialRecord
 from nas_distill.records.task import TRIAL_SCHEMA_VERSION, TrialTask, source_name
 from nas_distill.run_directory.files import write_text
-from nas_distill.run_directory.layout import RunDirectory, TrialFolder
+from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.run_directory.trial_folder import TrialFolder
 from nas_distill.train.teacher import fit_teacher
 from nas_distill.trial.context import TrialContext, WorkerConfig, open_context
 from nas_distill.trial.run import run_trial

@@ -24,6 +24,7 @@ VERBS = (
     "report",
     "pareto",
     "explain",
+    "repair",
     "confirm",
     "export",
     "predict",

@@ -164,7 +164,8 @@ def unsealed(text: str | bytes, *, origin: str) -> bytes:
     if key and after.removesuffix(b"\n").replace(b"\n}", b"}") == f'"{_checksum(content)}"}}'.encode():
         return content + b"}"
     problem = "its checksum does not match its content" if key else "it has no checksum"
-    raise RunError(f"the record is damaged: {problem}", code="run.damaged_record", field=origin)
+    fix = "`nas_distill repair RUN` restores what it can"
+    raise RunError(f"the record is damaged: {problem}; {fix}", code="run.damaged_record", field=origin)
 
 
 def parse_sealed(model: type[RecordT], text: str | bytes, *, origin: str) -> RecordT:

@@ -6,6 +6,7 @@ part of it.
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,6 +21,12 @@ from nas_distill.records.base import Record, parse_sealed, seal
 
 _UMASK = os.umask(0)
 os.umask(_UMASK)
+
+_FREE_SPACE = ("run.disk_full", "free space, then continue with --resume, or choose another --out")
+_READ_ONLY = ("run.read_only", "make the file system writable, then continue with --resume, or choose another --out")
+_WRITE_ERRORS = {
+    errno.ENOSPC: _FREE_SPACE, errno.EDQUOT: _FREE_SPACE, errno.EROFS: _READ_ONLY,
+}  # fmt: skip
 
 RecordT = TypeVar("RecordT", bound=Record)
 
@@ -48,13 +55,44 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:  # safetensors wraps errors of the file system
-        reason = getattr(error, "strerror", None) or error
-        raise RunError(
-            f"cannot be written: {reason}; free space or choose another --out",
-            code="run.unwritable_file",
-            field=str(path),
-        ) from error
+        raise unwritable(path, error) from error
     sync_directory(path.parent)
+
+
+def append_line(path: Path, line: str, *, durable: bool = True) -> None:
+    """Append a line of text to a log. A last line that a crash left incomplete stays a line of its own.
+
+    Args:
+        path: The log; it and its folder are created if they are missing.
+        line: Text without a line feed.
+        durable: Whether to wait until the line is on disk.
+
+    Raises:
+        RunError: The log cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(size - 1, 0))
+            is_torn = stream.read(1) not in {b"", b"\n"}
+            stream.write(b"\n" * is_torn + line.encode() + b"\n")
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: Exception) -> RunError:
+    """Return the error for a file that cannot be written, with the fix for its reason."""
+    reason, number = getattr(error, "strerror", None) or str(error), getattr(error, "errno", None)
+    for known, (code, fix) in _WRITE_ERRORS.items():
+        # safetensors passes on the text of the error alone.
+        if number == known or os.strerror(known) in reason:
+            return RunError(f"cannot be written: {reason}; {fix}", code=code, field=str(path))
+    fix = "check the path and its permissions, or choose another --out"
+    return RunError(f"cannot be written: {reason}; {fix}", code="run.unwritable_file", field=str(path))
 
 
 def sync_directory(path: Path) -> None:

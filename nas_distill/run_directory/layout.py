@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,100 +14,13 @@ from urllib.parse import quote
 from filelock import FileLock, Timeout
 
 from nas_distill.errors import RunError
-from nas_distill.records import Confirmation, EpochMetrics, Fold, TeacherRecord, TrialRecord, TrialResult, TrialTask
-from nas_distill.records.base import other_version, parse_sealed, seal
+from nas_distill.records import Confirmation, Fold, TeacherRecord, TrialRecord
+from nas_distill.records.base import other_version
 from nas_distill.records.task import TRIAL_SCHEMA_VERSION
-from nas_distill.run_directory.files import read_record, reading, write_record, write_text
+from nas_distill.run_directory.files import append_line, read_record, reading
+from nas_distill.run_directory.trial_folder import TrialFolder
 
 _NOT_ESCAPED = "".join(map(chr, range(32, 127))).translate({ord(character): None for character in "?#%"})
-
-
-@dataclass(frozen=True, slots=True)
-class TrialFolder:
-    """`trials/NNNNN/`: the write-ahead log of one trial, written by its worker."""
-
-    path: Path
-
-    @property
-    def checkpoint(self) -> Path:
-        """Training state after a finished epoch, written periodically."""
-        return self.path / "checkpoint" / "state.safetensors"
-
-    @property
-    def weights(self) -> Path:
-        """Weights of the student that is kept."""
-        return self.path / "student.safetensors"
-
-    @property
-    def interface(self) -> Path:
-        """What is needed to call the student (`StudentInterface`), written next to the weights."""
-        return self.path / "student.json"
-
-    @property
-    def task(self) -> Path:
-        """The trial's task, written first."""
-        return self.path / "task.json"
-
-    @property
-    def result(self) -> Path:
-        """How the trial ran and ended, written last."""
-        return self.path / "result.json"
-
-    @property
-    def curve(self) -> Path:
-        """One line of JSON per epoch, written before each checkpoint."""
-        return self.path / "epochs.jsonl"
-
-    def write_curve(self, curve: Sequence[EpochMetrics]) -> None:
-        """Write the learning curve so far.
-
-        Raises:
-            RunError: The file cannot be written.
-        """
-        write_text(self.curve, "".join(seal(point) + "\n" for point in curve))
-
-    def read_curve(self) -> tuple[EpochMetrics, ...]:
-        """Return the learning curve so far; empty when no epoch was finished.
-
-        Raises:
-            RunError: The file is damaged or cannot be read.
-        """
-        with reading(self.curve):
-            # As bytes: the parser reports damage, and only a line feed ends a line.
-            lines = self.curve.read_bytes().splitlines() if self.curve.exists() else []
-        return tuple(
-            parse_sealed(EpochMetrics, line, origin=f"{self.curve}:{number}") for number, line in enumerate(lines, 1)
-        )
-
-    def read_result(self) -> TrialResult | None:
-        """Return the trial's result, or None when the trial has not ended.
-
-        Raises:
-            RunError: The result is damaged, cannot be read, or was written by another version.
-        """
-        with reading(self.result):
-            return read_record(self.result, TrialResult) if self.result.exists() else None
-
-    def read_record(self) -> TrialRecord | None:
-        """Return the trial's record, or None when the trial has not ended.
-
-        Raises:
-            RunError: Task or result is missing, damaged or unreadable, was written by another version, or the two do
-                not belong together.
-        """
-        result = self.read_result()
-        if result is None:
-            return None
-        return TrialRecord.compose(read_record(self.task, TrialTask), result, origin=str(self.result))
-
-    def write_record(self, record: TrialRecord) -> None:
-        """Write task and result of an ended trial.
-
-        Raises:
-            RunError: The folder cannot be written.
-        """
-        write_record(self.task, record.task)
-        write_record(self.result, record.result())
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +73,11 @@ class RunDirectory:
     def trials(self) -> Path:
         """One folder per trial."""
         return self.path / "trials"
+
+    @property
+    def study_log(self) -> Path:
+        """What the study holds besides the tasks and results of trials; with these, it can be built again."""
+        return self.trials / "study.jsonl"
 
     @property
     def assistants(self) -> Path:
@@ -284,12 +201,9 @@ class RunDirectory:
         A last line that a crash left incomplete stays a line of its own, which readers skip. A full disk is ignored.
         """
         line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": kind, **fields})
-        # A log that cannot be written must not end a search.
-        with suppress(OSError), self.events.open("ab+") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(size - 1, 0))
-            torn = stream.read(1) not in {b"", b"\n"}
-            stream.write(b"\n" * torn + line.encode() + b"\n")
+        # A full disk or a read-only mount must not end a search: the log is not needed to resume.
+        with suppress(RunError):
+            append_line(self.events, line, durable=False)
 
     def read_events(self) -> Iterator[dict[str, Any]]:
         """Yield the events of the log, oldest first, without lines that a crash left incomplete.

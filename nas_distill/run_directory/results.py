@@ -1,12 +1,14 @@
-"""How a trial's end gets into its folder, written by its worker or by the driver on the worker's behalf. No torch."""
+"""How a trial's end gets into its folder, and whether the study has it. No torch."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 
-from nas_distill.errors import RunError
+from nas_distill.errors import RunError, StudyError
 from nas_distill.records import TrialRecord, TrialTask
-from nas_distill.run_directory.layout import RunDirectory, TrialFolder
+from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.run_directory.trial_folder import TrialFolder
 
 
 def read_own_result(task: TrialTask, folder: TrialFolder) -> TrialRecord | None:
@@ -54,3 +56,20 @@ def end_trial(folder: TrialFolder, record: TrialRecord) -> TrialRecord:
     folder.write_record(record)
     shutil.rmtree(folder.checkpoint.parent, ignore_errors=True)
     return record
+
+
+def incomplete_study(run: RunDirectory, missing: Collection[int], origin: str) -> StudyError:
+    """Return the error for a study that lacks trials of the run directory.
+
+    Args:
+        run: The run directory.
+        missing: Numbers of these trials.
+        origin: Database of the study.
+    """
+    return StudyError(
+        f"lacks {len(missing)} of the {len(run.trial_numbers())} trials in {run.trials} (the first is "
+        f"{min(missing)}); run `nas_distill repair {run.path}` to build the study from them, or restore "
+        "resources.storage and resources.study_name in config.yaml",
+        code="study.incomplete",
+        field=origin,
+    )

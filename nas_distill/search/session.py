@@ -87,6 +87,9 @@ def search_session(
     demands = setup_space(run, config.space, prepared.manifest.network_shape)
     proposer = _make_proposer(config, prepared, demands, ledger, progress)
     driver = _make_driver(run, config, prepared, proposer=proposer, ledger=ledger, progress=progress)
+    if ledger.damaged:
+        numbers = ", ".join(map(str, sorted(ledger.damaged)))
+        progress.event("warning", f"the records of trials {numbers} are damaged: run `nas_distill repair {run.path}`")
     if driver.remaining:
         _announce_space(config, demands, progress)
     finished = _run_trials(driver, run, config, plan_once, progress)

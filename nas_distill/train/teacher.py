@@ -26,7 +26,7 @@ from nas_distill.models.weights import weights_sha256
 from nas_distill.records import EpochMetrics, Normalisation, Recipe, StudentSpec, TeacherRecord
 from nas_distill.records.base import Record
 from nas_distill.run_directory.files import read_record, write_record
-from nas_distill.run_directory.layout import TrialFolder
+from nas_distill.run_directory.trial_folder import TrialFolder
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.evaluation import evaluate
 from nas_distill.train.loop import Trainer

@@ -25,8 +25,8 @@ from nas_distill.records import (
 from nas_distill.records.resizing import Resizing
 from nas_distill.records.student_interface import StudentInterface
 from nas_distill.run_directory.files import write_record
-from nas_distill.run_directory.layout import TrialFolder
 from nas_distill.run_directory.results import end_trial, read_own_result
+from nas_distill.run_directory.trial_folder import TrialFolder
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.loop import Trainer
 from nas_distill.trial.context import TrialContext, TrialInputs

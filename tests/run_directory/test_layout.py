@@ -21,7 +21,8 @@ from nas_distill.records import (
     TrialTask,
 )
 from nas_distill.run_directory.files import read_record, write_record, write_text
-from nas_distill.run_directory.layout import RunDirectory, TrialFolder
+from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.run_directory.trial_folder import TrialFolder
 from tests.run_directory.factory import assert_run_error, make_epoch, make_trial
 
 HOLD = """

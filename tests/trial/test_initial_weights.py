@@ -16,7 +16,8 @@ from nas_distill.models.student import build_student
 from nas_distill.records import FROM_TEACHER, PRETRAINED, RANDOM, Recipe, StudentSpec, TrialStatus
 from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.files import write_text
-from nas_distill.run_directory.layout import RunDirectory, TrialFolder
+from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.run_directory.trial_folder import TrialFolder
 from nas_distill.trial.context import TrialContext, open_context
 from nas_distill.trial.initial_weights import apply_initial_weights
 from nas_distill.trial.run import Trial, make_trainer, run_trial

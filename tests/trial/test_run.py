@@ -24,8 +24,9 @@ from nas_distill.records import (
     TrialStatus,
 )
 from nas_distill.records.task import TrialTask
-from nas_distill.run_directory.layout import RunDirectory, TrialFolder
+from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.run_directory.results import read_own_result
+from nas_distill.run_directory.trial_folder import TrialFolder
 from nas_distill.train.checkpoint import load_state, save_state
 from nas_distill.train.metrics import linear_cka
 from nas_distill.trial.context import TrialContext, open_context

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,8 +32,14 @@ from nas_distill.records.task import TRIAL_SCHEMA_VERSION
 from nas_distill.run_directory.config import read_run_config
 from nas_distill.run_directory.files import reading
 from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.run_directory.results import incomplete_study
 
 __all__ = ["COLUMNS", "CURVE_VALUES", "Rejection", "StudySnapshot", "load_frame", "read_parameters", "read_study"]
+
+_DATABASE_ERRORS = (
+    SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, ImportError, LookupError, ValueError, TypeError,
+)  # fmt: skip
+"""What Optuna and SQLAlchemy raise for a database that is unreachable or damaged."""
 
 _ROWS_AT_A_TIME = 500
 
@@ -149,23 +155,6 @@ def read_study(run: RunDirectory) -> StudySnapshot:
     )
 
 
-def incomplete_study(run: RunDirectory, missing: Collection[int], origin: str) -> StudyError:
-    """Return the error for a study that lacks trials of the run directory.
-
-    Args:
-        run: The run directory.
-        missing: Numbers of these trials.
-        origin: Database of the study.
-    """
-    return StudyError(
-        f"lacks {len(missing)} of the {len(run.trial_numbers())} trials in {run.trials} (the first is "
-        f"{min(missing)}); run `nas_distill repair {run.path}` to build the study from them, or restore "
-        "resources.storage and resources.study_name in config.yaml",
-        code="study.incomplete",
-        field=origin,
-    )
-
-
 def _read_or_heal(
     run: RunDirectory, trial: _Trial, where: str
 ) -> tuple[dict[str, Any], NDArray[np.float64]] | DamagedTrial:
@@ -267,7 +256,7 @@ def _opened(url: str, name: str) -> Iterator[tuple[optuna.Study, RDBStorage]]:
         finally:
             storage.remove_session()
             storage.engine.dispose()
-    except (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, ImportError) as error:
+    except _DATABASE_ERRORS as error:
         cause = str(error.__cause__ or error).splitlines()[0]
         raise StudyError(
             f"cannot be read: {cause}; rebuild it with `nas_distill repair RUN`, or check resources.storage",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable
@@ -16,6 +17,12 @@ from nas_distill.optuna_private import UncheckedDatabase
 
 LOCK_TIMEOUT_S = 60.0
 """Longest wait for a database that another process has locked, seconds."""
+
+_DATABASE_ERRORS = (
+    SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, RuntimeError, LookupError,
+    json.JSONDecodeError,
+)  # fmt: skip
+"""What Optuna and SQLAlchemy raise for a database that is unreachable or damaged."""
 
 _PAUSE_S = 0.2
 _PASSWORD = re.compile(r"(://[^:/@]*:)[^@]*@")
@@ -70,7 +77,9 @@ class Retries:
         while True:
             try:
                 return function()
-            except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, RuntimeError) as error:
+            except KeyError:  # how Optuna says that a study or trial does not exist
+                raise
+            except _DATABASE_ERRORS as error:
                 cause = next(iter(str(error.__cause__ or error).splitlines()), type(error).__name__)
                 locked = "database is locked" in cause
                 if locked and time.monotonic() < deadline:
@@ -85,7 +94,7 @@ class Retries:
         if "readonly database" in cause:
             fix = "make the file and its folder writable, then continue with --resume"
             return StudyError(f"{cause}; {fix}", code="study.read_only", field=self._shown)
-        fix = "check --storage (or resources.storage in the run's config.yaml)"
+        fix = "rebuild the study with `nas_distill repair RUN`, or check --storage (resources.storage in config.yaml)"
         return StudyError(f"{cause}; {fix}", code="study.storage_failed", field=self._shown)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ from nas_distill.models.costs.latency import Latency
 from nas_distill.objectives import Objective
 from nas_distill.optuna_private import planned_trial, study_id_of, trial_id_of
 from nas_distill.records import Cost, StudentSpec, TeacherRecord, TrialRecord, TrialResult, TrialStatus, TrialTask
-from nas_distill.records.base import parse_sealed, seal
+from nas_distill.records.base import RecordT, parse_sealed, seal
 from nas_distill.search.samplers.guarded import SamplerError, make_sampler
 from nas_distill.search.study import metadata
+from nas_distill.search.study.files import StudyFiles
 from nas_distill.search.study.fingerprint import Fingerprint
 from nas_distill.search.study.memory_mirror import REPORTED, MirroredStorage
 from nas_distill.search.study.point_queue import PointQueue
@@ -46,6 +48,11 @@ class StudyLedger:
         objectives: Objectives, in the order of the trials' values.
         seed: Seed of the sampler. A reopened study continues with fresh random numbers.
         sampler: Sampler, and the values that are reported for stopped trials.
+        files: The run's own files of the study; None for none. Where a record in the database is damaged, theirs is
+            used.
+
+    Attributes:
+        damaged: Numbers of the trials whose records are damaged in both places; they are left out.
 
     Raises:
         ConfigError: The sampler cannot be created.
@@ -61,12 +68,16 @@ class StudyLedger:
         objectives: Sequence[Objective],
         seed: int,
         sampler: SamplerConfig | None = None,
+        *,
+        files: StudyFiles | None = None,
     ) -> None:
+        self._files = files
+        self.damaged: set[int] = set()
         sampler = sampler or SamplerConfig()
         self._objectives = tuple(objectives)
         self._stopped_trial_value = sampler.stopped_trial_value
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._storage = MirroredStorage(storage)
+        self._storage = MirroredStorage(storage, None if files is None else files.log)
         self._study = self._opened(name)
         self._study_id = study_id_of(self._study)
         trials = self._trials()
@@ -231,17 +242,29 @@ class StudyLedger:
     def unfinished(self) -> list[TrialTask]:
         """Return the tasks of the running trials, and reject trials that were interrupted before their assignment."""
         self._reject_unassigned("the search was interrupted before the candidate was assigned")
-        return [_task_of(frozen) for frozen in self._trials(TrialState.RUNNING)]
+        tasks = []
+        for frozen in self._trials(TrialState.RUNNING):
+            task = self._task_of(frozen)
+            if task is None:
+                self._reject(frozen.number, trial_id_of(frozen), "its record is damaged", TrialState.FAIL)
+            else:
+                tasks.append(task)
+        return tasks
 
     def ended(self) -> list[TrialRecord]:
         """Return the records of all ended trials, in the order in which they ended."""
         ended = [frozen for frozen in self._trials() if _RESULT in frozen.user_attrs and frozen.state.is_finished()]
         ended.sort(key=lambda frozen: frozen.datetime_complete.timestamp() if frozen.datetime_complete else 0.0)
-        return [_record_of(frozen) for frozen in ended]
+        return [record for record in map(self._record_of, ended) if record is not None]
 
     def assigned(self) -> list[TrialTask]:
         """Return the tasks of all assigned trials, whatever their state."""
-        return [_task_of(frozen) for frozen in self._trials() if _TASK in frozen.user_attrs]
+        tasks = (self._task_of(frozen) for frozen in self._trials() if _TASK in frozen.user_attrs)
+        return [task for task in tasks if task is not None]
+
+    def numbers(self) -> set[int]:
+        """Return the numbers of all trials, including rejected candidates."""
+        return {frozen.number for frozen in self._trials()}
 
     def rejected(self) -> int:
         """Return the number of rejected candidates."""
@@ -255,6 +278,35 @@ class StudyLedger:
     def close(self) -> None:
         """Close the connection."""
         self._storage.close()
+
+    def _task_of(self, trial: FrozenTrial) -> TrialTask | None:
+        """Return the trial's task, or None where it is damaged in the database and in the run directory."""
+        try:
+            return parse_sealed(TrialTask, trial.user_attrs[_TASK], origin=f"trial {trial.number} of the study")
+        except RunError as error:
+            return self._healed(trial, error, StudyFiles.read_task)
+
+    def _record_of(self, trial: FrozenTrial) -> TrialRecord | None:
+        """Return the trial's record, or None where it is damaged in the database and in the run directory."""
+        origin = f"trial {trial.number} of the study"
+        try:
+            result = parse_sealed(TrialResult, trial.user_attrs[_RESULT], origin=origin)
+            task = parse_sealed(TrialTask, trial.user_attrs[_TASK], origin=origin)
+            return TrialRecord.compose(task, result, origin=origin)
+        except RunError as error:
+            return self._healed(trial, error, StudyFiles.read_record)
+
+    def _healed(
+        self, trial: FrozenTrial, error: RunError, read: Callable[[StudyFiles, int], RecordT | None]
+    ) -> RecordT | None:
+        if error.code == "run.other_version" or self._files is None:
+            raise error
+        with suppress(RunError):
+            record = read(self._files, trial.number)
+            if record is not None:
+                return record
+        self.damaged.add(trial.number)
+        return None
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=states or None)
@@ -291,16 +343,6 @@ class StudyLedger:
         self._study.sampler = self._sampler  # it learns from all trials, whichever sampler proposed them
         self._study.tell(number, values, state)
         self._storage.save(trial_id_of(self._trial(number)))
-
-
-def _task_of(trial: FrozenTrial) -> TrialTask:
-    return parse_sealed(TrialTask, trial.user_attrs[_TASK], origin=f"trial {trial.number} of the study")
-
-
-def _record_of(trial: FrozenTrial) -> TrialRecord:
-    origin = f"trial {trial.number} of the study"
-    result = parse_sealed(TrialResult, trial.user_attrs[_RESULT], origin=origin)
-    return TrialRecord.compose(_task_of(trial), result, origin=origin)
 
 
 def gave_up(error: Exception) -> bool:

@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas_distill.errors import StudyError
 from nas_distill.optuna_private import MemoryStorage, trial_id_of
 from nas_distill.search.study.database import LOCK_TIMEOUT_S, open_database
+from nas_distill.search.study.log import StudyLog
 
 REPORTED = "reported"
 """User attribute of a trial that is FAIL in the database: the values reported to the sampler, by order of objectives.
@@ -35,6 +36,7 @@ class MirroredStorage(MemoryStorage):
 
     Args:
         url: Database URL; None keeps the study in memory only.
+        log: Log of the study, which is written before the database; None for none.
         lock_timeout_s: Longest wait for a locked database, seconds.
 
     Attributes:
@@ -44,8 +46,9 @@ class MirroredStorage(MemoryStorage):
         StudyError: The database cannot be used. All methods raise this error.
     """
 
-    def __init__(self, url: str | None, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
+    def __init__(self, url: str | None, log: StudyLog | None = None, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
         super().__init__()
+        self._log = log
         self.database = None if url is None else open_database(url, lock_timeout_s=lock_timeout_s)
         self.disk = cast("BaseStorage | None", self.database)
         self.is_new = True
@@ -77,10 +80,14 @@ class MirroredStorage(MemoryStorage):
         """Delete the study in memory and in the database."""
         if self.disk is not None:
             self.disk.delete_study(self._disk_study_id)
+        if self._log is not None:
+            self._log.clear()
         super().delete_study(study_id)
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
         """Set an attribute of the study in memory and in the database."""
+        if self._log is not None:
+            self._log.note_attribute(key, value)
         if self.disk is not None:
             self.disk.set_study_user_attr(self._disk_study_id, key, value)
         super().set_study_user_attr(study_id, key, value)
@@ -91,8 +98,13 @@ class MirroredStorage(MemoryStorage):
             return
         study_id, number = self.study_of_trial(trial_id), self.get_trial_number_from_id(trial_id)
         while len(self._saved) <= number:
-            self._add(self.get_trial(self.get_trial_id_from_study_id_trial_number(study_id, len(self._saved))))
+            earlier = self.get_trial(self.get_trial_id_from_study_id_trial_number(study_id, len(self._saved)))
+            if self._log is not None and earlier.number < number:
+                self._log.note_trial(earlier)
+            self._add(earlier)
         now = self.get_trial(trial_id)
+        if self._log is not None:
+            self._log.note_trial(now)
         self._update(self._disk_ids[number], self._saved[number], now)
         self._saved[number] = _copy_of(now)
 
