@@ -39,11 +39,11 @@ class NasDistillError(Exception):
     def __init__(
         self, message: str, *, code: str = "", field: str | None = None, others: tuple[NasDistillError, ...] = ()
     ) -> None:
-        super().__init__(message)
+        super().__init__(_printable(message))
         if code and code not in CODES:
             raise AssertionError(f"error code '{code}' is not in nas_distill.error_codes")
         self.code = code
-        self.field = field
+        self.field = None if field is None else _printable(field)
         self.others = others
 
     def __str__(self) -> str:
@@ -127,6 +127,13 @@ class ExportError(NasDistillError):
     """A student that cannot be exported with the same outputs, or an export that is missing or damaged."""
 
     exit_status = 12
+
+
+def _printable(text: str) -> str:
+    """Return a text on one line: a user's value may hold line feeds, terminal codes, or bytes that are not UTF-8."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def first_line(error: BaseException) -> str:

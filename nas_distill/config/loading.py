@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from nas_distill.config.fields import booleans_for_numbers, example, hint, section_at
 from nas_distill.config.search import PLUGIN_NAME, SearchConfig
-from nas_distill.config.yaml_text import KeyPath, dump_yaml, inline_yaml, parse_yaml
+from nas_distill.config.yaml_text import MAX_BYTES, KeyPath, dump_yaml, inline_yaml, parse_yaml
 from nas_distill.error_codes import CODES
 from nas_distill.errors import ConfigError
 from nas_distill.user_code import import_modules
@@ -279,8 +279,29 @@ def _path(details: ErrorDetails) -> KeyPath:
 
 def _read_file(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
     """Return the mapping in a YAML file, and the line of each key (from 1)."""
+    text = read_short_text(path)
+    value, lines = parse_yaml(text, origin=str(path))
+    if value is not None and not isinstance(value, dict):
+        raise ConfigError("not a mapping; write `key: value` lines", code="config.not_a_mapping", field=str(path))
+    return value or {}, lines
+
+
+def read_short_text(path: Path) -> str:
+    """Return the UTF-8 text in a file that a person writes.
+
+    Raises:
+        ConfigError: The file cannot be read, is not UTF-8, or is too large.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        if path.is_file() and path.stat().st_size > MAX_BYTES:
+            raise ConfigError(
+                f"has {path.stat().st_size:,} bytes, more than {MAX_BYTES:,}; give a configuration file",
+                code="config.yaml_too_large",
+                field=str(path),
+            )
+        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would block for ever
+            raise ConfigError("is not a regular file; give a file", code="config.unreadable", field=str(path))
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(
             f"cannot be read: {error.strerror or error}; check the path", code="config.unreadable", field=str(path)
@@ -289,7 +310,3 @@ def _read_file(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
         raise ConfigError(
             f"not UTF-8 text (byte {error.start}); save it as UTF-8", code="config.not_utf8", field=str(path)
         ) from None
-    value, lines = parse_yaml(text, origin=str(path))
-    if value is not None and not isinstance(value, dict):
-        raise ConfigError("not a mapping; write `key: value` lines", code="config.not_a_mapping", field=str(path))
-    return value or {}, lines

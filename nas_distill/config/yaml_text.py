@@ -7,23 +7,32 @@ lacks: it stops at tags, at deep nesting and at aliases that multiply values.
 from __future__ import annotations
 
 import io
+import json
+from collections.abc import Sequence
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, StreamMark, YAMLError
-from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Event, ScalarEvent
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from nas_distill.errors import ConfigError
 
 KeyPath = tuple[str, ...]
 
+_LONG = 20_000
+"""Length of a text from which JSON is read by Python's own parser, which does not know the lines of keys."""
+
 _MAX_DEPTH = 30
 """Levels of nesting. Configurations have about six; the scanner's time grows faster than the depth squared."""
 
-_MAX_VALUES = 100_000
-"""Values in a text, aliases expanded: nine levels of nine aliases each would be 400 million values."""
+_MAX_VALUES = 5_000
+"""Values in a text, aliases expanded: nine levels of nine aliases each would be 400 million values. The library reads
+about 5,000 values per second."""
+
+MAX_BYTES = 500_000
+"""Size of a text, bytes."""
 
 
 def parse_yaml(text: str, *, origin: str, is_file: bool = True) -> tuple[Any, dict[KeyPath, int]]:
@@ -42,6 +51,11 @@ def parse_yaml(text: str, *, origin: str, is_file: bool = True) -> tuple[Any, di
             nested too deeply, or expands to too many values.
     """
     reader = _Reader(origin, is_file=is_file)
+    if len(text) > _LONG and text.lstrip()[:1] in {"{", "["}:
+        try:
+            return json.loads(text, object_pairs_hook=_without_duplicates), {}
+        except (ValueError, RecursionError):
+            pass  # YAML that looks like JSON, or an error that the other parser explains
     try:
         reader.check_events(text)
         return reader.plain(YAML().load(text)), reader.lines
@@ -49,8 +63,16 @@ def parse_yaml(text: str, *, origin: str, is_file: bool = True) -> tuple[Any, di
         problem = error.problem or error.context or "unreadable"
         code = "config.duplicate_key" if "duplicate key" in problem else "config.not_yaml"
         raise reader.error(f"not valid YAML: {problem}", code, error.problem_mark or error.context_mark) from None
-    except (YAMLError, ValueError) as error:
+    except (YAMLError, ValueError, RecursionError, AttributeError, TypeError, LookupError, AssertionError) as error:
+        # The library itself fails on some texts that are not YAML.
         raise reader.error(f"not valid YAML: {' '.join(str(error).split())}", "config.not_yaml") from None
+
+
+def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is repeated")
+    return found
 
 
 def dump_yaml(value: object) -> str:
@@ -74,6 +96,46 @@ def _dumped(value: object, *, flow: bool, width: int) -> str:
     return out.getvalue()
 
 
+class _Nodes:
+    """The mappings and lists around the current event, with the number of values in each, aliases expanded."""
+
+    def __init__(self) -> None:
+        self._open: list[tuple[str | None, int]] = [(None, 0)]
+        self._sizes: dict[str, int] = {}
+
+    @property
+    def depth(self) -> int:
+        """Levels of nesting."""
+        return len(self._open) - 1
+
+    @property
+    def size(self) -> int:
+        """Number of values in the innermost mapping or list so far."""
+        return self._open[-1][1]
+
+    def is_open(self, anchor: str) -> bool:
+        """Return whether the mapping or list with this anchor has not ended."""
+        return any(name == anchor for name, _ in self._open)
+
+    def add(self, event: Event) -> None:
+        """Count an event."""
+        if isinstance(event, AliasEvent):
+            self._count(self._sizes.get(event.anchor, 1))
+        elif isinstance(event, ScalarEvent):
+            self._count(1)
+        elif isinstance(event, CollectionStartEvent):
+            self._open.append((event.anchor, 1))
+        elif isinstance(event, CollectionEndEvent):
+            anchor, size = self._open.pop()
+            self._count(size)
+            if anchor is not None:
+                self._sizes[anchor] = size
+
+    def _count(self, values: int) -> None:
+        anchor, size = self._open[-1]
+        self._open[-1] = (anchor, size + values)
+
+
 class _Reader:
     """Checks one text and turns ruamel's values into plain ones.
 
@@ -88,35 +150,39 @@ class _Reader:
     def __init__(self, origin: str, *, is_file: bool) -> None:
         self._origin = origin
         self._is_file = is_file
-        self._values = 0
         self.lines: dict[KeyPath, int] = {}
 
     def check_events(self, text: str) -> None:
-        """Refuse tags, deep nesting and anchors that contain themselves, before any value is built.
+        """Refuse tags, deep nesting, too many values and anchors that contain themselves, before any value is built.
 
         Raises:
             ConfigError: The text has one of these.
         """
-        anchors: list[str | None] = []
+        if len(text) > MAX_BYTES:
+            raise self.error(f"longer than {MAX_BYTES:,} characters; shorten it", "config.yaml_too_large")
+        nodes = _Nodes()
         for event in YAML().parse(text):
-            if isinstance(event, AliasEvent) and event.anchor in anchors:
+            if isinstance(event, ScalarEvent | CollectionStartEvent) and event.tag is not None:
+                raise self.error(
+                    f"the tag {event.tag} is not allowed; write a plain value", "config.yaml_tag", event.start_mark
+                )
+            if isinstance(event, AliasEvent) and nodes.is_open(event.anchor):
                 raise self.error(
                     f"the anchor '{event.anchor}' contains itself; write the values out",
                     "config.recursive_anchor",
                     event.start_mark,
                 )
-            if isinstance(event, ScalarEvent | CollectionStartEvent) and event.tag is not None:
+            nodes.add(event)
+            if nodes.depth > _MAX_DEPTH:
                 raise self.error(
-                    f"the tag {event.tag} is not allowed; write a plain value", "config.yaml_tag", event.start_mark
+                    f"nested deeper than {_MAX_DEPTH} levels; flatten it", "config.yaml_too_large", event.start_mark
                 )
-            if isinstance(event, CollectionStartEvent):
-                anchors.append(event.anchor)
-                if len(anchors) > _MAX_DEPTH:
-                    raise self.error(
-                        f"nested deeper than {_MAX_DEPTH} levels; flatten it", "config.yaml_too_large", event.start_mark
-                    )
-            elif isinstance(event, CollectionEndEvent):
-                anchors.pop()
+            if nodes.size > _MAX_VALUES:
+                raise self.error(
+                    f"more than {_MAX_VALUES:,} values, aliases expanded; write fewer, or a JSON file",
+                    "config.yaml_too_large",
+                    event.start_mark,
+                )
 
     def plain(self, value: Any, path: KeyPath = ()) -> Any:
         """Return a value without ruamel's own types, and note the lines of its keys.
@@ -126,11 +192,8 @@ class _Reader:
             path: Keys from the root; positions in lists count as keys.
 
         Raises:
-            ConfigError: A key is not text, or aliases expand to too many values.
+            ConfigError: A key is not text.
         """
-        self._values += 1
-        if self._values > _MAX_VALUES:
-            raise self.error(f"more than {_MAX_VALUES} values; use fewer aliases", "config.yaml_too_large")
         if isinstance(value, CommentedMap):
             return {key: self.plain(item, self._note(value, key, path)) for key, item in value.items()}
         if isinstance(value, CommentedSeq):

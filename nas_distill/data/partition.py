@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from nas_distill.data.manifest import SPLIT_NAMES, SplitName, SplitSettings
 from nas_distill.data.stratified import Indices, split_off, subsample
 from nas_distill.errors import DataError, RunError
+from nas_distill.run_directory.arrays import DAMAGED_ARRAY
 from nas_distill.run_directory.files import write_atomic
 
 
@@ -149,7 +149,7 @@ def read_splits(path: Path) -> dict[SplitName, SplitIndices]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: SplitIndices(indices=arrays[name], labels=arrays[f"{name}_labels"]) for name in SPLIT_NAMES}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGED_ARRAY as error:
         raise RunError(
             f"cannot be read as a split file ({error}); delete it and resume the search to write it again",
             code="data.damaged_splits",

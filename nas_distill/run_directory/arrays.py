@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -15,7 +16,7 @@ from nas_distill.errors import RunError
 
 DAMAGED_ARRAY = (
     OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError, KeyError, RecursionError,
-    NotImplementedError, RuntimeError, struct.error, zipfile.BadZipFile, zlib.error,
+    NotImplementedError, RuntimeError, tokenize.TokenError, struct.error, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 """What NumPy raises for damaged `.npy` and `.npz` files, and for headers made to do harm."""
 

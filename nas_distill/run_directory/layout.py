@@ -214,9 +214,9 @@ class RunDirectory:
         with reading(self.events):
             lines = self.events.read_bytes().splitlines() if self.events.exists() else []
         for line in lines:
-            with suppress(ValueError):
+            with suppress(ValueError, RecursionError):
                 event = json.loads(line)
-                if isinstance(event, dict):
+                if isinstance(event, dict) and isinstance(event.get("event"), str):
                     yield event
 
     @contextmanager

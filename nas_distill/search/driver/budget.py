@@ -88,6 +88,8 @@ def spent_seconds(events: Iterable[Mapping[str, Any]]) -> float:
             now = datetime.fromisoformat(event["time"])
         except (KeyError, TypeError, ValueError):
             continue
+        if now.tzinfo is None:
+            continue
         if kind == BEGIN:
             total += _seconds_between(since, last)
             since = now

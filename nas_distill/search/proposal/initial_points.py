@@ -12,6 +12,7 @@ from typing import Any
 from nas_distill.analysis.run import Run
 from nas_distill.analysis.trials.study_reader import read_parameters
 from nas_distill.config import SpaceConfig
+from nas_distill.config.loading import read_short_text
 from nas_distill.config.yaml_text import parse_yaml
 from nas_distill.errors import ConfigError, NasDistillError
 from nas_distill.records import Recipe, SpaceContext, StudentSpec
@@ -105,11 +106,11 @@ def _read_run(path: Path) -> Sequence[tuple[str, Point]]:
 
 def _read_file(path: Path) -> Sequence[tuple[str, Point]]:
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_short_text(path)
+    except ConfigError as error:
         raise ConfigError(
-            f"{path} cannot be read: {error}; give a YAML or JSON file with a list of parameter mappings, or a run "
-            "directory",
+            f"{path} cannot be read: {error.args[0]}; give a YAML or JSON file with a list of parameter mappings, or a "
+            "run directory",
             code="search.file_unreadable",
             field=FIELD,
         ) from None
