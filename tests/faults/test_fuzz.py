@@ -24,7 +24,7 @@ from nas_distill.errors import ConfigError, NasDistillError, RunError
 from nas_distill.models.student import build_student
 from nas_distill.models.weights import load_weights, save_weights
 from nas_distill.records import TrialResult, TrialTask
-from nas_distill.records.base import parse_sealed, seal
+from nas_distill.records.base import Record, parse_sealed, seal
 from nas_distill.run_directory.arrays import map_array
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.driver.budget import spent_seconds
@@ -78,10 +78,10 @@ def fuzzed(**strategies: st.SearchStrategy[Any]) -> Callable[[Callable[..., None
     return decorate
 
 
-def only_errors(error: type[NasDistillError], function: Callable[[], object]) -> bool:
+def only_errors(error: type[NasDistillError], function: Callable[..., object], *arguments: object) -> bool:
     """Run a function that may raise this error alone; return whether it did. The error's lines can be printed."""
     try:
-        function()
+        function(*arguments)
     except error as caught:
         for line in caught.lines():
             assert "\n" not in line
@@ -105,7 +105,7 @@ def test_a_damaged_configuration(mutate: Mutation, tmp_path: Path) -> None:
 @fuzzed(text=TEXTS)
 def test_any_set_option(text: str) -> None:
     for override in (text, f"recipe.{text}", f"recipe.losses={text}", f"budget.trials={text}"):
-        only_errors(ConfigError, lambda override=override: load_config(None, [override]))
+        only_errors(ConfigError, load_config, None, [override])
 
 
 FILTER_BITS = st.sampled_from(
@@ -118,7 +118,14 @@ def test_any_filter(text: str) -> None:
     only_errors(ConfigError, lambda: parse_filter(text))
 
 
-RECORDS = [(TrialTask, seal(make_trial(3).task)), (TrialResult, seal(make_trial(3).result(), indent=1))]
+def _parse(model: type[Record], text: bytes) -> Record:
+    return parse_sealed(model, text, origin="here")
+
+
+RECORDS: list[tuple[type[Record], str]] = [
+    (TrialTask, seal(make_trial(3).task)),
+    (TrialResult, seal(make_trial(3).result(), indent=1)),
+]
 
 
 @fuzzed(mutate=mutations())
@@ -126,10 +133,8 @@ def test_a_damaged_record_is_never_believed(mutate: Mutation) -> None:
     for model, text in RECORDS:
         changed = mutate(text.encode())
         if changed != text.encode():
-            assert only_errors(
-                RunError, lambda model=model, changed=changed: parse_sealed(model, changed, origin="here")
-            )
-        only_errors(RunError, lambda model=model: parse_sealed(model, mutate(b'{"a":1}'), origin="here"))
+            assert only_errors(RunError, _parse, model, changed)
+        only_errors(RunError, _parse, model, mutate(b'{"a":1}'))
 
 
 JSON = st.recursive(
@@ -209,15 +214,20 @@ def tensor_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def _network_of(path: Path) -> dict[str, torch.Tensor]:
+    network: dict[str, torch.Tensor] = load_state(path)["network"]
+    return network
+
+
 @fuzzed(mutate=mutations())
 def test_damaged_weights_and_checkpoints_are_never_believed(
     tensor_files: Path, mutate: Mutation, tmp_path: Path
 ) -> None:
     path = tmp_path / "file"
-    for name, read in (("weights", load_weights), ("state", lambda path: load_state(path)["network"])):
+    for name, read in (("weights", load_weights), ("state", _network_of)):
         whole = read(tensor_files / name)
         path.write_bytes(mutate((tensor_files / name).read_bytes()))
-        if not only_errors(RunError, lambda read=read: read(path)):
+        if not only_errors(RunError, read, path):
             found = read(path)
             assert whole.keys() == found.keys()
             assert all(torch.equal(whole[key], found[key]) for key in whole)
