@@ -220,10 +220,16 @@ _SEARCH: dict[str, str] = {
 _CLUSTER: dict[str, str] = {
     "cluster.already_connected": "The process is connected to a Ray cluster already.",
     "cluster.memory_not_measured": "The GPU memory of a trial could not be measured.",
+    "cluster.no_cuda": "A node claims a GPU that torch does not find there.",
+    "cluster.node_unusable": "A node cannot run nas_distill.",
+    "cluster.other_versions": "A node has other versions of packages than the driver.",
+    "cluster.out_in_job_package": "The run directory lies in the package folder of a Ray job.",
     "cluster.path_not_shared": "A worker sees other files at the run directory's path than the driver.",
+    "cluster.path_not_writable": "A node cannot write in the run directory.",
     "cluster.ray_failed": "Ray itself failed during the search.",
     "cluster.trial_does_not_fit": "No node of the cluster is large enough for one trial.",
     "cluster.unreachable": "The Ray cluster cannot be joined or started.",
+    "cluster.user_module": "A node cannot import a plugin, or the file of a space.",
     "cluster.workers_died": "Workers died more often than `resources.max_failures` allows.",
 }
 

@@ -141,7 +141,7 @@ def first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def last_line(error: BaseException | None) -> str:
+def last_line(error: BaseException | str | None) -> str:
     """Return the last line of an error's message, at most 300 characters; "" without an error.
 
     Ray passes on a worker's traceback as text, whose last line names the exception and its message.

@@ -15,12 +15,13 @@ from nas_distill.errors import InstallationError
     "--folder", type=click.Path(exists=True, file_okay=False), default=".", show_default=True,
     help="Folder of future runs, to check its disk and file locks.",
 )  # fmt: skip
-def command(with_ray: bool, folder: str) -> None:
+@click.option("--address", help="Also join this Ray cluster (auto or HOST:PORT) and check each node, as a search does.")
+def command(with_ray: bool, folder: str, address: str | None) -> None:
     """Check Python, packages, GPUs, memory, disk, SQLite and Ray. Exits with 7 if a check fails."""
     from nas_distill.cli.display.checks import print_checks
     from nas_distill.diagnostics import CheckStatus, run_checks
 
-    checks = tuple(run_checks(Path(folder), with_ray=with_ray))
+    checks = tuple(run_checks(Path(folder), with_ray=with_ray, address=address))
     print_checks(checks)
     failed = [check.name for check in checks if check.status is CheckStatus.FAIL]
     if failed:

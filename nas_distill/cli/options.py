@@ -140,6 +140,12 @@ RESOURCE_FLAGS = (
         "--max-parallel", "resources.max_parallel_trials", "Maximum number of trials that run at once.", kind=int
     ),
     ConfigFlag("--address", "resources.address", "Ray cluster: auto, HOST:PORT, or local to start one here."),
+    ConfigFlag(
+        "--wait-for-resources",
+        "resources.wait_for_resources_s",
+        "Longest wait for a node that can hold a trial, such as 10m.",
+        kind=DURATION,
+    ),
 )
 
 

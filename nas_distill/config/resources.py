@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
+from nas_distill.config.durations import seconds
 from nas_distill.records.base import Record
 
 _IN_MEMORY = re.compile(r"sqlite(\+\w+)?://(/?(\?.*)?|.*(:memory:|mode=memory).*)")
@@ -47,7 +48,9 @@ class ResourcesConfig(Record):
             any; on a cluster with GPUs it measures the memory of candidates and packs as many trials as fit.
         max_parallel_trials: Largest number of parallel trials. Default: as many as the cluster can hold.
         address: Address of a running Ray cluster: `auto` or `HOST:PORT`. `local`, the default, starts a cluster on this
-            machine.
+            machine; inside a Ray job it means the job's cluster.
+        wait_for_resources_s: How long to wait for a node that can hold a trial, seconds: a number, or text such as
+            "10m". An autoscaler starts one meanwhile.
         max_failures: How often a trial is restarted after its worker died.
         storage: Optuna storage URL. Default: SQLite in the run directory. The URL is saved in plain text in the run's
             `config.yaml`; keep passwords out of it and use the database's own means, such as PGPASSFILE.
@@ -61,6 +64,7 @@ class ResourcesConfig(Record):
     gpus_per_trial: Literal["auto"] | NonNegativeFloat = "auto"
     max_parallel_trials: PositiveInt | None = None
     address: str | None = None
+    wait_for_resources_s: NonNegativeFloat = 0.0
     max_failures: NonNegativeInt = 2
     storage: str | None = None
     study_name: Annotated[str, Field(min_length=1)] = "nas_distill"
@@ -71,6 +75,11 @@ class ResourcesConfig(Record):
     @classmethod
     def _local_is_none(cls, value: str | None) -> str | None:
         return None if value == "local" else value
+
+    @field_validator("wait_for_resources_s", mode="before")
+    @classmethod
+    def _seconds(cls, value: Any) -> Any:
+        return seconds(value)
 
     @field_validator("gpus_per_trial", mode="before")
     @classmethod

@@ -12,6 +12,7 @@ from nas_distill.config.asha import AshaConfig
 from nas_distill.config.assistants import AssistantsConfig
 from nas_distill.config.data import DIGITS, FOLDER, DataConfig, ViewsConfig
 from nas_distill.config.diagnosis import DiagnosisConfig
+from nas_distill.config.durations import seconds
 from nas_distill.config.resources import ResourcesConfig
 from nas_distill.config.rules import broken_rule
 from nas_distill.config.sampler import SamplerConfig
@@ -29,9 +30,6 @@ Plugin = Annotated[str, Field(pattern=PLUGIN_NAME.pattern)]
 """An importable module or a Python file."""
 
 _OWN_SPACE = re.compile(r".+\.py(:\w+)?")
-_NUMBER = r"(\d+(?:\.\d*)?)"
-_DURATION = re.compile(rf"(?:{_NUMBER}d)?\s*(?:{_NUMBER}h)?\s*(?:{_NUMBER}m)?\s*(?:{_NUMBER}s?)?")
-_UNITS_S = (86_400.0, 3600.0, 60.0, 1.0)
 
 
 class BudgetConfig(Record):
@@ -63,12 +61,7 @@ class BudgetConfig(Record):
     @field_validator("time_s", mode="before")
     @classmethod
     def _seconds(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        parts = _DURATION.fullmatch(value.strip().lower())
-        if parts is None or not any(parts.groups()):
-            raise ValueError("must be a duration such as 8h, 90m, 1h30m or 3600s")
-        return sum(float(part) * seconds for part, seconds in zip(parts.groups(), _UNITS_S, strict=True) if part)
+        return seconds(value)
 
 
 class PicksConfig(Record):

@@ -15,6 +15,7 @@ from nas_distill.diagnostics.machine import (
     check_sqlite,
 )
 from nas_distill.diagnostics.packages import (
+    check_cluster,
     check_packages,
     check_python,
     check_ray,
@@ -25,12 +26,13 @@ from nas_distill.diagnostics.packages import (
 __all__ = ["Check", "CheckStatus", "run_checks"]
 
 
-def run_checks(folder: Path, *, with_ray: bool) -> Iterator[Check]:
+def run_checks(folder: Path, *, with_ray: bool, address: str | None = None) -> Iterator[Check]:
     """Run all checks and yield their results, quick ones first.
 
     Args:
         folder: Folder for run directories; its disk and file locks are checked.
         with_ray: Whether to start a local Ray and run one task.
+        address: Address of a Ray cluster whose nodes are checked; None for none.
     """
     yield check_python()
     yield check_packages()
@@ -43,3 +45,5 @@ def run_checks(folder: Path, *, with_ray: bool) -> Iterator[Check]:
     yield check_ray()
     if with_ray:
         yield check_ray_task()
+    if address is not None:
+        yield from check_cluster(address, folder)

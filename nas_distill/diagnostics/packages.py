@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from packaging.requirements import Requirement
@@ -36,6 +37,24 @@ import json, ray
 from nas_distill.search.backend.cluster import start_local_cluster
 start_local_cluster(num_cpus=1)
 print(json.dumps(ray.get(ray.remote(lambda: 6 * 7).remote(), timeout=120)))
+"""
+
+_CLUSTER_PROBE = """
+import json, sys
+from dataclasses import asdict
+from pathlib import Path
+from nas_distill.callbacks import NullProgress
+from nas_distill.config import ResourcesConfig
+from nas_distill.errors import NasDistillError
+from nas_distill.search.backend.cluster import has_gpus, ray_cluster
+from nas_distill.search.backend.node_probe import probe_nodes
+address, folder = sys.argv[1:]
+try:
+    with ray_cluster(ResourcesConfig(address=address), NullProgress()):
+        count, problems = probe_nodes(Path(folder).resolve(), cuda=has_gpus())
+    print(json.dumps({"count": count, "problems": [asdict(one) for one in problems]}))
+except NasDistillError as error:
+    print(json.dumps({"error": str(error)}))
 """
 
 
@@ -162,11 +181,33 @@ def check_ray_task() -> Check:
     return Check(name="Ray task", status=CheckStatus.OK, finding="a local Ray started and ran one task")
 
 
-def _probe(code: str) -> tuple[Any, str | None]:
+def check_cluster(address: str, folder: Path) -> Iterator[Check]:
+    """Join a cluster and check each of its nodes, as a search does before its first trial.
+
+    Args:
+        address: Address of the cluster.
+        folder: Folder of run directories, on a path that all nodes share.
+    """
+    name = "cluster"
+    found, error = _probe(_CLUSTER_PROBE, address, str(folder))
+    if found is None or "error" in found:
+        finding = error or str(found["error"])
+        fix = "check `ray status` on the head node, the address, and RAY_AUTH_MODE=token"
+        yield Check(name=name, status=CheckStatus.FAIL, finding=finding, fix=fix)
+        return
+    for problem in found["problems"]:
+        finding, _, fix = problem["finding"].partition("; ")
+        yield Check(name=f"node {problem['node']}", status=CheckStatus.FAIL, finding=finding, fix=fix)
+    if not found["problems"]:
+        finding = f"{found['count']} nodes have these versions and see {folder}"
+        yield Check(name=name, status=CheckStatus.OK, finding=finding)
+
+
+def _probe(code: str, *arguments: str) -> tuple[Any, str | None]:
     """Run code in a child process; return its output, parsed as JSON, or the last line of its error output."""
     try:
         child = subprocess.run(  # noqa: S603 - our own interpreter and our own code
-            [sys.executable, "-P", "-c", code],
+            [sys.executable, "-P", "-c", code, *arguments],
             capture_output=True,
             text=True,
             timeout=PROBE_TIMEOUT_S,

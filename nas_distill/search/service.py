@@ -23,6 +23,7 @@ from nas_distill.run_directory.config import read_run_config
 from nas_distill.run_directory.files import read_record, write_text
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.backend.cluster import ray_cluster
+from nas_distill.search.backend.node_probe import check_nodes
 from nas_distill.search.backend.shard_pool import RayShardPool
 from nas_distill.search.backend.trainings import unfinished_tasks
 from nas_distill.search.driver.budget import INTERRUPTED
@@ -74,7 +75,7 @@ def start_search(config: SearchConfig, folder: Path, progress: Progress) -> Sear
         ledger.set_initial_points(points)
         write_text(run.config, dump_config(config))
         try:
-            cluster.enter_context(ray_cluster(config.resources))
+            cluster.enter_context(ray_cluster(config.resources, progress))
             prepared = _prepare(run, config, progress)
             demands = setup_space(run, config.space, prepared.manifest.network_shape)
             check_space(load_space(config.space.resolved_name), demands.context)
@@ -128,7 +129,7 @@ def resume_search(
                 record_fingerprint(ledger, session, read_record(run.data_manifest, DataManifest), progress)
             has_work = _has_work(run, session, ledger)
             try:
-                with ray_cluster(session.resources) if has_work else nullcontext():
+                with ray_cluster(session.resources, progress) if has_work else nullcontext():
                     prepared = _prepare(run, session, progress, on_cluster=has_work)
                     if extended != stored:
                         write_text(run.config, dump_config(extended))
@@ -286,7 +287,10 @@ def _has_work(run: RunDirectory, config: SearchConfig, ledger: StudyLedger) -> b
 
 def _prepare(run: RunDirectory, config: SearchConfig, progress: Progress, *, on_cluster: bool = True) -> Prepared:
     """Prepare data, teacher and knowledge, with the help of the connected cluster's workers if there is one."""
-    pool = RayShardPool(run, config.data, config.resources, user_modules=config.user_modules) if on_cluster else None
+    pool = None
+    if on_cluster:
+        check_nodes(run.path, config.resources, config.user_modules, progress)
+        pool = RayShardPool(run, config.data, config.resources, user_modules=config.user_modules)
     prepared = prepare(
         run,
         data=config.data,

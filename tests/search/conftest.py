@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 import ray
 
+from nas_distill.callbacks import Progress
 from nas_distill.config import ResourcesConfig
 from nas_distill.search import service
 from nas_distill.search.backend import cluster
@@ -40,8 +41,8 @@ def shared_cluster(forks: str) -> Iterator[None]:
     """
 
     @contextmanager
-    def join(resources: ResourcesConfig) -> Iterator[None]:
-        cluster.check_trial_fits(resources)
+    def join(resources: ResourcesConfig, progress: Progress) -> Iterator[None]:
+        cluster.wait_for_node(resources, progress)
         yield
 
     if not ray.is_initialized():

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import ray
+from ray.util import placement_group, remove_placement_group
 
+from nas_distill.analysis.formatting import duration
+from nas_distill.callbacks import Progress
 from nas_distill.config import ResourcesConfig
 from nas_distill.errors import ClusterError, first_line
-from nas_distill.search.backend.ray_private import apply_gpu_visibility_settings, keep_sigterm_handler, loopback_only
+from nas_distill.search.backend.ray_private import (
+    apply_gpu_visibility_settings,
+    in_ray_job,
+    keep_sigterm_handler,
+    loopback_only,
+)
 
 _OBJECT_STORE_BYTES = 128 * 2**20
 """Workers read data and knowledge from memory-mapped files; next to nothing passes through the object store."""
@@ -20,11 +30,16 @@ ROUNDING = 1e-6
 
 
 @contextmanager
-def ray_cluster(resources: ResourcesConfig) -> Iterator[None]:
+def ray_cluster(resources: ResourcesConfig, progress: Progress) -> Iterator[None]:
     """Connect to the cluster at `resources.address`, or start a local cluster that ends with the context.
 
+    Args:
+        resources: What a trial takes, and the address.
+        progress: Watcher of the work.
+
     Raises:
-        ClusterError: Ray cannot be reached or started, or no node could ever hold one trial.
+        ClusterError: Ray cannot be reached or started, or no node can hold a trial within
+            `resources.wait_for_resources_s`.
     """
     if ray.is_initialized():
         raise ClusterError(
@@ -33,11 +48,11 @@ def ray_cluster(resources: ResourcesConfig) -> Iterator[None]:
         )
     apply_gpu_visibility_settings()
     try:
-        if resources.address is None:
+        if not joins_cluster(resources):
             start_local_cluster()
         else:
             with keep_sigterm_handler():
-                ray.init(address=resources.address, log_to_driver=False, logging_level=logging.ERROR)
+                ray.init(address=resources.address or "auto", log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
         where = resources.address or "a local cluster"
         raise ClusterError(
@@ -47,10 +62,15 @@ def ray_cluster(resources: ResourcesConfig) -> Iterator[None]:
             field="resources.address",
         ) from error
     try:
-        check_trial_fits(resources)
+        wait_for_node(resources, progress)
         yield
     finally:
         ray.shutdown()
+
+
+def joins_cluster(resources: ResourcesConfig) -> bool:
+    """Return whether a search joins a running cluster instead of starting one: inside a Ray job it always does."""
+    return resources.address is not None or in_ray_job()
 
 
 def start_local_cluster(num_cpus: int | None = None) -> None:
@@ -97,21 +117,47 @@ def worker_slots(*, cpus: float, gpus: float) -> list[int]:
     return [min(int(node.get(kind, 0.0) / wanted[kind] + ROUNDING) for kind in wanted) for node in _nodes()]
 
 
-def check_trial_fits(resources: ResourcesConfig) -> None:
-    """Check that a node of the connected cluster could hold one trial.
+def trial_bundle(resources: ResourcesConfig) -> dict[str, float]:
+    """Return the resources of a trial by Ray's names."""
+    gpus = resources.gpus_per_trial
+    bundle = {"CPU": float(resources.cpus_per_trial), "GPU": 0.0 if gpus == "auto" else float(gpus)}
+    return {kind: amount for kind, amount in bundle.items() if amount > 0}
+
+
+def wait_for_node(resources: ResourcesConfig, progress: Progress) -> None:
+    """Wait until a node of the connected cluster can hold one trial, for `resources.wait_for_resources_s` at most.
 
     Raises:
-        ClusterError: None could.
+        ClusterError: None can.
     """
-    gpus = resources.gpus_per_trial
-    wanted = {"CPU": resources.cpus_per_trial, "GPU": 0.0 if gpus == "auto" else gpus}
-    nodes = _nodes()
-    if any(all(node.get(kind, 0.0) >= amount for kind, amount in wanted.items()) for node in nodes):
+    if _trial_fits(resources):
         return
+    if resources.wait_for_resources_s > 0:
+        progress.event("cluster", f"waiting up to {duration(resources.wait_for_resources_s)} for a free slot")
+        deadline = time.monotonic() + resources.wait_for_resources_s
+        request = placement_group([trial_bundle(resources)])  # an autoscaler sees it
+        try:
+            while time.monotonic() < deadline:
+                if request.wait(timeout_seconds=1):
+                    return
+        finally:
+            remove_placement_group(request)
+    _raise_no_node(resources)
+
+
+def _trial_fits(resources: ResourcesConfig) -> bool:
+    wanted = trial_bundle(resources)
+    return any(all(node.get(kind, 0.0) >= amount for kind, amount in wanted.items()) for node in _nodes())
+
+
+def _raise_no_node(resources: ResourcesConfig) -> NoReturn:
+    wanted = {"CPU": 0.0, "GPU": 0.0} | trial_bundle(resources)
+    nodes = _nodes()
     largest = ", ".join(f"{max((node.get(kind, 0.0) for node in nodes), default=0.0):g} {kind}" for kind in wanted)
     raise ClusterError(
         f"a trial needs {wanted['CPU']:g} CPU and {wanted['GPU']:g} GPU, and no node has both (the largest amounts on "
-        f"one node: {largest}); lower --cpus-per-trial or --gpus-per-trial",
+        f"one node: {largest}); lower --cpus-per-trial or --gpus-per-trial, or wait for "
+        "an autoscaler with --wait-for-resources 10m",
         code="cluster.trial_does_not_fit",
         field="resources",
     )

@@ -11,8 +11,10 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from ray._private import ray_constants, utils
+from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 
 READ_IN = "2.60.0"
 """Version of Ray whose source this module was written against."""
@@ -32,6 +34,21 @@ TUNE_SETTINGS = {
 
 GPU_VISIBILITY_SETTINGS = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 """Keeps Ray from hiding all GPUs from tasks that ask for none."""
+
+
+_PACKAGE_FOLDER = ("runtime_resources", "working_dir_files")
+"""Where Ray unpacks the working folder of a job, on each node for itself (`runtime_env.working_dir`)."""
+
+
+def in_ray_job() -> bool:
+    """Return whether this process is the program of a Ray job."""
+    return RAY_JOB_CONFIG_JSON_ENV_VAR in os.environ
+
+
+def is_in_job_package(path: Path) -> bool:
+    """Return whether a path lies in the folder of a Ray job's package, which Ray removes after the job."""
+    parts = path.parts
+    return any(parts[i : i + 2] == _PACKAGE_FOLDER for i in range(len(parts)))
 
 
 def apply_tune_settings() -> None:

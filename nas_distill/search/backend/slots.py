@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from ray.util import placement_group, placement_group_table, remove_placement_group
 
 from nas_distill.config import ResourcesConfig
-from nas_distill.search.backend.cluster import own_slots
+from nas_distill.search.backend.cluster import joins_cluster, own_slots, trial_bundle
 
 MAX_REQUESTED = 256
 """Most slots requested at once. Each that becomes free makes room for another request."""
@@ -41,12 +41,9 @@ class Slots(Protocol):
 
 def open_slots(resources: ResourcesConfig) -> Slots:
     """Return the slots of the connected cluster."""
-    if resources.address is None:
+    if not joins_cluster(resources):
         return OwnSlots(own_slots(resources))
-    bundle = {"CPU": float(resources.cpus_per_trial)}
-    if resources.gpus_per_trial:
-        bundle["GPU"] = float(resources.gpus_per_trial)
-    return RequestedSlots(bundle, most=resources.max_parallel_trials)
+    return RequestedSlots(trial_bundle(resources), most=resources.max_parallel_trials)
 
 
 class OwnSlots:

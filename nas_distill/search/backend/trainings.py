@@ -12,7 +12,7 @@ from nas_distill.records import TrialRecord
 from nas_distill.records.task import TrialTask
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.run_directory.results import folder_of, read_own_result
-from nas_distill.search.backend.cluster import own_slots
+from nas_distill.search.backend.cluster import joins_cluster, own_slots
 from nas_distill.search.backend.executor import Executor, WorkDescription
 from nas_distill.search.backend.workers import WorkerSetup
 from nas_distill.search.driver.failures import FailurePolicy
@@ -107,7 +107,7 @@ def _run_tasks(
         cpus=resources.cpus_per_trial,
         gpus=resources.gpus_per_trial,
         # A joined cluster may grow: processes that do not fit yet wait, and an autoscaler sees them.
-        max_workers=own_slots(resources) if resources.address is None else resources.max_parallel_trials or len(left),
+        max_workers=resources.max_parallel_trials or len(left) if joins_cluster(resources) else own_slots(resources),
         policy=FailurePolicy(resources.max_failures, stop_after_success=False),
         description=WorkDescription(unit="trainings", field=kind.field, resume=kind.resume),
     )

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -241,5 +243,10 @@ def _session_name(run: RunDirectory) -> str:
 
 def _reason(trial: TuneTrial) -> str:
     """Return why a worker failed, as one line."""
-    line = last_line(trial.get_error())
+    # Not `get_error`: it reads the copy in the run directory, which Tune writes later.
+    text = ""
+    if trial.error_file is not None:
+        with suppress(OSError):
+            text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
+    line = last_line(text)
     return f"worker: {line}" if line else "the worker died"

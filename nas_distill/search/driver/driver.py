@@ -276,7 +276,7 @@ class SearchDriver:
         decision = self._policy.failed(number, made_progress=made_progress)
         if decision is Decision.RETRY:
             self._queue.appendleft(running.task)
-            self._logger.event("retry", f"trial {number} continues in another worker: {error}")
+            self._logger.retry(number, error)
         elif made_progress:
             self._recorder.fail(running, error)
         else:

@@ -36,6 +36,11 @@ class SearchLogger:
         """Report something that happens once to the watcher."""
         self._progress.event(kind, text)
 
+    def retry(self, number: int, error: str) -> None:
+        """Report that a trial continues in another worker."""
+        self._run.log_event("retry", number=number, error=error)
+        self._progress.event("retry", f"trial {number} continues in another worker: {error}")
+
     def alive(self) -> None:
         """Write to the run directory that the search goes on, at most once a minute."""
         if time.monotonic() - self._alive_at >= _ALIVE_INTERVAL_S:

@@ -26,6 +26,7 @@ from nas_distill.run_directory.config import read_run_config
 from nas_distill.run_directory.files import write_record
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.backend.cluster import ray_cluster
+from nas_distill.search.backend.node_probe import check_nodes
 from nas_distill.search.backend.shard_pool import RayShardPool
 from nas_distill.search.backend.trainings import TrainingKind, train_tasks, unfinished_tasks
 from nas_distill.search.backend.workers import WorkerSetup
@@ -100,7 +101,7 @@ def confirm_students(
             left = len(unfinished_tasks(run, planned))
             try:
                 if left:
-                    with ray_cluster(config.resources):
+                    with ray_cluster(config.resources, progress):
                         _report_plan(run, planned, progress)
                         train_tasks(
                             planned,
@@ -125,6 +126,7 @@ def _prepare(
     progress: Progress,
 ) -> WorkerSetup:
     """Check data and teacher, open the test split unless there are folds, and return what workers get."""
+    check_nodes(run.path, config.resources, config.user_modules, progress)
     prepared = prepare(
         run,
         data=config.data,

@@ -39,3 +39,14 @@ def test_the_error_names_an_exception_in_a_callback(tmp_path: Path, small_run: S
         run_tune(driver, setup)
     assert caught.value.code == "cluster.ray_failed"
     assert "KeyError: 'no such column'" in str(caught.value)
+
+
+@pytest.mark.timeout(400)
+def test_the_error_names_what_kept_workers_from_starting(tmp_path: Path, small_run: SmallRun) -> None:
+    driver, _ = open_driver(tmp_path, small_run, total=3)
+    config = small_run.worker_config().model_copy(update={"run": str(tmp_path)})  # it holds no data
+    resources = ResourcesConfig(cpus_per_trial=1.0, gpus_per_trial=0.0, max_parallel_trials=1)
+    assert run_tune(driver, WorkerSetup(config=config, resources=resources))
+    assert driver.failure is not None
+    assert driver.failure.code == "cluster.workers_died"
+    assert str(tmp_path / "data.json") in str(driver.failure)

@@ -47,6 +47,8 @@ def test_a_trial_whose_worker_died_is_scheduled_again_and_continues(
     driver.epoch_done(task.number, 1)
     driver.trial_ended(task.number, "the worker died")
     assert len(heard.texts("retry")) == 1
+    (retry,) = [event for event in RunDirectory(tmp_path).read_events() if event["event"] == "retry"]
+    assert (retry["number"], retry["error"]) == (task.number, "the worker died")
     assert work(driver, tmp_path, context) == [task.number]
     record = RunDirectory(tmp_path).trial(task.number).read_record()
     assert record is not None
