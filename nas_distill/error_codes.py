@@ -172,6 +172,9 @@ _STUDY: dict[str, str] = {
     "study.other_writer": "Another program adds trials to the study while a search runs.",
     "study.read_only": "The study's database cannot be written.",
     "study.storage_failed": "The study's database reports an error.",
+    "study.driver_missing": "The driver of the database is not installed.",
+    "study.password_in_url": "A storage URL holds a password instead of the name of an environment variable.",
+    "study.variable_not_set": "A storage URL names an environment variable that is not set.",
     "study.storage_url": "The storage is not a database URL.",
 }
 

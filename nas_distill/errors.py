@@ -7,6 +7,7 @@ line, without a traceback, and exits with the class's `exit_status`. Any other e
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -14,6 +15,10 @@ from nas_distill.error_codes import CODES
 
 _MAX_LISTED = 40
 _MAX_LENGTH = 300
+
+# A number up to the end or a slash is a port; ${NAME} is an environment variable.
+_URL_PASSWORD = re.compile(r"""(://[^\s:/@'"]*:)(?!\$\{)(?!\d+(?:[/\s'",;)?]|$))(?:[^\s'"]*@|[^\s'"]*)""")
+_QUERY_PASSWORD = re.compile(r"""([?&](?:password|passwd|pwd)=)[^&\s'"]*""", re.IGNORECASE)
 
 EXIT_INTERRUPTED = 130
 """Exit status after Ctrl-C or SIGTERM: 128 + SIGINT, as in shells."""
@@ -39,11 +44,11 @@ class NasDistillError(Exception):
     def __init__(
         self, message: str, *, code: str = "", field: str | None = None, others: tuple[NasDistillError, ...] = ()
     ) -> None:
-        super().__init__(_printable(message))
+        super().__init__(_printable(mask_passwords(message)))
         if code and code not in CODES:
             raise AssertionError(f"error code '{code}' is not in nas_distill.error_codes")
         self.code = code
-        self.field = None if field is None else _printable(field)
+        self.field = None if field is None else _printable(mask_passwords(field))
         self.others = others
 
     def __str__(self) -> str:
@@ -134,6 +139,12 @@ def _printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def mask_passwords(text: str) -> str:
+    """Return a text in which *** replaces the passwords of URLs, also of those that are cut off."""
+    text = _URL_PASSWORD.sub(lambda found: f"{found[1]}***{'@' if found[0].endswith('@') else ''}", text)
+    return _QUERY_PASSWORD.sub(r"\1***", text)
 
 
 def first_line(error: BaseException) -> str:

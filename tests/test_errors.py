@@ -21,6 +21,22 @@ def test_an_error_is_summed_up_in_one_line() -> None:
         assert (first_line(error), one_line(error)) == (first, whole)
 
 
+def test_no_error_shows_the_password_of_a_url() -> None:
+    for url, shown in {
+        "postgresql://u:hush@h:5432/db": "postgresql://u:***@h:5432/db",
+        "postgresql://u:hu@sh@h/db": "postgresql://u:***@h/db",
+        "'mysql+pymysql://:hush@h/db'": "'mysql+pymysql://:***@h/db'",
+        "postgresql://user:hush": "postgresql://user:***",  # cut off
+        "postgresql://u@h/db?sslmode=require&password=hush&x=1": "postgresql://u@h/db?sslmode=require&password=***&x=1",
+        "ray://head:10001": "ray://head:10001",
+        "http://127.0.0.1:8265/jobs": "http://127.0.0.1:8265/jobs",
+        "postgresql://u:${DB_PASSWORD}@h/db": "postgresql://u:${DB_PASSWORD}@h/db",
+        "sqlite:////folder/study.db": "sqlite:////folder/study.db",
+    }.items():
+        error = ConfigError(f"unknown value {url}", field=f"--set a={url}")
+        assert str(error) == f"--set a={shown}: unknown value {shown}"
+
+
 def test_an_error_keeps_code_field_and_others_between_processes() -> None:
     other = ConfigError("unknown key", code="config.unknown_key", field="recipe.epochz")
     error = pickle.loads(pickle.dumps(ConfigError("wrong", code="config.invalid_value", field="seed", others=(other,))))

@@ -30,7 +30,7 @@ class PrintedProgress(NullProgress):
 def main() -> None:
     folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
     resources = ResourcesConfig(max_parallel_trials=settings["workers"], gpus_per_trial=0.0)
-    with ray_cluster(resources):
+    with ray_cluster(resources, PrintedProgress()):
         run_sleeping(folder, as_search(settings), resources, PrintedProgress())
 
 

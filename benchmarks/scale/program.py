@@ -235,7 +235,7 @@ def measure_overhead(folder: Path, arguments: argparse.Namespace) -> PartReport:
     resources = ResourcesConfig(max_parallel_trials=slots, gpus_per_trial=0.0)
     for setting in settings:
         run_folder = folder / f"overhead-{setting.epochs}"
-        with ray_cluster(resources):
+        with ray_cluster(resources, NullProgress()):
             run_sleeping(run_folder, setting, resources, NullProgress())
         spans = spans_of(run_folder)
         # Skip the first trial of each worker, which waits for the process to start.
@@ -264,7 +264,7 @@ def measure_slots(folder: Path, arguments: argparse.Namespace) -> PartReport:
     )
     with simulated_cluster(arguments.nodes, arguments.gpus_per_node) as address:
         resources = ResourcesConfig(address=address, cpus_per_trial=1.0, gpus_per_trial=1.0)
-        with ray_cluster(resources):
+        with ray_cluster(resources, NullProgress()):
             run_sleeping(folder / "slots", setting, resources, NullProgress())
     row = usage_of(folder / "slots", slots)
     text = f"{slots} simulated GPUs are busy {row['busy']:.1f} % of the time (target: at least 95 %)"

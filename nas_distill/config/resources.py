@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from nas_distill.config.durations import seconds
+from nas_distill.config.storage_url import check_no_password, expand
 from nas_distill.records.base import Record
 
 _IN_MEMORY = re.compile(r"sqlite(\+\w+)?://(/?(\?.*)?|.*(:memory:|mode=memory).*)")
@@ -52,8 +53,8 @@ class ResourcesConfig(Record):
         wait_for_resources_s: How long to wait for a node that can hold a trial, seconds: a number, or text such as
             "10m". An autoscaler starts one meanwhile.
         max_failures: How often a trial is restarted after its worker died.
-        storage: Optuna storage URL. Default: SQLite in the run directory. The URL is saved in plain text in the run's
-            `config.yaml`; keep passwords out of it and use the database's own means, such as PGPASSFILE.
+        storage: Optuna storage URL. Default: SQLite in the run directory. A password is given as the
+            name of an environment variable, such as `postgresql://user:${DB_PASSWORD}@host/name`.
         study_name: Name of the study in a shared storage. Default: a unique name there.
         execution: Numerics of training.
         checkpoint_interval_s: Seconds of training between checkpoints of a trial. A trial whose worker dies repeats at
@@ -104,4 +105,15 @@ class ResourcesConfig(Record):
                 "an in-memory SQLite database is lost when the process ends; give a file, such as sqlite:///study.db, "
                 "or leave the key out"
             )
+        if value is not None:
+            check_no_password(value)
         return value
+
+    @property
+    def storage_url(self) -> str | None:
+        """The storage URL with the values of its environment variables; None for the run's own database.
+
+        Raises:
+            ConfigError: A variable is not set.
+        """
+        return None if self.storage is None else expand(self.storage)

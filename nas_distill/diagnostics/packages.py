@@ -190,10 +190,10 @@ def check_cluster(address: str, folder: Path) -> Iterator[Check]:
     """
     name = "cluster"
     found, error = _probe(_CLUSTER_PROBE, address, str(folder))
-    if found is None or "error" in found:
-        finding = error or str(found["error"])
+    error = error or found.get("error")
+    if error is not None:
         fix = "check `ray status` on the head node, the address, and RAY_AUTH_MODE=token"
-        yield Check(name=name, status=CheckStatus.FAIL, finding=finding, fix=fix)
+        yield Check(name=name, status=CheckStatus.FAIL, finding=error, fix=fix)
         return
     for problem in found["problems"]:
         finding, _, fix = problem["finding"].partition("; ")

@@ -137,6 +137,22 @@ def test_the_address_local_overrides_a_cluster_address(tmp_path: Path) -> None:
     assert load_config(path, (), {"resources.address": "local"}) == SearchConfig()
 
 
+def test_a_storage_takes_its_password_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for url in ("postgresql://u:hush@h/db", "postgresql://u:hu@sh@h/db", "postgresql://u@h/db?password=hush"):
+        with pytest.raises(ConfigError) as caught:
+            load_config(None, (), {"resources.storage": url})
+        assert (caught.value.code, caught.value.field) == ("study.password_in_url", "resources.storage")
+        assert "hush" not in str(caught.value)
+    resources = load_config(None, (), {"resources.storage": "postgresql://u:${OUR_PASSWORD}@h/db"}).resources
+    monkeypatch.setenv("OUR_PASSWORD", "hu@sh")
+    assert resources.storage_url == "postgresql://u:hu%40sh@h/db"
+    assert "study_name" not in resources.model_fields_set  # so that the service gives the study a name of its own
+    monkeypatch.delenv("OUR_PASSWORD")
+    with pytest.raises(ConfigError) as caught:
+        _ = resources.storage_url
+    assert (caught.value.code, caught.value.field) == ("study.variable_not_set", "resources.storage")
+
+
 def test_our_own_validators_name_the_field() -> None:
     in_memory = ("sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite+pysqlite:///:memory:")
     shared_memory = "sqlite:///file:study?mode=memory&cache=shared&uri=true"

@@ -114,7 +114,7 @@ def read_study(run: RunDirectory) -> StudySnapshot:
         StudyError: The study is missing, unreachable or damaged, or lacks trials that the run directory holds.
     """
     config = read_run_config(run.existing())
-    url, name = config.resources.storage or run.own_storage, config.resources.study_name
+    url, name = config.resources.storage_url or run.own_storage, config.resources.study_name
     origin = _public(url)
     rows: list[dict[str, Any]] = []
     curves, rejections, damaged, running = [], [], [], 0
@@ -190,7 +190,7 @@ def read_parameters(run: RunDirectory) -> dict[int, dict[str, Any]]:
         StudyError: The study is missing, unreachable or damaged.
     """
     config = read_run_config(run.existing())
-    with _opened(config.resources.storage or run.own_storage, config.resources.study_name) as (study, _):
+    with _opened(config.resources.storage_url or run.own_storage, config.resources.study_name) as (study, _):
         return {trial.number: dict(trial.params) for trial in study.get_trials(deepcopy=False)}
 
 

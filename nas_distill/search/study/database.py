@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +24,6 @@ _DATABASE_ERRORS = (
 """What Optuna and SQLAlchemy raise for a database that is unreachable or damaged."""
 
 _PAUSE_S = 0.2
-_PASSWORD = re.compile(r"(://[^:/@]*:)[^@]*@")
 
 
 def open_database(url: str, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> RetryingDatabase:
@@ -46,9 +44,8 @@ def open_database(url: str, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> Retryi
         retries = Retries(parsed.render_as_string(hide_password=True), lock_timeout_s)
         database = retries.call(lambda: UncheckedDatabase(url, engine_kwargs=arguments))
     except (SQLAlchemyError, ValueError) as error:  # ValueError: a port or a setting is not a number
-        shown = _PASSWORD.sub(r"\1***@", url)
         raise StudyError(
-            f"'{shown}' is not a database URL ({error}); give one such as sqlite:///study.db",
+            f"'{url}' is not a database URL ({error}); give one such as sqlite:///study.db",
             code="study.storage_url",
             field="--storage",
         ) from error
@@ -85,7 +82,17 @@ class Retries:
                 if locked and time.monotonic() < deadline:
                     time.sleep(_PAUSE_S)
                     continue
+                if isinstance(error, ImportError):
+                    raise self._driver_missing(cause) from error
                 raise self._error(cause, locked=locked) from error
+
+    def _driver_missing(self, cause: str) -> StudyError:
+        backend = self._shown.partition(":")[0].partition("+")[0]
+        extra = {"postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}.get(backend)
+        fix = "install it" if extra is None else f"pip install 'nas-distill[{extra}]'"
+        form = ", and write mysql+pymysql://user@host/name" if extra == "mysql" else ""
+        message = f"the driver of the database cannot be imported ({cause}); {fix}{form}"
+        return StudyError(message, code="study.driver_missing", field=self._shown)
 
     def _error(self, cause: str, *, locked: bool) -> StudyError:
         if locked:

@@ -35,7 +35,7 @@ def opened_ledger(
         RunError: Another version of nas_distill wrote the study.
         StudyError: The storage cannot be used, the study has other objectives, or it lacks trials of the run.
     """
-    url, stored = resources.storage or run.own_storage, run.trial_numbers()
+    url, stored = resources.storage_url or run.own_storage, run.trial_numbers()
     if stored and resources.storage is None and not _has_content(run.study_file):
         raise incomplete_study(run, stored, str(run.study_file))
     ledger = StudyLedger(url, resources.study_name, check_objectives(objectives), seed, sampler, files=StudyFiles(run))

@@ -67,7 +67,7 @@ def rebuild_study(run: RunDirectory, config: SearchConfig) -> Rebuilt:
     logged, objectives = read_log(run.study_log), check_objectives(config.objectives)
     count = max((*run.trial_numbers(), *logged.trials), default=-1) + 1
     trials = [_trial(run, number, logged, objectives, config.sampler.stopped_trial_value) for number in range(count)]
-    if config.resources.storage is None:
+    if config.resources.storage_url is None:
         temporary = run.study_file.with_name("study.db.new")
         temporary.unlink(missing_ok=True)
         _write(f"{run.own_storage}.new", config, logged, trials)
@@ -75,7 +75,7 @@ def rebuild_study(run: RunDirectory, config: SearchConfig) -> Rebuilt:
             shutil.move(run.study_file, run.study_file.with_name("study.db.old"))
         temporary.replace(run.study_file)
     else:
-        _write(config.resources.storage, config, logged, trials)
+        _write(config.resources.storage_url, config, logged, trials)
     return _summary(trials, logged)
 
 

@@ -49,7 +49,7 @@ def read_rows(run: RunDirectory, config: SearchConfig) -> StoredRows:
     if own and not (run.study_file.is_file() and run.study_file.stat().st_size):
         return StoredRows(problem="it is empty" if run.study_file.exists() else "it is missing")
     try:
-        storage: Any = open_database(config.resources.storage or run.own_storage)
+        storage: Any = open_database(config.resources.storage_url or run.own_storage)
         try:
             study_id = storage.get_study_id_from_name(config.resources.study_name)
             assert StudyDirection.NOT_SET not in storage.get_study_directions(study_id)

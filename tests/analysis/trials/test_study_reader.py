@@ -127,8 +127,9 @@ def test_a_damaged_database_is_an_error(tmp_path: Path) -> None:
     assert (caught.value.code, caught.value.field) == ("study.storage_failed", run.own_storage)
 
 
-def test_passwords_stay_out_of_errors(tmp_path: Path) -> None:
-    config = SearchConfig(resources=ResourcesConfig(storage="nosuchdb://user:hush@localhost/studies"))
+def test_passwords_stay_out_of_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUR_PASSWORD", "hush")
+    config = SearchConfig(resources=ResourcesConfig(storage="nosuchdb://user:${OUR_PASSWORD}@localhost/studies"))
     run = make_run(tmp_path)
     (tmp_path / "config.yaml").write_text(f"resources:\n  storage: {config.resources.storage}\n")
     with pytest.raises(StudyError) as caught:

@@ -66,6 +66,7 @@ def test_parameters_incompatible_with_the_database_are_rejected_in_memory(tmp_pa
     [
         ("not a url", "study.storage_url", "--storage"),
         ("sqlite:////nowhere/at/all/study.db", "study.storage_failed", "sqlite:////nowhere/at/all/study.db"),
+        ("mysql://u:secret@h/db", "study.driver_missing", "mysql://u:***@h/db"),
         ("postgresql+nodriver://u:secret@h/db", "study.storage_failed", "postgresql+nodriver://u:***@h/db"),
         ("postgresql://u:secret@h:port/db", "study.storage_url", "--storage"),
         ("sqlite:///study.db?timeout=long", "study.storage_url", "--storage"),
