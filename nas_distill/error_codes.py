@@ -63,6 +63,8 @@ _DATA: dict[str, str] = {
     "data.unknown_source": "The image source has an unknown kind.",
     "data.unknown_torchvision_name": "The name is not a torchvision data set that timm can open.",
     "data.unreadable_folder": "A folder or file of images cannot be listed.",
+    "data.class_name": "The folder of a class has a name that is not UTF-8 or cannot be printed.",
+    "data.too_many_pixels": "An image has more pixels than may be decoded.",
     "data.unreadable_image": "An image file is damaged or has an unknown format.",
     "data.unsupported_pixels": "An image has 32-bit pixels, which have no fixed range.",
     "data.use_folder_source": "The images should be given as folder:PATH.",

@@ -118,6 +118,7 @@ DATA_FLAGS = (
         "Maximum number of training images, a stratified sample.",
         kind=int,
     ),
+    ConfigFlag("--bad-images", "data.bad_images", "What to do with unusable images: fail or skip.", default="fail"),
 )
 
 

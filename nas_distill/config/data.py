@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
@@ -36,6 +36,8 @@ class DataConfig(Record):
             above 0, at most 1; timm's `crop_pct`. Default: the teacher's.
         interpolation: Filter with which images are resized to `image_size`. Default: the teacher's.
         channels: 1 (grey) or 3 (RGB). Default: the images' own channels.
+        bad_images: What to do with images that cannot be read, have 32-bit pixels, or have more than 89 million pixels:
+            "fail" lists all of them, "skip" leaves them out and reports their number.
         validation_fraction: Share of the training images held out for validation if there is no validation split.
         test_fraction: Share of all images held out for testing if there is no test split.
         split_seed: Random seed of the splits. It is separate from `seed`, so that searches share their splits.
@@ -56,6 +58,7 @@ class DataConfig(Record):
     crop_ratio: CropRatio | None = None
     interpolation: Interpolation | None = None
     channels: Annotated[int, Field(ge=1, le=3)] | None = None
+    bad_images: Literal["fail", "skip"] = "fail"
     validation_fraction: Fraction = 0.2
     test_fraction: Fraction = 0.2
     split_seed: NonNegativeInt = 0

@@ -299,8 +299,6 @@ def read_short_text(path: Path) -> str:
                 code="config.yaml_too_large",
                 field=str(path),
             )
-        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would block for ever
-            raise ConfigError("is not a regular file; give a file", code="config.unreadable", field=str(path))
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(

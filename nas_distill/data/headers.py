@@ -27,6 +27,9 @@ _TRANSPOSES = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+MAX_PIXELS = 89_478_485
+"""Pillow's own limit: decoding more takes over 256 MiB, and a file of a few kilobytes can claim more."""
+
 _SWAPS_SIDES = frozenset({5, 6, 7, 8})
 
 Conversion = Literal["rotated", "palette", "alpha", "cmyk", "sixteen_bit", "several_frames"]
@@ -62,7 +65,10 @@ def read_image_header(source: ImageSource, index: int) -> ImageHeader:
     """
     try:
         with source.open(index) as image:
+            check_size(image, source.name(index))
             return header_of(image)
+    except DataError:
+        raise
     except Exception as error:
         raise unreadable(source.name(index), error) from error
 
@@ -96,8 +102,28 @@ def as_displayed(image: Image.Image) -> Image.Image:
     return image if transpose is None else image.transpose(transpose)
 
 
+def check_size(image: Image.Image, name: str) -> None:
+    """Check that an image is not too large to be decoded.
+
+    Raises:
+        DataError: It has more than `MAX_PIXELS` pixels.
+    """
+    if image.width * image.height > MAX_PIXELS:
+        raise DataError(
+            f"the image has {image.width}x{image.height} pixels, more than {MAX_PIXELS:,}; shrink or remove it",
+            code="data.too_many_pixels",
+            field=name,
+        )
+
+
 def unreadable(name: str, error: Exception) -> DataError:
     """Return the error for an image that Pillow cannot read."""
+    if isinstance(error, Image.DecompressionBombError):
+        return DataError(
+            f"the image has more than {MAX_PIXELS:,} pixels; shrink or remove it",
+            code="data.too_many_pixels",
+            field=name,
+        )
     reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
     return DataError(
         f"the image cannot be read ({reason}); repair or remove it", code="data.unreadable_image", field=name

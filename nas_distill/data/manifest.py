@@ -98,6 +98,7 @@ class DataManifest(Record):
         num_train: Number of training images.
         num_validation: Number of validation images.
         num_test: Number of test images.
+        skipped: Positions in the source of images that cannot be used and that were skipped (`data.bad_images`).
         mean: Mean per channel over the training images, 0 to 1; over a fixed sample of them if `images_cached` is off.
         std: Standard deviation per channel over the same images, at least 1/255 so that it can be divided by.
         images_cached: Whether the decoded training and validation images are cached in `images/`.
@@ -116,6 +117,7 @@ class DataManifest(Record):
     channels: Literal[1, 3]
     resizing: Resizing | None = None
     conversions: ImageConversions = Field(default_factory=ImageConversions)
+    skipped: tuple[NonNegativeInt, ...] = ()
     num_train: PositiveInt
     num_validation: PositiveInt
     num_test: PositiveInt
@@ -150,3 +152,17 @@ class DataManifest(Record):
     def num_images(self, name: SplitName) -> int:
         """Return the number of images in split `name`."""
         return {"train": self.num_train, "validation": self.num_validation, "test": self.num_test}[name]
+
+
+def summarise(manifest: DataManifest) -> str:
+    """Return a sentence about the images."""
+    size = manifest.image_size
+    colour = "grey" if manifest.channels == 1 else "RGB"
+    storage = "cached decoded" if manifest.images_cached else "over the memory budget, decoded during training"
+    converted = manifest.conversions.sentence()
+    return (
+        f"{manifest.source}: {manifest.num_train} training, {manifest.num_validation} validation and "
+        f"{manifest.num_test} test images in {manifest.num_classes} classes, {size}x{size} pixels, {colour}, {storage}"
+        f"{f'; of these images {converted}' if converted else ''}"
+        f"{f'; {len(manifest.skipped):,} images that cannot be used are skipped' if manifest.skipped else ''}"
+    )

@@ -83,7 +83,7 @@ class ParallelDecoder:
         Raises:
             DataError: An image is damaged, or of another size and `pixel_format.resizing` is None.
         """
-        return self._map(lambda index: decode(self.source, index, pixel_format), indices, task)
+        return self.map(lambda index: decode(self.source, index, pixel_format), indices, task)
 
     def _scan_headers(
         self, indices: NDArray[np.int64], *, check_sizes: bool, suggested_size: int | None
@@ -91,7 +91,7 @@ class ParallelDecoder:
         """Return the counts over all headers."""
         found, first_size = HeaderSummary(), (0, 0)
         flag = "--image-size" if suggested_size is None else f"--image-size {suggested_size} (the teacher's)"
-        headers = self._map(lambda index: read_image_header(self.source, index), indices, "reading image headers")
+        headers = self.map(lambda index: read_image_header(self.source, index), indices, "reading image headers")
         for index, header in zip(indices.tolist(), headers, strict=True):
             first_size = first_size if found.num_images else header.size
             found.add(header)
@@ -110,8 +110,8 @@ class ParallelDecoder:
                 )
         return found
 
-    def _map(self, function: Callable[[int], ResultT], indices: NDArray[np.int64], task: str) -> Iterator[ResultT]:
-        """Yield `function(index)` in order; unlike `Executor.map`, at most `_QUEUE_SIZE` results wait in memory."""
+    def map(self, function: Callable[[int], ResultT], indices: NDArray[np.int64], task: str) -> Iterator[ResultT]:
+        """Yield `function(index)` for each index in order; at most `_QUEUE_SIZE` results wait in memory."""
         queue: deque[Future[ResultT]] = deque()
         remaining = iter(indices.tolist())
         with ThreadPoolExecutor(_THREADS) as pool:

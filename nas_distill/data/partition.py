@@ -30,7 +30,10 @@ class SplitIndices:
 
 
 def partition(
-    labels: Indices, native_splits: Mapping[SplitName, range], class_names: tuple[str, ...], settings: SplitSettings
+    labels: Indices,
+    native_splits: Mapping[SplitName, range | Indices],
+    class_names: tuple[str, ...],
+    settings: SplitSettings,
 ) -> dict[SplitName, SplitIndices]:
     """Return the three splits.
 

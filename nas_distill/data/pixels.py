@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nas_distill.data.headers import SIXTEEN_BIT_MODES, as_displayed, unreadable
+from nas_distill.data.headers import SIXTEEN_BIT_MODES, as_displayed, check_size, unreadable
 from nas_distill.data.sources.base import ImageSource
 from nas_distill.errors import DataError
 from nas_distill.records.resizing import Resizing
@@ -54,9 +54,24 @@ def decode_file(path: Path, pixel_format: PixelFormat) -> NDArray[np.uint8]:
     return _decode(lambda: Image.open(path), str(path), pixel_format)
 
 
+def find_fault(source: ImageSource, index: int) -> DataError | None:
+    """Decode image number `index` at its own size, and return the error if it cannot be used."""
+    name = source.name(index)
+    try:
+        with source.open(index) as image:
+            check_size(image, name)
+            _eight_bit(as_displayed(image), name)
+    except DataError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - Pillow raises any exception for a damaged file
+        return unreadable(name, error)
+    return None
+
+
 def _decode(open_image: Callable[[], Image.Image], name: str, pixel_format: PixelFormat) -> NDArray[np.uint8]:
     try:
         with open_image() as image:
+            check_size(image, name)
             return to_array(image, pixel_format, name=name)
     except DataError:
         raise

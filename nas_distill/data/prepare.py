@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nas_distill.callbacks import Progress
 from nas_distill.config import DataConfig
+from nas_distill.data.bad_images import IMAGE_FAULTS, find_bad_images, refuse, without
 from nas_distill.data.disk_budget import check_disk_space, default_memory_budget
 from nas_distill.data.image_cache import (
     CACHED_SPLITS,
@@ -19,13 +21,13 @@ from nas_distill.data.image_cache import (
     is_cached,
     write_images,
 )
-from nas_distill.data.manifest import SPLIT_NAMES, DataManifest, ImageConversions, SplitName, SplitSettings
+from nas_distill.data.manifest import SPLIT_NAMES, DataManifest, ImageConversions, SplitName, SplitSettings, summarise
 from nas_distill.data.parallel_decode import ParallelDecoder, PixelMoments
 from nas_distill.data.partition import SplitIndices, partition, read_splits, write_splits
-from nas_distill.data.pixels import PixelFormat
+from nas_distill.data.pixels import PixelFormat, find_fault
 from nas_distill.data.sources import ImageSource, open_source
 from nas_distill.data.sources.base import content_digest
-from nas_distill.errors import RunError
+from nas_distill.errors import DataError, RunError
 from nas_distill.records.resizing import NetworkInput, Resizing
 from nas_distill.run_directory.files import read_record, write_record
 from nas_distill.run_directory.layout import RunDirectory
@@ -42,8 +44,8 @@ def prepare_data(
     """Split the images of `config` and cache the decoded images if they fit the memory budget.
 
     Writes `split.npz` (indices and labels of the three splits), `images/train.npy`, `images/validation.npy` and, last,
-    `data.json`. In a prepared folder, existing files are checked and missing ones are written again. Test images are
-    not decoded here.
+    `data.json`. In a prepared folder, existing files are checked, and missing or damaged ones are written again. Every
+    image of the three splits is decoded once; the test images are not kept.
 
     Args:
         config: Image source and split settings.
@@ -63,21 +65,45 @@ def prepare_data(
     run = RunDirectory(folder)
     if run.data_manifest.exists():
         return _restore(config, run, decoder)
-    splits = partition(source.labels, source.native_splits, source.class_names, SplitSettings.from_config(config))
-    inspected = np.concatenate([splits[name].indices for name in CACHED_SPLITS])
+    try:
+        return _prepare(config, run, decoder, teacher, skipped=())
+    except DataError as error:
+        if error.code not in IMAGE_FAULTS:
+            raise
+    # All images once more, to list every one that cannot be used. Without such images, this costs nothing.
+    faults = find_bad_images(decoder)
+    if config.bad_images == "fail":
+        raise refuse(faults, total=len(source.labels))
+    return _prepare(config, run, decoder, teacher, skipped=tuple(faults))
+
+
+def _prepare(
+    config: DataConfig,
+    run: RunDirectory,
+    decoder: ParallelDecoder,
+    teacher: NetworkInput | None,
+    *,
+    skipped: tuple[int, ...],
+) -> DataManifest:
+    source = decoder.source
+    native = without(source.native_splits, skipped)
+    splits = partition(source.labels, native, source.class_names, SplitSettings.from_config(config))
+    everything = np.concatenate([splits[name].indices for name in SPLIT_NAMES])
     pixel_format, conversions = decoder.find_format(
-        inspected,
+        everything,
         image_size=config.image_size,
         channels=config.channels,
         resizing=_resizing(config, teacher),
         suggested_size=None if teacher is None else teacher.image_size,
     )
-    budget = default_memory_budget(folder) if config.memory_budget_mib is None else config.memory_budget_mib * 2**20
+    budget = default_memory_budget(run.path) if config.memory_budget_mib is None else config.memory_budget_mib * 2**20
     images_cached = _num_bytes(splits, pixel_format) <= budget
     write_splits(run.split, splits)
     if images_cached:
-        moments = _cache_images(decoder, splits, pixel_format, folder)
+        moments = _cache_images(decoder, splits, pixel_format, run.path)
+        _check_images(decoder, splits["test"].indices)
     else:
+        _check_images(decoder, everything)
         moments = _estimate_moments(decoder, splits["train"], pixel_format)
     manifest = _make_manifest(
         config,
@@ -87,10 +113,22 @@ def prepare_data(
         conversions=conversions,
         moments=moments,
         images_cached=images_cached,
+        skipped=skipped,
     )
     write_record(run.data_manifest, manifest)
-    progress.event("data", _summary(manifest))
+    decoder.progress.event("data", summarise(manifest))
     return manifest
+
+
+def _check_images(decoder: ParallelDecoder, indices: NDArray[np.int64]) -> None:
+    """Decode images that are decoded again later, so that damage is found before the search.
+
+    Raises:
+        DataError: An image cannot be used.
+    """
+    for fault in decoder.map(lambda index: find_fault(decoder.source, index), indices, "checking images"):
+        if fault is not None:
+            raise fault
 
 
 def cache_test_images(config: DataConfig, folder: Path, progress: Progress) -> None:
@@ -143,20 +181,31 @@ def _restore(config: DataConfig, run: RunDirectory, decoder: ParallelDecoder) ->
     manifest = read_record(run.data_manifest, DataManifest)
     check_content(manifest, source, run.path)
     _check_settings(manifest, config, run.path)
-    is_lost = not run.split.exists()
-    if is_lost:
-        splits = partition(source.labels, source.native_splits, source.class_names, manifest.splits)
-    else:
-        splits = read_splits(run.split)
+    stored = _read_or_none(run, decoder.progress)
+    native = without(source.native_splits, manifest.skipped)
+    splits = stored or partition(source.labels, native, source.class_names, manifest.splits)
     # Also detects an edited split file, and a scikit-learn version that splits differently.
     data_id = _data_id(source, splits, pixel_format_of(manifest))
     if data_id != manifest.data_id:
         raise _changed(run.path, str(run.split), "the digest of the images and splits", manifest.data_id, data_id)
-    if is_lost:
+    if any(not np.array_equal(source.labels[split.indices], split.labels) for split in splits.values()):
+        raise _changed(run.path, str(run.split), "the labels", "those of the source", "others")
+    if stored is None:
         write_splits(run.split, splits)
     if manifest.images_cached and not is_cache_complete(run.path, manifest):
         _cache_images(decoder, splits, pixel_format_of(manifest), run.path)
     return manifest
+
+
+def _read_or_none(run: RunDirectory, progress: Progress) -> Splits | None:
+    """Return the stored splits, or None when the file is missing or damaged: they follow from the data and the seed."""
+    if not run.split.exists():
+        return None
+    try:
+        return read_splits(run.split)
+    except RunError as error:
+        progress.event("warning", f"{error.field} is damaged and is written again")
+        return None
 
 
 def _check_settings(manifest: DataManifest, config: DataConfig, folder: Path) -> None:
@@ -213,6 +262,7 @@ def _make_manifest(
     conversions: ImageConversions,
     moments: PixelMoments,
     images_cached: bool,
+    skipped: tuple[int, ...],
 ) -> DataManifest:
     mean, std = moments.statistics()
     return DataManifest(
@@ -222,6 +272,7 @@ def _make_manifest(
         channels=pixel_format.channels,
         resizing=pixel_format.resizing,
         conversions=conversions,
+        skipped=skipped,
         num_train=len(splits["train"].indices),
         num_validation=len(splits["validation"].indices),
         num_test=len(splits["test"].indices),
@@ -261,16 +312,4 @@ def _changed(folder: Path, field: str, what: str, stored: object, found: object)
         "settings or choose another --out",
         code="data.changed",
         field=field,
-    )
-
-
-def _summary(manifest: DataManifest) -> str:
-    size = manifest.image_size
-    colour = "grey" if manifest.channels == 1 else "RGB"
-    storage = "cached decoded" if manifest.images_cached else "over the memory budget, decoded during training"
-    converted = manifest.conversions.sentence()
-    return (
-        f"{manifest.source}: {manifest.num_train} training, {manifest.num_validation} validation and "
-        f"{manifest.num_test} test images in {manifest.num_classes} classes, {size}x{size} pixels, {colour}, {storage}"
-        f"{f'; of training and validation images {converted}' if converted else ''}"
     )

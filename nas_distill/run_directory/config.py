@@ -9,6 +9,7 @@ from pathlib import Path
 from nas_distill.config import SearchConfig
 from nas_distill.config.loading import load_config
 from nas_distill.errors import ConfigError, RunError
+from nas_distill.run_directory.files import reading
 from nas_distill.run_directory.layout import RunDirectory
 
 
@@ -28,6 +29,14 @@ def read_run_config(run: RunDirectory) -> SearchConfig:
     Raises:
         RunError: There is no run, another version wrote it, or its `config.yaml` is damaged.
     """
+    with reading(run.config):
+        is_empty = run.existing().config.read_bytes().isspace() or not run.config.stat().st_size
+    if is_empty:
+        raise RunError(
+            "is empty; restore it from a backup, or start again with another --out",
+            code="run.damaged_config",
+            field=str(run.config),
+        )
     try:
         return load_config(run.existing().config).with_space_name()
     except ConfigError as error:

@@ -33,7 +33,7 @@ from nas_distill.search.setup.space_context import SpaceSetup, setup_space
 from nas_distill.search.setup.workers import plan_workers
 from nas_distill.search.spaces.loading import load_space
 from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
-from nas_distill.search.study.fingerprint import Fingerprint, source_digest
+from nas_distill.search.study.fingerprint import Fingerprint, source_digest, training_settings
 from nas_distill.search.study.ledger import StudyLedger
 
 
@@ -123,6 +123,7 @@ def record_fingerprint(ledger: StudyLedger, config: SearchConfig, data: DataMani
         recipe_source=source_digest(recipes.source_path, recipes.name),
         epochs=config.recipe.epochs,
         initial_weights=config.space.initial_weights,
+        settings=training_settings(config),
     )
     for change in ledger.set_fingerprint(fingerprint):
         progress.event("warning", f"the study was searched {change}: accepted, because that space had raised an error")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import struct
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -52,3 +54,20 @@ def _write_both(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with gzip.open(f"{path}.gz", "wb") as stream:
         stream.write(content)
+
+
+def png_with_size(width: int, height: int) -> bytes:
+    """Return a small PNG file whose header claims this size."""
+    stream = io.BytesIO()
+    Image.new("L", (1, 1)).save(stream, "PNG")
+    content = bytearray(stream.getvalue())
+    content[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    return bytes(content)
+
+
+def tiff_with_floats() -> bytes:
+    """Return a TIFF file with 32-bit pixels."""
+    stream = io.BytesIO()
+    Image.new("F", (8, 8)).save(stream, "TIFF")
+    return stream.getvalue()

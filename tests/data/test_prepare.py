@@ -18,7 +18,7 @@ from nas_distill.data.prepare import prepare_data
 from nas_distill.errors import DataError, RunError
 from nas_distill.run_directory.files import read_record
 from nas_distill.run_directory.layout import RunDirectory
-from tests.data.files import random_pixels, write_class_folders, write_image
+from tests.data.files import png_with_size, tiff_with_floats, write_class_folders, write_image
 from tests.data.preparing import Recorder, folder_config
 
 
@@ -172,13 +172,72 @@ def test_images_over_the_memory_budget_are_not_cached(tmp_path: Path) -> None:
     assert (cached.mean, cached.std, cached.data_id) == (manifest.mean, manifest.std, manifest.data_id)
 
 
-def test_test_images_are_not_decoded(tmp_path: Path) -> None:
-    write_class_folders(tmp_path / "data" / "train", {"a": 10, "b": 10})
-    write_image(tmp_path / "data" / "test" / "a" / "0.png", random_pixels(0))
-    (tmp_path / "data" / "test" / "b").mkdir()
-    (tmp_path / "data" / "test" / "b" / "0.png").write_bytes(b"damaged")
+def _damaged_data(folder: Path) -> dict[str, str]:
+    """Write images of which some cannot be used; return the code of each error by name of the file."""
+    write_class_folders(folder / "train", {"a": 12, "b": 12})
+    write_class_folders(folder / "test", {"a": 3, "b": 3})
+    whole = (folder / "train" / "a" / "000.png").read_bytes()
+    bad = {
+        "train/a/100.png": whole[:150],
+        "train/b/100.png": b"",
+        "test/a/100.png": whole[: len(whole) // 2],
+        "test/b/100.tif": tiff_with_floats(),
+        "test/b/101.png": png_with_size(100_000, 100_000),
+    }
+    for name, content in bad.items():
+        (folder / name).write_bytes(content)
+    os.mkfifo(folder / "train" / "b" / "102.png")
+    codes = dict.fromkeys((*bad, "train/b/102.png"), "data.unreadable_image")
+    return codes | {"test/b/100.tif": "data.unsupported_pixels", "test/b/101.png": "data.too_many_pixels"}
+
+
+def test_all_bad_images_are_listed_before_the_search(tmp_path: Path) -> None:
+    expected = _damaged_data(tmp_path / "data")
+    with pytest.raises(DataError) as caught:
+        prepare_data(folder_config(tmp_path / "data", image_size=8), tmp_path / "run", NullProgress())
+    listed = (caught.value, *caught.value.others)
+    assert {str(one.field): one.code for one in listed if isinstance(one, DataError)} == {
+        str(tmp_path / "data" / name): code for name, code in expected.items()
+    }
+    assert not (tmp_path / "run" / "data.json").exists()
+
+
+@pytest.mark.parametrize("memory_budget_mib", [None, 1])
+def test_bad_images_are_skipped_and_counted(tmp_path: Path, memory_budget_mib: int | None) -> None:
+    bad = _damaged_data(tmp_path / "data")
+    recorder = Recorder()
+    size = 300 if memory_budget_mib else 8
+    config = folder_config(tmp_path / "data", image_size=size, bad_images="skip", memory_budget_mib=memory_budget_mib)
+    manifest = prepare_data(config, tmp_path / "run", recorder)
+    assert (len(manifest.skipped), manifest.num_test) == (len(bad), 6)
+    assert manifest.num_train + manifest.num_validation == 24
+    assert prepare_data(config, tmp_path / "run", NullProgress()) == manifest
+    (tmp_path / "run" / "split.npz").unlink()
+    assert prepare_data(config, tmp_path / "run", NullProgress()) == manifest
+
+
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "data", {"a": 10, "b": 10})
+    name = os.fsdecode(b"\xff.png")
+    (tmp_path / "data" / "a" / "000.png").rename(tmp_path / "data" / "a" / name)
     manifest = prepare_data(folder_config(tmp_path / "data"), tmp_path / "run", NullProgress())
-    assert manifest.num_test == 2
+    assert manifest.num_train + manifest.num_validation + manifest.num_test == 20
+    (tmp_path / "data" / "b").rename(tmp_path / "data" / os.fsdecode(b"b\xff"))
+    with pytest.raises(DataError) as caught:
+        prepare_data(folder_config(tmp_path / "data"), tmp_path / "other", NullProgress())
+    assert caught.value.code == "data.class_name"
+
+
+@pytest.mark.parametrize("damage", [b"", b"damaged", None])
+def test_damaged_files_of_a_prepared_folder_are_written_again(tmp_path: Path, damage: bytes | None) -> None:
+    manifest = prepare_data(DataConfig(), tmp_path, NullProgress())
+    before = {name: (tmp_path / name).read_bytes() for name in ("images/train.npy", "split.npz")}
+    for name, content in before.items():
+        (tmp_path / name).write_bytes(
+            content[: len(content) // 2] + bytes(len(content) // 2) if damage is None else damage
+        )
+    assert prepare_data(DataConfig(), tmp_path, NullProgress()) == manifest
+    assert (tmp_path / "images" / "train.npy").read_bytes() == before["images/train.npy"]
 
 
 @pytest.mark.parametrize("image_size", [None, 8])

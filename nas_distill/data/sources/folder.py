@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,11 +109,15 @@ class FolderSource(ImageSource):
 
     def open(self, index: int) -> Image.Image:
         """Return image number `index`; its pixels are not read yet."""
-        return Image.open(self.root / self.files[index])
+        path = self.root / self.files[index]
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a named pipe would block for ever
+            raise OSError("it is not a regular file")
+        return Image.open(path)
 
     def name(self, index: int) -> str:
         """Return the path of the file."""
-        return str(self.root / self.files[index])
+        path = os.fsencode(self.root / self.files[index])
+        return path.decode("utf-8", errors="backslashreplace")  # names need not be UTF-8
 
 
 def _split_folders(root: Path) -> dict[SplitName, Path]:
@@ -168,6 +173,13 @@ def _common_classes(split_folders: dict[SplitName, Path]) -> tuple[str, ...]:
                 f"({_listed(train)}); every split needs the same class folders",
                 code="data.classes_differ_between_splits",
                 field=str(split_folders[split]),
+            )
+    for name in train:
+        if not name.isprintable():  # a name that is not UTF-8 has characters that cannot be printed
+            raise DataError(
+                f"the class '{name}' has a name that cannot be printed; rename the folder",
+                code="data.class_name",
+                field=str(split_folders["train"]),
             )
     return tuple(train)
 

@@ -70,7 +70,8 @@ def _preparation(data: DataManifest) -> str:
     resized, converted = data.resizing, data.conversions.sentence()
     texts = (
         "" if resized is None else f"; resized ({resized.interpolation}, centre crop of {resized.crop_ratio:.4g})",
-        f"; of training and validation images {converted}" if converted else "",
+        f"; of these images {converted}" if converted else "",
+        f"; {len(data.skipped):,} unusable images skipped" if data.skipped else "",
     )
     return "".join(texts)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 from pydantic import PositiveInt
 
-from nas_distill.records.base import Record
+from nas_distill.config import SearchConfig
+from nas_distill.records.base import FrozenTexts, Record
 
 _SHOWN_DIGITS = 12
 
@@ -23,6 +25,7 @@ class Fingerprint(Record):
         recipe_source: Digest of the file and function of the recipes; empty for the fixed recipe of the configuration.
         epochs: Full fidelity, epochs per student.
         initial_weights: Weights that students may start from (`space.initial_weights`).
+        settings: Everything else in the configuration that changes how a student trains: dotted key -> JSON.
     """
 
     data_id: str
@@ -32,6 +35,19 @@ class Fingerprint(Record):
     recipe_source: str
     epochs: PositiveInt
     initial_weights: tuple[str, ...]
+    settings: FrozenTexts = {}  # noqa: RUF012 - pydantic copies it
+
+
+def training_settings(config: SearchConfig) -> dict[str, str]:
+    """Return the keys of a configuration that change how a student trains, with their values as JSON.
+
+    Keys that decide which students are trained, and for how long the search goes on, may change with `--resume`.
+    """
+    values = config.model_dump(mode="json")
+    kept = {f"recipe.{key}": value for key, value in values["recipe"].items() if key != "epochs"}
+    kept |= {f"views.{key}": value for key, value in values["views"].items()}
+    kept |= {"seed": values["seed"]} | {f"teacher.{key}": values["teacher"][key] for key in ("online", "top_k")}
+    return {key: json.dumps(value, sort_keys=True) for key, value in kept.items()}
 
 
 def source_digest(path: Path, name: str) -> str:
@@ -57,6 +73,11 @@ def differences(was: Fingerprint, now: Fingerprint) -> tuple[str, ...]:
     if was.initial_weights != now.initial_weights:
         old, new = (", ".join(one.initial_weights) for one in (was, now))
         clauses.append(f"with initial weights {old} (space.initial_weights), now {new}")
+    clauses += [
+        f"with {key} = {was.settings.get(key, 'unset')}, now {now.settings.get(key, 'unset')}"
+        for key in sorted(was.settings.keys() | now.settings.keys())
+        if was.settings.get(key) != now.settings.get(key)
+    ]
     return (*clauses, *changed_sources(was, now))
 
 

@@ -8,14 +8,14 @@ import pytest
 
 from nas_distill.config.loading import dump_config
 from nas_distill.data.manifest import DataManifest
-from nas_distill.errors import StudyError
+from nas_distill.errors import RunError, StudyError
 from nas_distill.objectives import check_objectives
 from nas_distill.run_directory.config import read_run_config
 from nas_distill.run_directory.files import read_record
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.service import resume_search
 from nas_distill.search.spaces.loading import load_space
-from nas_distill.search.study.fingerprint import Fingerprint, source_digest
+from nas_distill.search.study.fingerprint import Fingerprint, source_digest, training_settings
 from nas_distill.search.study.ledger import StudyLedger
 from tests.helpers import Heard
 from tests.report.factory import make_record, make_run
@@ -35,6 +35,7 @@ def run(tmp_path: Path) -> RunDirectory:
             recipe_source="",
             epochs=config.recipe.epochs,
             initial_weights=config.space.initial_weights,
+            settings=training_settings(config),
         )
     )
     with_fingerprint.close()
@@ -47,9 +48,13 @@ def run(tmp_path: Path) -> RunDirectory:
         ({"space": {"name": "resnet"}}, "study.other_fingerprint"),
         ({"recipe": {"epochs": 7}}, "study.other_fingerprint"),
         ({"space": {"initial_weights": ["random"]}}, "study.other_fingerprint"),
+        ({"recipe": {"losses": {"kd": {}}}}, "study.other_fingerprint"),
+        ({"recipe": {"learning_rate": 0.1}}, "study.other_fingerprint"),
+        ({"views": {"seed": 7}}, "study.other_fingerprint"),
+        ({"seed": 7}, "study.other_fingerprint"),
         ({"objectives": ["gap_points", "macs"]}, "study.other_objectives"),
     ],
-    ids=["space", "epochs", "initial weights", "objectives"],
+    ids=["space", "epochs", "initial weights", "losses", "learning rate", "views", "seed", "objectives"],
 )
 def test_an_edited_configuration_is_an_error(run: RunDirectory, edit: dict[str, object], code: str) -> None:
     values = read_run_config(run).model_dump()
@@ -70,3 +75,11 @@ def test_an_edited_space_is_an_error(tmp_path: Path, run: RunDirectory) -> None:
     with pytest.raises(StudyError) as caught:
         resume_search(run.path, Heard())
     assert caught.value.code == "study.other_fingerprint"
+
+
+@pytest.mark.parametrize("content", ["", " \n"])
+def test_an_emptied_configuration_is_an_error(run: RunDirectory, content: str) -> None:
+    run.config.write_text(content)
+    with pytest.raises(RunError) as caught:
+        resume_search(run.path, Heard())
+    assert (caught.value.code, caught.value.field) == ("run.damaged_config", str(run.config))
