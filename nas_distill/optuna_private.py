@@ -15,19 +15,24 @@ from optuna.samplers import BaseSampler
 from optuna.samplers._ga import BaseGASampler
 from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.storages._rdb.models import TrialModel, TrialParamModel, TrialUserAttributeModel
+from optuna.study._constrained_optimization import _CONSTRAINTS_KEY
+from optuna.study.study import _SYSTEM_ATTR_METRIC_NAMES as METRIC_NAMES
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 __all__ = [
+    "METRIC_NAMES",
     "MemoryStorage",
     "TrialModel",
     "TrialUserAttributeModel",
     "UncheckedDatabase",
+    "constraint_list",
     "contains",
     "is_genetic",
     "planned_trial",
     "restrict_study",
     "study_id_of",
     "trial_id_of",
+    "without_constraint_list",
 ]
 
 
@@ -95,6 +100,21 @@ class UncheckedDatabase(RDBStorage):
             distribution_json=distribution_to_json(distribution),
         )
         session.add(row)
+
+
+def constraint_list(system_attrs: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Return the constraints of a trial in Optuna's old format, which is all that optuna-dashboard 0.21 reads.
+
+    Args:
+        system_attrs: System attributes of the trial, in the format of Optuna 5.
+    """
+    values = [value for key, value in system_attrs.items() if key.startswith(f"{_CONSTRAINTS_KEY}:")]
+    return {_CONSTRAINTS_KEY: values} if values else {}
+
+
+def without_constraint_list(system_attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return system attributes without `constraint_list`: Optuna would count each constraint twice."""
+    return {key: value for key, value in system_attrs.items() if key != _CONSTRAINTS_KEY}
 
 
 def contains(distribution: BaseDistribution, value: Any) -> bool:

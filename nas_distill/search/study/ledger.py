@@ -25,6 +25,7 @@ from nas_distill.search.study.fingerprint import Fingerprint
 from nas_distill.search.study.memory_mirror import REPORTED, MirroredStorage
 from nas_distill.search.study.point_queue import PointQueue
 from nas_distill.search.study.reported_values import reported_values
+from nas_distill.search.study.shown_values import shown_of_record, shown_of_task
 
 _TASK, _RESULT, _REJECTION, _POINT = "task", "result", "rejection", "point"
 
@@ -97,6 +98,7 @@ class StudyLedger:
         )
         metadata.agree_on_schema_version(study)
         metadata.agree_on_objectives(study, [objective.name for objective in self._objectives])
+        self._storage.name_metrics([objective.name for objective in self._objectives])
         return study
 
     def set_teacher(self, teacher: TeacherRecord) -> None:
@@ -180,6 +182,8 @@ class StudyLedger:
         for name, value in violations.items():
             trial.set_constraint(name, value)
         trial.set_user_attr(_TASK, seal(task))
+        for name, shown in shown_of_task(task).items():
+            trial.set_user_attr(name, shown)
         self._storage.save(trial_id_of(trial))
 
     def reject(
@@ -234,6 +238,8 @@ class StudyLedger:
         if frozen.state is not TrialState.RUNNING:
             return
         self._storage.set_trial_user_attr(trial_id_of(frozen), _RESULT, seal(record.result()))
+        for name, shown in shown_of_record(record).items():
+            self._storage.set_trial_user_attr(trial_id_of(frozen), name, shown)
         values = reported_values(record, self._objectives, self._stopped_trial_value)
         if values is not None and record.status is TrialStatus.STOPPED:
             self._storage.set_trial_user_attr(trial_id_of(frozen), REPORTED, list(values))

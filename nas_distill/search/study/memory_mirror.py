@@ -18,7 +18,13 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_distill.errors import StudyError
-from nas_distill.optuna_private import MemoryStorage, trial_id_of
+from nas_distill.optuna_private import (
+    METRIC_NAMES,
+    MemoryStorage,
+    constraint_list,
+    trial_id_of,
+    without_constraint_list,
+)
 from nas_distill.search.study.database import LOCK_TIMEOUT_S, open_database
 from nas_distill.search.study.log import StudyLog
 
@@ -76,6 +82,11 @@ class MirroredStorage(MemoryStorage):
             self._disk_ids.append(trial_id_of(trial))
         return study_id
 
+    def name_metrics(self, names: Sequence[str]) -> None:
+        """Name the objectives in the database, where Optuna's plots and optuna-dashboard look for the names."""
+        if self.disk is not None:
+            self.disk.set_study_system_attr(self._disk_study_id, METRIC_NAMES, list(names))
+
     def delete_study(self, study_id: int) -> None:
         """Delete the study in memory and in the database."""
         if self.disk is not None:
@@ -123,7 +134,9 @@ class MirroredStorage(MemoryStorage):
                 code="study.other_writer",
                 field="study",
             )
-        self._disk_ids.append(self.disk.create_new_trial(self._disk_study_id, template_trial=_for_database(trial)))
+        stored = copy.copy(_for_database(trial))
+        stored.system_attrs = trial.system_attrs | constraint_list(trial.system_attrs)
+        self._disk_ids.append(self.disk.create_new_trial(self._disk_study_id, template_trial=stored))
         self._saved.append(_copy_of(trial))
 
     def _update(self, disk_id: int, was: FrozenTrial, now: FrozenTrial) -> None:
@@ -136,8 +149,8 @@ class MirroredStorage(MemoryStorage):
         for key, value in now.user_attrs.items():
             if key not in was.user_attrs or was.user_attrs[key] != value:
                 self.disk.set_trial_user_attr(disk_id, key, value)
-        for key, value in now.system_attrs.items():
-            if key not in was.system_attrs or was.system_attrs[key] != value:
+        for key, value in (now.system_attrs | constraint_list(now.system_attrs)).items():
+            if (was.system_attrs | constraint_list(was.system_attrs)).get(key) != value:
                 self.disk.set_trial_system_attr(disk_id, key, value)
         if now.state.is_finished() and not was.state.is_finished():
             stored = _for_database(now)
@@ -146,10 +159,11 @@ class MirroredStorage(MemoryStorage):
 
 def _for_sampler(trial: FrozenTrial) -> FrozenTrial:
     """Return a trial of the database as the sampler sees it."""
+    seen = copy.copy(trial)
+    seen.system_attrs = without_constraint_list(trial.system_attrs)
     reported = trial.user_attrs.get(REPORTED)
     if reported is None or trial.state is not TrialState.FAIL:
-        return trial
-    seen = copy.copy(trial)
+        return seen
     seen.state, seen.values = TrialState.COMPLETE, list(reported)
     return seen
 
