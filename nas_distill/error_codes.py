@@ -288,6 +288,24 @@ _EXPORT: dict[str, str] = {
     "export.unreadable_file": "The runtime of a format cannot open an exported file.",
 }
 
+_TARGET: dict[str, str] = {
+    "target.cache_unusable": "The file of earlier latencies is damaged, or cannot be read or written.",
+    "target.changed": "A resumed run would measure latencies in another way than before.",
+    "target.command_failed": "Every run of the latency command failed, hung or printed no milliseconds.",
+    "target.failed": "A network cannot be run to measure it.",
+    "target.no_command": "The latency command is not a program that can be run.",
+    "target.no_cuda": "Latencies are wanted for a GPU, and there is none.",
+    "target.no_node": "No node of the cluster has the resource on which latencies are to be measured.",
+    "target.no_throughput": "A throughput is wanted of a source that gives latencies only.",
+    "target.node_failed": "The node that measures latencies failed.",
+    "target.not_exportable": "No exporter of torch writes an ONNX file of a candidate.",
+    "target.not_in_table": "A table of latencies does not have a network.",
+    "target.outside_table": "A network is too small or too large to estimate its latency from a table.",
+    "target.table_columns": "A table of latencies lacks a column or a usable row.",
+    "target.table_unreadable": "A table of latencies cannot be read.",
+    "target.teacher_not_measured": "An objective needs the latency or throughput of the teacher.",
+}
+
 _CLI: dict[str, str] = {
     "cli.conflicting_options": "Two options are given that exclude each other.",
     "cli.empty_path": "An option that names a folder is empty.",
@@ -307,6 +325,6 @@ _CLI: dict[str, str] = {
 
 CODES: Mapping[str, str] = MappingProxyType(
     _CONFIG | _DATA | _KNOWLEDGE | _MODELS | _LOSSES | _TRAIN | _RUN | _STUDY | _SPACE | _SEARCH | _CLUSTER | _CONFIRM
-    | _ANALYSIS | _EXPORT | _CLI
+    | _ANALYSIS | _EXPORT | _TARGET | _CLI
 )  # fmt: skip
 """Code -> meaning, one sentence."""

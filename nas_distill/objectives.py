@@ -18,6 +18,8 @@ class Objective:
         kind: "quality" is measured by training; "cost" is known from the architecture before training.
         direction: Whether smaller or larger values are better. Internally all objectives are minimised.
         scale: Scale of the axis for distances, knees and hypervolumes. Sizes are compared by ratio, hence "log10".
+        smallest: Values below it count as it on the scale "log10", such as the zero multiply-accumulates of a network
+            without matrix products.
         unit: Unit in texts; empty for a ratio.
         label: Axis title.
         reference: Value of a useless student, which bounds the hypervolume. None for the shipped objectives: theirs
@@ -31,11 +33,22 @@ class Objective:
     unit: str
     label: str
     reference: float | None = None
+    smallest: float = 1.0
+
+    @property
+    def is_count(self) -> bool:
+        """Whether values are whole numbers."""
+        return self.scale == "log10" and self.smallest == 1.0
 
     def minimised(self, value: float) -> float:
         """Return `value`, negated if the objective is maximised."""
         return -value if self.direction == "maximize" else value
 
+
+_SMALLEST_TIME = 1e-9
+
+MEASURED_OBJECTIVES = frozenset({"latency_ms", "throughput_per_s"})
+"""Objectives that are measured on the target (`TargetConfig`)."""
 
 _SHIPPED = (
     Objective(
@@ -65,6 +78,18 @@ _SHIPPED = (
     Objective(
         name="size_bytes", kind="cost", direction="minimize", scale="log10",
         unit="bytes", label="Size",
+    ),
+    Objective(
+        name="peak_memory_bytes", kind="cost", direction="minimize", scale="log10",
+        unit="bytes", label="Peak memory",
+    ),
+    Objective(
+        name="latency_ms", kind="cost", direction="minimize", scale="log10",
+        unit="ms", label="Latency", smallest=_SMALLEST_TIME,
+    ),
+    Objective(
+        name="throughput_per_s", kind="cost", direction="maximize", scale="log10",
+        unit="images/s", label="Throughput", smallest=_SMALLEST_TIME,
     ),
 )  # fmt: skip
 

@@ -46,10 +46,10 @@ def number_text(objective: Objective, value: float) -> str:
     """Return a value of an objective without its unit; `MISSING` for NaN."""
     if math.isnan(value):
         return MISSING
-    if objective.name == "size_bytes":
+    if objective.unit == "bytes":
         return short_bytes(value)
     if objective.scale == "log10":
-        return short_count(value)
+        return short_count(value) if objective.is_count else f"{value:.3g}"
     if not objective.unit:
         return percent(value)
     digits = _PRECISION[objective.unit]
@@ -59,7 +59,7 @@ def number_text(objective: Objective, value: float) -> str:
 def quantity(objective: Objective, value: float) -> str:
     """Return a value of an objective with its unit: "+0.83 points", "24.3k parameters", "97.3 kB"."""
     text = number_text(objective, value)
-    if text == MISSING or objective.name == "size_bytes" or not objective.unit:
+    if text == MISSING or objective.unit == "bytes" or not objective.unit:
         return text
     return f"{text} {'MACs' if objective.name == 'macs' else objective.unit}"
 

@@ -126,6 +126,19 @@ TRUST_PICKLE_FLAG = ConfigFlag(
     "--trust-pickle", "teacher.trust_pickle", "Load pickled weights. A pickle file can run any code.", kind=bool
 )
 
+TARGET_FLAGS = (
+    ConfigFlag(
+        "--latency-runtime",
+        "target.runtime",
+        "Measure latencies with pytorch or onnxruntime.",
+        kind=click.Choice(["pytorch", "onnxruntime"]),
+        default="pytorch",
+    ),
+    ConfigFlag("--latency-threads", "target.threads", "CPU threads of a latency.", kind=int, default="1"),
+    ConfigFlag("--latency-table", "target.latency_table", "CSV file with measured latencies, instead of measuring."),
+    ConfigFlag("--latency-command", "target.latency_command", "Command that prints the milliseconds of an ONNX file."),
+)
+
 RESOURCE_FLAGS = (
     ConfigFlag(
         "--cpus-per-trial", "resources.cpus_per_trial", "CPUs and torch threads per trial.", kind=float, default="1.0"

@@ -14,6 +14,7 @@ from nas_distill.cli.options import (
     DATA_FLAGS,
     DURATION,
     RESOURCE_FLAGS,
+    TARGET_FLAGS,
     TRUST_PICKLE_FLAG,
     ConfigFlag,
     config_flags,
@@ -126,9 +127,16 @@ FLAGS = (
     ConfigFlag(
         "--max-latency-ms",
         "space.max_latency_ms",
-        "Maximum latency on this machine's CPU, in ms per image.",
+        "Maximum latency on the target, in ms per image.",
         kind=float,
     ),
+    ConfigFlag(
+        "--min-throughput",
+        "space.min_throughput_per_s",
+        "Minimum throughput on the target, in images per second.",
+        kind=float,
+    ),
+    *TARGET_FLAGS,
     ConfigFlag(
         "--gap-tolerance",
         "picks.gap_tolerance_points",

@@ -11,6 +11,7 @@ from nas_distill.config.resources import ExecutionConfig, ResourcesConfig
 from nas_distill.config.sampler import SAMPLERS, SamplerConfig, StoppedTrialValue
 from nas_distill.config.search import BudgetConfig, PicksConfig, SearchConfig
 from nas_distill.config.space import FIXED_RECIPE, SEARCHED_RECIPE, CostBound, SpaceConfig, parse_share
+from nas_distill.config.target import TargetConfig
 from nas_distill.config.teacher import LOCAL_DIR, RUN, TeacherConfig, default_teacher_recipe, split_run
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "SearchConfig",
     "SpaceConfig",
     "StoppedTrialValue",
+    "TargetConfig",
     "TeacherConfig",
     "ViewsConfig",
     "default_teacher_recipe",

@@ -17,6 +17,7 @@ from nas_distill.config.resources import ResourcesConfig
 from nas_distill.config.rules import broken_rule
 from nas_distill.config.sampler import SamplerConfig
 from nas_distill.config.space import DIGITS_SPACE, PHOTO_SPACE, SpaceConfig
+from nas_distill.config.target import TargetConfig
 from nas_distill.config.teacher import LOCAL_DIR, RUN, TeacherConfig
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Recipe
@@ -91,9 +92,11 @@ class SearchConfig(Record):
         views: Deterministic augmentation.
         teacher: The fixed network that is distilled.
         space: The search space and its constraints.
+        target: The device that students are for.
         sampler: The sampler that proposes candidates.
         objectives: Two to four objectives, at least one quality and one cost: gap_points, divergence_nats, nll_nats,
-            agreement; num_params, macs, size_bytes; or an objective of a plugin.
+            agreement; num_params, macs, size_bytes, peak_memory_bytes; latency_ms, throughput_per_s, which are measured
+            on the target; or an objective of a plugin.
         budget: The budget of the search.
         asha: Early stopping of weak trials.
         recipe: How students are distilled.
@@ -111,6 +114,7 @@ class SearchConfig(Record):
     views: ViewsConfig = Field(default_factory=ViewsConfig)
     teacher: TeacherConfig = Field(default_factory=TeacherConfig)
     space: SpaceConfig = Field(default_factory=SpaceConfig)
+    target: TargetConfig = Field(default_factory=TargetConfig)
     sampler: SamplerConfig = Field(default_factory=SamplerConfig)
     objectives: tuple[str, ...] = Field(default=("gap_points", "num_params"), examples=[("gap_points", "num_params")])
     budget: BudgetConfig = Field(default_factory=BudgetConfig)
@@ -199,6 +203,12 @@ class SearchConfig(Record):
                     }
                 ),
                 "sampler": sampler.model_copy(update={"name": absolute_file(sampler.name)}),
+                "target": self.target.model_copy(
+                    update={
+                        "latency_table": absolute(self.target.latency_table),
+                        "cache": absolute(self.target.cache),
+                    }
+                ),
                 "resources": resources.model_copy(update={"storage": absolute(resources.storage, _SQLITE_FILE)}),
             }
         )

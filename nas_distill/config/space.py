@@ -74,8 +74,10 @@ class SpaceConfig(Record):
         max_macs: Largest number of multiply-accumulates per image: a number, or a share of the teacher's at the size of
             the images.
         max_size_bytes: Largest size of parameters and buffers: bytes, or a share of the teacher's.
-        max_latency_ms: Longest latency for one image on one CPU thread of this machine, milliseconds. Measured while
-            trials run, so it is noisy.
+        max_peak_memory_bytes: Largest memory of a forward pass of one image (`Cost.peak_memory_bytes`): bytes, or a
+            share of the teacher's.
+        max_latency_ms: Longest latency of one image on the target (section `target`), milliseconds.
+        min_throughput_per_s: Lowest throughput on the target in batches of `target.batch_size`, images per second.
         allow_larger_than_teacher: Accept candidates with as many parameters as the teacher, or with more
             multiply-accumulates than it.
         initial_weights: Weights that students may start from. The sampler chooses among those that fit the candidate,
@@ -92,7 +94,9 @@ class SpaceConfig(Record):
     max_params: CostBound | None = None
     max_macs: CostBound | None = None
     max_size_bytes: CostBound | None = None
+    max_peak_memory_bytes: CostBound | None = None
     max_latency_ms: PositiveFloat | None = None
+    min_throughput_per_s: PositiveFloat | None = None
     allow_larger_than_teacher: bool = False
     initial_weights: Annotated[tuple[str, ...], Field(min_length=1, examples=[(RANDOM, FROM_TEACHER)])] = (
         RANDOM,

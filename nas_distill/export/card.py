@@ -16,7 +16,8 @@ from nas_distill.analysis.stats import Estimate, accuracy_half_width_points
 from nas_distill.export.formats import NEEDS_ONNX
 from nas_distill.export.snippets import ONNX_PREPROCESSING, timm_lines
 from nas_distill.records import TeacherRecord, TrialRecord
-from nas_distill.records.export import FILES, ExportManifest, FormatReport, LatencyRecord, Scores
+from nas_distill.records.cost import Timing
+from nas_distill.records.export import FILES, ExportManifest, FormatReport, Scores
 from nas_distill.records.student import RANDOM
 
 LARGE_LOSS_POINTS = 1.0
@@ -71,7 +72,7 @@ def accuracy_text(scores: Scores) -> str:
     return f"{100 * scores.top1:.2f} ± {half:.2f} %"
 
 
-def latency_text(latency: LatencyRecord) -> str:
+def latency_text(latency: Timing) -> str:
     """Return a latency with its interquartile range: "1.23 ms (IQR 0.04)"."""
     return f"{latency.median_ms:.3g} ms (IQR {latency.iqr_ms:.2g})"
 

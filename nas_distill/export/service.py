@@ -27,14 +27,8 @@ from nas_distill.inference.exported import MANIFEST, file_sha256, format_files
 from nas_distill.inference.onnx import check_exporter
 from nas_distill.inference.student import load_student
 from nas_distill.records import TrialRecord
-from nas_distill.records.export import (
-    FILES,
-    ExportManifest,
-    ExportSource,
-    FormatName,
-    FormatReport,
-    LatencyRecord,
-)
+from nas_distill.records.cost import Timing
+from nas_distill.records.export import FILES, ExportManifest, ExportSource, FormatName, FormatReport
 from nas_distill.run_directory.files import read_record, write_record, write_text
 from nas_distill.run_directory.layout import RunDirectory
 
@@ -141,7 +135,7 @@ def required_import(architecture: str) -> str | None:
     return f"import {Path(file).stem if file and module.startswith('nas_distill_user_') else module}"
 
 
-def _report(name: FormatName, written: WrittenFile, folder: Path, latency: LatencyRecord) -> FormatReport:
+def _report(name: FormatName, written: WrittenFile, folder: Path, latency: Timing) -> FormatReport:
     found = written.comparison
     return FormatReport(
         name=name,

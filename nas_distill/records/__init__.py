@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nas_distill.records.calibration import Calibration
+from nas_distill.records.cost import Cost
 from nas_distill.records.execution import (
     Attention,
     ExecutionInfo,
@@ -13,9 +14,8 @@ from nas_distill.records.execution import (
 )
 from nas_distill.records.normalisation import Normalisation
 from nas_distill.records.recipe import Adaptation, Recipe, RecipeChoices
-from nas_distill.records.space_context import SpaceContext, SpaceInfo, SpaceMisfitError, TeacherShape
-from nas_distill.records.space_trial import SpaceTrial
-from nas_distill.records.student import FROM_TEACHER, PRETRAINED, RANDOM, Cost, StudentSpec
+from nas_distill.records.space_context import SpaceContext, SpaceInfo, SpaceMisfitError, SpaceTrial, TeacherShape
+from nas_distill.records.student import FROM_TEACHER, PRETRAINED, RANDOM, StudentSpec
 from nas_distill.records.task import Arm, Confirmation, Fold, TrialTask
 from nas_distill.records.teacher import TeacherLink, TeacherRecord
 from nas_distill.records.trial import EpochMetrics, StudentMetrics, TrialOutcome, TrialRecord, TrialResult, TrialStatus

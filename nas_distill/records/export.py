@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from nas_distill.records.base import FrozenArguments, FrozenTexts, Record, Share
+from nas_distill.records.cost import Timing
 from nas_distill.records.student import StudentSpec
 from nas_distill.records.student_interface import StudentInterface
 
@@ -43,18 +44,6 @@ class Scores(Record):
     ece: Share
 
 
-class LatencyRecord(Record):
-    """Time of one image on one CPU thread.
-
-    Attributes:
-        median_ms: Median over interleaved rounds, milliseconds.
-        iqr_ms: Interquartile range over the rounds, milliseconds.
-    """
-
-    median_ms: PositiveFloat
-    iqr_ms: NonNegativeFloat
-
-
 class FormatReport(Record):
     """One exported file, measured after it was read again.
 
@@ -70,7 +59,7 @@ class FormatReport(Record):
         images_one_by_one: Number of these images.
         largest_difference: Largest absolute difference of a logit from PyTorch's, over both passes.
         changed_predictions: Number of validation images with another predicted class than in PyTorch.
-        latency: Time of one image.
+        latency: Time of one image on one CPU thread.
     """
 
     name: FormatName
@@ -84,7 +73,7 @@ class FormatReport(Record):
     images_one_by_one: PositiveInt
     largest_difference: NonNegativeFloat
     changed_predictions: NonNegativeInt
-    latency: LatencyRecord
+    latency: Timing
 
 
 class ExportSource(Record):
@@ -133,7 +122,7 @@ class ExportManifest(Record):
         batch_size: Images per batch in the check.
         tolerance: Largest accepted difference of a logit, for float formats.
         pytorch: Metrics of the trial's weights in PyTorch on the validation images.
-        pytorch_latency: Time of one image in PyTorch, with merged branches.
+        pytorch_latency: Time of one image on one CPU thread in PyTorch, with merged branches.
         formats: The exported files.
     """
 
@@ -147,7 +136,7 @@ class ExportManifest(Record):
     batch_size: PositiveInt
     tolerance: PositiveFloat
     pytorch: Scores
-    pytorch_latency: LatencyRecord
+    pytorch_latency: Timing
     formats: Annotated[tuple[FormatReport, ...], Field(min_length=1)]
 
     def report(self, name: FormatName) -> FormatReport | None:

@@ -1,8 +1,9 @@
-"""What a search space knows about the search, and what it declares about itself."""
+"""What a search space receives, and what it declares about itself."""
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from collections.abc import Sequence
+from typing import Annotated, Any, Protocol, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -79,3 +80,35 @@ class SpaceInfo(Record):
             if low > high:
                 raise ValueError(f"min_{name} {low} is above max_{name} {high}")
         return self
+
+
+class SpaceTrial(Protocol):
+    """The trial that a search space receives: Optuna's define-by-run interface.
+
+    `optuna.Trial` satisfies this protocol. Spaces are typed against it, so that they import neither Optuna nor the
+    search.
+    """
+
+    @property
+    def number(self) -> int:
+        """Number of the trial, from 0."""
+        ...
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Values suggested so far, by name."""
+        ...
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """Return one of `choices`."""
+        ...
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        """Return an integer between `low` and `high`, both included."""
+        ...
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """Return a number between `low` and `high`, both included."""
+        ...

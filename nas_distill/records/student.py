@@ -1,11 +1,11 @@
-"""A candidate student and its cost."""
+"""A candidate student."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from nas_distill.records.base import FrozenArguments, Record
 
@@ -66,20 +66,3 @@ class StudentSpec(Record):
 
     def __hash__(self) -> int:
         return hash(self.spec_id)
-
-
-class Cost(Record):
-    """Cost of a network, known before training. Branches that a network has for training only are merged first.
-
-    Attributes:
-        num_params: Number of trainable and frozen parameters, without buffers.
-        macs: Multiply-accumulate operations of one forward pass of one image.
-        size_bytes: Size of parameters and buffers at their stored precision, bytes.
-        latency_ms: Median time for one image on one thread of the driver's CPU, milliseconds; None when it was not
-            measured, because the search has no bound on it (`space.max_latency_ms`).
-    """
-
-    num_params: PositiveInt
-    macs: NonNegativeInt
-    size_bytes: PositiveInt
-    latency_ms: PositiveFloat | None = None

@@ -7,8 +7,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, NonNegativeInt, model_validator
 
 from nas_distill.records.base import Record
+from nas_distill.records.cost import Cost
 from nas_distill.records.recipe import Mix, Recipe
-from nas_distill.records.student import Cost, StudentSpec
+from nas_distill.records.student import StudentSpec
 
 Arm = Literal["distilled", "control", "released", "random_weights"]
 

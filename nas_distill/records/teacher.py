@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from nas_distill.records.base import Record, Share
+from nas_distill.records.cost import Cost
 from nas_distill.records.normalisation import Normalisation
-from nas_distill.records.student import Cost
 from nas_distill.records.trial import EpochMetrics
 
 

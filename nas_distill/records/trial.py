@@ -10,9 +10,10 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from nas_distill.errors import RunError
 from nas_distill.records.base import FrozenFloats, Record, Share
 from nas_distill.records.calibration import Calibration
+from nas_distill.records.cost import Cost
 from nas_distill.records.execution import ExecutionInfo
 from nas_distill.records.recipe import Recipe
-from nas_distill.records.student import Cost, StudentSpec
+from nas_distill.records.student import StudentSpec
 from nas_distill.records.task import Confirmation, Fold, TrialTask
 
 

@@ -21,6 +21,7 @@ from nas_distill.analysis.trials.study_reader import Rejection
 from nas_distill.config import SearchConfig
 from nas_distill.data.manifest import DataManifest
 from nas_distill.records import TeacherRecord, TrialRecord, TrialStatus
+from nas_distill.records.cost import TargetRecord
 from nas_distill.run_directory.files import read_record
 from nas_distill.run_directory.layout import RunDirectory
 
@@ -78,6 +79,7 @@ class ReportContent:
         confirmations: Records of the trainings that `confirm` ran.
         folds: Records of the cross-validation of the picks.
         assistants: Students chosen as teacher assistants, and their students.
+        target: Where latencies come from; None for a search that did not use them.
     """
 
     name: str
@@ -95,6 +97,7 @@ class ReportContent:
     confirmations: tuple[TrialRecord, ...] = ()
     folds: tuple[TrialRecord, ...] = ()
     assistants: AssistantPlan = field(default_factory=AssistantPlan)
+    target: TargetRecord | None = None
 
     @property
     def picks(self) -> tuple[Pick, ...]:
@@ -144,6 +147,7 @@ def load_content(run: RunDirectory) -> ReportContent:
         confirmations=loaded.confirmations(),
         folds=tuple(record for number in picked for record in run.read_folds(number, config.picks.folds)),
         assistants=assistants,
+        target=read_record(run.target, TargetRecord) if run.target.exists() else None,
     )
 
 

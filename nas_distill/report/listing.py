@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas_distill.analysis.front.arithmetic import Floats, axes, coordinates
+from nas_distill.analysis.front.arithmetic import Floats, axes, from_coordinates
 from nas_distill.analysis.front.comparison import Comparison, compare_runs
 from nas_distill.analysis.front.epsilon import epsilon_front_mask, tolerances
 from nas_distill.analysis.front.named_studies import NamedStudy
@@ -102,11 +102,7 @@ def list_students(
 
 def in_own_units(points: Floats, objectives: Sequence[Objective]) -> Floats:
     """Return minimised coordinates [N, M] as values of M objectives in their own units."""
-    columns = [
-        np.round(10.0**column) if objective.scale == "log10" else coordinates(column, objective)  # costs are counts
-        for column, objective in zip(points.T, objectives, strict=True)
-    ]
-    return np.column_stack(columns)
+    return np.column_stack([from_coordinates(*pair) for pair in zip(points.T, objectives, strict=True)])
 
 
 def _open(folders: Sequence[Path]) -> dict[str, Run]:

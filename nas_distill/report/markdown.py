@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from nas_distill.report.content import ReportContent, Row, rows
 from nas_distill.report.sections.facts import pick_text, run_facts
 from nas_distill.report.sections.section import Section
+from nas_distill.report.sections.usage import how_to_use
 from nas_distill.report.tables import FRONT_COLUMNS, Column, with_objectives
 
 
@@ -24,6 +25,9 @@ def render_markdown(content: ReportContent, sections: Sequence[Section]) -> str:
     parts.append(
         "\n".join(f"- **{_escaped(pick.title)}**: {_escaped(pick_text(pick, content.front))}" for pick in content.picks)
     )
+    usage = how_to_use(content)
+    if usage is not None:
+        parts += [f"## Use trial {usage.number}", f"    {usage.command}", f"```python\n{usage.lines}```"]
     if len(content.front.members):
         columns = with_objectives(FRONT_COLUMNS, content)
         parts += ["## Pareto front", _table(columns, rows(content.front.members))]

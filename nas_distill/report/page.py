@@ -18,11 +18,16 @@ from nas_distill.report.figures.curves import curve_figure
 from nas_distill.report.figures.front import FamilyStyle, family_styles, front_figure
 from nas_distill.report.sections.facts import hardest_class, run_facts
 from nas_distill.report.sections.section import Section
-from nas_distill.report.tables import FRONT_COLUMNS, TRIAL_COLUMNS, Column, with_objectives
+from nas_distill.report.sections.usage import how_to_use
+from nas_distill.report.tables import FRONT_COLUMNS, TRIAL_COLUMNS, Column, column_of, with_objectives
 from nas_distill.version import __version__
 
 _WIDE, _NARROW = (1080.0, 460.0), (372.0, 380.0)
 _MAX_REJECTIONS = 50
+_CARD_FACTS = (
+    "num_params", "macs", "size_bytes", "size_fp16_bytes", "size_int8_bytes", "peak_memory_bytes", "latency_ms",
+    "throughput_per_s", "top1", "nll_nats", "ece", "agreement", "wall_time_s",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +112,7 @@ def render_page(content: ReportContent, sections: Sequence[Section]) -> str:
             facts=run_facts(content),
             sections=sections,
             cards=[_card(content, pick) for pick in content.picks],
+            usage=how_to_use(content),
             families=list(family_styles(content).values()),
             fronts=[front_figure(content, key=key, width=width, height=height) for key, width, height in sized],
             curves=[figure for figure in curves if figure is not None],
@@ -176,15 +182,10 @@ def _card(content: ReportContent, pick: Pick) -> Card:
         text = quantity(objective, pick.values[objective.name])
         number = number_text(objective, pick.values[objective.name])
         figures.append((number, text.removeprefix(number).strip() or objective.label.lower()))
-    by_key = {column.key: column for column in with_objectives(FRONT_COLUMNS, content)}
     large = {front.cost.name, front.quality.name}
     facts = [("Gap on the validation images", _gap_with_interval(content, pick.number))]
     facts.append(("Of the teacher's parameters", percent(float(row["capacity_ratio"]))))
-    facts.extend(
-        (by_key[key].title, by_key[key].text(row))
-        for key in ("num_params", "macs", "size_bytes", "top1", "nll_nats", "ece", "agreement", "wall_time_s")
-        if key not in large
-    )
+    facts.extend((column.title, column.text(row)) for column in map(column_of, _CARD_FACTS) if column.key not in large)
     facts.append(("Starts from", describe_initial_weights(row["initial_weights"] or RANDOM)))
     hardest = hardest_class(content, pick)
     if hardest:

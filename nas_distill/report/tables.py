@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import isnan
 from typing import TYPE_CHECKING
 
-from nas_distill.analysis.formatting import MISSING, duration, number_text, percent, signed
+from nas_distill.analysis.formatting import MISSING, duration, number_text, percent, short_bytes, signed
 from nas_distill.analysis.initial_weights import label_initial_weights
 from nas_distill.objectives import OBJECTIVES
 from nas_distill.records import RANDOM
@@ -15,6 +15,9 @@ from nas_distill.report.content import ReportContent, Row, arguments_text, rows
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+NOT_MEASURED = "not measured"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +90,48 @@ _TOP1 = Column(
     text=_value("top1", lambda value: f"{100.0 * value:.2f} %"),
     hint="Top-1 accuracy on the validation images.",
 )
+
+
+def _with_range(key: str, range_key: str) -> Callable[[Row], str]:
+    """Return a function that formats a measured value with its interquartile range, if that is known."""
+
+    def text(row: Row) -> str:
+        if isnan(row[key]):
+            return NOT_MEASURED
+        half = "" if isnan(row[range_key]) else f" (IQR {row[range_key]:.2g})"
+        return f"{row[key]:{',.0f' if row[key] >= 100.0 else '.3g'}}{half}"
+
+    return text
+
+
 _LATENCY = Column(
     key="latency_ms",
     title="Latency, ms",
-    text=_value("latency_ms", lambda value: f"{value:.2f}"),
-    hint="Milliseconds per image on one CPU thread.",
+    text=_with_range("latency_ms", "latency_iqr_ms"),
+    hint="Milliseconds per image on the target: median, and interquartile range over rounds.",
+)
+_THROUGHPUT = Column(
+    key="throughput_per_s",
+    title="Images / s",
+    text=_with_range("throughput_per_s", "throughput_iqr_per_s"),
+    hint="Images per second on the target in batches: from the median time, and interquartile range over rounds.",
+)
+_MEMORY = _objective(
+    "peak_memory_bytes",
+    "Peak memory",
+    "Parameters, buffers and the most activations at one time for one image, float32.",
+)
+_FP16 = Column(
+    key="size_fp16_bytes",
+    title="Size, fp16",
+    text=_value("size_fp16_bytes", short_bytes),
+    hint="Bytes of parameters and buffers as float16.",
+)
+_INT8 = Column(
+    key="size_int8_bytes",
+    title="Size, int8",
+    text=_value("size_int8_bytes", short_bytes),
+    hint="Estimated bytes after static quantisation: int8 weights with one scale per channel, the rest as stored.",
 )
 _AGREEMENT = _objective(
     "agreement", "Agreement", "Share of validation images on which student and teacher predict the same class."
@@ -136,16 +176,17 @@ _TIME = Column(
     hint="Wall time of training and evaluation.",
 )
 
+_ON_CARDS = (_FP16, _INT8, _LATENCY, _THROUGHPUT)
 TERMINAL_COLUMNS = (_NUMBER, _STUDENT, _PARAMS, _MACS, _GAP, _TOP1, _AGREEMENT)
 FRONT_COLUMNS = (
-    _NUMBER, _STUDENT, _PARAMS, _RATIO, _MACS, _SIZE, _GAP, _TOP1, _NLL, _ECE, _AGREEMENT, _DIVERGENCE,
-    _GENERALISATION, _TIME,
+    _NUMBER, _STUDENT, _PARAMS, _RATIO, _MACS, _SIZE, _MEMORY, _GAP, _TOP1, _NLL, _ECE, _AGREEMENT,
+    _DIVERGENCE, _GENERALISATION, _TIME,
 )  # fmt: skip
 TRIAL_COLUMNS = (
     _NUMBER, _STATUS, _STUDENT, _PARAMS, _MACS, _GAP, _TOP1, _AGREEMENT, _DIVERGENCE, _NLL, _ECE,
     _GENERALISATION, _EPOCHS, _TIME,
 )  # fmt: skip
-_COLUMNS = {column.key: column for column in (*FRONT_COLUMNS, *TRIAL_COLUMNS, _LATENCY, _START)}
+_COLUMNS = {column.key: column for column in (*FRONT_COLUMNS, *TRIAL_COLUMNS, *_ON_CARDS, _START)}
 
 
 def column_of(key: str) -> Column:
@@ -157,10 +198,14 @@ def column_of(key: str) -> Column:
 
 
 def with_objectives(columns: tuple[Column, ...], content: ReportContent) -> tuple[Column, ...]:
-    """Return the columns, then the objectives missing among them, and the initial weights and the teacher if they vary.
+    """Return the columns, then what is missing among them: measured costs, objectives, initial weights, the teacher.
 
-    Initial weights vary if a student does not start from random ones, teachers if a student has an assistant.
+    Costs on the target are shown if a student was measured, initial weights if a student does not start from random
+    ones, teachers if a student has an assistant.
     """
+    measured = tuple(one for one in (_LATENCY, _THROUGHPUT) if content.trials[one.key].notna().any())
+    place = columns.index(_MACS) + 1
+    columns = (*columns[:place], *measured, *columns[place:])
     keys = {column.key for column in columns}
     starts = (_START,) if has_initial_weights(content.trials) else ()
     assistants = (_TEACHER,) if content.trials["assistant"].notna().any() else ()

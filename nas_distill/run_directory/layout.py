@@ -65,6 +65,11 @@ class RunDirectory:
         return self.teacher / "metrics.json"
 
     @property
+    def target(self) -> Path:
+        """Where latencies come from, and the teacher's (`TargetRecord`); only if the search uses latencies."""
+        return self.path / "target.json"
+
+    @property
     def knowledge(self) -> Path:
         """Stored outputs of the teacher, one folder per digest."""
         return self.path / "knowledge"

@@ -7,13 +7,15 @@ import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
 import nas_distill.models  # noqa: F401 - registers this project's entrypoints with timm
 from nas_distill.callbacks import Progress
-from nas_distill.config import FIXED_RECIPE, SearchConfig
+from nas_distill.config import FIXED_RECIPE, SearchConfig, TargetConfig
 from nas_distill.config.loading import dump_config, load_config
 from nas_distill.data.manifest import DataManifest
 from nas_distill.errors import ClusterError, ConfigError, NasDistillError, RunError, StudyError
@@ -24,6 +26,7 @@ from nas_distill.run_directory.files import read_record, write_text
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.backend.cluster import ray_cluster
 from nas_distill.search.backend.node_probe import check_nodes
+from nas_distill.search.backend.remote_target import NodeSource
 from nas_distill.search.backend.shard_pool import RayShardPool
 from nas_distill.search.backend.trainings import unfinished_tasks
 from nas_distill.search.driver.budget import INTERRUPTED
@@ -35,12 +38,15 @@ from nas_distill.search.session import SearchOutcome, record_fingerprint, search
 from nas_distill.search.setup.initial_weights import check_initial_weights, choose_initial_weights
 from nas_distill.search.setup.prepare import Prepared, prepare
 from nas_distill.search.setup.space_context import check_space, expect_space, setup_space
+from nas_distill.search.setup.target import check_target, open_target, with_target
 from nas_distill.search.setup.validate import check_assistants, check_folds, check_inputs, check_losses
 from nas_distill.search.spaces.loading import load_space
 from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
 from nas_distill.search.study.ledger import StudyLedger
 from nas_distill.search.study.opening import opened_ledger
 from nas_distill.search.unused_settings import check_unused_settings
+from nas_distill.target.measurement import Source
+from nas_distill.target.meter import open_source
 from nas_distill.train.optimisation import check_optimizer
 from nas_distill.user_code import import_modules
 
@@ -173,6 +179,7 @@ def _check_config(config: SearchConfig) -> None:
     check_assistants(config.assistants.count, config.recipe, is_recipe_fixed=fixed)
     check_folds(config.picks.folds, config.recipe, config.views.mixes, is_recipe_fixed=fixed)
     make_early_stopper(config.asha, epochs=config.recipe.epochs, objectives=check_objectives(config.objectives))
+    check_target(config)
     check_optimizer(config.recipe.optimizer)
     check_optimizer(config.teacher.recipe.optimizer)
 
@@ -305,4 +312,20 @@ def _prepare(run: RunDirectory, config: SearchConfig, progress: Progress, *, on_
         pool=pool,
     )
     torch.cuda.empty_cache()  # trials on the same GPU need the memory that the driver's allocator keeps
-    return prepared
+    if not on_cluster:
+        return replace(prepared, teacher=with_target(run, prepared.teacher))
+    shape = prepared.manifest.network_shape
+    target = open_target(
+        run,
+        config,
+        teacher=prepared.teacher,
+        described=setup_space(run, config.space, shape).context.teacher,
+        shape=shape,
+        open_at=partial(_open_source, config.user_modules),
+        progress=progress,
+    )
+    return replace(prepared, teacher=target.teacher, meter=target.meter)
+
+
+def _open_source(user_modules: tuple[str, ...], settings: TargetConfig) -> Source:
+    return open_source(settings) if settings.ray_resource is None else NodeSource(settings, user_modules)

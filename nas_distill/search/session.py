@@ -196,7 +196,7 @@ def _make_proposer(
     config: SearchConfig, prepared: Prepared, demands: SpaceSetup, ledger: StudyLedger, progress: Progress
 ) -> Proposer:
     space = load_space(config.space.resolved_name)
-    costs = CostEstimator(prepared.manifest.network_shape, prepared.head)
+    costs = CostEstimator(prepared.manifest.network_shape, prepared.head, prepared.meter)
     initial_weights = choose_initial_weights(config.space, demands.context)
     if config.space.initial_points is None and ledger.num_trials == 0:
         points = plan_first_points(

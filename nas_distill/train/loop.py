@@ -22,6 +22,7 @@ from nas_distill.data.views.batches import view_batches
 from nas_distill.errors import TrialError, one_line
 from nas_distill.knowledge.targets import Targets
 from nas_distill.losses.registry import TOTAL
+from nas_distill.machine_lock import Turn, training
 from nas_distill.models.memory import is_context_lost
 from nas_distill.records import EpochMetrics, ExecutionSettings, Recipe
 from nas_distill.train.best_weights import BestWeights
@@ -108,10 +109,14 @@ class Trainer:
             TrialError: The loss, a weight or a logit became NaN or infinite, the memory is too small, or the network
                 cannot be trained on such batches.
         """
-        started = time.perf_counter()
+        with training() as turn:
+            return self._run_epoch(turn)
+
+    def _run_epoch(self, turn: Turn) -> EpochMetrics:
+        started, paused_s = time.perf_counter(), turn.paused_s
         epoch = self.epochs_done
         with _as_trial_error(f"epoch {epoch + 1}"):
-            parts = self._train_epoch(epoch)
+            parts = self._train_epoch(epoch, turn)
         loss = parts.pop(TOTAL)
         if not math.isfinite(loss):
             raise TrialError(
@@ -137,7 +142,7 @@ class Trainer:
             learning_rate=self._optimizer.param_groups[0]["lr"],
             top1=metrics.top1,
             nll_nats=metrics.nll_nats,
-            wall_time_s=time.perf_counter() - started,
+            wall_time_s=time.perf_counter() - started - (turn.paused_s - paused_s),
             **self._teacher_comparison(measured, metrics),
         )
 
@@ -150,7 +155,7 @@ class Trainer:
             TrialError: The steps fail as in `run_epoch`.
         """
         with _as_trial_error("the first steps"):
-            self._train_epoch(0, limit=steps)
+            self._train_epoch(0, Turn(), limit=steps)
             self.measure()
 
     def finish(self) -> nn.Module:
@@ -210,7 +215,7 @@ class Trainer:
         if state["execution"] is not None and state["device"] == self._device.type:
             self._stepper = self._make_stepper(ExecutionSettings(**state["execution"]))
 
-    def _train_epoch(self, epoch: int, limit: int | None = None) -> dict[str, float]:
+    def _train_epoch(self, epoch: int, turn: Turn, *, limit: int | None = None) -> dict[str, float]:
         """Return the mean of every loss part over the epoch, or over its first `limit` steps."""
         data, size = self._data, self._recipe.batch_size
         seed = int(np.random.SeedSequence((self._seed, epoch)).generate_state(1)[0])
@@ -227,6 +232,7 @@ class Trainer:
         sums: dict[str, Tensor] = {}
         batches = view_batches(data.train, order, size, view=view, plan=data.plan, device=self._device)
         for step, batch in enumerate(batches, start=epoch * self._steps):
+            turn.give_way()
             self._schedule.step_update(step)
             # Summed on the device: reading a value here would synchronise with it at every step.
             for name, value in self._stepper.step(step, batch, view).items():

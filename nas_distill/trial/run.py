@@ -9,6 +9,7 @@ import torch
 
 from nas_distill.errors import ConfigError, RunError, SpaceError, TeacherError, TrialError, one_line
 from nas_distill.losses.registry import uses_teacher_head
+from nas_distill.machine_lock import training
 from nas_distill.models.student import build_student
 from nas_distill.models.weights import save_weights
 from nas_distill.records import (
@@ -68,8 +69,9 @@ class Trial:
             return
         write_record(folder.task, task)
         try:
-            self._inputs = context.trial_inputs(task)
-            self._trainer, self._initial_weights = make_trainer(task, context, self._inputs)
+            with training():  # fitting initial weights takes all of a CPU for a while
+                self._inputs = context.trial_inputs(task)
+                self._trainer, self._initial_weights = make_trainer(task, context, self._inputs)
         except (SpaceError, ConfigError, TeacherError) as error:
             self._end(TrialStatus.FAILED, ExecutionInfo(device=device_name(context.device)), error=one_line(error))
             return
@@ -137,11 +139,13 @@ class Trial:
         self._saved_at = time.monotonic()
 
     def _complete(self) -> None:
-        student = TrainedStudent(self._trainer, self._inputs, device=self._context.device)
+        ratio = self._task.cost.num_params / self._context.teacher_params
+        with training():
+            student = TrainedStudent(self._trainer, self._inputs, device=self._context.device)
+            metrics = student.metrics(capacity_ratio=ratio)
         save_weights(student.network, self._folder.weights)
         write_record(self._folder.interface, self._interface())
-        ratio = self._task.cost.num_params / self._context.teacher_params
-        self._end(TrialStatus.COMPLETE, self._execution_info(), metrics=student.metrics(capacity_ratio=ratio))
+        self._end(TrialStatus.COMPLETE, self._execution_info(), metrics=metrics)
 
     def _interface(self) -> StudentInterface:
         manifest = self._context.manifest

@@ -25,13 +25,24 @@ def _check_axis(axis: Axis, values: list[float], length: float, *, gap_px: float
     assert all(0.0 <= axis.share(value) <= 1.0 for value in values)
     assert len(axis.ticks) >= 2
     assert len({tick.label for tick in axis.ticks}) == len(axis.ticks)
-    assert all(b.share - a.share >= gap_px / length - 1e-9 for a, b in pairwise(axis.ticks))
+    assert all(abs(b.share - a.share) >= gap_px / length - 1e-9 for a, b in pairwise(axis.ticks))
 
 
 @given(st.lists(st.floats(1.0, 1e9), min_size=1, max_size=20), st.sampled_from([290.0, 1000.0]))
 def test_cost_axes_contain_all_values_and_have_readable_ticks(values: list[float], length: float) -> None:
     axis = cost_axis(values, _PARAMS, length=length)
     _check_axis(axis, values, length, gap_px=7.0 * max(len(tick.label) for tick in axis.ticks))
+
+
+@given(st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=20))
+def test_axes_of_latency_and_throughput_contain_values_below_one_with_fast_students_on_the_left(
+    values: list[float],
+) -> None:
+    for name in ("latency_ms", "throughput_per_s"):
+        axis = cost_axis(values, get_objective(name), length=1000.0)
+        _check_axis(axis, values, 1000.0, gap_px=20.0)
+        fastest, slowest = (min(values), max(values)) if name == "latency_ms" else (max(values), min(values))
+        assert axis.share(fastest) <= axis.share(slowest)
 
 
 @given(st.lists(st.floats(-20.0, 99.0), min_size=1, max_size=20), st.sampled_from([290.0, 380.0]))

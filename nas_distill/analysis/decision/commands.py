@@ -20,6 +20,11 @@ def confirm_command(run: str, numbers: Sequence[int], *, seeds: int | None = Non
     return f"{_PROGRAM} confirm {shlex.quote(run)} --picks {picks}{'' if seeds is None else f' --seeds {seeds}'}"
 
 
+def export_command(run: str, number: int) -> str:
+    """Return the command that exports a student."""
+    return f"{_PROGRAM} export {shlex.quote(run)} {number}"
+
+
 def longer_command(run: str, epochs: int) -> str:
     """Return the command that repeats a search with more epochs per student.
 

@@ -36,8 +36,16 @@ def axes(frame: pd.DataFrame, objectives: Sequence[Objective]) -> Floats:
 def coordinates(values: Floats, objective: Objective) -> Floats:
     """Return values of one objective, given in its own unit, as minimised coordinates (see `axes`)."""
     if objective.scale == "log10":
-        values = np.log10(np.maximum(values, 1.0))
+        values = np.log10(np.maximum(values, objective.smallest))
     return -values if objective.direction == "maximize" else values
+
+
+def from_coordinates(coordinates: Floats, objective: Objective) -> Floats:
+    """Return minimised coordinates of one objective as values in its own unit: the inverse of `coordinates`."""
+    values = -coordinates if objective.direction == "maximize" else coordinates
+    if objective.scale == "log10":
+        values = np.round(10.0**values) if objective.is_count else 10.0**values
+    return values
 
 
 def reference_point(teacher: TeacherRecord, objectives: Sequence[Objective]) -> tuple[float, ...]:

@@ -21,7 +21,13 @@ from nas_distill.records.base import FrozenFloats, Record
 
 RuleName = Literal["smallest_within_tolerance", "knee", "best_quality"]
 
-_SUPERLATIVES = {"num_params": "smallest", "size_bytes": "smallest", "macs": "cheapest"}
+_SUPERLATIVES = {
+    "num_params": "smallest",
+    "size_bytes": "smallest",
+    "macs": "cheapest",
+    "latency_ms": "fastest",
+    "throughput_per_s": "fastest",
+}
 _QUALITIES = {"gap_points": "accuracy", "divergence_nats": "fidelity", "nll_nats": "likelihood"}
 _BEST = {
     "gap_points": "Smallest gap",

@@ -17,7 +17,10 @@ from nas_distill.records import StudentSpec
 from nas_distill.records.base import other_version, parse_record, unsealed
 from nas_distill.records.task import TRIAL_SCHEMA_VERSION
 
-_COSTS = ("num_params", "macs", "size_bytes", "latency_ms")
+_COSTS = (
+    "num_params", "macs", "size_bytes", "size_fp16_bytes", "size_int8_bytes", "peak_memory_bytes",
+    "latency_ms", "latency_iqr_ms", "throughput_per_s", "throughput_iqr_per_s",
+)  # fmt: skip
 _SCALARS = (
     "top1", "nll_nats", "gap_points", "agreement", "divergence_nats", "train_top1", "train_agreement",
     "train_divergence_nats", "generalisation_gap_points", "capacity_ratio", "ece", "ece_noise", "feature_cka",
@@ -38,7 +41,13 @@ COLUMNS: Mapping[str, str] = {
     "num_params": "Int64",
     "macs": "Int64",
     "size_bytes": "Int64",
+    "size_fp16_bytes": "Int64",
+    "size_int8_bytes": "Int64",
+    "peak_memory_bytes": "Int64",
     "latency_ms": "float64",
+    "latency_iqr_ms": "float64",
+    "throughput_per_s": "float64",
+    "throughput_iqr_per_s": "float64",
     **dict.fromkeys((*_SCALARS, *_CALIBRATION), "float64"),
     "class_gap_points": "string",
     "epochs": "Int64",

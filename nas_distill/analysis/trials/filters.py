@@ -35,7 +35,10 @@ KINDS: Mapping[str, Literal["number", "text"]] = {
 """The columns that a filter may name, and whether they hold numbers or text."""
 
 _HOW_TO_RECORD = {
-    "latency_ms": "a search with --max-latency-ms measures it",
+    **dict.fromkeys(
+        ("latency_ms", "latency_iqr_ms", "throughput_per_s", "throughput_iqr_per_s"),
+        "a search for latency_ms, or with --max-latency-ms, measures it",
+    ),
     "copied_share": "none of the trainings began",
     "assistant": "a search with --assistants trains such students",
     "error": "none of the trials failed",

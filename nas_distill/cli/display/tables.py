@@ -46,9 +46,9 @@ def print_tables(listing: Listing) -> None:
 def _students(listing: Listing) -> Table:
     comparison, students = listing.comparison, listing.students
     several, mixed = len(comparison.runs) > 1, len(students) and not students["on_front"].all()
-    names = [*_ALWAYS, *(one.name for one in comparison.objectives if one.name not in _ALWAYS)]
-    if students["latency_ms"].notna().any():
-        names.insert(2, "latency_ms")
+    measured = [name for name in ("latency_ms", "throughput_per_s") if students[name].notna().any()]
+    names = [*_ALWAYS[:2], *measured, *_ALWAYS[2:]]
+    names += [one.name for one in comparison.objectives if one.name not in names]
     if has_initial_weights(students):
         names.append("initial_weights")
     columns = [column_of(name) for name in ("number", "architecture", *names)]

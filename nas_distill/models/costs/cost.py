@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
+from typing import Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from nas_distill.model_outputs import OutputRequest
 from nas_distill.models.costs.fusion import fused
+from nas_distill.models.costs.memory import ActivationCounter
 from nas_distill.models.features import LOGITS_ONLY
 from nas_distill.models.student import build_student
 from nas_distill.models.teacher_head import TeacherHead
 from nas_distill.records import Cost, StudentSpec
+
+_FLOAT_BYTES = 4
 
 
 def measure_cost(
@@ -40,7 +43,7 @@ def measure_cost(
     Raises:
         SpaceError: The candidate cannot be built, cannot process such images, or lacks a requested output.
     """
-    counter = FlopCounterMode(display=False)
+    counting = _Counting()
     model = build_student(
         spec,
         num_classes=num_classes,
@@ -49,11 +52,12 @@ def measure_cost(
         device="meta",
         teacher_head=teacher_head,
         request=request,
-        while_trying=_counting(counter),
+        while_trying=counting,
     )
     deployed = fused(model)
     if deployed is model and teacher_head is None:
-        return _cost(model, counter)  # `build_student` has passed an image through this network: that takes a while
+        # `build_student` has passed an image through this network: that takes a while.
+        return _cost(model, counting, channels * image_size**2)
     return measure_module_cost(deployed, channels=channels, image_size=image_size)
 
 
@@ -71,24 +75,48 @@ def measure_module_cost(model: nn.Module, *, channels: int, image_size: int) -> 
     training = model.training
     deployed = fused(model).eval()
     device = next(deployed.parameters()).device
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), _counting(counter):
-        deployed(torch.zeros(1, channels, image_size, image_size, device=device))
+    image = torch.zeros(1, channels, image_size, image_size, device=device)
+    counting = _Counting()
+    with torch.no_grad(), counting:
+        deployed(image)
     model.train(training)
-    return _cost(deployed, counter)
+    return _cost(deployed, counting, channels * image_size**2)
 
 
-@contextmanager
-def _counting(counter: FlopCounterMode) -> Iterator[None]:
-    # Some versions of torch count 0 for fused attention on a CPU. The MATH backend has the same matrix products.
-    with sdpa_kernel(SDPBackend.MATH), counter:
-        yield
+class _Counting(ExitStack):
+    """Context in which one image is passed through a network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations = FlopCounterMode(display=False)
+        self.activations = ActivationCounter()
+
+    def __enter__(self) -> Self:
+        # Some versions of torch count 0 for fused attention on a CPU. The MATH backend has the same matrix products.
+        for one in (sdpa_kernel(SDPBackend.MATH), self.operations, self.activations):
+            self.enter_context(one)
+        return super().__enter__()
 
 
-def _cost(deployed: nn.Module, counter: FlopCounterMode) -> Cost:
-    tensors = [*deployed.parameters(), *deployed.buffers()]
+def _cost(deployed: nn.Module, counting: _Counting, input_values: int) -> Cost:
+    stored = {name: _bytes(one) for name, one in (*deployed.named_parameters(), *deployed.named_buffers())}
+    quantised = {
+        f"{name}.weight".lstrip("."): module.weight.numel() + module.weight.shape[0] * _FLOAT_BYTES
+        for name, module in deployed.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d)
+    }
+    halved = sum(
+        _bytes(one) // (2 if one.is_floating_point() else 1) for one in (*deployed.parameters(), *deployed.buffers())
+    )
     return Cost(
         num_params=sum(parameter.numel() for parameter in deployed.parameters()),
-        macs=counter.get_total_flops() // 2,
-        size_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
+        macs=counting.operations.get_total_flops() // 2,
+        size_bytes=sum(stored.values()),
+        size_fp16_bytes=halved,
+        size_int8_bytes=sum((stored | {name: size for name, size in quantised.items() if name in stored}).values()),
+        peak_memory_bytes=sum(stored.values()) + counting.activations.peak_bytes + input_values * _FLOAT_BYTES,
     )
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()

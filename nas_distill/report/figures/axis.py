@@ -15,7 +15,7 @@ ScaleName = Literal["linear", "log10", "compressed"]
 
 _SCALES: dict[ScaleName, tuple[Callable[[float], float], Callable[[float], float]]] = {
     "linear": (float, float),
-    "log10": (lambda value: log10(max(value, 1.0)), lambda place: float(10.0**place)),
+    "log10": (log10, lambda place: float(10.0**place)),
     "compressed": (asinh, sinh),
 }
 
@@ -49,33 +49,43 @@ class Axis:
         low: Value at the start of the axis.
         high: Value at the end of the axis, above `low`.
         ticks: Ticks in ascending order.
+        reversed: Whether `high` is at the start.
     """
 
     scale: ScaleName
     low: float
     high: float
     ticks: tuple[Tick, ...] = ()
+    reversed: bool = False
 
     def share(self, value: float) -> float:
-        """Return the position of a value along the axis: 0 at `low`, 1 at `high`."""
+        """Return the position of a value along the axis: 0 at its start, 1 at its end.
+
+        On a log10 scale, values below `low` are at `low`, such as the zero multiply-accumulates of a network without
+        matrix products.
+        """
         to_scale, _ = _SCALES[self.scale]
-        return (to_scale(value) - to_scale(self.low)) / (to_scale(self.high) - to_scale(self.low))
+        shown = max(value, self.low) if self.scale == "log10" else value
+        share = (to_scale(shown) - to_scale(self.low)) / (to_scale(self.high) - to_scale(self.low))
+        return 1.0 - share if self.reversed else share
 
 
 def cost_axis(values: Sequence[float], objective: Objective, *, length: float) -> Axis:
     """Return a horizontal logarithmic axis that contains all values, with a margin on both sides.
+
+    The cheapest student is on the left, so an axis of throughput is reversed.
 
     Args:
         values: At least one cost, each at least 0.
         objective: The cost objective, which determines the tick labels.
         length: Length of the axis, pixels, which limits the number of ticks.
     """
-    low, high = _with_room(values, "log10", share=0.05, least=0.3)
-    low = max(low, 1.0)
+    low, high = _with_room([max(value, objective.smallest) for value in values], "log10", share=0.05, least=0.3)
+    low = max(low, objective.smallest)
     decades = range(floor(log10(low)), ceil(log10(high)) + 1)
     series = [[mantissa * 10.0**decade for decade in decades for mantissa in chosen] for chosen in _MANTISSAS]
     series += [[10.0**decade for decade in decades[::stride]] for stride in (2, 3, 4)]
-    axis = Axis(scale="log10", low=low, high=high)
+    axis = Axis(scale="log10", low=low, high=high, reversed=objective.direction == "maximize")
     return _with_ticks(axis, [*series, _round_steps(low, high)], objective, spacing=_X_TICK_PX / length)
 
 
@@ -121,7 +131,7 @@ def tick_label(value: float, objective: Objective) -> str:
             ((size, prefix) for size, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if value >= size),
             (1.0, ""),
         )
-        return f"{value / size:.6g}{f' {prefix}B' if objective.name == 'size_bytes' else prefix}"
+        return f"{value / size:.6g}{f' {prefix}B' if objective.unit == 'bytes' else prefix}"
     if not objective.unit:
         return f"{100.0 * value:.6g} %"
     # Round first: multiples of 0.1 contain -1.4e-17 instead of zero.
@@ -159,11 +169,11 @@ def _spaced(axis: Axis, series: Iterable[Sequence[float]], spacing: float) -> Se
     for values in series:
         inside = [value for value in values if axis.low <= value <= axis.high]
         shares = [axis.share(value) for value in inside]
-        if len(inside) >= 2 and all(b - a >= spacing for a, b in pairwise(shares)):
+        if len(inside) >= 2 and all(abs(b - a) >= spacing for a, b in pairwise(shares)):
             return inside
     kept: list[float] = []
     for value in inside:
-        if not kept or axis.share(value) - axis.share(kept[-1]) >= spacing:
+        if not kept or abs(axis.share(value) - axis.share(kept[-1])) >= spacing:
             kept.append(value)
     return kept
 

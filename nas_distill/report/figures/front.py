@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import isnan, log10
+from math import isnan
 from typing import Literal
 
-from nas_distill.analysis.formatting import quantity, short_bytes, short_count
+import numpy as np
+
+from nas_distill.analysis.formatting import number_text, quantity
+from nas_distill.analysis.front.arithmetic import coordinates
 from nas_distill.analysis.front.picks import RuleName
 from nas_distill.objectives import Objective
 from nas_distill.records import TrialStatus
@@ -170,7 +173,7 @@ def front_figure(content: ReportContent, *, key: str, width: float, height: floa
     y = quality_axis([row[quality.name] for row in students], quality, length=plot.bottom - plot.top)
     teacher_cost = float(content.teacher.cost.model_dump()[cost.name])
     costs = [float(row[cost.name]) for row in students]
-    beyond = _far_beyond(teacher_cost, costs)
+    beyond = _far_beyond(teacher_cost, costs, cost)
     x = cost_axis(costs if beyond else [*costs, teacher_cost], cost, length=plot.right - plot.left)
     points = _points(content, students, plot, x, y)
     teacher = _teacher_mark(teacher_cost, cost, plot, x, beyond=beyond)
@@ -183,7 +186,7 @@ def front_figure(content: ReportContent, *, key: str, width: float, height: floa
         key=key, width=width, height=height, plot=plot,
         x_ticks=tuple((plot.across(tick.share), tick.label) for tick in x.ticks),
         y_ticks=tuple((plot.up(tick.share), tick.label) for tick in y.ticks),
-        x_title=f"{cost.label} (log scale)",
+        x_title=_cost_title(cost),
         y_title=f"{quality.label}{f', {quality.unit}' if quality.unit else ''}",
         level_y=plot.up(y.share(level)) if level is not None and y.low <= level <= y.high else None,
         teacher=teacher, step="M" + "L".join(f"{left} {top}" for left, top in step), points=points,
@@ -192,14 +195,19 @@ def front_figure(content: ReportContent, *, key: str, width: float, height: floa
     )  # fmt: skip
 
 
+def _cost_title(cost: Objective) -> str:
+    unit = "" if cost.is_count else f", {cost.unit}"
+    return f"{cost.label}{unit} (log scale{', faster to the left' if cost.direction == 'maximize' else ''})"
+
+
 def _shown(row: Row, objectives: Sequence[Objective]) -> bool:
     return row["status"] == TrialStatus.COMPLETE and not any(isnan(row[one.name]) for one in objectives)
 
 
-def _far_beyond(teacher_cost: float, costs: Sequence[float]) -> bool:
+def _far_beyond(teacher_cost: float, costs: Sequence[float], objective: Objective) -> bool:
     """Tell whether including the teacher would leave over two fifths of the axis empty."""
-    low, high, teacher = (log10(max(value, 1.0)) for value in (min(costs), max(costs), teacher_cost))
-    return teacher - high > max(high - low, 0.6) * 2.0 / 3.0
+    teacher, *students = coordinates(np.array([teacher_cost, *costs]), objective)
+    return bool(teacher - max(students) > max(max(students) - min(students), 0.6) * 2.0 / 3.0)
 
 
 def _points(content: ReportContent, students: Sequence[Row], plot: Box, x: Axis, y: Axis) -> tuple[Point, ...]:
@@ -236,7 +244,7 @@ def _bars(content: ReportContent, points: Sequence[Point], plot: Box, y: Axis) -
 
 
 def _teacher_mark(value: float, cost: Objective, plot: Box, axis: Axis, *, beyond: bool) -> TeacherMark:
-    size = short_bytes(value) if cost.name == "size_bytes" else short_count(value)
+    size = number_text(cost, value)
     x = plot.right if beyond else plot.across(axis.share(value))
     label = f"Teacher {size} \N{RIGHTWARDS ARROW}" if beyond else f"Teacher {size}"
     return TeacherMark(x=x, beyond=beyond, label=label, label_x=x - 6.0, label_y=plot.top + 12.0)

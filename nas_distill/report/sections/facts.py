@@ -8,6 +8,7 @@ from math import sqrt
 
 import numpy as np
 
+from nas_distill.analysis.cost_ranks import compare_costs
 from nas_distill.analysis.formatting import duration, quantity, short_bytes, short_count, signed
 from nas_distill.analysis.front.front import ParetoFront
 from nas_distill.analysis.front.picks import Pick, describe
@@ -57,6 +58,7 @@ def run_facts(content: ReportContent) -> tuple[Fact, ...]:
         ),
         _teacher(content),
         Fact("Space", config.space.resolved_name, _budget(content)),
+        *_target(content),
         _initial_weights(content),
         _recipe(config),
         Fact("Trials", content.counts.sentence(), f"{duration(time)} of training in all; seed {config.seed}"),
@@ -79,6 +81,19 @@ def _preparation(data: DataManifest) -> str:
 def _test_use(content: ReportContent) -> str:
     on_test = {record.number for record in content.confirmations if record.fold is None}
     return f"used only to confirm {len(on_test)} students" if on_test else "not used"
+
+
+def _target(content: ReportContent) -> tuple[Fact, ...]:
+    """Return where latencies come from, and whether they go with the size of the students."""
+    target = content.target
+    if target is None:
+        return ()
+    batches = "" if target.batch_size is None else f"; throughput in batches of {target.batch_size} images"
+    teacher = target.teacher.latency_ms
+    own = "the teacher was not measured" if teacher is None else f"the teacher takes {teacher:.3g} ms per image"
+    ranks = compare_costs(content.trials)
+    note = f"{own}{batches}; with random weights, while trainings paused"
+    return (Fact("Latency", target.description, note if ranks is None else f"{note}. {ranks.sentences()}"),)
 
 
 def _initial_weights(content: ReportContent) -> Fact:
@@ -138,11 +153,14 @@ def _budget(content: ReportContent) -> str:
             (space.max_params, "parameters"),
             (space.max_macs, "MACs"),
             (space.max_size_bytes, "bytes"),
+            (space.max_peak_memory_bytes, "bytes of memory"),
         )
         if limit is not None
     ]
     if space.max_latency_ms is not None:
-        limits.append(f"at most {space.max_latency_ms:g} ms per image on the driver's CPU")
+        limits.append(f"at most {space.max_latency_ms:g} ms per image")
+    if space.min_throughput_per_s is not None:
+        limits.append(f"at least {space.min_throughput_per_s:g} images per second")
     if not space.allow_larger_than_teacher:
         limits.append("with fewer parameters and no more MACs than the teacher")
     return "candidates " + ", ".join(limits) if limits else "candidates of any size"

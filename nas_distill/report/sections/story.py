@@ -78,8 +78,8 @@ def _candidate(row: Row, run: Run) -> tuple[str, ...]:
     if np.isnan(row["num_params"]):
         return ("Its cost is not recorded.",)
     share = float(row["num_params"]) / run.teacher.cost.num_params
-    latency = "" if np.isnan(row["latency_ms"]) else f", {row['latency_ms']:.2f} ms per image on one thread"
-    costs = f"{short_count(row['macs'])} MACs, {short_bytes(row['size_bytes'])}{latency}"
+    latency = "latency not measured" if np.isnan(row["latency_ms"]) else f"{row['latency_ms']:.3g} ms per image"
+    costs = f"{short_count(row['macs'])} MACs, {short_bytes(row['size_bytes'])}, {latency}"
     size = f"{short_count(row['num_params'])} parameters ({percent(share)} of the teacher's)"
     return (f"{size}, {costs}; family {row['family']}", *_start(row))
 

@@ -36,7 +36,7 @@ def plan_first_points(
         space: Space of the search; without `first_points`, there are none.
         context: Data, teacher and limits of the search.
         initial_weights: Chooses the weights that a candidate starts from.
-        limits: Upper bounds on the cost of a candidate. A bound on the latency is ignored here.
+        limits: Bounds on the cost of a candidate. Those on latency and throughput are ignored here.
         costs: Measures the cost of candidates.
         recipe: The configuration's recipe.
     """

@@ -17,7 +17,7 @@ from nas_distill.config.yaml_text import parse_yaml
 from nas_distill.errors import ConfigError, NasDistillError
 from nas_distill.records import Recipe, SpaceContext, StudentSpec
 from nas_distill.records.recipe import RecipeChoices
-from nas_distill.records.space_trial import SpaceTrial
+from nas_distill.records.space_context import SpaceTrial
 from nas_distill.records.student import RANDOM
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.proposal.initial_weights import InitialWeightsChooser

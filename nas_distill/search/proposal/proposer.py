@@ -21,6 +21,7 @@ from nas_distill.search.spaces.recipes import RecipeSpace, propose_recipe
 from nas_distill.search.study.ledger import StudyLedger, StudyTrial, gave_up
 
 _PRUNED, _UNBUILDABLE, _OVER_LIMIT, _REPEATED = "pruned", "unbuildable", "over a limit", "repeated"
+_UNMEASURED = "without a latency"
 _UNFIT = "without fitting initial weights"
 _PRUNED_REASON = "the space pruned it"
 _REJECTIONS_BEFORE_RANDOM = 10
@@ -133,10 +134,11 @@ class Proposer:
             cost = self._cost_estimator.cost(spec, recipe)
         except SpaceError as error:
             return self._reject(trial, _UNBUILDABLE, str(error), spec=spec, violations={"buildable": 1.0})
-        if self._limits.max_latency_ms is not None and self._limits.rejection(cost) is None:
-            latency = self._cost_estimator.latency(spec, recipe)
-            self._ledger.note_latency(trial, latency)
-            cost = cost.model_copy(update={"latency_ms": latency.median_ms})
+        if self._limits.rejection(cost) is None:
+            try:
+                cost = self._cost_estimator.on_target(cost, spec, recipe)
+            except SpaceError as error:
+                return self._reject(trial, _UNMEASURED, str(error), spec=spec, cost=cost, violations={"measured": 1.0})
         violations = self._limits.violations(cost)
         reason = self._limits.rejection(cost)
         if reason is not None:

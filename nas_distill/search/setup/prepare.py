@@ -23,6 +23,7 @@ from nas_distill.records import Recipe, TeacherRecord
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.setup.knowledge import plan_knowledge, store_knowledge
 from nas_distill.search.setup.teacher import prepare_teacher
+from nas_distill.target.meter import TargetMeter
 from nas_distill.trial.context import FOLD_SEED
 
 
@@ -35,12 +36,14 @@ class Prepared:
         teacher: Record of the run's own copy of the teacher.
         knowledge: Name of the teacher's knowledge folder by source (`records.task.source_name`).
         head: The teacher's classifier, if students of the configuration's recipe use it.
+        meter: Measures the latency of candidates; None for a search that does not use latencies.
     """
 
     manifest: DataManifest
     teacher: TeacherRecord
     knowledge: Mapping[str, str]
     head: TeacherHead | None
+    meter: TargetMeter | None = None
 
 
 def prepare(

@@ -32,7 +32,7 @@ class SpaceSetup:
 
     Attributes:
         context: Data, teacher and limits, as the space receives them.
-        limits: Upper bounds on the cost of a candidate.
+        limits: Bounds on the cost of a candidate.
     """
 
     context: SpaceContext

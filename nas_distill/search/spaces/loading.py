@@ -15,8 +15,7 @@ from typing import Any
 import search_spaces
 from nas_distill.errors import SpaceError, StudyError, nearest_names, one_line
 from nas_distill.records import SpaceContext, SpaceInfo, StudentSpec
-from nas_distill.records.space_context import SpaceMisfitError
-from nas_distill.records.space_trial import SpaceTrial
+from nas_distill.records.space_context import SpaceMisfitError, SpaceTrial
 from nas_distill.user_code import get_function, import_file, locate_error, split_reference
 
 DEFAULT_FUNCTION = "space"

@@ -12,7 +12,7 @@ from nas_distill.config import FIXED_RECIPE, SEARCHED_RECIPE, TeacherConfig
 from nas_distill.errors import ConfigError, SpaceError, StudyError, nearest_names, one_line
 from nas_distill.losses.registry import LOSSES, LossEntry, Need, required_outputs, resolve_losses
 from nas_distill.records.recipe import Adaptation, Recipe, RecipeChoices
-from nas_distill.records.space_trial import SpaceTrial
+from nas_distill.records.space_context import SpaceTrial
 from nas_distill.train.optimisation import check_optimizer
 from nas_distill.train.release import LEAST_IMAGES
 from nas_distill.user_code import get_function, import_file, locate_error, split_reference

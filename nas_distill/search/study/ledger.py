@@ -13,7 +13,6 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from nas_distill.config import SamplerConfig
 from nas_distill.errors import RunError, SpaceError
-from nas_distill.models.costs.latency import Latency
 from nas_distill.objectives import Objective
 from nas_distill.optuna_private import planned_trial, study_id_of, trial_id_of
 from nas_distill.records import Cost, StudentSpec, TeacherRecord, TrialRecord, TrialResult, TrialStatus, TrialTask
@@ -216,10 +215,6 @@ class StudyLedger:
         if again:
             self._requeue_point(trial_id_of(trial))
         self._reject(trial.number, trial_id_of(trial), reason, TrialState.PRUNED if violations else TrialState.FAIL)
-
-    def note_latency(self, trial: Trial, latency: Latency) -> None:
-        """Store the measured latency of the trial's candidate."""
-        trial.set_user_attr("latency", latency.model_dump_json())
 
     def note_space_failure(self) -> None:
         """Store that the space raised an error, so that it may be corrected; see `metadata`."""

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from nas_distill.analysis.front.arithmetic import (
     Floats,
     axes,
+    coordinates,
+    from_coordinates,
     hypervolume,
     knee_index,
     non_dominated_mask,
     reference_point,
 )
-from nas_distill.objectives import get_objective
+from nas_distill.objectives import OBJECTIVES, get_objective
 from tests.analysis.front.points import make_points
 from tests.report.factory import make_teacher
 
@@ -151,3 +153,18 @@ def test_the_reference_point_is_a_uniform_guess_at_the_teachers_cost() -> None:
     names = ("gap_points", "agreement", "nll_nats", "divergence_nats", "num_params", "macs", "size_bytes")
     reference = reference_point(teacher, [get_objective(name) for name in names])
     assert reference == pytest.approx((88.0, 0.1, np.log(10), np.log(10), 1000, 40_000, 4000))
+
+
+@given(value=st.floats(1e-3, 1e9))
+def test_coordinates_of_measured_costs_are_inverted_and_ordered(value: float) -> None:
+    for name in ("latency_ms", "throughput_per_s"):
+        objective = OBJECTIVES[name]
+        here, more = coordinates(np.array([value, 1.5 * value]), objective)
+        assert (more < here) == (objective.direction == "maximize")
+        assert from_coordinates(np.array([here]), objective)[0] == pytest.approx(value, rel=1e-9)
+
+
+def test_counts_come_back_as_whole_numbers() -> None:
+    counts = np.array([0.0, 1.0, 12_345.0, 7_654_321.0])
+    objective = OBJECTIVES["macs"]
+    assert from_coordinates(coordinates(counts, objective), objective).tolist() == [1.0, 1.0, 12_345.0, 7_654_321.0]

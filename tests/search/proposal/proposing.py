@@ -17,6 +17,7 @@ from nas_distill.search.proposal.proposer import Proposer
 from nas_distill.search.spaces.loading import Space
 from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
 from nas_distill.search.study.ledger import StudyLedger
+from nas_distill.target.meter import TargetMeter
 from tests.helpers import make_space_context
 
 TEACHER = Cost(num_params=10_000, macs=1_000_000, size_bytes=40_000)
@@ -39,6 +40,7 @@ def make_proposer(
     recipes: str = "fixed",
     sampler: str = "tpe",
     initial_weights: InitialWeightsChooser | None = None,
+    meter: TargetMeter | None = None,
 ) -> tuple[Proposer, StudyLedger]:
     ledger = StudyLedger(
         f"sqlite:///{folder / 'study.db'}",
@@ -54,7 +56,7 @@ def make_proposer(
         context=make_space_context(),
         initial_weights=initial_weights or InitialWeightsChooser(),
         limits=limits,
-        cost_estimator=CostEstimator(SHAPE),
+        cost_estimator=CostEstimator(SHAPE, meter=meter),
         recipe=Recipe(),
         recipes=load_recipe_space(recipes),
         choices=make_choices(Recipe(), TeacherConfig()),

@@ -1,0 +1,1 @@
+"""Latency and throughput of networks on the device that they are for."""
