@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from nas_distill.errors import RunError
 from nas_distill.records import Confirmation, Fold, TeacherRecord, TrialRecord
 from nas_distill.records.base import other_version
+from nas_distill.records.cost import TargetRecord
 from nas_distill.records.task import TRIAL_SCHEMA_VERSION
 from nas_distill.run_directory.files import append_line, read_record, reading
 from nas_distill.run_directory.trial_folder import TrialFolder
@@ -193,12 +194,15 @@ class RunDirectory:
         return self
 
     def read_teacher(self) -> TeacherRecord:
-        """Return the record of the run's teacher.
+        """Return the record of the run's teacher, with its latency if the search measured it.
 
         Raises:
             RunError: The record is missing or damaged.
         """
-        return read_record(self.teacher_record, TeacherRecord)
+        record = read_record(self.teacher_record, TeacherRecord)
+        if not self.target.exists():
+            return record
+        return record.model_copy(update={"cost": read_record(self.target, TargetRecord).teacher})
 
     def log_event(self, kind: str, **fields: Any) -> None:
         """Append one line to the event log.

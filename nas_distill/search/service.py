@@ -38,7 +38,7 @@ from nas_distill.search.session import SearchOutcome, record_fingerprint, search
 from nas_distill.search.setup.initial_weights import check_initial_weights, choose_initial_weights
 from nas_distill.search.setup.prepare import Prepared, prepare
 from nas_distill.search.setup.space_context import check_space, expect_space, setup_space
-from nas_distill.search.setup.target import check_target, open_target, with_target
+from nas_distill.search.setup.target import check_target, open_target
 from nas_distill.search.setup.validate import check_assistants, check_folds, check_inputs, check_losses
 from nas_distill.search.spaces.loading import load_space
 from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
@@ -313,7 +313,7 @@ def _prepare(run: RunDirectory, config: SearchConfig, progress: Progress, *, on_
     )
     torch.cuda.empty_cache()  # trials on the same GPU need the memory that the driver's allocator keeps
     if not on_cluster:
-        return replace(prepared, teacher=with_target(run, prepared.teacher))
+        return prepared
     shape = prepared.manifest.network_shape
     target = open_target(
         run,

@@ -49,17 +49,6 @@ def check_target(config: SearchConfig) -> None:
         open_source(config.target)
 
 
-def with_target(run: RunDirectory, teacher: TeacherRecord) -> TeacherRecord:
-    """Return the record of the teacher with the latency that was measured when the run began, if it was.
-
-    Raises:
-        RunError: The record of the target is damaged.
-    """
-    if not run.target.exists():
-        return teacher
-    return teacher.model_copy(update={"cost": read_record(run.target, TargetRecord).teacher})
-
-
 def open_target(
     run: RunDirectory,
     config: SearchConfig,
@@ -93,7 +82,7 @@ def open_target(
     if run.target.exists():
         stored = read_record(run.target, TargetRecord)
         _check_same(stored, meter.record(stored.teacher), run)
-        return Target(meter=meter, teacher=teacher.model_copy(update={"cost": stored.teacher}))
+        return Target(meter=meter, teacher=teacher)
     cost = _teacher_cost(config, meter, teacher=teacher, described=described, shape=shape, progress=progress)
     record = meter.record(cost)
     write_record(run.target, record)
