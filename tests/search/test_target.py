@@ -12,6 +12,7 @@ import nas_distill
 from nas_distill.config import LOCAL_DIR
 from nas_distill.errors import ConfigError, RunError
 from nas_distill.records.cost import TargetRecord
+from nas_distill.report import build_report
 from nas_distill.run_directory.files import read_record, write_record
 from nas_distill.run_directory.layout import RunDirectory
 from tests.helpers import SMALL_DATA, SmallRun
@@ -50,7 +51,7 @@ def test_a_search_for_latency_records_reports_and_continues(small_run: SmallRun,
     assert run.study.teacher.cost == record.teacher
     front = run.front()
     assert front.reference[1] == pytest.approx(record.teacher.latency_ms)
-    page = (folder / "report" / "index.html").read_text(encoding="utf-8")
+    page = build_report(RunDirectory(folder)).paths.html.read_text(encoding="utf-8")
     assert record.device in page
     nas_distill.resume(folder, budget={"trials": 3})
     assert read_record(RunDirectory(folder).target, TargetRecord) == record
