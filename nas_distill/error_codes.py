@@ -316,6 +316,7 @@ _CLI: dict[str, str] = {
     "cli.not_a_number": "The value of an option is not a number.",
     "cli.not_a_pair": "An option is not of the form NAME=VALUE.",
     "cli.not_with_resume": "An option cannot change in an existing run.",
+    "cli.only_with_resume": "An option needs --resume.",
     "cli.run_exists": "The output folder already contains a run.",
     "cli.system_error": "The operating system reports an error, such as a missing permission.",
     "cli.unknown_loss": "No loss has this name.",

@@ -101,6 +101,22 @@ class UncheckedDatabase(RDBStorage):
         )
         session.add(row)
 
+    def reopen_trials(self, study_id: int, numbers: Sequence[int], *, without: Sequence[str]) -> None:
+        """Turn ended trials into running ones; Optuna itself never does.
+
+        Args:
+            study_id: Identifier of the study.
+            numbers: Numbers of the trials.
+            without: Keys of the user attributes to remove.
+        """
+        session = self.scoped_session()
+        chosen = TrialModel.study_id == study_id, TrialModel.number.in_(numbers)
+        for trial in session.query(TrialModel).filter(*chosen):
+            trial.state, trial.datetime_complete = TrialState.RUNNING, None
+            attributes = TrialUserAttributeModel.trial_id == trial.trial_id, TrialUserAttributeModel.key.in_(without)
+            session.query(TrialUserAttributeModel).filter(*attributes).delete(synchronize_session=False)
+        session.commit()
+
 
 def constraint_list(system_attrs: Mapping[str, Any]) -> dict[str, list[float]]:
     """Return the constraints of a trial in Optuna's old format, which is all that optuna-dashboard 0.21 reads.

@@ -71,7 +71,7 @@ SAMPLER_FLAG = ConfigFlag(
     "--sampler", "sampler.name", "tpe, nsga2, nsga3, gp, random, MODULE:CLASS or FILE.py:CLASS.", default="tpe"
 )
 
-KEPT_FLAGS = (*BUDGET_FLAGS, SAMPLER_FLAG, ASSISTANTS_FLAG, FOLDS_FLAG)
+KEPT_FLAGS = (*BUDGET_FLAGS, SAMPLER_FLAG, ASHA_FLAG, ASSISTANTS_FLAG, FOLDS_FLAG)
 """Flags that --resume writes to the run's configuration. Resource flags hold for one session only."""
 
 FLAGS = (
@@ -164,14 +164,17 @@ _LISTS = frozenset({"objectives", "space.initial_weights"})
     "--resume",
     type=click.Path(),
     metavar="RUN",
-    help="Continue a run with its own configuration. Budgets, --sampler, --assistants, --folds and resources may "
-    "change.",
+    help="Continue a run with its own configuration. Budgets, --sampler, --asha, --assistants, --folds and resources "
+    "may change.",
 )
+@click.option("--retry-failed", is_flag=True, help="With --resume: train failed trials again.")
 def command(
     config_file: str | None,
     overrides: tuple[str, ...],
     out: str | None,
     resume: str | None,
+    *,
+    retry_failed: bool,
     **parameters: Any,
 ) -> None:
     """Search for students of a teacher, distil them, and write a report.
@@ -187,7 +190,10 @@ def command(
     """  # noqa: D301 - \b is click's mark for a block that is not rewrapped
     if resume is not None:
         others: dict[str, object] = {"--config": config_file, "--set": overrides or None, "--out": out}
-        outcome = _resume(folder_path(resume, "--resume"), _resume_values(parameters, others))
+        values = _resume_values(parameters, others)
+        outcome = _resume(folder_path(resume, "--resume"), values, retry_failed=retry_failed)
+    elif retry_failed:
+        raise ConfigError("needs --resume RUN", code="cli.only_with_resume", field="--retry-failed")
     else:
         outcome = _start(_config(config_file, overrides, parameters), out)
     if outcome.interrupted:
@@ -208,14 +214,21 @@ def _start(config: SearchConfig, out: str | None) -> SearchOutcome:
         return start_search(config, folder, progress)
 
 
-def _resume(folder: Path, values: dict[str, Any]) -> SearchOutcome:
+def _resume(folder: Path, values: dict[str, Any], *, retry_failed: bool) -> SearchOutcome:
     from nas_distill.cli.display.progress import make_progress
 
     changes = {flag.key: values.pop(flag.key) for flag in KEPT_FLAGS if flag.key in values}
     with make_progress(sys.stderr) as progress:
         from nas_distill.search.service import resume_search
 
-        return resume_search(folder, progress, changes=changes, resources=values, flag_names=flag_names(FLAGS))
+        return resume_search(
+            folder,
+            progress,
+            retry_failed=retry_failed,
+            changes=changes,
+            resources=values,
+            flag_names=flag_names(FLAGS),
+        )
 
 
 def _config(config_file: str | None, overrides: tuple[str, ...], parameters: dict[str, Any]) -> SearchConfig:

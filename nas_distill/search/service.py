@@ -44,6 +44,7 @@ from nas_distill.search.spaces.loading import load_space
 from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
 from nas_distill.search.study.ledger import StudyLedger
 from nas_distill.search.study.opening import opened_ledger
+from nas_distill.search.study.retry import reopen_failed
 from nas_distill.search.unused_settings import check_unused_settings
 from nas_distill.target.measurement import Source
 from nas_distill.target.meter import open_source
@@ -101,6 +102,7 @@ def resume_search(
     trials: int | None = None,
     assistants: int | None = None,
     folds: int | None = None,
+    retry_failed: bool = False,
     changes: Mapping[str, object] | None = None,
     resources: Mapping[str, object] | None = None,
     flag_names: Mapping[str, str] | None = None,
@@ -113,6 +115,7 @@ def resume_search(
         trials: New total number of trials (`budget.trials`), without those of assistants.
         assistants: New number of assistants (`assistants.count`); those already chosen are kept.
         folds: New number of folds for the picks (`picks.folds`), 0 for none.
+        retry_failed: Whether failed trials are trained again.
         changes: Dotted keys and values to change in the run's configuration from now on, such as budgets or the
             sampler.
         resources: Dotted keys `resources.NAME` and values for this session only.
@@ -130,6 +133,9 @@ def resume_search(
         extended = _change_config(run, kept, flag_names) if kept else stored
         session = _change_config(run, {**(resources or {}), **kept}, flag_names)
         _check_config(session)
+        if retry_failed:
+            reopened = reopen_failed(run, session)
+            progress.event("retry", f"{len(reopened)} failed trials are trained again")
         with _opened_ledger(run, session) as ledger:
             if run.data_manifest.exists():  # checked first, before anything is computed for another search
                 record_fingerprint(ledger, session, read_record(run.data_manifest, DataManifest), progress)
