@@ -51,7 +51,7 @@ class ResourcesConfig(Record):
         address: Address of a running Ray cluster: `auto` or `HOST:PORT`. `local`, the default, starts a cluster on this
             machine; inside a Ray job it means the job's cluster.
         wait_for_resources_s: How long to wait for a node that can hold a trial, seconds: a number, or text such as
-            "10m". An autoscaler starts one meanwhile.
+            "10m". An autoscaler starts one meanwhile. Default: no wait.
         max_failures: How often a trial is restarted after its worker died.
         storage: Optuna storage URL. Default: SQLite in the run directory. A password is given as the
             name of an environment variable, such as `postgresql://user:${DB_PASSWORD}@host/name`.
@@ -65,7 +65,7 @@ class ResourcesConfig(Record):
     gpus_per_trial: Literal["auto"] | NonNegativeFloat = "auto"
     max_parallel_trials: PositiveInt | None = None
     address: str | None = None
-    wait_for_resources_s: NonNegativeFloat = 0.0
+    wait_for_resources_s: PositiveFloat | None = None
     max_failures: NonNegativeInt = 2
     storage: str | None = None
     study_name: Annotated[str, Field(min_length=1)] = "nas_distill"

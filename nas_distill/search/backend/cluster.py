@@ -132,7 +132,7 @@ def wait_for_node(resources: ResourcesConfig, progress: Progress) -> None:
     """
     if _trial_fits(resources):
         return
-    if resources.wait_for_resources_s > 0:
+    if resources.wait_for_resources_s is not None:
         progress.event("cluster", f"waiting up to {duration(resources.wait_for_resources_s)} for a free slot")
         deadline = time.monotonic() + resources.wait_for_resources_s
         request = placement_group([trial_bundle(resources)])  # an autoscaler sees it

@@ -16,9 +16,7 @@ from tests.helpers import SmallRun
 from tests.search.driver.driving import open_driver, rows, work
 
 
-def test_a_failed_trial_is_trained_again(
-    tmp_path: Path, small_run: SmallRun, context: TrialContext
-) -> None:
+def test_a_failed_trial_is_trained_again(tmp_path: Path, small_run: SmallRun, context: TrialContext) -> None:
     run = RunDirectory(tmp_path)
     driver, _ = open_driver(tmp_path, small_run, total=2)
     task = driver.next_task()
