@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from nas_distill.errors import RunError
 from nas_distill.run_directory.arrays import map_array
+from nas_distill.run_directory.failpoints import reach
 from nas_distill.run_directory.receipts import FileReceipt
 
 RESUME_HINT = "resume the search to run the teacher again"
@@ -65,7 +66,9 @@ class ArrayWriter:
         self._stream.flush()
         os.fsync(self._stream.fileno())
         self._stream.close()
+        reach("before rename", self._path)
         self._temporary.replace(self._path)
+        reach("after rename", self._path)
         return FileReceipt(name=self._path.name, num_bytes=self._num_bytes, sha256=self._digest.hexdigest())
 
     def __enter__(self) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,7 @@ def load_local_dir(folder: Path, *, trust_pickle: bool) -> tuple[nn.Module, dict
         arguments = dict(config.get("model_args") or {})
         network = timm.create_model(f"{LOCAL_DIR}{folder}", pretrained=safe)
         if not safe:
+            _warn_of_pickle(folder / _PICKLED_WEIGHTS)
             network.load_state_dict(timm.models.load_state_dict(str(folder / _PICKLED_WEIGHTS), weights_only=False))
     except Exception as error:
         raise TeacherError(
@@ -87,6 +89,10 @@ def load_local_dir(folder: Path, *, trust_pickle: bool) -> tuple[nn.Module, dict
     for name in ("num_classes", "in_chans"):
         arguments.pop(name, None)
     return network, arguments
+
+
+def _warn_of_pickle(path: Path) -> None:
+    warnings.warn(f"opening the pickle {path}, which can run any code (--trust-pickle)", stacklevel=2)
 
 
 def load_checkpoint(
@@ -117,6 +123,8 @@ def load_checkpoint(
             code="models.pickle_not_trusted",
             field="teacher.checkpoint",
         )
+    if path.suffix != ".safetensors":
+        _warn_of_pickle(path)
     try:
         state = timm.models.load_state_dict(str(path), weights_only=not trust_pickle)
         outputs, channels = _outputs_and_channels(model, arguments, state)

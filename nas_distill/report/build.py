@@ -10,6 +10,7 @@ import pandas as pd
 
 from nas_distill.analysis.decision.records import Headline, StudentVerdict
 from nas_distill.analysis.front.picks import Pick
+from nas_distill.analysis.trials.cells import csv_text
 from nas_distill.records.base import FrozenFloats, Record
 from nas_distill.report.content import ReportContent, load_content
 from nas_distill.report.markdown import render_markdown
@@ -122,7 +123,7 @@ def write_report(content: ReportContent, folder: Path) -> ReportPaths:
 
 
 def _write_csv(path: Path, frame: pd.DataFrame) -> None:
-    write_atomic(path, lambda temporary: frame.to_csv(temporary, index=False, lineterminator="\n"))
+    write_text(path, csv_text(frame))
 
 
 def _picks_file(content: ReportContent) -> PicksFile:

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 
 from nas_distill.errors import RunError
 from nas_distill.records.base import Record, parse_sealed, seal
+from nas_distill.run_directory.failpoints import reach
 
 _UMASK = os.umask(0)
 os.umask(_UMASK)
@@ -47,11 +48,14 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
         os.close(handle)
         temporary = Path(name)
         try:
+            reach("before write", path)
             write(temporary)
             with temporary.open("rb+") as stream:
                 os.fsync(stream.fileno())
             temporary.chmod(0o666 & ~_UMASK)  # the mode of `open`; that of mkstemp is stricter
+            reach("before rename", path)
             temporary.replace(path)
+            reach("after rename", path)
         finally:
             temporary.unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:  # safetensors wraps errors of the file system
@@ -72,6 +76,7 @@ def append_line(path: Path, line: str, *, durable: bool = True) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        reach("before append", path)
         with path.open("ab+") as stream:
             size = stream.seek(0, os.SEEK_END)
             stream.seek(max(size - 1, 0))
@@ -80,6 +85,7 @@ def append_line(path: Path, line: str, *, durable: bool = True) -> None:
             if durable:
                 stream.flush()
                 os.fsync(stream.fileno())
+        reach("after append", path)
     except OSError as error:
         raise unwritable(path, error) from error
 

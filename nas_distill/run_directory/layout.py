@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -235,13 +237,13 @@ class RunDirectory:
         Raises:
             RunError: Another process holds the lock, or the folder cannot be created or written.
         """
-        lock = FileLock(self.path / "lock", timeout=0)
+        lock, holder = FileLock(self.path / "lock", timeout=0), self.path / "lock.holder"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         except Timeout:
             raise RunError(
-                f"another process is using this run (it holds {lock.lock_file}); wait for it or choose another --out",
+                f"another process is using this run ({_holder(holder)}); wait for it or choose another --out",
                 code="run.locked",
                 field=str(self.path),
             ) from None
@@ -252,6 +254,16 @@ class RunDirectory:
                 field=str(self.path),
             ) from error
         try:
+            with suppress(OSError):  # it only makes an error more helpful
+                holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
             yield
         finally:
+            holder.unlink(missing_ok=True)
             lock.release()
+
+
+def _holder(path: Path) -> str:
+    """Return which process holds a lock, as it wrote at its start."""
+    with suppress(OSError):
+        return path.read_text(encoding="utf-8", errors="replace")[:200]
+    return "it did not say which"

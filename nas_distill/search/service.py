@@ -51,7 +51,7 @@ from nas_distill.target.meter import open_source
 from nas_distill.train.optimisation import check_optimizer
 from nas_distill.user_code import import_modules
 
-_EMPTY_RUN = frozenset({"lock", "study.db"})
+_EMPTY_RUN = frozenset({"lock", "lock.holder", "study.db", "trials"})
 """Files in a run directory before anything is computed."""
 
 

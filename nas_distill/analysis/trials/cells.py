@@ -16,6 +16,9 @@ from nas_distill.records import Recipe
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""First characters of a text that a spreadsheet runs as a formula."""
+
 Losses = Mapping[str, Mapping[str, float]]
 """Parameters of each loss, by name of the loss."""
 
@@ -82,3 +85,17 @@ def _parsed(cell: object, missing: Any) -> Any:
 
 def _is_missing(cell: object) -> bool:
     return cell == "" if isinstance(cell, str) else bool(pd.isna(cell))  # type: ignore[call-overload]
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """Return a table as CSV. A text that a spreadsheet would run as a formula gets an apostrophe in front.
+
+    Args:
+        frame: Any table; its index is left out.
+    """
+    safe = frame.copy()
+    for name in safe.select_dtypes(include=["string", "object"]).columns:
+        is_formula = safe[name].astype("string").str.startswith(_FORMULA).fillna(value=False).astype(bool)
+        if is_formula.any():
+            safe[name] = safe[name].where(~is_formula, "'" + safe[name].astype("string"))
+    return str(safe.to_csv(index=False, lineterminator="\n"))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import pandas as pd
 
-from nas_distill.analysis.trials.cells import parse_cell
+from nas_distill.analysis.trials.cells import csv_text, parse_cell
 from nas_distill.report.listing import Listing, in_own_units
 
 if TYPE_CHECKING:
@@ -78,4 +78,4 @@ def _student(listing: Listing, row: Mapping[Any, Any]) -> dict[str, Any]:
 
 def _csv(listing: Listing) -> str:
     rules = [" ".join(pick.rule for pick in listing.picks_of(number)) for number in listing.students["number"]]
-    return listing.students.assign(picked_as=rules).to_csv(index=False, lineterminator="\n")
+    return csv_text(listing.students.assign(picked_as=rules))

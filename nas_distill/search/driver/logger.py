@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from nas_distill.callbacks import BudgetLeft, EpochEnded, Progress
 from nas_distill.records import TrialRecord
 from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.search.driver.sanity import warnings_of
 from nas_distill.search.driver.status import TrialCounts, end_text
 
 _ALIVE_INTERVAL_S = 60.0
@@ -55,6 +56,9 @@ class SearchLogger:
             result = {quality: float(getattr(record.metrics, quality))}
         self._run.log_event("trial", number=record.number, status=record.status.value, epochs=record.epochs, **result)
         self._progress.event("trial", end_text(record, quality=quality))
+        if record.metrics is not None:
+            for warning in warnings_of(record, num_classes=len(record.metrics.class_gap_points)):
+                self._progress.event("warning", warning)
         self._progress.trial_ended(record)
 
     def epoch_ended(self, event: EpochEnded) -> None:

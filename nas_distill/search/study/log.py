@@ -7,6 +7,7 @@ one of the same trial or attribute. `rebuild` makes the study again from these l
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -145,6 +146,8 @@ class StudyLog:
         """Remove the log of a study that never started. That of a study with trials stays."""
         if not self._run.trial_numbers():
             self._path.unlink(missing_ok=True)
+            with suppress(OSError):  # there is no folder, or it is not empty
+                self._path.parent.rmdir()
 
 
 def read_log(path: Path) -> LoggedStudy:
