@@ -159,6 +159,7 @@ _RUN: dict[str, str] = {
     "run.trial_not_in_study": "The run directory holds a trial that its study does not have.",
     "run.unreadable_file": "A file of the run cannot be read.",
     "run.unwritable_file": "A file of the run cannot be written.",
+    "run.fetch_incomplete": "A run that a job printed did not arrive whole.",
     "run.foreign_assistant_plan": "The plan of assistants names trials that the study does not hold.",
 }
 
@@ -224,6 +225,8 @@ _SEARCH: dict[str, str] = {
 
 _CLUSTER: dict[str, str] = {
     "cluster.already_connected": "The process is connected to a Ray cluster already.",
+    "cluster.jobs_failed": "Ray's Jobs API cannot be reached, or knows no such job.",
+    "cluster.jobs_not_installed": "The parts of Ray that submit jobs are not installed.",
     "cluster.memory_not_measured": "The GPU memory of a trial could not be measured.",
     "cluster.no_cuda": "A node claims a GPU that torch does not find there.",
     "cluster.node_unusable": "A node cannot run nas_distill.",
@@ -232,6 +235,7 @@ _CLUSTER: dict[str, str] = {
     "cluster.path_not_shared": "A worker sees other files at the run directory's path than the driver.",
     "cluster.path_not_writable": "A node cannot write in the run directory.",
     "cluster.ray_failed": "Ray itself failed during the search.",
+    "cluster.run_not_fetched": "A run on the cluster cannot be read by a job.",
     "cluster.trial_does_not_fit": "No node of the cluster is large enough for one trial.",
     "cluster.unreachable": "The Ray cluster cannot be joined or started.",
     "cluster.user_module": "A node cannot import a plugin, or the file of a space.",
@@ -316,6 +320,7 @@ _CLI: dict[str, str] = {
     "cli.not_a_number": "The value of an option is not a number.",
     "cli.not_a_pair": "An option is not of the form NAME=VALUE.",
     "cli.not_with_resume": "An option cannot change in an existing run.",
+    "cli.job_without_out": "A search as a job needs a run directory.",
     "cli.only_with_resume": "An option needs --resume.",
     "cli.run_exists": "The output folder already contains a run.",
     "cli.system_error": "The operating system reports an error, such as a missing permission.",

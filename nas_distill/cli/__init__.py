@@ -29,6 +29,7 @@ VERBS = (
     "export",
     "predict",
     "evaluate",
+    "jobs",
     "doctor",
 )
 """Verbs in the order of `--help`. Each is the click command named `command` in the module of the same name."""

@@ -36,6 +36,9 @@ GPU_VISIBILITY_SETTINGS = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 """Keeps Ray from hiding all GPUs from tasks that ask for none."""
 
 
+DASHBOARD_ADDRESS = "RAY_API_SERVER_ADDRESS"
+"""Environment variable that the client of the Jobs API reads instead of the address that it is given."""
+
 _PACKAGE_FOLDER = ("runtime_resources", "working_dir_files")
 """Where Ray unpacks the working folder of a job, on each node for itself (`runtime_env.working_dir`)."""
 
