@@ -50,6 +50,9 @@ _SMALLEST_TIME = 1e-9
 MEASURED_OBJECTIVES = frozenset({"latency_ms", "throughput_per_s"})
 """Objectives that are measured on the target (`TargetConfig`)."""
 
+AFTER_TRAINING = frozenset({"int8_gap_points"})
+"""Objectives of fronts and picks that a search cannot have: they are measured when it has ended."""
+
 _SHIPPED = (
     Objective(
         name="gap_points", kind="quality", direction="minimize", scale="linear",
@@ -68,6 +71,10 @@ _SHIPPED = (
         unit="", label="Agreement with the teacher",
     ),
     Objective(
+        name="int8_gap_points", kind="quality", direction="minimize", scale="linear",
+        unit="points", label="Capacity gap, int8",
+    ),
+    Objective(
         name="num_params", kind="cost", direction="minimize", scale="log10",
         unit="parameters", label="Parameters",
     ),
@@ -78,6 +85,10 @@ _SHIPPED = (
     Objective(
         name="size_bytes", kind="cost", direction="minimize", scale="log10",
         unit="bytes", label="Size",
+    ),
+    Objective(
+        name="size_int8_bytes", kind="cost", direction="minimize", scale="log10",
+        unit="bytes", label="Size, int8",
     ),
     Objective(
         name="peak_memory_bytes", kind="cost", direction="minimize", scale="log10",

@@ -27,6 +27,7 @@ VERBS = (
     "repair",
     "confirm",
     "export",
+    "quantise",
     "predict",
     "evaluate",
     "jobs",

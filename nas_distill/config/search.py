@@ -19,7 +19,7 @@ from nas_distill.config.sampler import SamplerConfig
 from nas_distill.config.space import DIGITS_SPACE, PHOTO_SPACE, SpaceConfig
 from nas_distill.config.target import TargetConfig
 from nas_distill.config.teacher import LOCAL_DIR, RUN, TeacherConfig
-from nas_distill.objectives import check_objectives
+from nas_distill.objectives import AFTER_TRAINING, check_objectives
 from nas_distill.records import Recipe
 from nas_distill.records.base import Record
 
@@ -217,4 +217,11 @@ class SearchConfig(Record):
     @classmethod
     def _a_trade_off(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         check_objectives(value)
+        for name in value:
+            if name in AFTER_TRAINING:
+                raise broken_rule(
+                    f"'{name}' is known after the search only; search for gap_points, then run `nas_distill quantise`",
+                    code="config.objective_after_training",
+                    field="objectives",
+                )
         return value

@@ -76,6 +76,30 @@ class FormatReport(Record):
     latency: Timing
 
 
+class Int8Record(Record):
+    """A student after static quantisation to int8, measured in ONNX Runtime; `int8/NNNNN.json` of the run directory.
+
+    Attributes:
+        schema_version: Version of this record on disk.
+        weights_sha256: SHA-256 of the student's weights in float32.
+        scores: Metrics on the validation images.
+        gap_points: Accuracy of the teacher in float32 minus that of the student in int8, percentage points.
+        float_top1: Accuracy of the student in float32, 0 to 1.
+        size_bytes: Size of the int8 ONNX file, bytes.
+        latency: Time of one image on one CPU thread, int8.
+        float_latency: Time of one image on one CPU thread, float32 in ONNX Runtime, measured side by side.
+    """
+
+    schema_version: Literal[1] = 1
+    weights_sha256: str
+    scores: Scores
+    gap_points: float
+    float_top1: Share
+    size_bytes: PositiveInt
+    latency: Timing
+    float_latency: Timing
+
+
 class ExportSource(Record):
     """Where an exported student comes from.
 

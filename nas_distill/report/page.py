@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import isnan
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -19,7 +20,7 @@ from nas_distill.report.figures.front import FamilyStyle, family_styles, front_f
 from nas_distill.report.sections.facts import hardest_class, run_facts
 from nas_distill.report.sections.section import Section
 from nas_distill.report.sections.usage import how_to_use
-from nas_distill.report.tables import FRONT_COLUMNS, TRIAL_COLUMNS, Column, column_of, with_objectives
+from nas_distill.report.tables import FRONT_COLUMNS, INT8_COLUMNS, TRIAL_COLUMNS, Column, column_of, with_objectives
 from nas_distill.version import __version__
 
 _WIDE, _NARROW = (1080.0, 460.0), (372.0, 380.0)
@@ -186,6 +187,7 @@ def _card(content: ReportContent, pick: Pick) -> Card:
     facts = [("Gap on the validation images", _gap_with_interval(content, pick.number))]
     facts.append(("Of the teacher's parameters", percent(float(row["capacity_ratio"]))))
     facts.extend((column.title, column.text(row)) for column in map(column_of, _CARD_FACTS) if column.key not in large)
+    facts.extend((one.title, one.text(row)) for one in INT8_COLUMNS if not isnan(row[one.key]))
     facts.append(("Starts from", describe_initial_weights(row["initial_weights"] or RANDOM)))
     hardest = hardest_class(content, pick)
     if hardest:

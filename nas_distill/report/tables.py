@@ -176,7 +176,23 @@ _TIME = Column(
     hint="Wall time of training and evaluation.",
 )
 
-_ON_CARDS = (_FP16, _INT8, _LATENCY, _THROUGHPUT)
+_INT8_GAP = _objective(
+    "int8_gap_points", "Gap in int8, points", "Gap after static quantisation, measured by `nas_distill quantise`."
+)
+_INT8_FILE = Column(
+    key="int8_size_bytes",
+    title="int8 file",
+    text=_value("int8_size_bytes", short_bytes),
+    hint="Size of the int8 ONNX file.",
+)
+_INT8_LATENCY = Column(
+    key="int8_latency_ms",
+    title="int8 latency, ms",
+    text=_value("int8_latency_ms", lambda value: f"{value:.3g}"),
+    hint="Milliseconds per image of the int8 ONNX file on one CPU thread.",
+)
+INT8_COLUMNS = (_INT8_GAP, _INT8_FILE, _INT8_LATENCY)
+_ON_CARDS = (_FP16, _INT8, _LATENCY, _THROUGHPUT, *INT8_COLUMNS)
 TERMINAL_COLUMNS = (_NUMBER, _STUDENT, _PARAMS, _MACS, _GAP, _TOP1, _AGREEMENT)
 FRONT_COLUMNS = (
     _NUMBER, _STUDENT, _PARAMS, _RATIO, _MACS, _SIZE, _MEMORY, _GAP, _TOP1, _NLL, _ECE, _AGREEMENT,

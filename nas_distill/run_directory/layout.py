@@ -139,6 +139,10 @@ class RunDirectory:
             names = [path.name for path in self.trials.iterdir()] if self.trials.exists() else []
         return {int(name) for name in names if name.isascii() and name.isdecimal()}
 
+    def int8(self, number: int) -> Path:
+        """What a student scores after quantisation (`Int8Record`), written by `nas_distill quantise`."""
+        return self.path / "int8" / f"{number:05d}.json"
+
     def trial(self, number: int) -> TrialFolder:
         """Return the folder of the trial with Optuna's number `number`."""
         return TrialFolder(self.trials / f"{number:05d}")

@@ -64,6 +64,7 @@ def reference_point(teacher: TeacherRecord, objectives: Sequence[Objective]) -> 
     chance = 1.0 / classes
     worst = {
         "gap_points": 100.0 * (teacher.top1 - chance),
+        "int8_gap_points": 100.0 * (teacher.top1 - chance),
         "divergence_nats": float(np.log(classes)),
         "nll_nats": float(np.log(classes)),
         "agreement": chance,

@@ -24,13 +24,20 @@ RuleName = Literal["smallest_within_tolerance", "knee", "best_quality"]
 _SUPERLATIVES = {
     "num_params": "smallest",
     "size_bytes": "smallest",
+    "size_int8_bytes": "smallest",
     "macs": "cheapest",
     "latency_ms": "fastest",
     "throughput_per_s": "fastest",
 }
-_QUALITIES = {"gap_points": "accuracy", "divergence_nats": "fidelity", "nll_nats": "likelihood"}
+_QUALITIES = {
+    "gap_points": "accuracy",
+    "int8_gap_points": "accuracy in int8",
+    "divergence_nats": "fidelity",
+    "nll_nats": "likelihood",
+}
 _BEST = {
     "gap_points": "Smallest gap",
+    "int8_gap_points": "Smallest gap in int8",
     "divergence_nats": "Smallest divergence",
     "nll_nats": "Smallest negative log-likelihood",
     "agreement": "Highest agreement",

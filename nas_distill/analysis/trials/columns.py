@@ -49,6 +49,7 @@ COLUMNS: Mapping[str, str] = {
     "throughput_per_s": "float64",
     "throughput_iqr_per_s": "float64",
     **dict.fromkeys((*_SCALARS, *_CALIBRATION), "float64"),
+    **dict.fromkeys(("int8_gap_points", "int8_top1", "int8_ece", "int8_size_bytes", "int8_latency_ms"), "float64"),
     "class_gap_points": "string",
     "epochs": "Int64",
     "planned_epochs": "Int64",
@@ -71,7 +72,8 @@ read them with `analysis.trials.cells`. Costs, metrics, `epochs`, `seed`, `wall_
 defined by `Cost`, `StudentMetrics`, `Calibration` and `TrialRecord`. `initial_weights` is what training started from
 (`StudentSpec.initial_weights`), `copied_share` the share of the parameters that these weights set
 (`InitialWeightsReport`). `assistant` is missing when the teacher taught. `planned_epochs` is full fidelity.
-`completed_at` is the time when the end was stored in the study. Unknown values are missing (NaN, NA), never zero.
+The columns `int8_...` are those of `Int8Record`, for students that `nas_distill quantise` measured. `completed_at` is
+the time when the end was stored in the study. Unknown values are missing (NaN, NA), never zero.
 """
 
 _POINT = ("epoch", *CURVE_VALUES)

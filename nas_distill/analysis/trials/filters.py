@@ -39,6 +39,10 @@ _HOW_TO_RECORD = {
         ("latency_ms", "latency_iqr_ms", "throughput_per_s", "throughput_iqr_per_s"),
         "a search for latency_ms, or with --max-latency-ms, measures it",
     ),
+    **dict.fromkeys(
+        ("int8_gap_points", "int8_top1", "int8_ece", "int8_size_bytes", "int8_latency_ms"),
+        "`nas_distill quantise RUN` measures it",
+    ),
     "copied_share": "none of the trainings began",
     "assistant": "a search with --assistants trains such students",
     "error": "none of the trials failed",

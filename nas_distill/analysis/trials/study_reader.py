@@ -28,9 +28,10 @@ from nas_distill.objectives import Objective, check_objectives
 from nas_distill.optuna_private import TrialModel, TrialUserAttributeModel, study_id_of
 from nas_distill.records import TeacherRecord
 from nas_distill.records.base import other_version, parse_sealed, seal
+from nas_distill.records.export import Int8Record
 from nas_distill.records.task import TRIAL_SCHEMA_VERSION
 from nas_distill.run_directory.config import read_run_config
-from nas_distill.run_directory.files import reading
+from nas_distill.run_directory.files import read_record, reading
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.run_directory.results import incomplete_study
 
@@ -139,7 +140,8 @@ def read_study(run: RunDirectory) -> StudySnapshot:
                 if isinstance(found, DamagedTrial):
                     damaged.append(found)
                     continue
-                rows.append({"number": trial.number, **found[0], "completed_at": trial.completed_at})
+                int8 = _int8_columns(run, trial.number)
+                rows.append({"number": trial.number, **found[0], **int8, "completed_at": trial.completed_at})
                 curves.append(found[1])
     if missing:
         raise incomplete_study(run, missing, origin)
@@ -172,6 +174,21 @@ def _read_or_heal(
     if record is None:
         return DamagedTrial(number=trial.number, reason=str(problem.args[0]))
     return read_row(trial.number, {"task": seal(record.task), "result": seal(record.result())}, where)
+
+
+def _int8_columns(run: RunDirectory, number: int) -> dict[str, float]:
+    """Return what `nas_distill quantise` measured; empty if it did not."""
+    path = run.int8(number)
+    if not path.exists():
+        return {}
+    record = read_record(path, Int8Record)
+    return {
+        "int8_gap_points": record.gap_points,
+        "int8_top1": record.scores.top1,
+        "int8_ece": record.scores.ece,
+        "int8_size_bytes": float(record.size_bytes),
+        "int8_latency_ms": record.latency.median_ms,
+    }
 
 
 def _read_teacher(run: RunDirectory, stored: str | None) -> TeacherRecord:

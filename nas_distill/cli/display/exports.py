@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,8 @@ from rich.text import Text
 from nas_distill.analysis.formatting import short_bytes, signed
 from nas_distill.cli.display.sections import make_console
 from nas_distill.errors import DataError
-from nas_distill.export.card import accuracy_text, latency_text, notes
-from nas_distill.records.export import FILES, ExportManifest
+from nas_distill.export.card import LARGE_LOSS_POINTS, accuracy_text, latency_text, notes
+from nas_distill.records.export import FILES, ExportManifest, Int8Record
 
 if TYPE_CHECKING:
     from nas_distill.export.evaluation import Evaluation
@@ -56,6 +57,30 @@ def print_export(folder: Path, manifest: ExportManifest) -> None:
             Text(f"timm alone cannot load {manifest.interface.architecture}: {manifest.required_import} first.")
         )
     click.echo(f"export: {folder}")
+
+
+def print_quantised(run: Path, found: Mapping[int, Int8Record | str]) -> None:
+    """Print what quantisation costs each student, and how to choose by it."""
+    table = _table(
+        f"Students of {run} after quantisation to int8, on the validation images",
+        ("Trial", "Top-1", "Top-1, int8", "Gap, points", "Gap in int8", "ECE in int8", "int8 file", "Latency",
+         "Latency, int8"),
+    )  # fmt: skip
+    console = make_console()
+    for number, one in found.items():
+        if isinstance(one, str):
+            table.add_row(str(number), Text(f"not quantised: {one}", style="red"))
+            continue
+        lost = 100.0 * (one.float_top1 - one.scores.top1)
+        table.add_row(
+            str(number), f"{100 * one.float_top1:.2f} %", f"{100 * one.scores.top1:.2f} %",
+            signed(one.gap_points - lost),
+            Text(signed(one.gap_points), style="red" if lost > LARGE_LOSS_POINTS else ""),
+            f"{one.scores.ece:.3f}", short_bytes(one.size_bytes), latency_text(one.float_latency),
+            latency_text(one.latency),
+        )  # fmt: skip
+    console.print(table)
+    click.echo(f"front: nas_distill pareto {shlex.quote(str(run))} --objectives int8_gap_points,size_int8_bytes")
 
 
 def print_predictions(found: Sequence[tuple[Path, tuple[Prediction, ...] | DataError]], *, as_json: bool) -> None:
