@@ -119,6 +119,11 @@ def both(run: RunDirectory) -> None:
     runs.flip_a_bit(run.trial(first(run)).result)
 
 
+def without_study(run: RunDirectory) -> None:
+    run.study_file.unlink()
+    run.study_log.unlink()
+
+
 FAULTS: tuple[tuple[str, Callable[[RunDirectory], None], bool], ...] = (
     ("half of images/validation.npy zeroed", lambda run: runs.zero_half(run.images / "validation.npy"), False),
     ("split.npz truncated", lambda run: runs.truncate(run.split), False),
@@ -126,7 +131,7 @@ FAULTS: tuple[tuple[str, Callable[[RunDirectory], None], bool], ...] = (
     ("study.db deleted", lambda run: runs.remove(run.study_file), True),
     ("study.db emptied", lambda run: runs.empty(run.study_file), True),
     ("study.db truncated", lambda run: runs.truncate(run.study_file), True),
-    ("study.db and its log deleted", lambda run: (runs.remove(run.study_file), runs.remove(run.study_log))[0], True),
+    ("study.db and its log deleted", without_study, True),
     ("a digit changed in a result in study.db", lambda run: runs.change_stored_results(run, first(run)), True),
     ("a bit of a result.json flipped", lambda run: runs.flip_a_bit(run.trial(first(run)).result), True),
     ("the same result damaged in both", both, True),
