@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from nas_distill.target.measurement import Measurement, Source
 from nas_distill.target.subject import Subject
 from nas_distill.target.table import TableSource
 
-Measure = Callable[[TargetConfig, Subject], Measurement]
-"""Function that measures a network, such as on another node of a cluster."""
+_MAX_KEPT_SPREAD = 0.25
+"""Largest interquartile range of a measurement in the cache, as a share of its median."""
 
 
 def is_measured(config: SearchConfig) -> bool:
@@ -76,7 +76,6 @@ class TargetMeter:
         self._found: dict[str, Measurement] = {}
         self._is_kept = source.name != "table"  # a table is its own cache
         self._cache = MeasurementCache(default_cache() if settings.cache is None else Path(settings.cache))
-        self._disturbed = False
 
     def measure(self, subject: Subject) -> Measurement:
         """Return latency and throughput of a network.
@@ -110,7 +109,7 @@ class TargetMeter:
 
     def _measure_now(self, subject: Subject, what: dict[str, Any]) -> Measurement:
         found = self._source.measure(subject)
-        if self._is_kept and found.alone:
+        if self._is_kept and found.alone and not _is_noisy(found):
             self._cache.put(what, found)
         return found
 
@@ -124,3 +123,8 @@ class TargetMeter:
             "threads": self._settings.threads,
             "batch_size": self._settings.batch_size,
         }
+
+
+def _is_noisy(found: Measurement) -> bool:
+    """Return whether other programs disturbed a measurement too much for other runs to believe it."""
+    return found.latency_iqr_ms is not None and found.latency_iqr_ms > _MAX_KEPT_SPREAD * found.latency_ms

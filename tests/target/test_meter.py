@@ -26,13 +26,13 @@ class Counting:
 
     name, device = "pytorch", "a test"
 
-    def __init__(self, version: str = "1", *, alone: bool = True) -> None:
-        self.version, self.alone, self.count = version, alone, 0
+    def __init__(self, version: str = "1", *, alone: bool = True, spread: float = 0.0) -> None:
+        self.version, self.alone, self.spread, self.count = version, alone, spread, 0
 
     def measure(self, subject: Subject) -> Measurement:
         del subject
         self.count += 1
-        return Measurement(latency_ms=float(self.count), alone=self.alone)
+        return Measurement(latency_ms=float(self.count), latency_iqr_ms=self.spread * self.count, alone=self.alone)
 
 
 def settings(folder: Path, **changes: object) -> TargetConfig:
@@ -70,8 +70,8 @@ def test_initial_weights_do_not_change_a_latency_but_everything_else_does(tmp_pa
     assert newer.count == 1
 
 
-def test_a_disturbed_measurement_is_used_but_not_kept(tmp_path: Path) -> None:
-    busy = Counting(alone=False)
+@pytest.mark.parametrize("busy", [Counting(alone=False), Counting(spread=0.3)])
+def test_a_disturbed_measurement_is_used_but_not_kept(tmp_path: Path, busy: Counting) -> None:
     meter = TargetMeter(settings(tmp_path), busy)
     meter.measure(subject())
     meter.measure(subject())
