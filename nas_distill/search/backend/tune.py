@@ -24,6 +24,8 @@ from nas_distill.errors import ClusterError, last_line
 from nas_distill.records import EpochMetrics, ExecutionInfo
 from nas_distill.records.base import parse_record
 from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.search.backend.cluster import joins_cluster
+from nas_distill.search.backend.cluster_metrics import SearchMetrics
 from nas_distill.search.backend.protocol import CURVE, EPOCH, EXECUTION_INFO, NUMBER, TASK
 from nas_distill.search.backend.ray_private import apply_tune_settings
 from nas_distill.search.backend.slots import Slots, open_slots
@@ -41,10 +43,14 @@ class DriverSearcher(Searcher):  # type: ignore[misc]
     Args:
         driver: Chooses the tasks.
         slots: Decides when a trial may start.
+        metrics: Metrics on the cluster's dashboard; None for none.
     """
 
-    def __init__(self, driver: SearchDriver | None, slots: Slots | None = None) -> None:
+    def __init__(
+        self, driver: SearchDriver | None, slots: Slots | None = None, metrics: SearchMetrics | None = None
+    ) -> None:
         super().__init__()
+        self._metrics = metrics
         self._driver = driver
         self._slots = slots
         self._given: float | None = None
@@ -57,10 +63,13 @@ class DriverSearcher(Searcher):  # type: ignore[misc]
             return str(Searcher.FINISHED)
         if driver.remaining and not self._may_give(driver, self._slots):
             return None
+        began = time.monotonic()
         task = driver.next_task()
         if task is None:
             return None if driver.waiting else str(Searcher.FINISHED)
         self._live.add(trial_id)
+        if self._metrics is not None:
+            self._metrics.asked(time.monotonic() - began)
         return {NUMBER: task.number, TASK: task.model_dump_json()}
 
     def _may_give(self, driver: SearchDriver, slots: Slots) -> bool:
@@ -195,11 +204,16 @@ def run_trainable(driver: SearchDriver, run: RunDirectory, trainable: Any, resou
     """
     apply_tune_settings()
     slots = open_slots(resources)
+    metrics = (
+        SearchMetrics(run.path.name) if joins_cluster(resources) else None
+    )  # a cluster of our own has no dashboard
+    if metrics is not None:
+        driver.watch_status(metrics.status)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the driver reports every end and its reason
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}),
         tune_config=tune.TuneConfig(
-            search_alg=DriverSearcher(driver, slots),
+            search_alg=DriverSearcher(driver, slots, metrics),
             scheduler=ParetoAshaScheduler(driver),
             num_samples=-1,  # until the driver has no more
             reuse_actors=True,

@@ -6,10 +6,10 @@ The adapters in `backend.tune` call it when a worker is free, when an epoch is d
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from nas_distill.callbacks import EpochEnded, Progress
+from nas_distill.callbacks import EpochEnded, Progress, SearchStatus
 from nas_distill.errors import ClusterError, NasDistillError
 from nas_distill.objectives import Objective
 from nas_distill.records import EpochMetrics, ExecutionInfo
@@ -148,6 +148,10 @@ class SearchDriver:
     def new_trials(self) -> int:
         """Number of trials that ended in this session."""
         return self._recorder.new_trials
+
+    def watch_status(self, watcher: Callable[[SearchStatus], None]) -> None:
+        """Call `watcher` with the state of the search whenever it changes."""
+        self._logger.status_watchers.append(watcher)
 
     def next_task(self) -> TrialTask | None:
         """Return the next task for a free worker, or None when there is none (see `failure`)."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from nas_distill.callbacks import BudgetLeft, EpochEnded, Progress
+from nas_distill.callbacks import BudgetLeft, EpochEnded, Progress, SearchStatus
 from nas_distill.records import TrialRecord
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.driver.sanity import warnings_of
@@ -25,6 +25,7 @@ class SearchLogger:
 
     Attributes:
         counts: Counts of the ended trials.
+        status_watchers: Called with the state of the search, besides `progress`.
     """
 
     def __init__(self, run: RunDirectory, progress: Progress, quality: str) -> None:
@@ -32,6 +33,7 @@ class SearchLogger:
         self._progress = progress
         self._started = self._alive_at = time.monotonic()
         self.counts = TrialCounts(quality)
+        self.status_watchers: list[Callable[[SearchStatus], None]] = []
 
     def event(self, kind: str, text: str) -> None:
         """Report something that happens once to the watcher."""
@@ -76,14 +78,15 @@ class SearchLogger:
         left: BudgetLeft,
     ) -> None:
         """Report the state of the search; arguments as in `TrialCounts.status`."""
-        self._progress.status(
-            self.counts.status(
-                total=total,
-                running=running,
-                queued=queued,
-                rejected=rejected,
-                inherited=inherited,
-                left=left,
-                elapsed_s=time.monotonic() - self._started,
-            )
+        status = self.counts.status(
+            total=total,
+            running=running,
+            queued=queued,
+            rejected=rejected,
+            inherited=inherited,
+            left=left,
+            elapsed_s=time.monotonic() - self._started,
         )
+        self._progress.status(status)
+        for watcher in self.status_watchers:
+            watcher(status)
