@@ -39,6 +39,7 @@ class TrialSummary:
         stopped: Trials that the scheduler stopped early.
         failed: Trials that ended with an error.
         running: Trials that were running when the study was read.
+        damaged: Ended trials whose records are damaged; they are in no table.
         rejected: Candidates rejected before training, which `planned` does not count.
     """
 
@@ -47,6 +48,7 @@ class TrialSummary:
     stopped: int
     failed: int
     running: int
+    damaged: int = 0
     rejected: int
 
     def sentence(self) -> str:
@@ -56,6 +58,8 @@ class TrialSummary:
             count = getattr(self, name)
             if count:
                 parts.append(f"{count} {name}{' before training' if name == 'rejected' else ''}")
+        if self.damaged:
+            parts.append(f"{self.damaged} left out because their records are damaged (`nas_distill repair RUN`)")
         return ", ".join(parts)
 
 
@@ -140,6 +144,7 @@ def load_content(run: RunDirectory) -> ReportContent:
             stopped=int(status.get(TrialStatus.STOPPED, 0)),
             failed=int(status.get(TrialStatus.FAILED, 0)),
             running=study.running,
+            damaged=len(study.damaged),
             rejected=len(study.rejections),
         ),
         rejections=study.rejections,

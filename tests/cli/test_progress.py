@@ -5,6 +5,7 @@ import io
 import os
 import pty
 import re
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -14,7 +15,7 @@ from rich.console import Console
 from nas_distill.analysis.formatting import MINUS
 from nas_distill.callbacks import Progress, SearchStatus, SizeBand
 from nas_distill.cli.display.live import search_view
-from nas_distill.cli.display.progress import LINE_INTERVAL_S, make_progress
+from nas_distill.cli.display.progress import LINE_INTERVAL_S, SILENCE_S, PlainProgress, make_progress
 
 
 def make_status(complete: int = 3, failed: int = 1, remaining_s: float | None = 75.0) -> SearchStatus:
@@ -27,6 +28,16 @@ def make_status(complete: int = 3, failed: int = 1, remaining_s: float | None = 
         ),
         quality="gap_points", elapsed_s=30.0, remaining_s=remaining_s,
     )  # fmt: skip
+
+
+def test_a_silent_search_says_what_it_waits_for() -> None:
+    stream = io.StringIO()
+    progress = PlainProgress(stream)
+    progress.event("trial", "trial 3 is done")
+    progress.break_silence(time.perf_counter() + SILENCE_S / 2)
+    assert len(stream.getvalue().splitlines()) == 1
+    progress.break_silence(time.perf_counter() + 2 * SILENCE_S)
+    assert "trial 3 is done" in stream.getvalue().splitlines()[1]
 
 
 def plain(work: Callable[[Progress], None]) -> list[str]:

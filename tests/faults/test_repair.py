@@ -96,7 +96,7 @@ def test_a_record_damaged_in_both_places_costs_its_own_row(run: RunDirectory) ->
     snapshot = read_study(run)
     assert snapshot.trials["number"].tolist() == others
     assert [trial.number for trial in snapshot.damaged] == [first]
-    build_report(run)
+    assert build_report(run).content.counts.damaged == 1
     repair = repair_run(run.path)
     assert repair.study is not None
     assert (repair.study.ended, repair.study.unfinished) == (TRIALS - 1, 1)

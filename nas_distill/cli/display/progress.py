@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,9 @@ from typing import TextIO
 from nas_distill.callbacks import EpochEnded, Progress, SearchStatus
 from nas_distill.cli.display.wording import best, budget_left, counts, time_left
 from nas_distill.records import TrialRecord
+
+SILENCE_S = 25.0
+"""Time without a line after which one says that the program still waits, seconds."""
 
 LINE_INTERVAL_S = 10.0
 """Minimum time between two plain lines about the same task, seconds."""
@@ -25,7 +29,8 @@ def make_progress(stream: TextIO) -> Iterator[Progress]:
             escape codes.
     """
     if not stream.isatty():
-        yield PlainProgress(stream)
+        with _plain(stream) as plain:
+            yield plain
         return
     from rich.console import Console
 
@@ -33,11 +38,30 @@ def make_progress(stream: TextIO) -> Iterator[Progress]:
 
     console = Console(file=stream)
     if console.is_dumb_terminal:
-        yield PlainProgress(stream)
+        with _plain(stream) as plain:
+            yield plain
         return
     live = LiveProgress(console)
     with live.shown():
         yield live
+
+
+@contextmanager
+def _plain(stream: TextIO) -> Iterator[PlainProgress]:
+    """Yield plain lines, with a thread that says after a while of silence what the program waits for."""
+    plain, ended = PlainProgress(stream), threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(SILENCE_S / 6):
+            plain.break_silence(time.perf_counter())
+
+    thread = threading.Thread(target=watch, daemon=True, name="progress")
+    thread.start()
+    try:
+        yield plain
+    finally:
+        ended.set()
+        thread.join()
 
 
 class PlainProgress:
@@ -47,6 +71,9 @@ class PlainProgress:
         self._stream = stream
         # Per task: time of its last line or of its start; None once its end is written.
         self._since_s: dict[str, float | None] = {}
+        self._written_s = self._news_s = time.perf_counter()
+        self._last = "start"
+        self._lock = threading.Lock()
 
     def event(self, kind: str, message: str) -> None:
         """Write an event."""
@@ -86,7 +113,23 @@ class PlainProgress:
         self._since_s[task] = now
         return True
 
+    def break_silence(self, now_s: float) -> None:
+        """Write what the last news were, if there was no line for `SILENCE_S`.
+
+        Args:
+            now_s: Time, as `time.perf_counter` returns it.
+        """
+        if now_s - self._written_s >= SILENCE_S:
+            silent_s = now_s - self._news_s
+            self._write(f"waiting: nothing new for {silent_s:.0f} s; the last line was: {self._last:.80}")
+
     def _line(self, text: str) -> None:
+        self._last, self._news_s = " ".join(text.split()), time.perf_counter()
+        self._write(text)
+
+    def _write(self, text: str) -> None:
         clock = datetime.now(UTC).astimezone().strftime("%H:%M:%S")
-        self._stream.write(f"{clock} {' '.join(text.split())}\n")
-        self._stream.flush()
+        with self._lock:
+            self._written_s = time.perf_counter()
+            self._stream.write(f"{clock} {' '.join(text.split())}\n")
+            self._stream.flush()
