@@ -45,8 +45,9 @@ class ResourcesConfig(Record):
 
     Attributes:
         cpus_per_trial: CPUs (and torch threads) per trial: a whole number, or a fraction below 1.
-        gpus_per_trial: GPUs per trial; a fraction shares a GPU between trials. "auto" uses no GPU on a cluster without
-            any; on a cluster with GPUs it measures the memory of candidates and packs as many trials as fit.
+        gpus_per_trial: GPUs per trial, at most 1; a fraction shares a GPU between trials. "auto" uses no GPU on a
+            cluster without any; on a cluster with GPUs it measures the memory of candidates and packs as many trials as
+            fit.
         max_parallel_trials: Largest number of parallel trials. Default: as many as the cluster can hold.
         address: Address of a running Ray cluster: `auto` or `HOST:PORT`. `local`, the default, starts a cluster on this
             machine; inside a Ray job it means the job's cluster.
@@ -90,11 +91,18 @@ class ResourcesConfig(Record):
             raise ValueError("must be auto or a number of at least 0")
         return value
 
-    @field_validator("cpus_per_trial", "gpus_per_trial")
+    @field_validator("cpus_per_trial")
     @classmethod
-    def _whole_above_one(cls, value: float | str) -> float | str:
-        if isinstance(value, float) and value > 1 and value != int(value):
+    def _whole_above_one(cls, value: float) -> float:
+        if value > 1 and value != int(value):
             raise ValueError("must be a whole number or a fraction below 1; Ray cannot allocate anything else")
+        return value
+
+    @field_validator("gpus_per_trial")
+    @classmethod
+    def _at_most_one(cls, value: float | str) -> float | str:
+        if isinstance(value, float) and value > 1:
+            raise ValueError("must be at most 1: a trial trains on one GPU, and others would be idle")
         return value
 
     @field_validator("storage")

@@ -162,6 +162,7 @@ def test_our_own_validators_name_the_field() -> None:
         (ResourcesConfig, {"gpus_per_trial": -0.5}),
         (ResourcesConfig, {"gpus_per_trial": float("inf")}),
         (ResourcesConfig, {"gpus_per_trial": "all"}),
+        (ResourcesConfig, {"gpus_per_trial": 2.0}),
         (ResourcesConfig, {"cpus_per_trial": 1.5}),
         *((ResourcesConfig, {"storage": url}) for url in (*in_memory, shared_memory)),
         (BudgetConfig, {"time_s": "8 lightyears"}),
