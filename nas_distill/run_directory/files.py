@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,6 +29,8 @@ _READ_ONLY = ("run.read_only", "make the file system writable, then continue wit
 _WRITE_ERRORS = {
     errno.ENOSPC: _FREE_SPACE, errno.EDQUOT: _FREE_SPACE, errno.EROFS: _READ_ONLY,
 }  # fmt: skip
+
+_ALMOST_FULL_BYTES = 2**20
 
 RecordT = TypeVar("RecordT", bound=Record)
 
@@ -99,6 +102,17 @@ def unwritable(path: Path, error: Exception) -> RunError:
             return RunError(f"cannot be written: {reason}; {fix}", code=code, field=str(path))
     fix = "check the path and its permissions, or choose another --out"
     return RunError(f"cannot be written: {reason}; {fix}", code="run.unwritable_file", field=str(path))
+
+
+def check_disk_is_not_full(path: Path) -> None:
+    """Check that the disk of a folder has some space left.
+
+    Raises:
+        RunError: It has less than `_ALMOST_FULL_BYTES`.
+    """
+    with suppress(OSError):
+        if shutil.disk_usage(path).free < _ALMOST_FULL_BYTES:
+            raise unwritable(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
 
 def sync_directory(path: Path) -> None:

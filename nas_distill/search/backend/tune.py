@@ -7,6 +7,7 @@ by the driver's `FailurePolicy`, the same that the `executor` asks for all other
 from __future__ import annotations
 
 import logging
+import pickle
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ from nas_distill.config import ResourcesConfig
 from nas_distill.errors import ClusterError, last_line
 from nas_distill.records import EpochMetrics, ExecutionInfo
 from nas_distill.records.base import parse_record
+from nas_distill.run_directory.files import check_disk_is_not_full
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.backend.cluster import joins_cluster
 from nas_distill.search.backend.cluster_metrics import SearchMetrics
@@ -201,6 +203,7 @@ def run_trainable(driver: SearchDriver, run: RunDirectory, trainable: Any, resou
 
     Raises:
         ClusterError: Ray itself failed.
+        RunError: The disk of the run is full.
     """
     apply_tune_settings()
     slots = open_slots(resources)
@@ -234,7 +237,9 @@ def run_trainable(driver: SearchDriver, run: RunDirectory, trainable: Any, resou
         tuner.fit()
     except KeyboardInterrupt:
         return False
-    except (RayError, TuneError) as error:
+    # Tune reads its own `error.pkl` again, which a full disk has cut: click would take `EOFError` for Ctrl-D.
+    except (RayError, TuneError, EOFError, pickle.UnpicklingError, OSError) as error:
+        check_disk_is_not_full(run.path)
         raise ClusterError(
             f"Ray ended the search: {last_line(error) or type(error).__name__}; continue with --resume {run.path}",
             code="cluster.ray_failed",
