@@ -98,10 +98,14 @@ def _with_range(key: str, range_key: str) -> Callable[[Row], str]:
     def text(row: Row) -> str:
         if isnan(row[key]):
             return NOT_MEASURED
-        half = "" if isnan(row[range_key]) else f" (IQR {row[range_key]:.2g})"
-        return f"{row[key]:{',.0f' if row[key] >= 100.0 else '.3g'}}{half}"
+        iqr = row[range_key]
+        return f"{_short(row[key])}{'' if isnan(iqr) else f' (IQR {_short(iqr, digits=2)})'}"
 
     return text
+
+
+def _short(value: float, digits: int = 3) -> str:
+    return f"{value:,.0f}" if value >= 100.0 else f"{value:.{digits}g}"
 
 
 _LATENCY = Column(

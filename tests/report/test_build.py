@@ -12,11 +12,11 @@ from nas_distill.analysis.trials.study_reader import COLUMNS
 from nas_distill.config import BudgetConfig, SearchConfig
 from nas_distill.errors import RunError
 from nas_distill.records import StudentSpec, TrialRecord
+from nas_distill.records.base import parse_record
 from nas_distill.report import build_report, front_table, load_content
 from nas_distill.report.build import PicksFile
 from nas_distill.report.sections.facts import run_facts
 from nas_distill.report.sections.story import tell_story
-from nas_distill.run_directory.files import read_record
 from nas_distill.run_directory.layout import RunDirectory
 from tests.report.factory import make_record, make_records, make_run
 
@@ -52,6 +52,10 @@ class _Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.words += data
+
+
+def _read_picks(path: Path) -> PicksFile:
+    return parse_record(PicksFile, path.read_bytes(), origin=str(path))
 
 
 def _run(path: Path, records: list[TrialRecord], **arguments: object) -> RunDirectory:
@@ -90,7 +94,7 @@ def test_a_report_is_reproducible(tmp_path: Path) -> None:
 def test_every_output_shows_the_same_decision(tmp_path: Path) -> None:
     run = _run(tmp_path, make_records(16, failed=2))
     decision, paths = Run(run.path).decision, build_report(run).paths
-    written = read_record(paths.picks, PicksFile)
+    written = _read_picks(paths.picks)
     assert (written.headline, written.picks) == (decision.headline, decision.picks)
     page = _Page(paths.html.read_text())
     command = decision.headline.command
@@ -125,7 +129,7 @@ def test_a_run_without_a_complete_trial_has_a_report(tmp_path: Path) -> None:
         assert text in page.words
     assert content.decision.headline.sentence in paths.markdown.read_text()
     assert front_table(content) == ()
-    assert read_record(paths.picks, PicksFile).front == ()
+    assert _read_picks(paths.picks).front == ()
 
 
 def test_the_page_describes_the_run(tmp_path: Path) -> None:
@@ -153,7 +157,7 @@ def test_tables_hold_all_trials_and_the_front(tmp_path: Path) -> None:
     assert parquet["gap_points"].equals(content.trials["gap_points"])
     assert pd.read_csv(paths.trials_csv)["number"].tolist() == list(range(16))
     assert tuple(pd.read_csv(paths.pareto_csv)["number"]) == content.front.numbers
-    picks = read_record(paths.picks, PicksFile)
+    picks = _read_picks(paths.picks)
     assert picks.picks == content.picks
     assert picks.reference == {"gap_points": pytest.approx(88.0), "num_params": 1_240_000}
 

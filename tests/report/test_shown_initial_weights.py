@@ -13,13 +13,13 @@ from nas_distill.analysis.run import Run
 from nas_distill.cli import main
 from nas_distill.config import PicksConfig
 from nas_distill.records import InitialWeightsReport, Recipe, TrialRecord
+from nas_distill.records.base import parse_record
 from nas_distill.report import build_report, front_table, load_content
 from nas_distill.report.build import PicksFile
 from nas_distill.report.sections.facts import run_facts
 from nas_distill.report.sections.findings import confirmed_students
 from nas_distill.report.sections.folds import STARTS_EXPOSED, fold_section
 from nas_distill.report.sections.story import tell_story
-from nas_distill.run_directory.files import read_record
 from nas_distill.run_directory.layout import RunDirectory
 from tests.records.factory import changed_record
 from tests.report.factory import make_record, make_records, make_run
@@ -63,9 +63,8 @@ def test_the_headline_and_the_picks_name_them(run: RunDirectory) -> None:
     content = load_content(run)
     assert describe_initial_weights("teacher") in content.decision.headline.sentence
     report = build_report(run)
-    assert [pick.initial_weights for pick in read_record(report.paths.picks, PicksFile).picks][0::2] == [
-        "teacher", OTHER_RUN,
-    ]  # fmt: skip
+    written = parse_record(PicksFile, report.paths.picks.read_bytes(), origin="picks.json")
+    assert [pick.initial_weights for pick in written.picks][0::2] == ["teacher", OTHER_RUN]
     for text in (report.paths.html.read_text(), report.paths.markdown.read_text()):
         assert "first/3" in text
         assert describe_initial_weights("teacher").replace("'", "&#39;") in text.replace("'", "&#39;")

@@ -27,6 +27,7 @@ from nas_distill.records import Recipe, TrialResult
 from nas_distill.records.base import parse_sealed
 from nas_distill.report import load_content
 from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.search.driver.sanity import warnings_of
 from nas_distill.search.service import resume_search, start_search
 from tests.helpers import SMALL_DATA, Heard, SmallRun, make_small_run
 from tests.search.preparing import prepare_run
@@ -59,6 +60,12 @@ def states(run: RunDirectory) -> list[TrialState]:
     return [trial.state for trial in rows(run)]
 
 
+def warnings_of_weak_students(run: RunDirectory) -> set[str]:
+    """Return the warnings about students at chance level, which so short trainings may leave."""
+    records = [run.trial(number).read_record() for number in load_frame(run)["number"]]
+    return {text for record in records if record is not None for text in warnings_of(record, num_classes=10)}
+
+
 def test_a_search_from_a_given_teacher_to_the_front(small_run: SmallRun, tmp_path: Path) -> None:
     before = small_run.teacher.weights_sha256()
     heard = Heard()
@@ -78,7 +85,7 @@ def test_a_search_from_a_given_teacher_to_the_front(small_run: SmallRun, tmp_pat
     teacher = outcome.run.read_teacher()
     assert teacher.weights_sha256 == before
     assert teacher.trained_on_data_id == teacher.data_id
-    assert not heard.texts("warning")
+    assert set(heard.texts("warning")) <= warnings_of_weak_students(outcome.run)
 
     again = resume_search(outcome.run.path, heard, trials=4)
     assert again.new_trials == 1
@@ -101,7 +108,7 @@ def test_weak_trials_stop_at_rungs_and_stay_in_the_study(small_run: SmallRun, tm
     outcome = start_search(config, tmp_path / "run", heard)
     assert (outcome.interrupted, outcome.new_trials) == (False, 6)
     assert len(heard.texts("asha")) == 1
-    assert not heard.texts("warning")
+    assert set(heard.texts("warning")) <= warnings_of_weak_students(outcome.run)
 
     frame = load_frame(outcome.run)
     stopped, complete = frame[frame["status"] == "stopped"], frame[frame["status"] == "complete"]

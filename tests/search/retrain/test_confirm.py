@@ -20,7 +20,8 @@ from nas_distill.data.splits import open_split
 from nas_distill.errors import ConfigError, RunError, TeacherError
 from nas_distill.knowledge.teacher_test_logits import read_test_logits
 from nas_distill.models.teacher import load_teacher
-from nas_distill.records import Confirmation, Recipe, TrialStatus
+from nas_distill.records import Confirmation, Recipe, TrialStatus, TrialTask
+from nas_distill.records.base import parse_sealed, seal
 from nas_distill.run_directory.files import read_record, write_record
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.retrain.confirm import confirm_students
@@ -144,10 +145,10 @@ def test_a_student_without_an_arm_with_release_is_reported(run: RunDirectory) ->
     with closing(sqlite3.connect(run.path / "study.db")) as database, database:
         rows = "SELECT trial_user_attribute_id, value_json FROM trial_user_attributes WHERE key = 'task'"
         for key, text in database.execute(rows).fetchall():
-            task = json.loads(json.loads(text))
-            task["recipe"]["losses"] = {}
+            task = parse_sealed(TrialTask, json.loads(text), origin="the study")
+            without = task.model_copy(update={"recipe": task.recipe.model_copy(update={"losses": {}})})
             update = "UPDATE trial_user_attributes SET value_json = ? WHERE trial_user_attribute_id = ?"
-            database.execute(update, (json.dumps(json.dumps(task)), key))
+            database.execute(update, (json.dumps(seal(without)), key))
     (run.teacher / "model.safetensors").unlink()  # the event precedes all training
     heard = Heard()
     with pytest.raises(TeacherError):
