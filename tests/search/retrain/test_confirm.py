@@ -208,10 +208,11 @@ def test_an_interrupted_confirmation_continues_by_the_same_command(
     arguments = [str(run.path), "--picks", "best_quality", "--seeds", "2"]
     searches.append(processes.start(arguments, log, verb="confirm"))
     processes.wait_for(held.exists, searches[0], log)
+    started = processes.descendants(searches[0].pid)
     os.killpg(searches[0].pid, signal.SIGINT)
     assert searches[0].wait(timeout=120) == 130
     assert "Traceback" not in log.read_text()
-    assert processes.descendants(searches[0].pid) == {searches[0].pid}
+    processes.wait_for_exit(started)
     searches.append(processes.start(arguments, log, verb="confirm"))
     assert searches[1].wait(timeout=240) == 0, log.read_text()
     assert len(run.read_confirmations()) == 4

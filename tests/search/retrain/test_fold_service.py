@@ -93,11 +93,12 @@ def test_interrupted_folds_continue_with_resume(
     ]  # fmt: skip
     searches.append(processes.start(arguments, log, environment=plan))
     processes.wait_for(held.exists, searches[0], log)
+    started = processes.descendants(searches[0].pid)
     os.killpg(searches[0].pid, signal.SIGINT)
     assert searches[0].wait(timeout=120) == 130
     assert f"--resume {run.path}" in log.read_text()
     assert "Traceback" not in log.read_text()
-    assert processes.descendants(searches[0].pid) == {searches[0].pid}
+    processes.wait_for_exit(started)
     assert (first.result.exists(), second.result.exists()) == (True, False)
 
     searches.append(processes.start(["--resume", str(run.path)], log, environment=plan))
