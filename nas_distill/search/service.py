@@ -7,15 +7,11 @@ import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
-
-import torch
 
 import nas_distill.models  # noqa: F401 - registers this project's entrypoints with timm
 from nas_distill.callbacks import Progress
-from nas_distill.config import FIXED_RECIPE, SearchConfig, TargetConfig
+from nas_distill.config import FIXED_RECIPE, SearchConfig
 from nas_distill.config.loading import dump_config, load_config
 from nas_distill.data.manifest import DataManifest
 from nas_distill.errors import ClusterError, ConfigError, NasDistillError, RunError, StudyError
@@ -25,9 +21,6 @@ from nas_distill.run_directory.config import read_run_config
 from nas_distill.run_directory.files import read_record, write_text
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.backend.cluster import ray_cluster
-from nas_distill.search.backend.node_probe import check_nodes
-from nas_distill.search.backend.remote_target import NodeSource
-from nas_distill.search.backend.shard_pool import RayShardPool
 from nas_distill.search.backend.trainings import unfinished_tasks
 from nas_distill.search.driver.budget import INTERRUPTED
 from nas_distill.search.early_stopping.curves import make_early_stopper
@@ -36,9 +29,10 @@ from nas_distill.search.retrain.assistant_plan import has_unfinished_rounds
 from nas_distill.search.retrain.fold_plan import plan_folds
 from nas_distill.search.session import SearchOutcome, record_fingerprint, search_session
 from nas_distill.search.setup.initial_weights import check_initial_weights, choose_initial_weights
-from nas_distill.search.setup.prepare import Prepared, prepare
+from nas_distill.search.setup.on_cluster import prepare_search
+from nas_distill.search.setup.prepare import Prepared
 from nas_distill.search.setup.space_context import check_space, expect_space, setup_space
-from nas_distill.search.setup.target import check_target, open_target
+from nas_distill.search.setup.target import check_target
 from nas_distill.search.setup.validate import check_assistants, check_folds, check_inputs, check_losses
 from nas_distill.search.spaces.loading import load_space
 from nas_distill.search.spaces.recipes import load_recipe_space, make_choices
@@ -46,8 +40,6 @@ from nas_distill.search.study.ledger import StudyLedger
 from nas_distill.search.study.opening import opened_ledger
 from nas_distill.search.study.retry import reopen_failed
 from nas_distill.search.unused_settings import check_unused_settings
-from nas_distill.target.measurement import Source
-from nas_distill.target.meter import open_source
 from nas_distill.train.optimisation import check_optimizer
 from nas_distill.user_code import import_modules
 
@@ -83,7 +75,7 @@ def start_search(config: SearchConfig, folder: Path, progress: Progress) -> Sear
         write_text(run.config, dump_config(config))
         try:
             cluster.enter_context(ray_cluster(config.resources, progress))
-            prepared = _prepare(run, config, progress)
+            prepared = prepare_search(run, config, progress)
             demands = setup_space(run, config.space, prepared.manifest.network_shape)
             check_space(load_space(config.space.resolved_name), demands.context)
             _plan_points(config, demands.context, prepared.manifest.images_per_class)
@@ -142,7 +134,7 @@ def resume_search(
             has_work = _has_work(run, session, ledger)
             try:
                 with ray_cluster(session.resources, progress) if has_work else nullcontext():
-                    prepared = _prepare(run, session, progress, on_cluster=has_work)
+                    prepared = prepare_search(run, session, progress, on_cluster=has_work)
                     if extended != stored:
                         write_text(run.config, dump_config(extended))
                     return search_session(run, session, prepared, ledger, progress)
@@ -296,42 +288,3 @@ def _has_work(run: RunDirectory, config: SearchConfig, ledger: StudyLedger) -> b
     if has_unfinished_rounds(run, ledger, config.assistants, config.picks):
         return True
     return bool(unfinished_tasks(run, plan_folds(run, config.picks, ledger.assigned())))
-
-
-def _prepare(run: RunDirectory, config: SearchConfig, progress: Progress, *, on_cluster: bool = True) -> Prepared:
-    """Prepare data, teacher and knowledge, with the help of the connected cluster's workers if there is one."""
-    pool = None
-    if on_cluster:
-        check_nodes(run.path, config.resources, config.user_modules, progress)
-        pool = RayShardPool(run, config.data, config.resources, user_modules=config.user_modules)
-    prepared = prepare(
-        run,
-        data=config.data,
-        views=config.views,
-        teacher=config.teacher,
-        recipe=config.recipe,
-        is_recipe_fixed=config.space.recipe == FIXED_RECIPE,
-        folds=config.picks.folds,
-        seed=config.seed,
-        execution=config.resources.execution,
-        progress=progress,
-        pool=pool,
-    )
-    torch.cuda.empty_cache()  # trials on the same GPU need the memory that the driver's allocator keeps
-    if not on_cluster:
-        return prepared
-    shape = prepared.manifest.network_shape
-    target = open_target(
-        run,
-        config,
-        teacher=prepared.teacher,
-        described=setup_space(run, config.space, shape).context.teacher,
-        shape=shape,
-        open_at=partial(_open_source, config.user_modules),
-        progress=progress,
-    )
-    return replace(prepared, teacher=target.teacher, meter=target.meter)
-
-
-def _open_source(user_modules: tuple[str, ...], settings: TargetConfig) -> Source:
-    return open_source(settings) if settings.ray_resource is None else NodeSource(settings, user_modules)
