@@ -206,6 +206,7 @@ _SEARCH: dict[str, str] = {
     "search.import_failed": "A Python file or module that the configuration names cannot be imported.",
     "search.loss_needs_online_teacher": "A loss compares feature maps, which only an online teacher provides.",
     "search.not_a_sampler": "The name of a sampler does not lead to a class derived from Optuna's `BaseSampler`.",
+    "search.out_inside_input": "The run directory is inside the folder of the images or of the teacher.",
     "search.path_not_allowed": "The path of a run directory contains a character that a database URL cannot contain.",
     "search.point_parameter": "An initial point names a parameter that the space does not suggest.",
     "search.point_repeated": "An initial point is given twice.",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nas_distill.models  # noqa: F401 - registers this project's entrypoints with timm
 from nas_distill.callbacks import Progress
-from nas_distill.config import FIXED_RECIPE, SearchConfig
+from nas_distill.config import FIXED_RECIPE, FOLDER, LOCAL_DIR, SearchConfig
 from nas_distill.config.loading import dump_config, load_config
 from nas_distill.data.manifest import DataManifest
 from nas_distill.errors import ClusterError, ConfigError, NasDistillError, RunError, StudyError
@@ -62,6 +62,7 @@ def start_search(config: SearchConfig, folder: Path, progress: Progress) -> Sear
     run = RunDirectory(folder.resolve())
     _check_path(run)
     config = _name_study(config.with_absolute_paths(Path.cwd()).with_space_name(), run)
+    _check_inputs_outside(run, config)
     check_unused_settings(config)
     _check_config(config)
     check_inputs(config.data, config.teacher)
@@ -149,6 +150,21 @@ def _check_path(run: RunDirectory) -> None:
             raise RunError(
                 f"{run.path} contains '{character}', which a database URL cannot contain; choose another folder",
                 code="search.path_not_allowed",
+                field="--out",
+            )
+
+
+def _check_inputs_outside(run: RunDirectory, config: SearchConfig) -> None:
+    """Check that the run directory is not inside the folder of the images or of the teacher, which it would change."""
+    for name, text, prefix in (
+        ("data.source", config.data.source, FOLDER),
+        ("teacher.model", config.teacher.model or "", LOCAL_DIR),
+    ):
+        if text.startswith(prefix) and run.path.is_relative_to(Path(text.removeprefix(prefix)).resolve()):
+            raise RunError(
+                f"{run.path} is inside {text.removeprefix(prefix)} ({name}), and a search must not change its inputs; "
+                "choose another folder",
+                code="search.out_inside_input",
                 field="--out",
             )
 

@@ -83,6 +83,17 @@ def test_a_new_run_directory_is_removed_if_the_cluster_is_unreachable(small_run:
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_directory_inside_the_images_or_the_teacher_is_rejected(small_run: SmallRun, tmp_path: Path) -> None:
+    teacher = small_run.run.teacher
+    for folder, arguments in (
+        (tmp_path / "pictures" / "runs" / "one", ("--data", "folder:pictures", "--teacher", f"{LOCAL_DIR}{teacher}")),
+        (teacher / "run", ("--teacher", f"{LOCAL_DIR}{teacher}")),
+    ):
+        error = rejected(folder, *arguments)
+        assert (error.code, error.field) == ("search.out_inside_input", "--out")
+        assert not folder.exists()
+
+
 @pytest.mark.parametrize("kept", [(), ("notes.txt",)], ids=["empty", "with a file"])
 def test_an_existing_folder_is_kept(tmp_path: Path, kept: tuple[str, ...]) -> None:
     folder = tmp_path / "run"
