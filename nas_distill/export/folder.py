@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nas_distill.errors import ConfigError, ExportError, RunError
 from nas_distill.inference.exported import file_sha256
-from nas_distill.run_directory.files import sync_directory, write_text
+from nas_distill.run_directory.files import sync_directory, unwritable, write_text
 
 SUMS = "SHA256SUMS"
 
@@ -65,7 +65,7 @@ def staged(target: Path) -> Iterator[Path]:
     except OSError as error:
         raise RunError(
             f"cannot be written: {error.strerror or error}; free space or choose another --to",
-            code="run.unwritable_file",
+            code=unwritable(target, error).code,
             field=str(target),
         ) from error
     finally:

@@ -169,7 +169,8 @@ def save_weights(network: nn.Module, path: Path) -> None:
     """
     # Copies, because safetensors rejects tensors that share memory, such as tied weights.
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
-    header = {"format": "pt", _DIGEST: tensors_sha256(tensors)}
+    # One entry only: safetensors writes several in an order that differs between processes.
+    header = {_DIGEST: tensors_sha256(tensors)}
     write_atomic(path, lambda temporary: safetensors.torch.save_file(tensors, temporary, metadata=header))
 
 

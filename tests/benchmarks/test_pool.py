@@ -60,7 +60,7 @@ def test_finished_tasks_are_logged_and_not_repeated(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     found = run_sums(tasks, 10, path)
     summaries = {task.numbers[0]: outcome.summary() for task, outcome in found.items()}
-    assert summaries == {1: "12", 2: "13", -9: "first line"}
+    assert summaries == {1: "12", 2: "13", -9: r"first line\nsecond line"}
     # Only the failed task runs again: another bonus would change the logged results.
     assert run_sums(tasks, 90, path) == found
 

@@ -198,7 +198,7 @@ def test_a_failed_write_leaves_nothing(finished: RunDirectory, tmp_path: Path, m
         left[:] = [fatal]
         with pytest.raises(RunError) as caught:
             export(finished, PLAIN, tmp_path / "new", "timm")
-        assert caught.value.code == "run.unwritable_file"
+        assert caught.value.code == "run.disk_full"
         assert list(tmp_path.iterdir()) == []
     left[:] = [1000]
     export(finished, PLAIN, tmp_path / "new", "timm")

@@ -11,6 +11,7 @@ import nas_distill
 from nas_distill import Callback, EpochEnded, FrontChanged, SearchEnded, SearchStarted
 from nas_distill.config import LOCAL_DIR
 from nas_distill.errors import ConfigError, NasDistillError, RunError
+from nas_distill.losses.registry import LOSSES
 from nas_distill.records import TrialRecord
 from tests.helpers import SMALL_DATA, SmallRun
 
@@ -122,7 +123,11 @@ def recipe(trial, base, choices):
 
 
 @pytest.mark.timeout(400)
-def test_losses_of_plugins_and_recipe_files_are_known_to_workers(small_run: SmallRun, tmp_path: Path) -> None:
+def test_losses_of_plugins_and_recipe_files_are_known_to_workers(
+    small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Other tests of this process must not find the losses that this one registers.
+    monkeypatch.setattr(LOSSES, "_entries", dict(LOSSES._entries))
     plugin, recipe = tmp_path / "my_losses.py", tmp_path / "my_recipe.py"
     plugin.write_text(LOSS.format(name="plugin_mse"), encoding="utf-8")
     recipe.write_text(LOSS.format(name="recipe_mse") + RECIPE.format(name="recipe_mse"), encoding="utf-8")

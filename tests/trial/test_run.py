@@ -24,6 +24,7 @@ from nas_distill.records import (
     TrialStatus,
 )
 from nas_distill.records.task import TrialTask
+from nas_distill.run_directory.files import read_record
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.run_directory.results import read_own_result
 from nas_distill.run_directory.trial_folder import TrialFolder
@@ -74,7 +75,7 @@ def test_a_trial_leaves_its_whole_log(context: TrialContext, tmp_path: Path) -> 
     }  # fmt: skip
     assert folder.read_curve() == record.curve
     assert [point.epoch for point in record.curve] == [1, 2, 3, 4]
-    assert TrialTask.model_validate_json(folder.task.read_text()) == record.task
+    assert read_record(folder.task, TrialTask) == record.task
 
 
 def test_the_stored_weights_have_the_measured_accuracy(context: TrialContext, finished: TrialFolder) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from nas_distill.analysis.trials.columns import curve_of, read_trial, row_of
-from nas_distill.analysis.trials.study_reader import CURVE_VALUES, load_frame, read_study
+from nas_distill.analysis.trials.study_reader import COLUMNS, CURVE_VALUES, load_frame, read_study
 from nas_distill.config import ResourcesConfig, SearchConfig
 from nas_distill.config.loading import dump_config
 from nas_distill.errors import RunError
@@ -49,7 +49,7 @@ def test_a_study_is_read_as_by_get_trials(tmp_path: Path) -> None:
         completed = pd.Timestamp(one.datetime_complete.astimezone()) if one.datetime_complete else None
         rows.append({"number": one.number, **row_of(stored, "here"), "completed_at": completed})
         curves.append(curve_of(one.number, stored))
-    expected = pd.DataFrame(rows).astype(snapshot.trials.dtypes.to_dict())
+    expected = pd.DataFrame(rows, columns=list(COLUMNS)).astype(snapshot.trials.dtypes.to_dict())
     pd.testing.assert_frame_equal(snapshot.trials, expected, check_exact=True)
     assert snapshot.trials["completed_at"].notna().all()
     np.testing.assert_array_equal(snapshot.curves.to_numpy(dtype=np.float64), np.concatenate(curves))

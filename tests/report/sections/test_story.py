@@ -28,7 +28,7 @@ def run(tmp_path: Path) -> RunDirectory:
         make_record(20, gap_points=3.0, num_params=9_000, status=TrialStatus.STOPPED),
         make_record(21, gap_points=3.0, num_params=9_000, status=TrialStatus.FAILED),
     ]
-    return make_run(tmp_path / "run", records, rejections=["1,300,000 parameters, too many"], lost=1)
+    return make_run(tmp_path / "run", records, rejections=["1,300,000 parameters, too many"], lost=1, running=1)
 
 
 def story(run: RunDirectory, number: int) -> dict[str, tuple[str, ...]]:

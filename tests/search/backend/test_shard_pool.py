@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import safetensors.torch
 import torch
 
 from nas_distill.callbacks import NullProgress
@@ -22,6 +21,7 @@ from nas_distill.knowledge.pool import ShardJob
 from nas_distill.knowledge.store import Knowledge
 from nas_distill.models.student import build_student
 from nas_distill.models.teacher import load_teacher, save_local_dir
+from nas_distill.models.weights import save_weights
 from nas_distill.records import ExecutionInfo, Normalisation, StudentSpec
 from nas_distill.run_directory.files import write_text
 from nas_distill.run_directory.layout import RunDirectory
@@ -100,7 +100,7 @@ def test_workers_store_the_outputs_of_a_trials_student(
     execution = ExecutionInfo(normalisation=Normalisation(mean=(0.5,), std=(0.25,)))
     record = make_record(3, gap_points=1.0, num_params=1000, spec=spec).model_copy(update={"execution": execution})
     run.trial(3).write_record(record)
-    safetensors.torch.save_file(student.state_dict(), run.trial(3).weights)
+    save_weights(student, run.trial(3).weights)
     names = prepared.train.manifest.class_names
     assistant = load_teacher(teacher_reference(run, 3), class_names=names, channels=1)
     of_student = replace(prepared, teacher=assistant, plan=prepared.plan.model_copy(update={"count": 2}))

@@ -39,7 +39,8 @@ def test_shares_of_the_teacher_are_resolved() -> None:
     limits = make_limits(shares, TEACHER)
     assert (limits.max_params, limits.max_macs, limits.max_size_bytes) == (1_000, 250_000, 200)
     assert limits.describe() == (
-        "at most 1,000 parameters (--max-params 10%), 250,000 MACs (--max-macs 25%), 200 bytes (--max-size-bytes 0.5 %)"
+        "at most 1,000 parameters (--max-params 10%), at most 250,000 MACs (--max-macs 25%), "
+        "at most 200 bytes (--max-size-bytes 0.5 %)"
     )
     assert make_limits(SpaceConfig(max_params="100%"), TEACHER).max_params == 9_999
     larger = SpaceConfig(max_params="100%", allow_larger_than_teacher=True)

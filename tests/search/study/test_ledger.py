@@ -174,7 +174,7 @@ def test_the_task_is_stored_once_and_a_rejected_candidate_keeps_its_spec_and_cos
     task = make_task()
     ledger.reject(ledger.ask(), "too big", spec=task.spec, cost=task.cost, violations={"num_params": 0.5})
     trained, rejected = stored(tmp_path)
-    assert set(trained.user_attrs) == {"task", "result"}
+    assert set(trained.user_attrs) >= {"task", "result", "status", "num_params", "gap_points"}
     assert set(rejected.user_attrs) == {"rejection", "spec", "cost"}
     assert parse_sealed(TrialTask, trained.user_attrs["task"], origin="study") == make_task(0)
 
