@@ -1,14 +1,14 @@
 # make demo | test | test-slow | lint | docs | bench | gpu-check
 #   VENV=path        environment to use; made when missing
 #   PYTHON=python3   interpreter that makes it
-#   TEST_JOBS=2      test files at once; each may run a Ray cluster of its own
+#   TEST_JOBS=3      test files at once: one more than cores, because tests with Ray often wait for its workers
 #   BENCH_FLAGS=     what benchmarks are called with; --quick, unless it is set
 #   TORCH_INDEX=url  index for torch and torchvision (both must come from one build), such as that of the CPU builds
 VENV ?= .venv
 PYTHON ?= python3
 TORCH_INDEX ?=
 BENCH_FLAGS ?= --quick
-TEST_JOBS ?= 2
+TEST_JOBS ?= 3
 GPU_PYTHON ?= $(or $(wildcard $(VENV)/bin/python),$(PYTHON))
 GPU_FLAGS ?=
 DEMO_OUT ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)

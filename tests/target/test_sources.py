@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -21,6 +22,7 @@ from nas_distill.records import Cost, StudentSpec
 from nas_distill.records.network_shape import NetworkShape
 from nas_distill.target.command import CommandSource
 from nas_distill.target.meter import check_throughput, open_source
+from nas_distill.target.onnx_file import write_onnx
 from nas_distill.target.subject import Subject
 from nas_distill.target.table import TableSource
 from tests.helpers import TINY_SPEC
@@ -99,6 +101,7 @@ def test_a_table_names_changed_networks_by_their_hash(tmp_path: Path) -> None:
     assert (found.latency_ms, found.throughput_per_s) == (1.5, 900.0)
 
 
+@settings(max_examples=25)
 @given(low=st.floats(1e6, 1e8), factor=st.floats(1.5, 100.0), share=st.floats(0.0, 1.0), power=st.floats(0.2, 2.0))
 def test_interpolation_follows_a_power_law_exactly(
     tmp_path_factory: pytest.TempPathFactory, low: float, factor: float, share: float, power: float
@@ -160,6 +163,13 @@ def test_a_command_receives_an_onnx_file_and_its_last_line_counts(tmp_path: Path
     assert placed.measure(subject()).latency_ms == 3.0
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    write_onnx(subject(), path)
+    return path
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -172,7 +182,11 @@ def test_a_command_receives_an_onnx_file_and_its_last_line_counts(tmp_path: Path
         "import time; time.sleep(600)",
     ],
 )
-def test_a_command_that_fails_hangs_or_prints_words_is_an_error(tmp_path: Path, body: str) -> None:
+def test_a_command_that_fails_hangs_or_prints_words_is_an_error(
+    tmp_path: Path, exported: Path, monkeypatch: pytest.MonkeyPatch, body: str
+) -> None:
+    # One export for all cases: it takes seconds.
+    monkeypatch.setattr("nas_distill.target.command.write_onnx", lambda _, path: shutil.copy(exported, path))
     tries = tmp_path / "tries"
     count = f"open({str(tries)!r}, 'a').write('x')\n"
     hangs = "sleep" in body
