@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nas_distill.errors import InstallationError, SpaceError
+from nas_distill.errors import ExportError, InstallationError, SpaceError, first_line
 from nas_distill.inference.onnx import check_exporter, open_onnx
 from nas_distill.machine_lock import measuring
 from nas_distill.models.costs.timing import time_calls
@@ -95,25 +95,36 @@ class OnnxRuntimeSource:
         """Return latency and throughput of a network.
 
         Raises:
-            SpaceError: The network cannot be built or exported.
-            ExportError: ONNX Runtime cannot open the graph.
+            SpaceError: The network cannot be built or exported, or ONNX Runtime cannot run it.
         """
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "model.onnx"
             write_onnx(subject, path)
-            forward = open_onnx(path, threads=self._threads)
+            try:
+                forward = open_onnx(path, threads=self._threads)
+            except ExportError as error:
+                raise _failed(subject, error) from error
             return _time(lambda images: lambda: forward(images), subject, self._batch_size)
 
 
 def _time(call_of: Callable[[Tensor], Call], subject: Subject, batch_size: int) -> Measurement:
     shape = (subject.shape.channels, subject.shape.image_size, subject.shape.image_size)
-    calls = {str(count): call_of(torch.zeros(count, *shape)) for count in {1, batch_size}}
     try:
+        calls = {str(count): call_of(torch.zeros(count, *shape)) for count in {1, batch_size}}
         with measuring() as alone:
             found = time_calls(calls)
-    except RuntimeError as error:
-        raise SpaceError(f"{subject.spec.architecture} cannot be measured: {error}", code="target.failed") from error
+    except Exception as error:  # torch and ONNX Runtime raise exceptions of any class, such as for a lack of memory
+        raise _failed(subject, error) from error
     return of_timings(found["1"], found[str(batch_size)], batch_size, alone=alone)
+
+
+def _failed(subject: Subject, error: Exception) -> SpaceError:
+    return SpaceError(
+        f"{subject.spec.architecture} cannot be measured: {first_line(error)}; leave it out of the space, or lower "
+        "target.batch_size",
+        code="target.failed",
+        field="target",
+    )
 
 
 @contextmanager

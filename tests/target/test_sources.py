@@ -21,6 +21,7 @@ from nas_distill.models.costs.cost import measure_cost
 from nas_distill.records import Cost, StudentSpec
 from nas_distill.records.network_shape import NetworkShape
 from nas_distill.target.command import CommandSource
+from nas_distill.target.local import PyTorchSource
 from nas_distill.target.meter import check_throughput, open_source
 from nas_distill.target.onnx_file import write_onnx
 from nas_distill.target.subject import Subject
@@ -70,6 +71,20 @@ def test_a_candidate_that_cannot_be_built_is_an_error() -> None:
     with pytest.raises(SpaceError) as caught:
         open_source(TargetConfig()).measure(subject(spec))
     assert caught.value.code == "models.candidate_not_buildable"
+
+
+def test_a_network_that_fails_while_it_is_measured_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OutOfMemoryError(Exception):
+        """An error that is no `RuntimeError`, like those of ONNX Runtime."""
+
+    def forward(*_: object) -> None:
+        raise OutOfMemoryError("no memory\nfor a batch")
+
+    source, network = PyTorchSource(device="cpu", threads=1, batch_size=4), subject()
+    monkeypatch.setattr(torch.nn.Linear, "forward", forward)
+    with pytest.raises(SpaceError) as caught:
+        source.measure(network)
+    assert (caught.value.code, caught.value.field) == ("target.failed", "target")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
