@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import tarfile
+import zipfile
 from pathlib import Path
 
 from nas_distill.errors import RunError
@@ -22,10 +22,10 @@ def pack_run(run: RunDirectory) -> str:
         run: The run directory.
     """
     stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
-        for path in (run.config, run.events, run.report):
-            if path.exists():
-                archive.add(path, arcname=path.relative_to(run.path))
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in (run.config, run.events, *sorted(run.report.rglob("*"))):
+            if path.is_file():
+                archive.write(path, path.relative_to(run.path))
     packed = stream.getvalue()
     text = base64.b64encode(packed).decode("ascii")
     lines = [text[start : start + _LINE] for start in range(0, len(text), _LINE)]
@@ -55,5 +55,5 @@ def unpack_run(text: str, folder: Path) -> None:
             code="run.fetch_incomplete",
             field=str(folder),
         )
-    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-        archive.extractall(folder, filter="data")
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        archive.extractall(folder)  # it leaves out absolute paths and "..", and makes no links
