@@ -61,9 +61,14 @@ def test_a_training_does_not_begin_while_a_measurement_runs() -> None:
 
 
 def test_trainings_do_not_wait_for_each_other() -> None:
-    with training() as first, training() as second:
-        first.give_way()
-        second.give_way()
+    with training() as first:
+        with training() as second:
+            first.give_way()
+            second.give_way()
+        with measuring(timeout_s=0.05) as alone:
+            assert not alone  # the first one holds on although the second has ended
+    with measuring(_LONG_S) as alone:
+        assert alone
 
 
 def test_a_measurement_that_never_gets_its_turn_says_so() -> None:

@@ -18,7 +18,10 @@ DAMAGED_ARRAY = (
     OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError, KeyError, RecursionError,
     NotImplementedError, RuntimeError, tokenize.TokenError, struct.error, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-"""What NumPy raises for damaged `.npy` and `.npz` files, and for headers made to do harm."""
+"""What NumPy raises for damaged `.npy` and `.npz` files, and for headers made to do harm.
+
+`NotImplementedError` is zipfile's, for a compression that a flipped byte names.
+"""
 
 
 def map_array(path: Path, dtype: np.dtype[Any], shape: tuple[int | None, ...], *, code: str) -> NDArray[Any]:

@@ -25,7 +25,7 @@ def default_cache() -> Path:
 
 
 class MeasurementCache:
-    """Earlier measurements by what was measured; several processes may use one file at the same time.
+    """Keeps measurements in a file, which several processes may use at the same time.
 
     Args:
         path: SQLite file; created when the first measurement is stored.

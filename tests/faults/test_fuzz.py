@@ -15,7 +15,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nas_distill.analysis.trials.filters import parse_filter
+from nas_distill.analysis.trials.filters import KINDS, Filter, parse_filter
 from nas_distill.config import SearchConfig
 from nas_distill.config.loading import dump_config, load_config
 from nas_distill.config.yaml_text import parse_yaml
@@ -78,34 +78,48 @@ def fuzzed(**strategies: st.SearchStrategy[Any]) -> Callable[[Callable[..., None
     return decorate
 
 
-def only_errors(error: type[NasDistillError], function: Callable[..., object], *arguments: object) -> bool:
-    """Run a function that may raise this error alone; return whether it did. The error's lines can be printed."""
+def result_of(error: type[NasDistillError], function: Callable[..., object], *arguments: object) -> object:
+    """Return what a function returns, or the error of this class that it raises. The error's lines can be printed."""
     try:
-        function(*arguments)
+        return function(*arguments)
     except error as caught:
         for line in caught.lines():
             assert "\n" not in line
             line.encode("utf-8", errors="backslashreplace")
-        return True
-    return False
+        return caught
+
+
+def is_plain(value: object) -> bool:
+    """Return whether a value consists of the types of JSON, and of nothing that a YAML tag could make."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and is_plain(one) for key, one in value.items())
+    if isinstance(value, list):
+        return all(map(is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 @fuzzed(text=TEXTS)
 def test_any_yaml(text: str) -> None:
-    only_errors(ConfigError, lambda: parse_yaml(text, origin="here"))
+    found = result_of(ConfigError, lambda: parse_yaml(text, origin="here")[0])
+    assert isinstance(found, ConfigError) or is_plain(found)
 
 
 @fuzzed(mutate=mutations())
 def test_a_damaged_configuration(mutate: Mutation, tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_bytes(mutate(dump_config(SearchConfig()).encode()))
-    only_errors(ConfigError, lambda: load_config(path))
+    found = result_of(ConfigError, lambda: load_config(path))
+    if isinstance(found, SearchConfig):  # what is accepted is a whole configuration, which can be written and read
+        path.write_text(dump_config(found), encoding="utf-8")
+        assert load_config(path) == found
+    else:
+        assert isinstance(found, ConfigError)
 
 
 @fuzzed(text=TEXTS)
 def test_any_set_option(text: str) -> None:
     for override in (text, f"recipe.{text}", f"recipe.losses={text}", f"budget.trials={text}"):
-        only_errors(ConfigError, load_config, None, [override])
+        assert isinstance(result_of(ConfigError, load_config, None, [override]), ConfigError | SearchConfig)
 
 
 FILTER_BITS = st.sampled_from(
@@ -115,7 +129,12 @@ FILTER_BITS = st.sampled_from(
 
 @fuzzed(text=TEXTS | st.lists(FILTER_BITS, max_size=14).map(" ".join))
 def test_any_filter(text: str) -> None:
-    only_errors(ConfigError, lambda: parse_filter(text))
+    found = result_of(ConfigError, lambda: parse_filter(text))
+    if isinstance(found, Filter):  # what is accepted names known columns only, and its text means the same
+        assert set(found.names) <= set(KINDS)
+        assert parse_filter(found.text).names == found.names
+    else:
+        assert isinstance(found, ConfigError)
 
 
 def _parse(model: type[Record], text: bytes) -> Record:
@@ -133,8 +152,8 @@ def test_a_damaged_record_is_never_believed(mutate: Mutation) -> None:
     for model, text in RECORDS:
         changed = mutate(text.encode())
         if changed != text.encode():
-            assert only_errors(RunError, _parse, model, changed)
-        only_errors(RunError, _parse, model, mutate(b'{"a":1}'))
+            assert isinstance(result_of(RunError, _parse, model, changed), RunError)
+        assert isinstance(result_of(RunError, _parse, model, mutate(b'{"a":1}')), RunError)
 
 
 JSON = st.recursive(
@@ -193,7 +212,11 @@ HEADERS = st.one_of(
 def test_a_damaged_array(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
     path.write_bytes(content)
-    only_errors(RunError, lambda: map_array(path, np.dtype(np.uint8), (2, 3), code="data.damaged_cache"))
+    found = result_of(RunError, lambda: map_array(path, np.dtype(np.uint8), (2, 3), code="data.damaged_cache"))
+    if isinstance(found, np.ndarray):
+        assert (found.shape, found.dtype) == ((2, 3), np.uint8)
+    else:
+        assert isinstance(found, RunError)
 
 
 @fuzzed(mutate=mutations())
@@ -201,7 +224,7 @@ def test_damaged_splits(mutate: Mutation, tmp_path: Path) -> None:
     path, splits = tmp_path / "split.npz", SplitIndices(indices=np.arange(9), labels=np.arange(9) % 3)
     write_splits(path, {"train": splits, "validation": splits, "test": splits})
     path.write_bytes(mutate(path.read_bytes()))
-    if not only_errors(RunError, lambda: read_splits(path)):
+    if not isinstance(result_of(RunError, lambda: read_splits(path)), RunError):
         assert np.array_equal(read_splits(path)["train"].labels, splits.labels)
 
 
@@ -227,7 +250,7 @@ def test_damaged_weights_and_checkpoints_are_never_believed(
     for name, read in (("weights", load_weights), ("state", _network_of)):
         whole = read(tensor_files / name)
         path.write_bytes(mutate((tensor_files / name).read_bytes()))
-        if not only_errors(RunError, read, path):
+        if not isinstance(result_of(RunError, read, path), RunError):
             found = read(path)
             assert whole.keys() == found.keys()
             assert all(torch.equal(whole[key], found[key]) for key in whole)

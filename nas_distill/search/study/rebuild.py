@@ -120,6 +120,7 @@ def _time_of(path: Path) -> datetime:
 def _write(url: str, config: SearchConfig, logged: LoggedStudy, trials: Sequence[FrozenTrial]) -> None:
     """Create the study in the database at `url`."""
     storage: Any = open_database(url)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would print that it creates a study
     try:
         directions = [StudyDirection[one.direction.upper()] for one in check_objectives(config.objectives)]
         try:

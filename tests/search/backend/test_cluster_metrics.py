@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from ray.util.metrics import Gauge
 
 from nas_distill.callbacks import SearchStatus, SizeBand
 from nas_distill.search.backend.cluster_metrics import ASK, BEST, TRIALS, SearchMetrics, best_quality
@@ -29,10 +30,15 @@ def test_the_best_quality_is_the_best_of_all_sizes() -> None:
 
 
 @pytest.mark.usefixtures("shared_cluster")
-def test_ray_accepts_the_metrics() -> None:
+def test_ray_accepts_values_for_every_metric_that_the_dashboard_plots() -> None:
     metrics = SearchMetrics("run")
     metrics.asked(0.1)
     metrics.status(make_status(1.5))
+    gauges = [one for one in vars(metrics).values() if isinstance(one, Gauge)]
+    assert {gauge.info["name"] for gauge in gauges} == {TRIALS, BEST, ASK}
+    for gauge in gauges:
+        with pytest.raises(ValueError, match="run"):  # no value gets through without its run
+            gauge.set(1.0)
 
 
 def test_the_dashboard_for_grafana_plots_metrics_that_exist() -> None:
