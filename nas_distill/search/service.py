@@ -24,12 +24,12 @@ from nas_distill.search.backend.cluster import ray_cluster
 from nas_distill.search.backend.trainings import unfinished_tasks
 from nas_distill.search.driver.budget import INTERRUPTED
 from nas_distill.search.early_stopping.curves import make_early_stopper
+from nas_distill.search.preparation import prepare_search
 from nas_distill.search.proposal.initial_points import Point, plan_initial_points
 from nas_distill.search.retrain.assistant_plan import has_unfinished_rounds
 from nas_distill.search.retrain.fold_plan import plan_folds
 from nas_distill.search.session import SearchOutcome, record_fingerprint, search_session
 from nas_distill.search.setup.initial_weights import check_initial_weights, choose_initial_weights
-from nas_distill.search.setup.on_cluster import prepare_search
 from nas_distill.search.setup.prepare import Prepared
 from nas_distill.search.setup.space_context import check_space, expect_space, setup_space
 from nas_distill.search.setup.target import check_target
@@ -193,7 +193,7 @@ def _check_config(config: SearchConfig) -> None:
     check_assistants(config.assistants.count, config.recipe, is_recipe_fixed=fixed)
     check_folds(config.picks.folds, config.recipe, config.views.mixes, is_recipe_fixed=fixed)
     make_early_stopper(config.asha, epochs=config.recipe.epochs, objectives=check_objectives(config.objectives))
-    check_target(config)
+    check_target(config.target, config.space, config.objectives)
     check_optimizer(config.recipe.optimizer)
     check_optimizer(config.teacher.recipe.optimizer)
 

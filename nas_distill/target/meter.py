@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nas_distill.config import SearchConfig
-from nas_distill.config.target import TargetConfig
+from nas_distill.config import SpaceConfig, TargetConfig
 from nas_distill.errors import ConfigError
 from nas_distill.objectives import MEASURED_OBJECTIVES
 from nas_distill.records import Cost
@@ -23,11 +22,16 @@ _MAX_KEPT_SPREAD = 0.25
 """Largest interquartile range of a measurement in the cache, as a share of its median."""
 
 
-def is_measured(config: SearchConfig) -> bool:
-    """Return whether a search measures the latency of its candidates."""
-    space = config.space
+def is_measured(settings: TargetConfig, space: SpaceConfig, objectives: Sequence[str]) -> bool:
+    """Return whether a search measures the latency of its candidates.
+
+    Args:
+        settings: Section `target` of the configuration.
+        space: Section `space` of the configuration.
+        objectives: Names of the objectives.
+    """
     limits = (space.max_latency_ms, space.min_throughput_per_s)
-    return config.target.measure or limits != (None, None) or not MEASURED_OBJECTIVES.isdisjoint(config.objectives)
+    return settings.measure or limits != (None, None) or not MEASURED_OBJECTIVES.isdisjoint(objectives)
 
 
 def open_source(settings: TargetConfig) -> Source:

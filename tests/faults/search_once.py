@@ -13,12 +13,12 @@ from nas_distill.objectives import check_objectives
 from nas_distill.report import build_report
 from nas_distill.run_directory.files import write_text
 from nas_distill.run_directory.layout import RunDirectory
+from nas_distill.search.preparation import prepare_search
 from nas_distill.search.study.files import StudyFiles
 from nas_distill.search.study.ledger import StudyLedger
 from nas_distill.trial.context import WorkerConfig, open_context
 from nas_distill.trial.run import run_trial
 from tests.helpers import SMALL_DATA, make_task
-from tests.search.preparing import prepare_run
 
 
 def main(folder: Path, teacher: str, trials: int) -> None:
@@ -35,7 +35,7 @@ def main(folder: Path, teacher: str, trials: int) -> None:
     with run.locked():
         if not run.config.exists():
             write_text(run.config, dump_config(config))
-        prepared = prepare_run(run, config, NullProgress())
+        prepared = prepare_search(run, config, NullProgress(), on_cluster=False)
         ledger = StudyLedger(
             run.own_storage, config.resources.study_name, check_objectives(config.objectives), 0, files=StudyFiles(run)
         )

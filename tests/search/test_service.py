@@ -28,9 +28,9 @@ from nas_distill.records.base import parse_sealed
 from nas_distill.report import load_content
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.search.driver.sanity import warnings_of
+from nas_distill.search.preparation import prepare_search
 from nas_distill.search.service import resume_search, start_search
 from tests.helpers import SMALL_DATA, Heard, SmallRun, make_small_run
-from tests.search.preparing import prepare_run
 
 pytestmark = pytest.mark.usefixtures("shared_cluster")
 
@@ -266,7 +266,7 @@ def test_a_teacher_is_trained_without_a_probe(tmp_path: Path) -> None:
             }
         )
         runs.append(RunDirectory(tmp_path / name))
-        prepare_run(runs[-1], config, NullProgress())
+        prepare_search(runs[-1], config, NullProgress(), on_cluster=False)
     assert runs[0].read_teacher().weights_sha256 == runs[1].read_teacher().weights_sha256
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from nas_distill.callbacks import Progress
-from nas_distill.config import SearchConfig
-from nas_distill.config.target import TargetConfig
+from nas_distill.config import SpaceConfig, TargetConfig
 from nas_distill.errors import ConfigError, RunError, SpaceError
 from nas_distill.objectives import MEASURED_OBJECTIVES
 from nas_distill.records import Cost, TeacherRecord, TeacherShape
@@ -37,22 +36,29 @@ OpenSource = Callable[[TargetConfig], Source]
 """Returns the source of latencies that a configuration names, here or on another node."""
 
 
-def check_target(config: SearchConfig) -> None:
+def check_target(settings: TargetConfig, space: SpaceConfig, objectives: Sequence[str]) -> None:
     """Check what can be checked of the target before anything is computed.
+
+    Args:
+        settings: Section `target` of the configuration.
+        space: Section `space` of the configuration.
+        objectives: Names of the objectives.
 
     Raises:
         ConfigError: A table or a command cannot be used, or a throughput is asked of a command.
         InstallationError: A package or a GPU is missing.
     """
-    check_throughput(config.target, config.objectives, config.space.min_throughput_per_s)
-    if is_measured(config) and config.target.ray_resource is None:
-        open_source(config.target)
+    check_throughput(settings, objectives, space.min_throughput_per_s)
+    if is_measured(settings, space, objectives) and settings.ray_resource is None:
+        open_source(settings)
 
 
 def open_target(
     run: RunDirectory,
-    config: SearchConfig,
+    settings: TargetConfig,
     *,
+    space: SpaceConfig,
+    objectives: Sequence[str],
     teacher: TeacherRecord,
     described: TeacherShape,
     shape: NetworkShape,
@@ -63,7 +69,9 @@ def open_target(
 
     Args:
         run: The run directory.
-        config: Configuration of the search.
+        settings: Section `target` of the configuration.
+        space: Section `space` of the configuration.
+        objectives: Names of the objectives.
         teacher: Record of the teacher.
         described: Architecture and arguments of the teacher.
         shape: Input and output shape of the students.
@@ -76,14 +84,14 @@ def open_target(
         RunError: The run's latencies were measured in another way, so that new ones could not be compared with them.
         InstallationError: A package or a GPU is missing.
     """
-    if not is_measured(config):
+    if not is_measured(settings, space, objectives):
         return Target(meter=None, teacher=teacher)
-    meter = TargetMeter(config.target, open_at(config.target))
+    meter = TargetMeter(settings, open_at(settings))
     if run.target.exists():
         stored = read_record(run.target, TargetRecord)
         _check_same(stored, meter.record(stored.teacher), run)
         return Target(meter=meter, teacher=teacher)
-    cost = _teacher_cost(config, meter, teacher=teacher, described=described, shape=shape, progress=progress)
+    cost = _teacher_cost(objectives, meter, teacher=teacher, described=described, shape=shape, progress=progress)
     record = meter.record(cost)
     write_record(run.target, record)
     progress.event("target", f"latencies from {record.description}{_teacher_text(cost)}")
@@ -91,7 +99,7 @@ def open_target(
 
 
 def _teacher_cost(
-    config: SearchConfig,
+    objectives: Sequence[str],
     meter: TargetMeter,
     *,
     teacher: TeacherRecord,
@@ -104,8 +112,8 @@ def _teacher_cost(
     try:
         cost = meter.measure(subject).added_to(teacher.cost)
     except SpaceError as error:
-        return _unmeasured(config, subject, teacher.cost, error, progress)
-    if "throughput_per_s" in config.objectives and cost.throughput_per_s is None:
+        return _unmeasured(objectives, subject, teacher.cost, error, progress)
+    if "throughput_per_s" in objectives and cost.throughput_per_s is None:
         raise ConfigError(
             "has no throughput_per_s of the teacher, which bounds that objective; add the column",
             code="target.teacher_not_measured",
@@ -114,8 +122,8 @@ def _teacher_cost(
     return cost
 
 
-def _unmeasured(config: SearchConfig, subject: Subject, cost: Cost, error: SpaceError, progress: Progress) -> Cost:
-    if not MEASURED_OBJECTIVES.isdisjoint(config.objectives):
+def _unmeasured(objectives: Sequence[str], subject: Subject, cost: Cost, error: SpaceError, progress: Progress) -> Cost:
+    if not MEASURED_OBJECTIVES.isdisjoint(objectives):
         raise ConfigError(
             f"the teacher ({subject.spec.architecture}, network_id {subject.spec.network_id}) has no latency, which "
             f"bounds that objective: {error}",

@@ -37,11 +37,11 @@ from nas_distill.search.backend.tune import run_tune
 from nas_distill.search.backend.workers import WorkerSetup
 from nas_distill.search.driver.driver import SearchDriver
 from nas_distill.search.driver.sanity import warnings_of
+from nas_distill.search.preparation import prepare_search
 from nas_distill.search.retrain import assistants as search_assistants
 from nas_distill.search.service import resume_search, start_search
 from tests.helpers import SMALL_DATA, Heard, SmallRun
 from tests.search import faults, processes
-from tests.search.preparing import prepare_run
 
 pytestmark = pytest.mark.usefixtures("shared_cluster")
 
@@ -263,7 +263,7 @@ def test_a_student_of_a_run_teaches_the_next_run(
     assert load_frame(run)["status"].tolist() == ["complete"]
 
     other, again = config.model_copy(update={"data": SMALL_DATA.model_copy(update={"split_seed": 1})}), Heard()
-    prepare_run(RunDirectory(tmp_path / "other"), other, again)
+    prepare_search(RunDirectory(tmp_path / "other"), other, again, on_cluster=False)
     assert len(again.texts("warning")) == 1
 
 

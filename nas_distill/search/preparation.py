@@ -1,4 +1,4 @@
-"""Prepare a search on the connected cluster."""
+"""Prepare a search: data, teacher, knowledge and the source of latencies."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def prepare_search(run: RunDirectory, config: SearchConfig, progress: Progress, 
     shape = prepared.manifest.network_shape
     target = open_target(
         run,
-        config,
+        config.target,
+        space=config.space,
+        objectives=config.objectives,
         teacher=prepared.teacher,
         described=setup_space(run, config.space, shape).context.teacher,
         shape=shape,
