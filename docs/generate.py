@@ -26,7 +26,7 @@ from nas_distill.cli import command as program
 from nas_distill.cli.search import FLAGS
 from nas_distill.config import SearchConfig
 from nas_distill.config.fields import sections
-from nas_distill.config.yaml_text import inline_yaml
+from nas_distill.config.parsing.yaml_text import inline_yaml
 from nas_distill.error_codes import CODES
 
 FOLDER = Path(__file__).parent / "reference"

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from nas_distill.config.parsing.yaml_text import KeyPath, inline_yaml
 from nas_distill.config.search import SearchConfig
-from nas_distill.config.yaml_text import KeyPath, inline_yaml
 from nas_distill.errors import nearest_names
 from nas_distill.records.base import Record
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from nas_distill.config.fields import booleans_for_numbers, example, hint, section_at
+from nas_distill.config.parsing.yaml_text import MAX_BYTES, KeyPath, dump_yaml, inline_yaml, parse_yaml
 from nas_distill.config.search import PLUGIN_NAME, SearchConfig
-from nas_distill.config.yaml_text import MAX_BYTES, KeyPath, dump_yaml, inline_yaml, parse_yaml
 from nas_distill.error_codes import CODES
 from nas_distill.errors import ConfigError
 from nas_distill.user_code import import_modules

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
-from nas_distill.config.durations import seconds
-from nas_distill.config.storage_url import check_no_password, expand
+from nas_distill.config.parsing.durations import seconds
+from nas_distill.config.parsing.storage_url import check_no_password, expand
 from nas_distill.records.base import Record
 
 _IN_MEMORY = re.compile(r"sqlite(\+\w+)?://(/?(\?.*)?|.*(:memory:|mode=memory).*)")

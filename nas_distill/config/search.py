@@ -12,7 +12,7 @@ from nas_distill.config.asha import AshaConfig
 from nas_distill.config.assistants import AssistantsConfig
 from nas_distill.config.data import DIGITS, FOLDER, DataConfig, ViewsConfig
 from nas_distill.config.diagnosis import DiagnosisConfig
-from nas_distill.config.durations import seconds
+from nas_distill.config.parsing.durations import seconds
 from nas_distill.config.resources import ResourcesConfig
 from nas_distill.config.rules import broken_rule
 from nas_distill.config.sampler import SamplerConfig

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from nas_distill.cli import main
-from nas_distill.config.yaml_text import parse_yaml
+from nas_distill.config.parsing.yaml_text import parse_yaml
 from nas_distill.errors import ConfigError
 from nas_distill.losses.registry import LOSSES, Need, resolve_losses
 from nas_distill.records import Recipe

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from nas_distill.analysis.trials.filters import KINDS, Filter, parse_filter
 from nas_distill.config import SearchConfig
 from nas_distill.config.loading import dump_config, load_config
-from nas_distill.config.yaml_text import parse_yaml
+from nas_distill.config.parsing.yaml_text import parse_yaml
 from nas_distill.data.partition import SplitIndices, read_splits, write_splits
 from nas_distill.errors import ConfigError, NasDistillError, RunError
 from nas_distill.models.student import build_student

@@ -1,48 +1,30 @@
-"""The Optuna study as a pandas table. The only module that reads a study without searching in it."""
+"""The Optuna study as a pandas table. Nothing else reads a study without searching in it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import groupby
 from operator import itemgetter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 import pandas as pd
 from numpy.typing import NDArray
-from optuna.storages import RDBStorage
-from optuna.trial import TrialState
-from pydantic_core import from_json
-from sqlalchemy import and_, select
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
 
 from nas_distill.analysis.trials.columns import COLUMNS, CURVE_VALUES, read_row, spec_of
+from nas_distill.analysis.trials.study_database import StoredRow, opened_study, public_url, stored_rows
 from nas_distill.errors import RunError, StudyError
 from nas_distill.objectives import Objective, check_objectives
-from nas_distill.optuna_private import TrialModel, TrialUserAttributeModel, study_id_of
 from nas_distill.records import TeacherRecord
 from nas_distill.records.base import other_version, parse_sealed, seal
 from nas_distill.records.export import Int8Record
 from nas_distill.records.task import TRIAL_SCHEMA_VERSION
 from nas_distill.run_directory.config import read_run_config
-from nas_distill.run_directory.files import read_record, reading
+from nas_distill.run_directory.files import read_record
 from nas_distill.run_directory.layout import RunDirectory
 from nas_distill.run_directory.results import incomplete_study
 
 __all__ = ["COLUMNS", "CURVE_VALUES", "Rejection", "StudySnapshot", "load_frame", "read_parameters", "read_study"]
-
-_DATABASE_ERRORS = (
-    SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, ImportError, LookupError, ValueError, TypeError,
-)  # fmt: skip
-"""What Optuna and SQLAlchemy raise for a database that is unreachable or damaged."""
-
-_ROWS_AT_A_TIME = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,21 +98,21 @@ def read_study(run: RunDirectory) -> StudySnapshot:
     """
     config = read_run_config(run.existing())
     url, name = config.resources.storage_url or run.own_storage, config.resources.study_name
-    origin = _public(url)
+    origin = public_url(url)
     rows: list[dict[str, Any]] = []
     curves, rejections, damaged, running = [], [], [], 0
     missing = run.trial_numbers()
-    with _opened(url, name) as (study, storage):
+    with opened_study(url, name) as (study, storage):
         attributes = study.user_attrs
         version = attributes.get("schema_version")
         if version != TRIAL_SCHEMA_VERSION:
             raise other_version(f"{origin}: study '{name}'", version, TRIAL_SCHEMA_VERSION)
-        for trial in _trials(study, storage):
+        for trial in stored_rows(study, storage):
             where = f"{origin}: trial {trial.number}"
             missing.discard(trial.number)
-            if trial.state is TrialState.RUNNING:
+            if trial.is_running:
                 running += 1
-            elif not trial.state.is_finished():
+            elif not trial.is_ended:
                 continue
             elif "rejection" in trial.attributes:
                 rejections.append(_rejection(trial))
@@ -158,7 +140,7 @@ def read_study(run: RunDirectory) -> StudySnapshot:
 
 
 def _read_or_heal(
-    run: RunDirectory, trial: _Trial, where: str
+    run: RunDirectory, trial: StoredRow, where: str
 ) -> tuple[dict[str, Any], NDArray[np.float64]] | DamagedTrial:
     """Return the trial's rows of both tables, from the run directory where the study's record is damaged."""
     try:
@@ -207,107 +189,8 @@ def read_parameters(run: RunDirectory) -> dict[int, dict[str, Any]]:
         StudyError: The study is missing, unreachable or damaged.
     """
     config = read_run_config(run.existing())
-    with _opened(config.resources.storage_url or run.own_storage, config.resources.study_name) as (study, _):
+    with opened_study(config.resources.storage_url or run.own_storage, config.resources.study_name) as (study, _):
         return {trial.number: dict(trial.params) for trial in study.get_trials(deepcopy=False)}
-
-
-@dataclass(frozen=True, slots=True)
-class _Trial:
-    """A trial as it is read: those of the attributes `_READ` that it has, and the time of its end in the study."""
-
-    number: int
-    state: TrialState
-    completed_at: datetime | None
-    attributes: Mapping[str, Any]
-
-
-_READ = ("task", "result", "spec", "cost", "rejection")
-
-
-def _trials(study: optuna.Study, storage: RDBStorage) -> Iterator[_Trial]:
-    """Yield the study's trials in the order of the database, with one query.
-
-    `Study.get_trials` also builds every parameter, its distribution and all other attributes, which takes most of the
-    time of reading a long study. A test compares the two.
-    """
-    trial, attribute = TrialModel.__table__.c, TrialUserAttributeModel.__table__.c
-    query = (
-        select(trial.trial_id, trial.number, trial.state, trial.datetime_complete, attribute.key, attribute.value_json)
-        .outerjoin_from(
-            TrialModel.__table__,
-            TrialUserAttributeModel.__table__,
-            and_(attribute.trial_id == trial.trial_id, attribute.key.in_(_READ)),
-        )
-        .where(trial.study_id == study_id_of(study))
-        .order_by(trial.trial_id)
-    )
-    with storage.engine.connect() as connection:
-        found = connection.execution_options(yield_per=_ROWS_AT_A_TIME).execute(query)
-        for _, lines in groupby(found, key=itemgetter(0)):
-            (_, number, state, completed, *_), *_ = own = list(lines)
-            yield _Trial(
-                number=number,
-                state=state,
-                completed_at=completed and completed.replace(tzinfo=UTC),  # Optuna stores naive UTC times
-                attributes={key: from_json(value) for *_, key, value in own if key is not None},
-            )
-
-
-@contextmanager
-def _opened(url: str, name: str) -> Iterator[tuple[optuna.Study, RDBStorage]]:
-    """Open the study `name` at `url` and its storage without creating anything; close the connection at the end."""
-    public = _public(url)
-    parsed = make_url(url)
-    with reading(public):
-        missing = parsed.drivername.startswith("sqlite") and not Path(parsed.database or "").is_file()
-    if missing:
-        raise StudyError(
-            "holds no study; give a run whose search has started, or rebuild it with `nas_distill repair RUN`",
-            code="study.missing",
-            field=public,
-        )
-    try:
-        storage = RDBStorage(url, skip_table_creation=True)
-        try:
-            yield _study(name, storage, public), storage
-        finally:
-            storage.remove_session()
-            storage.engine.dispose()
-    except _DATABASE_ERRORS as error:
-        cause = str(error.__cause__ or error).splitlines()[0]
-        raise StudyError(
-            f"cannot be read: {cause}; rebuild it with `nas_distill repair RUN`, or check resources.storage",
-            code="study.storage_failed",
-            field=public,
-        ) from error
-
-
-def _study(name: str, storage: RDBStorage, public: str) -> optuna.Study:
-    try:
-        return optuna.load_study(study_name=name, storage=storage)
-    except KeyError:
-        raise StudyError(
-            f"holds no study called '{name}'; restore resources.storage and resources.study_name in config.yaml, or "
-            "rebuild the study with `nas_distill repair RUN`",
-            code="study.missing",
-            field=public,
-        ) from None
-
-
-def _public(url: str) -> str:
-    """Return the storage URL without its password.
-
-    Raises:
-        StudyError: The text is not a URL.
-    """
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except SQLAlchemyError:
-        raise StudyError(
-            "is not a database URL; write one such as sqlite:////folder/study.db or postgresql://user@host/name",
-            code="study.storage_url",
-            field="resources.storage",
-        ) from None
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -322,7 +205,7 @@ def _table_of_curves(curves: Sequence[NDArray[np.float64]]) -> pd.DataFrame:
     return frame.astype({"number": "int64", "epoch": "int64"})
 
 
-def _rejection(trial: _Trial) -> Rejection:
+def _rejection(trial: StoredRow) -> Rejection:
     spec = spec_of(trial.attributes.get("spec"))
     return Rejection(
         number=trial.number, candidate=spec.get("architecture", ""), reason=str(trial.attributes["rejection"])

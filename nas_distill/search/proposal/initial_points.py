@@ -13,7 +13,7 @@ from nas_distill.analysis.run import Run
 from nas_distill.analysis.trials.study_reader import read_parameters
 from nas_distill.config import SpaceConfig
 from nas_distill.config.loading import read_short_text
-from nas_distill.config.yaml_text import parse_yaml
+from nas_distill.config.parsing.yaml_text import parse_yaml
 from nas_distill.errors import ConfigError, NasDistillError
 from nas_distill.records import Recipe, SpaceContext, StudentSpec
 from nas_distill.records.recipe import RecipeChoices

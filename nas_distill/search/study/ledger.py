@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,18 +14,19 @@ from nas_distill.config import SamplerConfig
 from nas_distill.errors import RunError, SpaceError
 from nas_distill.objectives import Objective
 from nas_distill.optuna_private import planned_trial, study_id_of, trial_id_of
-from nas_distill.records import Cost, StudentSpec, TeacherRecord, TrialRecord, TrialResult, TrialStatus, TrialTask
-from nas_distill.records.base import RecordT, parse_sealed, seal
+from nas_distill.records import Cost, StudentSpec, TeacherRecord, TrialRecord, TrialStatus, TrialTask
+from nas_distill.records.base import seal
 from nas_distill.search.samplers.guarded import SamplerError, make_sampler
 from nas_distill.search.study import metadata
-from nas_distill.search.study.files import StudyFiles
+from nas_distill.search.study.files import RecordReader, StudyFiles
 from nas_distill.search.study.fingerprint import Fingerprint
+from nas_distill.search.study.log import RESULT, TASK
 from nas_distill.search.study.memory_mirror import REPORTED, MirroredStorage
 from nas_distill.search.study.point_queue import PointQueue
 from nas_distill.search.study.reported_values import reported_values
 from nas_distill.search.study.shown_values import shown_of_record, shown_of_task
 
-_TASK, _RESULT, _REJECTION, _POINT = "task", "result", "rejection", "point"
+_REJECTION, _POINT = "rejection", "point"
 
 
 StudyTrial = Trial
@@ -51,9 +51,6 @@ class StudyLedger:
         files: The run's own files of the study; None for none. Where a record in the database is damaged, theirs is
             used.
 
-    Attributes:
-        damaged: Numbers of the trials whose records are damaged in both places; they are left out.
-
     Raises:
         ConfigError: The sampler cannot be created.
         RunError: Another version of nas_distill wrote the study.
@@ -71,8 +68,7 @@ class StudyLedger:
         *,
         files: StudyFiles | None = None,
     ) -> None:
-        self._files = files
-        self.damaged: set[int] = set()
+        self._records = RecordReader(files)
         sampler = sampler or SamplerConfig()
         self._objectives = tuple(objectives)
         self._stopped_trial_value = sampler.stopped_trial_value
@@ -180,7 +176,7 @@ class StudyLedger:
         """
         for name, value in violations.items():
             trial.set_constraint(name, value)
-        trial.set_user_attr(_TASK, seal(task))
+        trial.set_user_attr(TASK, seal(task))
         for name, shown in shown_of_task(task).items():
             trial.set_user_attr(name, shown)
         self._storage.save(trial_id_of(trial))
@@ -232,7 +228,7 @@ class StudyLedger:
         frozen = self._trial(record.number)
         if frozen.state is not TrialState.RUNNING:
             return
-        self._storage.set_trial_user_attr(trial_id_of(frozen), _RESULT, seal(record.result()))
+        self._storage.set_trial_user_attr(trial_id_of(frozen), RESULT, seal(record.result()))
         for name, shown in shown_of_record(record).items():
             self._storage.set_trial_user_attr(trial_id_of(frozen), name, shown)
         values = reported_values(record, self._objectives, self._stopped_trial_value)
@@ -245,7 +241,7 @@ class StudyLedger:
         self._reject_unassigned("the search was interrupted before the candidate was assigned")
         tasks = []
         for frozen in self._trials(TrialState.RUNNING):
-            task = self._task_of(frozen)
+            task = self._records.task_of(frozen)
             if task is None:
                 self._reject(frozen.number, trial_id_of(frozen), "its record is damaged", TrialState.FAIL)
             else:
@@ -254,18 +250,23 @@ class StudyLedger:
 
     def ended(self) -> list[TrialRecord]:
         """Return the records of all ended trials, in the order in which they ended."""
-        ended = [frozen for frozen in self._trials() if _RESULT in frozen.user_attrs and frozen.state.is_finished()]
+        ended = [frozen for frozen in self._trials() if RESULT in frozen.user_attrs and frozen.state.is_finished()]
         ended.sort(key=lambda frozen: frozen.datetime_complete.timestamp() if frozen.datetime_complete else 0.0)
-        return [record for record in map(self._record_of, ended) if record is not None]
+        return [record for record in map(self._records.record_of, ended) if record is not None]
 
     def assigned(self) -> list[TrialTask]:
         """Return the tasks of all assigned trials, whatever their state."""
-        tasks = (self._task_of(frozen) for frozen in self._trials() if _TASK in frozen.user_attrs)
+        tasks = (self._records.task_of(frozen) for frozen in self._trials() if TASK in frozen.user_attrs)
         return [task for task in tasks if task is not None]
 
     def numbers(self) -> set[int]:
         """Return the numbers of all trials, including rejected candidates."""
         return {frozen.number for frozen in self._trials()}
+
+    @property
+    def damaged(self) -> set[int]:
+        """Numbers of the trials whose records are damaged in the database and in the run's files; they are left out."""
+        return self._records.damaged
 
     def rejected(self) -> int:
         """Return the number of rejected candidates."""
@@ -279,35 +280,6 @@ class StudyLedger:
     def close(self) -> None:
         """Close the connection."""
         self._storage.close()
-
-    def _task_of(self, trial: FrozenTrial) -> TrialTask | None:
-        """Return the trial's task, or None where it is damaged in the database and in the run directory."""
-        try:
-            return parse_sealed(TrialTask, trial.user_attrs[_TASK], origin=f"trial {trial.number} of the study")
-        except RunError as error:
-            return self._healed(trial, error, StudyFiles.read_task)
-
-    def _record_of(self, trial: FrozenTrial) -> TrialRecord | None:
-        """Return the trial's record, or None where it is damaged in the database and in the run directory."""
-        origin = f"trial {trial.number} of the study"
-        try:
-            result = parse_sealed(TrialResult, trial.user_attrs[_RESULT], origin=origin)
-            task = parse_sealed(TrialTask, trial.user_attrs[_TASK], origin=origin)
-            return TrialRecord.compose(task, result, origin=origin)
-        except RunError as error:
-            return self._healed(trial, error, StudyFiles.read_record)
-
-    def _healed(
-        self, trial: FrozenTrial, error: RunError, read: Callable[[StudyFiles, int], RecordT | None]
-    ) -> RecordT | None:
-        if error.code == "run.other_version" or self._files is None:
-            raise error
-        with suppress(RunError):
-            record = read(self._files, trial.number)
-            if record is not None:
-                return record
-        self.damaged.add(trial.number)
-        return None
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=states or None)
@@ -325,7 +297,7 @@ class StudyLedger:
 
     def _reject_unassigned(self, reason: str) -> None:
         for frozen in self._trials(TrialState.RUNNING):
-            if _TASK not in frozen.user_attrs:
+            if TASK not in frozen.user_attrs:
                 self._requeue_point(trial_id_of(frozen))
                 self._reject(frozen.number, trial_id_of(frozen), reason, TrialState.FAIL)
 
@@ -358,5 +330,5 @@ def _mixed_seed(seed: int, num_trials: int) -> int:
 
 def _tried_points(trials: Sequence[FrozenTrial]) -> set[int]:
     """Return the positions of the initial points whose candidates were assigned or rejected."""
-    done = [trial.user_attrs for trial in trials if _TASK in trial.user_attrs or _REJECTION in trial.user_attrs]
+    done = [trial.user_attrs for trial in trials if TASK in trial.user_attrs or _REJECTION in trial.user_attrs]
     return {attributes[_POINT] for attributes in done if attributes.get(_POINT) is not None}

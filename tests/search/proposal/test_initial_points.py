@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nas_distill.config import SpaceConfig, TeacherConfig
-from nas_distill.config.yaml_text import dump_yaml
+from nas_distill.config.parsing.yaml_text import dump_yaml
 from nas_distill.errors import ConfigError, SpaceError
 from nas_distill.objectives import check_objectives
 from nas_distill.records import Cost, Recipe

@@ -1,0 +1,1 @@
+"""Parse texts of a configuration: YAML, durations and database URLs."""
